@@ -205,7 +205,7 @@ class Life:
         with self.world.database.write() as tx:
             from collegium.sign_in.devices import actions as device_actions  # noqa: PLC0415 - used once
 
-            device = device_actions.find(tx, self.world.vault, told["user_code"])
+            device = device_actions.get_pending_by_code(tx, self.world.vault, told["user_code"])
             device_actions.approve(tx, self.actor(), device.uuid)
 
     def sign_in(self) -> None:

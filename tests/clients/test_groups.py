@@ -81,7 +81,7 @@ def test_brainstem_client_manages_a_group(
     def approve(line: str) -> None:
         if line.startswith("code "):
             with world.database.write() as tx:
-                device = device_actions.find(tx, world.vault, line.split()[1])
+                device = device_actions.get_pending_by_code(tx, world.vault, line.split()[1])
                 device_actions.approve(tx, people["olga"].actor, device.uuid)
 
     settings = {"database_url": url, "secret_key": KEY, "brainstem_public_portal": "true"}

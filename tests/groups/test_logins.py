@@ -208,7 +208,7 @@ def test_malformed_bodies_are_refused(site: Site) -> None:
 def test_expired_device_login_is_reported(site: Site, world: World) -> None:
     login = site.post("/api/auth/device/", json={"client_name": "a\nb"}).json()
     with world.database.write() as tx:
-        assert device_actions.find(tx, world.vault, login["user_code"]).name == "a b"
+        assert device_actions.get_pending_by_code(tx, world.vault, login["user_code"]).name == "a b"
         past: Any = datetime.now(UTC) - timedelta(seconds=1)
         tx.execute(Statement(update(devices).values(expires_at=past)))
     poll = site.post("/api/auth/device/token/", json={"device_code": login["device_code"]})

@@ -93,7 +93,7 @@ def t2_t3_device_login(lab: Lab) -> None:
     assert poll(login["device_code"]) == {"status": "authorization_pending"}
     with world.database.write() as tx:
         typed = login["user_code"].lower().replace("-", " ")
-        device = device_actions.find(tx, world.vault, typed)
+        device = device_actions.get_pending_by_code(tx, world.vault, typed)
         assert device.name == "brainstem-python"
         device_actions.approve(tx, lab.alice.actor, device.uuid)
     success = poll(login["device_code"])

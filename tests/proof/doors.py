@@ -245,7 +245,7 @@ class Actions:
         token_actions.log_out(tx, actor)
 
     def _end_token(self, tx: WriteTransaction, by: str, who: str) -> None:
-        token_actions.end_token(tx, self._actor(by), self.names.people[who].id)
+        token_actions.revoke_api_token(tx, self._actor(by), self.names.people[who].id)
 
 
 _STATUS = {

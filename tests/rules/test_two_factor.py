@@ -29,7 +29,7 @@ def test_later_step_is_accepted() -> None:
 
 def test_typed_code_is_normalised() -> None:
     assert two_factor_rules.plain(" 123 456 ") == "123456"
-    (shown,) = two_factor_rules.shown(["0110915539081f71"])
+    (shown,) = two_factor_rules.format_codes(["0110915539081f71"])
     assert shown == "0110-9155-3908-1f71"
     assert two_factor_rules.plain(shown.upper()) == "0110915539081f71"
 
@@ -72,4 +72,4 @@ def test_codes_are_locked_after_twenty_wrong_ones() -> None:
 
 
 def test_owner_is_notified_of_the_third_wrong_code() -> None:
-    assert two_factor_rules.TOLD_AT == 3
+    assert two_factor_rules.NOTIFY_AT == 3

@@ -196,7 +196,7 @@ def test_another_password_ends_what_was_verified_before_it(scene: Scene, way: st
     with scene.world.database.read() as tx:
         assert email_change_queries.of_account(tx, scene.ada.id) is None
         assert ssh_key_queries.of_account(tx, scene.ada.id) == []
-        assert device_queries.approved(tx, scene.ada.id) == 0
+        assert device_queries.count_approved(tx, scene.ada.id) == 0
         factor = two_factor_queries.of_account(tx, scene.ada.id)
         account = account_queries.with_password(tx, id=scene.ada.id)
     assert (factor is not None) is (way == "second factor")

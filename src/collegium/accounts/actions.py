@@ -95,7 +95,7 @@ def create(
     event_queries.record(
         tx, "account.created", actor, account=account_id, username=row["username"], **data
     )
-    token_actions.issue(tx, vault, actor, account_id)
+    token_actions.issue_api_token(tx, vault, actor, account_id)
     return account_id
 
 
@@ -326,7 +326,7 @@ def refresh_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -
     _check_owns_token(actor, account)
     account_queries.lock_and_recheck(tx, actor, account)
     credentials.check(tx, actor)
-    token = token_actions.issue(tx, vault, actor, account.id)
+    token = token_actions.issue_api_token(tx, vault, actor, account.id)
     account_row: Row = account_queries.by_id(tx, account.id)
     notices.send_notice(tx, mails.TokenCreated, account_row, actor)
     return account_row, token

@@ -294,7 +294,7 @@ class RequestContext:
         Raises:
             Unauthenticated: ``token.unknown``, ``token.inactive`` or ``token.expired``.
         """
-        account = token_queries.owner(tx, self.app.vault.digest(token), shown=shown)
+        account = token_queries.owner(tx, self.app.vault.digest(token), for_profile=shown)
         if account is None:
             raise Unauthenticated("token.unknown")
         is_of_kind = account.token_kind in kinds

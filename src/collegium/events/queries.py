@@ -115,7 +115,7 @@ def record(
 
     Args:
         kind: dotted, in the past tense: ``invitation.accepted``.
-        actor: the acting account. For an anonymous actor only the network address and the request
+        actor: the acting account. For an anonymous actor only the IP address and the request
             id are stored; for None, nothing.
         scope: id of the scope in which it happened.
         account: id of the affected account.

@@ -195,7 +195,7 @@ class PasswordChanged(Mail):
         account: id of the row.
         at: time of the change, ISO 8601.
         by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: network address of the person; empty for staff.
+        address: IP address of the person; empty for staff.
     """
 
     kind: ClassVar[str] = "password_changed"
@@ -213,7 +213,7 @@ class TokenCreated(Mail):
         account: id of the row.
         at: time of creation, ISO 8601.
         by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: network address of the person; empty for staff.
+        address: IP address of the person; empty for staff.
         name: of the token or the program; empty for the API token.
         program: whether a program asked for the token by device sign-in.
     """
@@ -235,7 +235,7 @@ class ChangeEmailNotice(Mail):
         account: id of the row.
         at: time of the request, ISO 8601.
         by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: network address of the person; empty for staff.
+        address: IP address of the person; empty for staff.
         email: the new address.
         version: of the account's credentials; the code that cancels is derived from it again.
     """
@@ -257,7 +257,7 @@ class SecondFactorEnabled(Mail):
         account: id of the row.
         at: time of the change, ISO 8601.
         by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: network address of the person; empty for staff.
+        address: IP address of the person; empty for staff.
     """
 
     kind: ClassVar[str] = "second_factor_enabled"
@@ -275,7 +275,7 @@ class SecondFactorDisabled(Mail):
         account: id of the row.
         at: time of the change, ISO 8601.
         by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: network address of the person; empty for staff.
+        address: IP address of the person; empty for staff.
     """
 
     kind: ClassVar[str] = "second_factor_disabled"
@@ -293,7 +293,7 @@ class SecondFactorReset(Mail):
         account: id of the row.
         at: time of the change, ISO 8601.
         by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: network address of the person; empty for staff.
+        address: IP address of the person; empty for staff.
     """
 
     kind: ClassVar[str] = "second_factor_reset"
@@ -311,7 +311,7 @@ class SecondFactorFailed(Mail):
         account: id of the row.
         at: time of the latest attempt, ISO 8601.
         by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: network address of the person; empty for staff.
+        address: IP address of the person; empty for staff.
         codes: number of wrong codes in a row.
         locked: whether only a recovery code is accepted now.
     """

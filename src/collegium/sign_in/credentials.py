@@ -20,11 +20,11 @@ def check(tx: ReadTransaction, actor: Actor) -> None:
         Unauthenticated: ``token.unknown``.
     """
     token = (actor.impersonator or actor).token
-    if token and not token_queries.is_there(tx, token):
+    if token and not token_queries.exists(tx, token):
         raise Unauthenticated("token.unknown")
 
 
-def confirm(tx: WriteTransaction, actor: Actor, refusal: str = "token.unknown") -> Row:
+def confirm(tx: WriteTransaction, actor: Actor, code: str = "token.unknown") -> Row:
     """Lock the actor's account and return it, if the credentials of the request are still valid.
 
     Every action that creates or changes a credential starts with this. Actions that revoke
@@ -32,10 +32,10 @@ def confirm(tx: WriteTransaction, actor: Actor, refusal: str = "token.unknown") 
     comes later and also revokes the new credential.
 
     Args:
-        refusal: the code of the refusal.
+        code: the code of the refusal.
 
     Raises:
-        Unauthenticated: ``refusal``: the account was deactivated or deleted, its credentials
+        Unauthenticated: ``code``: the account was deactivated or deleted, its credentials
             changed after a password was verified, or the token was revoked.
     """
     access_queries.lock_account(tx, actor.id)
@@ -45,19 +45,19 @@ def confirm(tx: WriteTransaction, actor: Actor, refusal: str = "token.unknown") 
         account is None
         or not account.is_active
         or actor.credentials not in {None, account.credentials_version}
-        or (token and not token_queries.is_there(tx, token))
+        or (token and not token_queries.exists(tx, token))
     ):
-        raise Unauthenticated(refusal)
+        raise Unauthenticated(code)
     return account
 
 
-def drop_pending(tx: WriteTransaction, account: int) -> None:
+def cancel_pending(tx: WriteTransaction, account: int) -> None:
     """End pending sign-ins, approved devices and the pending address change of an account.
 
     The account must be locked.
     """
     account_queries.invalidate_credentials(tx, account)
-    device_queries.revoke(tx, account)
+    device_queries.deny_approved(tx, account)
     email_change_queries.cancel(tx, account)
 
 
@@ -67,7 +67,7 @@ def set_active(tx: WriteTransaction, account: int, *, is_active: bool) -> None:
     Activation revokes them too, because an earlier release left them valid at deactivation. The
     account must be locked.
     """
-    drop_pending(tx, account)
+    cancel_pending(tx, account)
     if is_active:
         token_queries.revoke_all(tx, account)
     else:
@@ -79,5 +79,5 @@ def revoke_everything(tx: WriteTransaction, account: int) -> None:
 
     The account must be locked.
     """
-    drop_pending(tx, account)
+    cancel_pending(tx, account)
     token_queries.revoke_all(tx, account)

@@ -35,7 +35,7 @@ def record(tx: WriteTransaction, person: Actor, staff: Actor) -> None:
     # This request may just have deleted either account. Then the account has a neutral name.
     for account in sorted((person.id, staff.id)):
         lock_account(tx, account)
-    by: Row = account_queries.by_id(tx, staff.id)
-    whom: Row = account_queries.by_id(tx, person.id)
-    actor = actor_of(by, "" if by.deleted_at else staff.ip_address, staff.request_id)
-    event_queries.record(tx, "account.impersonated", actor, account=whom.id, username=whom.username)
+    staff_row: Row = account_queries.by_id(tx, staff.id)
+    row: Row = account_queries.by_id(tx, person.id)
+    actor = actor_of(staff_row, "" if staff_row.deleted_at else staff.ip_address, staff.request_id)
+    event_queries.record(tx, "account.impersonated", actor, account=row.id, username=row.username)

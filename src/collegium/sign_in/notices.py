@@ -23,27 +23,27 @@ def send_notice(
     actor: Actor | None,
     *,
     by: str = OPERATOR,
-    address: str = "",
-    **facts: Any,
+    ip_address: str = "",
+    **fields: Any,
 ) -> None:
     """Queue a notice to the owner of an account, in the transaction of the change.
 
-    The network address is included only if the owner made the change, or somebody with the owner's
+    The IP address is included only if the owner made the change, or somebody with the owner's
     credentials or link. The address of staff is never included.
 
     Args:
         notice: a class of ``collegium.outbox.mails`` with the fields ``account at by address`` and
-            those of ``facts``.
+            those of ``fields``.
         account: the account, at least ``id email``.
         actor: who made the change; None if ``by`` says it.
         by: ``PERSON`` for the holder of a link from an e-mail, else ``OPERATOR``.
-        address: the network address of that holder.
+        ip_address: of that holder.
     """
     if not account.email:
         return
     if actor is not None:
         is_own = actor.id == account.id and actor.impersonator is None
-        by, address = (PERSON, actor.ip_address or "") if is_own else (STAFF, "")
+        by, ip_address = (PERSON, actor.ip_address or "") if is_own else (STAFF, "")
     outbox_queries.enqueue(
-        tx, notice(account.email, account.id, tx.now.isoformat(), by, address, **facts)
+        tx, notice(account.email, account.id, tx.now.isoformat(), by, ip_address, **fields)
     )

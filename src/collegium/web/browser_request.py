@@ -127,7 +127,7 @@ class BrowserRequest(RequestContext):
             actor,
             method,
             _short(browser),
-            renews=self.is_signed_in,
+            is_renewal=self.is_signed_in,
             settings=self.settings,
         )
         self.set_cookie(_SESSION, token, SESSION_AGE)

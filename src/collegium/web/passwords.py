@@ -58,7 +58,7 @@ def _set(browser: BrowserRequest) -> Answer:
         with browser.rate_limited(subject, CODE_ADDRESS), browser.read() as tx:
             account = password_actions.read_link(tx, browser.app.vault, link)
         form = browser.form
-        hashed = chosen(form, password_actions.describe(account))
+        hashed = chosen(form, password_actions.personal_data(account))
         if hashed is None:
             return page(browser, "password_reset", 422, account=account, form=form)
         with browser.write() as tx:

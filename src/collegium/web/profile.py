@@ -223,7 +223,7 @@ def _change_password(browser: BrowserRequest) -> Answer:
     current = form.text("current", 128, required=True, strip=False)
     with browser.read() as tx:
         account = account_queries.own(tx, browser.actor)
-    hashed = passwords.chosen(form, password_actions.describe(account))
+    hashed = passwords.chosen(form, password_actions.personal_data(account))
     if hashed is not None and knows(browser, "current", current):
         with browser.write() as tx:
             actor = password_actions.change(tx, browser.actor, hashed)

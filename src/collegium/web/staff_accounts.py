@@ -92,7 +92,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
         programs=sum(numbers.get(kind, 0) for kind in (*COUNTED, TokenKind.REFRESH)),
         has_factor=has_factor,
         is_locked=factor is not None and factor.wrong_codes >= LOCKED_AT,
-        has_password=password_actions.is_open(row),
+        has_password=password_actions.may_have_password(row),
         form=form,
     )
 

@@ -52,7 +52,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
 def _shown(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200, token: str = ""
 ) -> Answer:
-    found = token_queries.valid(tx, browser.actor.id, browser.settings.token_max_age)
+    found = token_queries.list_valid(tx, browser.actor.id, browser.settings.token_max_age)
     # An access token belongs to its refresh token and ends with it.
     access = {row.family: row for row, _ in found if row.kind == TokenKind.ACCESS}
     listed: dict[bool, list[Listed]] = {True: [], False: []}
@@ -109,7 +109,7 @@ def _end(browser: BrowserRequest) -> Answer:
     kind = browser.form.choice("kind", "session", "token", "others", "everything")
     if kind == "everything":
         with browser.write() as tx:
-            token_actions.revoke_everything_else(tx, browser.actor)
+            token_actions.revoke_all_but_session(tx, browser.actor)
         return browser.redirect(
             _HERE, "All other browsers are signed out, and all access tokens are revoked."
         )
@@ -162,13 +162,13 @@ def _device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -
         browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
         browser.read() as tx,
     ):
-        found = device_actions.find_by_uuid(tx, _uuid(uuid))
+        found = device_actions.get_pending_by_uuid(tx, _uuid(uuid))
         return _question(browser, tx, found, form, status)
 
 
 def _offered(browser: BrowserRequest, device: Row) -> list[int]:
     """Return the lifetimes to choose from in seconds, with the one that the program asked for."""
-    longest = device_actions.longest(browser.settings)
+    longest = device_actions.longest_lifetime(browser.settings)
     lives = device_actions.lifetime(device, browser.settings)
     return sorted({lives, *(one for one in _LIFETIMES if one <= longest)})
 
@@ -221,7 +221,7 @@ def _find_device(browser: BrowserRequest) -> Answer:
         browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
         browser.read() as tx,
     ):
-        found = device_actions.find(tx, browser.app.vault, code)
+        found = device_actions.get_pending_by_code(tx, browser.app.vault, code)
         return _question(browser, tx, found, form)
 
 
@@ -247,7 +247,7 @@ def _approve_device(browser: BrowserRequest) -> Answer:
     guard = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
     with guard, browser.read() as tx:
         # Look the request up before a password or code is checked or counted, in case it has ended.
-        offered = _offered(browser, device_actions.find_by_uuid(tx, uuid))
+        offered = _offered(browser, device_actions.get_pending_by_uuid(tx, uuid))
     if chosen and lifetime not in offered:
         form.add_error("lifetime", "Please choose an option.")
     elif browser.actor.sees_all:

@@ -34,7 +34,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
         "second_factor",
         status,
         is_on=is_on,
-        left=two_factor_queries.codes_left(tx, browser.actor.id) if is_on else 0,
+        left=two_factor_queries.count_codes(tx, browser.actor.id) if is_on else 0,
         secret=secret,
         picture=qr.draw(secret.link, "QR code for your authenticator app") if secret else "",
         form=form,

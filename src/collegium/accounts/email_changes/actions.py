@@ -98,7 +98,7 @@ def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, ip_address: st
 
     Args:
         code: 32 hex digits, from the e-mail.
-        ip_address: network address of the request, for the audit log.
+        ip_address: of the request, for the audit log.
 
     Raises:
         NotFound: ``address.unknown_code``.

@@ -53,7 +53,7 @@ def _begin(context: RequestContext) -> Answer:
             tx,
             context.app.vault,
             name,
-            address=context.address,
+            ip_address=context.address,
             lifetime=values.get("token_lifetime"),
             settings=context.settings,
         )

@@ -83,7 +83,7 @@ def _refresh(context: RequestContext) -> Answer:
     return _pair(pair)
 
 
-def _pair(pair: token_actions.Pair) -> Answer:
+def _pair(pair: token_actions.TokenPair) -> Answer:
     return Answer(
         200, schemas.encode(TokenPair(pair.access, pair.refresh, "bearer", ACCESS_LIFETIME))
     )

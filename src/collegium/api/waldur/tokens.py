@@ -76,22 +76,24 @@ def _number(context: RequestContext) -> int:
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    token_actions.check_may_oversee(context.actor)
+    token_actions.check_may_manage_tokens(context.actor)
     return lists.answer(
         context, tx, token_queries.listing, lambda rows: [_shown(context, row) for row in rows]
     )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
-    token_actions.check_may_oversee(context.actor)
-    return Answer(200, schemas.encode(_shown(context, token_queries.shown(tx, _number(context)))))
+    token_actions.check_may_manage_tokens(context.actor)
+    return Answer(
+        200, schemas.encode(_shown(context, token_queries.public_data(tx, _number(context))))
+    )
 
 
 def _end(context: RequestContext) -> Answer:
-    token_actions.check_may_oversee(context.actor)
+    token_actions.check_may_manage_tokens(context.actor)
     account = _number(context)
     with context.write() as tx:
-        token_actions.end_token(tx, context.actor, account)
+        token_actions.revoke_api_token(tx, context.actor, account)
     return Answer(204)
 
 

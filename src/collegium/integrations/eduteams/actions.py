@@ -340,7 +340,7 @@ def _create(
         username=person.username,
         by=eduteams_queries.SOURCE,
     )
-    token_actions.issue(tx, vault, actor, number)
+    token_actions.issue_api_token(tx, vault, actor, number)
     ssh_key_actions.sync_keys(tx, actor, number, person.keys or ())
     return uuid
 

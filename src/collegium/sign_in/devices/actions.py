@@ -46,7 +46,7 @@ def begin(
     vault: Vault,
     name: str,
     *,
-    address: str = "",
+    ip_address: str = "",
     lifetime: int | None = None,
     settings: Settings = DEFAULTS,
 ) -> PendingLogin:
@@ -54,38 +54,38 @@ def begin(
 
     Args:
         name: name of the program. It is not verified.
-        address: network address of the program.
+        ip_address: of the program.
         lifetime: requested lifetime of the token in seconds; None for the default.
 
     Raises:
         Invalid: ``device.lifetime``: longer than the operator allows.
     """
-    longest = settings.device_token_lifetime_max
+    limit = settings.device_token_lifetime_max
     if lifetime is None:
-        lifetime = min(settings.device_token_lifetime, longest)
-    device_rules.check_lifetime(lifetime, longest)
-    expires = tx.now + timedelta(seconds=device_rules.LIFETIME)
+        lifetime = min(settings.device_token_lifetime, limit)
+    device_rules.check_lifetime(lifetime, limit)
+    expires_at = tx.now + timedelta(seconds=device_rules.LIFETIME)
     while True:
-        waiting = PendingLogin(uuid4().hex, vault.new_personal(), vault.new_user_code())
+        login = PendingLogin(uuid4().hex, vault.new_personal(), vault.new_user_code())
         try:
             device_queries.add(
                 tx,
-                waiting.uuid,
-                vault.digest(waiting.device_code),
-                _user_digest(vault, waiting.user_code),
-                vault.encrypt(_user_text(waiting.user_code)),
+                login.uuid,
+                vault.digest(login.device_code),
+                _hash_user_code(vault, login.user_code),
+                vault.encrypt(_user_code_text(login.user_code)),
                 name,
-                address[:64],
+                ip_address[:64],
                 lifetime,
                 State.PENDING,
-                expires,
+                expires_at,
             )
         except UniqueViolationError:
             continue  # the short code is in use
-        return waiting
+        return login
 
 
-def find(tx: ReadTransaction, vault: Vault, user_code: str) -> Row:
+def get_pending_by_code(tx: ReadTransaction, vault: Vault, user_code: str) -> Row:
     """Return the pending program with a user code, to show its name and ask the person.
 
     The caller must count failures with ``RequestContext.rate_limited``, because codes can be
@@ -94,16 +94,18 @@ def find(tx: ReadTransaction, vault: Vault, user_code: str) -> Row:
     Raises:
         NotFound: ``device.unknown``: the code is unknown, expired or already decided.
     """
-    return _open(tx, device_queries.by_user_digest(tx, _user_digest(vault, user_code)))
+    return _require_pending(
+        tx, device_queries.by_user_code_hash(tx, _hash_user_code(vault, user_code))
+    )
 
 
-def find_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
+def get_pending_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
     """Return the pending program of a page.
 
     Raises:
         NotFound: ``device.unknown``: the UUID is unknown, expired or already decided.
     """
-    return _open(tx, device_queries.by_uuid(tx, uuid))
+    return _require_pending(tx, device_queries.by_uuid(tx, uuid))
 
 
 def user_code(vault: Vault, device: Row) -> str:
@@ -124,10 +126,10 @@ def lifetime(device: Row, settings: Settings) -> int:
     )
 
 
-def longest(settings: Settings) -> int:
+def longest_lifetime(settings: Settings) -> int:
     """Return the maximum lifetime in seconds of the token of a program."""
-    most = settings.device_token_lifetime_max
-    return device_rules.lifetime(None, most, most, settings.token_max_age)
+    limit = settings.device_token_lifetime_max
+    return device_rules.lifetime(None, limit, limit, settings.token_max_age)
 
 
 def approve(
@@ -156,7 +158,7 @@ def approve(
     check_quota(tx, actor.id, settings)
     if lifetime is not None:
         device_rules.check_lifetime(lifetime, settings.device_token_lifetime_max)
-    name = _decide(tx, actor, uuid, State.APPROVED, lifetime)
+    name = _set_decision(tx, actor, uuid, State.APPROVED, lifetime)
     notices.send_notice(tx, mails.TokenCreated, account, actor, name=name, program=True)
 
 
@@ -168,12 +170,12 @@ def deny(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
         Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     credentials.confirm(tx, actor)
-    _decide(tx, actor, uuid, State.DENIED)
+    _set_decision(tx, actor, uuid, State.DENIED)
 
 
 def peek(tx: ReadTransaction, vault: Vault, device_code: str) -> State | None:
     """Return the state of a device sign-in to its program; None if it is expired or unknown."""
-    device = device_queries.by_digest(tx, vault.digest(device_code))
+    device = device_queries.by_device_code_hash(tx, vault.digest(device_code))
     return None if device is None or device.expires_at <= tx.now else State(device.state)
 
 
@@ -181,7 +183,7 @@ def fetch(
     tx: WriteTransaction, vault: Vault, device_code: str, *, settings: Settings = DEFAULTS
 ) -> str | None:
     """Issue the token of an approved program, once. Return None if no token is available."""
-    device = device_queries.by_digest(tx, vault.digest(device_code))
+    device = device_queries.by_device_code_hash(tx, vault.digest(device_code))
     if device is None or device.expires_at <= tx.now or device.state != State.APPROVED:
         return None
     # Revoking the credentials of the account denies the program. With this lock, the revocation
@@ -196,11 +198,11 @@ def fetch(
     return issue_device(tx, vault, account, device.name, lifetime(device, settings))
 
 
-def _decide(
+def _set_decision(
     tx: WriteTransaction, actor: Actor, uuid: str, state: State, lifetime: int | None = None
 ) -> str:
     """Decide about a program. Return its name."""
-    device = find_by_uuid(tx, uuid)
+    device = get_pending_by_uuid(tx, uuid)
     if not device_queries.change_state(tx, device, state, actor.id, lifetime):
         raise NotFound("device.unknown")
     kind = "device.approved" if state is State.APPROVED else "device.denied"
@@ -208,16 +210,16 @@ def _decide(
     return str(device.name)
 
 
-def _open(tx: ReadTransaction, device: Row | None) -> Row:
+def _require_pending(tx: ReadTransaction, device: Row | None) -> Row:
     if device is None:
         raise NotFound("device.unknown")
     device_rules.check_open(device.state, device.expires_at, tx.now)
     return device
 
 
-def _user_digest(vault: Vault, user_code: str) -> bytes:
-    return vault.digest(_user_text(user_code))
+def _hash_user_code(vault: Vault, user_code: str) -> bytes:
+    return vault.digest(_user_code_text(user_code))
 
 
-def _user_text(user_code: str) -> str:
+def _user_code_text(user_code: str) -> str:
     return _USER_CODE + device_rules.plain(user_code)

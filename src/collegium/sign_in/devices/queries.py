@@ -11,10 +11,10 @@ from collegium.db.statements import Row, Statement, UtcDateTime
 from collegium.db.tables import devices
 from collegium.sign_in.devices.rules import State
 
-_FORGET = Statement(
+_DELETE_EXPIRED = Statement(
     delete(devices).where(devices.c.expires_at < bindparam("now", type_=UtcDateTime))
 )
-_ADD = Statement(
+_INSERT = Statement(
     insert(devices).values(
         {
             name: bindparam(name)
@@ -33,24 +33,26 @@ _ADD = Statement(
         }
     )
 )
-_BY_DIGEST = Statement(select(devices).where(devices.c.device_code_hash == bindparam("digest")))
-_BY_USER_DIGEST = Statement(
-    select(devices).where(devices.c.user_code_hash == bindparam("user_digest"))
+_BY_DEVICE_CODE = Statement(
+    select(devices).where(devices.c.device_code_hash == bindparam("device_code_hash"))
+)
+_BY_USER_CODE = Statement(
+    select(devices).where(devices.c.user_code_hash == bindparam("user_code_hash"))
 )
 _BY_UUID = Statement(select(devices).where(devices.c.uuid == bindparam("uuid")))
-_STEP = Statement(
+_UPDATE_IF_UNCHANGED = Statement(
     update(devices)
-    .where(devices.c.id == bindparam("device"), devices.c.state == bindparam("was"))
+    .where(devices.c.id == bindparam("device"), devices.c.state == bindparam("expected_state"))
     .values(
-        state=bindparam("becomes"),
+        state=bindparam("state"),
         account_id=bindparam("account"),
-        lifetime=func.coalesce(bindparam("lives", type_=Integer), devices.c.lifetime),
+        lifetime=func.coalesce(bindparam("new_lifetime", type_=Integer), devices.c.lifetime),
     )
 )
 
 
 # The row is kept, so that the program gets a refusal. An unknown code would count as a guess.
-_REVOKE = Statement(
+_DENY_APPROVED = Statement(
     update(devices)
     .where(
         devices.c.account_id == bindparam("account"),
@@ -60,7 +62,7 @@ _REVOKE = Statement(
 )
 
 
-_APPROVED = Statement(
+_COUNT_APPROVED = Statement(
     select(func.count().label("count"))
     .select_from(devices)
     .where(
@@ -74,50 +76,50 @@ _APPROVED = Statement(
 def add(
     tx: WriteTransaction,
     uuid: str,
-    digest: bytes,
-    user_digest: bytes,
-    user_code_sealed: bytes,
+    device_code_hash: bytes,
+    user_code_hash: bytes,
+    user_code_encrypted: bytes,
     name: str,
-    address: str,
+    ip_address: str,
     lifetime: int,
     state: State,
-    expires: datetime,
+    expires_at: datetime,
 ) -> None:
     """Insert a device sign-in, and delete expired ones.
 
     Args:
-        user_code_sealed: the code that the person compares, encrypted.
-        address: network address of the program.
+        user_code_encrypted: the code that the person compares, encrypted.
+        ip_address: of the program.
         lifetime: lifetime of the token in seconds.
 
     Raises:
         UniqueViolationError: another program has the same code.
     """
-    tx.execute(_FORGET, now=tx.now)
+    tx.execute(_DELETE_EXPIRED, now=tx.now)
     with tx.savepoint():
         tx.execute(
-            _ADD,
+            _INSERT,
             uuid=uuid,
-            device_code_hash=digest,
-            user_code_hash=user_digest,
-            user_code_encrypted=user_code_sealed,
+            device_code_hash=device_code_hash,
+            user_code_hash=user_code_hash,
+            user_code_encrypted=user_code_encrypted,
             name=name,
-            ip_address=address,
+            ip_address=ip_address,
             lifetime=lifetime,
             state=state.value,
             created_at=tx.now,
-            expires_at=expires,
+            expires_at=expires_at,
         )
 
 
-def by_digest(tx: ReadTransaction, digest: bytes) -> Row | None:
+def by_device_code_hash(tx: ReadTransaction, device_code_hash: bytes) -> Row | None:
     """Return the device sign-in with the digest of a device code."""
-    return tx.fetch_one(_BY_DIGEST, digest=digest)
+    return tx.fetch_one(_BY_DEVICE_CODE, device_code_hash=device_code_hash)
 
 
-def by_user_digest(tx: ReadTransaction, user_digest: bytes) -> Row | None:
+def by_user_code_hash(tx: ReadTransaction, user_code_hash: bytes) -> Row | None:
     """Return the device sign-in with the digest of a user code."""
-    return tx.fetch_one(_BY_USER_DIGEST, user_digest=user_digest)
+    return tx.fetch_one(_BY_USER_CODE, user_code_hash=user_code_hash)
 
 
 def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
@@ -139,22 +141,22 @@ def change_state(
     Args:
         lifetime: new lifetime of the token in seconds; None to keep it.
     """
-    moved = tx.execute(
-        _STEP,
+    updated = tx.execute(
+        _UPDATE_IF_UNCHANGED,
         device=device.id,
-        was=device.state,
-        becomes=state.value,
+        expected_state=device.state,
+        state=state.value,
         account=account,
-        lives=lifetime,
+        new_lifetime=lifetime,
     )
-    return moved > 0
+    return updated > 0
 
 
-def approved(tx: ReadTransaction, account: int) -> int:
+def count_approved(tx: ReadTransaction, account: int) -> int:
     """Return the number of approved programs of an account that have not fetched their token."""
-    return int(tx.scalar(_APPROVED, account=account, now=tx.now))
+    return int(tx.scalar(_COUNT_APPROVED, account=account, now=tx.now))
 
 
-def revoke(tx: WriteTransaction, account: int) -> None:
+def deny_approved(tx: WriteTransaction, account: int) -> None:
     """Deny the approved programs of an account that have not fetched their token."""
-    tx.execute(_REVOKE, account=account)
+    tx.execute(_DENY_APPROVED, account=account)

@@ -25,42 +25,42 @@ class State(StrEnum):
     """The program has fetched its token. It does not get a second one."""
 
 
-def check_open(state: str, expires: datetime, now: datetime) -> None:
+def check_open(state: str, expires_at: datetime, now: datetime) -> None:
     """Check that a device sign-in is pending and not expired.
 
     Raises:
         NotFound: ``device.unknown``.
     """
-    if state != State.PENDING or expires <= now:
+    if state != State.PENDING or expires_at <= now:
         raise NotFound("device.unknown")
 
 
-def check_lifetime(seconds: int, longest: int) -> None:
+def check_lifetime(seconds: int, limit: int) -> None:
     """Check the requested lifetime of a token.
 
     Args:
         seconds: the requested lifetime.
-        longest: the maximum that the operator allows, in seconds.
+        limit: the maximum that the operator allows, in seconds.
 
     Raises:
         Invalid: ``device.lifetime``.
     """
-    if seconds > longest:
-        raise Invalid("device.lifetime", field="token_lifetime", longest=longest)
+    if seconds > limit:
+        raise Invalid("device.lifetime", field="token_lifetime", longest=limit)
 
 
-def lifetime(asked: int | None, usual: int, longest: int, max_age: int | None) -> int:
+def lifetime(requested: int | None, default: int, limit: int, max_age: int | None) -> int:
     """Return the lifetime of the token of a program in seconds.
 
     Args:
-        asked: requested lifetime in seconds; None in rows of an earlier release.
-        usual: default in seconds.
-        longest: present maximum of the operator in seconds.
+        requested: requested lifetime in seconds; None in rows of an earlier release.
+        default: default in seconds.
+        limit: present maximum of the operator in seconds.
         max_age: maximum of all tokens in seconds; None for no limit.
     """
-    return min(asked or usual, longest, *([] if max_age is None else [max_age]))
+    return min(requested or default, limit, *([] if max_age is None else [max_age]))
 
 
 def plain(user_code: str) -> str:
     """Return a user code in comparable form. People type small letters, spaces and other dashes."""
-    return "".join(sign for sign in user_code.upper() if sign.isascii() and sign.isalnum())
+    return "".join(char for char in user_code.upper() if char.isascii() and char.isalnum())

@@ -24,7 +24,7 @@ from collegium.sign_in import credentials, notices
 RESET: Final = "password_reset"
 """Purpose for which a reset link is signed; also a segment of its URL."""
 
-LIFETIME: Final = timedelta(hours=1)
+LINK_LIFETIME: Final = timedelta(hours=1)
 
 
 class Reset(NamedTuple):
@@ -45,27 +45,27 @@ class _NoAccountError(Exception):
     """No account has the address."""
 
 
-def request_reset(tx: WriteTransaction, address: str, whence: str) -> None:
+def request_reset(tx: WriteTransaction, email: str, ip_address: str) -> None:
     """E-mail a reset link to every account with an address. The caller does not learn who has one.
 
     Accounts whose password another service manages get no e-mail.
 
     Args:
-        whence: network address of the request, for the audit log.
+        ip_address: of the request, for the audit log.
     """
-    found = account_queries.local_by_email(tx, address)
-    for account in found:
+    accounts = account_queries.local_by_email(tx, email)
+    for account in accounts:
         outbox_queries.enqueue(
             tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat())
         )
-        _record(tx, "account.password_reset_asked", None, account.id, address=whence)
-    if not found:
+        _record(tx, "account.password_reset_asked", None, account.id, address=ip_address)
+    if not accounts:
         # The same work as for a known address, so that the time does not reveal the difference: an
         # e-mail is queued and rolled back.
         with suppress(_NoAccountError), tx.savepoint():
-            outbox_queries.enqueue(tx, mails.PasswordReset(address, 0, tx.now.isoformat()))
+            outbox_queries.enqueue(tx, mails.PasswordReset(email, 0, tx.now.isoformat()))
             raise _NoAccountError
-        _record(tx, "account.password_reset_asked", None, None, address=whence)
+        _record(tx, "account.password_reset_asked", None, None, address=ip_address)
 
 
 def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
@@ -79,16 +79,18 @@ def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
     account = account_queries.lock_and_recheck(tx, actor, account)
-    if not is_open(account):
+    if not may_have_password(account):
         raise Conflict("password.elsewhere")
     outbox_queries.enqueue(tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat()))
     _record(tx, "account.password_reset_asked", actor, account.id)
     return account
 
 
-def link(vault: Vault, account: Row, asked: datetime) -> str:
+def link(vault: Vault, account: Row, requested_at: datetime) -> str:
     """Return the last URL segment of the reset link."""
-    return vault.sign(RESET, account.uuid, asked.isoformat(), _mark(vault, account, asked))
+    return vault.sign(
+        RESET, account.uuid, requested_at.isoformat(), _derive_mark(vault, account, requested_at)
+    )
 
 
 def read_link(tx: ReadTransaction, vault: Vault, text: str) -> Row:
@@ -101,47 +103,49 @@ def read_link(tx: ReadTransaction, vault: Vault, text: str) -> Row:
         NotFound: ``password.unknown_link``.
     """
     match vault.unsign(RESET, text):
-        case [str(uuid), str(moment), str(mark)]:
-            asked = datetime.fromisoformat(moment)
+        case [str(uuid), str(timestamp), str(mark)]:
+            requested_at = datetime.fromisoformat(timestamp)
             account = account_queries.with_password_by_uuid(tx, uuid)
             if (
                 account is not None
-                and is_open(account)
-                and tx.now <= asked + LIFETIME
-                and mark == _mark(vault, account, asked)
+                and may_have_password(account)
+                and tx.now <= requested_at + LINK_LIFETIME
+                and mark == _derive_mark(vault, account, requested_at)
             ):
                 return account
     raise NotFound("password.unknown_link")
 
 
-def is_open(account: Row) -> bool:
+def may_have_password(account: Row) -> bool:
     """Return whether an account may have a local password: it is active and local."""
     return bool(account.is_active and account.registration_method == "default")
 
 
-def describe(account: Row) -> tuple[str, ...]:
+def personal_data(account: Row) -> tuple[str, ...]:
     """Return the personal data that a password must not resemble."""
     return (account.username, account.email, account.first_name, account.last_name)
 
 
-def check_new_password(password: str, known: tuple[str, ...]) -> list[str]:
+def check_new_password(password: str, personal: tuple[str, ...]) -> list[str]:
     """Return every error of a new password as a sentence.
 
     Args:
-        known: personal data of the account, from ``describe``.
+        personal: personal data of the account, from ``personal_data``.
     """
-    return password_errors(password, known)
+    return password_errors(password, personal)
 
 
-def reset(tx: WriteTransaction, vault: Vault, text: str, hashed: str, whence: str) -> None:
+def reset(
+    tx: WriteTransaction, vault: Vault, text: str, password_hash: str, ip_address: str
+) -> None:
     """Set a password with a reset link, and sign the account out everywhere.
 
     The link becomes invalid.
 
     Args:
         text: the last URL segment of the link.
-        hashed: the result of ``hash_password``, computed before the transaction.
-        whence: network address of the request, for the audit log and the notice to the owner.
+        password_hash: the result of ``hash_password``, computed before the transaction.
+        ip_address: of the request, for the audit log and the notice to the owner.
 
     Raises:
         NotFound: ``password.unknown_link``.
@@ -150,42 +154,44 @@ def reset(tx: WriteTransaction, vault: Vault, text: str, hashed: str, whence: st
     access_queries.lock_account(tx, account.id)
     # Checked again under the lock, because the link may just have been used by another request.
     account = read_link(tx, vault, text)
-    _set(tx, account.id, hashed)
-    _record(tx, "account.password_changed", None, account.id, because="link", address=whence)
-    notices.send_notice(tx, mails.PasswordChanged, account, None, by=notices.PERSON, address=whence)
+    _set_password(tx, account.id, password_hash)
+    _record(tx, "account.password_changed", None, account.id, because="link", address=ip_address)
+    notices.send_notice(
+        tx, mails.PasswordChanged, account, None, by=notices.PERSON, ip_address=ip_address
+    )
 
 
-def change(tx: WriteTransaction, actor: Actor, hashed: str) -> Actor:
+def change(tx: WriteTransaction, actor: Actor, password_hash: str) -> Actor:
     """Set the actor's own password, and sign the account out everywhere.
 
     The caller must have verified the old password. Return the actor, who can be signed in again in
     the same transaction.
 
     Args:
-        hashed: the result of ``hash_password``, computed before the transaction.
+        password_hash: the result of ``hash_password``, computed before the transaction.
 
     Raises:
         Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     account = credentials.confirm(tx, actor)
-    _set(tx, actor.id, hashed)
+    _set_password(tx, actor.id, password_hash)
     _record(tx, "account.password_changed", actor, actor.id)
     notices.send_notice(tx, mails.PasswordChanged, account, actor)
     return replace(actor, token=0, credentials=None)
 
 
-def _set(tx: WriteTransaction, account: int, hashed: str) -> None:
-    account_queries.change(tx, account, {"password": hashed, "modified_at": tx.now})
+def _set_password(tx: WriteTransaction, account: int, password_hash: str) -> None:
+    account_queries.change(tx, account, {"password": password_hash, "modified_at": tx.now})
     credentials.revoke_everything(tx, account)
 
 
-def _mark(vault: Vault, account: Row, asked: datetime) -> str:
+def _derive_mark(vault: Vault, account: Row, requested_at: datetime) -> str:
     return vault.derive_code(
-        RESET, account.id, account.password or "", account.email, asked.isoformat()
+        RESET, account.id, account.password or "", account.email, requested_at.isoformat()
     )
 
 
 def _record(
-    tx: WriteTransaction, kind: str, actor: Actor | None, account: int | None, **facts: Any
+    tx: WriteTransaction, kind: str, actor: Actor | None, account: int | None, **data: Any
 ) -> None:
-    event_queries.record(tx, kind, actor, account=account, **facts)
+    event_queries.record(tx, kind, actor, account=account, **data)

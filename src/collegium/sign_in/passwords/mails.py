@@ -16,25 +16,26 @@ from collegium.text.plain import name_line
 Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 
-def _reset(
-    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
+def _load_reset(
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    account = account_queries.with_password(tx, id=facts["account"])
-    if account is None or not password_actions.is_open(account):
+    account = account_queries.with_password(tx, id=payload["account"])
+    if account is None or not password_actions.may_have_password(account):
         raise ObsoleteError("The account no longer signs in with a password.")
-    asked = datetime.fromisoformat(facts["asked"])
-    if tx.now > asked + password_actions.LIFETIME:
+    requested_at = datetime.fromisoformat(payload["asked"])
+    if tx.now > requested_at + password_actions.LINK_LIFETIME:
         raise ObsoleteError("The link has expired before the e-mail was sent.")
     # The link goes to our own page, because other front ends have no such page.
     base = settings.base_url.rstrip("/")
+    link = password_actions.link(vault, account, requested_at)
     return {
         "name": name_line(account_queries.full_name(account)) or name_line(account.username),
         "username": name_line(account.username),
-        "expires": asked + password_actions.LIFETIME,
-        "link": f"{base}/{password_actions.RESET}/{password_actions.link(vault, account, asked)}/",
+        "expires": requested_at + password_actions.LINK_LIFETIME,
+        "link": f"{base}/{password_actions.RESET}/{link}/",
     }
 
 
 LOADERS: Final[dict[str, Loader]] = {
-    PasswordReset.kind: _reset,
+    PasswordReset.kind: _load_reset,
 }

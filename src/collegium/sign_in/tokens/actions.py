@@ -74,7 +74,7 @@ def actor_of(
     )
 
 
-def issue(tx: WriteTransaction, vault: Vault, actor: Actor | None, account: int) -> str:
+def issue_api_token(tx: WriteTransaction, vault: Vault, actor: Actor | None, account: int) -> str:
     """Issue a new API token for an account. The old one is invalid at once."""
     token_queries.revoke(tx, account)
     token = vault.new_token()
@@ -100,7 +100,7 @@ def issue_personal(
     account = credentials.confirm(tx, actor)
     check_quota(tx, actor.id, settings)
     token = vault.new_personal()
-    number = token_queries.add(
+    token_id = token_queries.add(
         tx,
         actor.id,
         vault.digest(token),
@@ -110,7 +110,7 @@ def issue_personal(
     )
     event_queries.record(tx, "token.created", actor, account=actor.id, name=name)
     notices.send_notice(tx, mails.TokenCreated, account, actor, name=name)
-    return token, number
+    return token, token_id
 
 
 def issue_device(tx: WriteTransaction, vault: Vault, account: Row, name: str, lifetime: int) -> str:
@@ -129,7 +129,7 @@ def issue_device(tx: WriteTransaction, vault: Vault, account: Row, name: str, li
         vault.digest(token),
         kind=TokenKind.DEVICE,
         name=name,
-        ends=tx.now + timedelta(seconds=lifetime),
+        expires_at=tx.now + timedelta(seconds=lifetime),
     )
     event_queries.record(tx, "token.created", actor_of(account), account=account.id, name=name)
     return token
@@ -145,20 +145,20 @@ def check_quota(tx: WriteTransaction, account: int, settings: Settings) -> None:
         Conflict: ``token.too_many``.
     """
     rows = token_queries.remove_expired(tx, account, settings.token_max_age)
-    count = sum(row.kind in COUNTED for row in rows) + device_queries.approved(tx, account)
+    count = sum(row.kind in COUNTED for row in rows) + device_queries.count_approved(tx, account)
     check_token_quota(count, settings.max_personal_tokens)
 
 
-def revoke_own(tx: WriteTransaction, actor: Actor, number: int) -> None:
+def revoke_own(tx: WriteTransaction, actor: Actor, token_id: int) -> None:
     """Revoke one of the actor's tokens and its family. Sessions are not revoked here.
 
     Args:
-        number: id of the token.
+        token_id: id of the token.
 
     Raises:
         NotFound: ``token.none``.
     """
-    row = token_queries.get(tx, actor.id, number)
+    row = token_queries.get(tx, actor.id, token_id)
     if row is None or row.kind in {TokenKind.SESSION, TokenKind.SPENT}:
         raise NotFound("token.none")
     if not token_queries.revoke_row(tx, actor.id, row):
@@ -166,19 +166,19 @@ def revoke_own(tx: WriteTransaction, actor: Actor, number: int) -> None:
     event_queries.record(tx, "token.revoked", actor, account=actor.id, name=row.name)
 
 
-def revoke_everything_else(tx: WriteTransaction, actor: Actor) -> None:
+def revoke_all_but_session(tx: WriteTransaction, actor: Actor) -> None:
     """Revoke all tokens and sessions of the actor except the session of the request.
 
     Raises:
         Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     credentials.confirm(tx, actor)
-    credentials.drop_pending(tx, actor.id)
-    token_queries.revoke_but(tx, actor.id, actor.token)
+    credentials.cancel_pending(tx, actor.id)
+    token_queries.revoke_all_but(tx, actor.id, actor.token)
     event_queries.record(tx, "token.revoked", actor, account=actor.id)
 
 
-class Pair(NamedTuple):
+class TokenPair(NamedTuple):
     """An access token for an hour, and the refresh token for the next pair."""
 
     access: str
@@ -187,7 +187,7 @@ class Pair(NamedTuple):
 
 def log_in_with_refresh(
     tx: WriteTransaction, vault: Vault, actor: Actor, method: str, *, settings: Settings = DEFAULTS
-) -> Pair:
+) -> TokenPair:
     """Sign in a person whose password was verified. Return a pair of tokens.
 
     If the account has too many pairs, the one that was unused for longest ends.
@@ -220,7 +220,7 @@ def check_login_rate(tx: WriteTransaction, account: int, settings: Settings) -> 
         check_logins(first, tx.now)
 
 
-def refresh(tx: WriteTransaction, vault: Vault, settings: Settings, token: str) -> Pair | None:
+def refresh(tx: WriteTransaction, vault: Vault, settings: Settings, token: str) -> TokenPair | None:
     """Exchange a refresh token for the next pair. The old pair is invalid at once.
 
     Return None if the refresh token was used before. Then two parties have it, so its whole family
@@ -237,30 +237,30 @@ def refresh(tx: WriteTransaction, vault: Vault, settings: Settings, token: str) 
         access_queries.lock_account(tx, owner.id)
         owner = token_queries.owner(tx, vault.digest(token))
     if owner is None or owner.token_kind != TokenKind.REFRESH:
-        if owner is None and _end_reused(tx, vault, token):
+        if owner is None and _revoke_reused(tx, vault, token):
             return None
         raise Unauthenticated("token.unknown")
     if not owner.is_active:
         raise Unauthenticated("token.inactive")
-    ends = expiry(
+    expires_at = expiry(
         owner.created_at,
         owner.last_used_at,
         owner.lifetime,
         settings.token_max_age,
         owner.expires_at,
     )
-    if ends is not None and ends < tx.now:
+    if expires_at is not None and expires_at < tx.now:
         raise Unauthenticated("token.expired")
     token_queries.revoke_family(tx, owner.id, owner.family)
     return _issue_pair(tx, vault, owner.id, owner.family, owner.created_at)
 
 
-def _end_reused(tx: WriteTransaction, vault: Vault, token: str) -> bool:
+def _revoke_reused(tx: WriteTransaction, vault: Vault, token: str) -> bool:
     """Revoke the family of a refresh token that was used before. Return whether it existed."""
-    found = vault.family_of(token)
-    if found is None:
+    account_and_family = vault.family_of(token)
+    if account_and_family is None:
         return False
-    account, family = found
+    account, family = account_and_family
     access_queries.lock_account(tx, account)
     if not token_queries.revoke_family(tx, account, family):
         return False
@@ -269,9 +269,9 @@ def _end_reused(tx: WriteTransaction, vault: Vault, token: str) -> bool:
 
 
 def _issue_pair(
-    tx: WriteTransaction, vault: Vault, account: int, family: str, issued: datetime
-) -> Pair:
-    pair = Pair(vault.new_personal(), vault.new_refresh(account, family))
+    tx: WriteTransaction, vault: Vault, account: int, family: str, created_at: datetime
+) -> TokenPair:
+    pair = TokenPair(vault.new_personal(), vault.new_refresh(account, family))
     for token, kind, seconds in (
         (pair.access, TokenKind.ACCESS, ACCESS_LIFETIME),
         (pair.refresh, TokenKind.REFRESH, REFRESH_LIFETIME),
@@ -281,9 +281,9 @@ def _issue_pair(
             account,
             vault.digest(token),
             kind=kind,
-            ends=tx.now + timedelta(seconds=seconds),
+            expires_at=tx.now + timedelta(seconds=seconds),
             family=family,
-            issued=issued,
+            created_at=created_at,
         )
     return pair
 
@@ -292,15 +292,15 @@ def renew(
     tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor | None, account: Row
 ) -> str:
     """Return the API token of an account and restart its lifetime, or replace an expired one."""
-    kept = token_queries.of_account(tx, account.id)
-    if kept is not None:
-        ends = expiry(
-            kept.created_at, kept.last_used_at, account.token_lifetime, settings.token_max_age
+    row = token_queries.of_account(tx, account.id)
+    if row is not None:
+        expires_at = expiry(
+            row.created_at, row.last_used_at, account.token_lifetime, settings.token_max_age
         )
-        if ends is None or ends >= tx.now:
-            token_queries.touch_now(tx, kept.id)
-            return vault.decrypt(kept.token_encrypted, kept.token_hash)
-    return issue(tx, vault, actor, account.id)
+        if expires_at is None or expires_at >= tx.now:
+            token_queries.touch_now(tx, row.id)
+            return vault.decrypt(row.token_encrypted, row.token_hash)
+    return issue_api_token(tx, vault, actor, account.id)
 
 
 def log_in(
@@ -323,7 +323,7 @@ def log_in(
     return token
 
 
-def record_failed_login(tx: WriteTransaction, account: Row | None, address: str) -> None:
+def record_failed_login(tx: WriteTransaction, account: Row | None, ip_address: str) -> None:
     """Record a failed sign-in.
 
     The entered user name is not stored, because it may be a password or another person's name.
@@ -333,7 +333,7 @@ def record_failed_login(tx: WriteTransaction, account: Row | None, address: str)
         "login.failed",
         None,
         account=account.id if account is not None else None,
-        address=address,
+        address=ip_address,
     )
 
 
@@ -342,14 +342,14 @@ def log_out(tx: WriteTransaction, actor: Actor) -> None:
 
     During impersonation this is the token of the member of staff.
     """
-    shown = actor.impersonator or actor
-    row = token_queries.get(tx, shown.id, shown.token)
+    person = actor.impersonator or actor
+    row = token_queries.get(tx, person.id, person.token)
     if row is not None:
-        token_queries.revoke_row(tx, shown.id, row)
-    event_queries.record(tx, "logout", shown, account=shown.id)
+        token_queries.revoke_row(tx, person.id, row)
+    event_queries.record(tx, "logout", person, account=person.id)
 
 
-def check_may_oversee(actor: Actor) -> None:
+def check_may_manage_tokens(actor: Actor) -> None:
     """Check that the actor may see and revoke tokens of other people: only staff may.
 
     Raises:
@@ -359,14 +359,14 @@ def check_may_oversee(actor: Actor) -> None:
         raise Forbidden("permission.missing")
 
 
-def end_token(tx: WriteTransaction, actor: Actor, account: int) -> None:
+def revoke_api_token(tx: WriteTransaction, actor: Actor, account: int) -> None:
     """Revoke the API token of an account. This signs out all clients that use it.
 
     Raises:
         Forbidden: ``permission.missing``: the actor is not staff.
         NotFound: ``token.none``.
     """
-    check_may_oversee(actor)
+    check_may_manage_tokens(actor)
     if not token_queries.revoke(tx, account):
         raise NotFound("token.none")
     event_queries.record(tx, "token.revoked", actor, account=account)

@@ -42,7 +42,7 @@ _OWNER = (
     accounts.c.is_identity_manager,
     accounts.c.token_lifetime,
 )
-_NEW = (
+_COLUMNS = (
     "account_id",
     "token_hash",
     "token_encrypted",
@@ -55,7 +55,7 @@ _NEW = (
     "family",
 )
 
-_OF = Statement(
+_BY_HASH = Statement(
     select(
         *_OWNER,
         tokens.c.id.label("token_id"),
@@ -65,29 +65,29 @@ _OF = Statement(
     )
     .select_from(tokens)
     .join(accounts, accounts.c.id == tokens.c.account_id)
-    .where(tokens.c.token_hash == bindparam("digest"))
+    .where(tokens.c.token_hash == bindparam("token_hash"))
 )
-_presented = tokens.alias("presented")
-_OF_SHOWN = Statement(
+_token = tokens.alias("token")
+_BY_HASH_FOR_PROFILE = Statement(
     shown_accounts(
-        _presented.join(accounts, accounts.c.id == _presented.c.account_id),
-        _presented.c.id.label("token_id"),
-        _presented.c.kind.label("token_kind"),
+        _token.join(accounts, accounts.c.id == _token.c.account_id),
+        _token.c.id.label("token_id"),
+        _token.c.kind.label("token_kind"),
         case(
-            (_presented.c.kind == TokenKind.API.value, accounts.c.token_lifetime),
-            else_=_presented.c.lifetime,
+            (_token.c.kind == TokenKind.API.value, accounts.c.token_lifetime),
+            else_=_token.c.lifetime,
         ).label("lifetime"),
-        *(_presented.c[name] for name in ("created_at", "last_used_at", "expires_at", "family")),
-    ).where(_presented.c.token_hash == bindparam("digest"))
+        *(_token.c[name] for name in ("created_at", "last_used_at", "expires_at", "family")),
+    ).where(_token.c.token_hash == bindparam("token_hash"))
 )
-_THERE = Statement(select(tokens.c.id).where(tokens.c.id == bindparam("token")))
-_mine = tokens.c.account_id == bindparam("account")
-_FOR_ACCOUNT = Statement(select(tokens).where(_mine, API_TOKEN))
-_ISSUE = Statement(
-    insert(tokens).values({name: bindparam(name) for name in _NEW}).returning(tokens.c.id)
+_EXISTS = Statement(select(tokens.c.id).where(tokens.c.id == bindparam("token")))
+_of_account = tokens.c.account_id == bindparam("account")
+_API_TOKEN_OF_ACCOUNT = Statement(select(tokens).where(_of_account, API_TOKEN))
+_INSERT = Statement(
+    insert(tokens).values({name: bindparam(name) for name in _COLUMNS}).returning(tokens.c.id)
 )
-_SPENT = tokens.c.kind == literal_column("'spent'")
-_SHORT = tuple(
+_is_spent = tokens.c.kind == literal_column("'spent'")
+_SUMMARY_COLUMNS = tuple(
     tokens.c[name]
     for name in (
         "id",
@@ -100,30 +100,30 @@ _SHORT = tuple(
         "family",
     )
 )
-_others = select(*_SHORT).where(_mine, not_(API_TOKEN), not_(_SPENT))
-_OTHERS = Statement(_others)
+_other_rows = select(*_SUMMARY_COLUMNS).where(_of_account, not_(API_TOKEN), not_(_is_spent))
+_OTHERS = Statement(_other_rows)
 _ALL = Statement(
     select(
-        *(column for column in _SHORT if column is not tokens.c.lifetime),
+        *(column for column in _SUMMARY_COLUMNS if column is not tokens.c.lifetime),
         case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
     )
     .select_from(tokens)
     .join(accounts, accounts.c.id == tokens.c.account_id)
-    .where(_mine, not_(_SPENT))
+    .where(_of_account, not_(_is_spent))
     .order_by(tokens.c.id)
 )
-_ONE = Statement(select(*_SHORT).where(_mine, tokens.c.id == bindparam("token")))
+_BY_ID = Statement(select(*_SUMMARY_COLUMNS).where(_of_account, tokens.c.id == bindparam("token")))
 _ANY_ENCRYPTED = Statement(
     select(tokens.c.token_hash.label("hash"), tokens.c.token_encrypted.label("encrypted"))
     .where(tokens.c.token_encrypted.is_not(None))
     .order_by(tokens.c.id.desc())
     .limit(1)
 )
-_PERSONAL = Statement(_others.where(tokens.c.kind == "personal").order_by(tokens.c.id))
+_PERSONAL = Statement(_other_rows.where(tokens.c.kind == "personal").order_by(tokens.c.id))
 _SESSIONS = Statement(
-    _others.where(tokens.c.kind == "session").order_by(tokens.c.last_used_at.desc())
+    _other_rows.where(tokens.c.kind == "session").order_by(tokens.c.last_used_at.desc())
 )
-_FORGET = Statement(delete(tokens).where(any_of(tokens.c.id, "dead")))
+_DELETE_BY_IDS = Statement(delete(tokens).where(any_of(tokens.c.id, "ids")))
 _TOUCH = Statement(
     update(tokens)
     .where(
@@ -132,24 +132,26 @@ _TOUCH = Statement(
     )
     .values(last_used_at=bindparam("moment", type_=UtcDateTime))
 )
-_REVOKE = Statement(delete(tokens).where(_mine, API_TOKEN))
-_REVOKE_ALL = Statement(delete(tokens).where(_mine))
-_REVOKE_BUT = Statement(delete(tokens).where(_mine, tokens.c.id != bindparam("kept")))
-_REVOKE_OTHERS = Statement(delete(tokens).where(_mine, not_(API_TOKEN)))
-_SPEND = Statement(
-    update(tokens).where(_mine, API_TOKEN).values(kind="spent", token_encrypted=null())
+_REVOKE = Statement(delete(tokens).where(_of_account, API_TOKEN))
+_REVOKE_ALL = Statement(delete(tokens).where(_of_account))
+_REVOKE_ALL_BUT = Statement(
+    delete(tokens).where(_of_account, tokens.c.id != bindparam("kept_token"))
+)
+_REVOKE_OTHERS = Statement(delete(tokens).where(_of_account, not_(API_TOKEN)))
+_MARK_SPENT = Statement(
+    update(tokens).where(_of_account, API_TOKEN).values(kind="spent", token_encrypted=null())
 )
 _REVOKE_ONE = Statement(
     delete(tokens).where(
-        _mine, tokens.c.id == bindparam("token"), tokens.c.kind == bindparam("kind")
+        _of_account, tokens.c.id == bindparam("token"), tokens.c.kind == bindparam("kind")
     )
 )
 _REVOKE_FAMILY = Statement(
-    delete(tokens).where(_mine, tokens.c.family == bindparam("family", type_=UuidHex))
+    delete(tokens).where(_of_account, tokens.c.family == bindparam("family", type_=UuidHex))
 )
 
 # Never contains a token, or anything from which one could be derived.
-_shown = select(
+_public_rows = select(
     accounts.c.id,
     accounts.c.uuid,
     accounts.c.username,
@@ -159,13 +161,13 @@ _shown = select(
     accounts.c.token_lifetime,
     tokens.c.last_used_at,
 )
-_shown = _shown.select_from(accounts).join(
+_public_rows = _public_rows.select_from(accounts).join(
     tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN)
 )
-_SHOWN = Statement(_shown.where(_mine))
+_PUBLIC = Statement(_public_rows.where(_of_account))
 
 listing = Listing(
-    _shown,
+    _public_rows,
     visible=false,
     key=tokens.c.account_id,
     counted=select(tokens.c.account_id).where(API_TOKEN),
@@ -174,39 +176,39 @@ listing = Listing(
 )
 
 
-def shown(tx: ReadTransaction, account: int) -> Row:
+def public_data(tx: ReadTransaction, account: int) -> Row:
     """Return the public data of an account's API token.
 
     Raises:
         NotFound: ``token.none``.
     """
-    row = tx.fetch_one(_SHOWN, account=account)
+    row = tx.fetch_one(_PUBLIC, account=account)
     if row is None:
         raise NotFound("token.none")
     return row
 
 
-def owner(tx: ReadTransaction, digest: bytes, *, shown: bool = False) -> Row | None:
+def owner(tx: ReadTransaction, token_hash: bytes, *, for_profile: bool = False) -> Row | None:
     """Return the account of a token, with the data that determines the token's expiry.
 
     The columns ``token_id``, ``token_kind`` and ``created_at last_used_at lifetime expires_at
     family`` describe the token. The token may be expired.
 
     Args:
-        digest: the digest of the token, 32 bytes.
-        shown: load all columns of ``accounts.queries.own``, to show the account.
+        token_hash: the digest of the token, 32 bytes.
+        for_profile: load all columns of ``accounts.queries.own``, to show the account.
     """
-    return tx.fetch_one(_OF_SHOWN if shown else _OF, digest=digest)
+    return tx.fetch_one(_BY_HASH_FOR_PROFILE if for_profile else _BY_HASH, token_hash=token_hash)
 
 
-def is_there(tx: ReadTransaction, token: int) -> bool:
+def exists(tx: ReadTransaction, token: int) -> bool:
     """Return whether a token exists, by its id. It may be expired."""
-    return tx.fetch_one(_THERE, token=token) is not None
+    return tx.fetch_one(_EXISTS, token=token) is not None
 
 
 def of_account(tx: ReadTransaction, account: int) -> Row | None:
     """Return the API token of an account."""
-    return tx.fetch_one(_FOR_ACCOUNT, account=account)
+    return tx.fetch_one(_API_TOKEN_OF_ACCOUNT, account=account)
 
 
 def personal(tx: ReadTransaction, account: int) -> list[Row]:
@@ -219,7 +221,7 @@ def sessions(tx: ReadTransaction, account: int) -> list[Row]:
     return tx.fetch_all(_SESSIONS, account=account)
 
 
-def valid(
+def list_valid(
     tx: ReadTransaction, account: int, max_age: int | None
 ) -> list[tuple[Row, datetime | None]]:
     """Return all valid tokens of an account, of every kind, each with its expiry.
@@ -231,7 +233,9 @@ def valid(
         (row, expiry(row.created_at, row.last_used_at, row.lifetime, max_age, row.expires_at))
         for row in tx.fetch_all(_ALL, account=account)
     ]
-    return [(row, ends) for row, ends in rows if ends is None or ends >= tx.now]
+    return [
+        (row, expires_at) for row, expires_at in rows if expires_at is None or expires_at >= tx.now
+    ]
 
 
 def count_by_kind(
@@ -241,18 +245,18 @@ def count_by_kind(
     return Counter(
         TokenKind(row.kind)
         for row in tx.fetch_all(_OTHERS, account=account)
-        if not _is_over(row, tx.now, max_age)
+        if not _is_expired(row, tx.now, max_age)
     )
 
 
 def get(tx: ReadTransaction, account: int, token: int) -> Row | None:
     """Return a token of an account by its id, expired or not."""
-    return tx.fetch_one(_ONE, account=account, token=token)
+    return tx.fetch_one(_BY_ID, account=account, token=token)
 
 
-def _is_over(row: Row, now: datetime, max_age: int | None) -> bool:
-    ends = expiry(row.created_at, row.last_used_at, row.lifetime, max_age, row.expires_at)
-    return ends is not None and ends < now
+def _is_expired(row: Row, now: datetime, max_age: int | None) -> bool:
+    expires_at = expiry(row.created_at, row.last_used_at, row.lifetime, max_age, row.expires_at)
+    return expires_at is not None and expires_at < now
 
 
 def any_encrypted(tx: ReadTransaction) -> Row | None:
@@ -263,38 +267,38 @@ def any_encrypted(tx: ReadTransaction) -> Row | None:
 def add(
     tx: WriteTransaction,
     account: int,
-    digest: bytes,
-    sealed: bytes | None = None,
+    token_hash: bytes,
+    token_encrypted: bytes | None = None,
     *,
     kind: TokenKind = TokenKind.API,
     name: str = "",
     lifetime: int | None = None,
-    ends: datetime | None = None,
+    expires_at: datetime | None = None,
     family: str | None = None,
-    issued: datetime | None = None,
+    created_at: datetime | None = None,
 ) -> int:
     """Insert a token. Return its id.
 
     Args:
-        digest: the digest of the token, 32 bytes.
-        sealed: the encrypted token, for API tokens, which are shown again.
+        token_hash: the digest of the token, 32 bytes.
+        token_encrypted: the encrypted token, for API tokens, which are shown again.
         lifetime: seconds that it lives after its last use; None for no limit.
-        ends: when it expires at the latest, used or not.
+        expires_at: when it expires at the latest, used or not.
         family: UUID of the token family.
-        issued: when the first token of the family was issued; None for now.
+        created_at: when the first token of the family was issued; None for now.
     """
     return int(
         tx.scalar(
-            _ISSUE,
+            _INSERT,
             account_id=account,
-            token_hash=digest,
-            token_encrypted=sealed,
-            created_at=issued or tx.now,
+            token_hash=token_hash,
+            token_encrypted=token_encrypted,
+            created_at=created_at or tx.now,
             last_used_at=tx.now,
             kind=kind.value,
             name=name,
             lifetime=lifetime,
-            expires_at=ends,
+            expires_at=expires_at,
             family=family,
         )
     )
@@ -303,11 +307,11 @@ def add(
 def remove_expired(tx: WriteTransaction, account: int, max_age: int | None) -> list[Row]:
     """Delete the expired tokens of an account. Return the valid ones, without its API token."""
     rows = tx.fetch_all(_OTHERS, account=account)
-    dead = [row.id for row in rows if _is_over(row, tx.now, max_age)]
-    if dead:
-        tx.execute(_FORGET, dead=dead)
-    gone = set(dead)
-    return [row for row in rows if row.id not in gone]
+    expired = [row.id for row in rows if _is_expired(row, tx.now, max_age)]
+    if expired:
+        tx.execute(_DELETE_BY_IDS, ids=expired)
+    expired_ids = set(expired)
+    return [row for row in rows if row.id not in expired_ids]
 
 
 def touch(tx: WriteTransaction, token: int, every: timedelta) -> None:
@@ -330,13 +334,13 @@ def revoke_all(tx: WriteTransaction, account: int) -> None:
     tx.execute(_REVOKE_ALL, account=account)
 
 
-def revoke_but(tx: WriteTransaction, account: int, kept: int) -> int:
+def revoke_all_but(tx: WriteTransaction, account: int, kept_token: int) -> int:
     """Revoke all tokens of an account except one. Return how many were revoked.
 
     Args:
-        kept: id of the token to keep; 0 for none.
+        kept_token: id of the token to keep; 0 for none.
     """
-    return tx.execute(_REVOKE_BUT, account=account, kept=kept)
+    return tx.execute(_REVOKE_ALL_BUT, account=account, kept_token=kept_token)
 
 
 def suspend(tx: WriteTransaction, account: int) -> None:
@@ -347,7 +351,7 @@ def suspend(tx: WriteTransaction, account: int) -> None:
     becomes valid again.
     """
     tx.execute(_REVOKE_OTHERS, account=account)
-    tx.execute(_SPEND, account=account)
+    tx.execute(_MARK_SPENT, account=account)
 
 
 def revoke_one(
@@ -369,15 +373,15 @@ def revoke_row(tx: WriteTransaction, account: int, row: Row) -> bool:
     return revoke_one(tx, account, row.id, TokenKind(row.kind))
 
 
-def revoke_oldest(tx: WriteTransaction, account: int, rows: Iterable[Row], kept: int) -> list[Row]:
+def revoke_oldest(tx: WriteTransaction, account: int, rows: Iterable[Row], limit: int) -> list[Row]:
     """Revoke the tokens that were unused for longest, until few enough are left. Return those.
 
     Args:
         rows: the tokens to choose from.
-        kept: how many may stay.
+        limit: how many may stay.
     """
     by_use = sorted(rows, key=lambda row: (row.last_used_at, row.id))
-    ended = by_use[: max(0, len(by_use) - kept)]
-    for row in ended:
+    revoked = by_use[: max(0, len(by_use) - limit)]
+    for row in revoked:
         revoke_row(tx, account, row)
-    return ended
+    return revoked

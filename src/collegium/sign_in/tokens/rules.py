@@ -49,14 +49,14 @@ LOGINS_WINDOW: Final = timedelta(minutes=10)
 """The period in which the successful sign-ins of an account are counted."""
 
 
-def check_token_quota(count: int, most: int) -> None:
+def check_token_quota(count: int, limit: int) -> None:
     """Check that an account may have another token for a program.
 
     Raises:
         Conflict: ``token.too_many``.
     """
-    if count >= most:
-        raise Conflict("token.too_many", most=most)
+    if count >= limit:
+        raise Conflict("token.too_many", most=limit)
 
 
 def check_logins(first: datetime | None, now: datetime) -> None:
@@ -70,8 +70,8 @@ def check_logins(first: datetime | None, now: datetime) -> None:
         Limited: ``tries.wait`` with the seconds until that sign-in is outside the window.
     """
     if first is not None:
-        left = first + LOGINS_WINDOW - now
-        raise Limited("tries.wait", seconds=max(1, ceil(left.total_seconds())))
+        wait = first + LOGINS_WINDOW - now
+        raise Limited("tries.wait", seconds=max(1, ceil(wait.total_seconds())))
 
 
 def may_hold_api_token(kind: str | None) -> bool:
@@ -97,27 +97,27 @@ def check_is_own(kind: str | None) -> None:
 
 
 def expiry(
-    issued: datetime,
-    used: datetime,
+    created_at: datetime,
+    last_used_at: datetime,
     lifetime: int | None,
     max_age: int | None,
-    ends: datetime | None = None,
+    expires_at: datetime | None = None,
 ) -> datetime | None:
     """Return when a token expires; None if it never does.
 
     Args:
-        issued: when it was created.
-        used: when it was last used, to the minute.
+        created_at: when it was created.
+        last_used_at: when it was last used, to the minute.
         lifetime: seconds that it lives without being used; None for ever.
         max_age: seconds that it lives at most, used or not; None for no limit.
-        ends: when it expires at the latest, if that was set when it was created.
+        expires_at: when it expires at the latest, if that was set when it was created.
     """
     # Called for every row of a list, so it avoids building a list itself.
-    bound = ends
+    earliest = expires_at
     if lifetime is not None:
-        unused = used + timedelta(seconds=lifetime)
-        bound = unused if bound is None or unused < bound else bound
+        idle_end = last_used_at + timedelta(seconds=lifetime)
+        earliest = idle_end if earliest is None or idle_end < earliest else earliest
     if max_age is not None:
-        old = issued + timedelta(seconds=max_age)
-        bound = old if bound is None or old < bound else bound
-    return bound
+        old = created_at + timedelta(seconds=max_age)
+        earliest = old if earliest is None or old < earliest else earliest
+    return earliest

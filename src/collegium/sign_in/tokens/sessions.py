@@ -24,7 +24,7 @@ def begin(
     method: str,
     browser: str,
     *,
-    renews: bool = False,
+    is_renewal: bool = False,
     settings: Settings = DEFAULTS,
 ) -> str:
     """Create a session for a browser. Return its token.
@@ -35,20 +35,20 @@ def begin(
         actor: the person, authenticated before this transaction.
         method: how: ``password``, ``second factor`` or ``mailed link``.
         browser: name of the browser, so that its owner recognises the session.
-        renews: the browser was signed in until now. Then the rate limit does not apply. Otherwise
-            an attacker with a stolen password could sign in constantly and so prevent the owner
-            from setting a new one.
+        is_renewal: the browser was signed in until now. Then the rate limit does not apply.
+            Otherwise an attacker with a stolen password could sign in constantly and so prevent the
+            owner from setting a new one.
 
     Raises:
         Unauthenticated: ``login.failed``: the verified credentials are no longer valid.
         Limited: ``tries.wait``: too many sign-ins.
     """
     credentials.confirm(tx, actor, "login.failed")
-    if not renews:
+    if not is_renewal:
         check_login_rate(tx, actor.id, settings)
     rows = token_queries.remove_expired(tx, actor.id, settings.token_max_age)
-    there = [row for row in rows if row.kind == TokenKind.SESSION]
-    token_queries.revoke_oldest(tx, actor.id, there, settings.max_sessions - 1)
+    sessions = [row for row in rows if row.kind == TokenKind.SESSION]
+    token_queries.revoke_oldest(tx, actor.id, sessions, settings.max_sessions - 1)
     token = vault.new_token()
     token_queries.add(
         tx,
@@ -57,7 +57,7 @@ def begin(
         kind=TokenKind.SESSION,
         name=browser,
         lifetime=SESSION_LIFETIME,
-        ends=tx.now + timedelta(seconds=SESSION_AGE),
+        expires_at=tx.now + timedelta(seconds=SESSION_AGE),
     )
     account_queries.change(tx, actor.id, {"last_login_at": tx.now})
     event_queries.record(tx, "login.succeeded", actor, account=actor.id, method=method)

@@ -64,7 +64,7 @@ def unconfirmed(tx: ReadTransaction, actor: Actor, vault: Vault, site: str) -> S
     row = two_factor_queries.of_account(tx, actor.id)
     if row is None or row.confirmed_at is not None:
         return None
-    secret, session = _opened(vault, row)
+    secret, session = _decrypt_secret(vault, row)
     if session != str(actor.token):
         return None
     link = TOTP(secret).provisioning_uri(name=actor.username, issuer_name=site)
@@ -89,16 +89,16 @@ def confirm(tx: WriteTransaction, actor: Actor, vault: Vault, code: str) -> list
     if row is None:
         raise Conflict("second_factor.none")
     two_factor_rules.check_off(is_on=row.confirmed_at is not None)
-    if _opened(vault, row)[1] != str(actor.token):
+    if _decrypt_secret(vault, row)[1] != str(actor.token):
         raise Conflict("second_factor.elsewhere")
     _accept_code(tx, vault, row, two_factor_rules.plain(code))
     two_factor_queries.confirm(tx, actor.id)
-    credentials.drop_pending(tx, actor.id)
-    token_queries.revoke_but(tx, actor.id, actor.token)
+    credentials.cancel_pending(tx, actor.id)
+    token_queries.revoke_all_but(tx, actor.id, actor.token)
     event_queries.record(tx, "second_factor.enabled", actor, account=actor.id)
     account: Row = account_queries.by_id(tx, actor.id)
     notices.send_notice(tx, mails.SecondFactorEnabled, account, actor)
-    return _new_codes(tx, vault, actor.id)
+    return _replace_codes(tx, vault, actor.id)
 
 
 def check(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Invalid | None:
@@ -119,7 +119,7 @@ def check(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Invali
     code = two_factor_rules.plain(code)
     try:
         if two_factor_rules.is_recovery(code):
-            _recover(tx, vault, actor, code)
+            _use_recovery_code(tx, vault, actor, code)
         else:
             two_factor_rules.check_unlocked(row.wrong_codes)
             _accept_code(tx, vault, row, code)
@@ -127,12 +127,12 @@ def check(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Invali
         if refusal.code == "second_factor.wrong" and row.wrong_codes < two_factor_rules.LOCKED_AT:
             _count_wrong(tx, actor, account)
         return refusal
-    two_factor_queries.forget_wrong(tx, actor.id)
+    two_factor_queries.reset_wrong(tx, actor.id)
     return None
 
 
-def _recover(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> None:
-    if not two_factor_queries.use_code(tx, actor.id, _digest(vault, actor.id, code)):
+def _use_recovery_code(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> None:
+    if not two_factor_queries.use_code(tx, actor.id, _hash_code(vault, actor.id, code)):
         raise Invalid("second_factor.wrong", field="code")
     event_queries.record(tx, "second_factor.recovered", actor, account=actor.id)
 
@@ -142,10 +142,10 @@ def _count_wrong(tx: WriteTransaction, actor: Actor, account: Row) -> None:
 
     Notify the owner after three and after twenty.
     """
-    wrong = two_factor_queries.count_wrong(tx, actor.id)
-    if wrong not in {two_factor_rules.TOLD_AT, two_factor_rules.LOCKED_AT}:
+    count = two_factor_queries.count_wrong(tx, actor.id)
+    if count not in {two_factor_rules.NOTIFY_AT, two_factor_rules.LOCKED_AT}:
         return
-    kind = "second_factor.locked" if wrong == two_factor_rules.LOCKED_AT else "second_factor.failed"
+    kind = "second_factor.locked" if count == two_factor_rules.LOCKED_AT else "second_factor.failed"
     # It may not be the owner. So the event names no actor, as for a failed sign-in.
     event_queries.record(
         tx,
@@ -154,15 +154,15 @@ def _count_wrong(tx: WriteTransaction, actor: Actor, account: Row) -> None:
         account=actor.id,
         username=account.username,
         address=actor.ip_address or "",
-        codes=wrong,
+        codes=count,
     )
     notices.send_notice(
         tx,
         mails.SecondFactorFailed,
         account,
         actor,
-        codes=wrong,
-        locked=wrong == two_factor_rules.LOCKED_AT,
+        codes=count,
+        locked=count == two_factor_rules.LOCKED_AT,
     )
 
 
@@ -172,13 +172,13 @@ def renew_codes(tx: WriteTransaction, actor: Actor, vault: Vault) -> list[str]:
     The caller must have checked a code. The earlier ones are invalid.
     """
     event_queries.record(tx, "second_factor.codes_renewed", actor, account=actor.id)
-    return _new_codes(tx, vault, actor.id)
+    return _replace_codes(tx, vault, actor.id)
 
 
 def are_codes(tx: ReadTransaction, actor: Actor, vault: Vault, codes: Iterable[str]) -> bool:
     """Return whether any of these recovery codes, issued earlier, is valid for the actor now."""
-    digests = {_digest(vault, actor.id, two_factor_rules.plain(code)) for code in codes}
-    return not digests.isdisjoint(two_factor_queries.codes(tx, actor.id))
+    code_hashes = {_hash_code(vault, actor.id, two_factor_rules.plain(code)) for code in codes}
+    return not code_hashes.isdisjoint(two_factor_queries.code_hashes(tx, actor.id))
 
 
 def remove(tx: WriteTransaction, actor: Actor) -> None:
@@ -187,7 +187,7 @@ def remove(tx: WriteTransaction, actor: Actor) -> None:
     Without a code, staff must do it with ``reset``.
     """
     two_factor_queries.remove(tx, actor.id)
-    credentials.drop_pending(tx, actor.id)
+    credentials.cancel_pending(tx, actor.id)
     event_queries.record(tx, "second_factor.disabled", actor, account=actor.id)
     account: Row = account_queries.by_id(tx, actor.id)
     notices.send_notice(tx, mails.SecondFactorDisabled, account, actor)
@@ -213,7 +213,7 @@ def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     if not two_factor_queries.is_on(tx, account.id):
         raise Conflict("second_factor.none")
     two_factor_queries.remove(tx, account.id)
-    credentials.drop_pending(tx, account.id)
+    credentials.cancel_pending(tx, account.id)
     event_queries.record(
         tx, "second_factor.disabled", actor, account=account.id, username=account.username
     )
@@ -226,30 +226,32 @@ def _accept_code(tx: WriteTransaction, vault: Vault, row: Row, code: str) -> Non
     Raises:
         Invalid: ``second_factor.wrong``: the code is wrong or was used before.
     """
-    authenticator = TOTP(_opened(vault, row)[0])
-    given = code.encode()
-    found = None
+    authenticator = TOTP(_decrypt_secret(vault, row)[0])
+    entered = code.encode()
+    matching_step = None
     for step in two_factor_rules.steps(int(tx.now.timestamp())):
         if hmac.compare_digest(
-            authenticator.at(step * two_factor_rules.STEP_SECONDS).encode(), given
+            authenticator.at(step * two_factor_rules.STEP_SECONDS).encode(), entered
         ):
-            found = step
+            matching_step = step
     two_factor_queries.use_step(
-        tx, row.account_id, two_factor_rules.check_step(found, row.last_step)
+        tx, row.account_id, two_factor_rules.check_step(matching_step, row.last_step)
     )
 
 
-def _opened(vault: Vault, row: Row) -> tuple[str, str]:
+def _decrypt_secret(vault: Vault, row: Row) -> tuple[str, str]:
     """Return a secret, and the id of the session that created it ("" in old rows)."""
     secret, _, session = vault.decrypt(row.secret_encrypted, row.secret_hash).partition(" ")
     return secret, session
 
 
-def _new_codes(tx: WriteTransaction, vault: Vault, account: int) -> list[str]:
+def _replace_codes(tx: WriteTransaction, vault: Vault, account: int) -> list[str]:
     codes = [secrets.token_hex(8) for _ in range(two_factor_rules.RECOVERY_CODES)]
-    two_factor_queries.put_codes(tx, account, [_digest(vault, account, code) for code in codes])
-    return two_factor_rules.shown(codes)
+    two_factor_queries.replace_codes(
+        tx, account, [_hash_code(vault, account, code) for code in codes]
+    )
+    return two_factor_rules.format_codes(codes)
 
 
-def _digest(vault: Vault, account: int, code: str) -> bytes:
+def _hash_code(vault: Vault, account: int, code: str) -> bytes:
     return vault.digest(f"recovery {account} {code}")

@@ -10,18 +10,18 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row, Statement, UtcDateTime
 from collegium.db.tables import BigInt, recovery_codes, two_factor
 
-_OF = Statement(select(two_factor).where(two_factor.c.account_id == bindparam("account")))
+_BY_ACCOUNT = Statement(select(two_factor).where(two_factor.c.account_id == bindparam("account")))
 _ANY_ENCRYPTED = Statement(
     select(two_factor.c.secret_hash.label("hash"), two_factor.c.secret_encrypted.label("encrypted"))
     .order_by(two_factor.c.account_id.desc())
     .limit(1)
 )
-_ON = Statement(
+_IS_ON = Statement(
     select(two_factor.c.account_id).where(
         two_factor.c.account_id == bindparam("account"), two_factor.c.confirmed_at.is_not(None)
     )
 )
-_ADD = Statement(
+_INSERT = Statement(
     insert(two_factor).values(
         {
             name: bindparam(name)
@@ -37,28 +37,28 @@ _CONFIRM = Statement(
     )
     .values(confirmed_at=bindparam("moment", type_=UtcDateTime))
 )
-_TAKE = Statement(
+_USE_STEP = Statement(
     update(two_factor)
     .where(
         two_factor.c.account_id == bindparam("account"),
-        two_factor.c.last_step < bindparam("taken", type_=BigInt),
+        two_factor.c.last_step < bindparam("step", type_=BigInt),
     )
-    .values(last_step=bindparam("taken", type_=BigInt))
+    .values(last_step=bindparam("step", type_=BigInt))
 )
-_REMOVE = (
+_DELETE = (
     Statement(delete(recovery_codes).where(recovery_codes.c.account_id == bindparam("account"))),
     Statement(delete(two_factor).where(two_factor.c.account_id == bindparam("account"))),
 )
-_ADD_CODE = Statement(
-    insert(recovery_codes).values(account_id=bindparam("account"), code_hash=bindparam("digest"))
+_INSERT_CODE = Statement(
+    insert(recovery_codes).values(account_id=bindparam("account"), code_hash=bindparam("code_hash"))
 )
 _USE_CODE = Statement(
     delete(recovery_codes).where(
         recovery_codes.c.account_id == bindparam("account"),
-        recovery_codes.c.code_hash == bindparam("digest"),
+        recovery_codes.c.code_hash == bindparam("code_hash"),
     )
 )
-_CODES_LEFT = Statement(
+_COUNT_CODES = Statement(
     select(func.count().label("count"))
     .select_from(recovery_codes)
     .where(recovery_codes.c.account_id == bindparam("account"))
@@ -68,13 +68,13 @@ _CODES_LEFT = Statement(
 _CODES = Statement(
     select(recovery_codes.c.code_hash).where(recovery_codes.c.account_id == bindparam("account"))
 )
-_WRONG = Statement(
+_COUNT_WRONG = Statement(
     update(two_factor)
     .where(two_factor.c.account_id == bindparam("account"))
     .values(wrong_codes=two_factor.c.wrong_codes + 1)
     .returning(two_factor.c.wrong_codes)
 )
-_RIGHT = Statement(
+_RESET_WRONG = Statement(
     update(two_factor)
     .where(
         two_factor.c.account_id == bindparam("account"),
@@ -91,22 +91,24 @@ def any_encrypted(tx: ReadTransaction) -> Row | None:
 
 def is_on(tx: ReadTransaction, account: int) -> bool:
     """Return whether two-factor authentication is on for an account."""
-    return tx.fetch_one(_ON, account=account) is not None
+    return tx.fetch_one(_IS_ON, account=account) is not None
 
 
 def of_account(tx: ReadTransaction, account: int) -> Row | None:
     """Return the row of an account, confirmed or not."""
-    return tx.fetch_one(_OF, account=account)
+    return tx.fetch_one(_BY_ACCOUNT, account=account)
 
 
-def replace(tx: WriteTransaction, account: int, digest: bytes, sealed: bytes) -> None:
+def replace(
+    tx: WriteTransaction, account: int, secret_hash: bytes, secret_encrypted: bytes
+) -> None:
     """Insert a new secret, in place of an unconfirmed one."""
     remove(tx, account)
     tx.execute(
-        _ADD,
+        _INSERT,
         account_id=account,
-        secret_hash=digest,
-        secret_encrypted=sealed,
+        secret_hash=secret_hash,
+        secret_encrypted=secret_encrypted,
         created_at=tx.now,
         last_step=0,
     )
@@ -119,42 +121,42 @@ def confirm(tx: WriteTransaction, account: int) -> bool:
 
 def use_step(tx: WriteTransaction, account: int, step: int) -> bool:
     """Use up a time step and all before it. Return False if another request was first."""
-    return tx.execute(_TAKE, account=account, taken=step) > 0
+    return tx.execute(_USE_STEP, account=account, step=step) > 0
 
 
 def remove(tx: WriteTransaction, account: int) -> None:
     """Turn two-factor authentication off: delete the secret and the recovery codes."""
-    for statement in _REMOVE:
+    for statement in _DELETE:
         tx.execute(statement, account=account)
 
 
-def put_codes(tx: WriteTransaction, account: int, digests: Iterable[bytes]) -> None:
+def replace_codes(tx: WriteTransaction, account: int, code_hashes: Iterable[bytes]) -> None:
     """Store recovery codes and delete the earlier ones."""
-    tx.execute(_REMOVE[0], account=account)
-    for digest in digests:
-        tx.execute(_ADD_CODE, account=account, digest=digest)
+    tx.execute(_DELETE[0], account=account)
+    for code_hash in code_hashes:
+        tx.execute(_INSERT_CODE, account=account, code_hash=code_hash)
 
 
-def use_code(tx: WriteTransaction, account: int, digest: bytes) -> bool:
+def use_code(tx: WriteTransaction, account: int, code_hash: bytes) -> bool:
     """Use up a recovery code. Return whether it was valid."""
-    return tx.execute(_USE_CODE, account=account, digest=digest) > 0
+    return tx.execute(_USE_CODE, account=account, code_hash=code_hash) > 0
 
 
-def codes(tx: ReadTransaction, account: int) -> set[bytes]:
+def code_hashes(tx: ReadTransaction, account: int) -> set[bytes]:
     """Return the digests of the unused recovery codes."""
     return {bytes(row.code_hash) for row in tx.fetch_all(_CODES, account=account)}
 
 
-def codes_left(tx: ReadTransaction, account: int) -> int:
+def count_codes(tx: ReadTransaction, account: int) -> int:
     """Return the number of unused recovery codes."""
-    return int(tx.scalar(_CODES_LEFT, account=account))
+    return int(tx.scalar(_COUNT_CODES, account=account))
 
 
 def count_wrong(tx: WriteTransaction, account: int) -> int:
     """Count a wrong code. Return the number of wrong codes since the last correct one."""
-    return int(tx.scalar(_WRONG, account=account))
+    return int(tx.scalar(_COUNT_WRONG, account=account))
 
 
-def forget_wrong(tx: WriteTransaction, account: int) -> None:
+def reset_wrong(tx: WriteTransaction, account: int) -> None:
     """Reset the count of wrong codes."""
-    tx.execute(_RIGHT, account=account)
+    tx.execute(_RESET_WRONG, account=account)

@@ -17,7 +17,7 @@ DRIFT: Final = 1
 
 RECOVERY_CODES: Final = 10
 
-TOLD_AT: Final = 3
+NOTIFY_AT: Final = 3
 """Number of wrong codes since the last correct one after which the owner is notified."""
 
 LOCKED_AT: Final = 20
@@ -38,31 +38,31 @@ def steps(seconds: int) -> range:
     return range(now - DRIFT, now + DRIFT + 1)
 
 
-def check_step(found: int | None, last: int) -> int:
+def check_step(step: int | None, last_step: int) -> int:
     """Return the time step of a correct code, if neither it nor a later one was used before.
 
     Args:
-        found: the step whose code was entered; None if the code matches no step.
-        last: the latest step that was ever used.
+        step: the step whose code was entered; None if the code matches no step.
+        last_step: the latest step that was ever used.
 
     Raises:
         Invalid: ``second_factor.wrong``, for a wrong and for a used code alike.
     """
-    if found is None or found <= last:
+    if step is None or step <= last_step:
         raise Invalid("second_factor.wrong", field="code")
-    return found
+    return step
 
 
-def check_unlocked(wrong: int) -> None:
+def check_unlocked(wrong_codes: int) -> None:
     """Check that there were not too many wrong codes. Otherwise even a correct code is refused.
 
     Args:
-        wrong: number of wrong codes since the last correct one.
+        wrong_codes: number of wrong codes since the last correct one.
 
     Raises:
         Invalid: ``second_factor.locked``.
     """
-    if wrong >= LOCKED_AT:
+    if wrong_codes >= LOCKED_AT:
         raise Invalid("second_factor.locked", field="code")
 
 
@@ -78,7 +78,7 @@ def check_off(*, is_on: bool) -> None:
 
 def plain(code: str) -> str:
     """Return a code in comparable form, without spaces and dashes."""
-    return "".join(sign for sign in code.lower() if sign.isalnum())
+    return "".join(char for char in code.lower() if char.isalnum())
 
 
 def is_recovery(code: str) -> bool:
@@ -86,6 +86,6 @@ def is_recovery(code: str) -> bool:
     return not code.isdigit() or len(code) > 8  # noqa: PLR2004 - authenticators show at most 8 digits
 
 
-def shown(codes: Iterable[str]) -> list[str]:
+def format_codes(codes: Iterable[str]) -> list[str]:
     """Return recovery codes in groups of four characters, which are easier to copy."""
-    return ["-".join(code[at : at + 4] for at in range(0, len(code), 4)) for code in codes]
+    return ["-".join(code[start : start + 4] for start in range(0, len(code), 4)) for code in codes]
