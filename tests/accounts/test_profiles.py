@@ -181,7 +181,7 @@ def test_what_a_directory_says_counts(world: World, told: Callable[..., Settings
         keys=None,
     )
     with world.database.write() as tx:
-        eduteams_actions.apply(tx, None, told(), world.vault, "owner", person, adds=False)
+        eduteams_actions.apply(tx, None, told(), world.vault, "owner", person, creates=False)
     assert [row.payload["changes"] for row in owed(world)] == [
         {"email": [owner.email, "new@example.org"]}
     ] * 2

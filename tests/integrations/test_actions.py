@@ -45,7 +45,9 @@ def person(username: str = ADA, *key_lines: str, **others: Any) -> Any:
 
 def put(world: World, said: Any, username: str = ADA, *, adds: bool = True) -> str | None:
     with world.database.write() as tx:
-        return apply(tx, world.staff.actor, world.settings, world.vault, username, said, adds=adds)
+        return apply(
+            tx, world.staff.actor, world.settings, world.vault, username, said, creates=adds
+        )
 
 
 def row_of(database: Database, username: str = ADA) -> Row:

@@ -27,7 +27,7 @@ NOT_MANAGED = ["User is not managed by eduTEAMS."]
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy, and no token from another test."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(eduteams_actions, "_tokens", eduteams_actions._Tokens())
+    monkeypatch.setattr(eduteams_actions, "_token_cache", eduteams_actions._TokenCache())
 
 
 @pytest.fixture
@@ -245,7 +245,9 @@ def test_a_deleted_account_is_not_revived_by_an_answer_that_comes_late(
     with world.database.write() as tx:
         settings, vault = world.settings, world.vault
         assert eduteams_actions.apply(tx, world.staff.actor, settings, vault, ADA, found) is None
-        assert eduteams_actions.apply(tx, None, settings, vault, ADA, found, adds=True) != ada.uuid
+        assert (
+            eduteams_actions.apply(tx, None, settings, vault, ADA, found, creates=True) != ada.uuid
+        )
 
 
 def test_two_pulls_of_one_account_at_once_both_succeed(

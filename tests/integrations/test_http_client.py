@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from collegium.integrations.eduteams import actions as eduteams_actions
-from collegium.integrations.eduteams.actions import PATIENCE, fetch, fetch_keys
+from collegium.integrations.eduteams.actions import TIMEOUTS, fetch, fetch_keys
 from collegium.integrations.http_client import Timeouts
 from collegium.refusals import Conflict, Invalid, Refusal
 from collegium.settings import Settings, load
@@ -32,7 +32,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """No token is held from another test."""
-    monkeypatch.setattr(eduteams_actions, "_tokens", eduteams_actions._Tokens())
+    monkeypatch.setattr(eduteams_actions, "_token_cache", eduteams_actions._TokenCache())
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def configured(remote: Remote, base: str = "", *, feed: bool = False) -> Setting
     )
 
 
-def refused(remote: Remote, base: str = "", patience: Timeouts = PATIENCE) -> str:
+def refused(remote: Remote, base: str = "", patience: Timeouts = TIMEOUTS) -> str:
     """Ask about Ada, be refused in time and in discretion; give the code."""
     began = time.monotonic()
     with pytest.raises(Refusal) as error:
@@ -244,7 +244,7 @@ def test_a_token_is_got_once_and_used_again(
         assert all(one.result() for one in found)
     assert remote.asked.count("/token") == 1
     monkeypatch.setattr(eduteams_actions, "TOKEN_SECONDS", -1)
-    monkeypatch.setattr(eduteams_actions, "_tokens", eduteams_actions._Tokens())
+    monkeypatch.setattr(eduteams_actions, "_token_cache", eduteams_actions._TokenCache())
     for _ in range(2):
         fetch(settings, ADA)
     assert remote.asked.count("/token") == 3

@@ -36,7 +36,7 @@ LONG_AGO = START - timedelta(days=1)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy, and no token from another test."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(eduteams_actions, "_tokens", eduteams_actions._Tokens())
+    monkeypatch.setattr(eduteams_actions, "_token_cache", eduteams_actions._TokenCache())
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def known(world: World, database: Database) -> Callable[..., list[str]]:
                 name, frozenset(), f"p{number}@example.org", "Old", "Name", [], [], keys=()
             )
             with database.write(LONG_AGO + timedelta(seconds=number)) as tx:
-                apply(tx, None, world.settings, world.vault, name, person, adds=True)
+                apply(tx, None, world.settings, world.vault, name, person, creates=True)
         return names
 
     return make

@@ -16,9 +16,9 @@ from collegium.integrations.eduteams.rules import (
     KeyFeed,
     Person,
     decode,
-    keys,
-    person,
-    why_invalid,
+    invalid_field,
+    parse_keys,
+    validate_person,
 )
 from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys.rules import parse
@@ -44,7 +44,7 @@ ALL_CLAIMS = CLAIMS | {
 def read(claims: dict[str, Any], *, speaks_of_keys: bool = True) -> Person:
     """Read a valid response with these changes."""
     body = msgspec.json.encode(CLAIMS | claims)
-    return person(decode(body, Claims, "any.code"), speaks_of_keys=speaks_of_keys)
+    return validate_person(decode(body, Claims, "any.code"), keys_are_complete=speaks_of_keys)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_invalid_name_is_refused(field: str, value: str | None) -> None:
 def test_surrogate_in_a_name_is_refused() -> None:
     claims = Claims(**CLAIMS | {"given_name": "A\ud800da"})
     with refused(Invalid, "directory.invalid", {"field": "given_name"}):
-        person(claims, speaks_of_keys=True)
+        validate_person(claims, keys_are_complete=True)
 
 
 @pytest.mark.parametrize("field", ["voperson_external_affiliation", "eduperson_assurance"])
@@ -260,10 +260,10 @@ def test_missing_keys_mean_none_only_if_the_directory_manages_keys(
 
 def test_invalid_keys_are_skipped() -> None:
     lines = [5, None, "no key", f"{LINE} a\0b", f" {LINE}\n", f"{LINE}\n{LINE}", f"{LINE} last"]
-    assert [key.text for key in keys(lines)] == [LINE, f"{LINE} last"]
+    assert [key.text for key in parse_keys(lines)] == [LINE, f"{LINE} last"]
 
 
 def test_refusal_names_the_field() -> None:
-    refusal = why_invalid("sub")
+    refusal = invalid_field("sub")
     assert isinstance(refusal, Invalid)
     assert (refusal.code, refusal.facts) == ("directory.invalid", {"field": "sub"})

@@ -339,6 +339,6 @@ def test_long_audit_log_is_counted_up_to_the_last_page(
         assert end in text(browser.open(here))
     assert "Page 2 of 2. Search or filter to see more" in text(browser.open(f"{here}?page=3"))
     with world.database.read() as tx:
-        filters = {"place": (scene.project.kind, scene.project.id)}
+        filters = {"scope_id": (scene.project.kind, scene.project.id)}
         assert event_queries.team.count(tx, world.staff.actor, filters, 51) == 51
         assert event_queries.team.count(tx, world.staff.actor, filters) > 60

@@ -41,7 +41,7 @@ from collegium.invitations.queries import READERS
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import NotFound
 
-_RECORD = Statement(
+_INSERT = Statement(
     insert(events).values(
         {
             name: bindparam(name)
@@ -64,7 +64,7 @@ _RECORD = Statement(
 _LATEST = Statement(select(events.c.created_at).order_by(events.c.id.desc()).limit(1))
 
 
-_FACTS = Statement(
+_FIRST_PAYLOAD = Statement(
     select(events.c.payload)
     .where(events.c.kind == bindparam("kind"), events.c.account_id == bindparam("account"))
     .order_by(events.c.id)
@@ -85,7 +85,7 @@ _NTH_LOGIN = Statement(
 )
 
 
-def login_number(tx: ReadTransaction, account: int, since: datetime, nth: int) -> datetime | None:
+def nth_login(tx: ReadTransaction, account: int, since: datetime, nth: int) -> datetime | None:
     """Return the time of the nth latest sign-in of an account, UTC; None if there were fewer.
 
     Args:
@@ -98,7 +98,7 @@ def login_number(tx: ReadTransaction, account: int, since: datetime, nth: int) -
 
 def data_of(tx: ReadTransaction, kind: str, account: int) -> Mapping[str, Any]:
     """Return the data of the first such event of an account; empty if there is none."""
-    row = tx.fetch_one(_FACTS, kind=kind, account=account)
+    row = tx.fetch_one(_FIRST_PAYLOAD, kind=kind, account=account)
     return {} if row is None else dict(row.payload)
 
 
@@ -109,7 +109,7 @@ def record(
     *,
     scope: int | None = None,
     account: int | None = None,
-    **facts: Any,
+    **data: Any,
 ) -> None:
     """Record an event.
 
@@ -119,13 +119,13 @@ def record(
             id are stored; for None, nothing.
         scope: id of the scope in which it happened.
         account: id of the affected account.
-        facts: names as they are now, and what changed; JSON values, never a secret.
+        data: names as they are now, and what changed; JSON values, never a secret.
     """
     if actor is not None and actor.impersonator is not None:
-        facts["impersonated_by"] = actor.impersonator.name or actor.impersonator.username
-        facts["impersonator"] = actor.impersonator.id
+        data["impersonated_by"] = actor.impersonator.name or actor.impersonator.username
+        data["impersonator"] = actor.impersonator.id
     tx.execute(
-        _RECORD,
+        _INSERT,
         uuid=uuid4().hex,
         created_at=tx.now,
         kind=kind,
@@ -135,17 +135,17 @@ def record(
         request_id=actor.request_id if actor else "",
         scope_id=scope,
         account_id=account,
-        payload=facts,
+        payload=data,
     )
 
 
 def latest(tx: ReadTransaction) -> datetime | None:
     """Return the time of the latest event, UTC; None if there is none."""
-    at: datetime | None = tx.scalar(_LATEST)
-    return at
+    created_at: datetime | None = tx.scalar(_LATEST)
+    return created_at
 
 
-MANAGERS: Final = (
+EVENT_READERS: Final = (
     *READERS,
     (ScopeKind.ORGANISATION, Permission.ORGANISATION_UPDATE),
     (ScopeKind.PROJECT, Permission.PROJECT_UPDATE),
@@ -154,15 +154,15 @@ MANAGERS: Final = (
 
 _actor = accounts.alias("actor")
 _account = accounts.alias("account")
-_place = scopes.alias("place")
-_above = scopes.alias("above")
-_mine = events.alias("mine")
-_place_or_below = scopes.alias("place_or_below")
+_scope = scopes.alias("event_scope")
+_organisation = scopes.alias("event_organisation")
+_inner = events.alias("inner_events")
+_scope_or_child = scopes.alias("scope_or_child")
 
-_me = bindparam("actor", type_=BigInt)
+_actor_id = bindparam("actor", type_=BigInt)
 
 
-def _seen_scope() -> ColumnElement[bool]:
+def _is_scope_visible() -> ColumnElement[bool]:
     return events.c.scope_id.in_(visible_scopes())
 
 
@@ -177,12 +177,12 @@ _rows = (
         _account.c.first_name.label("account_first_name"),
         _account.c.last_name.label("account_last_name"),
         _account.c.deleted_at.label("account_deleted_at"),
-        _place.c.uuid.label("scope_uuid"),
-        _place.c.kind.label("scope_kind"),
-        _place.c.name.label("scope_name"),
-        _above.c.uuid.label("organisation_uuid"),
-        _above.c.name.label("organisation_name"),
-        _seen_scope().label("sees_scope"),
+        _scope.c.uuid.label("scope_uuid"),
+        _scope.c.kind.label("scope_kind"),
+        _scope.c.name.label("scope_name"),
+        _organisation.c.uuid.label("organisation_uuid"),
+        _organisation.c.name.label("organisation_name"),
+        _is_scope_visible().label("sees_scope"),
         events.c.scope_id.in_(scopes_with_permission(*READERS)).label("reads_invitations"),
         or_(
             events.c.scope_id.in_(
@@ -195,8 +195,8 @@ _rows = (
     )
     .outerjoin(_actor, _actor.c.id == events.c.actor_id)
     .outerjoin(_account, _account.c.id == events.c.account_id)
-    .outerjoin(_place, _place.c.id == events.c.scope_id)
-    .outerjoin(_above, _above.c.id == func.coalesce(_place.c.parent_id, _place.c.id))
+    .outerjoin(_scope, _scope.c.id == events.c.scope_id)
+    .outerjoin(_organisation, _organisation.c.id == func.coalesce(_scope.c.parent_id, _scope.c.id))
 )
 
 
@@ -209,45 +209,47 @@ def visible() -> ColumnElement[bool]:
     # A union of three small sets, each found through an index. An OR would not use the indexes.
     return events.c.id.in_(
         union(
-            select(_mine.c.id).where(_mine.c.scope_id.in_(scopes_with_permission(*MANAGERS))),
-            select(_mine.c.id).where(_mine.c.account_id == _me),
-            select(_mine.c.id).where(_mine.c.actor_id == _me),
+            select(_inner.c.id).where(
+                _inner.c.scope_id.in_(scopes_with_permission(*EVENT_READERS))
+            ),
+            select(_inner.c.id).where(_inner.c.account_id == _actor_id),
+            select(_inner.c.id).where(_inner.c.actor_id == _actor_id),
         )
     )
 
 
 def _under_scope(bind: str, kind: str, *, sees_all: bool) -> ColumnElement[bool]:
     """Return the condition for events of a scope or its children that the actor may see."""
-    named, below = scopes.alias("named"), scopes.alias("below")
-    found = and_(
-        named.c.uuid == bindparam(bind),
-        named.c.kind == kind,
-        true() if sees_all else named.c.id.in_(visible_scopes()),
+    scope, child = scopes.alias("filter_scope"), scopes.alias("filter_child")
+    condition = and_(
+        scope.c.uuid == bindparam(bind),
+        scope.c.kind == kind,
+        true() if sees_all else scope.c.id.in_(visible_scopes()),
     )
     return events.c.scope_id.in_(
         union_all(
-            select(named.c.id).where(found),
-            select(below.c.id).join(named, named.c.id == below.c.parent_id).where(found),
+            select(scope.c.id).where(condition),
+            select(child.c.id).join(scope, scope.c.id == child.c.parent_id).where(condition),
         )
     )
 
 
-def _person(column: ColumnElement[Any], bind: str, *, sees_all: bool) -> ColumnElement[bool]:
+def _names_account(column: ColumnElement[Any], bind: str, *, sees_all: bool) -> ColumnElement[bool]:
     """Return the condition for events that name a person whom the actor may see there."""
-    found = select(accounts.c.id).where(accounts.c.uuid == bindparam(bind)).scalar_subquery()
+    account_id = select(accounts.c.id).where(accounts.c.uuid == bindparam(bind)).scalar_subquery()
     # Events of a scope that is now hidden from the actor do not reveal other people.
-    shown = or_(events.c.scope_id.is_(None), _seen_scope(), column == _me)
-    return and_(column == found, true() if sees_all else shown)
+    is_visible = or_(events.c.scope_id.is_(None), _is_scope_visible(), column == _actor_id)
+    return and_(column == account_id, true() if sees_all else is_visible)
 
 
-def _related(bind: str, *, sees_all: bool) -> ColumnElement[bool]:
+def _names_account_anywhere(bind: str, *, sees_all: bool) -> ColumnElement[bool]:
     return or_(
-        _person(events.c.actor_id, bind, sees_all=sees_all),
-        _person(events.c.account_id, bind, sees_all=sees_all),
+        _names_account(events.c.actor_id, bind, sees_all=sees_all),
+        _names_account(events.c.account_id, bind, sees_all=sees_all),
     )
 
 
-def _by(bind: str, where: Callable[[str, bool], ColumnElement[bool]]) -> Filter:
+def _filter_by(bind: str, where: Callable[[str, bool], ColumnElement[bool]]) -> Filter:
     return Filter(lambda value: ("", {bind: value}), where)
 
 
@@ -260,7 +262,7 @@ def _where_scope(form: str, sees_all: bool) -> ColumnElement[bool]:
     if not form:
         return false()
     if form == "account":
-        return _related("scope", sees_all=sees_all)
+        return _names_account_anywhere("scope", sees_all=sees_all)
     return _under_scope("scope", form, sees_all=sees_all)
 
 
@@ -275,7 +277,7 @@ def _where_kinds(form: str, _sees_all: bool) -> ColumnElement[bool]:
     return any_of(events.c.kind, "kinds")
 
 
-def _where_not_of(_form: str, sees_all: bool) -> ColumnElement[bool]:
+def _where_not_in(_form: str, sees_all: bool) -> ColumnElement[bool]:
     kind = bindparam("without", type_=String())
     if not sees_all:
         of_kind = exists().where(scopes.c.id == events.c.scope_id, scopes.c.kind == kind)
@@ -287,19 +289,19 @@ def _where_not_of(_form: str, sees_all: bool) -> ColumnElement[bool]:
     )
 
 
-def _visible_here() -> ColumnElement[bool]:
+def _visible_in_scope() -> ColumnElement[bool]:
     """Return the same condition as ``visible``, for the events of one scope.
 
     Each of these events is read anyway, so no union of index ranges is needed.
     """
     return or_(
-        events.c.scope_id.in_(scopes_with_permission(*MANAGERS)),
-        events.c.account_id == _me,
-        events.c.actor_id == _me,
+        events.c.scope_id.in_(scopes_with_permission(*EVENT_READERS)),
+        events.c.account_id == _actor_id,
+        events.c.actor_id == _actor_id,
     )
 
 
-_OF_TIME: dict[str, ColumnElement[bool] | Filter] = {
+_COMMON_FILTERS: dict[str, ColumnElement[bool] | Filter] = {
     "created_from": events.c.created_at >= bindparam("created_from", type_=UtcDateTime),
     "created_to": events.c.created_at < bindparam("created_to", type_=UtcDateTime),
     "kinds": Filter(_read_kinds, _where_kinds),
@@ -314,29 +316,33 @@ listing = Listing(
     default="-created",
     orders={"created": (events.c.created_at,)},
     filters={
-        **_OF_TIME,
+        **_COMMON_FILTERS,
         # A kind of scope and a UUID. The kind may be ``account``. An empty kind matches no event.
         "scope": Filter(_read_scope, _where_scope),
-        "organisation": _by(
+        "organisation": _filter_by(
             "organisation",
             lambda _, every: _under_scope("organisation", "organisation", sees_all=every),
         ),
-        "project": _by(
+        "project": _filter_by(
             "project", lambda _, every: _under_scope("project", "project", sees_all=every)
         ),
-        "by": _by("by", lambda _, every: _person(events.c.actor_id, "by", sees_all=every)),
-        "related": _by("related", lambda _, every: _related("related", sees_all=every)),
+        "by": _filter_by(
+            "by", lambda _, every: _names_account(events.c.actor_id, "by", sees_all=every)
+        ),
+        "related": _filter_by(
+            "related", lambda _, every: _names_account_anywhere("related", sees_all=every)
+        ),
         # A kind of scope whose events are left out.
-        "without": _by("without", _where_not_of),
+        "without": _filter_by("without", _where_not_in),
     },
 )
 """The events of all kinds of scope, unless ``without`` leaves one out."""
 
-_at = bindparam("place", type_=BigInt)
+_scope_id = bindparam("scope_id", type_=BigInt)
 
 team = Listing(
     _rows,
-    visible=_visible_here,
+    visible=_visible_in_scope,
     key=events.c.id,
     counted=select(events.c.id),
     lean=True,
@@ -344,30 +350,33 @@ team = Listing(
     default="-created",
     orders={"created": (events.c.created_at,)},
     filters={
-        **_OF_TIME,
+        **_COMMON_FILTERS,
         # The events of a single scope come from the index in order.
-        "place": Filter(
+        "scope_id": Filter(
             lambda value: (
                 "tree" if value[0] == ScopeKind.ORGANISATION else "",
-                {"place": value[1]},
+                {"scope_id": value[1]},
             ),
             lambda form, _sees_all: (
                 events.c.scope_id.in_(
-                    select(_place_or_below.c.id).where(
-                        or_(_place_or_below.c.id == _at, _place_or_below.c.parent_id == _at)
+                    select(_scope_or_child.c.id).where(
+                        or_(
+                            _scope_or_child.c.id == _scope_id,
+                            _scope_or_child.c.parent_id == _scope_id,
+                        )
                     )
                 )
                 if form
-                else events.c.scope_id == _at
+                else events.c.scope_id == _scope_id
             ),
         ),
     },
 )
-"""The events of one scope and its children; the filter ``place`` is its kind and id."""
+"""The events of one scope and its children; the filter ``scope_id`` is its kind and id."""
 
 
 @lru_cache(maxsize=4)
-def _seen(column: str, *, sees_all: bool) -> Statement:
+def _select_visible(column: str, *, sees_all: bool) -> Statement:
     return Statement(
         _rows.where(events.c[column] == bindparam("key"), true() if sees_all else visible())
     )
@@ -382,7 +391,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, key: str | int) -> Row:
     Raises:
         NotFound: ``event.unknown``: it does not exist or the actor may not see it.
     """
-    statement = _seen("uuid" if isinstance(key, str) else "id", sees_all=actor.sees_all)
+    statement = _select_visible("uuid" if isinstance(key, str) else "id", sees_all=actor.sees_all)
     row = tx.fetch_one(statement, key=key, **viewer_params(tx, actor))
     if row is None:
         raise NotFound("event.unknown")

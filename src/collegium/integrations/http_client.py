@@ -36,11 +36,11 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
-        self.rang = False
+        self.is_over = False
         self._end = time.monotonic() + seconds
-        self._wires: list[socket.socket] = []
+        self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._ring)
+        self._timer = threading.Timer(seconds, self._cut_connections)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
@@ -50,41 +50,41 @@ class Deadline:
     def __exit__(self, *_error: object) -> None:
         self._timer.cancel()
         with self._lock:
-            for wire in self._wires:
-                wire.close()
-            self._wires.clear()
+            for sock in self._sockets:
+                sock.close()
+            self._sockets.clear()
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Return the seconds that are left; negative afterwards."""
         return self._end - time.monotonic()
 
-    def watch(self, wire: socket.socket) -> None:
+    def watch(self, sock: socket.socket) -> None:
         """Cut this connection too when the time is over."""
         # A duplicate, because TLS takes over the original socket.
         with self._lock:
-            self._wires.append(wire.dup())
-        if self.rang:
-            self._ring()
+            self._sockets.append(sock.dup())
+        if self.is_over:
+            self._cut_connections()
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Register new connections; httpx calls this at every step of a request."""
         if event == "connection.connect_tcp.complete":
             self.watch(info["return_value"].get_extra_info("socket"))
 
-    def _ring(self) -> None:
-        self.rang = True
+    def _cut_connections(self) -> None:
+        self.is_over = True
         with self._lock:
-            for wire in self._wires:
+            for sock in self._sockets:
                 with suppress(OSError):
-                    wire.shutdown(socket.SHUT_RDWR)
+                    sock.shutdown(socket.SHUT_RDWR)
 
 
 def send_request(
     method: str,
     url: str,
-    patience: Timeouts,
-    end: float,
-    size: int | None,
+    timeouts: Timeouts,
+    deadline: float,
+    body_max: int | None,
     *,
     headers: Mapping[str, str] | None = None,
     **options: Any,
@@ -94,36 +94,38 @@ def send_request(
     Redirects are not followed. Compressed responses are refused, because their size is unknown.
 
     Args:
-        patience: timeouts of the request.
-        end: the time, of ``time.monotonic()``, by which everything must be done.
-        size: maximum bytes of the body; None to ignore the body.
+        timeouts: timeouts of the request.
+        deadline: the time, of ``time.monotonic()``, by which everything must be done.
+        body_max: maximum bytes of the body; None to ignore the body.
 
     Raises:
         RequestFailedError: for every failure.
     """
     import httpx  # noqa: PLC0415 - slow to import, and few installations use it
 
-    left = end - time.monotonic()
-    if left <= 0:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise RequestFailedError
-    times = httpx.Timeout(min(patience.read, left), connect=min(patience.connect, left))
-    sent = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
+    httpx_timeouts = httpx.Timeout(
+        min(timeouts.read, seconds), connect=min(timeouts.connect, seconds)
+    )
+    all_headers = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
     try:
         with (
-            Deadline(left) as alarm,
-            httpx.Client(timeout=times, follow_redirects=False) as client,
+            Deadline(seconds) as cutter,
+            httpx.Client(timeout=httpx_timeouts, follow_redirects=False) as client,
             client.stream(
-                method, url, headers=sent, extensions={"trace": alarm.trace}, **options
+                method, url, headers=all_headers, extensions={"trace": cutter.trace}, **options
             ) as response,
         ):
-            if size is None or response.status_code != OK:
+            if body_max is None or response.status_code != OK:
                 return response.status_code, b""
             body = bytearray()
-            for part in response.iter_raw():
-                body += part
-                if len(body) > size:
+            for chunk in response.iter_raw():
+                body += chunk
+                if len(body) > body_max:
                     raise RequestFailedError
-            if alarm.rang or response.headers.get("content-encoding", "identity") != "identity":
+            if cutter.is_over or response.headers.get("content-encoding", "identity") != "identity":
                 raise RequestFailedError
             return response.status_code, bytes(body)
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError):

@@ -21,8 +21,8 @@ class Mail:
 
     def payload(self) -> dict[str, Any]:
         """Return the data of the e-mail for JSON: all fields but the recipient, never a secret."""
-        about = [field.name for field in fields(self) if field.name != "recipient"]
-        return {name: getattr(self, name) for name in about}
+        names = [field.name for field in fields(self) if field.name != "recipient"]
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)

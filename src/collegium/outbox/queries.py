@@ -60,7 +60,7 @@ _UNTIL = bindparam("until", type_=UtcDateTime)
 _ERROR = bindparam("reason", type_=outbox.c.error.type)
 
 # The time from which an e-mail can be claimed: it is due and its lease has expired.
-_free_from = case(
+_claimable_from = case(
     (
         and_(outbox.c.locked_until.is_not(None), outbox.c.locked_until > outbox.c.next_attempt_at),
         outbox.c.locked_until,
@@ -69,7 +69,7 @@ _free_from = case(
 )
 
 
-def _free() -> ColumnElement[bool]:
+def _is_claimable() -> ColumnElement[bool]:
     return and_(
         _QUEUED,
         outbox.c.next_attempt_at <= _NOW,
@@ -77,7 +77,7 @@ def _free() -> ColumnElement[bool]:
     )
 
 
-_NEW_COLUMNS: Final = (
+_COLUMNS: Final = (
     "kind",
     "recipient",
     "payload",
@@ -86,31 +86,31 @@ _NEW_COLUMNS: Final = (
     "account_id",
 )
 _ENQUEUE = Statement(
-    insert(outbox).values({name: bindparam(name) for name in _NEW_COLUMNS}).returning(outbox.c.id)
+    insert(outbox).values({name: bindparam(name) for name in _COLUMNS}).returning(outbox.c.id)
 )
 
 # MATERIALIZED: otherwise the database may run a sub-select with a limit more than once, and claim
 # too many rows.
-_picked = (
+_claimable = (
     select(outbox.c.id)
-    .where(_free())
+    .where(_is_claimable())
     .order_by(outbox.c.next_attempt_at, outbox.c.id)
     .limit(bindparam("limit", type_=Integer))
     .with_for_update(skip_locked=True)
-    .cte("picked")
+    .cte("claimable")
     .prefix_with("MATERIALIZED")
 )
 _CLAIM = Statement(
     update(outbox)
     # The condition is repeated here. PostgreSQL evaluates the outer condition again on the newest
     # version of a row. Without it two workers could claim the same e-mail.
-    .where(outbox.c.id.in_(select(_picked.c.id)), _free())
+    .where(outbox.c.id.in_(select(_claimable.c.id)), _is_claimable())
     .values(locked_until=_UNTIL, attempts=outbox.c.attempts + 1, error="")
     .returning(outbox.c.id, outbox.c.kind, outbox.c.recipient, outbox.c.payload, outbox.c.attempts)
 )
 
 
-_FREE = Statement(
+_RELEASE_LEASES = Statement(
     update(outbox).where(_QUEUED, outbox.c.locked_until.is_not(None)).values(locked_until=None)
 )
 
@@ -127,11 +127,11 @@ def _finish() -> Update:
     )
 
 
-_SENT = Statement(_finish().values(state="sent", finished_at=_NOW))
-_OBSOLETE = Statement(_finish().values(state="obsolete", finished_at=_NOW))
-_FAIL = Statement(_finish().values(state="failed", finished_at=_NOW))
+_MARK_SENT = Statement(_finish().values(state="sent", finished_at=_NOW))
+_MARK_OBSOLETE = Statement(_finish().values(state="obsolete", finished_at=_NOW))
+_MARK_FAILED = Statement(_finish().values(state="failed", finished_at=_NOW))
 _RETRY = Statement(_finish().values(next_attempt_at=_UNTIL))
-_TURN = Statement(
+_CHANGE_KIND = Statement(
     update(outbox)
     .where(
         _QUEUED,
@@ -141,18 +141,20 @@ _TURN = Statement(
     .values(
         kind=bindparam("kind"),
         payload=bindparam("payload"),
-        account_id=bindparam("about", type_=BigInt),
+        account_id=bindparam("account", type_=BigInt),
     )
 )
 
 
-def _postpone(which: ColumnElement[bool]) -> Statement:
+def _postpone(condition: ColumnElement[bool]) -> Statement:
     return Statement(
-        update(outbox).where(_free(), which).values(next_attempt_at=_UNTIL, error=_ERROR)
+        update(outbox)
+        .where(_is_claimable(), condition)
+        .values(next_attempt_at=_UNTIL, error=_ERROR)
     )
 
 
-_PUT_OFF = {
+_POSTPONE = {
     True: _postpone(any_of(outbox.c.kind, "kinds")),
     False: _postpone(not_(any_of(outbox.c.kind, "kinds"))),
 }
@@ -163,7 +165,7 @@ _old = (
     .order_by(outbox.c.finished_at)
     .limit(bindparam("limit", type_=Integer))
 )
-_SWEEP = Statement(delete(outbox).where(outbox.c.id.in_(_old)))
+_DELETE_OLD = Statement(delete(outbox).where(outbox.c.id.in_(_old)))
 
 # Each count uses an index of its own, so years of sent e-mails are not read.
 _COUNTS = Statement(
@@ -172,14 +174,14 @@ _COUNTS = Statement(
             select(func.count()).select_from(outbox).where(*which).scalar_subquery().label(name)
             for name, which in (
                 ("queued", (_QUEUED,)),
-                ("overdue", (_QUEUED, _free_from <= bindparam("before", type_=UtcDateTime))),
+                ("overdue", (_QUEUED, _claimable_from <= bindparam("before", type_=UtcDateTime))),
                 ("failed", (_FAILED,)),
             )
         )
     )
 )
 _NEXT_DUE = Statement(
-    select(func.min(_free_from, type_=UtcDateTime).label("next_attempt_at")).where(_QUEUED)
+    select(func.min(_claimable_from, type_=UtcDateTime).label("next_attempt_at")).where(_QUEUED)
 )
 
 _STATES: Final = {"queued": _QUEUED, "failed": _FAILED}
@@ -213,11 +215,11 @@ listing = Listing(
 """The e-mails of a state, queued or failed; for staff and support."""
 
 # Excludes e-mails that a worker has claimed now.
-_unheld = or_(
+_is_unclaimed = or_(
     _FAILED, and_(_QUEUED, or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= _NOW))
 )
-_one = and_(outbox.c.id == bindparam("mail", type_=BigInt), _unheld)
-_some = outbox.c.id.in_(
+_is_mail = and_(outbox.c.id == bindparam("mail", type_=BigInt), _is_unclaimed)
+_first_failed = outbox.c.id.in_(
     select(outbox.c.id)
     .where(_FAILED)
     .order_by(outbox.c.finished_at, outbox.c.id)
@@ -225,12 +227,12 @@ _some = outbox.c.id.in_(
 )
 
 
-def _requeue(which: ColumnElement[bool]) -> Update:
+def _requeue(condition: ColumnElement[bool]) -> Update:
     # A failed e-mail starts again with no attempts. A queued one keeps its count.
     attempts = case((_FAILED, 0), else_=outbox.c.attempts)
     return (
         update(outbox)
-        .where(which)
+        .where(condition)
         .values(
             state="queued",
             next_attempt_at=_NOW,
@@ -241,36 +243,36 @@ def _requeue(which: ColumnElement[bool]) -> Update:
     )
 
 
-_AGAIN = Statement(_requeue(_one).returning(outbox.c.kind, outbox.c.recipient))
-_ALL_AGAIN = Statement(_requeue(and_(_some, _FAILED)))
-_DROP = Statement(
+_RETRY_ONE = Statement(_requeue(_is_mail).returning(outbox.c.kind, outbox.c.recipient))
+_RETRY_ALL = Statement(_requeue(and_(_first_failed, _FAILED)))
+_DISCARD = Statement(
     update(outbox)
-    .where(_one)
+    .where(_is_mail)
     .values(state="obsolete", locked_until=None, finished_at=_NOW, error=_ERROR)
     .returning(outbox.c.kind, outbox.c.recipient)
 )
 
 
-def enqueue(tx: WriteTransaction, mail: QueuedMail, due: datetime | None = None) -> int:
+def enqueue(tx: WriteTransaction, mail: QueuedMail, send_at: datetime | None = None) -> int:
     """Queue an e-mail for delivery after this transaction commits; return its id.
 
     Args:
-        due: earliest time of delivery, UTC; None for now.
+        send_at: earliest time of delivery, UTC; None for now.
     """
-    facts = mail.payload()
+    payload = mail.payload()
     if tx.request:
-        facts[REQUEST] = tx.request
-    number = tx.scalar(
+        payload[REQUEST] = tx.request
+    mail_id = tx.scalar(
         _ENQUEUE,
         kind=mail.kind,
         recipient=mail.recipient,
-        payload=facts,
+        payload=payload,
         created_at=tx.now,
-        next_attempt_at=due or tx.now,
-        account_id=facts.get("account"),
+        next_attempt_at=send_at or tx.now,
+        account_id=payload.get("account"),
     )
     tx.mail_enqueued = True
-    return int(number)
+    return int(mail_id)
 
 
 def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[Row]:
@@ -289,30 +291,32 @@ def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[Row]:
 
 def release(tx: WriteTransaction) -> int:
     """End all leases and return their number; the caller knows that no worker is running."""
-    return tx.execute(_FREE)
+    return tx.execute(_RELEASE_LEASES)
 
 
 def change_kind(
-    tx: WriteTransaction, mail: int, attempt: int, kind: str, facts: Mapping[str, Any]
+    tx: WriteTransaction, mail: int, attempt: int, kind: str, payload: Mapping[str, Any]
 ) -> None:
     """Change the kind and data of a claimed e-mail.
 
     Raises:
         Conflict: ``mail.overtaken`` if another worker has claimed it since.
     """
-    about = facts.get("account")
-    if not tx.execute(_TURN, mail=mail, attempt=attempt, kind=kind, payload=facts, about=about):
+    account = payload.get("account")
+    if not tx.execute(
+        _CHANGE_KIND, mail=mail, attempt=attempt, kind=kind, payload=payload, account=account
+    ):
         raise Conflict("mail.overtaken")
 
 
 def mark_sent(tx: WriteTransaction, mail: int, attempt: int) -> bool:
     """Mark an e-mail as sent; return False if another worker has claimed it since."""
-    return tx.execute(_SENT, mail=mail, attempt=attempt, now=tx.now, reason="") > 0
+    return tx.execute(_MARK_SENT, mail=mail, attempt=attempt, now=tx.now, reason="") > 0
 
 
 def mark_obsolete(tx: WriteTransaction, mail: int, attempt: int, reason: str) -> bool:
     """Mark an e-mail as obsolete; return False if another worker has claimed it since."""
-    return tx.execute(_OBSOLETE, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
+    return tx.execute(_MARK_OBSOLETE, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
 
 
 def mark_failed(
@@ -325,7 +329,7 @@ def mark_failed(
         retry_at: time of the next attempt, UTC; None if the e-mail has finally failed.
     """
     if retry_at is None:
-        return tx.execute(_FAIL, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
+        return tx.execute(_MARK_FAILED, mail=mail, attempt=attempt, now=tx.now, reason=reason) > 0
     return tx.execute(_RETRY, mail=mail, attempt=attempt, until=retry_at, reason=reason) > 0
 
 
@@ -335,7 +339,7 @@ def postpone(
     reason: str,
     kinds: Collection[str] = (),
     *,
-    those: bool = False,
+    only: bool = False,
 ) -> int:
     """Postpone the e-mails that could be claimed now; return their number.
 
@@ -345,9 +349,9 @@ def postpone(
         until: new time of the next attempt, UTC.
         reason: a short sentence for people.
         kinds: kinds of e-mail.
-        those: postpone only these kinds; by default all kinds but these.
+        only: postpone only these kinds; by default all kinds but these.
     """
-    return tx.execute(_PUT_OFF[those], now=tx.now, until=until, reason=reason, kinds=list(kinds))
+    return tx.execute(_POSTPONE[only], now=tx.now, until=until, reason=reason, kinds=list(kinds))
 
 
 def retry(tx: WriteTransaction, mail: int) -> Row:
@@ -356,22 +360,22 @@ def retry(tx: WriteTransaction, mail: int) -> Row:
     Raises:
         NotFound: ``mail.settled`` if it is neither failed nor waiting for an attempt.
     """
-    row = tx.fetch_one(_AGAIN, mail=mail, now=tx.now)
+    row = tx.fetch_one(_RETRY_ONE, mail=mail, now=tx.now)
     if row is None:
         raise NotFound("mail.settled")
     tx.mail_enqueued = True
     return row
 
 
-def retry_all(tx: WriteTransaction, most: int) -> int:
+def retry_all(tx: WriteTransaction, limit: int) -> int:
     """Queue failed e-mails again, those that failed first in front; return their number.
 
     Args:
-        most: maximum number.
+        limit: maximum number.
     """
-    number = tx.execute(_ALL_AGAIN, limit=most, now=tx.now)
-    tx.mail_enqueued = tx.mail_enqueued or number > 0
-    return number
+    count = tx.execute(_RETRY_ALL, limit=limit, now=tx.now)
+    tx.mail_enqueued = tx.mail_enqueued or count > 0
+    return count
 
 
 def discard(tx: WriteTransaction, mail: int, reason: str) -> Row:
@@ -383,7 +387,7 @@ def discard(tx: WriteTransaction, mail: int, reason: str) -> Row:
     Raises:
         NotFound: as ``retry``.
     """
-    row = tx.fetch_one(_DROP, mail=mail, now=tx.now, reason=reason)
+    row = tx.fetch_one(_DISCARD, mail=mail, now=tx.now, reason=reason)
     if row is None:
         raise NotFound("mail.settled")
     return row
@@ -396,7 +400,7 @@ def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:
         before: only those that were finished before this time, UTC.
         limit: maximum number.
     """
-    return tx.execute(_SWEEP, before=before, limit=limit)
+    return tx.execute(_DELETE_OLD, before=before, limit=limit)
 
 
 def counts(tx: ReadTransaction) -> Row:
@@ -406,5 +410,5 @@ def counts(tx: ReadTransaction) -> Row:
 
 def next_due(tx: ReadTransaction) -> datetime | None:
     """Return the time from which the next e-mail can be claimed, UTC; None if none is queued."""
-    due: datetime | None = tx.scalar(_NEXT_DUE)
-    return due
+    next_attempt_at: datetime | None = tx.scalar(_NEXT_DUE)
+    return next_attempt_at

@@ -15,15 +15,15 @@ from collegium.refusals import Forbidden, NotFound
 from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials
 from collegium.ssh_keys import queries as ssh_key_queries
-from collegium.ssh_keys.rules import MIRRORED_MAX, NAME_MAX, PublicKey, check_key_quota
+from collegium.ssh_keys.rules import NAME_MAX, SYNCED_MAX, PublicKey, check_key_quota
 
 REMOTE: Final = "eduteams_"
 """Prefix of the names of keys from a remote directory. Only such keys are removed by it."""
 
 
-def name_of(key: PublicKey, given: str | None) -> str:
+def name_of(key: PublicKey, name: str | None) -> str:
     """Return the stored name of a key: the given name, or else its comment."""
-    return (key.comment if given is None else given)[:NAME_MAX].strip()
+    return (key.comment if name is None else name)[:NAME_MAX].strip()
 
 
 def create(
@@ -46,7 +46,7 @@ def create(
     """
     credentials.confirm(tx, actor)
     check_key_quota(ssh_key_queries.count(tx, actor.id), settings.max_keys)
-    return _add(tx, actor, actor.id, name_of(key, name), key)
+    return _record_new(tx, actor, actor.id, name_of(key, name), key)
 
 
 def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
@@ -63,30 +63,32 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
             raise Forbidden("key.shared")
         if key.account_id != actor.id:
             raise Forbidden("permission.missing")
-    if not _remove(tx, actor, key.account_id, key):
+    if not _delete_key(tx, actor, key.account_id, key):
         raise NotFound("key.unknown")
 
 
 def sync_keys(
-    tx: WriteTransaction, actor: Actor | None, account: int, wanted: Iterable[PublicKey]
+    tx: WriteTransaction, actor: Actor | None, account: int, directory_keys: Iterable[PublicKey]
 ) -> None:
     """Make the keys of an account match those of a remote directory.
 
     Keys that the directory added earlier and no longer lists are deleted. Keys that the person
     added stay, and are not added twice. The caller must hold the lock on the account.
     """
-    missing = {key.sha256: key for key in islice(wanted, MIRRORED_MAX)}
-    there = ssh_key_queries.of_account(tx, account)
-    for row in there:
+    missing = {key.sha256: key for key in islice(directory_keys, SYNCED_MAX)}
+    rows = ssh_key_queries.of_account(tx, account)
+    for row in rows:
         if row.name.startswith(REMOTE) and row.fingerprint_sha256 not in missing:
-            _remove(tx, actor, account, row)
-    for row in there:
+            _delete_key(tx, actor, account, row)
+    for row in rows:
         missing.pop(row.fingerprint_sha256, None)
     for key in missing.values():
-        _add(tx, actor, account, f"{REMOTE}key_{secrets.token_hex(5)}", key)
+        _record_new(tx, actor, account, f"{REMOTE}key_{secrets.token_hex(5)}", key)
 
 
-def _add(tx: WriteTransaction, actor: Actor | None, account: int, name: str, key: PublicKey) -> str:
+def _record_new(
+    tx: WriteTransaction, actor: Actor | None, account: int, name: str, key: PublicKey
+) -> str:
     uuid = ssh_key_queries.add(tx, account, name, key)
     event_queries.record(
         tx, "key.created", actor, account=account, key=uuid, name=name, fingerprint=key.sha256
@@ -94,9 +96,9 @@ def _add(tx: WriteTransaction, actor: Actor | None, account: int, name: str, key
     return uuid
 
 
-def _remove(tx: WriteTransaction, actor: Actor | None, account: int, row: Row) -> bool:
-    gone = ssh_key_queries.remove(tx, row.id)
-    if gone:
+def _delete_key(tx: WriteTransaction, actor: Actor | None, account: int, row: Row) -> bool:
+    is_deleted = ssh_key_queries.remove(tx, row.id)
+    if is_deleted:
         event_queries.record(
             tx,
             "key.deleted",
@@ -106,4 +108,4 @@ def _remove(tx: WriteTransaction, actor: Actor | None, account: int, row: Row) -
             name=row.name,
             fingerprint=row.fingerprint_sha256,
         )
-    return gone
+    return is_deleted

@@ -61,8 +61,8 @@ _COLUMNS: Final = (
     "created_at",
     "modified_at",
 )
-_ADD = Statement(insert(ssh_keys).values({name: bindparam(name) for name in _COLUMNS}))
-_REMOVE = Statement(delete(ssh_keys).where(ssh_keys.c.id == bindparam("key")))
+_INSERT = Statement(insert(ssh_keys).values({name: bindparam(name) for name in _COLUMNS}))
+_DELETE = Statement(delete(ssh_keys).where(ssh_keys.c.id == bindparam("key")))
 _OF_ACCOUNT = Statement(
     select(ssh_keys.c.id, ssh_keys.c.uuid, ssh_keys.c.name, ssh_keys.c.fingerprint_sha256)
     .where(ssh_keys.c.account_id == bindparam("account"))
@@ -73,7 +73,7 @@ _COUNT = Statement(
     .select_from(ssh_keys)
     .where(ssh_keys.c.account_id == bindparam("account"))
 )
-_NAMED = Statement(
+_BY_NAME = Statement(
     select(ssh_keys.c.id).where(
         and_(ssh_keys.c.account_id == bindparam("account"), ssh_keys.c.name == bindparam("name"))
     )
@@ -81,7 +81,7 @@ _NAMED = Statement(
 
 
 @lru_cache(maxsize=2)
-def _seen(*, sees_all: bool) -> Statement:
+def _by_uuid(*, sees_all: bool) -> Statement:
     return Statement(
         _rows.where(ssh_keys.c.uuid == bindparam("uuid"), true() if sees_all else visible())
     )
@@ -96,8 +96,8 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     Raises:
         NotFound: ``key.unknown``: there is no such key, or it is hidden from the actor.
     """
-    seer = {} if actor.sees_all else {"actor": actor.id}
-    row = tx.fetch_one(_seen(sees_all=actor.sees_all), uuid=uuid, **seer)
+    parameters = {} if actor.sees_all else {"actor": actor.id}
+    row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **parameters)
     if row is None:
         raise NotFound("key.unknown")
     return row
@@ -113,9 +113,9 @@ def count(tx: ReadTransaction, account: int) -> int:
     return int(tx.scalar(_COUNT, account=account))
 
 
-def is_taken(tx: ReadTransaction, account: int, name: str) -> bool:
+def is_name_taken(tx: ReadTransaction, account: int, name: str) -> bool:
     """Return whether an account has a key with this name."""
-    return tx.fetch_one(_NAMED, account=account, name=name) is not None
+    return tx.fetch_one(_BY_NAME, account=account, name=name) is not None
 
 
 def add(tx: WriteTransaction, account: int, name: str, key: PublicKey) -> str:
@@ -129,7 +129,7 @@ def add(tx: WriteTransaction, account: int, name: str, key: PublicKey) -> str:
     try:
         with tx.savepoint():
             tx.execute(
-                _ADD,
+                _INSERT,
                 uuid=uuid,
                 account_id=account,
                 name=name,
@@ -149,4 +149,4 @@ def add(tx: WriteTransaction, account: int, name: str, key: PublicKey) -> str:
 
 def remove(tx: WriteTransaction, key: int) -> bool:
     """Delete a key. Return whether it existed."""
-    return tx.execute(_REMOVE, key=key) > 0
+    return tx.execute(_DELETE, key=key) > 0

@@ -13,21 +13,21 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 
 from collegium.refusals import Conflict, Invalid
 
-MIRRORED_MAX: Final = 100
+SYNCED_MAX: Final = 100
 """Maximum number of keys from a remote directory per account. Further ones are ignored."""
 
 NAME_MAX: Final = 150
 LENGTH_MAX: Final = 2000
 
 
-def check_key_quota(count: int, most: int) -> None:
+def check_key_quota(count: int, limit: int) -> None:
     """Check that an account may have another key.
 
     Raises:
         Conflict: ``key.too_many``: it has the maximum number.
     """
-    if count >= most:
-        raise Conflict("key.too_many", most=most)
+    if count >= limit:
+        raise Conflict("key.too_many", most=limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ def parse(text: str) -> PublicKey:
     body, _, comment = rest.lstrip(" ").partition(" ")
     try:
         blob = b64decode(body, validate=True)
-        found = load_ssh_public_identity(f"{kind} {body}".encode())
+        key = load_ssh_public_identity(f"{kind} {body}".encode())
     except (ValueError, binascii.Error, UnsupportedAlgorithm) as error:
         raise Invalid("key.invalid", field="public_key") from error
-    if isinstance(found, SSHCertificate) or len(text) > LENGTH_MAX:
+    if isinstance(key, SSHCertificate) or len(text) > LENGTH_MAX:
         raise Invalid("key.invalid", field="public_key")
     return PublicKey(
         text=text,

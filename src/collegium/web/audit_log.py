@@ -92,7 +92,7 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answ
     team = ScopePage.reach(browser, tx, kind)
     asked = ("about", "since", "until")
     form = Form.showing(**{name: browser.query_value(name) for name in asked})
-    wanted: dict[str, Any] = {"place": (kind, team.scope.id)}
+    wanted: dict[str, Any] = {"scope_id": (kind, team.scope.id)}
     if form.raw("about") in SUBJECT_FIELDS:
         _, begins = SUBJECT_FIELDS[form.raw("about")]
         wanted["kinds"] = [one for one in SENTENCES if one.startswith(begins)]
@@ -114,7 +114,7 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answ
         options=[("", "All"), *((word, said) for word, (said, _) in SUBJECT_FIELDS.items())],
         is_filtered=any(map(form.raw, asked)),
         is_all=browser.actor.sees_all
-        or team.holds(*(right for of, right in event_queries.MANAGERS if of in {None, kind})),
+        or team.holds(*(right for of, right in event_queries.EVENT_READERS if of in {None, kind})),
     )
 
 

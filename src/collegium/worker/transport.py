@@ -206,7 +206,7 @@ def _call(host: str, port: int, timeout: float, alarm: Deadline) -> socket.socke
     ):
         wire = socket.socket(family, kind, protocol)
         try:
-            wire.settimeout(max(min(timeout, alarm.left()), 0.001))
+            wire.settimeout(max(min(timeout, alarm.seconds_left()), 0.001))
             wire.connect(address)
         except OSError as error:
             wire.close()
@@ -257,7 +257,7 @@ class SmtpTransport:
             try:
                 self._send(message, alarm)
             except UndeliverableError as error:
-                if error.permanent or not alarm.rang:
+                if error.permanent or not alarm.is_over:
                     raise
                 self._drop()
                 raise UnreachableError("The mail server did not answer in time.") from error

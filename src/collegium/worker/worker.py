@@ -344,7 +344,7 @@ class Worker:
             delay = OUTAGE_DELAYS[min(way.outages, len(OUTAGE_DELAYS) - 1)]
             way.outages += 1
             outbox_queries.postpone(
-                tx, tx.now + delay, reason, self._others, those=way is not self._mail
+                tx, tx.now + delay, reason, self._others, only=way is not self._mail
             )
         return settled
 

@@ -38,7 +38,7 @@ def _add(context: RequestContext) -> Answer:
     person = eduteams_actions.fetch(context.settings, cuid)
     with context.write() as tx:
         uuid = eduteams_actions.apply(
-            tx, context.actor, context.settings, context.app.vault, cuid, person, adds=True
+            tx, context.actor, context.settings, context.app.vault, cuid, person, creates=True
         )
     if uuid is None:
         raise NotFound("account.unknown")

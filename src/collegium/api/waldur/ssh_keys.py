@@ -98,7 +98,7 @@ def _create(context: RequestContext) -> Answer:
     with context.write() as tx:
         if key is not None or given is not None:
             name = given if key is None else ssh_key_actions.name_of(key, given)
-            if ssh_key_queries.is_taken(tx, context.actor.id, str(name)):
+            if ssh_key_queries.is_name_taken(tx, context.actor.id, str(name)):
                 form.refuse(Invalid("key.name_taken", field="name"))
         uuid = ssh_key_actions.create(
             tx, context.actor, form.checked(key), given, settings=context.settings

@@ -29,9 +29,9 @@ from collegium.integrations.eduteams.rules import (
     KeyFeed,
     Person,
     decode,
-    why_invalid,
+    invalid_field,
+    validate_person,
 )
-from collegium.integrations.eduteams.rules import person as person_of
 from collegium.integrations.http_client import (
     OK,
     RequestFailedError,
@@ -51,11 +51,11 @@ from collegium.ssh_keys.rules import PublicKey
 TOKEN_SECONDS: Final = 30 * 60
 """Seconds for which an access token is used."""
 
-PATIENCE: Final = Timeouts()
-FEED_PATIENCE: Final = Timeouts(total=30.0)
+TIMEOUTS: Final = Timeouts()
+FEED_TIMEOUTS: Final = Timeouts(total=30.0)
 
-_SIZE: Final = 256 * 1024
-_FEED_SIZE: Final = 16 * 1024 * 1024
+_BODY_MAX: Final = 256 * 1024
+_FEED_BODY_MAX: Final = 16 * 1024 * 1024
 _UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
 
@@ -83,13 +83,13 @@ def check_may_pull(actor: Actor, account: Row) -> None:
         raise Conflict("directory.not_managed")
 
 
-def fetch(settings: Settings, username: str, patience: Timeouts = PATIENCE) -> Person | None:
+def fetch(settings: Settings, username: str, timeouts: Timeouts = TIMEOUTS) -> Person | None:
     """Return a person from the directory; None if it knows no such user name.
 
     Never call it inside a transaction.
 
     Args:
-        patience: timeouts; the total applies to all requests together.
+        timeouts: timeouts; the total applies to all requests together.
 
     Raises:
         Conflict: ``directory.disabled``; ``directory.no_token`` or ``directory.token_unreadable``
@@ -99,13 +99,13 @@ def fetch(settings: Settings, username: str, patience: Timeouts = PATIENCE) -> P
     if not settings.remote_eduteams_enabled:
         raise Conflict("directory.disabled")
     if not NAME.fullmatch(username):
-        raise why_invalid("sub")
-    end = time.monotonic() + patience.total
-    status, body = _user_info(settings, username, patience, end)
+        raise invalid_field("sub")
+    deadline = time.monotonic() + timeouts.total
+    status, body = _request_user_info(settings, username, timeouts, deadline)
     if status == _UNAUTHORIZED:
         # The directory has revoked the token early. It was dropped, so the second try gets a new
         # one.
-        status, body = _user_info(settings, username, patience, end)
+        status, body = _request_user_info(settings, username, timeouts, deadline)
     if status == _NOT_FOUND:
         return None
     if status != OK:
@@ -113,25 +113,25 @@ def fetch(settings: Settings, username: str, patience: Timeouts = PATIENCE) -> P
     claims = decode(body, Claims, "directory.unreadable")
     # If the key feed is configured, it alone decides about keys. A response without keys then says
     # nothing about them.
-    return person_of(claims, speaks_of_keys=not settings.remote_eduteams_ssh_api_url)
+    return validate_person(claims, keys_are_complete=not settings.remote_eduteams_ssh_api_url)
 
 
-def _user_info(
-    settings: Settings, username: str, patience: Timeouts, end: float
+def _request_user_info(
+    settings: Settings, username: str, timeouts: Timeouts, deadline: float
 ) -> tuple[int, bytes]:
-    token = _tokens.give(settings, patience, end)
+    token = _token_cache.give(settings, timeouts, deadline)
     url = f"{settings.remote_eduteams_userinfo_url}/{quote(username, safe='@+')}"
     headers = {"Authorization": f"Bearer {token}"}
     try:
-        status, body = send_request("GET", url, patience, end, _SIZE, headers=headers)
+        status, body = send_request("GET", url, timeouts, deadline, _BODY_MAX, headers=headers)
     except RequestFailedError:
         raise Conflict("directory.unreachable") from None
     if status == _UNAUTHORIZED:
-        _tokens.drop(settings, token)
+        _token_cache.drop(settings, token)
     return status, body
 
 
-def fetch_keys(settings: Settings, patience: Timeouts = FEED_PATIENCE) -> dict[str, list[Any]]:
+def fetch_keys(settings: Settings, timeouts: Timeouts = FEED_TIMEOUTS) -> dict[str, list[Any]]:
     """Return the SSH keys of all people: the listed entries by user name.
 
     Never call it inside a transaction.
@@ -146,9 +146,9 @@ def fetch_keys(settings: Settings, patience: Timeouts = FEED_PATIENCE) -> dict[s
         status, body = send_request(
             "GET",
             f"{settings.remote_eduteams_ssh_api_url}/api/vo/puhuri/ssh_keys",
-            patience,
-            time.monotonic() + patience.total,
-            _FEED_SIZE,
+            timeouts,
+            time.monotonic() + timeouts.total,
+            _FEED_BODY_MAX,
             auth=(
                 settings.remote_eduteams_ssh_api_username,
                 settings.remote_eduteams_ssh_api_password,
@@ -167,26 +167,26 @@ def fetch_keys(settings: Settings, patience: Timeouts = FEED_PATIENCE) -> dict[s
     }
 
 
-class _Tokens:
+class _TokenCache:
     """A cache of access tokens until they expire; one thread at a time fetches a new one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[tuple[str, ...], tuple[str, float]] = {}
+        self._entries: dict[tuple[str, ...], tuple[str, float]] = {}
 
-    def give(self, settings: Settings, patience: Timeouts, end: float) -> str:
+    def give(self, settings: Settings, timeouts: Timeouts, deadline: float) -> str:
         """Return the access token for these settings.
 
         Raises:
             Conflict: ``directory.no_token``, ``directory.token_unreadable``.
         """
-        if not self._lock.acquire(timeout=max(end - time.monotonic(), 0)):
+        if not self._lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
             raise Conflict("directory.no_token")
         try:
-            token, until = self._held.get(_credentials(settings), ("", 0.0))
-            if not token or time.monotonic() >= until:
-                token = _new_token(settings, patience, end)
-                self._held[_credentials(settings)] = (token, time.monotonic() + TOKEN_SECONDS)
+            token, expires_at = self._entries.get(_cache_key(settings), ("", 0.0))
+            if not token or time.monotonic() >= expires_at:
+                token = _request_token(settings, timeouts, deadline)
+                self._entries[_cache_key(settings)] = (token, time.monotonic() + TOKEN_SECONDS)
             return token
         finally:
             self._lock.release()
@@ -194,14 +194,14 @@ class _Tokens:
     def drop(self, settings: Settings, token: str) -> None:
         """Forget a token that is no longer accepted, unless a newer one has replaced it."""
         with self._lock:
-            if self._held.get(_credentials(settings), ("", 0.0))[0] == token:
-                del self._held[_credentials(settings)]
+            if self._entries.get(_cache_key(settings), ("", 0.0))[0] == token:
+                del self._entries[_cache_key(settings)]
 
 
-_tokens: Final = _Tokens()
+_token_cache: Final = _TokenCache()
 
 
-def _credentials(settings: Settings) -> tuple[str, ...]:
+def _cache_key(settings: Settings) -> tuple[str, ...]:
     return (
         settings.remote_eduteams_token_url,
         settings.remote_eduteams_client_id,
@@ -210,14 +210,14 @@ def _credentials(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _new_token(settings: Settings, patience: Timeouts, end: float) -> str:
+def _request_token(settings: Settings, timeouts: Timeouts, deadline: float) -> str:
     try:
         status, body = send_request(
             "POST",
             settings.remote_eduteams_token_url,
-            patience,
-            end,
-            _SIZE,
+            timeouts,
+            deadline,
+            _BODY_MAX,
             auth=(settings.remote_eduteams_client_id, settings.remote_eduteams_secret),
             data={
                 "grant_type": "refresh_token",
@@ -241,7 +241,7 @@ def apply(
     username: str,
     person: Person | None,
     *,
-    adds: bool = False,
+    creates: bool = False,
 ) -> str | None:
     """Make an account equal to the directory's answer; return its UUID, or None if there is none.
 
@@ -249,23 +249,23 @@ def apply(
         actor: who asked; None for the scheduled synchronisation.
         username: the user name that was looked up.
         person: the directory's answer; None if it knows no such name: the account is deactivated.
-        adds: whether to create an account if there is none.
+        creates: whether to create an account if there is none.
 
     Raises:
         Conflict: ``directory.not_managed`` for an account that does not belong to the directory.
         Invalid: ``directory.invalid`` if the answer is about another person, or has no address for
             a new account.
     """
-    account = _locked(tx, username)
+    account = _lock_by_username(tx, username)
     if person is None:
-        return None if account is None else _retire(tx, actor, account)
+        return None if account is None else _deactivate(tx, actor, account)
     if account is not None and username != person.username and username not in person.others:
-        raise why_invalid("sub")
-    if account is None and not adds:
+        raise invalid_field("sub")
+    if account is None and not creates:
         return None
     if account is None and username != person.username:
         # The directory knows this person by two names and prefers the other one.
-        account = _locked(tx, person.username)
+        account = _lock_by_username(tx, person.username)
     if account is None:
         try:
             return _create(tx, actor, settings, vault, person)
@@ -273,34 +273,34 @@ def apply(
             if refusal.code != "account.username_taken":
                 raise
             # A concurrent transaction has created it first.
-            account = _locked(tx, person.username)
+            account = _lock_by_username(tx, person.username)
             if account is None:
                 raise
     return _update(tx, actor, settings, account, person)
 
 
-def apply_keys(tx: WriteTransaction, username: str, wanted: Iterable[PublicKey]) -> None:
+def apply_keys(tx: WriteTransaction, username: str, directory_keys: Iterable[PublicKey]) -> None:
     """Set the keys that the directory lists for an active account; nothing else changes.
 
     Raises:
         Conflict: ``directory.not_managed``.
     """
-    account = _locked(tx, username)
+    account = _lock_by_username(tx, username)
     if account is not None and account.is_active:
-        ssh_key_actions.sync_keys(tx, None, account.id, wanted)
+        ssh_key_actions.sync_keys(tx, None, account.id, directory_keys)
 
 
-def _locked(tx: WriteTransaction, username: str) -> Row | None:
+def _lock_by_username(tx: WriteTransaction, username: str) -> Row | None:
     """Lock the account with this user name, and return it as it is under the lock.
 
     Raises:
         Conflict: ``directory.not_managed``.
     """
-    account = eduteams_queries.named(tx, username)
+    account = eduteams_queries.by_username(tx, username)
     if account is None:
         return None
     access_queries.lock_account(tx, account.id)
-    account = eduteams_queries.named(tx, username)
+    account = eduteams_queries.by_username(tx, username)
     if account is not None and not eduteams_queries.is_managed(account):
         raise Conflict("directory.not_managed")
     return account
@@ -310,9 +310,9 @@ def _create(
     tx: WriteTransaction, actor: Actor | None, settings: Settings, vault: Vault, person: Person
 ) -> str:
     if not person.email:
-        raise why_invalid("mail")
+        raise invalid_field("mail")
     uuid = uuid4().hex
-    number = account_queries.add(
+    account_id = account_queries.add(
         tx,
         {
             "uuid": uuid,
@@ -336,19 +336,19 @@ def _create(
         tx,
         "account.created",
         actor,
-        account=number,
+        account=account_id,
         username=person.username,
         by=eduteams_queries.SOURCE,
     )
-    token_actions.issue_api_token(tx, vault, actor, number)
-    ssh_key_actions.sync_keys(tx, actor, number, person.keys or ())
+    token_actions.issue_api_token(tx, vault, actor, account_id)
+    ssh_key_actions.sync_keys(tx, actor, account_id, person.keys or ())
     return uuid
 
 
 def _update(
     tx: WriteTransaction, actor: Actor | None, settings: Settings, account: Row, person: Person
 ) -> str:
-    said = {
+    columns = {
         "email": person.email or account.email,
         "first_name": person.first_name,
         "last_name": person.last_name,
@@ -357,25 +357,25 @@ def _update(
         # An account that staff have deactivated stays so.
         "is_active": account.is_active if account.disabled_by_staff else True,
     }
-    _write(tx, actor, account, said)
-    profile_actions.notify_operator(tx, actor, settings, account, said)
+    _write_changes(tx, actor, account, columns)
+    profile_actions.notify_operator(tx, actor, settings, account, columns)
     if person.keys is not None:
         ssh_key_actions.sync_keys(tx, actor, account.id, person.keys)
     return str(account.uuid)
 
 
-def _retire(tx: WriteTransaction, actor: Actor | None, account: Row) -> str:
-    _write(tx, actor, account, {"is_active": False})
+def _deactivate(tx: WriteTransaction, actor: Actor | None, account: Row) -> str:
+    _write_changes(tx, actor, account, {"is_active": False})
     return str(account.uuid)
 
 
-def _write(
-    tx: WriteTransaction, actor: Actor | None, account: Row, said: Mapping[str, Any]
+def _write_changes(
+    tx: WriteTransaction, actor: Actor | None, account: Row, columns: Mapping[str, Any]
 ) -> None:
     """Update the columns that differ, and the time of the synchronisation."""
-    changed = {name: value for name, value in said.items() if getattr(account, name) != value}
-    moments = {"last_synced_at": tx.now} | ({"modified_at": tx.now} if changed else {})
-    change_account(tx, account.id, changed | moments)
+    changed = {name: value for name, value in columns.items() if getattr(account, name) != value}
+    timestamps = {"last_synced_at": tx.now} | ({"modified_at": tx.now} if changed else {})
+    change_account(tx, account.id, changed | timestamps)
     if "is_active" in changed:
         set_active(tx, actor, account.id, is_active=changed["is_active"])
     if changed:

@@ -34,8 +34,8 @@ _managed = and_(
     or_(accounts.c.registration_method == SOURCE, accounts.c.identity_source == SOURCE),
     accounts.c.deleted_at.is_(None),
 )
-_NAMED = Statement(_columns.where(accounts.c.username == bindparam("username")))
-_STALEST = Statement(
+_BY_USERNAME = Statement(_columns.where(accounts.c.username == bindparam("username")))
+_LONGEST_UNCHECKED = Statement(
     select(accounts.c.id, accounts.c.username, accounts.c.last_synced_at)
     .where(
         _managed,
@@ -52,11 +52,11 @@ _CLAIM = Statement(
     update(accounts)
     .where(
         accounts.c.id == bindparam("account"),
-        accounts.c.last_synced_at.is_not_distinct_from(bindparam("seen", type_=UtcDateTime)),
+        accounts.c.last_synced_at.is_not_distinct_from(bindparam("expected", type_=UtcDateTime)),
     )
     .values(last_synced_at=bindparam("moment", type_=UtcDateTime))
 )
-_AMONG = Statement(
+_KEYS_OF_ACCOUNTS = Statement(
     select(accounts.c.username, ssh_keys.c.name, ssh_keys.c.fingerprint_sha256)
     .outerjoin(ssh_keys, ssh_keys.c.account_id == accounts.c.id)
     .where(_managed, accounts.c.is_active, any_of(accounts.c.username, "usernames"))
@@ -64,9 +64,9 @@ _AMONG = Statement(
 )
 
 
-def named(tx: ReadTransaction, username: str) -> Row | None:
+def by_username(tx: ReadTransaction, username: str) -> Row | None:
     """Return an account by user name, active or not, with the columns that the directory sets."""
-    return tx.fetch_one(_NAMED, username=username)
+    return tx.fetch_one(_BY_USERNAME, username=username)
 
 
 def is_managed(account: Row) -> bool:
@@ -80,21 +80,21 @@ def longest_unchecked(tx: ReadTransaction, before: datetime, limit: int) -> list
     Args:
         before: skip accounts that were synchronised at this time or later, UTC.
     """
-    return tx.fetch_all(_STALEST, before=before, limit=limit)
+    return tx.fetch_all(_LONGEST_UNCHECKED, before=before, limit=limit)
 
 
-def claim(tx: WriteTransaction, account: int, seen: datetime | None) -> bool:
+def claim(tx: WriteTransaction, account: int, last_synced_at: datetime | None) -> bool:
     """Claim an account for synchronisation; return False if another worker has claimed it since.
 
     Args:
-        seen: the value of ``last_synced_at`` that was read, UTC.
+        last_synced_at: the value of ``last_synced_at`` that was read, UTC.
     """
-    return tx.execute(_CLAIM, account=account, seen=seen, moment=tx.now) > 0
+    return tx.execute(_CLAIM, account=account, expected=last_synced_at, moment=tx.now) > 0
 
 
-def keys_among(tx: ReadTransaction, usernames: Collection[str]) -> list[Row]:
+def keys_of_accounts(tx: ReadTransaction, usernames: Collection[str]) -> list[Row]:
     """Return ``username name fingerprint_sha256`` of active accounts, one row per key.
 
     An account without keys has one row in which the columns of the key are None.
     """
-    return tx.fetch_all(_AMONG, usernames=list(usernames))
+    return tx.fetch_all(_KEYS_OF_ACCOUNTS, usernames=list(usernames))

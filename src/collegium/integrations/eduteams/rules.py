@@ -22,7 +22,7 @@ NAME: Final = re.compile(r"(?!\.*\Z)[0-9a-z_.@+-]{1,128}")
 _NAME_MAX: Final = 100
 _CLAIM_MAX: Final = 1000
 _FIELD: Final = re.compile(r"\$\.(\w+)")
-_UNFIT: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that no name may contain: control characters, surrogates, line breaks."""
 
 _Shape = TypeVar("_Shape")
@@ -74,90 +74,92 @@ class Person:
     keys: tuple[PublicKey, ...] | None
 
 
-def decode(body: bytes, shape: type[_Shape], unreadable: str) -> _Shape:
+def decode(body: bytes, shape: type[_Shape], code: str) -> _Shape:
     """Decode a JSON response.
 
     Args:
-        unreadable: code of the refusal for a body that is not JSON.
+        code: code of the refusal for a body that is not JSON.
 
     Raises:
-        Conflict: ``unreadable`` if the body is not JSON.
+        Conflict: ``code`` if the body is not JSON.
         Invalid: ``directory.invalid`` if the JSON has another shape.
     """
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
         # The error text quotes nothing of the response except the path of the invalid field.
-        where = _FIELD.search(str(error))
-        raise why_invalid(where[1] if where else "body") from None
+        match = _FIELD.search(str(error))
+        raise invalid_field(match[1] if match else "body") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise Conflict(unreadable) from None
+        raise Conflict(code) from None
 
 
-def why_invalid(field: str) -> Invalid:
+def invalid_field(field: str) -> Invalid:
     """Return the refusal for an invalid field of a response."""
     return Invalid("directory.invalid", field=field)
 
 
-def person(claims: Claims, *, speaks_of_keys: bool) -> Person:
+def validate_person(claims: Claims, *, keys_are_complete: bool) -> Person:
     """Validate a response field by field; nothing is shortened or repaired.
 
     Args:
-        speaks_of_keys: whether a response without keys means that there are none.
+        keys_are_complete: whether a response without keys means that there are none.
 
     Raises:
         Invalid: ``directory.invalid``.
     """
     names = [name for name in (claims.sub, claims.voperson_id) if name]
     if not names or not NAME.fullmatch(names[0]):
-        raise why_invalid("sub")
-    listed = [] if claims.ssh_public_key is None and speaks_of_keys else claims.ssh_public_key
+        raise invalid_field("sub")
+    texts = [] if claims.ssh_public_key is None and keys_are_complete else claims.ssh_public_key
     return Person(
         username=names[0],
         others=frozenset(names[1:]),
-        email=_email(claims),
-        first_name=_name("given_name", claims.given_name),
-        last_name=_name("family_name", claims.family_name),
-        affiliations=_texts("voperson_external_affiliation", claims.voperson_external_affiliation),
-        assurance=_texts("eduperson_assurance", claims.eduperson_assurance),
-        keys=None if listed is None else tuple(keys(listed)),
+        email=_validate_email(claims),
+        first_name=_validate_name("given_name", claims.given_name),
+        last_name=_validate_name("family_name", claims.family_name),
+        affiliations=_validate_texts(
+            "voperson_external_affiliation", claims.voperson_external_affiliation
+        ),
+        assurance=_validate_texts("eduperson_assurance", claims.eduperson_assurance),
+        keys=None if texts is None else tuple(parse_keys(texts)),
     )
 
 
-def keys(texts: Iterable[Any]) -> Iterator[PublicKey]:
+def parse_keys(texts: Iterable[Any]) -> Iterator[PublicKey]:
     """Yield the valid keys of a list; skip invalid entries."""
     for text in texts:
-        if isinstance(text, str) and _is_fit(text.strip()):
+        if isinstance(text, str) and _has_no_controls(text.strip()):
             with suppress(Invalid):
                 yield parse(text)
 
 
-def _is_fit(text: str) -> bool:
-    return not any(unicodedata.category(sign) in _UNFIT for sign in text)
+def _has_no_controls(text: str) -> bool:
+    return not any(unicodedata.category(char) in _FORBIDDEN_CATEGORIES for char in text)
 
 
-def _name(field: str, value: str | None) -> str:
+def _validate_name(field: str, value: str | None) -> str:
     # The raw value may be longer than the stored name, up to ``_CLAIM_MAX`` characters.
-    if value is None or len(value) > _CLAIM_MAX or not _is_fit(value.strip()):
-        raise why_invalid(field)
+    if value is None or len(value) > _CLAIM_MAX or not _has_no_controls(value.strip()):
+        raise invalid_field(field)
     text = clean_name(value)
     if not 0 < len(text) <= _NAME_MAX or holds_link(text):
-        raise why_invalid(field)
+        raise invalid_field(field)
     return text
 
 
-def _texts(field: str, values: Sequence[str] | None) -> list[str]:
+def _validate_texts(field: str, values: Sequence[str] | None) -> list[str]:
     for value in values or ():
-        if len(value) > _CLAIM_MAX or not _is_fit(value):
-            raise why_invalid(field)
+        if len(value) > _CLAIM_MAX or not _has_no_controls(value):
+            raise invalid_field(field)
     return list(values or ())
 
 
-def _email(claims: Claims) -> str:
-    for found in (claims.mail, claims.email):
-        if found:
-            address = canonical_address(trim(found if isinstance(found, str) else found[0]))
-            if address_error(address):
-                raise why_invalid("mail")
-            return address
+def _validate_email(claims: Claims) -> str:
+    for value in (claims.mail, claims.email):
+        if value:
+            email = canonical_address(trim(value if isinstance(value, str) else value[0]))
+            if address_error(email):
+                raise invalid_field("mail")
+            return email
     return ""

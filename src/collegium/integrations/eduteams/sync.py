@@ -16,7 +16,7 @@ from collegium.db.database import Database
 from collegium.db.statements import Row
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams import queries as eduteams_queries
-from collegium.integrations.eduteams.rules import keys as keys_among
+from collegium.integrations.eduteams.rules import parse_keys
 from collegium.integrations.http_client import Timeouts
 from collegium.refusals import Invalid, Refusal
 from collegium.security.crypto import Vault
@@ -36,7 +36,7 @@ KEYS_EVERY: Final = timedelta(minutes=3)
 """Interval between downloads of the SSH keys of all people, if the key feed is configured."""
 
 _BATCH: Final = 100
-_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 _log = structlog.get_logger()
 
@@ -55,16 +55,16 @@ class DirectorySync:
         settings: Settings,
         vault: Vault,
         *,
-        patience: Timeouts = eduteams_actions.PATIENCE,
+        timeouts: Timeouts = eduteams_actions.TIMEOUTS,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._vault = vault
-        self._patience = patience
+        self._timeouts = timeouts
         self._clock = clock or (lambda: datetime.now(UTC))
         self._steps: deque[Callable[[], None]] = deque()
-        self._next_pull = self._next_keys = _LONG_AGO
+        self._next_pull = self._next_keys = _NEVER
         self._has_feed = bool(settings.remote_eduteams_ssh_api_url)
 
     def due(self) -> bool:
@@ -88,59 +88,57 @@ class DirectorySync:
         elif now >= self._next_pull:
             self._next_pull = now + PULL_EVERY
             with self._database.read(now) as tx:
-                turns = eduteams_queries.longest_unchecked(tx, now - COOLDOWN, PULL_COUNT)
-            self._steps.extend(partial(self._pull, turn) for turn in turns)
+                rows = eduteams_queries.longest_unchecked(tx, now - COOLDOWN, PULL_COUNT)
+            self._steps.extend(partial(self._sync_account, row) for row in rows)
         elif self._has_feed and now >= self._next_keys:
             self._next_keys = now + KEYS_EVERY
-            self._begin_keys()
+            self._begin_key_sync()
 
-    def _pull(self, turn: Row) -> None:
+    def _sync_account(self, row: Row) -> None:
         """Synchronise an account, unless another worker has claimed it or has just done so."""
         with self._database.write(self._clock()) as tx:
-            mine = eduteams_queries.claim(tx, turn.id, turn.last_synced_at)
-        if not mine:
+            is_claimed = eduteams_queries.claim(tx, row.id, row.last_synced_at)
+        if not is_claimed:
             return
         try:
-            person = eduteams_actions.fetch(self._settings, turn.username, self._patience)
+            person = eduteams_actions.fetch(self._settings, row.username, self._timeouts)
             with self._database.write(self._clock()) as tx:
-                eduteams_actions.apply(tx, None, self._settings, self._vault, turn.username, person)
+                eduteams_actions.apply(tx, None, self._settings, self._vault, row.username, person)
         except Invalid as refusal:
-            _log.warning("remote account skipped", account=turn.id, **_log_reason(refusal))
+            _log.warning("remote account skipped", account=row.id, **_log_reason(refusal))
         except Refusal as refusal:
-            _log.warning(
-                "remote directory does not answer", account=turn.id, **_log_reason(refusal)
-            )
+            _log.warning("remote directory does not answer", account=row.id, **_log_reason(refusal))
             # The other requests would most likely fail too. These accounts wait for the next round.
             self._steps.clear()
 
-    def _begin_keys(self) -> None:
+    def _begin_key_sync(self) -> None:
         try:
-            listed = list(eduteams_actions.fetch_keys(self._settings).items())
+            entries = list(eduteams_actions.fetch_keys(self._settings).items())
         except Refusal as refusal:
             _log.warning("remote keys not available", **_log_reason(refusal))
             return
-        for start in range(0, len(listed), _BATCH):
-            self._steps.append(partial(self._mirror, dict(listed[start : start + _BATCH])))
+        for start in range(0, len(entries), _BATCH):
+            self._steps.append(partial(self._sync_key_batch, dict(entries[start : start + _BATCH])))
 
-    def _mirror(self, listed: dict[str, list[Any]]) -> None:
+    def _sync_key_batch(self, entries: dict[str, list[Any]]) -> None:
         """Synchronise the keys of some accounts; write only where something differs."""
         with self._database.read(self._clock()) as tx:
-            rows = eduteams_queries.keys_among(tx, listed)
-        there: dict[str, list[Row]] = {}
+            rows = eduteams_queries.keys_of_accounts(tx, entries)
+        rows_by_username: dict[str, list[Row]] = {}
         for row in rows:
-            there.setdefault(row.username, []).append(row)
-        for username, held in there.items():
-            wanted = list(keys_among(listed[username]))
-            prints = {key.sha256 for key in wanted}
-            kept = {row.fingerprint_sha256 for row in held}
-            gone = any(
-                row.fingerprint_sha256 not in prints
-                for row in held
+            rows_by_username.setdefault(row.username, []).append(row)
+        for username, account_rows in rows_by_username.items():
+            keys = list(parse_keys(entries[username]))
+            fingerprints = {key.sha256 for key in keys}
+            stored = {row.fingerprint_sha256 for row in account_rows}
+            has_removed = any(
+                row.fingerprint_sha256 not in fingerprints
+                for row in account_rows
                 if (row.name or "").startswith(ssh_key_actions.REMOTE)
             )
-            if gone or not prints <= kept:
+            if has_removed or not fingerprints <= stored:
                 with self._database.write(self._clock()) as tx:
-                    eduteams_actions.apply_keys(tx, username, wanted)
+                    eduteams_actions.apply_keys(tx, username, keys)
 
 
 def _log_reason(refusal: Refusal) -> dict[str, object]:

@@ -216,7 +216,7 @@ def check_login_rate(tx: WriteTransaction, account: int, settings: Settings) -> 
     """
     if settings.rate_limits:
         since = tx.now - LOGINS_WINDOW
-        first = event_queries.login_number(tx, account, since, settings.max_logins)
+        first = event_queries.nth_login(tx, account, since, settings.max_logins)
         check_logins(first, tx.now)
 
 
