@@ -224,9 +224,9 @@ def counted() -> Iterator[list[str]]:
     seen: list[str] = []
     execute = ReadTransaction._execute
 
-    def noted(self: ReadTransaction, statement: Any, given: dict[str, Any]) -> Any:
+    def noted(self: ReadTransaction, statement: Any, parameters: dict[str, Any]) -> Any:
         seen.append(statement.compiled(self._dialect).text)
-        return execute(self, statement, given)
+        return execute(self, statement, parameters)
 
     ReadTransaction._execute = noted  # type: ignore[method-assign]
     try:

@@ -85,12 +85,12 @@ def watched() -> Iterator[list[Step]]:
     steps: list[Step] = []
     execute = ReadTransaction._execute
 
-    def noted(self: Any, statement: Any, given: dict[str, Any]) -> Any:
+    def noted(self: Any, statement: Any, parameters: dict[str, Any]) -> Any:
         if not isinstance(self._cursor, _Cursor):
             self._cursor = _Cursor(
                 self._cursor, self.now, steps, writes=isinstance(self, WriteTransaction)
             )
-        return execute(self, statement, given)
+        return execute(self, statement, parameters)
 
     ReadTransaction._execute = noted  # type: ignore[method-assign]
     try:

@@ -149,7 +149,7 @@ def _proxies(settings: Settings, noted: Mapping[str, datetime]) -> Finding:
 def _writing(database: Database) -> Finding:
     try:
         database.check_writable()
-        database.check_room(now=True)
+        database.check_free_space(now=True)
     except StorageFullError as error:
         return Finding(
             well=False, what="database", text=f"the disk is full: {error}. Free some space"
@@ -169,7 +169,7 @@ def _key(database: Database, vault: Vault) -> Finding:
 def _mail_server(url: str) -> Finding:
     way = open_transport(url)
     try:
-        way.reach()
+        way.check()
     except UnreachableError as error:
         return Finding(well=False, what="mail", text=error.reason)
     finally:

@@ -86,8 +86,8 @@ class Meter:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        connection = self._database._connections.take()
-        self._database._connections.give(connection)  # the next request gets it
+        connection = self._database._connections.acquire()
+        self._database._connections.release(connection)  # the next request gets it
         connection.set_progress_handler(self._step, 1)
         with counted_statements(self._patch) as self.statements:
             sys.setprofile(self._call)

@@ -64,34 +64,34 @@ def pool(url: str) -> Iterator[Connections]:
 
 def drop_all(pool: Connections) -> None:
     """Take and drop as many connections as the pool may open."""
-    for connection in [pool.take() for _ in range(connections._MOST)]:
-        pool.drop(connection)
+    for connection in [pool.acquire() for _ in range(connections._MAX_CONNECTIONS)]:
+        pool.discard(connection)
 
 
 def test_take_waits_for_the_next_returned_connection(pool: Connections) -> None:
-    taken = [pool.take() for _ in range(connections._MOST)]
-    timer = threading.Timer(0.1, pool.give, [taken.pop()])
+    taken = [pool.acquire() for _ in range(connections._MAX_CONNECTIONS)]
+    timer = threading.Timer(0.1, pool.release, [taken.pop()])
     timer.start()
-    taken.append(pool.take())
+    taken.append(pool.acquire())
     timer.join()
     for connection in taken:
-        pool.give(connection)
+        pool.release(connection)
     drop_all(pool)
 
 
 def test_extra_connections_are_reused_and_closed_when_idle(
     pool: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = [pool.take() for _ in range(6)]
+    first = [pool.acquire() for _ in range(6)]
     for connection in first:
-        pool.give(connection)
-    second = [pool.take() for _ in range(6)]
+        pool.release(connection)
+    second = [pool.acquire() for _ in range(6)]
     assert set(map(id, second)) == set(map(id, first))
     for connection in second:
-        pool.give(connection)
+        pool.release(connection)
     monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.0)
     for _ in range(6):
-        pool.give(pool.take())
+        pool.release(pool.acquire())
     assert len(pool._idle) == 2
     drop_all(pool)
 
@@ -100,13 +100,13 @@ def test_take_raises_after_waiting_too_long(
     pool: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "BUSY_SECONDS", 0.1)
-    taken = [pool.take() for _ in range(connections._MOST)]
+    taken = [pool.acquire() for _ in range(connections._MAX_CONNECTIONS)]
     started = time.monotonic()
     with pytest.raises(UnavailableError):
-        pool.take()
+        pool.acquire()
     assert time.monotonic() - started >= 0.1
     for connection in taken:
-        pool.drop(connection)
+        pool.discard(connection)
 
 
 def test_failed_connection_attempts_do_not_count(
@@ -114,7 +114,7 @@ def test_failed_connection_attempts_do_not_count(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(pool.engine, "raw_connection", lambda: 1 / 0)
-        for _ in range(connections._MOST + 1):
+        for _ in range(connections._MAX_CONNECTIONS + 1):
             with pytest.raises(ZeroDivisionError):
-                pool.take()
-    pool.give(pool.take())
+                pool.acquire()
+    pool.release(pool.acquire())

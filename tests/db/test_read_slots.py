@@ -83,14 +83,14 @@ def test_request_waits_once_and_not_for_ever_for_a_read_slot(site: Site, world: 
     assert site.get(_ME, ada).status_code == 200
     # It waits once, although it reads several times.
     duration = time.monotonic() - started
-    assert 0.9 * connections._TURN_SECONDS < duration < 2 * connections._TURN_SECONDS
+    assert 0.9 * connections._SLOT_SECONDS < duration < 2 * connections._SLOT_SECONDS
 
 
 @pytest.mark.usefixtures("all_slots_taken")
 def test_slot_waits_once_for_several_acquires(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_TURN_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "_SLOT_SECONDS", 0.3)
     slot = database.read_slot()
     started = time.monotonic()
     for _ in range(3):
@@ -106,7 +106,7 @@ def test_slot_is_acquired_and_released_once(database: Database) -> None:
             slot.acquire()
             slot.acquire()
         with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(connections, "_TURN_SECONDS", 0.01)
+            patch.setattr(connections, "_SLOT_SECONDS", 0.01)
             extra = database.read_slot()
             pool.submit(extra.acquire).result()
             assert not extra._is_taken
@@ -119,7 +119,7 @@ def test_slot_is_acquired_and_released_once(database: Database) -> None:
 def test_writes_and_health_checks_need_no_read_slot(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "_TURN_SECONDS", 30.0)
+    monkeypatch.setattr(connections, "_SLOT_SECONDS", 30.0)
     ada = world.person("ada")
     started = time.monotonic()
     change = {"agree_with_policy": True}
@@ -133,7 +133,7 @@ def test_failed_request_releases_its_read_slot(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = world.person("ada")
-    monkeypatch.setattr(connections, "_TURN_SECONDS", 30.0)
+    monkeypatch.setattr(connections, "_SLOT_SECONDS", 30.0)
     for error in (UnavailableError("gone"), RuntimeError("a fault")):
         with monkeypatch.context() as patch:
             patch.setattr(world.database, "read", Mock(side_effect=error))

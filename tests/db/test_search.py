@@ -111,8 +111,8 @@ def search_ids(tx: WriteTransaction, world: World, **filters: Any) -> set[int]:
     """Search with each plan and with the chosen one; return the ids, without the staff account."""
     results = []
     for plan in (None, *SearchPlan):
-        choose = Listing._way if plan is None else lambda *_, plan=plan: plan
-        with patch.object(Listing, "_way", choose):
+        choose = Listing._choose_plan if plan is None else lambda *_, plan=plan: plan
+        with patch.object(Listing, "_choose_plan", choose):
             rows = account_queries.listing.page(tx, world.staff.actor, filters, (), 300, 0)
             assert account_queries.listing.count(tx, world.staff.actor, filters) == len(rows), plan
         results.append([row.id for row in rows])
@@ -311,9 +311,9 @@ def test_optimize_merges_the_pieces_of_the_search_index(world: World) -> None:
             "INSERT INTO account_search (account_search, rank) VALUES ('automerge', 0)"
         )
     people = {world.person(f"piecemeal{number:02}").id for number in range(14)}
-    assert database._pieces("account_search") > 8  # one per transaction
+    assert database._count_segments("account_search") > 8  # one per transaction
     database.optimize()
-    assert database._pieces("account_search") == 1
+    assert database._count_segments("account_search") == 1
     with database.write() as tx:
         assert search_ids(tx, world, query="piecemeal") == people
         tx._cursor.execute("INSERT INTO account_search (account_search) VALUES ('integrity-check')")

@@ -40,8 +40,8 @@ def steps(url: str, size: int) -> dict[str, int]:
     with closing(Database(url)) as database:
         cases = reading.cases(database, size)
         data.refresh(database, {case.who for case in cases})
-        connection = database._connections.take()
-        database._connections.give(connection)  # the next request gets it
+        connection = database._connections.acquire()
+        database._connections.release(connection)  # the next request gets it
         with closing(Site(settings, database, Vault(data.SECRET_KEY))) as site:
             for case in cases:
                 assert site.get(case.path, case.token).status_code == 200

@@ -399,7 +399,7 @@ def test_worker_deletes_the_numbers_of_forms_after_a_day(browser: Browser, world
     form = form_on(browser.sign_in(world, world.person("ada")), "/teams/", name="Lab")
     browser.call("POST", "/teams/", data=form)
     (row,) = rows(world, idempotency_keys)
-    for age, left in ((idempotency.KEPT_FOR, 1), (idempotency.KEPT_FOR * 1.01, 0)):
+    for age, left in ((idempotency.RETENTION, 1), (idempotency.RETENTION * 1.01, 0)):
         clock = partial(add, row.created_at, age)
         Worker(world.database, world.settings, world.vault, clock=clock).once()
         assert len(rows(world, idempotency_keys)) == left

@@ -104,7 +104,7 @@ def test_woken_worker_sends_at_once(database: Database) -> None:
 
 
 def test_schedule_runs_between_mails(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collegium.worker.worker._AT_ONCE", 0.2)
+    monkeypatch.setattr("collegium.worker.worker._MAX_BATCH_SECONDS", 0.2)
     monkeypatch.setattr("collegium.worker.worker._LOOK_EVERY", 0.1)
     for _ in range(40):
         _enqueue_now(database)
@@ -112,7 +112,7 @@ def test_schedule_runs_between_mails(database: Database, monkeypatch: pytest.Mon
     running = _WorkerThread(database, out)
     sent_before: list[int] = []
     monkeypatch.setattr(
-        running.worker._time, "run", lambda _seconds: sent_before.append(len(out.sent))
+        running.worker._scheduler, "run", lambda _seconds: sent_before.append(len(out.sent))
     )
     with running:
         _wait_until(lambda: len(sent_before) >= 4)

@@ -231,11 +231,11 @@ def test_token_is_kept_until_shortly_before_it_expires(
     hook = Webhook(Settings(**receiver.settings()))
     began = time.monotonic()
     hook.send(NOTICE)
-    left = hook._until - began
+    left = hook._token_expires_at - began
     assert seconds <= left <= seconds + time.monotonic() - began if seconds else left <= 0.1
     hook.send(NOTICE)
     assert len(receiver.forms) == (1 if seconds else 2)
-    hook._until = time.monotonic()
+    hook._token_expires_at = time.monotonic()
     hook.send(NOTICE)
     assert len(receiver.forms) == (2 if seconds else 3)
 

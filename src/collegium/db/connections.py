@@ -25,16 +25,16 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 BUSY_SECONDS: Final = 10
 """Longest wait in seconds for a SQLite writer or a free connection before ``UnavailableError``."""
 
-_MOST: Final = 40
+_MAX_CONNECTIONS: Final = 40
 """Maximum number of open connections of one process."""
 
-_LOOK_SECONDS: Final = 0.02
+_POLL_SECONDS: Final = 0.02
 """Polling interval in seconds while waiting for a free connection."""
 
-_TRUST_SECONDS: Final = 1.0
+_LIVENESS_SECONDS: Final = 1.0
 """A connection that was used so few seconds ago is reused without a liveness check."""
 
-_TURN_SECONDS: Final = 2.0
+_SLOT_SECONDS: Final = 2.0
 """Longest wait in seconds for a read slot; longer than all threads of a process take together."""
 
 _IDLE_SECONDS: Final = 10.0
@@ -43,15 +43,15 @@ _IDLE_SECONDS: Final = 10.0
 Opening a connection takes milliseconds, so it is kept a while for reuse.
 """
 
-_ROOM: Final = 1024 * 1024
+_MIN_FREE_BYTES: Final = 1024 * 1024
 """Bytes of free disk space below which the disk counts as full.
 
 The next writes would use them up.
 """
 
-_FIRST_BYTE: Final = 0xFF
+_PRIMARY_CODE_MASK: Final = 0xFF
 
-_STATEMENTS: Final = 500
+_CACHED_STATEMENTS: Final = 500
 """Prepared statements that a connection caches. By default both drivers cache about a hundred."""
 
 
@@ -71,27 +71,27 @@ class ReadSlot:
     With a hundred it answered next to nothing.
 
     Args:
-        gate: a lock or semaphore that admits as many readers as may run at once.
+        semaphore: a lock or semaphore that admits as many readers as may run at once.
     """
 
-    __slots__ = ("_gate", "_is_taken", "_was_wanted")
+    __slots__ = ("_is_taken", "_semaphore", "_was_requested")
 
-    def __init__(self, gate: Any) -> None:
-        self._gate = gate
+    def __init__(self, semaphore: Any) -> None:
+        self._semaphore = semaphore
         self._is_taken = False
-        self._was_wanted = False
+        self._was_requested = False
 
     def acquire(self) -> None:
         """Wait for the slot, two seconds at most; one slow reader must not stop all others."""
-        if not self._was_wanted:
-            self._was_wanted = True
-            self._is_taken = self._gate.acquire(timeout=_TURN_SECONDS)
+        if not self._was_requested:
+            self._was_requested = True
+            self._is_taken = self._semaphore.acquire(timeout=_SLOT_SECONDS)
 
     def release(self) -> None:
         """Release the slot, so that the next request can read."""
         if self._is_taken:
             self._is_taken = False
-            self._gate.release()
+            self._semaphore.release()
 
 
 class Connections:
@@ -104,7 +104,7 @@ class Connections:
     """
 
     def __init__(self, url: str, size: int) -> None:
-        self.engine = _engine(url)
+        self.engine = _create_engine(url)
         is_sqlite = self.engine.dialect.name == "sqlite"
         self._folder = Path(self.engine.url.database or "").parent if is_sqlite else None
         self._size = size
@@ -112,38 +112,38 @@ class Connections:
         # the bottom and can be closed.
         self._idle: list[tuple[Any, float]] = []
         # Counts all open connections, in use or idle.
-        self._room = BoundedSemaphore(_MOST)
+        self._capacity = BoundedSemaphore(_MAX_CONNECTIONS)
 
-    def take(self) -> Any:
+    def acquire(self) -> Any:
         """Return a connection of the driver.
 
-        The caller must hand it back with ``give`` or ``drop``.
+        The caller must hand it back with ``release`` or ``discard``.
 
         Raises:
             UnavailableError: no connection became free in time, or none can be opened.
         """
-        ends = time.monotonic() + BUSY_SECONDS
+        deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                connection, since = self._idle.pop()
+                connection, released_at = self._idle.pop()
             except IndexError:
-                if self._room.acquire(timeout=_LOOK_SECONDS):
+                if self._capacity.acquire(timeout=_POLL_SECONDS):
                     return self._open()
-                if time.monotonic() > ends:
+                if time.monotonic() > deadline:
                     raise UnavailableError("all connections are in use") from None
                 continue
-            if time.monotonic() - since < _TRUST_SECONDS or _is_alive(connection):
+            if time.monotonic() - released_at < _LIVENESS_SECONDS or _is_alive(connection):
                 return connection
             self._close(connection)
 
-    def give(self, connection: Any) -> None:
+    def release(self, connection: Any) -> None:
         """Return a healthy connection without open transaction to the pool."""
         now = time.monotonic()
         self._idle.append((connection, now))
         if len(self._idle) > self._size:
-            self._cool(now)
+            self._close_coldest(now)
 
-    def drop(self, connection: Any) -> None:
+    def discard(self, connection: Any) -> None:
         """Close a broken connection and all idle ones, which may be broken for the same reason."""
         self._close(connection)
         self.close()
@@ -157,7 +157,7 @@ class Connections:
                 break
             self._close(connection)
 
-    def _cool(self, now: float) -> None:
+    def _close_coldest(self, now: float) -> None:
         """Close the connection that has been idle longest, if it exceeds ``_IDLE_SECONDS``."""
         try:
             coldest = self._idle.pop(0)
@@ -174,32 +174,32 @@ class Connections:
             connection = proxied.dbapi_connection
             proxied.detach()
         except BaseException as error:
-            self._room.release()
-            told = getattr(error, "orig", error)
-            if isinstance(told, OUTAGES):
-                raise self.outage(told) from error
+            self._capacity.release()
+            cause = getattr(error, "orig", error)
+            if isinstance(cause, OUTAGES):
+                raise self.outage(cause) from error
             raise
         return connection
 
     def _close(self, connection: Any) -> None:
         with suppress(sqlite3.Error, psycopg.Error):
             connection.close()
-        self._room.release()
+        self._capacity.release()
 
     def outage(self, error: Exception) -> UnavailableError:
         """Return the exception for a driver's error: disk full, or unavailable."""
-        said = first_line(error)
+        message = first_line(error)
         if isinstance(error, psycopg.errors.DiskFull):
-            return StorageFullError(said)
+            return StorageFullError(message)
         code = getattr(error, "sqlite_errorcode", 0)
         # On a full disk SQLite also fails to create the files that it keeps beside the database.
         # These errors look like I/O errors.
-        is_odd = code & _FIRST_BYTE in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
-        if code == sqlite3.SQLITE_FULL or (is_odd and not self.has_room()):
-            return StorageFullError(said)
-        return UnavailableError(said)
+        is_io_error = code & _PRIMARY_CODE_MASK in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+        if code == sqlite3.SQLITE_FULL or (is_io_error and not self.has_free_space()):
+            return StorageFullError(message)
+        return UnavailableError(message)
 
-    def has_room(self) -> bool:
+    def has_free_space(self) -> bool:
         """Return whether the disk of a SQLite file has free space.
 
         For PostgreSQL the answer is always True, because the disk of the server is not visible
@@ -211,7 +211,7 @@ class Connections:
             disk = os.statvfs(self._folder)
         except OSError:
             return True
-        return disk.f_bavail * disk.f_frsize >= _ROOM
+        return disk.f_bavail * disk.f_frsize >= _MIN_FREE_BYTES
 
 
 OUTAGES: Final = (sqlite3.OperationalError, psycopg.OperationalError)
@@ -246,22 +246,22 @@ def is_unusable(connection: Any) -> bool:
         return True
 
 
-def _engine(url: str) -> Engine:
-    address = make_url(url)
-    if address.get_backend_name() == "sqlite":
+def _create_engine(url: str) -> Engine:
+    parsed_url = make_url(url)
+    if parsed_url.get_backend_name() == "sqlite":
         engine = create_engine(
-            address,
+            parsed_url,
             poolclass=NullPool,
             connect_args={
                 "check_same_thread": False,
                 "timeout": BUSY_SECONDS,
-                "cached_statements": _STATEMENTS,
+                "cached_statements": _CACHED_STATEMENTS,
             },
         )
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
     engine = create_engine(
-        address.set(drivername="postgresql+psycopg"),
+        parsed_url.set(drivername="postgresql+psycopg"),
         poolclass=NullPool,
         connect_args={"autocommit": True, "connect_timeout": 5},
     )
@@ -298,7 +298,7 @@ def _casefold(text: str | None) -> str | None:
 def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
     raw: Any = connection
     raw.adapters.register_loader("uuid", _HexLoader)
-    raw.prepared_max = _STATEMENTS
+    raw.prepared_max = _CACHED_STATEMENTS
     set_json_loads(msgspec.json.decode, raw)
     raw.execute("SET TIME ZONE 'UTC'")
     # Compiling a statement takes longer than any of our statements should run.

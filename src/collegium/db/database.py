@@ -32,20 +32,20 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy.engine import Dialect
 
-_PIECES: Final = 8
+_SEGMENTS_MAX: Final = 8
 """Number of segments of a full-text index above which all of them are merged."""
 
-_PAGES: Final = 64
-_PARTS: Final = 400
+_MERGE_PAGES: Final = 64
+_MERGES_MAX: Final = 400
 """Maximum merge passes per run; each merges 64 pages in a few milliseconds."""
 
-_LOOK_SECONDS: Final = 60.0
+_DISK_SECONDS: Final = 60.0
 """Seconds for which a PostgreSQL server that had free disk space is not checked again."""
 
-_WRITE_SQLITE: Final = ("PRAGMA user_version = 0",)
+_PROBE_SQLITE: Final = ("PRAGMA user_version = 0",)
 """Rewrite the first page of the file. Nothing reads this number."""
 
-_WRITE_POSTGRESQL: Final = (
+_PROBE_POSTGRESQL: Final = (
     """
     SELECT lo_unlink(lo_from_bytea(0, convert_to(filling, 'UTF8')))
     FROM (SELECT string_agg(md5(n::text), '') AS filling FROM generate_series(1, 4000) AS n) AS made
@@ -53,17 +53,17 @@ _WRITE_POSTGRESQL: Final = (
 )
 """Allocate some pages on the disk of the database, and free them again."""
 
-_REREAD_SCHEMA: Final = ("CREATE TABLE read_anew (id INTEGER)", "DROP TABLE read_anew")
+_CHANGE_SCHEMA: Final = ("CREATE TABLE read_anew (id INTEGER)", "DROP TABLE read_anew")
 """Change the schema, because other connections load new statistics only with the schema."""
 
-_SIZE: Final = "SELECT " + " + ".join(
+_SUM_OF_LAST_IDS: Final = "SELECT " + " + ".join(
     f"(SELECT coalesce(max(id), 0) FROM {table})"
     for table in ("accounts", "scopes", "grants", "invitations")
 )
-_YOUNG: Final = 100
+_MIN_GROWTH: Final = 100
 """Rows that a database may grow by, beyond twice its size, before statistics are gathered again."""
 
-_READER_SECONDS: Final = 0.005
+_READER_WAIT_SECONDS: Final = 0.005
 """How long a reader of SQLite waits for another one: one switch interval of the interpreter."""
 
 
@@ -100,14 +100,14 @@ class ReadTransaction:
         """Return ``sqlite`` or ``postgresql``, for the few statements that differ."""
         return self._dialect.name
 
-    def _execute(self, statement: Statement, given: dict[str, Any]) -> CompiledStatement:
+    def _execute(self, statement: Statement, parameters: dict[str, Any]) -> CompiledStatement:
         compiled = statement.compiled(self._dialect)
         self.statements += 1
         try:
             if statement.replan and self.backend == "postgresql":
-                self._cursor.execute(compiled.text, compiled.parameters(given), prepare=False)
+                self._cursor.execute(compiled.text, compiled.parameters(parameters), prepare=False)
             else:
-                self._cursor.execute(compiled.text, compiled.parameters(given))
+                self._cursor.execute(compiled.text, compiled.parameters(parameters))
         except (sqlite3.IntegrityError, psycopg.IntegrityError) as error:
             if _is_unique_violation(error):
                 raise UniqueViolationError(str(error)) from error
@@ -116,20 +116,20 @@ class ReadTransaction:
             raise
         return compiled
 
-    def fetch_all(self, statement: Statement, **given: Any) -> list[Row]:
+    def fetch_all(self, statement: Statement, **parameters: Any) -> list[Row]:
         """Return all rows."""
-        compiled = self._execute(statement, given)
+        compiled = self._execute(statement, parameters)
         return compiled.rows(self._cursor.fetchall())
 
-    def fetch_one(self, statement: Statement, **given: Any) -> Row | None:
+    def fetch_one(self, statement: Statement, **parameters: Any) -> Row | None:
         """Return the first row, or None."""
-        compiled = self._execute(statement, given)
-        line = self._cursor.fetchone()
-        return None if line is None else compiled.rows([line])[0]
+        compiled = self._execute(statement, parameters)
+        values = self._cursor.fetchone()
+        return None if values is None else compiled.rows([values])[0]
 
-    def scalar(self, statement: Statement, **given: Any) -> Any:
+    def scalar(self, statement: Statement, **parameters: Any) -> Any:
         """Return the first value of the first row, or None."""
-        row = self.fetch_one(statement, **given)
+        row = self.fetch_one(statement, **parameters)
         return None if row is None else row[0]
 
 
@@ -148,9 +148,9 @@ class WriteTransaction(ReadTransaction):
         Queued e-mails carry it for tracing.
         """
 
-    def execute(self, statement: Statement, **given: Any) -> int:
+    def execute(self, statement: Statement, **parameters: Any) -> int:
         """Execute a statement. Return the number of affected rows."""
-        self._execute(statement, given)
+        self._execute(statement, parameters)
         return int(self._cursor.rowcount)
 
     @contextmanager
@@ -203,17 +203,17 @@ class Database:
         self._begin = "BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN"
         # SQLite's own busy handler sleeps and polls. With this lock the next writer of the same
         # process starts at once. Writers of other processes are still excluded by BEGIN IMMEDIATE.
-        self._turn = threading.Lock() if self.is_sqlite else None
+        self._writer_lock = threading.Lock() if self.is_sqlite else None
         self._was_full = False
-        self._looked = time.monotonic()
-        self._tended = 0
+        self._disk_checked_at = time.monotonic()
+        self._optimized_rows = 0
         # With each row SQLite releases the interpreter lock and takes it again. If other threads
         # want it, that costs more than reading the row. So readers wait for each other here, but
         # only briefly if one of them takes long.
-        self._readers = threading.RLock() if self.is_sqlite else None
+        self._reader_lock = threading.RLock() if self.is_sqlite else None
         # PostgreSQL works while we wait for it. So several threads may read at once, each with one
         # of the connections that are kept open.
-        self._gate = self._readers or threading.BoundedSemaphore(size)
+        self._read_semaphore = self._reader_lock or threading.BoundedSemaphore(size)
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -225,11 +225,11 @@ class Database:
 
     def read(self, now: datetime | None = None) -> AbstractContextManager[ReadTransaction]:
         """Open a block that reads. Nothing can be changed through it."""
-        return _ReadContext(self._connections, self.dialect, now, self._readers)
+        return _ReadContext(self._connections, self.dialect, now, self._reader_lock)
 
     def read_slot(self) -> ReadSlot:
         """Return a read slot for one request."""
-        return ReadSlot(self._gate)
+        return ReadSlot(self._read_semaphore)
 
     @contextmanager
     def write(self, now: datetime | None = None) -> Iterator[WriteTransaction]:
@@ -241,10 +241,10 @@ class Database:
             UnavailableError: another writer did not finish in time, or there is no connection.
             StorageFullError: the disk is full.
         """
-        if self._turn is not None and not self._turn.acquire(timeout=BUSY_SECONDS):
+        if self._writer_lock is not None and not self._writer_lock.acquire(timeout=BUSY_SECONDS):
             raise UnavailableError("the database is busy")
         try:
-            with self._noting_full(), _BorrowedConnection(self._connections) as connection:
+            with self._record_full_disk(), _BorrowedConnection(self._connections) as connection:
                 cursor = connection.cursor()
                 cursor.execute(self._begin)
                 # Read the clock after the lock is held. With an earlier time, something that
@@ -254,21 +254,21 @@ class Database:
                     yield tx
                     cursor.execute("COMMIT")
                 except BaseException:
-                    _undo(cursor, connection)
+                    _roll_back(cursor, connection)
                     raise
         finally:
-            if self._turn is not None:
-                self._turn.release()
+            if self._writer_lock is not None:
+                self._writer_lock.release()
 
     @contextmanager
-    def _noting_full(self) -> Iterator[None]:
+    def _record_full_disk(self) -> Iterator[None]:
         try:
             yield
         except StorageFullError:
             self._was_full = True
             raise
 
-    def check_room(self, *, now: bool = False) -> None:
+    def check_free_space(self, *, now: bool = False) -> None:
         """Write a test value if the disk may be full, or if the last check was some time ago.
 
         Args:
@@ -278,17 +278,17 @@ class Database:
             StorageFullError: the disk has no free space.
             UnavailableError: writing fails for another reason.
         """
-        if not self._connections.has_room():
+        if not self._connections.has_free_space():
             raise StorageFullError("the disk is full")
-        is_due = not self.is_sqlite and time.monotonic() - self._looked > _LOOK_SECONDS
+        is_due = not self.is_sqlite and time.monotonic() - self._disk_checked_at > _DISK_SECONDS
         if now or self._was_full or is_due:
             try:
                 with self.write() as tx:
-                    for line in _WRITE_SQLITE if self.is_sqlite else _WRITE_POSTGRESQL:
-                        tx._cursor.execute(line)  # noqa: SLF001 - of this module
+                    for statement in _PROBE_SQLITE if self.is_sqlite else _PROBE_POSTGRESQL:
+                        tx._cursor.execute(statement)  # noqa: SLF001 - of this module
             except psycopg.InternalError as error:  # the server is read-only, for example a replica
                 raise UnavailableError(first_line(error)) from error
-            self._looked, self._was_full = time.monotonic(), False
+            self._disk_checked_at, self._was_full = time.monotonic(), False
 
     def check_writable(self) -> None:
         """Try an update that matches no row.
@@ -313,14 +313,14 @@ class Database:
             return
         with self.write() as tx:
             statistics.gather(tx._cursor)  # noqa: SLF001 - of this module
-            for line in _REREAD_SCHEMA:
-                tx._cursor.execute(line)  # noqa: SLF001 - of this module
-        self._tended = self._size()
+            for statement in _CHANGE_SCHEMA:
+                tx._cursor.execute(statement)  # noqa: SLF001 - of this module
+        self._optimized_rows = self._estimate_rows()
         for index in ("account_search", "invitation_search"):
-            if not self._merge(index, _PAGES) and self._pieces(index) > _PIECES:
-                self._merge(index, -_PAGES)  # negative: merge segments of all levels
-            for _ in range(_PARTS):
-                if not self._merge(index, _PAGES):
+            if not self._merge(index, _MERGE_PAGES) and self._count_segments(index) > _SEGMENTS_MAX:
+                self._merge(index, -_MERGE_PAGES)  # negative: merge segments of all levels
+            for _ in range(_MERGES_MAX):
+                if not self._merge(index, _MERGE_PAGES):
                     break
 
     def has_grown(self) -> bool:
@@ -328,14 +328,14 @@ class Database:
 
         A plan that is right for ten thousand accounts may be wrong for a hundred thousand.
         """
-        return self.is_sqlite and self._size() > 2 * self._tended + _YOUNG
+        return self.is_sqlite and self._estimate_rows() > 2 * self._optimized_rows + _MIN_GROWTH
 
-    def _size(self) -> int:
+    def _estimate_rows(self) -> int:
         with self.read() as tx:
-            tx._cursor.execute(_SIZE)  # noqa: SLF001 - constant SQL, of this module
+            tx._cursor.execute(_SUM_OF_LAST_IDS)  # noqa: SLF001 - constant SQL, of this module
             return int(tx._cursor.fetchone()[0])  # noqa: SLF001 - of this module
 
-    def _pieces(self, index: str) -> int:
+    def _count_segments(self, index: str) -> int:
         with self.read() as tx:
             tx._cursor.execute(f"SELECT count(DISTINCT segid) FROM {index}_idx")  # noqa: SLF001 - constant SQL, of this module
             return int(tx._cursor.fetchone()[0])  # noqa: SLF001 - of this module
@@ -359,41 +359,41 @@ class _BorrowedConnection:
         self._connections = connections
 
     def __enter__(self) -> Any:
-        self.connection = self._connections.take()
+        self.connection = self._connections.acquire()
         return self.connection
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, OUTAGES):
-            self._connections.drop(self.connection)
+            self._connections.discard(self.connection)
             raise self._connections.outage(error) from error
         if is_unusable(self.connection):
-            self._connections.drop(self.connection)
+            self._connections.discard(self.connection)
         else:
-            self._connections.give(self.connection)
+            self._connections.release(self.connection)
 
 
 class _ReadContext(_BorrowedConnection):
     """Borrow a connection for a block that reads."""
 
-    __slots__ = ("_cursor", "_dialect", "_in_turn", "_now", "_turn")
+    __slots__ = ("_cursor", "_dialect", "_holds_lock", "_now", "_reader_lock")
 
     def __init__(
         self,
         connections: Connections,
         dialect: Dialect,
         now: datetime | None,
-        turn: Any,
+        reader_lock: Any,
     ) -> None:
         super().__init__(connections)
         self._dialect = dialect
         self._now = now
-        self._turn = turn
-        self._in_turn = False
+        self._reader_lock = reader_lock
+        self._holds_lock = False
 
     def __enter__(self) -> ReadTransaction:
         self._cursor = super().__enter__().cursor()
-        if self._turn is not None:
-            self._in_turn = self._turn.acquire(timeout=_READER_SECONDS)
+        if self._reader_lock is not None:
+            self._holds_lock = self._reader_lock.acquire(timeout=_READER_WAIT_SECONDS)
             try:
                 # One snapshot and one file lock for all statements of the block.
                 self._cursor.execute("BEGIN")
@@ -404,16 +404,16 @@ class _ReadContext(_BorrowedConnection):
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            if self._turn is not None:
-                _undo(self._cursor, self.connection)
+            if self._reader_lock is not None:
+                _roll_back(self._cursor, self.connection)
             self._cursor.close()
             super().__exit__(kind, error, trace)
         finally:
-            if self._in_turn and self._turn is not None:
-                self._turn.release()
+            if self._holds_lock and self._reader_lock is not None:
+                self._reader_lock.release()
 
 
-def _undo(cursor: Any, connection: Any) -> None:
+def _roll_back(cursor: Any, connection: Any) -> None:
     try:
         cursor.execute("ROLLBACK")
     except (sqlite3.Error, psycopg.Error):

@@ -17,14 +17,14 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import idempotency_keys
 
-KEPT_FOR: Final = timedelta(days=1)
+RETENTION: Final = timedelta(days=1)
 """How long a submission is kept.
 
 A double click takes seconds; returning to an open page may take hours.
 """
 
 
-def _claim(insert: Callable[..., Any]) -> Statement:
+def _insert_key(insert: Callable[..., Any]) -> Statement:
     # On PostgreSQL the second of two concurrent inserts waits until the first has committed.
     return Statement(
         insert(idempotency_keys)
@@ -33,21 +33,24 @@ def _claim(insert: Callable[..., Any]) -> Statement:
     )
 
 
-_CLAIM = {"sqlite": _claim(_insert_sqlite), "postgresql": _claim(_insert_postgresql)}
+_CLAIM = {
+    "sqlite": _insert_key(_insert_sqlite),
+    "postgresql": _insert_key(_insert_postgresql),
+}
 _FIND = Statement(
     select(idempotency_keys.c.key_hash, idempotency_keys.c.response).where(
         any_of(idempotency_keys.c.key_hash, "keys"), idempotency_keys.c.response.is_not(None)
     )
 )
-_SETTLE = Statement(
+_COMPLETE = Statement(
     update(idempotency_keys)
     .where(idempotency_keys.c.key_hash == bindparam("key"))
-    .values(response=bindparam("said"))
+    .values(response=bindparam("new_response"))
 )
 _RELEASE = Statement(
     delete(idempotency_keys).where(idempotency_keys.c.key_hash == bindparam("key"))
 )
-_SWEEP = Statement(
+_DELETE_EXPIRED = Statement(
     delete(idempotency_keys).where(
         idempotency_keys.c.created_at < bindparam("before", type_=UtcDateTime)
     )
@@ -59,14 +62,14 @@ def claim(tx: WriteTransaction, key: str) -> bool:
     return tx.execute(_CLAIM[tx.backend], key=key, moment=tx.now) > 0
 
 
-def find(tx: ReadTransaction, keys: Collection[str]) -> dict[str, str]:
+def get_responses(tx: ReadTransaction, keys: Collection[str]) -> dict[str, str]:
     """Return the encrypted responses of completed submissions by key. Other keys are left out."""
     return {row.key_hash: row.response for row in tx.fetch_all(_FIND, keys=list(keys))}
 
 
-def complete(tx: WriteTransaction, key: str, answer: str) -> None:
+def complete(tx: WriteTransaction, key: str, response: str) -> None:
     """Store the response to a submission, in the transaction that performs the action."""
-    tx.execute(_SETTLE, key=key, said=answer)
+    tx.execute(_COMPLETE, key=key, new_response=response)
 
 
 def release(tx: WriteTransaction, key: str) -> None:
@@ -75,5 +78,5 @@ def release(tx: WriteTransaction, key: str) -> None:
 
 
 def purge(tx: WriteTransaction) -> None:
-    """Delete submissions older than ``KEPT_FOR``. The worker calls this regularly."""
-    tx.execute(_SWEEP, before=tx.now - KEPT_FOR)
+    """Delete submissions older than ``RETENTION``. The worker calls this regularly."""
+    tx.execute(_DELETE_EXPIRED, before=tx.now - RETENTION)

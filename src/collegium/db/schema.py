@@ -15,7 +15,7 @@ from collegium.db import statistics
 from collegium.db.database import Database, UnavailableError
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_TABLE: Final = "alembic_version"
+_REVISIONS: Final = "alembic_version"
 # The revisions before the first release.
 _UNRELEASED: Final = frozenset(f"{number:04}" for number in range(1, 23))
 
@@ -50,12 +50,14 @@ def revisions() -> tuple[str, ...]:
     return tuple(sorted((file.stem for file in files), reverse=True))
 
 
-def _found(connection: Connection) -> str | None:
+def _load_revision(connection: Connection) -> str | None:
     """Return the revision of a database, or None for an empty database."""
-    if not inspect(connection).has_table(_TABLE):
+    if not inspect(connection).has_table(_REVISIONS):
         return None
-    found = connection.exec_driver_sql(f"SELECT version_num FROM {_TABLE}").scalar_one_or_none()
-    return None if found is None else str(found)
+    revision = connection.exec_driver_sql(
+        f"SELECT version_num FROM {_REVISIONS}"
+    ).scalar_one_or_none()
+    return None if revision is None else str(revision)
 
 
 def status(database: Database) -> SchemaStatus:
@@ -66,16 +68,16 @@ def status(database: Database) -> SchemaStatus:
     """
     try:
         with database.engine.connect() as connection:
-            found = _found(connection)
+            revision = _load_revision(connection)
     except DBAPIError as error:
         raise _outage(database, error) from error
-    if found is None:
+    if revision is None:
         return SchemaStatus.EMPTY
-    if found == revisions()[0]:
+    if revision == revisions()[0]:
         return SchemaStatus.CURRENT
-    if found in _UNRELEASED:
+    if revision in _UNRELEASED:
         return SchemaStatus.UNRELEASED
-    return SchemaStatus.BEHIND if found in revisions() else SchemaStatus.AHEAD
+    return SchemaStatus.BEHIND if revision in revisions() else SchemaStatus.AHEAD
 
 
 def migrate(database: Database) -> None:
@@ -101,7 +103,7 @@ def migrate(database: Database) -> None:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
                 cursor = connection.connection.cursor()
-                (statistics.gather if database.is_sqlite else statistics.expect)(cursor)
+                (statistics.gather if database.is_sqlite else statistics.import_expected)(cursor)
             except BaseException:
                 connection.exec_driver_sql("ROLLBACK")
                 raise
@@ -111,5 +113,5 @@ def migrate(database: Database) -> None:
 
 
 def _outage(database: Database, error: DBAPIError) -> UnavailableError:
-    told = error.orig if isinstance(error.orig, Exception) else error
-    return database.outage(told)
+    cause = error.orig if isinstance(error.orig, Exception) else error
+    return database.outage(cause)

@@ -136,11 +136,11 @@ class _Contains(FunctionElement[bool]):
 @compiles(_Contains)
 def _contains(element: _Contains, compiler: SQLCompiler, **kw: Any) -> str:
     column, pattern = element.clauses
-    found, wanted = compiler.process(column, **kw), compiler.process(pattern, **kw)
+    column_sql, pattern_sql = compiler.process(column, **kw), compiler.process(pattern, **kw)
     if compiler.dialect.name == "postgresql":
-        return f"{found} ILIKE {wanted} ESCAPE '\\'"
+        return f"{column_sql} ILIKE {pattern_sql} ESCAPE '\\'"
     # SQLite's LIKE ignores case for ASCII letters only; so both sides are case-folded.
-    return f"casefold({found}) LIKE casefold({wanted}) ESCAPE '\\'"
+    return f"casefold({column_sql}) LIKE casefold({pattern_sql}) ESCAPE '\\'"
 
 
 def contains(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
@@ -150,8 +150,8 @@ def contains(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
 
 def like_pattern(text: str) -> str:
     """Return the LIKE pattern that finds a text anywhere. Wildcards in it are escaped."""
-    for sign in ("\\", "%", "_"):
-        text = text.replace(sign, "\\" + sign)
+    for wildcard in ("\\", "%", "_"):
+        text = text.replace(wildcard, "\\" + wildcard)
     return f"%{text}%"
 
 
@@ -174,37 +174,37 @@ class Statement:
 
     def compiled(self, dialect: Dialect) -> CompiledStatement:
         """Return the statement compiled for a database."""
-        found = self._compiled.get(dialect.name)
-        if found is None:
-            found = self._compiled[dialect.name] = CompiledStatement(self.statement, dialect)
-        return found
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = CompiledStatement(self.statement, dialect)
+        return compiled
 
 
 class CompiledStatement:
     """SQL text with the converters for its parameters and its result rows."""
 
-    __slots__ = ("defaults", "inward", "rows", "text")
+    __slots__ = ("converters", "defaults", "rows", "text")
 
     def __init__(self, statement: Any, dialect: Dialect) -> None:
         compiled = _inline_constants(statement, dialect).compile(dialect=dialect)
         self.text: str = str(compiled)
-        self.inward: dict[str, Callable[[Any], Any]] = {}
+        self.converters: dict[str, Callable[[Any], Any]] = {}
         self.defaults: dict[str, Any] = {}
         for name, bind in compiled.binds.items():
             convert = _converter(bind, dialect)
             if convert is not None:
-                self.inward[name] = convert
+                self.converters[name] = convert
             if not bind.required:
                 value = bind.effective_value
                 self.defaults[name] = value if convert is None else convert(value)
-        self.rows = _rows_of(_result_columns(statement), dialect)
+        self.rows = _row_factory(_result_columns(statement), dialect)
 
-    def parameters(self, given: dict[str, Any]) -> dict[str, Any]:
+    def parameters(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters in the form of the driver, with defaults filled in."""
-        filled = {**self.defaults, **given}
-        for name, convert in self.inward.items():
-            if name in given:
-                filled[name] = convert(given[name])
+        filled = {**self.defaults, **values}
+        for name, convert in self.converters.items():
+            if name in values:
+                filled[name] = convert(values[name])
         return filled
 
 
@@ -216,7 +216,7 @@ def _inline_constants(statement: Any, dialect: Dialect) -> Any:
     running it.
     """
 
-    def spell(element: Any, **_: Any) -> Any:
+    def inline(element: Any, **_: Any) -> Any:
         if not isinstance(element, BindParameter) or element.required:
             return None
         # A per cent sign would be escaped twice.
@@ -227,21 +227,21 @@ def _inline_constants(statement: Any, dialect: Dialect) -> Any:
         text = element.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
         return literal_column(str(text), element.type)
 
-    return replacement_traverse(statement, {}, spell)
+    return replacement_traverse(statement, {}, inline)
 
 
-def _rows_of(columns: Sequence[Any], dialect: Dialect) -> Callable[[Sequence[Any]], list[Row]]:
+def _row_factory(columns: Sequence[Any], dialect: Dialect) -> Callable[[Sequence[Any]], list[Row]]:
     """Return the function that turns rows of the driver into named tuples of Python values.
 
     Its source text is generated for each statement, as ``namedtuple`` does it. A loop over the
     converters of each row took longer than the database took to return the rows.
     """
     row: Any = namedtuple("Row", [c.key for c in columns])  # type: ignore[misc]  # noqa: PYI024 - its names are known at run time only
-    known: dict[str, Any] = {"row": row, "new": tuple.__new__, "iso": datetime.fromisoformat}
+    namespace: dict[str, Any] = {"row": row, "new": tuple.__new__, "iso": datetime.fromisoformat}
     values = []
-    for at, column in enumerate(columns):
+    for index, column in enumerate(columns):
         convert = column.type.dialect_impl(dialect).result_processor(dialect, _FLOAT8)
-        value = f"v{at}"
+        value = f"v{index}"
         if convert is None:
             values.append(value)
         elif dialect.name == "sqlite" and isinstance(column.type, UtcDateTime):
@@ -249,14 +249,14 @@ def _rows_of(columns: Sequence[Any], dialect: Dialect) -> Callable[[Sequence[Any
         elif dialect.name == "sqlite" and isinstance(column.type, Boolean):
             values.append(f"None if {value} is None else {value} == 1")
         else:
-            known[f"c{at}"] = convert
-            values.append(f"c{at}({value})")
+            namespace[f"c{index}"] = convert
+            values.append(f"c{index}({value})")
     if not values:
         return list
-    names = ", ".join(f"v{at}" for at in range(len(values)))
-    text = f"lambda raw: [new(row, ({', '.join(values)},)) for {names}, in raw]"
-    made: Callable[[Sequence[Any]], list[Row]] = eval(text, known)  # noqa: S307 - generated from column names
-    return made
+    names = ", ".join(f"v{index}" for index in range(len(values)))
+    source = f"lambda raw: [new(row, ({', '.join(values)},)) for {names}, in raw]"
+    make_rows: Callable[[Sequence[Any]], list[Row]] = eval(source, namespace)  # noqa: S307 - generated from column names
+    return make_rows
 
 
 def _converter(bind: BindParameter[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

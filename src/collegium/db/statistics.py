@@ -20,21 +20,21 @@ from collegium.db import expected_statistics
 _GATHER: Final = ("PRAGMA analysis_limit = 1000", "ANALYZE")
 """Sample the indexes; this takes milliseconds."""
 
-_READ_OURSELVES: Final = "ANALYZE sqlite_master"
+_RELOAD_STATISTICS: Final = "ANALYZE sqlite_master"
 """Gather nothing, but make this connection load the statistics that were written."""
 
-_CAN_BE_TOLD: Final = 180_000
+_FIRST_VERSION: Final = 180_000
 """First version of PostgreSQL in which the owner of a table can import statistics."""
 
-_KNOWN: Final = "SELECT tablename, attname FROM pg_stats WHERE schemaname = current_schema()"
-_TELL: Final = """
+_ANALYSED: Final = "SELECT tablename, attname FROM pg_stats WHERE schemaname = current_schema()"
+_IMPORT: Final = """
     SELECT pg_restore_attribute_stats(
         'schemaname', current_schema()::text, 'relname', %s::text, 'attname', %s::text,
         'inherited', false, 'null_frac', %s::real, 'avg_width', %s::integer,
         'n_distinct', %s::real, 'most_common_vals', %s::text, 'most_common_freqs', %s::real[]
     )
 """
-_FEATURES: Final = 6
+_LINE_LENGTH: Final = 6
 """Number of values of a line: column name and statistics. The last two are often absent."""
 
 
@@ -46,26 +46,26 @@ def gather(cursor: Any) -> None:
     Args:
         cursor: a SQLite cursor in a write transaction.
     """
-    for line in _GATHER:
-        cursor.execute(line)
-    known: dict[str, int] = {}
+    for statement in _GATHER:
+        cursor.execute(statement)
+    row_counts: dict[str, int] = {}
     for table, stat in cursor.execute("SELECT tbl, stat FROM sqlite_stat1").fetchall():
-        known[table] = max(known.get(table, 0), _rows(stat))
+        row_counts[table] = max(row_counts.get(table, 0), _rows(stat))
     for table, expected in expected_statistics.SQLITE.items():
-        if known.get(table, 0) < max(map(_rows, expected.values())):
+        if row_counts.get(table, 0) < max(map(_rows, expected.values())):
             cursor.execute("DELETE FROM sqlite_stat1 WHERE tbl = ?", (table,))
             cursor.executemany(
                 "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)",
                 [(table, index or None, stat) for index, stat in expected.items()],
             )
-    cursor.execute(_READ_OURSELVES)
+    cursor.execute(_RELOAD_STATISTICS)
 
 
 def _rows(stat: str) -> int:
     return int(stat.split(" ", 1)[0])
 
 
-def expect(cursor: Any) -> None:
+def import_expected(cursor: Any) -> None:
     """Import expected statistics into PostgreSQL for columns that were never analysed.
 
     Do nothing before PostgreSQL 18.
@@ -73,14 +73,14 @@ def expect(cursor: Any) -> None:
     Args:
         cursor: a PostgreSQL cursor of the owner of the tables.
     """
-    if cursor.connection.info.server_version < _CAN_BE_TOLD:
+    if cursor.connection.info.server_version < _FIRST_VERSION:
         return
-    cursor.execute(_KNOWN)
-    known = set(cursor.fetchall())
-    told: list[tuple[str | None, ...]] = []
+    cursor.execute(_ANALYSED)
+    analysed = set(cursor.fetchall())
+    parameters: list[tuple[str | None, ...]] = []
     for table, lines in expected_statistics.POSTGRESQL.items():
-        for column, *features in map(str.split, lines.strip().splitlines()):
-            if (table, column) not in known:
-                missing = [None] * (_FEATURES - 1 - len(features))
-                told.append((table, column, *features, *missing))
-    cursor.executemany(_TELL, told)
+        for column, *values in map(str.split, lines.strip().splitlines()):
+            if (table, column) not in analysed:
+                missing = [None] * (_LINE_LENGTH - 1 - len(values))
+                parameters.append((table, column, *values, *missing))
+    cursor.executemany(_IMPORT, parameters)

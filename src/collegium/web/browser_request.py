@@ -260,7 +260,7 @@ class BrowserRequest(RequestContext):
         """
         keys = {self._submission_key(part): part for part in parts} if parts else {}
         keys.pop(None, None)
-        found = idempotency.find(tx, [key for key in keys if key]) if keys else {}
+        found = idempotency.get_responses(tx, [key for key in keys if key]) if keys else {}
         told = {}
         for key, answer in found.items():
             facts = self.app.vault.unsign(_SUBMISSION, answer)

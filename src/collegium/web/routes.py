@@ -61,7 +61,7 @@ def _ready(context: RequestContext) -> Answer:
     if standing is not schema.SchemaStatus.CURRENT:
         return Answer(503, f"the schema is {standing}\n".encode(), media=_TEXT)
     try:
-        context.app.database.check_room()
+        context.app.database.check_free_space()
     except StorageFullError:
         return Answer(503, b"the disk of the database is full\n", media=_TEXT)
     except UnavailableError:
