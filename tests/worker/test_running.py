@@ -105,7 +105,7 @@ def test_woken_worker_sends_at_once(database: Database) -> None:
 
 def test_schedule_runs_between_mails(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collegium.worker.worker._MAX_BATCH_SECONDS", 0.2)
-    monkeypatch.setattr("collegium.worker.worker._LOOK_EVERY", 0.1)
+    monkeypatch.setattr("collegium.worker.worker._SCHEDULE_EVERY", 0.1)
     for _ in range(40):
         _enqueue_now(database)
     out = Recorder(before=lambda: time.sleep(0.1))

@@ -46,8 +46,8 @@ from collegium.text.plain import name_line, one_line, paragraph, short, subject_
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
 # Exactly one address, without a character that could make a header hold two.
-_ADDRESS: Final = re.compile(r"""[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+""")
-_LONGEST_LINE: Final = 900  # octets; SMTP allows 998
+_EMAIL: Final = re.compile(r"""[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+""")
+_LINE_MAX: Final = 900  # octets; SMTP allows 998
 # Paths at which front ends show a scope.
 _PATHS: Final = {"organisation": "organizations", "project": "projects", "group": "groups"}
 
@@ -62,8 +62,8 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> E
         ObsoleteError: What the e-mail says is no longer true.
         UndeliverableError: The recipient is not a valid address; permanent.
     """
-    to = _recipient(row.recipient)
-    facts = LOADERS[row.kind](tx, settings, vault, row.payload)
+    to = _parse_recipient(row.recipient)
+    variables = LOADERS[row.kind](tx, settings, vault, row.payload)
     common = {
         "site_name": settings.site_name,
         "base_url": settings.homeport_url or settings.base_url,
@@ -72,7 +72,7 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> E
     }
     templates = _templates(settings.templates)
     subject, text, html = (
-        templates.get_template(f"{row.kind}.{part}").render(common | facts)
+        templates.get_template(f"{row.kind}.{part}").render(common | variables)
         for part in ("subject.txt", "txt", "html")
     )
     message = EmailMessage(policy=default)
@@ -81,29 +81,29 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> E
     message["Subject"] = subject_line(subject)
     message["Date"] = format_datetime(tx.now)
     # The same on every attempt, so that a duplicate of one e-mail can be told from two e-mails.
-    message["Message-ID"] = f"<{key(settings, row.id)}>"
+    message["Message-ID"] = f"<{message_key(settings, row.id)}>"
     message["Auto-Submitted"] = "auto-generated"
     # Some servers know only this header. It suppresses out-of-office replies.
     message["X-Auto-Response-Suppress"] = "All"
     message["X-Collegium-Mail"] = row.kind
-    message.set_content(text, cte=_encoding(text))
-    message.add_alternative(html, subtype="html", cte=_encoding(html))
+    message.set_content(text, cte=_transfer_encoding(text))
+    message.add_alternative(html, subtype="html", cte=_transfer_encoding(html))
     return message
 
 
-def key(settings: Settings, number: int) -> str:
+def message_key(settings: Settings, entry_id: int) -> str:
     """Return the globally unique name of an outbox entry, the same on every attempt.
 
     Args:
-        number: Id of the entry.
+        entry_id: Id of the entry.
     """
-    return f"outbox.{number}@{_host(settings.base_url)}"
+    return f"outbox.{entry_id}@{_mail_domain(settings.base_url)}"
 
 
 def _invitation_created(
-    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = invitation_queries.by_id(tx, facts["invitation"])
+    invitation = invitation_queries.by_id(tx, payload["invitation"])
     if invitation is None or invitation.scope_removed_at is not None:
         raise ObsoleteError("The invitation no longer exists.")
     state = effective_state(invitation.state, invitation.expires_at, tx.now)
@@ -131,30 +131,30 @@ def _invitation_created(
         "scope_link": f"{base}/{_PATHS[invitation.scope_kind]}/{invitation.scope_uuid}/",
         "organisation_name": name_line(invitation.organisation_name) if in_organisation else "",
         "expires": invitation.expires_at,
-        "reminder": bool(facts.get("reminder")),
+        "reminder": bool(payload.get("reminder")),
         "extra_invitation_text": paragraph(invitation.extra_text),
         "link": links.to_invitation(settings, vault, invitation),
     }
 
 
 def _invitation_approved(
-    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    said = _invitation_created(tx, settings, vault, facts)
-    account = account_queries.by_id(tx, facts["account"])
+    variables = _invitation_created(tx, settings, vault, payload)
+    account = account_queries.by_id(tx, payload["account"])
     if account is None or account.deleted_at is not None:
         raise ObsoleteError("The account no longer exists.")
     password = invited_accounts.first_password(vault, account.uuid)
-    return said | {"username": name_line(account.username), "password": password}
+    return variables | {"username": name_line(account.username), "password": password}
 
 
 def _change_email_request(
-    tx: ReadTransaction, settings: Settings, vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    change = email_change_queries.of_account(tx, facts["account"])
-    if change is None or change.created_at.isoformat() != facts["asked"]:
+    change = email_change_queries.of_account(tx, payload["account"])
+    if change is None or change.created_at.isoformat() != payload["asked"]:
         raise ObsoleteError("The change was cancelled, confirmed or requested again.")
-    code = vault.derive_code(change.account_id, change.email, facts["asked"])
+    code = vault.derive_code(change.account_id, change.email, payload["asked"])
     base = (settings.homeport_url or settings.base_url).rstrip("/")
     return {
         "name": name_line(f"{change.first_name} {change.last_name}") or name_line(change.username),
@@ -166,24 +166,24 @@ def _change_email_request(
 
 
 def _email_changed(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    account = account_queries.by_id(tx, facts["account"])
+    account = account_queries.by_id(tx, payload["account"])
     if account is None or account.deleted_at is not None:
         raise ObsoleteError("The account no longer exists.")
     return {
         "name": name_line(f"{account.first_name} {account.last_name}")
         or name_line(account.username),
         "username": name_line(account.username),
-        "new_email": name_line(facts["email"]),
+        "new_email": name_line(payload["email"]),
         "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
     }
 
 
 def _profile_changes(
-    tx: ReadTransaction, settings: Settings, _vault: Vault, facts: dict[str, Any]
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    account = account_queries.by_id(tx, facts["account"])
+    account = account_queries.by_id(tx, payload["account"])
     if account is None or account.deleted_at is not None:
         raise ObsoleteError("The account no longer exists.")
     username = name_line(account.username)
@@ -197,9 +197,9 @@ def _profile_changes(
                 "old": name_line(old),
                 "new": name_line(new),
             }
-            for name, (old, new) in facts["changes"].items()
+            for name, (old, new) in payload["changes"].items()
         ],
-        "organizations": [name_line(name) for name in facts["organizations"]],
+        "organizations": [name_line(name) for name in payload["organizations"]],
         "link": f"{(settings.homeport_url or settings.base_url).rstrip('/')}/users/{account.uuid}/",
     }
 
@@ -229,7 +229,7 @@ def _templates(folder: Path | None) -> Environment:
     """
     folders = [TEMPLATES] if folder is None else [folder, TEMPLATES]
     environment = Environment(
-        loader=ChoiceLoader([FileSystemLoader(one) for one in folders]),
+        loader=ChoiceLoader([FileSystemLoader(directory) for directory in folders]),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -237,28 +237,28 @@ def _templates(folder: Path | None) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["short"] = short
-    environment.filters["moment"] = _moment
+    environment.filters["moment"] = _format_time
     return environment
 
 
-def _moment(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     at = at.astimezone(UTC)
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
-def _recipient(address: str) -> Address:
-    if _ADDRESS.fullmatch(address) is None or one_line(address) != address:
+def _parse_recipient(email: str) -> Address:
+    if _EMAIL.fullmatch(email) is None or one_line(email) != email:
         raise UndeliverableError("This is not a valid e-mail address.", permanent=True)
-    if not address.isascii():
+    if not email.isascii():
         # A domain has an ASCII form (IDNA). The local part is sent as it was typed.
-        local, _, domain = address.rpartition("@")
+        local, _, domain = email.rpartition("@")
         with suppress(ValueError):
-            address = f"{local}@{ascii_domain(domain)}"
-    local, _, domain = address.rpartition("@")
+            email = f"{local}@{ascii_domain(domain)}"
+    local, _, domain = email.rpartition("@")
     return Address(username=local, domain=domain)
 
 
-def _host(url: str) -> str:
+def _mail_domain(url: str) -> str:
     host = urlsplit(url).hostname or "localhost"
     if ":" in host:
         return f"[{host}]"
@@ -268,7 +268,7 @@ def _host(url: str) -> str:
         return "localhost"
 
 
-def _encoding(text: str) -> str:
+def _transfer_encoding(text: str) -> str:
     """Return the transfer encoding of a text: 7bit where possible, so that it stays readable."""
-    plain = text.isascii() and all(len(line) < _LONGEST_LINE for line in text.splitlines())
+    plain = text.isascii() and all(len(line) < _LINE_MAX for line in text.splitlines())
     return "7bit" if plain else "quoted-printable"

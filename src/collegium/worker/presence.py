@@ -41,14 +41,14 @@ def take_over(database: Database, path: Path | None) -> int:
         lock = os.open(path.with_name(path.name + SUFFIX), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
         return 0  # the e-mails are sent when their leases have run out
-    freed = 0
+    released = 0
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with database.write() as tx:
-            freed = outbox_queries.release(tx)
+            released = outbox_queries.release(tx)
     except (OSError, UnavailableError):
         pass
     # This process leases nothing before it holds the shared lock. While it is held, no other
     # process releases leases.
     fcntl.flock(lock, fcntl.LOCK_SH)
-    return freed
+    return released

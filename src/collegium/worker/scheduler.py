@@ -45,37 +45,37 @@ class Scheduler:
         Raises:
             UnavailableError: The database is not available.
         """
-        done = 0
+        total = 0
         end = monotonic() + seconds
         while True:
-            actions = self._due()
-            done_now = 0
+            actions = self._load_due_actions()
+            round_total = 0
             for action in actions:
                 with self._database.write(self._now()) as tx:
-                    done_now += action(tx)
-            done += done_now
+                    round_total += action(tx)
+            total += round_total
             # An action that another worker did first is not due any more. An action that keeps
             # failing to take effect must not cause an endless loop.
-            if not done_now or monotonic() > end:
-                return done
+            if not round_total or monotonic() > end:
+                return total
 
     def _now(self) -> datetime | None:
         return self._clock() if self._clock else None
 
-    def _due(self) -> list[Callable[[WriteTransaction], int]]:
+    def _load_due_actions(self) -> list[Callable[[WriteTransaction], int]]:
         settings = self._settings
         with self._database.read(self._now()) as tx:
-            ending = membership_queries.expired(tx, _BATCH)
-            lapsed = invitation_queries.expired(tx, _BATCH)
-            lapsing = invitation_queries.expiring(tx, _BATCH)
+            ended = membership_queries.expired(tx, _BATCH)
+            expired = invitation_queries.expired(tx, _BATCH)
+            expiring = invitation_queries.expiring(tx, _BATCH)
             starting = invitation_queries.starting(tx, _BATCH)
         return [
             # In one transaction: each is two short writes, and a commit takes longer than both.
             *(
-                [lambda tx: sum(membership_actions.record_expiry(tx, n) for n in ending)]
-                * bool(ending)
+                [lambda tx: sum(membership_actions.record_expiry(tx, n) for n in ended)]
+                * bool(ended)
             ),
-            *(lambda tx, n=n: invitation_actions.notify_expired(tx, n) for n in lapsed),
-            *(lambda tx, n=n: invitation_actions.remind(tx, settings, n) for n in lapsing),
+            *(lambda tx, n=n: invitation_actions.notify_expired(tx, n) for n in expired),
+            *(lambda tx, n=n: invitation_actions.remind(tx, settings, n) for n in expiring),
             *(lambda tx, n=n: invitation_actions.release(tx, settings, n) for n in starting),
         ]

@@ -26,10 +26,10 @@ TIMEOUT: Final = 20.0
 DEADLINE: Final = 90.0
 """Timeout for one e-mail in total, in seconds. It is shorter than the worker's lease."""
 
-_PERMANENT: Final = 500
-_CLOSING: Final = 421
-_OK: Final = 250
-_PORTS: Final = {"smtp": 25, "smtps": 465}
+_SMTP_PERMANENT: Final = 500
+_SMTP_CLOSING: Final = 421
+_SMTP_OK: Final = 250
+_DEFAULT_PORTS: Final = {"smtp": 25, "smtps": 465}
 
 
 class Transport(Protocol):
@@ -66,13 +66,13 @@ def open_transport(
         raise ValueError("MAIL_URL is not a URL; %-encode the credentials in it") from None
     if url.scheme == "file" and url.path and not url.netloc:
         return FileTransport(Path(unquote(url.path)))
-    if url.scheme not in _PORTS or not url.hostname:
+    if url.scheme not in _DEFAULT_PORTS or not url.hostname:
         raise ValueError("MAIL_URL must begin with file:, smtp:// or smtps://")
     if url.query not in {"", "starttls=0", "starttls=1"}:
         raise ValueError("MAIL_URL has no options other than starttls=1 and starttls=0")
     return SmtpTransport(
         url.hostname,
-        port or _PORTS[url.scheme],
+        port or _DEFAULT_PORTS[url.scheme],
         user=unquote(url.username or ""),
         password=unquote(url.password or ""),
         implicit_tls=url.scheme == "smtps",
@@ -95,24 +95,24 @@ class FileTransport:
         Raises:
             UnreachableError: The folder is not writable.
         """
-        with self._new() as name:
+        with self._temporary_file() as name:
             with name.open("wb") as file:
                 file.write(_as_bytes(message))
                 file.flush()
                 os.fsync(file.fileno())
             name.replace(self._folder / _file_name(message))
 
-    def reach(self) -> None:
+    def check(self) -> None:
         """Check that the folder is writable, and leave no file there.
 
         Raises:
             UnreachableError: The folder is not writable.
         """
-        with self._new():
+        with self._temporary_file():
             pass
 
     @contextmanager
-    def _new(self) -> Iterator[Path]:
+    def _temporary_file(self) -> Iterator[Path]:
         """Yield the path of a new file, which is deleted afterwards unless it was renamed.
 
         Raises:
@@ -120,8 +120,8 @@ class FileTransport:
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".tmp")
-            os.close(handle)
+            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".tmp")
+            os.close(descriptor)
             try:
                 yield Path(name)
             finally:
@@ -145,11 +145,11 @@ def _envelope(message: EmailMessage) -> tuple[str, str]:
 
 
 def _file_name(message: EmailMessage) -> str:
-    number = re.fullmatch(r"<outbox\.(\d+)@.*>", str(message["Message-ID"]).strip())
-    if number is None:
+    match = re.fullmatch(r"<outbox\.(\d+)@.*>", str(message["Message-ID"]).strip())
+    if match is None:
         raise ValueError("a mail without the number of its row")
     kind = re.sub(r"[^a-z0-9_]", "", str(message["X-Collegium-Mail"]))
-    return f"{int(number[1]):010}-{kind}.eml"
+    return f"{int(match[1]):010}-{kind}.eml"
 
 
 class _Connection(smtplib.SMTP):
@@ -160,61 +160,61 @@ class _Connection(smtplib.SMTP):
     """
 
     def __init__(
-        self, host: str, port: int, timeout: float, alarm: Deadline, tls: ssl.SSLContext | None
+        self, host: str, port: int, timeout: float, deadline: Deadline, tls: ssl.SSLContext | None
     ) -> None:
-        self._alarm = alarm
+        self._deadline = deadline
         self._tls = tls
-        self._wire: socket.socket | None = None
+        self._socket_copy: socket.socket | None = None
         super().__init__(host, port, timeout=timeout)
 
-    def watched_by(self, alarm: Deadline) -> None:
+    def set_deadline(self, deadline: Deadline) -> None:
         """Let another deadline cut the connection from now on."""
-        if self._wire is not None:
-            alarm.watch(self._wire)
+        if self._socket_copy is not None:
+            deadline.watch(self._socket_copy)
 
     def close(self) -> None:
         """Close the connection and the duplicate of its socket."""
         super().close()
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
+        if self._socket_copy is not None:
+            self._socket_copy.close()
+            self._socket_copy = None
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         # ``smtplib`` calls this method to connect, so that subclasses can replace it.
-        wire = _call(host, port, timeout, self._alarm)
+        sock = _connect_socket(host, port, timeout, self._deadline)
         # A duplicate, because TLS takes over the original socket.
-        self._wire = wire.dup()
-        self.watched_by(self._alarm)
+        self._socket_copy = sock.dup()
+        self.set_deadline(self._deadline)
         if self._tls is None:
-            return wire
+            return sock
         try:
-            return self._tls.wrap_socket(wire, server_hostname=host)
+            return self._tls.wrap_socket(sock, server_hostname=host)
         except BaseException:
             self.close()
             raise
 
 
-def _call(host: str, port: int, timeout: float, alarm: Deadline) -> socket.socket:
+def _connect_socket(host: str, port: int, timeout: float, deadline: Deadline) -> socket.socket:
     """Connect to the first address of a host that accepts, within the deadline.
 
     Raises:
         OSError: No address accepted; the error of the first one.
     """
-    first: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(
+    first_error: OSError | None = None
+    for family, socket_type, protocol, _, address in socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM
     ):
-        wire = socket.socket(family, kind, protocol)
+        sock = socket.socket(family, socket_type, protocol)
         try:
-            wire.settimeout(max(min(timeout, alarm.seconds_left()), 0.001))
-            wire.connect(address)
+            sock.settimeout(max(min(timeout, deadline.seconds_left()), 0.001))
+            sock.connect(address)
         except OSError as error:
-            wire.close()
-            first = first or error
+            sock.close()
+            first_error = first_error or error
         else:
-            wire.settimeout(timeout)
-            return wire
-    raise first or OSError("a host without an address")
+            sock.settimeout(timeout)
+            return sock
+    raise first_error or OSError("a host without an address")
 
 
 class SmtpTransport:
@@ -253,90 +253,90 @@ class SmtpTransport:
             UndeliverableError: The server refused the message, or the connection broke.
             UnreachableError: The server accepts no connection, login or sender, or takes too long.
         """
-        with Deadline(self._deadline) as alarm:
+        with Deadline(self._deadline) as deadline:
             try:
-                self._send(message, alarm)
+                self._send(message, deadline)
             except UndeliverableError as error:
-                if error.permanent or not alarm.is_over:
+                if error.permanent or not deadline.is_over:
                     raise
-                self._drop()
+                self._disconnect()
                 raise UnreachableError("The mail server did not answer in time.") from error
 
-    def _send(self, message: EmailMessage, alarm: Deadline) -> None:
-        smtp, used_before = self._connection(alarm)
+    def _send(self, message: EmailMessage, deadline: Deadline) -> None:
+        smtp, was_used = self._live_connection(deadline)
         try:
             sender, recipient = _envelope(message)
             smtp.send_message(message, sender, [recipient])
         except smtplib.SMTPSenderRefused as error:
-            if error.smtp_code != _CLOSING or not used_before:
-                said = _said(error.smtp_code, error.smtp_error)
+            if error.smtp_code != _SMTP_CLOSING or not was_used:
+                reply = _format_reply(error.smtp_code, error.smtp_error)
                 raise UnreachableError(
-                    f"The mail server does not accept e-mails from this service: {said}"
+                    f"The mail server does not accept e-mails from this service: {reply}"
                 ) from error
             # The server limits the messages of a connection, so a new connection is needed.
-            self._leave(alarm)
-            self._send(message, alarm)
+            self._quit(deadline)
+            self._send(message, deadline)
         except smtplib.SMTPRecipientsRefused as error:
             ((code, text),) = error.recipients.values()
-            raise _refused(code, text) from error
+            raise _refused_error(code, text) from error
         except smtplib.SMTPDataError as error:
-            raise _refused(error.smtp_code, error.smtp_error) from error
+            raise _refused_error(error.smtp_code, error.smtp_error) from error
         except smtplib.SMTPNotSupportedError as error:
             reason = "The mail server does not accept addresses with characters outside ASCII."
             raise UndeliverableError(reason, permanent=True) from error
         except OSError as error:  # SMTPException is a subclass
-            self._drop()
+            self._disconnect()
             # This message may be the cause, so the next one is tried on a new connection.
             raise UndeliverableError(
                 "The connection to the mail server was lost.", permanent=False
             ) from error
 
-    def reach(self) -> None:
+    def check(self) -> None:
         """Connect and log in.
 
         Raises:
             UnreachableError: The server accepts no connection or login.
         """
-        with Deadline(self._deadline) as alarm:
-            self._connection(alarm)
+        with Deadline(self._deadline) as deadline:
+            self._live_connection(deadline)
 
     def close(self) -> None:
         """Send QUIT and close the connection."""
-        with Deadline(self._timeout) as alarm:
-            self._leave(alarm)
+        with Deadline(self._timeout) as deadline:
+            self._quit(deadline)
 
-    def _leave(self, alarm: Deadline) -> None:
+    def _quit(self, deadline: Deadline) -> None:
         if self._smtp is not None:
-            self._smtp.watched_by(alarm)
+            self._smtp.set_deadline(deadline)
             with suppress(OSError):
                 self._smtp.quit()
-            self._drop()
+            self._disconnect()
 
-    def _connection(self, alarm: Deadline) -> tuple[_Connection, bool]:
+    def _live_connection(self, deadline: Deadline) -> tuple[_Connection, bool]:
         """Return a connection that responds, and whether it was used before.
 
         Raises:
             UnreachableError: The server accepts no connection or login.
         """
         if self._smtp is not None:
-            self._smtp.watched_by(alarm)
+            self._smtp.set_deadline(deadline)
             with suppress(OSError):
-                if self._smtp.noop()[0] == _OK:
+                if self._smtp.noop()[0] == _SMTP_OK:
                     return self._smtp, True
-            self._drop()
+            self._disconnect()
         try:
-            self._smtp = self._connect(alarm)
+            self._smtp = self._connect(deadline)
         except OSError as error:
-            raise UnreachableError(_why(error)) from error
+            raise UnreachableError(_unreachable_reason(error)) from error
         return self._smtp, False
 
-    def _connect(self, alarm: Deadline) -> _Connection:
+    def _connect(self, deadline: Deadline) -> _Connection:
         context = self._context or ssl.create_default_context()
         tls = context if self._implicit_tls else None
-        smtp = _Connection(self._host, self._port, self._timeout, alarm, tls)
+        smtp = _Connection(self._host, self._port, self._timeout, deadline, tls)
         try:
             if self._starttls and not self._implicit_tls:
-                _encrypt(smtp, context)
+                _start_tls(smtp, context)
             smtp.ehlo_or_helo_if_needed()
             if self._user:
                 smtp.login(self._user, self._password)
@@ -345,22 +345,22 @@ class SmtpTransport:
             raise
         return smtp
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         if self._smtp is not None:
             self._smtp.close()
             self._smtp = None
 
 
-def _refused(code: int, text: bytes | str) -> UndeliverableError:
-    reason = f"The mail server refused the e-mail: {_said(code, text)}"
-    return UndeliverableError(reason, permanent=code >= _PERMANENT)
+def _refused_error(code: int, text: bytes | str) -> UndeliverableError:
+    reason = f"The mail server refused the e-mail: {_format_reply(code, text)}"
+    return UndeliverableError(reason, permanent=code >= _SMTP_PERMANENT)
 
 
-def _said(code: int, text: bytes | str) -> str:
+def _format_reply(code: int, text: bytes | str) -> str:
     return f"{code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}"
 
 
-def _encrypt(smtp: smtplib.SMTP, context: ssl.SSLContext) -> None:
+def _start_tls(smtp: smtplib.SMTP, context: ssl.SSLContext) -> None:
     smtp.ehlo_or_helo_if_needed()
     if not smtp.has_extn("starttls"):
         raise _NoStartTlsError
@@ -390,6 +390,6 @@ _REASONS: Final[tuple[tuple[type[OSError], str], ...]] = (
 )
 
 
-def _why(error: OSError) -> str:
-    why = next(why for kind, why in _REASONS if isinstance(error, kind))
-    return f"The mail server {why.format(error=error)}."
+def _unreachable_reason(error: OSError) -> str:
+    template = next(template for kind, template in _REASONS if isinstance(error, kind))
+    return f"The mail server {template.format(error=error)}."

@@ -27,12 +27,12 @@ from collegium.worker import mails
 TIMEOUTS: Final = Timeouts(connect=5.0, read=10.0, total=20.0)
 """Timeouts in seconds; ``total`` covers a whole delivery with all its requests."""
 
-_SIZE: Final = 64 * 1024
-_MARGIN: Final = 30.0  # seconds; a token must outlive the request that carries it
-_UNSAID: Final = 300.0  # seconds a token is used if it has no expires_in
-_LONGEST: Final = 86400.0
+_MAX_RESPONSE_BYTES: Final = 64 * 1024
+_EXPIRY_MARGIN: Final = 30.0  # seconds; a token must outlive the request that carries it
+_LIFETIME: Final = 300.0  # seconds a token is used if it has no expires_in
+_LIFETIME_MAX: Final = 86400.0
 _UNAUTHORIZED: Final = 401
-_FOR_NOW: Final = frozenset({408, 429})
+_TEMPORARY: Final = frozenset({408, 429})
 _SCOPES: Final = {"organisation": "customer", "project": "project", "group": "group"}
 
 
@@ -64,38 +64,38 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> N
     Raises:
         ObsoleteError: The invitation is no longer pending, or no longer exists.
     """
-    facts = mails.LOADERS[row.kind](tx, settings, vault, row.payload)
-    said = {
+    variables = mails.LOADERS[row.kind](tx, settings, vault, row.payload)
+    document = {
         "email": row.recipient,
-        "role_name": facts["role_name"],
-        "role_description": facts["role_description"],
-        "scope_type": _SCOPES[facts["scope_kind"]],
-        "scope_name": facts["scope_name"],
-        "scope_uuid": facts["scope_uuid"],
-        "scope_slug": facts["scope_slug"],
-        "extra_invitation_text": facts["extra_invitation_text"],
-        "created_by_full_name": facts["inviter_name"],
-        "created_by_username": facts["inviter_username"],
-        "expires": facts["expires"],
-        "redirect_scope_url": facts["scope_link"],
-        "redirect_url": facts["link"],
-        "invitation_uuid": facts["invitation_uuid"],
+        "role_name": variables["role_name"],
+        "role_description": variables["role_description"],
+        "scope_type": _SCOPES[variables["scope_kind"]],
+        "scope_name": variables["scope_name"],
+        "scope_uuid": variables["scope_uuid"],
+        "scope_slug": variables["scope_slug"],
+        "extra_invitation_text": variables["extra_invitation_text"],
+        "created_by_full_name": variables["inviter_name"],
+        "created_by_username": variables["inviter_username"],
+        "expires": variables["expires"],
+        "redirect_scope_url": variables["scope_link"],
+        "redirect_url": variables["link"],
+        "invitation_uuid": variables["invitation_uuid"],
     }
-    return Notice(mails.key(settings, row.id), row.kind, msgspec.json.encode(said))
+    return Notice(mails.message_key(settings, row.id), row.kind, msgspec.json.encode(document))
 
 
 class Webhook:
     """The service that ``INVITATION_WEBHOOK_URL`` names. Not thread-safe.
 
     Args:
-        patience: Timeouts of a delivery.
+        timeouts: Timeouts of a delivery.
     """
 
-    def __init__(self, settings: Settings, patience: Timeouts = TIMEOUTS) -> None:
+    def __init__(self, settings: Settings, timeouts: Timeouts = TIMEOUTS) -> None:
         self._settings = settings
-        self._patience = patience
+        self._timeouts = timeouts
         self._token = ""
-        self._until = 0.0
+        self._token_expires_at = 0.0
 
     def send(self, notice: Notice) -> None:
         """Post an invitation to the service.
@@ -104,67 +104,69 @@ class Webhook:
             UndeliverableError: The service refused this invitation.
             UnreachableError: The service does not respond, or does not accept our token.
         """
-        end = time.monotonic() + self._patience.total
-        status = self._post(notice, end)
+        deadline = time.monotonic() + self._timeouts.total
+        status = self._post_notice(notice, deadline)
         if status == _UNAUTHORIZED and self._settings.invitation_webhook_token_url:
             # The service rejected the token before the end of its lifetime, so a new one is fetched
             # once.
-            self._until = 0.0
-            status = self._post(notice, end)
+            self._token_expires_at = 0.0
+            status = self._post_notice(notice, deadline)
         if status // 100 == 2:  # noqa: PLR2004 - 2xx
             return
         if status == _UNAUTHORIZED:
             raise UnreachableError(f"The webhook rejected our token ({status}).")
         raise UndeliverableError(
             f"The webhook refused the invitation ({status}).",
-            permanent=status // 100 == 4 and status not in _FOR_NOW,  # noqa: PLR2004 - 4xx
+            permanent=status // 100 == 4 and status not in _TEMPORARY,  # noqa: PLR2004 - 4xx
         )
 
     def close(self) -> None:
         """Do nothing: no connection is kept open."""
 
-    def _post(self, notice: Notice, end: float) -> int:
+    def _post_notice(self, notice: Notice, deadline: float) -> int:
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": notice.key,
             "X-Collegium-Mail": notice.kind,
         }
         if self._settings.invitation_webhook_token_url:
-            headers["Authorization"] = f"Bearer {self._bearer(end)}"
+            headers["Authorization"] = f"Bearer {self._get_token(deadline)}"
         url = self._settings.invitation_webhook_url
         try:
             status, _ = send_request(
-                "POST", url, self._patience, end, None, headers=headers, content=notice.body
+                "POST", url, self._timeouts, deadline, None, headers=headers, content=notice.body
             )
         except RequestFailedError:
             raise UnreachableError("The webhook did not answer.") from None
         return status
 
-    def _bearer(self, end: float) -> str:
+    def _get_token(self, deadline: float) -> str:
         """Return the access token. Request a new one shortly before the old one expires.
 
         Args:
-            end: Deadline of the delivery, as a value of ``time.monotonic()``.
+            deadline: Deadline of the delivery, as a value of ``time.monotonic()``.
 
         Raises:
             UnreachableError: The service issues no token.
         """
-        if not time.monotonic() < self._until:
-            asked = time.monotonic()
-            token = self._new_token(end)
-            lasts = _UNSAID if token.expires_in is None else min(token.expires_in, _LONGEST)
+        if not time.monotonic() < self._token_expires_at:
+            requested_at = time.monotonic()
+            token = self._request_token(deadline)
+            lifetime = (
+                _LIFETIME if token.expires_in is None else min(token.expires_in, _LIFETIME_MAX)
+            )
             self._token = token.access_token
-            self._until = asked + lasts - min(_MARGIN, lasts / 10)
+            self._token_expires_at = requested_at + lifetime - min(_EXPIRY_MARGIN, lifetime / 10)
         return self._token
 
-    def _new_token(self, end: float) -> _Token:
+    def _request_token(self, deadline: float) -> _Token:
         try:
             status, body = send_request(
                 "POST",
                 self._settings.invitation_webhook_token_url,
-                self._patience,
-                end,
-                _SIZE,
+                self._timeouts,
+                deadline,
+                _MAX_RESPONSE_BYTES,
                 auth=(
                     self._settings.invitation_webhook_token_client_id,
                     self._settings.invitation_webhook_token_secret,

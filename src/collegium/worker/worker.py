@@ -67,13 +67,13 @@ OUTAGE_DELAYS: Final = RETRY_DELAYS[:3]
 _POLL_INTERVAL: Final = 5.0  # seconds; another process may queue an e-mail without waking us
 _OPTIMIZE_EVERY: Final = 3600.0  # seconds
 _MEASURE_EVERY: Final = 5.0  # seconds; a database that has grown is optimised at once
-_SWEEP_EVERY: Final = 600.0  # seconds
-_SWEPT: Final = 500  # entries that are deleted in one transaction
+_PURGE_EVERY: Final = 600.0  # seconds
+_PURGE_BATCH: Final = 500  # entries that are deleted in one transaction
 _COMPACT_EVERY: Final = 60.0  # seconds; a count gets one part for each new row
-_LOOK_EVERY: Final = 1.0  # seconds; maximum delay of a notice about an expired invitation
-_AT_ONCE: Final = 2.0  # seconds; how long e-mails may delay the schedule
+_SCHEDULE_EVERY: Final = 1.0  # seconds; maximum delay of a notice about an expired invitation
+_MAX_BATCH_SECONDS: Final = 2.0  # seconds; how long e-mails may delay the schedule
 _MIN_SLEEP: Final = 0.1  # seconds; another worker may hold what is due
-_LONGEST_REASON: Final = 300
+_REASON_MAX: Final = 300
 
 _log = structlog.get_logger()
 
@@ -83,13 +83,13 @@ class _Channel:
     """A channel for deliveries: e-mail or the webhook.
 
     Args:
-        write: Renders an outbox entry to the message that ``out`` sends.
-        out: The transport or webhook.
+        render: Turns an outbox entry into the message that ``transport`` sends.
+        transport: Sends e-mails, or calls the webhook.
         outages: How many times in a row it was unreachable.
     """
 
-    write: Callable[[ReadTransaction, Settings, Vault, Row], Any]
-    out: Any
+    render: Callable[[ReadTransaction, Settings, Vault, Row], Any]
+    transport: Any
     outages: int = 0
 
 
@@ -115,16 +115,16 @@ class Worker:
         self._vault = vault
         self._mail = _Channel(mails.render, transport or open_transport(settings.mail_url))
         # Channels of the kinds that are not sent by e-mail.
-        self._others: dict[str, _Channel] = {}
+        self._channels: dict[str, _Channel] = {}
         if settings.invitation_use_webhooks:
-            way = _Channel(webhook.render, webhook.Webhook(settings))
-            self._others[InvitationCreated.kind] = way
+            channel = _Channel(webhook.render, webhook.Webhook(settings))
+            self._channels[InvitationCreated.kind] = channel
         self._clock = clock
-        self._time = Scheduler(database, settings, clock)
-        self._next_look = self._next_tending = self._next_folding = self._next_sweeping = 0.0
-        self._next_measuring = 0.0
-        self._puller = DirectorySync(database, settings, vault, clock=clock)
-        self._woken = threading.Event()
+        self._scheduler = Scheduler(database, settings, clock)
+        self._next_schedule = self._next_optimize = self._next_compact = self._next_purge = 0.0
+        self._next_growth_check = 0.0
+        self._directory_sync = DirectorySync(database, settings, vault, clock=clock)
+        self._wake_event = threading.Event()
 
     def once(self) -> int:
         """Try everything that is due now, and return the number of entries that were sent.
@@ -137,10 +137,10 @@ class Worker:
         self._database.optimize()
         self._purge()
         self._compact()
-        self._time.run()
+        self._scheduler.run()
         sent = self._deliver_all(threading.Event())
-        while self._puller.due():
-            self._puller.run_once()
+        while self._directory_sync.due():
+            self._directory_sync.run_once()
         return sent
 
     def run(self, stop: threading.Event) -> None:
@@ -152,39 +152,39 @@ class Worker:
             pause = _POLL_INTERVAL
             try:
                 self._optimize()
-                if time.monotonic() >= self._next_sweeping:
-                    is_done = self._purge(_AT_ONCE)
-                    self._next_sweeping = time.monotonic() + (_SWEEP_EVERY if is_done else 0)
-                if time.monotonic() >= self._next_folding:
-                    self._next_folding = time.monotonic() + _COMPACT_EVERY
+                if time.monotonic() >= self._next_purge:
+                    is_done = self._purge(_MAX_BATCH_SECONDS)
+                    self._next_purge = time.monotonic() + (_PURGE_EVERY if is_done else 0)
+                if time.monotonic() >= self._next_compact:
+                    self._next_compact = time.monotonic() + _COMPACT_EVERY
                     self._compact()
-                if time.monotonic() >= self._next_look:
-                    self._next_look = time.monotonic() + _LOOK_EVERY
+                if time.monotonic() >= self._next_schedule:
+                    self._next_schedule = time.monotonic() + _SCHEDULE_EVERY
                     # Limited, so that many expiries do not delay e-mails.
-                    self._time.run(_LOOK_EVERY)
+                    self._scheduler.run(_SCHEDULE_EVERY)
                 if self._seconds_until_due() <= 0:
-                    self._deliver_all(stop, _AT_ONCE)
+                    self._deliver_all(stop, _MAX_BATCH_SECONDS)
                 pause = max(self._seconds_until_due(), _MIN_SLEEP)
-                if self._puller.due():
-                    self._puller.run_once()
+                if self._directory_sync.due():
+                    self._directory_sync.run_once()
                     pause = 0.0
-                pause = min(pause, max(self._next_look - time.monotonic(), _MIN_SLEEP))
+                pause = min(pause, max(self._next_schedule - time.monotonic(), _MIN_SLEEP))
             except UnavailableError as error:
                 _log.warning("outbox is waiting for the database", reason=str(error))
             except Exception as error:  # noqa: BLE001 - no error may end the loop; e-mails stay queued
                 _log.error("outbox failed", traceback=_log_reason(error))
-            self._woken.wait(pause)
-            self._woken.clear()
+            self._wake_event.wait(pause)
+            self._wake_event.clear()
 
     def _optimize(self) -> None:
         """Optimise the database every hour, and soon after it has grown."""
         now = time.monotonic()
-        if now >= self._next_measuring:
-            self._next_measuring = now + _MEASURE_EVERY
+        if now >= self._next_growth_check:
+            self._next_growth_check = now + _MEASURE_EVERY
             if self._database.has_grown():
-                self._next_tending = 0.0
-        if now >= self._next_tending:
-            self._next_tending = now + _OPTIMIZE_EVERY
+                self._next_optimize = 0.0
+        if now >= self._next_optimize:
+            self._next_optimize = now + _OPTIMIZE_EVERY
             self._database.optimize()
 
     def _purge(self, seconds: float = inf) -> bool:
@@ -204,8 +204,8 @@ class Worker:
         while True:
             with self._database.write(self._now()) as tx:
                 before = tx.now - timedelta(seconds=self._settings.outbox_retention)
-                deleted = outbox_queries.purge(tx, before, _SWEPT)
-            if deleted < _SWEPT:
+                deleted = outbox_queries.purge(tx, before, _PURGE_BATCH)
+            if deleted < _PURGE_BATCH:
                 return True
             if time.monotonic() > end:
                 return False
@@ -220,7 +220,7 @@ class Worker:
 
         Thread-safe.
         """
-        self._woken.set()
+        self._wake_event.set()
 
     def _now(self) -> datetime | None:
         return self._clock() if self._clock else None
@@ -248,8 +248,8 @@ class Worker:
                     break
                 sent += self._deliver(row)
         finally:
-            for way in (self._mail, *self._others.values()):
-                way.out.close()
+            for channel in (self._mail, *self._channels.values()):
+                channel.transport.close()
         return sent
 
     def _claim(self) -> Row | None:
@@ -265,30 +265,32 @@ class Worker:
         log = _log.bind(mail=row.id, kind=row.kind, attempt=row.attempts)
         if outbox_queries.REQUEST in row.payload:
             log = log.bind(request=row.payload[outbox_queries.REQUEST])
-        way = self._others.get(row.kind, self._mail)
-        outcome = self._try(row, way, log)
+        channel = self._channels.get(row.kind, self._mail)
+        outcome = self._try(row, channel, log)
         with self._database.write(self._now()) as tx:
             if isinstance(outcome, ObsoleteError):
-                settled = outbox_queries.mark_obsolete(tx, row.id, row.attempts, outcome.reason)
+                is_recorded = outbox_queries.mark_obsolete(tx, row.id, row.attempts, outcome.reason)
             elif outcome is not None:
-                settled = self._fail(tx, row, way, outcome)
+                is_recorded = self._fail(tx, row, channel, outcome)
             else:
-                settled = outbox_queries.mark_sent(tx, row.id, row.attempts)
-        if not settled:
+                is_recorded = outbox_queries.mark_sent(tx, row.id, row.attempts)
+        if not is_recorded:
             log.warning("mail result arrived too late: another worker has claimed it")
         return outcome is None
 
-    def _try(self, row: Row, way: _Channel, log: Any) -> ObsoleteError | UndeliverableError | None:
+    def _try(
+        self, row: Row, channel: _Channel, log: Any
+    ) -> ObsoleteError | UndeliverableError | None:
         """Render and send an entry; return the error that prevented it, or None.
 
         Raises:
             UnavailableError: The database is not available.
         """
         try:
-            self._send(row, way)
-        except ObsoleteError as void:
-            log.info("mail obsolete", reason=void.reason)
-            return void
+            self._send(row, channel)
+        except ObsoleteError as obsolete:
+            log.info("mail obsolete", reason=obsolete.reason)
+            return obsolete
         except UndeliverableError as error:
             log.warning("mail not sent", reason=_reason(error), permanent=error.permanent)
             return error
@@ -299,19 +301,19 @@ class Worker:
             return UndeliverableError(
                 "The e-mail could not be rendered. See the log.", permanent=False
             )
-        way.outages = 0
+        channel.outages = 0
         log.info("mail sent")
         return None
 
-    def _send(self, row: Row, way: _Channel) -> None:
+    def _send(self, row: Row, channel: _Channel) -> None:
         if row.attempts > MAX_ATTEMPTS:
             # The worker died in every attempt. Perhaps this e-mail kills it.
             raise UndeliverableError("No attempt to send the e-mail was completed.", permanent=True)
-        if way is self._mail and row.kind in invited_accounts.MAIL_KINDS:
+        if channel is self._mail and row.kind in invited_accounts.MAIL_KINDS:
             row = self._ensure_account(row)
         with self._database.read(self._now()) as tx:
-            message = way.write(tx, self._settings, self._vault, row)
-        way.out.send(message)
+            message = channel.render(tx, self._settings, self._vault, row)
+        channel.transport.send(message)
 
     def _ensure_account(self, row: Row) -> Row:
         """Create the account of the invited person if needed, and return the entry as it is then.
@@ -331,22 +333,22 @@ class Worker:
             ) from None
 
     def _fail(
-        self, tx: WriteTransaction, row: Row, way: _Channel, error: UndeliverableError
+        self, tx: WriteTransaction, row: Row, channel: _Channel, error: UndeliverableError
     ) -> bool:
         reason = _reason(error)
-        settled = outbox_queries.mark_failed(
+        is_recorded = outbox_queries.mark_failed(
             tx, row.id, row.attempts, reason, self._retry_at(tx.now, row.attempts, error)
         )
         if isinstance(error, UnreachableError):
             # One entry has used an attempt to find the outage. The others of the same channel are
             # postponed without using one, and get the reason, so that staff can read it on each of
             # them.
-            delay = OUTAGE_DELAYS[min(way.outages, len(OUTAGE_DELAYS) - 1)]
-            way.outages += 1
+            delay = OUTAGE_DELAYS[min(channel.outages, len(OUTAGE_DELAYS) - 1)]
+            channel.outages += 1
             outbox_queries.postpone(
-                tx, tx.now + delay, reason, self._others, only=way is not self._mail
+                tx, tx.now + delay, reason, self._channels, only=channel is not self._mail
             )
-        return settled
+        return is_recorded
 
     def _retry_at(self, now: datetime, attempts: int, error: UndeliverableError) -> datetime | None:
         if error.permanent or attempts >= MAX_ATTEMPTS:
@@ -355,7 +357,7 @@ class Worker:
 
 
 def _reason(error: UndeliverableError) -> str:
-    return short(one_line(error.reason), _LONGEST_REASON)
+    return short(one_line(error.reason), _REASON_MAX)
 
 
 def _log_reason(error: Exception) -> str:
