@@ -48,7 +48,7 @@ def plan(
     database.close()  # statistics are read when a connection is opened
     with database.read() as tx:
         page = listing._statement(
-            sees_all=True, filters=(), order=(), way=SearchPlan.INDEX, size=100, first=first
+            sees_all=True, filters=(), order=(), plan=SearchPlan.INDEX, size=100, is_first=first
         )
         compiled = page.compiled(database.dialect)
         names = Anything.fromkeys(compiled.parameters({}))

@@ -59,14 +59,14 @@ def _word(chance: random.Random, syllables: int) -> str:
 def account_row(number: int, chance: random.Random) -> dict[str, Any]:
     """Give somebody made up, with a number."""
     first, last = _word(chance, 2), _word(chance, 3)
-    username = f"{account_search.plain(first)[:4]}.{account_search.plain(last)[:6]}{number}"
+    username = f"{account_search.to_ascii(first)[:4]}.{account_search.to_ascii(last)[:6]}{number}"
     joined = START + timedelta(minutes=10 * number)
     values: dict[str, Any] = {
         "id": number,
         "uuid": f"{number:032x}",
         "username": username,
         "slug": f"slug-{number}",
-        "email": f"{username}@{account_search.plain(_word(chance, 2))}.example.org",
+        "email": f"{username}@{account_search.to_ascii(_word(chance, 2))}.example.org",
         "first_name": first,
         "last_name": last,
         "native_name": f"{last} {number}" if number % 50 == 0 else "",

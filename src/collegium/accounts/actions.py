@@ -264,7 +264,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, cancel_requests: bo
         tx, "account.deleted", actor, account=account.id, username=account.username
     )
     account_queries.anonymise(tx, account.id)
-    slugs.forget(tx, "user", account.username, account.id)
+    slugs.delete_counter(tx, "user", account.username, account.id)
     for invitation in erasure_queries.erase(tx, account, actor):
         event_queries.record(
             tx, "invitation.canceled", None, scope=invitation.scope_id, invitation=invitation.uuid

@@ -14,7 +14,7 @@ from collegium.db.statements import Row, Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, roles, scopes
 from collegium.lists import account_search
 from collegium.lists.listing import Filter, Listing
-from collegium.lists.sql_hints import key_of
+from collegium.lists.sql_hints import parse_uuid
 
 _grant = grants.alias("member_grant")
 _scope = bindparam("scope", type_=BigInt)
@@ -35,7 +35,7 @@ def _in_role(name: str, kind: ScopeKind) -> Filter:
     )
 
     def read(value: Collection[str]) -> tuple[str, dict[str, Any]]:
-        return "", {name: value, uuids: [key for role in value if (key := key_of(role))]}
+        return "", {name: value, uuids: [key for role in value if (key := parse_uuid(role))]}
 
     return Filter(read, lambda _form, _sees_all: accounts.c.id.in_(account_ids))
 
@@ -61,7 +61,7 @@ listing = Listing(
     ).where(accounts.c.is_active, accounts.c.deleted_at.is_(None)),
     visible=true,  # the caller checks permissions before
     key=accounts.c.id,
-    ties=accounts.c.username,
+    tiebreaker=accounts.c.username,
     default="concatenated_name",
     orders={"concatenated_name": (accounts.c.first_name_sort, accounts.c.last_name_sort)},
     filters={

@@ -311,8 +311,8 @@ listing = Listing(
     _rows,
     visible=visible,
     key=events.c.id,
-    counted=select(events.c.id),
-    lean=True,
+    count_query=select(events.c.id),
+    filters_fit_count_query=True,
     default="-created",
     orders={"created": (events.c.created_at,)},
     filters={
@@ -344,9 +344,9 @@ team = Listing(
     _rows,
     visible=_visible_in_scope,
     key=events.c.id,
-    counted=select(events.c.id),
-    lean=True,
-    wide=True,
+    count_query=select(events.c.id),
+    filters_fit_count_query=True,
+    loads_rows_late=True,
     default="-created",
     orders={"created": (events.c.created_at,)},
     filters={

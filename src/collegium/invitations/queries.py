@@ -203,15 +203,15 @@ listing = Listing(
         "creator_notifications_enabled",
     ).where(_not_in_group),
     visible=visible,
-    tally=stored_count(invitations),
+    stored_count=stored_count(invitations),
     key=invitations.c.id,
     # ``NOT IN`` instead of a join: with a join SQLite would read all the scopes first.
-    counted=select(invitations.c.id).where(
+    count_query=select(invitations.c.id).where(
         invitations.c.scope_id.not_in(
             select(scopes.c.id).where(scopes.c.kind == ScopeKind.GROUP.value)
         )
     ),
-    lean=True,
+    filters_fit_count_query=True,
     default="-created",
     orders=_ORDERS,
     filters=_FILTERS,
@@ -221,8 +221,8 @@ team = Listing(
     _rows,
     visible=true,  # access to the scope was checked before
     key=invitations.c.id,
-    counted=select(invitations.c.id),
-    lean=True,
+    count_query=select(invitations.c.id),
+    filters_fit_count_query=True,
     default="-created",
     orders=_ORDERS,
     filters={**_FILTERS, "scope_id": invitations.c.scope_id == bindparam("scope_id", type_=BigInt)},

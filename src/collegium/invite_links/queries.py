@@ -82,13 +82,13 @@ listing = Listing(
     _rows.where(no_index_on_join(scopes.c.kind, invite_links.c.id) != ScopeKind.GROUP.value),
     visible=visible,
     key=invite_links.c.id,
-    counted=select(invite_links.c.id)
+    count_query=select(invite_links.c.id)
     .join(scopes, scopes.c.id == invite_links.c.scope_id)
     .where(
         no_index_on_join(scopes.c.removed_at, invite_links.c.id).is_(None),
         no_index_on_join(scopes.c.kind, invite_links.c.id) != ScopeKind.GROUP.value,
     ),
-    lean=True,
+    filters_fit_count_query=True,
     default="-created",
     orders={"created": (invite_links.c.created_at,)},
     filters={

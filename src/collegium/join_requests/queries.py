@@ -138,15 +138,15 @@ listing = Listing(
     ).where(_not_in_group()),
     visible=visible,
     restricted=(_link_is_visible,),
-    tally=stored_count(join_requests),
+    stored_count=stored_count(join_requests),
     key=join_requests.c.id,
     # ``NOT IN`` instead of a join: with a join SQLite would read all the scopes first.
-    counted=select(join_requests.c.id).where(
+    count_query=select(join_requests.c.id).where(
         join_requests.c.scope_id.not_in(
             select(scopes.c.id).where(scopes.c.kind == ScopeKind.GROUP.value)
         )
     ),
-    lean=True,
+    filters_fit_count_query=True,
     default="-created",
     orders={"created": (join_requests.c.created_at,), "state": (_state_order,)},
     filters=list_filters.REQUESTS,
@@ -167,10 +167,10 @@ deciding = Listing(
         ),
     ),
     key=join_requests.c.id,
-    counted=select(join_requests.c.id)
+    count_query=select(join_requests.c.id)
     .join(scopes, scopes.c.id == join_requests.c.scope_id)
     .where(no_index_on_join(scopes.c.removed_at, join_requests.c.id).is_(None)),
-    lean=True,
+    filters_fit_count_query=True,
     default="created",
     orders={"created": (join_requests.c.created_at,)},
     filters={

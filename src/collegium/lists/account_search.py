@@ -43,13 +43,13 @@ from collegium.lists.sql_hints import (
     TRIGRAM,
     correlated_exists,
     in_subquery,
-    since,
+    not_before,
     trigram_match,
     unlikely,
 )
 from collegium.text.email_addresses import lower_letters, spellings
 
-_BEGINNING: Final = 500
+_INDEXED_LETTERS: Final = 500
 """Maximum number of letters of a description that fit into an index."""
 
 _FIELDS: Final = (
@@ -66,13 +66,13 @@ _FIELDS: Final = (
     "slug",
     "",
 )
-_SIGN: Final = {name: chr(0x10 + number) for number, name in enumerate(_FIELDS)}
+_SEPARATORS: Final = {name: chr(0x10 + number) for number, name in enumerate(_FIELDS)}
 """The control character before each field in ``accounts.search``. The last one ends the text."""
 
 COLUMNS: Final = frozenset(_FIELDS) - {"plain_name", "full_name", ""}
 """The columns that the search text is made of. Changing one requires a new search text."""
 
-_PEOPLE: Final = ("first_name", "last_name", "username", "email")
+_COMBINED_FIELDS: Final = ("first_name", "last_name", "username", "email")
 """Fields that are also stored as one text, so that one comparison covers all of them."""
 
 _SCANNED: Final = tuple(name for name in _FIELDS if name in account_texts.c)
@@ -91,10 +91,10 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFC", text.translate(_CONTROLS)).casefold()
 
 
-def plain(text: str) -> str:
+def to_ascii(text: str) -> str:
     """Return a name in ASCII letters. Accents are removed, other characters dropped."""
-    bare = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return folded(bare)
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return folded(ascii_text)
 
 
 def address_text(text: str) -> str:
@@ -110,14 +110,14 @@ def addresses_of(email: str) -> str:
     return " ".join(map(address_text, spellings(email)))
 
 
-def _told(values: Mapping[str, Any]) -> dict[str, str]:
+def _searchable_fields(values: Mapping[str, Any]) -> dict[str, str]:
     name = f"{values.get('first_name') or ''} {values.get('last_name') or ''}".strip()
-    told = {one: folded(values.get(one) or "") for one in COLUMNS}
-    told["email"] = folded(addresses_of(values.get("email") or ""))
-    told |= {"plain_name": plain(name), "full_name": folded(name), "": ""}
-    if told["full_name"] == told["plain_name"]:
-        told["full_name"] = ""
-    return told
+    fields = {column: folded(values.get(column) or "") for column in COLUMNS}
+    fields["email"] = folded(addresses_of(values.get("email") or ""))
+    fields |= {"plain_name": to_ascii(name), "full_name": folded(name), "": ""}
+    if fields["full_name"] == fields["plain_name"]:
+        fields["full_name"] = ""
+    return fields
 
 
 def text_of(values: Mapping[str, Any]) -> str:
@@ -126,8 +126,8 @@ def text_of(values: Mapping[str, Any]) -> str:
     Args:
         values: the values of all ``COLUMNS``, by name.
     """
-    told = _told(values)
-    return "".join(_SIGN[field] + told[field] for field in _FIELDS)
+    fields = _searchable_fields(values)
+    return "".join(_SEPARATORS[field] + fields[field] for field in _FIELDS)
 
 
 def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
@@ -136,24 +136,24 @@ def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
     Args:
         values: the values of all ``COLUMNS``, by name.
     """
-    told = _told(values)
-    people = "\n".join(told[name] for name in _PEOPLE)
-    scanned = {name: told[name] for name in _SCANNED}
+    fields = _searchable_fields(values)
+    people = "\n".join(fields[name] for name in _COMBINED_FIELDS)
+    scanned = {name: fields[name] for name in _SCANNED}
     return {"people": people, **scanned, "email": addresses_of(values.get("email") or "")}
 
 
-class _Place(FunctionElement[int]):
+class _Position(FunctionElement[int]):
     inherit_cache = True
-    name = "place"
+    name = "position"
 
 
-@compiles(_Place)
-def _place(element: _Place, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(_Position)
+def _position_sql(element: _Position, compiler: SQLCompiler, **kw: Any) -> str:
     name = "strpos" if compiler.dialect.name == "postgresql" else "instr"
-    return f"{name}({', '.join(compiler.process(one, **kw) for one in element.clauses)})"
+    return f"{name}({', '.join(compiler.process(clause, **kw) for clause in element.clauses)})"
 
 
-def _near(*names: str) -> ColumnElement[bool]:
+def _has_trigrams(*names: str) -> ColumnElement[bool]:
     """Return the condition that the index finds all trigrams of one of the texts in an account."""
     return trigram_match(accounts.c.id, accounts.c.search, "account_search", *names)
 
@@ -164,45 +164,47 @@ def _within(name: str, first: str, last: str = "") -> ColumnElement[bool]:
     The text contains no separator, so a match cannot start in one field and end in the next.
     """
 
-    def sign(field: str) -> ColumnElement[str]:
-        return literal(_SIGN[field], Text)
+    def separator(field: str) -> ColumnElement[str]:
+        return literal(_SEPARATORS[field], Text)
 
     text: ColumnElement[str] = accounts.c.search
     if first != _FIELDS[0]:
-        text = func.substr(text, _Place(text, sign(first)))
-    after = _FIELDS[_FIELDS.index(last or first) + 1]
-    return _Place(text, bindparam(name, type_=Text)).between(
-        literal_column("1"), _Place(text, sign(after))
+        text = func.substr(text, _Position(text, separator(first)))
+    next_field = _FIELDS[_FIELDS.index(last or first) + 1]
+    return _Position(text, bindparam(name, type_=Text)).between(
+        literal_column("1"), _Position(text, separator(next_field))
     )
 
 
-def _has(field: str, name: str) -> ColumnElement[bool]:
+def _is_in_field(field: str, name: str) -> ColumnElement[bool]:
     """Return the condition that a text is in a column of ``account_texts``."""
-    return _Place(account_texts.c[field], bindparam(name, type_=Text)) > literal_column("0")
+    return _Position(account_texts.c[field], bindparam(name, type_=Text)) > literal_column("0")
 
 
-def _estimate(form: str, *names: str) -> ColumnElement[bool] | None:
+def _estimate(variant: str, *names: str) -> ColumnElement[bool] | None:
     """Return a condition that approximates the trigram index: one of the texts is in any field.
 
     Return None if a text is too short for the index.
     """
-    fields = ["people", *(field for field in _SCANNED if field not in _PEOPLE)]
-    said = or_(*(_has(field, name) for name in names for field in fields))
-    return said if form.endswith(" near") else None
+    fields = ["people", *(field for field in _SCANNED if field not in _COMBINED_FIELDS)]
+    condition = or_(*(_is_in_field(field, name) for name in names for field in fields))
+    return condition if variant.endswith(" near") else None
 
 
-def _form(kind: str, **texts: str) -> tuple[str, dict[str, Any]]:
+def _classify(kind: str, **texts: str) -> tuple[str, dict[str, Any]]:
     """Return the variant of a search, and all its parameters.
 
     The variant ends with ``near`` if all texts are long enough for the trigram index, else ``far``.
     """
-    long = all(len(text) >= TRIGRAM for text in texts.values())
+    are_long = all(len(text) >= TRIGRAM for text in texts.values())
     binds = {**texts, **{f"{name}_near": text for name, text in texts.items()}}
-    return f"{kind} {'near' if long else 'far'}", binds
+    return f"{kind} {'near' if are_long else 'far'}", binds
 
 
-def _narrowed(form: str, names: tuple[str, ...], exact: ColumnElement[bool]) -> ColumnElement[bool]:
-    return and_(_near(*names), exact) if form.endswith(" near") else exact
+def _narrow(
+    variant: str, names: tuple[str, ...], exact: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    return and_(_has_trigrams(*names), exact) if variant.endswith(" near") else exact
 
 
 def part_of(first: str, last: str = "", *, name: str = "") -> Filter:
@@ -211,136 +213,142 @@ def part_of(first: str, last: str = "", *, name: str = "") -> Filter:
     Args:
         name: name of the parameter; by default the name of the field.
     """
-    bound = name or first
+    parameter = name or first
 
-    def read(value: str) -> tuple[str, dict[str, Any]]:
-        return _form("", **{bound: folded(value)})
+    def parse(value: str) -> tuple[str, dict[str, Any]]:
+        return _classify("", **{parameter: folded(value)})
 
-    def where(form: str, _sees_all: bool) -> ColumnElement[bool]:
-        return _narrowed(form, (bound,), _within(bound, first, last))
+    def where(variant: str, _sees_all: bool) -> ColumnElement[bool]:
+        return _narrow(variant, (parameter,), _within(parameter, first, last))
 
     if last or first not in account_texts.c:
-        return Filter(read, where)
+        return Filter(parse, where)
     return Filter(
-        read,
+        parse,
         where,
-        lambda _form, _sees_all: _has(first, bound),
-        lambda form: _estimate(form, bound),
+        lambda _variant, _sees_all: _is_in_field(first, parameter),
+        lambda variant: _estimate(variant, parameter),
     )
 
 
-def _email(value: str) -> tuple[str, dict[str, Any]]:
-    form, binds = _form("", email=folded(value))
-    return form, {**binds, "email_letters": address_text(value)}
+def _parse_email(value: str) -> tuple[str, dict[str, Any]]:
+    variant, binds = _classify("", email=folded(value))
+    return variant, {**binds, "email_letters": address_text(value)}
 
 
-def _where_email(form: str, _sees_all: bool) -> ColumnElement[bool]:
+def _where_email(variant: str, _sees_all: bool) -> ColumnElement[bool]:
     # The index equates letters that mail servers tell apart. So the rows that it finds are compared
     # once more with the exact address.
-    same = select(account_texts.c.account_id).where(
-        account_texts.c.account_id == accounts.c.id, _has("email", "email_letters")
+    has_exact_address = select(account_texts.c.account_id).where(
+        account_texts.c.account_id == accounts.c.id, _is_in_field("email", "email_letters")
     )
-    return and_(_narrowed(form, ("email",), _within("email", "email")), correlated_exists(same))
+    return and_(
+        _narrow(variant, ("email",), _within("email", "email")),
+        correlated_exists(has_exact_address),
+    )
 
 
 EMAIL: Final = Filter(
-    _email,
+    _parse_email,
     _where_email,
-    lambda _form, _sees_all: _has("email", "email_letters"),
-    lambda form: _estimate(form, "email"),
+    lambda _variant, _sees_all: _is_in_field("email", "email_letters"),
+    lambda variant: _estimate(variant, "email"),
 )
 
 
-def _name(value: str) -> tuple[str, str]:
+def _name_field(value: str) -> tuple[str, str]:
     """Return the field for a search by name, and the text to look for.
 
     Without ASCII letters the text would be empty in ``plain_name`` and match every account. Such a
     text is looked for in ``full_name``.
     """
-    text = plain(value)
+    text = to_ascii(value)
     return ("plain_name", text) if text.strip() else ("full_name", folded(value))
 
 
-def _full_name(value: str) -> tuple[str, dict[str, Any]]:
-    field, text = _name(value)
-    return _form(field, full_name=text)
+def _parse_full_name(value: str) -> tuple[str, dict[str, Any]]:
+    field, text = _name_field(value)
+    return _classify(field, full_name=text)
 
 
-def _where_full_name(form: str, _sees_all: bool) -> ColumnElement[bool]:
-    return _narrowed(form, ("full_name",), _within("full_name", form.split(maxsplit=1)[0]))
+def _where_full_name(variant: str, _sees_all: bool) -> ColumnElement[bool]:
+    return _narrow(variant, ("full_name",), _within("full_name", variant.split(maxsplit=1)[0]))
 
 
 FULL_NAME: Final = Filter(
-    _full_name,
+    _parse_full_name,
     _where_full_name,
-    lambda form, _sees_all: _has(form.split(maxsplit=1)[0], "full_name"),
-    lambda form: _estimate(form, "full_name"),
+    lambda variant, _sees_all: _is_in_field(variant.split(maxsplit=1)[0], "full_name"),
+    lambda variant: _estimate(variant, "full_name"),
 )
 
 
-def _keyword(value: str) -> tuple[str, dict[str, Any]]:
-    field, text = _name(value)
-    form, binds = _form(field, user_keyword_name=text, user_keyword=folded(value))
-    return form, {**binds, "user_keyword_letters": address_text(value)}
+def _parse_keyword(value: str) -> tuple[str, dict[str, Any]]:
+    field, text = _name_field(value)
+    variant, binds = _classify(field, user_keyword_name=text, user_keyword=folded(value))
+    return variant, {**binds, "user_keyword_letters": address_text(value)}
 
 
-def _where_keyword(form: str, _sees_all: bool) -> ColumnElement[bool]:
-    return _narrowed(
-        form,
+def _where_keyword(variant: str, _sees_all: bool) -> ColumnElement[bool]:
+    return _narrow(
+        variant,
         ("user_keyword_name", "user_keyword"),
         or_(
-            _within("user_keyword_name", form.split(maxsplit=1)[0]),
+            _within("user_keyword_name", variant.split(maxsplit=1)[0]),
             _within("user_keyword", "username", "email"),
         ),
     )
 
 
-def _scan_keyword(form: str, _sees_all: bool) -> ColumnElement[bool]:
+def _scan_keyword(variant: str, _sees_all: bool) -> ColumnElement[bool]:
     return or_(
-        _has(form.split(maxsplit=1)[0], "user_keyword_name"),
-        _has("username", "user_keyword"),
-        _has("email", "user_keyword_letters"),
+        _is_in_field(variant.split(maxsplit=1)[0], "user_keyword_name"),
+        _is_in_field("username", "user_keyword"),
+        _is_in_field("email", "user_keyword_letters"),
     )
 
 
-def _query(value: str) -> tuple[str, dict[str, Any]]:
+def _parse_query(value: str) -> tuple[str, dict[str, Any]]:
     text = folded(value)
     match text.split():
         case [first, second, *_]:
-            form, binds = _form("words", query_first=first, query_second=second)
-            return form, {**binds, "query": text}
+            variant, binds = _classify("words", query_first=first, query_second=second)
+            return variant, {**binds, "query": text}
         case _:
-            return _form("word", query=text)
+            return _classify("word", query=text)
 
 
-def _where_query(form: str, sees_all: bool) -> ColumnElement[bool]:
+def _where_query(variant: str, sees_all: bool) -> ColumnElement[bool]:
     exact = _within("query", "civil_number" if sees_all else "first_name", "email")
-    if form.startswith("word "):
-        return _narrowed(form, ("query",), exact)
+    if variant.startswith("word "):
+        return _narrow(variant, ("query",), exact)
     # An account that contains the whole text also contains its first word.
-    return _narrowed(
-        form,
+    return _narrow(
+        variant,
         ("query_first", "query_second"),
         or_(exact, _within("query_first", "first_name"), _within("query_second", "last_name")),
     )
 
 
-def _scan_query(form: str, sees_all: bool) -> ColumnElement[bool]:
-    found = [_has("people", "query")]
+def _scan_query(variant: str, sees_all: bool) -> ColumnElement[bool]:
+    found = [_is_in_field("people", "query")]
     if sees_all:
-        found.append(_has("civil_number", "query"))
-    if form.startswith("words "):
-        found += [_has("first_name", "query_first"), _has("last_name", "query_second")]
+        found.append(_is_in_field("civil_number", "query"))
+    if variant.startswith("words "):
+        found += [
+            _is_in_field("first_name", "query_first"),
+            _is_in_field("last_name", "query_second"),
+        ]
     return or_(*found)
 
 
-def _rough_query(form: str) -> ColumnElement[bool] | None:
-    names = ("query",) if form.startswith("word ") else ("query_first", "query_second")
-    return _estimate(form, *names)
+def _estimate_query(variant: str) -> ColumnElement[bool] | None:
+    names = ("query",) if variant.startswith("word ") else ("query_first", "query_second")
+    return _estimate(variant, *names)
 
 
 def _by_right(
-    name: str, all_see: ColumnElement[bool], others: ColumnElement[bool] | None = None
+    name: str, condition: ColumnElement[bool], others: ColumnElement[bool] | None = None
 ) -> Filter:
     """Return a filter on a field that only some actors may see.
 
@@ -349,17 +357,17 @@ def _by_right(
         others: restricts the condition for everybody else, usually to their own account. Without it
             they find nothing.
     """
-    rest = false() if others is None else and_(all_see, others)
+    restricted = false() if others is None else and_(condition, others)
     # Few accounts have such a flag set; the planner must know this.
-    few = unlikely(all_see)
+    rare = unlikely(condition)
     return Filter(
         lambda value: ("few" if value is True else "", {name: value}),
-        lambda form, sees_all: (few if form else all_see) if sees_all else rest,
+        lambda variant, sees_all: (rare if variant else condition) if sees_all else restricted,
     )
 
 
-_held = grants.alias("held")
-_inner = scopes.alias("inner_scope")
+_grant = grants.alias("grant")
+_inner_scope = scopes.alias("inner_scope")
 
 
 def _holders(name: str, condition: ColumnElement[bool]) -> Filter:
@@ -368,10 +376,10 @@ def _holders(name: str, condition: ColumnElement[bool]) -> Filter:
     Actors who do not see all learn nothing about scopes that they cannot see.
     """
 
-    def where(_form: str, sees_all: bool) -> ColumnElement[bool]:
-        holders = select(_held.c.account_id).where(is_active(_held), condition)
+    def where(_variant: str, sees_all: bool) -> ColumnElement[bool]:
+        holders = select(_grant.c.account_id).where(is_active(_grant), condition)
         if not sees_all:
-            holders = holders.where(_held.c.scope_id.in_(visible_scopes()))
+            holders = holders.where(_grant.c.scope_id.in_(visible_scopes()))
         return in_subquery(accounts.c.id, holders)
 
     return Filter(lambda value: ("", {name: value}), where)
@@ -379,37 +387,39 @@ def _holders(name: str, condition: ColumnElement[bool]) -> Filter:
 
 def _in_scope(name: str, kind: ScopeKind) -> Filter:
     """Return a filter for the members of a scope, or of a scope inside it."""
-    named = and_(
+    is_named = and_(
         scopes.c.uuid == bindparam(name, type_=UuidHex),
         scopes.c.kind == kind.value,
         scopes.c.removed_at.is_(None),
     )
-    places = union_all(
-        select(scopes.c.id).where(named),
-        select(_inner.c.id)
-        .join(scopes, scopes.c.id == _inner.c.parent_id)
-        .where(named, _inner.c.removed_at.is_(None)),
+    scope_ids = union_all(
+        select(scopes.c.id).where(is_named),
+        select(_inner_scope.c.id)
+        .join(scopes, scopes.c.id == _inner_scope.c.parent_id)
+        .where(is_named, _inner_scope.c.removed_at.is_(None)),
     )
-    return _holders(name, _held.c.scope_id.in_(places))
+    return _holders(name, _grant.c.scope_id.in_(scope_ids))
 
 
 def _in_role(name: str, kind: ScopeKind) -> Filter:
     """Return a filter for accounts with a role of this kind in any scope that is not deleted."""
-    gone = select(scopes.c.id).where(scopes.c.removed_at.is_not(None))
+    deleted_scopes = select(scopes.c.id).where(scopes.c.removed_at.is_not(None))
     # Start from the role. There are far more scopes, so the condition excludes deleted scopes
     # instead of listing the others.
-    holding = and_(
-        roles.c.id == _held.c.role_id,
+    has_role = and_(
+        roles.c.id == _grant.c.role_id,
         any_of(roles.c.name, name),
         roles.c.kind == kind.value,
-        _held.c.scope_id.not_in(gone),
+        _grant.c.scope_id.not_in(deleted_scopes),
     )
 
-    def walk(key: ColumnElement[Any]) -> ColumnElement[bool]:
-        mine = select(_held.c.role_id).where(is_active(_held), holding, _held.c.account_id == key)
-        return correlated_exists(mine.correlate(key.table))
+    def row_matches(key: ColumnElement[Any]) -> ColumnElement[bool]:
+        account_roles = select(_grant.c.role_id).where(
+            is_active(_grant), has_role, _grant.c.account_id == key
+        )
+        return correlated_exists(account_roles.correlate(key.table))
 
-    return replace(_holders(name, holding), row_predicate=walk)
+    return replace(_holders(name, has_role), row_predicate=row_matches)
 
 
 def _is(name: str) -> ColumnElement[bool]:
@@ -417,50 +427,52 @@ def _is(name: str) -> ColumnElement[bool]:
     return column == bindparam(name, type_=column.type)
 
 
-def beginning() -> ColumnElement[str]:
+def indexed_description() -> ColumnElement[str]:
     """Return the beginning of a description as the exact expression that is indexed."""
-    return func.substr(accounts.c.description, literal_column("1"), literal_column(str(_BEGINNING)))
+    return func.substr(
+        accounts.c.description, literal_column("1"), literal_column(str(_INDEXED_LETTERS))
+    )
 
 
-def _where_description(_form: str, sees_all: bool) -> ColumnElement[bool]:
+def _where_description(_variant: str, sees_all: bool) -> ColumnElement[bool]:
     if not sees_all:
         return false()
     # The concatenation prevents SQLite from inserting the bound value into the other expression,
     # which would then no longer match the index.
     whole = accounts.c.description.concat("") == bindparam("description", type_=Text)
-    return and_(beginning() == bindparam("description_beginning", type_=Text), whole)
+    return and_(indexed_description() == bindparam("description_beginning", type_=Text), whole)
 
 
-_oneself = accounts.c.id == bindparam("actor", type_=BigInt)
+_is_actor = accounts.c.id == bindparam("actor", type_=BigInt)
 
 
-def without_private_fields(name: str, known: ColumnElement[bool] | Filter) -> Filter:
+def without_private_fields(name: str, original: ColumnElement[bool] | Filter) -> Filter:
     """Make a filter find no staff other than the actor, unless the actor sees all.
 
     For lists that show staff among others, but not the field that the filter examines.
     """
-    if not isinstance(known, Filter):
-        predicate = known
-        inner = Filter(lambda value: ("", {name: value}), lambda _form, _sees_all: predicate)
+    if not isinstance(original, Filter):
+        predicate = original
+        inner = Filter(lambda value: ("", {name: value}), lambda _variant, _sees_all: predicate)
     else:
-        inner = known
+        inner = original
 
-    def where(form: str, sees_all: bool) -> ColumnElement[bool]:
-        found = inner.predicate(form, sees_all)
-        return found if sees_all else and_(found, or_(_oneself, not_(accounts.c.is_staff)))
+    def where(variant: str, sees_all: bool) -> ColumnElement[bool]:
+        found = inner.predicate(variant, sees_all)
+        return found if sees_all else and_(found, or_(_is_actor, not_(accounts.c.is_staff)))
 
     return replace(inner, predicate=where, scan_predicate=None)
 
 
 FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
-    "agreement_date": since("agreement_date", accounts.c.agreed_at),
-    "civil_number": _by_right("civil_number", _is("civil_number"), _oneself),
+    "agreement_date": not_before("agreement_date", accounts.c.agreed_at),
+    "civil_number": _by_right("civil_number", _is("civil_number"), _is_actor),
     "customer_uuid": _in_scope("customer_uuid", ScopeKind.ORGANISATION),
-    "date_joined": since("date_joined", accounts.c.joined_at),
+    "date_joined": not_before("date_joined", accounts.c.joined_at),
     "description": Filter(
         lambda value: (
             "",
-            {"description": value, "description_beginning": value[:_BEGINNING]},
+            {"description": value, "description_beginning": value[:_INDEXED_LETTERS]},
         ),
         _where_description,
     ),
@@ -471,20 +483,20 @@ FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "is_support": _by_right("is_support", _is("is_support")),
     "job_title": part_of("job_title"),
     # No list shows this time to others. It would reveal when somebody changed a password.
-    "modified": _by_right("modified", since("modified", accounts.c.modified_at), _oneself),
+    "modified": _by_right("modified", not_before("modified", accounts.c.modified_at), _is_actor),
     "native_name": part_of("native_name"),
     "organization": part_of("organization"),
     "organization_roles": _in_role("organization_roles", ScopeKind.ORGANISATION),
     "phone_number": _is("phone_number"),
     "project_roles": _in_role("project_roles", ScopeKind.PROJECT),
     "project_uuid": _in_scope("project_uuid", ScopeKind.PROJECT),
-    "query": Filter(_query, _where_query, _scan_query, _rough_query),
+    "query": Filter(_parse_query, _where_query, _scan_query, _estimate_query),
     "registration_method": _is("registration_method"),
     "user_keyword": Filter(
-        _keyword,
+        _parse_keyword,
         _where_keyword,
         _scan_keyword,
-        lambda form: _estimate(form, "user_keyword_name", "user_keyword"),
+        lambda variant: _estimate(variant, "user_keyword_name", "user_keyword"),
     ),
     "username": _is("username"),
     "username_list": any_of(accounts.c.username, "username_list"),

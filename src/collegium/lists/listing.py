@@ -46,7 +46,7 @@ class Filter:
     read: Callable[[Any], tuple[str, dict[str, Any]]]
     predicate: Callable[[str, bool], ColumnElement[bool]]
     scan_predicate: Callable[[str, bool], ColumnElement[bool]] | None = None
-    selectivity_estimate: Callable[[str], ColumnElement[bool] | None] = lambda _form: None
+    selectivity_estimate: Callable[[str], ColumnElement[bool] | None] = lambda _variant: None
     row_predicate: Callable[[ColumnElement[Any]], ColumnElement[bool]] | None = None
 
 
@@ -94,14 +94,14 @@ class Listing:
         filters: name to condition, whose parameter has the name of the filter; or to a ``Filter``.
         orders: name to the columns to sort by.
         default: the order if none is requested: names of ``orders``, with ``-`` for descending.
-        counted: the same rows without the joins that are only needed for display; used for
+        count_query: the same rows without the joins that are only needed for display; used for
             counting.
-        ties: a unique column that breaks ties instead of the key.
-        lean: whether all filters use only tables that ``counted`` selects from.
-        texts: the table for filters with a ``scan_predicate``.
-        tally: a statement that returns the stored number of all rows.
-        wide: whether rows are so large that the keys of a page are sorted before the rows are
-            loaded.
+        tiebreaker: a unique column that breaks ties instead of the key.
+        filters_fit_count_query: whether all filters use only tables of ``count_query``.
+        search_table: the table for filters with a ``scan_predicate``.
+        stored_count: a statement that returns the stored number of all rows.
+        loads_rows_late: whether the rows are large, so that the keys of a page are sorted before
+            the rows are loaded.
         privileged: orders by fields that only actors who see all may see. For others they are
             ignored, because an order reveals a value as a filter does.
         restricted: further columns of the rows for actors who do not see all.
@@ -116,12 +116,12 @@ class Listing:
         orders: Mapping[str, tuple[ColumnElement[Any], ...]],
         default: str,
         filters: Mapping[str, ColumnElement[bool] | Filter] | None = None,
-        counted: Select[Any] | None = None,
-        ties: ColumnElement[Any] | None = None,
-        lean: bool = False,
-        texts: SearchTable | None = None,
-        tally: Statement | None = None,
-        wide: bool = False,
+        count_query: Select[Any] | None = None,
+        tiebreaker: ColumnElement[Any] | None = None,
+        filters_fit_count_query: bool = False,
+        search_table: SearchTable | None = None,
+        stored_count: Statement | None = None,
+        loads_rows_late: bool = False,
         privileged: Collection[str] = (),
         restricted: Sequence[ColumnElement[Any]] = (),
     ) -> None:
@@ -129,152 +129,154 @@ class Listing:
         self._restricted = restricted
         self._visible = visible
         self._key = key
-        self._counted = counted
-        self._ties = key if ties is None else ties
-        self._lean = lean
-        self._texts = texts
-        self._tally = tally
-        self._wide = wide
+        self._count_query = count_query
+        self._tiebreaker = key if tiebreaker is None else tiebreaker
+        self._filters_fit_count_query = filters_fit_count_query
+        self._search_table = search_table
+        self._stored_count = stored_count
+        self._loads_rows_late = loads_rows_late
         self._privileged = frozenset(privileged)
         self.orders = orders
         self.filters = filters or {}
         self._default = default
         # The names come from requests, but were checked before. Only their combinations are many,
         # and the cache bounds those.
-        self._statement = lru_cache(maxsize=512)(self._build)
-        self._sample = lru_cache(maxsize=256)(self._sampled_count)
+        self._statement = lru_cache(maxsize=512)(self._build_statement)
+        self._sample = lru_cache(maxsize=256)(self._build_sample_count)
 
-    def _build(
+    def _build_statement(
         self,
         *,
         sees_all: bool,
         filters: tuple[tuple[str, str], ...],
         order: tuple[str, ...] | None,
-        way: SearchPlan,
+        plan: SearchPlan,
         size: int = 0,
-        first: bool = True,
+        is_first: bool = True,
     ) -> Statement:
-        wanted, scans = [], []
-        for name, form in filters:
-            known = self.filters[name]
-            if not isinstance(known, Filter):
-                wanted.append(known)
-            elif way is not SearchPlan.INDEX and known.scan_predicate is not None:
-                scans.append(known.scan_predicate(form, sees_all))
+        conditions, scan_conditions = [], []
+        for name, variant in filters:
+            definition = self.filters[name]
+            if not isinstance(definition, Filter):
+                conditions.append(definition)
+            elif plan is not SearchPlan.INDEX and definition.scan_predicate is not None:
+                scan_conditions.append(definition.scan_predicate(variant, sees_all))
             elif (
-                way is SearchPlan.WALK
-                and known.row_predicate is not None
+                plan is SearchPlan.WALK
+                and definition.row_predicate is not None
                 and order is not None
                 and sees_all
             ):
-                wanted.append(known.row_predicate(self._key))
+                conditions.append(definition.row_predicate(self._key))
             else:
-                wanted.append(known.predicate(form, sees_all))
+                conditions.append(definition.predicate(variant, sees_all))
         if not sees_all:
-            wanted.append(self._visible())
-        if self._texts is not None and scans:
-            found = select(self._texts.key).where(*scans)
-            if order is None and not wanted:
-                return _counting(found, size)
-            wanted.append(
-                in_subquery(self._key, found)
-                if way is SearchPlan.SCAN
-                else correlated_exists(found.where(self._texts.key == self._key))
+            conditions.append(self._visible())
+        if self._search_table is not None and scan_conditions:
+            matches = select(self._search_table.key).where(*scan_conditions)
+            if order is None and not conditions:
+                return _count_statement(matches, size)
+            conditions.append(
+                in_subquery(self._key, matches)
+                if plan is SearchPlan.SCAN
+                else correlated_exists(matches.where(self._search_table.key == self._key))
             )
         if order is None:
             # Filters may use any joined table; then the full select is counted.
-            is_lean = self._lean or not filters
-            rows = self._counted if self._counted is not None and is_lean else self._rows
-            return _counting(rows.where(*wanted).with_only_columns(self._key), size)
+            is_covered = self._filters_fit_count_query or not filters
+            rows = self._count_query if self._count_query is not None and is_covered else self._rows
+            return _count_statement(rows.where(*conditions).with_only_columns(self._key), size)
         # An actor who does not see all sees few rows. The query starts from those.
-        by_hand = bool(scans) and not sees_all
-        shown = self._rows if sees_all else self._rows.add_columns(*self._restricted)
+        without_index = bool(scan_conditions) and not sees_all
+        rows_query = self._rows if sees_all else self._rows.add_columns(*self._restricted)
         names = order or (self._default,)
-        return self._page(shown, wanted, names, size, first=first, by_hand=by_hand)
+        return self._build_page(
+            rows_query, conditions, names, size, is_first=is_first, without_index=without_index
+        )
 
-    def _page(
+    def _build_page(
         self,
-        shown: Select[Any],
-        wanted: Sequence[ColumnElement[bool]],
+        rows_query: Select[Any],
+        conditions: Sequence[ColumnElement[bool]],
         names: tuple[str, ...],
         size: int,
         *,
-        first: bool,
-        by_hand: bool,
+        is_first: bool,
+        without_index: bool,
     ) -> Statement:
         columns = [
             (column, name.startswith("-"))
             for name in names
             for column in self.orders[name.removeprefix("-")]
         ]
-        if not any(column is self._ties for column, _ in columns):
-            columns.append((self._ties, names[0].startswith("-")))
-        if by_hand:
-            columns = [(sort_without_index(column), down) for column, down in columns]
-        ordered = [column.desc() if down else column.asc() for column, down in columns]
+        if not any(column is self._tiebreaker for column, _ in columns):
+            columns.append((self._tiebreaker, names[0].startswith("-")))
+        if without_index:
+            columns = [(sort_without_index(column), descending) for column, descending in columns]
+        ordering = [column.desc() if descending else column.asc() for column, descending in columns]
         # A literal in the SQL text. PostgreSQL makes one plan for all values of a parameter, and
         # with an unknown limit it expects a page to be a tenth of the table.
-        limit = literal_column(str(size), BigInt)
-        if first:
-            return Statement(shown.where(*wanted).order_by(*ordered).limit(limit))
+        limit_literal = literal_column(str(size), BigInt)
+        if is_first:
+            return Statement(rows_query.where(*conditions).order_by(*ordering).limit(limit_literal))
         # Far into a list only keys are skipped, from an index if there is one. The page is joined:
         # with ``IN`` PostgreSQL would go through all rows in their order.
         page = (
-            self._keys(column for column, _ in columns)
-            .where(*wanted)
-            .order_by(*ordered)
-            .limit(limit)
+            self._select_keys(column for column, _ in columns)
+            .where(*conditions)
+            .order_by(*ordering)
+            .limit(limit_literal)
             .offset(bindparam("offset", type_=BigInt))
             .subquery("page")
         )
         key = page.c[str(self._key.key)] == self._key
-        (origin,) = shown.get_final_froms()
+        (origin,) = rows_query.get_final_froms()
         # The page comes first, because PostgreSQL joins many tables in the order of the statement.
-        rows = select(*shown.selected_columns).select_from(
+        rows = select(*rows_query.selected_columns).select_from(
             _join_page_first(page, key, self._key.table, origin)
         )
-        if shown.whereclause is not None:
-            rows = rows.where(shown.whereclause)
-        return Statement(rows.order_by(*ordered), replan=True)
+        if rows_query.whereclause is not None:
+            rows = rows.where(rows_query.whereclause)
+        return Statement(rows.order_by(*ordering), replan=True)
 
-    def _keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
+    def _select_keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
         """Select the keys from as few tables as the filters and these columns need."""
-        if self._counted is not None and self._lean:
+        if self._count_query is not None and self._filters_fit_count_query:
             tables = {table for column in columns for table in column._from_objects}  # noqa: SLF001 - there is no public way
-            if tables.issubset(self._counted.get_final_froms()):
-                return self._counted.with_only_columns(self._key)
+            if tables.issubset(self._count_query.get_final_froms()):
+                return self._count_query.with_only_columns(self._key)
         return self._rows.with_only_columns(self._key)
 
-    def _sampled_count(
+    def _build_sample_count(
         self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]
     ) -> Statement | None:
         """Build the statement that counts the matches in the sample.
 
         It also counts what an index would find there. Return None if no filter needs the sample.
         """
-        if self._texts is None:
+        if self._search_table is None:
             return None
-        found, named = [], []
-        for name, form in filters:
-            known = self.filters[name]
-            if not isinstance(known, Filter):
+        matches, candidates = [], []
+        for name, variant in filters:
+            definition = self.filters[name]
+            if not isinstance(definition, Filter):
                 continue
-            if known.scan_predicate is not None:
-                found.append(known.scan_predicate(form, sees_all))
-            elif known.row_predicate is not None and sees_all:
-                found.append(known.row_predicate(self._texts.key))
-            if (rough := known.selectivity_estimate(form)) is not None:
-                named.append(rough)
-        if not found:
+            if definition.scan_predicate is not None:
+                matches.append(definition.scan_predicate(variant, sees_all))
+            elif definition.row_predicate is not None and sees_all:
+                matches.append(definition.row_predicate(self._search_table.key))
+            if (estimate := definition.selectivity_estimate(variant)) is not None:
+                candidates.append(estimate)
+        if not matches:
             return None
         return Statement(
             select(
-                func.count().filter(and_(*found)).label("found"),
-                func.count().filter(and_(true(), *named)).label("named"),
-            ).where(in_subquery(self._texts.key, self._texts.sample))
+                func.count().filter(and_(*matches)).label("matches"),
+                func.count().filter(and_(true(), *candidates)).label("candidates"),
+            ).where(in_subquery(self._search_table.key, self._search_table.sample))
         )
 
-    def _way(
+    def _choose_plan(
         self,
         tx: ReadTransaction,
         actor: Actor,
@@ -285,13 +287,13 @@ class Listing:
         if sample is None:
             return SearchPlan.INDEX
         # The page and the count of one request use the same sample.
-        asked = (sample, actor.id, repr(binds))
-        if asked not in tx.cache:
-            tx.cache[asked] = tx.fetch_one(sample, **viewer_params(tx, actor), **binds)
-        row: Row = tx.cache[asked]
-        if row.named < _MANY:
+        cache_key = (sample, actor.id, repr(binds))
+        if cache_key not in tx.cache:
+            tx.cache[cache_key] = tx.fetch_one(sample, **viewer_params(tx, actor), **binds)
+        row: Row = tx.cache[cache_key]
+        if row.candidates < _MANY:
             return SearchPlan.INDEX
-        return SearchPlan.SCAN if row.found < _MANY and actor.sees_all else SearchPlan.WALK
+        return SearchPlan.SCAN if row.matches < _MANY and actor.sees_all else SearchPlan.WALK
 
     def page(
         self,
@@ -308,36 +310,36 @@ class Listing:
             limit: maximum number of rows.
             offset: number of rows to skip.
         """
-        forms, binds = self._read(filters)
-        way = self._way(tx, actor, forms, binds)
+        variants, binds = self._parse_filters(filters)
+        plan = self._choose_plan(tx, actor, variants, binds)
         if not actor.sees_all:
             order = tuple(n for n in order if n.removeprefix("-") not in self._privileged)
         statement = self._statement(
             sees_all=actor.sees_all,
-            filters=forms,
+            filters=variants,
             order=order,
-            way=way,
+            plan=plan,
             size=limit,
-            first=not offset and not self._wide,
+            is_first=not offset and not self._loads_rows_late,
         )
-        if offset or self._wide:
+        if offset or self._loads_rows_late:
             binds["offset"] = offset
         return tx.fetch_all(statement, **viewer_params(tx, actor), **binds)
 
     def count(
-        self, tx: ReadTransaction, actor: Actor, filters: Mapping[str, Any], most: int = 0
+        self, tx: ReadTransaction, actor: Actor, filters: Mapping[str, Any], maximum: int = 0
     ) -> int:
         """Return the number of rows on all pages.
 
         Args:
-            most: stop counting at this number; 0 for no limit.
+            maximum: stop counting at this number; 0 for no limit.
         """
-        if self._tally is not None and actor.sees_all and not filters:
-            return int(tx.scalar(self._tally))
-        forms, binds = self._read(filters)
-        way = self._way(tx, actor, forms, binds)
+        if self._stored_count is not None and actor.sees_all and not filters:
+            return int(tx.scalar(self._stored_count))
+        variants, binds = self._parse_filters(filters)
+        plan = self._choose_plan(tx, actor, variants, binds)
         statement = self._statement(
-            sees_all=actor.sees_all, filters=forms, order=None, way=way, size=most
+            sees_all=actor.sees_all, filters=variants, order=None, plan=plan, size=maximum
         )
         return int(tx.scalar(statement, **viewer_params(tx, actor), **binds))
 
@@ -358,17 +360,19 @@ class Listing:
             return offset + len(rows)
         return self.count(tx, actor, filters)
 
-    def _read(
+    def _parse_filters(
         self, filters: Mapping[str, Any]
     ) -> tuple[tuple[tuple[str, str], ...], dict[str, Any]]:
-        forms: list[tuple[str, str]] = []
+        variants: list[tuple[str, str]] = []
         binds: dict[str, Any] = {}
         for name, value in sorted(filters.items()):
-            known = self.filters[name]
-            form, given = known.read(value) if isinstance(known, Filter) else ("", {name: value})
-            forms.append((name, form))
-            binds |= given
-        return tuple(forms), binds
+            definition = self.filters[name]
+            variant, parameters = (
+                definition.read(value) if isinstance(definition, Filter) else ("", {name: value})
+            )
+            variants.append((name, variant))
+            binds |= parameters
+        return tuple(variants), binds
 
 
 def _join_page_first(page: FromClause, key: ColumnElement[bool], table: Any, origin: Any) -> Any:
@@ -377,7 +381,7 @@ def _join_page_first(page: FromClause, key: ColumnElement[bool], table: Any, ori
         return page.join(origin, key)
     if isinstance(origin, Join):
         left, right = (
-            _join_page_first(page, key, table, one) for one in (origin.left, origin.right)
+            _join_page_first(page, key, table, side) for side in (origin.left, origin.right)
         )
         return left.join(right, origin.onclause, isouter=origin.isouter, full=origin.full)
     return origin
@@ -388,11 +392,11 @@ def omit_columns(rows: Select[Any], *names: str) -> Select[Any]:
 
     Joins that only these columns need are left out.
     """
-    kept = (column for column in rows.selected_columns if column.key not in names)
-    return rows.with_only_columns(*kept)
+    columns = (column for column in rows.selected_columns if column.key not in names)
+    return rows.with_only_columns(*columns)
 
 
-def _counting(keys: Select[Any], most: int) -> Statement:
-    if most:
-        keys = keys.limit(literal_column(str(most), BigInt))
+def _count_statement(keys: Select[Any], maximum: int) -> Statement:
+    if maximum:
+        keys = keys.limit(literal_column(str(maximum), BigInt))
     return Statement(select(func.count().label("count")).select_from(keys.subquery()))

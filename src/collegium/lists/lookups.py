@@ -74,7 +74,7 @@ def booleans(field: str, predicate: ColumnElement[bool]) -> Filters:
     return {
         field: Filter(
             lambda value: ("yes" if value else "no", {}),
-            lambda form, _sees_all: predicate if form == "yes" else not_(predicate),
+            lambda variant, _sees_all: predicate if variant == "yes" else not_(predicate),
         )
     }
 
@@ -82,7 +82,7 @@ def booleans(field: str, predicate: ColumnElement[bool]) -> Filters:
 def texts(
     field: str,
     column: ColumnElement[Any],
-    folds: ColumnElement[Any],
+    comparable: ColumnElement[Any],
     *,
     fold: Callable[[str], str] = folded,
     whole: Callable[[str], str] | None = None,
@@ -90,16 +90,16 @@ def texts(
     """Return lookups of texts, exact and case-insensitive. Order is by code points.
 
     Args:
-        folds: the column with the same text in comparable form.
+        comparable: the column with the same text in comparable form.
         fold: converts a part of a text to that form; by default ``account_search.folded``.
         whole: converts a whole text to that form, if this differs from ``fold``.
     """
 
-    def by(operator: str, compare: Callable[..., ColumnElement[bool]]) -> Filter:
+    def ignoring_case(operator: str, compare: Callable[..., ColumnElement[bool]]) -> Filter:
         name = f"{field}__i{operator}"
-        return _read_by(name, fold, compare(folds, bindparam(name, type_=String())))
+        return _filter_by(name, fold, compare(comparable, bindparam(name, type_=String())))
 
-    found: Filters = {
+    filters: Filters = {
         field: column == bindparam(field, type_=String()),
         f"{field}__in": any_of(column, f"{field}__in"),
         f"{field}__isnull": _is_null(column),
@@ -107,14 +107,14 @@ def texts(
     }
     for operator, compare in (
         ("contains", _contains),
-        ("startswith", _begins),
-        ("endswith", _ends),
+        ("startswith", _starts_with),
+        ("endswith", _ends_with),
     ):
         name = f"{field}__{operator}"
-        found[name] = compare(column, bindparam(name, type_=String()))
-        found[f"{field}__i{operator}"] = by(operator, compare)
-    found[f"{field}__iexact"] = _same(f"{field}__iexact", folds, whole or fold)
-    return found
+        filters[name] = compare(column, bindparam(name, type_=String()))
+        filters[f"{field}__i{operator}"] = ignoring_case(operator, compare)
+    filters[f"{field}__iexact"] = _equals(f"{field}__iexact", comparable, whole or fold)
+    return filters
 
 
 def names(field: str, column: ColumnElement[Any], comparable: ColumnElement[Any]) -> Filters:
@@ -130,46 +130,46 @@ def addresses(
     field: str,
     column: ColumnElement[Any],
     comparable: ColumnElement[Any],
-    spelled: ColumnElement[Any],
+    spellings: ColumnElement[Any],
 ) -> Filters:
     """Return lookups of e-mail addresses, exact and as ``text.email_addresses`` compares them.
 
     Args:
         comparable: the column with their comparable form.
-        spelled: the column with the result of ``account_search.addresses_of``.
+        spellings: the column with the result of ``account_search.addresses_of``.
     """
-    found = texts(field, column, comparable, fold=address_text, whole=comparable_address)
-    for operator, read, searched, compare in (
-        ("icontains", address_text, spelled, _contains),
-        ("istartswith", _beginning, comparable, _begins),
-        ("iendswith", _end, comparable, _ends),
+    filters = texts(field, column, comparable, fold=address_text, whole=comparable_address)
+    for operator, fold, target, compare in (
+        ("icontains", address_text, spellings, _contains),
+        ("istartswith", _fold_start, comparable, _starts_with),
+        ("iendswith", _fold_end, comparable, _ends_with),
     ):
         name = f"{field}__{operator}"
-        found[name] = _read_by(name, read, compare(searched, bindparam(name, type_=String())))
-    return found
+        filters[name] = _filter_by(name, fold, compare(target, bindparam(name, type_=String())))
+    return filters
 
 
-def _read_by(name: str, read: Callable[[str], str], predicate: ColumnElement[bool]) -> Filter:
-    return Filter(lambda value: ("", {name: read(value)}), lambda _form, _sees_all: predicate)
+def _filter_by(name: str, fold: Callable[[str], str], predicate: ColumnElement[bool]) -> Filter:
+    return Filter(lambda value: ("", {name: fold(value)}), lambda _variant, _sees_all: predicate)
 
 
-def _beginning(value: str) -> str:
+def _fold_start(value: str) -> str:
     return comparable_address(value) if "@" in value else address_text(value)
 
 
-def _end(value: str) -> str:
+def _fold_end(value: str) -> str:
     # An address ends with its domain, so the text is compared like a domain.
     return comparable_address(value) if "@" in value else comparable_address(f"@{value}")[1:]
 
 
-def _same(name: str, column: ColumnElement[Any], read: Callable[[str], str]) -> Filter:
-    return _read_by(name, read, column == bindparam(name, type_=String()))
+def _equals(name: str, column: ColumnElement[Any], fold: Callable[[str], str]) -> Filter:
+    return _filter_by(name, fold, column == bindparam(name, type_=String()))
 
 
 def _is_null(column: ColumnElement[Any]) -> Filter:
     return Filter(
         lambda value: ("yes" if value else "no", {}),
-        lambda form, _sees_all: column.is_(None) if form == "yes" else column.is_not(None),
+        lambda variant, _sees_all: column.is_(None) if variant == "yes" else column.is_not(None),
     )
 
 
@@ -180,10 +180,10 @@ def _contains(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnEl
     return or_(value == "", func.replace(column, value, "") != column)
 
 
-def _begins(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
+def _starts_with(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
     return func.substr(column, 1, func.length(value)) == value
 
 
-def _ends(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
+def _ends_with(column: ColumnElement[Any], value: ColumnElement[str]) -> ColumnElement[bool]:
     start = func.length(column) - func.length(value) + 1
     return and_(func.length(column) >= func.length(value), func.substr(column, start) == value)

@@ -21,39 +21,39 @@ def stored_count(table: Table) -> Statement:
     return Statement(select(total.label("count")).where(row_counts.c.name == table.name))
 
 
-_PARTED = Statement(select(func.count().label("rows")).select_from(row_counts))
-_gone = delete(row_counts).returning(row_counts.c.name, row_counts.c.count).cte("gone")
-_FOLD = Statement(
+_COUNT_ROWS = Statement(select(func.count().label("rows")).select_from(row_counts))
+_deleted = delete(row_counts).returning(row_counts.c.name, row_counts.c.count).cte("deleted")
+_MERGE = Statement(
     insert(row_counts).from_select(
         ["name", "count"],
-        select(_gone.c.name, func.sum(_gone.c.count, type_=BigInt)).group_by(_gone.c.name),
+        select(_deleted.c.name, func.sum(_deleted.c.count, type_=BigInt)).group_by(_deleted.c.name),
     )
 )
-_FORGET = Statement(delete(row_counts))
-_in_tree = select(scopes.c.id).where(not_(scopes.c.kind == ScopeKind.GROUP.value))
-_RECOUNT = [
+_DELETE_ALL = Statement(delete(row_counts))
+_not_groups = select(scopes.c.id).where(not_(scopes.c.kind == ScopeKind.GROUP.value))
+_COUNT_AGAIN = [
     Statement(
         insert(row_counts).from_select(
             ["name", "count"],
-            select(literal(table.name), func.count()).select_from(table).where(listed),
+            select(literal(table.name), func.count()).select_from(table).where(condition),
         )
     )
-    for table, listed in (
+    for table, condition in (
         (accounts, accounts.c.deleted_at.is_(None)),
-        (invitations, invitations.c.scope_id.in_(_in_tree)),
-        (join_requests, join_requests.c.scope_id.in_(_in_tree)),
+        (invitations, invitations.c.scope_id.in_(_not_groups)),
+        (join_requests, join_requests.c.scope_id.in_(_not_groups)),
     )
 ]
 
 
 def compact(tx: WriteTransaction) -> None:
     """Add up the rows of each count. This concerns only PostgreSQL; SQLite has one row for each."""
-    if tx.scalar(_PARTED) > len(_RECOUNT):
-        tx.execute(_FOLD)
+    if tx.scalar(_COUNT_ROWS) > len(_COUNT_AGAIN):
+        tx.execute(_MERGE)
 
 
 def rebuild(tx: WriteTransaction) -> None:
     """Count again, after rows were written without the triggers."""
-    tx.execute(_FORGET)
-    for statement in _RECOUNT:
+    tx.execute(_DELETE_ALL)
+    for statement in _COUNT_AGAIN:
         tx.execute(statement)

@@ -16,10 +16,10 @@ from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, scopes, slugs
 
-_PREFIX: Final = 8
+_PREFIX_MAX: Final = 8
 
 
-def _next(insert: Callable[..., object]) -> Statement:
+def _increment(insert: Callable[..., object]) -> Statement:
     row = insert(slugs).values(prefix=bindparam("prefix"), last_number=1)  # type: ignore[attr-defined]
     return Statement(
         row.on_conflict_do_update(
@@ -28,10 +28,10 @@ def _next(insert: Callable[..., object]) -> Statement:
     )
 
 
-_NEXT = {"sqlite": _next(_insert_sqlite), "postgresql": _next(_insert_postgresql)}
+_INCREMENT = {"sqlite": _increment(_insert_sqlite), "postgresql": _increment(_insert_postgresql)}
 
 
-_TAKEN = {
+_FIND_SLUG = {
     "user": Statement(select(accounts.c.id).where(accounts.c.slug == bindparam("slug"))),
     **{
         kind.value: Statement(
@@ -53,15 +53,15 @@ _HAS_PREFIX = Statement(
     )
     .limit(literal_column("1"))
 )
-_FORGET = Statement(delete(slugs).where(slugs.c.prefix == bindparam("prefix")))
+_DELETE_COUNTER = Statement(delete(slugs).where(slugs.c.prefix == bindparam("prefix")))
 
 
 def _prefix(noun: str, name: str) -> str:
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain)[:_PREFIX].strip("-") or noun
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_name)[:_PREFIX_MAX].strip("-") or noun
 
 
-def forget(tx: WriteTransaction, noun: str, name: str, account: int) -> None:
+def delete_counter(tx: WriteTransaction, noun: str, name: str, account: int) -> None:
     """Delete the slug counter of a deleted account, unless another account's slug has its prefix.
 
     The prefix comes from the user name, so keeping it would keep personal data.
@@ -70,7 +70,7 @@ def forget(tx: WriteTransaction, noun: str, name: str, account: int) -> None:
     # "." is the character after "-". This range of slugs uses the index to find all with the
     # prefix.
     if tx.fetch_one(_HAS_PREFIX, low=f"{prefix}-", high=f"{prefix}.", besides=account) is None:
-        tx.execute(_FORGET, prefix=f"{noun}:{prefix}")
+        tx.execute(_DELETE_COUNTER, prefix=f"{noun}:{prefix}")
 
 
 def new(tx: WriteTransaction, noun: str, name: str) -> str:
@@ -82,7 +82,7 @@ def new(tx: WriteTransaction, noun: str, name: str) -> str:
     """
     prefix = _prefix(noun, name)
     while True:
-        slug = f"{prefix}-{tx.scalar(_NEXT[tx.backend], prefix=f'{noun}:{prefix}')}"
+        slug = f"{prefix}-{tx.scalar(_INCREMENT[tx.backend], prefix=f'{noun}:{prefix}')}"
         # Somebody may have set this slug by hand. Then the next number is tried.
-        if tx.fetch_one(_TAKEN[noun], slug=slug) is None:
+        if tx.fetch_one(_FIND_SLUG[noun], slug=slug) is None:
             return slug

@@ -29,10 +29,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from collegium.db.statements import UtcDateTime
 
 TRIGRAM: Final = 3
-_NARROWING: Final = 60
+_LETTERS_MAX: Final = 60
 """Number of letters of a search text that are used to narrow the search."""
 
-_ENOUGH: Final = 5
+_TRIGRAMS_MAX: Final = 5
 """Number of trigrams to look up.
 
 They find hardly more rows than all trigrams of a text that has at least twice as many.
@@ -51,18 +51,20 @@ class _Trigrams(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
         """Return a query for SQLite's full-text index, or a list of trigrams for PostgreSQL."""
-        text = (value or "")[:_NARROWING]
+        text = (value or "")[:_LETTERS_MAX]
         last = len(text) - TRIGRAM
-        if last >= 2 * _ENOUGH:
+        if last >= 2 * _TRIGRAMS_MAX:
             # For each trigram the database reads a list that grows with the number of accounts. So
             # only some trigrams are looked up, spread over the text.
-            places = [round(at * last / (_ENOUGH - 1)) for at in range(_ENOUGH)]
+            positions = [
+                round(position * last / (_TRIGRAMS_MAX - 1)) for position in range(_TRIGRAMS_MAX)
+            ]
         elif dialect.name == "sqlite":
             return _quoted(text)  # a phrase: with few trigrams, their order excludes most rows
         else:
-            places = [*range(0, last, 2), last] if last > 0 else [0]
-        some = sorted({text[at : at + TRIGRAM] for at in places})
-        return " AND ".join(map(_quoted, some)) if dialect.name == "sqlite" else some
+            positions = [*range(0, last, 2), last] if last > 0 else [0]
+        trigrams = sorted({text[position : position + TRIGRAM] for position in positions})
+        return " AND ".join(map(_quoted, trigrams)) if dialect.name == "sqlite" else trigrams
 
 
 def _quoted(text: str) -> str:
@@ -71,18 +73,18 @@ def _quoted(text: str) -> str:
 
 class _TrigramMatch(FunctionElement[bool]):
     inherit_cache = True
-    name = "near"
+    name = "trigram_match"
 
 
 @compiles(_TrigramMatch, "sqlite")
 def _trigram_match_sqlite(element: _TrigramMatch, compiler: SQLCompiler, **kw: Any) -> str:
-    key, _, index, phrase = (compiler.process(one, **kw) for one in element.clauses)
+    key, _, index, phrase = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{key} IN (SELECT rowid FROM {index} WHERE {index} MATCH {phrase})"
 
 
 @compiles(_TrigramMatch, "postgresql")
 def _trigram_match_postgresql(element: _TrigramMatch, compiler: SQLCompiler, **kw: Any) -> str:
-    _, text, _, trigrams = (compiler.process(one, **kw) for one in element.clauses)
+    _, text, _, trigrams = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"collegium_trigrams({text}) @> {trigrams}"
 
 
@@ -109,55 +111,55 @@ def trigram_match(
 
 class _InSubquery(FunctionElement[bool]):
     inherit_cache = True
-    name = "one_of"
+    name = "in_subquery"
 
 
 @compiles(_InSubquery)
 def _in_subquery_sql(element: _InSubquery, compiler: SQLCompiler, **kw: Any) -> str:
-    column, subquery = (compiler.process(one, **kw) for one in element.clauses)
+    column, subquery = (compiler.process(clause, **kw) for clause in element.clauses)
     is_sqlite = compiler.dialect.name == "sqlite"
     return f"{column} IN {subquery}" if is_sqlite else f"{column} = ANY(ARRAY{subquery})"
 
 
-def in_subquery(column: ColumnElement[Any], found: Select[Any]) -> ColumnElement[bool]:
+def in_subquery(column: ColumnElement[Any], subquery: Select[Any]) -> ColumnElement[bool]:
     """Return an ``IN`` condition with an independent subquery that runs first.
 
     PostgreSQL cannot estimate how few rows the subquery finds, and would otherwise read the whole
     table.
     """
-    return _InSubquery(column, found.correlate(None).scalar_subquery())
+    return _InSubquery(column, subquery.correlate(None).scalar_subquery())
 
 
-def correlated_exists(found: Select[Any]) -> ColumnElement[bool]:
+def correlated_exists(subquery: Select[Any]) -> ColumnElement[bool]:
     """Return an ``EXISTS`` condition whose subquery runs for each row.
 
     Otherwise PostgreSQL would turn it into a join and read both tables completely before the first
     row of a page.
     """
-    return found.offset(literal_column("0")).exists()
+    return subquery.offset(literal_column("0")).exists()
 
 
 class _SqliteOnly(FunctionElement[Any]):
     """An SQL fragment for SQLite only. Other databases get the first part without it.
 
     Args:
-        words: a format string with a placeholder for each part.
+        template: a format string with a placeholder for each part.
     """
 
     inherit_cache = False
-    name = "told"
+    name = "sqlite_only"
 
-    def __init__(self, words: str, *parts: ColumnElement[Any]) -> None:
+    def __init__(self, template: str, *parts: ColumnElement[Any]) -> None:
         super().__init__(*parts)
-        self.words = words
+        self.template = template
         if not isinstance(parts[0].type, Boolean):  # to a Boolean SQLAlchemy would add ``= 1``
             self.type = parts[0].type
 
 
 @compiles(_SqliteOnly)
 def _sqlite_only(element: _SqliteOnly, compiler: SQLCompiler, **kw: Any) -> str:
-    parts = [compiler.process(one, **kw) for one in element.clauses]
-    return element.words.format(*parts) if compiler.dialect.name == "sqlite" else parts[0]
+    parts = [compiler.process(clause, **kw) for clause in element.clauses]
+    return element.template.format(*parts) if compiler.dialect.name == "sqlite" else parts[0]
 
 
 def unlikely(condition: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -193,9 +195,9 @@ class _Sorted(FunctionElement[Any]):
 @compiles(_Sorted)
 def _sorted(element: _Sorted, compiler: SQLCompiler, **kw: Any) -> str:
     (column,) = element.clauses
-    said = compiler.process(column, **kw)
+    column_sql = compiler.process(column, **kw)
     is_text = compiler.dialect.name == "postgresql" and isinstance(column.type, String)
-    return f"{said} || ''" if is_text else said
+    return f"{column_sql} || ''" if is_text else column_sql
 
 
 def sort_without_index(column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -207,7 +209,7 @@ def sort_without_index(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return _Sorted(column)
 
 
-def key_of(text: str) -> str | None:
+def parse_uuid(text: str) -> str | None:
     """Return the hex digits of a UUID in a search text, or None if the text is no UUID."""
     try:
         return UUID(text).hex
@@ -215,6 +217,6 @@ def key_of(text: str) -> str | None:
         return None
 
 
-def since(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
+def not_before(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Return the condition that a time is not before the parameter ``name``."""
     return unlikely(column >= bindparam(name, type_=UtcDateTime))

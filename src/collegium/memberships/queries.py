@@ -94,7 +94,7 @@ listing = Listing(
     default="created",
     orders=_ORDERS,
     # The few scopes to exclude are found first. With a join SQLite would read all the scopes.
-    counted=select(grants.c.id).where(
+    count_query=select(grants.c.id).where(
         is_active(),
         grants.c.scope_id.not_in(
             select(scopes.c.id).where(
@@ -102,7 +102,7 @@ listing = Listing(
             )
         ),
     ),
-    lean=True,
+    filters_fit_count_query=True,
     filters=list_filters.GRANTS,
 )
 

@@ -209,8 +209,8 @@ listing = Listing(
     default="next_attempt_at",
     orders={"next_attempt_at": (outbox.c.next_attempt_at,), "finished_at": (outbox.c.finished_at,)},
     filters={"state": Filter(lambda value: (value, {}), lambda form, _: _STATES[form])},
-    counted=select(outbox.c.id),
-    lean=True,
+    count_query=select(outbox.c.id),
+    filters_fit_count_query=True,
 )
 """The e-mails of a state, queued or failed; for staff and support."""
 

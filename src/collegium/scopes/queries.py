@@ -123,8 +123,8 @@ listing = Listing(
     .where(scopes.c.removed_at.is_(None)),
     visible=lambda: scopes.c.id.in_(visible_scopes()),
     key=scopes.c.id,
-    counted=select(scopes.c.id).where(scopes.c.removed_at.is_(None)),
-    lean=True,
+    count_query=select(scopes.c.id).where(scopes.c.removed_at.is_(None)),
+    filters_fit_count_query=True,
     default="name",
     orders={"name": (scopes.c.kind, scopes.c.name_sort)},  # matches the index
     filters={

@@ -31,7 +31,7 @@ listing = Listing(
     _rows,
     visible=visible,
     key=ssh_keys.c.id,
-    counted=select(ssh_keys.c.id),
+    count_query=select(ssh_keys.c.id),
     default="name",
     orders={"name": (ssh_keys.c.name_sort,)},
     filters={

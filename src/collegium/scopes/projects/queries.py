@@ -54,7 +54,7 @@ listing = Listing(
     _rows,
     visible=lambda: visible(ScopeKind.PROJECT),
     key=scopes.c.id,
-    counted=select(scopes.c.id).where(scopes.c.kind == ScopeKind.PROJECT.value, _not_removed),
+    count_query=select(scopes.c.id).where(scopes.c.kind == ScopeKind.PROJECT.value, _not_removed),
     default="name",
     orders=_ORDERS,
     filters=list_filters.PROJECTS,

@@ -170,7 +170,7 @@ listing = Listing(
     _public_rows,
     visible=false,
     key=tokens.c.account_id,
-    counted=select(tokens.c.account_id).where(API_TOKEN),
+    count_query=select(tokens.c.account_id).where(API_TOKEN),
     default="user",
     orders={"user": (tokens.c.account_id,)},
 )
