@@ -39,7 +39,7 @@ def pytest_configure() -> None:
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     patch = pytest.MonkeyPatch()
     patch.setattr("collegium.security.crypto._HASHER", cheap)
-    patch.setattr("collegium.security.crypto._NOBODY", cheap.hash("of nobody"))
+    patch.setattr("collegium.security.crypto._FAKE_HASH", cheap.hash("of nobody"))
     # A traceback drawn with the values of all variables takes most of a second.
     renderer = structlog.dev.ConsoleRenderer(
         colors=False, exception_formatter=structlog.dev.plain_traceback

@@ -29,46 +29,46 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from collegium.security.passwords import normalized, spellings
 
-_NONCE: Final = 12
+_NONCE_BYTES: Final = 12
 _REFRESH: Final = "refresh token"
 _HASHER: Final = PasswordHasher()
 
 
-def _hash_of_nothing() -> str:
+def _make_fake_hash() -> str:
     """Return a fake hash that costs as much to verify as a real one.
 
     Computing a real hash would cost that time at every start.
     """
-    salt, found = (
+    salt, digest = (
         b64encode(secrets.token_bytes(length)).decode().rstrip("=")
         for length in (_HASHER.salt_len, _HASHER.hash_len)
     )
     cost = f"m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}"
-    return f"$argon2id$v=19${cost}${salt}${found}"
+    return f"$argon2id$v=19${cost}${salt}${digest}"
 
 
 # Verified if the account is unknown, so that the response takes as long as for a known one.
-_NOBODY: Final = _hash_of_nothing()
+_FAKE_HASH: Final = _make_fake_hash()
 
 
 class Vault:
     """All operations that use ``SECRET_KEY``."""
 
     def __init__(self, secret_key: str) -> None:
-        self._lookup = hmac.new(_derive(secret_key, b"token look-up"), digestmod=hashlib.sha256)
-        self._seal = AESGCM(_derive(secret_key, b"token seal"))
-        self._sign = _derive(secret_key, b"links")
-        self._links = AESSIV(_derive(secret_key, b"encrypted links", 64))
+        self._token_hmac = hmac.new(_derive(secret_key, b"token look-up"), digestmod=hashlib.sha256)
+        self._token_cipher = AESGCM(_derive(secret_key, b"token seal"))
+        self._code_key = _derive(secret_key, b"links")
+        self._link_cipher = AESSIV(_derive(secret_key, b"encrypted links", 64))
 
     def new_token(self) -> str:
         """Return a new token of 40 hex digits, the format of the Waldur API."""
         return secrets.token_hex(20)
 
-    def new_personal(self) -> str:
+    def new_personal_token(self) -> str:
         """Return a new personal token. Its prefix makes leaked tokens recognisable."""
         return "clg_" + secrets.token_urlsafe(30)
 
-    def new_refresh(self, account: int, family: str) -> str:
+    def new_refresh_token(self, account: int, family: str) -> str:
         """Return a new refresh token that contains its account and token family, signed.
 
         So a spent token is recognised although no row of it is kept.
@@ -92,49 +92,53 @@ class Vault:
 
     def digest(self, token: str) -> bytes:
         """Return the 32 bytes by which a token is looked up (HMAC-SHA-256)."""
-        found = self._lookup.copy()
-        found.update(token.encode())
-        return found.digest()
+        keyed = self._token_hmac.copy()
+        keyed.update(token.encode())
+        return keyed.digest()
 
     def encrypt(self, token: str) -> bytes:
         """Encrypt a token, bound to its digest, so that swapped rows are detected."""
-        nonce = secrets.token_bytes(_NONCE)
-        return nonce + self._seal.encrypt(nonce, token.encode(), self.digest(token))
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._token_cipher.encrypt(nonce, token.encode(), self.digest(token))
 
-    def decrypt(self, sealed: bytes, digest: bytes) -> str:
+    def decrypt(self, encrypted: bytes, digest: bytes) -> str:
         """Decrypt a token that an API must show again."""
-        return self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], digest).decode()
+        return self._token_cipher.decrypt(
+            encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], digest
+        ).decode()
 
-    def derive_code(self, *facts: str | int) -> str:
+    def derive_code(self, *values: str | int) -> str:
         """Derive an unguessable code of 32 hex digits from facts. It need not be stored."""
-        text = "\x1f".join(map(str, facts)).encode()
-        return UUID(bytes=hmac.digest(self._sign, b"code\x1f" + text, "sha256")[:16], version=4).hex
+        text = "\x1f".join(map(str, values)).encode()
+        return UUID(
+            bytes=hmac.digest(self._code_key, b"code\x1f" + text, "sha256")[:16], version=4
+        ).hex
 
-    def sign(self, purpose: str, *facts: str | int) -> str:
+    def sign(self, purpose: str, *values: str | int) -> str:
         """Encrypt facts for a URL. The result is valid for one purpose only.
 
         The same facts give the same text (AES-SIV, RFC 5297), so that an e-mail that is sent twice
         has the same link. The text reveals nothing about the facts, so that even an expired link
         contains no readable id of an account or an invitation.
         """
-        plain = msgspec.msgpack.encode([_packed(fact) for fact in facts])
-        sealed = self._links.encrypt(plain, [purpose.encode()])
-        return urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        plain = msgspec.msgpack.encode([_pack_uuid(value) for value in values])
+        encrypted = self._link_cipher.encrypt(plain, [purpose.encode()])
+        return urlsafe_b64encode(encrypted).rstrip(b"=").decode()
 
     def unsign(self, purpose: str, link: str) -> list[str | int] | None:
         """Return the facts of a link; None if it is invalid or was made for another purpose."""
         if len(link) > LINK_MAX or not link.isascii():
             return None
         try:
-            sealed = urlsafe_b64decode(link + "=" * (-len(link) % 4))
+            encrypted = urlsafe_b64decode(link + "=" * (-len(link) % 4))
             # The decoder ignores some characters. Accept only the one canonical spelling of a link.
-            if urlsafe_b64encode(sealed).rstrip(b"=") != link.encode():
+            if urlsafe_b64encode(encrypted).rstrip(b"=") != link.encode():
                 return None
-            plain = self._links.decrypt(sealed, [purpose.encode()])
+            plain = self._link_cipher.decrypt(encrypted, [purpose.encode()])
         except (ValueError, InvalidTag):
             return None
-        facts: list[Any] = msgspec.msgpack.decode(plain)
-        return [fact.hex() if isinstance(fact, bytes) else fact for fact in facts]
+        values: list[Any] = msgspec.msgpack.decode(plain)
+        return [value.hex() if isinstance(value, bytes) else value for value in values]
 
 
 LINK_MAX: Final = 4096
@@ -146,17 +150,17 @@ The longest links contain a sentence.
 _UUID_HEX: Final = 32
 
 
-def _packed(fact: str | int) -> str | int | bytes:
+def _pack_uuid(value: str | int) -> str | int | bytes:
     """Return a UUID as its 16 bytes, which halves the length of a link.
 
     Return other values unchanged.
     """
-    if isinstance(fact, str) and len(fact) == _UUID_HEX:
+    if isinstance(value, str) and len(value) == _UUID_HEX:
         with suppress(ValueError):
-            packed = bytes.fromhex(fact)
-            if packed.hex() == fact:
+            packed = bytes.fromhex(value)
+            if packed.hex() == value:
                 return packed
-    return fact
+    return value
 
 
 def _derive(secret_key: str, purpose: bytes, length: int = 32) -> bytes:
@@ -169,13 +173,13 @@ def _lower_priority() -> None:
     """Lower the priority of this thread, and of the threads that argon2 starts from it."""
     if sys.platform == "linux":  # only there a thread has its own priority
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
-_NICE: Final = 7
+_NICENESS: Final = 7
 # Each hash takes 64 MiB and all available cores. Without this limit a hundred concurrent sign-ins
 # would block all other requests.
-_HASHING: Final = ThreadPoolExecutor(2, "argon2", _lower_priority)
+_HASHER_POOL: Final = ThreadPoolExecutor(2, "argon2", _lower_priority)
 
 
 def hash_password(password: str) -> str:
@@ -183,7 +187,7 @@ def hash_password(password: str) -> str:
 
     This is slow on purpose; never call it inside a transaction.
     """
-    return _HASHING.submit(_HASHER.hash, normalized(password)).result()
+    return _HASHER_POOL.submit(_HASHER.hash, normalized(password)).result()
 
 
 def check_password(stored: str | None, password: str) -> bool:
@@ -191,7 +195,7 @@ def check_password(stored: str | None, password: str) -> bool:
 
     A hash that an earlier release made of another Unicode form of the password also counts.
     """
-    return any(_matches(stored, one) for one in spellings(password))
+    return any(_matches(stored, spelling) for spelling in spellings(password))
 
 
 def is_current(stored: str, password: str) -> bool:
@@ -201,7 +205,7 @@ def is_current(stored: str, password: str) -> bool:
 
 def _matches(stored: str | None, password: str) -> bool:
     try:
-        _HASHING.submit(_HASHER.verify, stored or _NOBODY, password).result()
+        _HASHER_POOL.submit(_HASHER.verify, stored or _FAKE_HASH, password).result()
     except (VerificationError, InvalidHashError):
         return False
     return stored is not None

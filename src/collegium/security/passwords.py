@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from typing import Final
 
 LENGTH: Final = 8
-_JUDGED: Final = 72
+_EXAMINED_MAX: Final = 72
 """Number of characters that are examined. More only make the check slower."""
-_LOOK_ALIKES: Final = str.maketrans("0134567@$!", "oleasbtasi")
+_LOOKALIKES: Final = str.maketrans("0134567@$!", "oleasbtasi")
 _REPEATED: Final = re.compile(r"(.{1,4})\1+", re.DOTALL)
-_WORD: Final = 3
+_WORD_MIN: Final = 3
 """Minimum length of a part of a name. Shorter ones occur in passwords by chance."""
-_SIMILAR: Final = 0.7
+_SIMILARITY_MAX: Final = 0.7
 """Share of a password that, made of personal data, makes it too similar."""
 
 
@@ -46,39 +46,39 @@ def password_errors(password: str, about: Iterable[str]) -> list[str]:
     from zxcvbn import matching  # noqa: PLC0415
 
     password = normalized(password)
-    found = []
+    errors = []
     if len(password) < LENGTH:
-        found.append(f"This password is too short. It must contain at least {LENGTH} characters.")
+        errors.append(f"This password is too short. It must contain at least {LENGTH} characters.")
     if password.isdigit():
-        found.append("This password is entirely numeric.")
+        errors.append("This password is entirely numeric.")
     words = {word.lower() for text in about for word in (text, *re.split(r"[\W_]+", text))}
     # Call the matchers directly. The public function stores the personal data in a dictionary that
     # all threads share.
     dictionaries = {
         **matching.RANKED_DICTIONARIES,
-        "user_inputs": {word: 1 for word in words if len(word) >= _WORD},
+        "user_inputs": {word: 1 for word in words if len(word) >= _WORD_MIN},
     }
     # Use only these matchers. Those for look-alike characters and repetitions take seconds for a
     # password that was made to be slow.
-    judged = password[:_JUDGED]
+    examined = password[:_EXAMINED_MAX]
     matches = [
-        *matching.dictionary_match(judged, dictionaries),
-        *matching.dictionary_match(judged.translate(_LOOK_ALIKES), dictionaries),
-        *matching.reverse_dictionary_match(judged, dictionaries),
-        *matching.sequence_match(judged),
+        *matching.dictionary_match(examined, dictionaries),
+        *matching.dictionary_match(examined.translate(_LOOKALIKES), dictionaries),
+        *matching.reverse_dictionary_match(examined, dictionaries),
+        *matching.sequence_match(examined),
     ]
-    about_them = {
-        at
+    personal_positions = {
+        position
         for match in matches
         if match.get("dictionary_name") == "user_inputs"
-        for at in range(match["i"], match["j"] + 1)
+        for position in range(match["i"], match["j"] + 1)
     }
-    if about_them and len(about_them) >= _SIMILAR * len(password):
-        found.append("This password is too similar to what is known of you.")
+    if personal_positions and len(personal_positions) >= _SIMILARITY_MAX * len(password):
+        errors.append("This password is too similar to what is known of you.")
     if _REPEATED.fullmatch(password) or any(
         match["j"] - match["i"] + 1 == len(password)
         and (match.get("dictionary_name") == "passwords" or match["pattern"] == "sequence")
         for match in matches
     ):
-        found.append("This password is too common.")
-    return found
+        errors.append("This password is too common.")
+    return errors

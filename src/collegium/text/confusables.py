@@ -21,10 +21,10 @@ BLANK: Final = "\u2800\ufff9-\ufffb\U0001d159"
 HIDDEN: Final = re.compile(f"[{IGNORABLE}{BLANK}]")
 """Matches characters that are invisible everywhere."""
 
-_ALIKE: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
+_CONFUSABLE_SCRIPTS: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})
 """Scripts with letters that look like letters of another script."""
 
-_SKELETON: Final = (("0", "o"), ("1", "l"), ("i", "l"), ("rn", "m"), ("vv", "w"), ("5", "s"))
+_REPLACEMENTS: Final = (("0", "o"), ("1", "l"), ("i", "l"), ("rn", "m"), ("vv", "w"), ("5", "s"))
 _RESERVED: Final = frozenset(
     {"admin", "administrator", "collegium", "operator", "root", "staff", "support", "system"}
 )
@@ -37,10 +37,10 @@ def is_reserved_username(username: str) -> bool:
 
 def _skeleton(username: str) -> str:
     """Return a form that is equal for user names that look alike."""
-    plain = re.sub(r"[_.@+-]+", "", username)
-    for sign, other in _SKELETON:
-        plain = plain.replace(sign, other)
-    return plain
+    skeleton = re.sub(r"[_.@+-]+", "", username)
+    for char, lookalike in _REPLACEMENTS:
+        skeleton = skeleton.replace(char, lookalike)
+    return skeleton
 
 
 _AUTHORITIES: Final = frozenset(map(_skeleton, _RESERVED))
@@ -60,5 +60,5 @@ def is_single_script(address: str) -> bool:
 
 
 def _scripts(word: str) -> frozenset[str]:
-    names = (unicodedata.name(sign, "").partition(" ")[0] for sign in word if sign.isalpha())
-    return _ALIKE.intersection(names)
+    names = (unicodedata.name(char, "").partition(" ")[0] for char in word if char.isalpha())
+    return _CONFUSABLE_SCRIPTS.intersection(names)

@@ -20,11 +20,11 @@ MIXED: Final = "The address mixes letters of several scripts."
 
 _DOMAIN_MAX: Final = 253
 _LABEL_MAX: Final = 63
-_LONGEST_COMPARED: Final = 320
-_IN_DOMAINS: Final = re.compile(r"[0-9A-Za-z.-]")
+_COMPARED_MAX: Final = 320
+_DOMAIN_CHAR: Final = re.compile(r"[0-9A-Za-z.-]")
 _HOST_LABEL: Final = re.compile(r"[0-9a-z](?:[0-9a-z-]*[0-9a-z])?\Z")
 _AT_SIGNS: Final = "\uff20\ufe6b"
-_COLLAPSING: Final = re.compile("([\u212a\u037e\u1fef])")
+_ASCII_EQUIVALENTS: Final = re.compile("([\u212a\u037e\u1fef])")
 """The characters whose canonical form is an ASCII character.
 
 They are the Kelvin sign, the Greek question mark and the Greek varia.
@@ -45,7 +45,7 @@ def comparable_address(address: str) -> str:
     """
     if address.isascii():
         return address.lower()
-    if len(address) > _LONGEST_COMPARED:
+    if len(address) > _COMPARED_MAX:
         return address
     return _comparable(address)
 
@@ -75,10 +75,14 @@ def ascii_domain(domain: str) -> str:
     if not all(labels):
         message = "The part after the @ has a dot at its start or end, or two dots in a row."
         raise ValueError(message)
-    odd = next((sign for sign in domain if sign.isascii() and not _IN_DOMAINS.match(sign)), None)
-    if odd is not None:
+    bad_char = next(
+        (char for char in domain if char.isascii() and not _DOMAIN_CHAR.match(char)), None
+    )
+    if bad_char is not None:
         shown = (
-            f'"{odd}"' if odd.isprintable() and odd != " " else unicodedata.name(odd, "a control")
+            f'"{bad_char}"'
+            if bad_char.isprintable() and bad_char != " "
+            else unicodedata.name(bad_char, "a control")
         )
         message = f"A domain cannot contain {shown.lower()}."
         raise ValueError(message)
@@ -98,7 +102,7 @@ def address_error(address: str) -> str:
     local, at, domain = address.rpartition("@")
     try:
         if not at:
-            _refuse_without_at(address)
+            _raise_without_at(address)
         domain = ascii_domain(domain)
         _check_host(domain)
         _check_local(local)
@@ -120,12 +124,12 @@ def spellings(address: str) -> tuple[str, ...]:
     They are the address as written, with A-labels and with U-labels. Each is lower-cased letter by
     letter. Equal spellings are returned once.
     """
-    written, form = lower_letters(address), comparable_address(address)
-    local, at, domain = form.rpartition("@")
+    written, comparable = lower_letters(address), comparable_address(address)
+    local, at, domain = comparable.rpartition("@")
     if "xn--" not in domain:
-        return tuple(dict.fromkeys((written, form)))
-    shown = ".".join(map(_shown_label, domain.split(".")))
-    return tuple(dict.fromkeys((written, form, local + at + shown)))
+        return tuple(dict.fromkeys((written, comparable)))
+    unicode_domain = ".".join(map(_unicode_label, domain.split(".")))
+    return tuple(dict.fromkeys((written, comparable, local + at + unicode_domain)))
 
 
 def lower_letters(text: str) -> str:
@@ -137,17 +141,17 @@ def lower_letters(text: str) -> str:
         return text.lower()
     # Normalise again: some capitals have no composed form although their small letters do, such as
     # U+1E96.
-    return _canonical("".join(map(_small, _canonical(text))))
+    return _canonical("".join(map(_lower_letter, _canonical(text))))
 
 
 @lru_cache(maxsize=1024)
 def _comparable(address: str) -> str:
     local, at, domain = address.rpartition("@")
-    labels = (_compared_label(label) for label in lower_letters(domain).split("."))
+    labels = (_comparable_label(label) for label in lower_letters(domain).split("."))
     return lower_letters(local) + at + ".".join(labels)
 
 
-def _compared_label(label: str) -> str:
+def _comparable_label(label: str) -> str:
     try:
         return _ascii_label(label)
     except ValueError:
@@ -157,23 +161,23 @@ def _compared_label(label: str) -> str:
 def _canonical(text: str) -> str:
     """Return a text in NFC. Characters whose canonical form is ASCII stay unchanged."""
     return "".join(
-        part if _COLLAPSING.fullmatch(part) else unicodedata.normalize("NFC", part)
-        for part in _COLLAPSING.split(text)
+        part if _ASCII_EQUIVALENTS.fullmatch(part) else unicodedata.normalize("NFC", part)
+        for part in _ASCII_EQUIVALENTS.split(text)
     )
 
 
-def _shown_label(label: str) -> str:
+def _unicode_label(label: str) -> str:
     try:
         return idna.ulabel(label) if label.startswith("xn--") else label
     except (idna.IDNAError, UnicodeError):
         return label
 
 
-def _small(letter: str) -> str:
-    low = letter.lower()
-    if len(low) != 1 or (low.isascii() and not letter.isascii()):
+def _lower_letter(letter: str) -> str:
+    lowered = letter.lower()
+    if len(lowered) != 1 or (lowered.isascii() and not letter.isascii()):
         return letter
-    return low
+    return lowered
 
 
 def _ascii_label(label: str) -> str:
@@ -192,8 +196,8 @@ def _ascii_label(label: str) -> str:
 def _check_bidi(labels: list[str]) -> None:
     """Raise ValueError if a domain mixes reading directions in a misleading order (RFC 5893)."""
     try:
-        shown = [idna.ulabel(one) if one.startswith("xn--") else one for one in labels]
-        if any(unicodedata.bidirectional(sign) in {"R", "AL", "AN"} for sign in "".join(shown)):
+        shown = [idna.ulabel(label) if label.startswith("xn--") else label for label in labels]
+        if any(unicodedata.bidirectional(char) in {"R", "AL", "AN"} for char in "".join(shown)):
             for label in shown:
                 idna.check_bidi(label, check_ltr=True)
     except (idna.IDNAError, UnicodeError):
@@ -201,9 +205,9 @@ def _check_bidi(labels: list[str]) -> None:
         raise ValueError(message) from None
 
 
-def _refuse_without_at(address: str) -> None:
+def _raise_without_at(address: str) -> None:
     message = "An e-mail address must contain an @."
-    if any(sign in address for sign in _AT_SIGNS):
+    if any(char in address for char in _AT_SIGNS):
         message = "The address contains a character that only looks like an @."
     raise ValueError(message)
 

@@ -16,15 +16,15 @@ SORT_KEY_MAX: Final = 200
 LINK: Final = "://"
 
 # Without NUL: no database can store it, so it is refused wherever text is read.
-_CONTROL: Final = "\x01-\x1f\x7f-\x9f\u2028\u2029"
+_CONTROL_CHARACTERS: Final = "\x01-\x1f\x7f-\x9f\u2028\u2029"
 _SPACE: Final = r"\s"
-_CONTROLS: Final = re.compile(f"[{_CONTROL}]+")
+_CONTROLS: Final = re.compile(f"[{_CONTROL_CHARACTERS}]+")
 _BIDI_CONTROLS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _OVERRIDES: Final = re.compile("[\u202a-\u202e\u2066\u2067]")
-_EDGE: Final = re.compile(f"[{_SPACE}{_CONTROL}{IGNORABLE}{BLANK}]")
-_UNSEEN: Final = frozenset({"Mn", "Me", "Cf", "Cc", "Cs", "Zs", "Zl", "Zp"})
+_TRIMMED: Final = re.compile(f"[{_SPACE}{_CONTROL_CHARACTERS}{IGNORABLE}{BLANK}]")
+_INVISIBLE: Final = frozenset({"Mn", "Me", "Cf", "Cc", "Cs", "Zs", "Zl", "Zp"})
 
-_LETTERS: Final = str.maketrans(
+_SORT_LETTERS: Final = str.maketrans(
     {
         "\u00e6": "ae",
         "\u0153": "oe",
@@ -46,9 +46,9 @@ _LETTERS: Final = str.maketrans(
 def trim(text: str) -> str:
     """Remove white space, control characters and invisible characters from both ends."""
     first, last = 0, len(text)
-    while first < last and _EDGE.match(text[first]):
+    while first < last and _TRIMMED.match(text[first]):
         first += 1
-    while last > first and _EDGE.match(text[last - 1]):
+    while last > first and _TRIMMED.match(text[last - 1]):
         last -= 1
     return text[first:last]
 
@@ -103,8 +103,8 @@ def keep_isolates(text: str) -> str:
         return text
     text = _OVERRIDES.sub("", text)
     depth = 0
-    for sign in text:
-        depth += (sign == "\u2068") - (sign == "\u2069")
+    for char in text:
+        depth += (char == "\u2068") - (char == "\u2069")
         if depth < 0:
             break
     return text if depth == 0 else _BIDI_CONTROLS.sub("", text)
@@ -142,14 +142,14 @@ def sort_key(text: str) -> str:
     text = text[:500]
     if not text.isascii():
         text = unicodedata.normalize("NFKD", HIDDEN.sub("", text))
-        text = "".join(sign for sign in text if not unicodedata.combining(sign))
-    text = text.casefold().translate(_LETTERS)
+        text = "".join(char for char in text if not unicodedata.combining(char))
+    text = text.casefold().translate(_SORT_LETTERS)
     return unicodedata.normalize("NFC", " ".join(text.split()))[:SORT_KEY_MAX]
 
 
-def _reads_from_right(sign: str) -> bool:
-    return unicodedata.bidirectional(sign) in {"R", "AL", "AN"}
+def _reads_from_right(char: str) -> bool:
+    return unicodedata.bidirectional(char) in {"R", "AL", "AN"}
 
 
-def _is_visible(sign: str) -> bool:
-    return not _EDGE.match(sign) and unicodedata.category(sign) not in _UNSEEN
+def _is_visible(char: str) -> bool:
+    return not _TRIMMED.match(char) and unicodedata.category(char) not in _INVISIBLE

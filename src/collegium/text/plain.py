@@ -12,7 +12,7 @@ _INVISIBLE: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 def one_line(text: str) -> str:
     """Return a text as one line without control characters and with single spaces."""
-    return " ".join("".join(map(_visible, text)).split())
+    return " ".join("".join(map(_replace_invisible, text)).split())
 
 
 def name_line(text: str) -> str:
@@ -25,8 +25,8 @@ def name_line(text: str) -> str:
 
 def subject_line(text: str) -> str:
     """Return the subject of an e-mail as one line. Isolates around names stay."""
-    shown = "".join(" " if unicodedata.category(sign) in _INVISIBLE else sign for sign in text)
-    return " ".join(keep_isolates(shown).split())
+    visible = "".join(" " if unicodedata.category(char) in _INVISIBLE else char for char in text)
+    return " ".join(keep_isolates(visible).split())
 
 
 def paragraph(text: str) -> str:
@@ -39,6 +39,6 @@ def short(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
-def _visible(character: str) -> str:
-    hidden = character in BIDI_CONTROLS or unicodedata.category(character) in _INVISIBLE
-    return " " if hidden else character
+def _replace_invisible(char: str) -> str:
+    is_hidden = char in BIDI_CONTROLS or unicodedata.category(char) in _INVISIBLE
+    return " " if is_hidden else char

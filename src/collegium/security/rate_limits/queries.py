@@ -23,12 +23,12 @@ _BLOCKED = Statement(
 )
 
 
-def _count(insert: Callable[..., Any]) -> Statement:
+def _increment(insert: Callable[..., Any]) -> Statement:
     row = insert(rate_limits).values(
         subject=bindparam("subject"),
-        count=bindparam("many", type_=Integer),
-        last_attempt_at=bindparam("moment", type_=UtcDateTime),
-        blocked_until=bindparam("moment", type_=UtcDateTime),
+        count=bindparam("failures", type_=Integer),
+        last_attempt_at=bindparam("attempted_at", type_=UtcDateTime),
+        blocked_until=bindparam("attempted_at", type_=UtcDateTime),
     )
     # Counted in one statement, so that no concurrent failure is lost.
     return Statement(
@@ -37,10 +37,11 @@ def _count(insert: Callable[..., Any]) -> Statement:
             set_={
                 "count": case(
                     (
-                        rate_limits.c.last_attempt_at <= bindparam("forgotten", type_=UtcDateTime),
-                        bindparam("many", type_=Integer),
+                        rate_limits.c.last_attempt_at
+                        <= bindparam("window_start", type_=UtcDateTime),
+                        bindparam("failures", type_=Integer),
                     ),
-                    else_=rate_limits.c.count + bindparam("many", type_=Integer),
+                    else_=rate_limits.c.count + bindparam("failures", type_=Integer),
                 ),
                 "last_attempt_at": row.excluded.last_attempt_at,
             },
@@ -48,22 +49,22 @@ def _count(insert: Callable[..., Any]) -> Statement:
     )
 
 
-_COUNT = {"sqlite": _count(_insert_sqlite), "postgresql": _count(_insert_postgresql)}
-_SET = Statement(
+_INCREMENT = {"sqlite": _increment(_insert_sqlite), "postgresql": _increment(_insert_postgresql)}
+_BLOCK = Statement(
     rate_limits.update()
-    .where(rate_limits.c.subject == bindparam("what"))
+    .where(rate_limits.c.subject == bindparam("blocked_subject"))
     .values(blocked_until=bindparam("end", type_=UtcDateTime))
 )
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-_RESET = Statement(delete(rate_limits).where(any_of(rate_limits.c.subject, "subjects")))
-_PURGE = Statement(
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DELETE = Statement(delete(rate_limits).where(any_of(rate_limits.c.subject, "subjects")))
+_DELETE_OLD = Statement(
     delete(rate_limits).where(
         rate_limits.c.last_attempt_at < bindparam("before", type_=UtcDateTime)
     )
 )
 
 
-_LATEST = Statement(
+_LATEST_SUBJECTS = Statement(
     select(rate_limits.c.subject, rate_limits.c.last_attempt_at)
     .where(rate_limits.c.subject.startswith(bindparam("prefix"), autoescape=False))
     .order_by(rate_limits.c.last_attempt_at.desc())
@@ -76,7 +77,7 @@ def latest_subjects(tx: ReadTransaction, prefix: str) -> dict[str, datetime]:
 
     Twenty at most.
     """
-    rows = tx.fetch_all(_LATEST, prefix=prefix)
+    rows = tx.fetch_all(_LATEST_SUBJECTS, prefix=prefix)
     return {row.subject.removeprefix(prefix): row.last_attempt_at for row in rows}
 
 
@@ -87,21 +88,21 @@ def blocked_until(tx: ReadTransaction, subjects: Iterable[str]) -> dict[str, dat
 
 
 def record_failure(
-    tx: WriteTransaction, subject: str, limit: RateLimit, many: int = 1
+    tx: WriteTransaction, subject: str, limit: RateLimit, failures: int = 1
 ) -> timedelta:
     """Count failures of a subject. Return the delay that follows, possibly zero."""
     count = int(
         tx.scalar(
-            _COUNT[tx.backend],
+            _INCREMENT[tx.backend],
             subject=subject,
-            moment=tx.now,
-            forgotten=tx.now - limit.window,
-            many=many,
+            attempted_at=tx.now,
+            window_start=tx.now - limit.window,
+            failures=failures,
         )
     )
     delay = backoff(limit, count)
     if delay:
-        tx.execute(_SET, what=subject, end=tx.now + delay)
+        tx.execute(_BLOCK, blocked_subject=subject, end=tx.now + delay)
     return delay
 
 
@@ -110,15 +111,15 @@ def is_first(tx: WriteTransaction, subject: str) -> bool:
 
     Of several concurrent calls exactly one returns True. ``purge`` deletes the count after a day.
     """
-    told = {"subject": subject, "moment": tx.now, "forgotten": _NEVER, "many": 1}
-    return int(tx.scalar(_COUNT[tx.backend], **told)) == 1
+    parameters = {"subject": subject, "attempted_at": tx.now, "window_start": _EPOCH, "failures": 1}
+    return int(tx.scalar(_INCREMENT[tx.backend], **parameters)) == 1
 
 
 def reset(tx: WriteTransaction, subjects: Iterable[str]) -> None:
     """Delete the failures of subjects, after a success."""
-    tx.execute(_RESET, subjects=list(subjects))
+    tx.execute(_DELETE, subjects=list(subjects))
 
 
 def purge(tx: WriteTransaction) -> None:
     """Delete counts that are more than a day old. The worker calls this regularly."""
-    tx.execute(_PURGE, before=tx.now - timedelta(days=1))
+    tx.execute(_DELETE_OLD, before=tx.now - timedelta(days=1))

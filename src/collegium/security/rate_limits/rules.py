@@ -91,8 +91,8 @@ FORWARDED: Final = RateLimit(
 
 def backoff(limit: RateLimit, count: int) -> timedelta:
     """Return the delay after a number of failures."""
-    over = count - limit.allowed
-    if over <= 0:
+    excess = count - limit.allowed
+    if excess <= 0:
         return timedelta()
     # After twenty doublings every limit has reached its maximum. More would overflow a float.
-    return min(limit.initial_delay * int(2 ** min(over - 1, 20)), limit.max_delay)
+    return min(limit.initial_delay * int(2 ** min(excess - 1, 20)), limit.max_delay)

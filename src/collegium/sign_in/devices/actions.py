@@ -66,7 +66,7 @@ def begin(
     device_rules.check_lifetime(lifetime, limit)
     expires_at = tx.now + timedelta(seconds=device_rules.LIFETIME)
     while True:
-        login = PendingLogin(uuid4().hex, vault.new_personal(), vault.new_user_code())
+        login = PendingLogin(uuid4().hex, vault.new_personal_token(), vault.new_user_code())
         try:
             device_queries.add(
                 tx,

@@ -99,7 +99,7 @@ def issue_personal(
     """
     account = credentials.confirm(tx, actor)
     check_quota(tx, actor.id, settings)
-    token = vault.new_personal()
+    token = vault.new_personal_token()
     token_id = token_queries.add(
         tx,
         actor.id,
@@ -122,7 +122,7 @@ def issue_device(tx: WriteTransaction, vault: Vault, account: Row, name: str, li
         name: name of the program.
         lifetime: seconds that the token lives, used or not.
     """
-    token = vault.new_personal()
+    token = vault.new_personal_token()
     token_queries.add(
         tx,
         account.id,
@@ -271,7 +271,7 @@ def _revoke_reused(tx: WriteTransaction, vault: Vault, token: str) -> bool:
 def _issue_pair(
     tx: WriteTransaction, vault: Vault, account: int, family: str, created_at: datetime
 ) -> TokenPair:
-    pair = TokenPair(vault.new_personal(), vault.new_refresh(account, family))
+    pair = TokenPair(vault.new_personal_token(), vault.new_refresh_token(account, family))
     for token, kind, seconds in (
         (pair.access, TokenKind.ACCESS, ACCESS_LIFETIME),
         (pair.refresh, TokenKind.REFRESH, REFRESH_LIFETIME),
