@@ -57,41 +57,43 @@ _LIMITS: Final[dict[str, tuple[RateLimit, RateLimit]]] = {
 }
 
 
-def _subjects(context: RequestContext, what: str) -> tuple[str, str]:
-    return f"{what} account {context.actor.id}", f"{what} address {context.network}"[:128]
+def _subjects(context: RequestContext, name: str) -> tuple[str, str]:
+    return f"{name} account {context.actor.id}", f"{name} address {context.network}"[:128]
 
 
-def check(context: RequestContext, what: str) -> None:
+def check(context: RequestContext, name: str) -> None:
     """Refuse an account or network that has exceeded a limit.
 
     Args:
-        what: ``INVITE``, ``ASK``, ``JOIN`` or ``PEOPLE``.
+        name: ``INVITE``, ``ASK``, ``JOIN`` or ``PEOPLE``.
 
     Raises:
         Limited: ``tries.wait``, with the ``seconds`` to wait.
     """
     if not context.actor.is_staff:
-        context.check_rate_limits(*_subjects(context, what))
+        context.check_rate_limits(*_subjects(context, name))
 
 
-def count(context: RequestContext, tx: WriteTransaction, what: str, many: int = 1) -> None:
-    """Count ``many`` attempts in the transaction of the action itself.
+def count(context: RequestContext, tx: WriteTransaction, name: str, attempts: int = 1) -> None:
+    """Count ``attempts`` in the transaction of the action itself.
 
     Args:
-        what: ``INVITE``, ``ASK``, ``JOIN`` or ``PEOPLE``.
+        name: ``INVITE``, ``ASK``, ``JOIN`` or ``PEOPLE``.
     """
     if not context.actor.is_staff:
-        _count(context, tx, what, many)
+        _count_all(context, tx, name, attempts)
 
 
-def _count(context: RequestContext, tx: WriteTransaction, what: str, many: int) -> timedelta:
+def _count_all(
+    context: RequestContext, tx: WriteTransaction, name: str, attempts: int
+) -> timedelta:
     return max(
-        context.count_attempt(tx, subject, limit, many)
-        for subject, limit in zip(_subjects(context, what), _LIMITS[what], strict=True)
+        context.count_attempt(tx, subject, limit, attempts)
+        for subject, limit in zip(_subjects(context, name), _LIMITS[name], strict=True)
     )
 
 
-def count_unknown(context: RequestContext, many: int) -> None:
+def count_unknown(context: RequestContext, unknown: int) -> None:
     """Count the unknown e-mail addresses of a request before its response tells which they are.
 
     This uses a transaction of its own, because that of the action was rolled back or never started.
@@ -99,15 +101,15 @@ def count_unknown(context: RequestContext, many: int) -> None:
     than the limit allows.
 
     Args:
-        many: number of unknown addresses.
+        unknown: number of unknown addresses.
 
     Raises:
         Limited: ``tries.wait``, with the ``seconds`` to wait.
     """
-    if context.actor.is_staff or not many:
+    if context.actor.is_staff or not unknown:
         return
     with context.write() as tx:
-        delay = _count(context, tx, PEOPLE, many)
+        delay = _count_all(context, tx, PEOPLE, unknown)
     if delay:
         raise Limited("tries.wait", seconds=context.seconds_until(context.now + delay))
 
@@ -128,20 +130,20 @@ class UntrustedProxyLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._noted: dict[str, float] = {}
+        self._times: dict[str, float] = {}
 
-    def __call__(self, given: str) -> None:
+    def __call__(self, peer: str) -> None:
         """Record an address as the socket reports it."""
         now = monotonic()
-        if now - self._noted.get(given, -_LOG_AGAIN_SECONDS) < _LOG_AGAIN_SECONDS:
+        if now - self._times.get(peer, -_LOG_AGAIN_SECONDS) < _LOG_AGAIN_SECONDS:
             return
-        if len(self._noted) >= _LOGGED_MAX:
-            kept = {one: at for one, at in self._noted.items() if now - at < _LOG_AGAIN_SECONDS}
-            self._noted = kept
-            if len(kept) >= _LOGGED_MAX:
+        if len(self._times) >= _LOGGED_MAX:
+            recent = {ip: at for ip, at in self._times.items() if now - at < _LOG_AGAIN_SECONDS}
+            self._times = recent
+            if len(recent) >= _LOGGED_MAX:
                 return
-        self._noted[given] = now
-        address = hosts.address(given) or ""
+        self._times[peer] = now
+        address = hosts.address(peer) or ""
         _log.warning("headers of a proxy that is not trusted were ignored", address=address)
         with suppress(UnavailableError), self._database.write() as tx:
             rate_limit_queries.record_failure(tx, UNTRUSTED_PROXY + address, FORWARDED)

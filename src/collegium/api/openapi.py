@@ -13,25 +13,25 @@ from collegium.api.request import Endpoint, Routes
 
 _JSON: Final = "application/json"
 _TEXT: Final = {"type": "string"}
-_PAGE: Final = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "last"}]}
-_SIZE: Final = {"type": "integer", "minimum": 1}
+_PAGE_SCHEMA: Final = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "last"}]}
+_SIZE_SCHEMA: Final = {"type": "integer", "minimum": 1}
 
 
 def describe(routes: Routes) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document for the routes of one protocol."""
     structs = sorted(
         {
-            one.response_type
+            endpoint.response_type
             for table in routes.values()
-            for one in table.values()
-            if one.response_type
+            for endpoint in table.values()
+            if endpoint.response_type
         },
         key=lambda struct: str(struct.__name__),
     )
     schemas, components = msgspec.json.schema_components(
         structs, ref_template="#/components/schemas/{name}"
     )
-    known = dict(zip(structs, schemas, strict=True))
+    schema_by_struct = dict(zip(structs, schemas, strict=True))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -42,8 +42,8 @@ def describe(routes: Routes) -> dict[str, Any]:
         },
         "paths": {
             path: {
-                method.lower(): _operation(path, method, one, known)
-                for method, one in table.items()
+                method.lower(): _operation(path, method, endpoint, schema_by_struct)
+                for method, endpoint in table.items()
             }
             for path, table in routes.items()
         },
@@ -63,41 +63,41 @@ def describe(routes: Routes) -> dict[str, Any]:
 
 
 def _operation(
-    path: str, method: str, operation: Endpoint, known: dict[Any, dict[str, Any]]
+    path: str, method: str, endpoint: Endpoint, schema_by_struct: dict[Any, dict[str, Any]]
 ) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Done."}
-    if operation.response_type is not None:
-        schema = known[operation.response_type]
-        shown = {"type": "array", "items": schema} if operation.is_list else schema
-        answer["content"] = {_JSON: {"schema": shown}}
+    response: dict[str, Any] = {"description": "Done."}
+    if endpoint.response_type is not None:
+        schema = schema_by_struct[endpoint.response_type]
+        content_schema = {"type": "array", "items": schema} if endpoint.is_list else schema
+        response["content"] = {_JSON: {"schema": content_schema}}
     parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": _TEXT}
         for name in re.findall(r"{(\w+)}", path)
     ]
     parameters += [
-        {"name": name, "in": "query", "schema": kind.schema()}
-        for name, kind in sorted((operation.filters or {}).items())
+        {"name": name, "in": "query", "schema": filter_type.schema()}
+        for name, filter_type in sorted((endpoint.filters or {}).items())
     ]
     parameters += [
         {"name": name, "in": "query", "description": text, "schema": schema}
-        for name, text, schema in _query_parameters(operation)
+        for name, text, schema in _query_parameters(endpoint)
     ]
-    said: dict[str, Any] = {
-        "summary": operation.summary,
-        "operationId": _name(path, method),
+    description: dict[str, Any] = {
+        "summary": endpoint.summary,
+        "operationId": _operation_id(path, method),
         "tags": [_tag(path)],
         "parameters": parameters,
-        "responses": {str(operation.status): answer, **_refusals(path, operation)},
-        "security": [{}] if operation.public else [{"token": []}],
+        "responses": {str(endpoint.status): response, **_error_responses(path, endpoint)},
+        "security": [{}] if endpoint.public else [{"token": []}],
     }
-    if operation.body is not None:
-        schema = _form(operation)
+    if endpoint.body is not None:
+        schema = _body_schema(endpoint)
         # A body is optional if none of its fields is required.
-        said["requestBody"] = {
+        description["requestBody"] = {
             "required": "required" in schema,
             "content": {_JSON: {"schema": schema}},
         }
-    return said
+    return description
 
 
 def _tag(path: str) -> str:
@@ -109,25 +109,25 @@ def _tag(path: str) -> str:
     return "login"
 
 
-def _query_parameters(operation: Endpoint) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _query_parameters(endpoint: Endpoint) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the parameters that all lists share, as (name, description, schema)."""
-    if operation.sparse_fields:
-        names = [*operation.response_type.__struct_fields__]
-        names += sorted(getattr(operation.response_type, "write_only", ()))
+    if endpoint.sparse_fields:
+        names = [*endpoint.response_type.__struct_fields__]
+        names += sorted(getattr(endpoint.response_type, "write_only", ()))
         yield "field", "Return only these fields.", _one_of_schemas(names)
-    if operation.is_list and not operation.unpaginated:
-        names = [sign + name for name in sorted(operation.orders) for sign in ("", "-")]
+    if endpoint.is_list and not endpoint.unpaginated:
+        names = [prefix + name for name in sorted(endpoint.orders) for prefix in ("", "-")]
         order = _one_of_schemas(names) if names else _TEXT
         yield "o", "Sort order: field names, with `-` in front for descending.", order
-        yield "page", "Number of the page, from 1, or `last`.", _PAGE
-        yield "page_size", "Rows per page, at most 300.", _SIZE
+        yield "page", "Number of the page, from 1, or `last`.", _PAGE_SCHEMA
+        yield "page_size", "Rows per page, at most 300.", _SIZE_SCHEMA
 
 
 def _one_of_schemas(names: list[str]) -> dict[str, Any]:
     return {"type": "array", "items": {"type": "string", "enum": names}}
 
 
-def _refusals(path: str, operation: Endpoint) -> dict[str, Any]:
+def _error_responses(path: str, endpoint: Endpoint) -> dict[str, Any]:
     codes = {
         "400": "The request is not valid, or not possible at the moment.",
         "401": "The token is missing or not valid.",
@@ -135,9 +135,9 @@ def _refusals(path: str, operation: Endpoint) -> dict[str, Any]:
         "406": "The response is JSON.",
     }
     # The public portal can be disabled; its paths then answer 404.
-    if "{" in path or operation.is_list or path.startswith("/api/public/"):
+    if "{" in path or endpoint.is_list or path.startswith("/api/public/"):
         codes["404"] = "The object does not exist, or you cannot see it."
-    if operation.body is not None:
+    if endpoint.body is not None:
         codes["415"] = "The body must be JSON or a form."
     if path.endswith("{uuid}/"):
         codes["409"] = "Other objects depend on it."
@@ -147,18 +147,18 @@ def _refusals(path: str, operation: Endpoint) -> dict[str, Any]:
     }
 
 
-def _form(operation: Endpoint) -> dict[str, Any]:
+def _body_schema(endpoint: Endpoint) -> dict[str, Any]:
     properties = {}
-    for name, field in (operation.body or {}).items():
+    for name, field in (endpoint.body or {}).items():
         schema = field.schema()
         properties[name] = {"anyOf": [schema, {"type": "null"}]} if field.null else schema
-    required = [name for name, field in (operation.body or {}).items() if field.required]
-    said: dict[str, Any] = {"type": "object", "properties": properties}
-    if required and not operation.partial:
-        said["required"] = required
-    return said
+    required = [name for name, field in (endpoint.body or {}).items() if field.required]
+    body_schema: dict[str, Any] = {"type": "object", "properties": properties}
+    if required and not endpoint.partial:
+        body_schema["required"] = required
+    return body_schema
 
 
-def _name(path: str, method: str) -> str:
+def _operation_id(path: str, method: str) -> str:
     words = [word for word in re.split(r"[/{}_-]+", path) if word and word not in {"api", "uuid"}]
     return "_".join([*words, *(["one"] if path.endswith("{uuid}/") else []), method.lower()])

@@ -7,7 +7,7 @@ needed once: other uploads wait, and the freed memory serves the next picture.
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from threading import BoundedSemaphore
 from typing import Final
 
@@ -22,7 +22,7 @@ QUEUE_SECONDS: Final = 30
 """Maximum wait for a picture in seconds, including the pictures before it in the queue."""
 
 _decoder: Final = ThreadPoolExecutor(1, "pictures")
-_waiting: Final = BoundedSemaphore(QUEUE_MAX)
+_queue_slots: Final = BoundedSemaphore(QUEUE_MAX)
 
 
 def sanitise(data: bytes) -> tuple[str, bytes]:
@@ -33,14 +33,14 @@ def sanitise(data: bytes) -> tuple[str, bytes]:
             ``ImageTooLargeError`` if the file is too large.
         HTTPServiceUnavailable: if too many pictures are waiting or the wait took too long.
     """
-    if not _waiting.acquire(blocking=False):
+    if not _queue_slots.acquire(blocking=False):
         raise HTTPServiceUnavailable
     try:
         job: Future[tuple[str, bytes]] = _decoder.submit(sanitise_image, data)
         try:
             return job.result(QUEUE_SECONDS)
-        except Late:
+        except FutureTimeoutError:
             job.cancel()
             raise HTTPServiceUnavailable from None
     finally:
-        _waiting.release()
+        _queue_slots.release()

@@ -22,10 +22,10 @@ BODY_SECONDS: Final = 60
 STALE_SECONDS: Final = 0.2
 """A body that received nothing for this long may be dropped for another one if slots run out."""
 
-_PART: Final = 16 * 1024
+_CHUNK_BYTES: Final = 16 * 1024
 
 
-class _Arrival:
+class _IncomingBody:
     """One body that is being received.
 
     Args:
@@ -34,32 +34,34 @@ class _Arrival:
 
     def __init__(self, source: Any, network: str) -> None:
         self.network = network
-        self.began = self.moved = monotonic()
+        self.started_at = self.last_read_at = monotonic()
         self._source = source
         self._is_dropped = False
 
-    def read(self, length: int | None, most: int) -> bytes:
+    def read(self, length: int | None, max_length: int) -> bytes:
         """Read the body; see ``Bodies.read``."""
-        parts = []
+        chunks = []
         size = 0
         while size != length:
-            part = self._part(_PART if length is None else min(_PART, length - size))
-            self.moved = monotonic()
-            parts.append(part)
-            size += len(part)
-            if size > most:
+            chunk = self._read_chunk(
+                _CHUNK_BYTES if length is None else min(_CHUNK_BYTES, length - size)
+            )
+            self.last_read_at = monotonic()
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > max_length:
                 raise HTTPContentTooLarge
-            if not part:
+            if not chunk:
                 if length is not None:
                     raise HTTPBadRequest  # the client closed the connection early
                 break
-            if self._is_dropped or self.moved > self.began + BODY_SECONDS:
+            if self._is_dropped or self.last_read_at > self.started_at + BODY_SECONDS:
                 raise HTTPError(HTTP_408)
-        return b"".join(parts)
+        return b"".join(chunks)
 
-    def _part(self, size: int) -> bytes:
+    def _read_chunk(self, size: int) -> bytes:
         try:
-            part: bytes = self._source.read(size)
+            chunk: bytes = self._source.read(size)
         except TimeoutError:
             raise HTTPError(HTTP_408) from None
         except ConnectionAbortedError:
@@ -68,7 +70,7 @@ class _Arrival:
             if self._is_dropped:
                 raise HTTPError(HTTP_408) from None
             raise HTTPServiceUnavailable from None  # the server is shutting down
-        return part
+        return chunk
 
     def drop(self) -> None:
         """Abort the read; the thread that reads answers 408."""
@@ -83,25 +85,25 @@ class Bodies:
     together with its request is therefore always read.
 
     Args:
-        most: maximum number of bodies at once.
-        most_network: maximum number of bodies at once from one network.
+        max_bodies: maximum number of bodies at once.
+        max_per_network: maximum number of bodies at once from one network.
     """
 
-    def __init__(self, most: int, most_network: int) -> None:
-        self._most = most
-        self._most_network = most_network
+    def __init__(self, max_bodies: int, max_per_network: int) -> None:
+        self._max_bodies = max_bodies
+        self._max_per_network = max_per_network
         self._lock = Lock()
-        self._here: set[_Arrival] = set()
-        self._networks: dict[str, set[_Arrival]] = {}
+        self._active: set[_IncomingBody] = set()
+        self._networks: dict[str, set[_IncomingBody]] = {}
 
-    def read(self, source: Any, length: int | None, most: int, network: str) -> bytes:
+    def read(self, source: Any, length: int | None, max_length: int, network: str) -> bytes:
         """Return a body as bytes.
 
         Args:
             source: file-like object; its ``read`` may return less than requested, and its
                 ``cancel`` aborts a read.
             length: announced length in bytes; None: read to the end.
-            most: maximum length in bytes.
+            max_length: maximum length in bytes.
             network: network of the client, taking trusted proxies into account.
 
         Raises:
@@ -110,39 +112,39 @@ class Bodies:
                 down.
             HTTPError: 408, if the body took too long or was dropped for another one.
             HTTPBadRequest: 400, if the connection was closed early.
-            HTTPContentTooLarge: 413, if there are more than ``most`` bytes.
+            HTTPContentTooLarge: 413, if there are more than ``max_length`` bytes.
         """
-        arrival = _Arrival(source, network)
-        self._enter(arrival)
+        body = _IncomingBody(source, network)
+        self._register(body)
         try:
-            return arrival.read(length, most)
+            return body.read(length, max_length)
         finally:
             with self._lock:
-                self._remove(arrival)
+                self._unregister(body)
 
-    def _enter(self, arrival: _Arrival) -> None:
+    def _register(self, body: _IncomingBody) -> None:
         with self._lock:
-            same = self._networks.get(arrival.network, ())
-            if len(same) >= self._most_network and not self._drop(same):
+            from_network = self._networks.get(body.network, ())
+            if len(from_network) >= self._max_per_network and not self._drop_idlest(from_network):
                 raise HTTPTooManyRequests
-            if len(self._here) >= self._most and not self._drop(self._here):
+            if len(self._active) >= self._max_bodies and not self._drop_idlest(self._active):
                 raise HTTPServiceUnavailable
-            self._here.add(arrival)
-            self._networks.setdefault(arrival.network, set()).add(arrival)
+            self._active.add(body)
+            self._networks.setdefault(body.network, set()).add(body)
 
-    def _drop(self, arrivals: Iterable[_Arrival]) -> bool:
+    def _drop_idlest(self, bodies: Iterable[_IncomingBody]) -> bool:
         """Drop the body that has been idle for longest; return False if none was idle."""
-        stalest = min(arrivals, key=lambda one: one.moved)
-        if monotonic() - stalest.moved < STALE_SECONDS:
+        idlest = min(bodies, key=lambda body: body.last_read_at)
+        if monotonic() - idlest.last_read_at < STALE_SECONDS:
             return False
-        self._remove(stalest)
-        stalest.drop()
+        self._unregister(idlest)
+        idlest.drop()
         return True
 
-    def _remove(self, arrival: _Arrival) -> None:
-        self._here.discard(arrival)
-        same = self._networks.get(arrival.network)
-        if same is not None:
-            same.discard(arrival)
-            if not same:
-                del self._networks[arrival.network]
+    def _unregister(self, body: _IncomingBody) -> None:
+        self._active.discard(body)
+        from_network = self._networks.get(body.network)
+        if from_network is not None:
+            from_network.discard(body)
+            if not from_network:
+                del self._networks[body.network]

@@ -25,11 +25,13 @@ from collegium.text.names import typed_username
 T = TypeVar("T")
 
 
-def check_password(context: RequestContext, username: str, password: str, *, alone: bool) -> Row:
+def check_password(
+    context: RequestContext, username: str, password: str, *, password_only: bool
+) -> Row:
     """Return the account that has this user name and password.
 
     Args:
-        alone: whether the protocol asks for nothing beside the password. Accounts with two-factor
+        password_only: whether the protocol asks for nothing else. Accounts with two-factor
             authentication are then refused.
 
     Raises:
@@ -42,26 +44,28 @@ def check_password(context: RequestContext, username: str, password: str, *, alo
     if "LOCAL_SIGNIN" not in context.settings.authentication_methods:
         raise Unauthenticated("login.disabled")
     username = typed_username(username)
-    pair, account_try, address_try = subjects(context, username)
-    context.check_rate_limits(account_try, address_try)
+    pair, per_account, per_ip = login_keys(context, username)
+    context.check_rate_limits(per_account, per_ip)
     with context.read() as tx:
         account = account_queries.by_username(tx, username)
-        if context.settings.rate_limits and (ends := rate_limit_queries.blocked_until(tx, [pair])):
+        if context.settings.rate_limits and (
+            ends_at := rate_limit_queries.blocked_until(tx, [pair])
+        ):
             # This is the documented response. It is the same for a name that no account has.
-            raise Unauthenticated("login.locked", seconds=context.seconds_until(ends[pair]))
+            raise Unauthenticated("login.locked", seconds=context.seconds_until(ends_at[pair]))
     # Password hashing is slow on purpose, so it runs between the transactions. It takes just as
     # long if there is no account, so the time reveals nothing.
-    right = crypto.check_password(account.password if account else None, password)
-    if account is None or not right or not account.is_active:
+    is_correct = crypto.check_password(account.password if account else None, password)
+    if account is None or not is_correct or not account.is_active:
         with context.write() as tx:
             token_actions.record_failed_login(tx, account, context.address)
             context.count_attempt(tx, pair, LOGIN_PAIR)
-            context.count_attempt(tx, account_try, LOGIN_ACCOUNT)
-            context.count_attempt(tx, address_try, LOGIN_ADDRESS)
+            context.count_attempt(tx, per_account, LOGIN_ACCOUNT)
+            context.count_attempt(tx, per_ip, LOGIN_ADDRESS)
         raise Unauthenticated("login.failed")
     # This query runs only after the password was verified. Earlier, it would be one more query for
     # names that exist, and its time would reveal them.
-    if alone:
+    if password_only:
         with context.read() as tx:
             if two_factor_queries.is_on(tx, account.id):
                 raise Unauthenticated("login.disabled")
@@ -74,14 +78,14 @@ def check_password(context: RequestContext, username: str, password: str, *, alo
 
 def _rehash(context: RequestContext, account: Row, password: str) -> Row:
     """Hash a correct password with today's parameters and return the account."""
-    hashed = crypto.hash_password(password)
+    password_hash = crypto.hash_password(password)
     with context.write() as tx:
         lock_account(tx, account.id)
-        now = account_queries.with_password_by_uuid(tx, account.uuid)
-        if now is None or now.password != account.password:
+        current = account_queries.with_password_by_uuid(tx, account.uuid)
+        if current is None or current.password != account.password:
             raise Unauthenticated("login.failed")
-        account_queries.change(tx, account.id, {"password": hashed})
-    return account._replace(password=hashed)
+        account_queries.change(tx, account.id, {"password": password_hash})
+    return account._replace(password=password_hash)
 
 
 def actor_of(context: RequestContext, account: Row) -> Actor:
@@ -98,17 +102,17 @@ def check_second_factor(
     context: RequestContext,
     actor: Actor,
     code: str,
-    then: Callable[[WriteTransaction], T],
+    action: Callable[[WriteTransaction], T],
     *,
-    begin: Callable[[], AbstractContextManager[WriteTransaction]] | None = None,
+    open_transaction: Callable[[], AbstractContextManager[WriteTransaction]] | None = None,
 ) -> T:
     """Verify a two-factor code and run an action in the transaction that uses the code up.
 
     A wrong code is counted in that transaction, so that concurrent guesses are counted too.
 
     Args:
-        then: the action; its result is returned.
-        begin: opens the transaction; ``context.write`` by default.
+        action: the action; its result is returned.
+        open_transaction: opens the transaction; ``context.write`` by default.
 
     Raises:
         Invalid: ``second_factor.wrong`` or ``second_factor.locked``.
@@ -118,23 +122,23 @@ def check_second_factor(
             (see ``credentials.confirm``).
     """
     context.check_rate_limits(subject := f"second factor {actor.id}")
-    with (begin or context.write)() as tx:
-        wrong = two_factor_actions.check(tx, context.app.vault, actor, code)
-        if wrong is None:
+    with (open_transaction or context.write)() as tx:
+        refusal = two_factor_actions.check(tx, context.app.vault, actor, code)
+        if refusal is None:
             rate_limit_queries.reset(tx, [subject])
-            return then(tx)
+            return action(tx)
         context.count_attempt(tx, subject, TRIES)
-    raise wrong
+    raise refusal
 
 
-def subjects(context: RequestContext, username: str) -> tuple[str, str, str]:
+def login_keys(context: RequestContext, username: str) -> tuple[str, str, str]:
     """Return the rate-limit subjects of a sign-in: account with network, account, network.
 
     The account is a keyed digest, because the table must not reveal who tried to sign in.
     """
-    named = context.app.vault.digest(typed_username(username)).hex()[:32]
+    account_key = context.app.vault.digest(typed_username(username)).hex()[:32]
     return (
-        f"login pair {named} {context.network}"[:128],
-        f"login account {named}",
+        f"login pair {account_key} {context.network}"[:128],
+        f"login account {account_key}",
         f"login address {context.network}"[:128],
     )

@@ -42,7 +42,7 @@ def confirmed(browser: BrowserRequest, then: Callable[[WriteTransaction], None])
             code = form.text(field, 100, required=True)
             if form.is_valid:
                 sign_in.check_second_factor(
-                    browser, browser.actor, code, then, begin=browser.create
+                    browser, browser.actor, code, then, open_transaction=browser.create
                 )
         elif profile.knows(browser, field, form.raw(field)[:128]):
             with browser.create() as tx:

@@ -248,7 +248,9 @@ def knows(browser: BrowserRequest, field: str, password: str) -> bool:
         browser.form.add_error(field, "Please fill this in.")
         return False
     try:
-        account = sign_in.check_password(browser, browser.actor.username, password, alone=False)
+        account = sign_in.check_password(
+            browser, browser.actor.username, password, password_only=False
+        )
     except Unauthenticated as refusal:
         is_wrong = refusal.code == "login.failed"
         if is_wrong:

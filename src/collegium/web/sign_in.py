@@ -38,13 +38,13 @@ def _check(browser: BrowserRequest) -> Answer:
     if not form.is_valid:
         return page(browser, "sign_in", 422, form=form, next=browser.next)
     try:
-        account = sign_in.check_password(browser, username, password, alone=False)
+        account = sign_in.check_password(browser, username, password, password_only=False)
     except Unauthenticated as refusal:
         form.add_refusal(refusal)
         return page(browser, "sign_in", 401, form=form, next=browser.next)
     try:
         with browser.write() as tx:
-            rate_limit_queries.reset(tx, sign_in.subjects(browser, username)[:2])
+            rate_limit_queries.reset(tx, sign_in.login_keys(browser, username)[:2])
             # Enabling or disabling it changes the credentials version, which ``sign_in`` compares.
             if not two_factor_queries.is_on(tx, account.id):
                 browser.sign_in(tx, sign_in.actor_of(browser, account), "password")

@@ -88,7 +88,9 @@ def _do(browser: BrowserRequest, action: str, code: str) -> list[str]:
             browser.created(tx, action, *codes)
             return codes
 
-        return sign_in.check_second_factor(browser, actor, code, renew, begin=browser.create)
+        return sign_in.check_second_factor(
+            browser, actor, code, renew, open_transaction=browser.create
+        )
     sign_in.check_second_factor(
         browser, actor, code, lambda tx: two_factor_actions.remove(tx, actor)
     )

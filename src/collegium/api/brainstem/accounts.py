@@ -26,44 +26,46 @@ _TABLE: Final = query.Table(
 )
 _PUBLIC: Final = query.Table(profile_queries.public, _FIELDS, orders=_ORDERS)
 _NAMES: Final = {"first_name": bodies.Name(max=100), "last_name": bodies.Name(max=100)}
-_SHOWN: Final[dict[str, bodies.Field]] = {
+_PROFILE_FIELDS: Final[dict[str, bodies.Field]] = {
     "website": bodies.WebAddress(),
     "google_scholar": bodies.Line(max=200),
     "orcid_id": bodies.Line(max=100),
     "atlas_preference": bodies.Line(max=7),
     "active_projects": bodies.Projects(),
 }
-_CHANGE: Final = {**_NAMES, **_SHOWN}
+_CHANGE: Final = {**_NAMES, **_PROFILE_FIELDS}
 _READ_ONLY: Final = frozenset(schemas.Profile.__struct_fields__)
 
 
-def _one(tx: ReadTransaction, row: Row, *, with_email: bool = True) -> Answer:
-    (shown,) = schemas.profiles(tx, [row], with_email=with_email)
-    return Answer(200, schemas.encode(schemas.OneProfile(shown)))
+def _profile_response(tx: ReadTransaction, row: Row, *, with_email: bool = True) -> Answer:
+    (profile,) = schemas.profiles(tx, [row], with_email=with_email)
+    return Answer(200, schemas.encode(schemas.OneProfile(profile)))
 
 
-def _page(tx: ReadTransaction, found: query.ListResult, *, with_email: bool) -> Answer:
-    shown = schemas.profiles(tx, found.rows, with_email=with_email)
-    page = schemas.ProfilePage(shown, found.meta, found.count, found.next, found.previous)
+def _page_response(tx: ReadTransaction, result: query.ListResult, *, with_email: bool) -> Answer:
+    profiles = schemas.profiles(tx, result.rows, with_email=with_email)
+    page = schemas.ProfilePage(profiles, result.meta, result.count, result.next, result.previous)
     return Answer(200, schemas.encode(page))
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return _page(tx, query.find(context, tx, context.actor, _TABLE), with_email=True)
+    return _page_response(tx, query.load_page(context, tx, context.actor, _TABLE), with_email=True)
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return _one(tx, profile_queries.get_visible(tx, context.actor, parse_id(context, "account")))
+    return _profile_response(
+        tx, profile_queries.get_visible(tx, context.actor, parse_id(context, "account"))
+    )
 
 
 def _list_public(context: RequestContext, tx: ReadTransaction) -> Answer:
-    found = query.find(context, tx, ANONYMOUS, _PUBLIC)
-    return _page(tx, found, with_email=context.settings.brainstem_public_emails)
+    result = query.load_page(context, tx, ANONYMOUS, _PUBLIC)
+    return _page_response(tx, result, with_email=context.settings.brainstem_public_emails)
 
 
 def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = profile_queries.get_visible(tx, ANONYMOUS, parse_id(context, "account"), is_public=True)
-    return _one(tx, row, with_email=context.settings.brainstem_public_emails)
+    return _profile_response(tx, row, with_email=context.settings.brainstem_public_emails)
 
 
 def _change(context: RequestContext) -> Answer:
@@ -73,7 +75,7 @@ def _change(context: RequestContext) -> Answer:
         values = bodies.read(context, _CHANGE, read_only=_READ_ONLY)
         names = {name: values.pop(name) for name in _NAMES if name in values}
         profile_actions.change(tx, context.actor, context.settings, account, names, values)
-        return _one(tx, profile_queries.get_visible(tx, context.actor, account))
+        return _profile_response(tx, profile_queries.get_visible(tx, context.actor, account))
 
 
 def _delete(context: RequestContext) -> Answer:
@@ -90,7 +92,7 @@ ROUTES: Routes = {
             _list,
             "List the accounts that you can see.",
             response_type=schemas.ProfilePage,
-            filters=_TABLE.described(),
+            filters=_TABLE.describe_parameters(),
         )
     },
     "/api/private/users/user/{id}/": {
@@ -110,7 +112,7 @@ ROUTES: Routes = {
             "List the accounts of the public portal.",
             public=True,
             response_type=schemas.ProfilePage,
-            filters=_PUBLIC.described(),
+            filters=_PUBLIC.describe_parameters(),
             reads_db=True,
         )
     },

@@ -17,29 +17,29 @@ from collegium.api.request import RequestContext, is_nested
 from collegium.scopes.groups.actions import MemberChange
 from collegium.text.names import clean_name, holds_link, trim
 
-_MANY: Final = 1000
-_EMAIL: Final = 320
+_ITEMS_MAX: Final = 1000
+_EMAIL_MAX: Final = 320
 _FLAGS: Final = ("is_manager", "is_owner", "remove")
-_LISTED: Final = ", ".join(_FLAGS)
-_NAME_SHOWN: Final = 64
+_FLAGS_TEXT: Final = ", ".join(_FLAGS)
+_NAME_SHOWN_MAX: Final = 64
 
 MESSAGES_MAX: Final = 20
 """Maximum number of messages for one field; keeps a response about as long as its request."""
-_AROUND: Final = 1000
+_STRIPPED_MAX: Final = 1000
 """Maximum length of white space and the like around a text, which is stripped without an error."""
-_LINK: Final = "Enter a name without a web address in it."
+_LINK_ERROR: Final = "Enter a name without a web address in it."
 
 
 class ValidationError(Exception):
     """A field's value is not valid.
 
     Args:
-        texts: one message for each error; at least one.
+        messages: one message for each error; at least one.
     """
 
-    def __init__(self, *texts: str) -> None:
-        super().__init__(*texts)
-        self.texts = list(dict.fromkeys(texts))[:MESSAGES_MAX]
+    def __init__(self, *messages: str) -> None:
+        super().__init__(*messages)
+        self.messages = list(dict.fromkeys(messages))[:MESSAGES_MAX]
 
 
 def read_all(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -48,15 +48,15 @@ def read_all(read: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     Raises:
         ValidationError: with the messages of all items.
     """
-    found, wrong = [], []
+    values, errors = [], []
     for item in items:
         try:
-            found.append(read(item))
+            values.append(read(item))
         except ValidationError as error:
-            wrong += error.texts
-    if wrong:
-        raise ValidationError(*wrong)
-    return found
+            errors += error.messages
+    if errors:
+        raise ValidationError(*errors)
+    return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,28 +95,28 @@ class Text(Field):
         """Return a text that the database can store."""
         if not isinstance(raw, str):
             raise ValidationError("Not a valid string.")
-        if len(raw) > self.max + _AROUND:
+        if len(raw) > self.max + _STRIPPED_MAX:
             # Refuse early: nothing below should look at every character of a very long text.
             raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         text = raw.strip() if self.strip else raw
         if not text and not self.blank:
             raise ValidationError("This field may not be blank.")
         # Characters beyond the maximum length are not validated.
-        wrong = self._faults(text[: self.max])
+        errors = self._find_errors(text[: self.max])
         if len(text) > self.max:
-            wrong.insert(0, f"Ensure this field has no more than {self.max} characters.")
-        if wrong:
-            raise ValidationError(*wrong)
+            errors.insert(0, f"Ensure this field has no more than {self.max} characters.")
+        if errors:
+            raise ValidationError(*errors)
         return text
 
-    def _faults(self, head: str) -> list[str]:
+    def _find_errors(self, text: str) -> list[str]:
         """Return all errors of a text that is not too long."""
-        return unstorable(head)
+        return storage_errors(text)
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a string."""
-        said: dict[str, Any] = {"type": "string", "maxLength": self.max}
-        return said if self.blank else said | {"minLength": 1}
+        schema: dict[str, Any] = {"type": "string", "maxLength": self.max}
+        return schema if self.blank else schema | {"minLength": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +142,11 @@ class Name(Line):
         if len(text) > self.max:
             raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         if holds_link(text):
-            raise ValidationError(_LINK)
+            raise ValidationError(_LINK_ERROR)
         return text
 
-    def _faults(self, head: str) -> list[str]:
-        return [*super()._faults(head), *([_LINK] if holds_link(head) else [])]
+    def _find_errors(self, text: str) -> list[str]:
+        return [*super()._find_errors(text), *([_LINK_ERROR] if holds_link(text) else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,10 +164,10 @@ class WebAddress(Text):
             text = f"http://{text}"
         try:
             parts = urlsplit(text)
-            fits = parts.scheme in {"http", "https"} and bool(parts.hostname)
+            is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname)
         except ValueError:
-            fits = False
-        if not fits or re.search(r"\s", text):
+            is_valid = False
+        if not is_valid or re.search(r"\s", text):
             raise ValidationError("Enter a valid URL.")
         if len(text) > self.max:
             raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
@@ -180,17 +180,21 @@ class Projects(Field):
 
     def read(self, raw: Any) -> list[int | str]:
         """Return the list."""
-        if not isinstance(raw, list) or len(raw) > _MANY:
-            raise ValidationError(f"Expected a list of at most {_MANY} items.")
-        return read_all(self._project, raw)
+        if not isinstance(raw, list) or len(raw) > _ITEMS_MAX:
+            raise ValidationError(f"Expected a list of at most {_ITEMS_MAX} items.")
+        return read_all(self._read_project, raw)
 
     @staticmethod
-    def _project(one: Any) -> int | str:
-        if isinstance(one, bool) or not isinstance(one, (int, str)) or len(str(one)) > 64:  # noqa: PLR2004 - longer than any project name
+    def _read_project(project: Any) -> int | str:
+        if (
+            isinstance(project, bool)
+            or not isinstance(project, (int, str))
+            or len(str(project)) > 64  # noqa: PLR2004 - longer than any project name
+        ):
             raise ValidationError("Expected ids of projects.")
-        if isinstance(one, str):
-            check_storable(one)
-        return one
+        if isinstance(project, str):
+            check_storable(project)
+        return project
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of an array."""
@@ -204,32 +208,32 @@ class People(Field):
 
     def read(self, raw: Any) -> list[MemberChange]:
         """Return one change per address."""
-        if not isinstance(raw, Mapping) or len(raw) > _MANY:
-            raise ValidationError(f"Expected an object with at most {_MANY} addresses.")
-        return read_all(self._wish, raw.items())
+        if not isinstance(raw, Mapping) or len(raw) > _ITEMS_MAX:
+            raise ValidationError(f"Expected an object with at most {_ITEMS_MAX} addresses.")
+        return read_all(self._read_change, raw.items())
 
     @staticmethod
-    def _wish(item: tuple[str, Any]) -> MemberChange:
+    def _read_change(item: tuple[str, Any]) -> MemberChange:
         email, flags = item
-        if len(email) > _EMAIL or not (email := trim(email)):
+        if len(email) > _EMAIL_MAX or not (email := trim(email)):
             raise ValidationError("Expected e-mail addresses.")
         check_storable(email)
         if not isinstance(flags, Mapping):
             raise ValidationError(f"Expected is_manager, is_owner or remove for {email}.")
-        wrong = [
+        errors = [
             # Ignoring a misspelled flag would read it as not set and demote the member.
-            f"Unknown key {_shortened(name)} of {email}; known are {_LISTED}."
+            f"Unknown key {_shorten(name)} of {email}; known are {_FLAGS_TEXT}."
             for name in islice((name for name in flags if name not in _FLAGS), MESSAGES_MAX)
         ]
-        wrong += [
+        errors += [
             f"{name} of {email} must be true or false."
             for name in _FLAGS
             if not isinstance(flags.get(name, False), bool)
         ]
         if flags.get("remove") and (flags.get("is_manager") or flags.get("is_owner")):
-            wrong.append(f"{email} cannot be removed and get a role in the same request.")
-        if wrong:
-            raise ValidationError(*wrong)
+            errors.append(f"{email} cannot be removed and get a role in the same request.")
+        if errors:
+            raise ValidationError(*errors)
         return MemberChange(
             email,
             is_manager=flags.get("is_manager", False),
@@ -278,16 +282,16 @@ class Seconds(Field):
         return {"type": "integer", "minimum": self.min, "maximum": self.max}
 
 
-def unstorable(text: str) -> list[str]:
+def storage_errors(text: str) -> list[str]:
     """Return the reasons why the database cannot store a text; empty if it can."""
-    wrong = ["Null characters are not allowed."] if "\0" in text else []
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        wrong.append("Surrogate characters are not allowed.")
-    return wrong
+    errors = ["Null characters are not allowed."] if "\0" in text else []
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        errors.append("Surrogate characters are not allowed.")
+    return errors
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}…"
+def _shorten(name: str) -> str:
+    return name if len(name) <= _NAME_SHOWN_MAX else f"{name[:_NAME_SHOWN_MAX]}…"
 
 
 def check_storable(text: str) -> None:
@@ -296,9 +300,9 @@ def check_storable(text: str) -> None:
     Raises:
         ValidationError: with all reasons.
     """
-    wrong = unstorable(text)
-    if wrong:
-        raise ValidationError(*wrong)
+    errors = storage_errors(text)
+    if errors:
+        raise ValidationError(*errors)
 
 
 def read(
@@ -319,13 +323,13 @@ def read(
     Raises:
         BadRequestError: with the errors of all fields; 415 if the body is not JSON.
     """
-    raw = _object(context)
+    raw = _parse_object(context)
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
     if read_only is not None:
         unknown = (name for name in raw if name not in table and name not in read_only)
         for name in islice(unknown, MESSAGES_MAX):
-            errors[_shortened(name)] = ["Unknown field."]
+            errors[_shorten(name)] = ["Unknown field."]
     for name, field in table.items():
         if name not in raw:
             if field.required:
@@ -336,8 +340,8 @@ def read(
             continue
         try:
             values[name] = field.read(raw[name])
-        except ValidationError as wrong:
-            errors[name] = wrong.texts
+        except ValidationError as error:
+            errors[name] = error.messages
     if one_of and not any(name in raw for name in one_of):
         errors = {one_of[0]: ["This field is required."], **errors}
     if errors:
@@ -345,11 +349,11 @@ def read(
     return values
 
 
-def _object(context: RequestContext) -> Mapping[str, Any]:
+def _parse_object(context: RequestContext) -> Mapping[str, Any]:
     if not context.body.strip():
         return {}
-    media = context.header("content-type", "application/json").split(";")[0].strip().lower()
-    if media != "application/json":
+    media_type = context.header("content-type", "application/json").split(";")[0].strip().lower()
+    if media_type != "application/json":
         raise BadRequestError({"detail": "The body must be JSON."}, 415)
     if is_nested(context.body):
         raise BadRequestError({"detail": "The body is not valid JSON: too many lists and objects"})

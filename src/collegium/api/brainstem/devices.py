@@ -16,7 +16,7 @@ from collegium.sign_in.devices.rules import INTERVAL, LIFETIME, State
 _BEGIN: Final = {"client_name": bodies.Name(max=150), "token_lifetime": bodies.Seconds()}
 _POLL: Final = {"device_code": bodies.Secret(required=True)}
 _PAGE: Final = "/account/authorize/"
-_TOLD: Final = {
+_RESPONSES: Final = {
     State.PENDING: {"status": "authorization_pending"},
     State.DENIED: {"error": "access_denied"},
     State.USED: {"error": "already_used"},
@@ -46,10 +46,10 @@ class DevicePoll(Struct, frozen=True, omit_defaults=True):
 
 def _begin(context: RequestContext) -> Answer:
     values = bodies.read(context, _BEGIN)
-    context.check_rate_limits(begins := f"device address {context.network}"[:128])
+    context.check_rate_limits(subject := f"device address {context.network}"[:128])
     with context.write() as tx:
         name = values.get("client_name") or "A program"
-        waiting = device_actions.begin(
+        login = device_actions.begin(
             tx,
             context.app.vault,
             name,
@@ -57,15 +57,15 @@ def _begin(context: RequestContext) -> Answer:
             lifetime=values.get("token_lifetime"),
             settings=context.settings,
         )
-        context.count_attempt(tx, begins, DEVICE_ADDRESS)
-    session, page = str(UUID(waiting.uuid)), context.base + _PAGE
+        context.count_attempt(tx, subject, DEVICE_ADDRESS)
+    session, page = str(UUID(login.uuid)), context.base + _PAGE
     return Answer(
         200,
         schemas.encode(
             DeviceLogin(
                 session_id=session,
-                device_code=waiting.device_code,
-                user_code=waiting.user_code,
+                device_code=login.device_code,
+                user_code=login.user_code,
                 verification_uri=page,
                 verification_uri_complete=f"{page}?session={session}",
                 expires_in=LIFETIME,
@@ -77,21 +77,21 @@ def _begin(context: RequestContext) -> Answer:
 
 def _poll(context: RequestContext) -> Answer:
     code = bodies.read(context, _POLL)["device_code"]
-    context.check_rate_limits(guesses := f"code address {context.network}")
+    context.check_rate_limits(subject := f"code address {context.network}")
     with context.read() as tx:
         state = device_actions.peek(tx, context.app.vault, code)
     if state is None:
         with context.write() as tx:
-            context.count_attempt(tx, guesses, CODE_ADDRESS)
-    told: dict[str, Any]
+            context.count_attempt(tx, subject, CODE_ADDRESS)
+    response: dict[str, Any]
     if state is State.APPROVED:
         with context.write() as tx:
             token = device_actions.fetch(tx, context.app.vault, code, settings=context.settings)
-        told = {"status": "success", "token": token} if token else _TOLD[State.USED]
+        response = {"status": "success", "token": token} if token else _RESPONSES[State.USED]
     else:
-        told = _TOLD[state]
+        response = _RESPONSES[state]
     # The status is always 200: the clients treat any other status as a fatal error.
-    return Answer(200, schemas.encode(told))
+    return Answer(200, schemas.encode(response))
 
 
 ROUTES: Routes = {

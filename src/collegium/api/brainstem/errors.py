@@ -30,7 +30,7 @@ _STATUS: Final = (
     (Conflict, 400),
 )
 
-_WORDS: Final[Mapping[str, str]] = {
+_MESSAGES: Final[Mapping[str, str]] = {
     "credentials.missing": "Authentication credentials were not provided.",
     "credentials.scheme": "The Authorization header must be Bearer and a token.",
     "token.unknown": "Invalid token.",
@@ -76,7 +76,7 @@ _FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
 }
 
-_PEOPLE: Final[Mapping[str, str]] = {
+_MEMBER_ERRORS: Final[Mapping[str, str]] = {
     "twice": "{email} is listed twice.",
     "not_member": "{email} is not a member of this group.",
     "unknown": "No account has the address {email}.",
@@ -127,17 +127,17 @@ def refusal_response(refusal: Refusal) -> Answer:
     status = _status(refusal)
     if refusal.code == "group.people":
         problems: Any = refusal.facts["problems"]
-        texts = [_PEOPLE[why].format(email=email) for email, why in problems.items()]
-        told = {"users": texts}
+        texts = [_MEMBER_ERRORS[problem].format(email=email) for email, problem in problems.items()]
+        errors = {"users": texts}
         if refusal.facts["is_name_taken"]:
             field, text = _FIELDS["group.name_taken"]
-            told = {field: [text], **told}
-        return Answer(status, _encode(told))
+            errors = {field: [text], **errors}
+        return Answer(status, _encode(errors))
     if refusal.code in _FIELDS:
         field, text = _FIELDS[refusal.code]
         return Answer(status, _encode({field: [text.format(**refusal.facts)]}))
-    words = _WORDS.get(refusal.code)
-    text = words.format(**refusal.facts) if words else _DEFAULTS.get(status, _DEFAULTS[400])
+    template = _MESSAGES.get(refusal.code)
+    text = template.format(**refusal.facts) if template else _DEFAULTS.get(status, _DEFAULTS[400])
     headers: dict[str, str] = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"

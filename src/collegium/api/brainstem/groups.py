@@ -30,51 +30,51 @@ _CHANGE: Final = {
 _READ_ONLY: Final = frozenset(schemas.Group.__struct_fields__)
 
 
-def _one(
+def _group_response(
     tx: ReadTransaction, actor: Actor, row: Row, status: int = 200, *, shows_all: bool = False
 ) -> Answer:
-    (shown,) = schemas.groups(tx, actor, [row], shows_all=shows_all)
-    return Answer(status, schemas.encode(schemas.OneGroup(shown)))
+    (group,) = schemas.groups(tx, actor, [row], shows_all=shows_all)
+    return Answer(status, schemas.encode(schemas.OneGroup(group)))
 
 
-def _page(
-    tx: ReadTransaction, actor: Actor, found: query.ListResult, *, shows_all: bool = False
+def _page_response(
+    tx: ReadTransaction, actor: Actor, result: query.ListResult, *, shows_all: bool = False
 ) -> Answer:
-    shown = schemas.groups(tx, actor, found.rows, shows_all=shows_all)
-    page = schemas.GroupPage(shown, found.meta, found.count, found.next, found.previous)
+    groups = schemas.groups(tx, actor, result.rows, shows_all=shows_all)
+    page = schemas.GroupPage(groups, result.meta, result.count, result.next, result.previous)
     return Answer(200, schemas.encode(page))
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return _page(tx, context.actor, query.find(context, tx, context.actor, _TABLE))
+    return _page_response(tx, context.actor, query.load_page(context, tx, context.actor, _TABLE))
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return _one(tx, context.actor, group_queries.by_id(tx, parse_id(context, "group")))
+    return _group_response(tx, context.actor, group_queries.by_id(tx, parse_id(context, "group")))
 
 
 def _list_public(context: RequestContext, tx: ReadTransaction) -> Answer:
-    found = query.find(context, tx, ANONYMOUS, _TABLE)
-    return _page(tx, ANONYMOUS, found, shows_all=context.settings.brainstem_public_emails)
+    result = query.load_page(context, tx, ANONYMOUS, _TABLE)
+    return _page_response(tx, ANONYMOUS, result, shows_all=context.settings.brainstem_public_emails)
 
 
 def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = group_queries.by_id(tx, parse_id(context, "group"))
-    return _one(tx, ANONYMOUS, row, shows_all=context.settings.brainstem_public_emails)
+    return _group_response(tx, ANONYMOUS, row, shows_all=context.settings.brainstem_public_emails)
 
 
 def _create(context: RequestContext) -> Answer:
     values = bodies.read(context, _NEW, read_only=_READ_ONLY)
     with context.write() as tx:
         group = group_actions.create(tx, context.actor, values["name"], settings=context.settings)
-        return _one(tx, context.actor, group_queries.by_id(tx, group), 201)
+        return _group_response(tx, context.actor, group_queries.by_id(tx, group), 201)
 
 
 def _change(context: RequestContext) -> Answer:
     limits.check(context, limits.INVITE)
     limits.check(context, limits.PEOPLE)
     try:
-        return _changed(context)
+        return _change_in_transaction(context)
     except Invalid as refusal:
         if refusal.code == "group.people":
             problems: Any = refusal.facts["problems"]
@@ -82,18 +82,18 @@ def _change(context: RequestContext) -> Answer:
         raise
 
 
-def _changed(context: RequestContext) -> Answer:
+def _change_in_transaction(context: RequestContext) -> Answer:
     with context.write() as tx:
-        reached = group_actions.lock_and_recheck(tx, context.actor, parse_id(context, "group"))
+        access = group_actions.lock_and_recheck(tx, context.actor, parse_id(context, "group"))
         # Authorisation comes before validation: callers who may not change the group get that
         # refusal, whatever body they have sent.
         values = bodies.read(context, _CHANGE, read_only=_READ_ONLY)
-        wishes = values.get("users", ())
+        member_changes = values.get("users", ())
         count = group_actions.change(
-            tx, context.actor, context.settings, reached, values.get("name"), wishes
+            tx, context.actor, context.settings, access, values.get("name"), member_changes
         )
         limits.count(context, tx, limits.INVITE, count)
-        return _one(tx, context.actor, group_queries.by_id(tx, reached.scope.id))
+        return _group_response(tx, context.actor, group_queries.by_id(tx, access.scope.id))
 
 
 def _delete(context: RequestContext) -> Answer:
@@ -109,32 +109,32 @@ def _join(context: RequestContext) -> Answer:
             tx, context.actor, parse_id(context, "group"), settings=context.settings
         )
         limits.count(context, tx, limits.JOIN, int(is_new))
-        (shown,) = schemas.requests(tx, context.actor, [row])
-    return Answer(200, schemas.encode(schemas.OneMembershipRequest(shown)))
+        (request,) = schemas.requests(tx, context.actor, [row])
+    return Answer(200, schemas.encode(schemas.OneMembershipRequest(request)))
 
 
 def _leave(context: RequestContext) -> Answer:
     with context.write() as tx:
         group = parse_id(context, "group")
         group_actions.leave(tx, context.actor, group)
-        return _one(tx, context.actor, group_queries.by_id(tx, group))
+        return _group_response(tx, context.actor, group_queries.by_id(tx, group))
 
 
 def _private(base: str) -> Routes:
-    one = f"{base}{{id}}/"
+    path = f"{base}{{id}}/"
     return {
         base: {
             "GET": Endpoint(
                 _list,
                 "List the groups.",
                 response_type=schemas.GroupPage,
-                filters=_TABLE.described(),
+                filters=_TABLE.describe_parameters(),
             ),
             "POST": Endpoint(
                 _create, "Create a group.", body=_NEW, response_type=schemas.OneGroup, status=201
             ),
         },
-        one: {
+        path: {
             "GET": Endpoint(_retrieve, "Show a group.", response_type=schemas.OneGroup),
             "PATCH": Endpoint(
                 _change,
@@ -146,9 +146,9 @@ def _private(base: str) -> Routes:
             "DELETE": Endpoint(_delete, "Delete a group.", status=204),
         },
         **mutating_route(
-            f"{one}join/", _join, "Ask to join a group.", schemas.OneMembershipRequest
+            f"{path}join/", _join, "Ask to join a group.", schemas.OneMembershipRequest
         ),
-        **mutating_route(f"{one}leave/", _leave, "Leave a group.", schemas.OneGroup),
+        **mutating_route(f"{path}leave/", _leave, "Leave a group.", schemas.OneGroup),
     }
 
 
@@ -160,7 +160,7 @@ def _public(base: str) -> Routes:
                 "List the groups of the public portal.",
                 public=True,
                 response_type=schemas.GroupPage,
-                filters=_TABLE.described(),
+                filters=_TABLE.describe_parameters(),
                 reads_db=True,
             )
         },

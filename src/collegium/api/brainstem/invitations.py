@@ -31,16 +31,16 @@ _TABLE: Final = query.Table(
 )
 
 
-def _one(tx: ReadTransaction, actor: Actor, row: Row) -> Answer:
-    (shown,) = schemas.invitations(tx, actor, [row])
-    return Answer(200, schemas.encode(schemas.OneMembershipInvitation(shown)))
+def _invitation_response(tx: ReadTransaction, actor: Actor, row: Row) -> Answer:
+    (invitation,) = schemas.invitations(tx, actor, [row])
+    return Answer(200, schemas.encode(schemas.OneMembershipInvitation(invitation)))
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    found = query.find(context, tx, context.actor, _TABLE)
-    shown = schemas.invitations(tx, context.actor, found.rows, found.embedded)
+    result = query.load_page(context, tx, context.actor, _TABLE)
+    invitations = schemas.invitations(tx, context.actor, result.rows, result.embedded)
     page = schemas.MembershipInvitationPage(
-        shown, found.meta, found.count, found.next, found.previous
+        invitations, result.meta, result.count, result.next, result.previous
     )
     return Answer(200, schemas.encode(page))
 
@@ -51,12 +51,12 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
     if effective_state(row.state, row.expires_at, tx.now) is not State.PENDING:
         raise NotFound("invitation.unknown")
-    return _one(tx, context.actor, row)
+    return _invitation_response(tx, context.actor, row)
 
 
 def _accept(context: RequestContext) -> Answer:
     with context.write() as tx:
-        return _one(
+        return _invitation_response(
             tx,
             context.actor,
             group_invitation_actions.accept(
@@ -67,7 +67,7 @@ def _accept(context: RequestContext) -> Answer:
 
 def _reject(context: RequestContext) -> Answer:
     with context.write() as tx:
-        return _one(
+        return _invitation_response(
             tx,
             context.actor,
             group_invitation_actions.decline(tx, context.actor, context.uuid("invitation")),
@@ -76,7 +76,7 @@ def _reject(context: RequestContext) -> Answer:
 
 def _cancel(context: RequestContext) -> Answer:
     with context.write() as tx:
-        return _one(
+        return _invitation_response(
             tx,
             context.actor,
             group_invitation_actions.cancel(tx, context.actor, context.uuid("invitation")),
@@ -84,20 +84,20 @@ def _cancel(context: RequestContext) -> Answer:
 
 
 def _routes(base: str) -> Routes:
-    one, answers = f"{base}{{uuid}}/", schemas.OneMembershipInvitation
+    path, response_type = f"{base}{{uuid}}/", schemas.OneMembershipInvitation
     return {
         base: {
             "GET": Endpoint(
                 _list,
                 "List pending invitations: your own and those to your groups.",
                 response_type=schemas.MembershipInvitationPage,
-                filters=_TABLE.described(),
+                filters=_TABLE.describe_parameters(),
             )
         },
-        one: {"GET": Endpoint(_retrieve, "Show an invitation.", response_type=answers)},
-        **mutating_route(f"{one}accept/", _accept, "Accept an invitation.", answers),
-        **mutating_route(f"{one}reject/", _reject, "Decline an invitation.", answers),
-        **mutating_route(f"{one}cancel/", _cancel, "Cancel an invitation.", answers),
+        path: {"GET": Endpoint(_retrieve, "Show an invitation.", response_type=response_type)},
+        **mutating_route(f"{path}accept/", _accept, "Accept an invitation.", response_type),
+        **mutating_route(f"{path}reject/", _reject, "Decline an invitation.", response_type),
+        **mutating_route(f"{path}cancel/", _cancel, "Cancel an invitation.", response_type),
     }
 
 

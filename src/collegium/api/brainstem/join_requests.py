@@ -29,15 +29,17 @@ _TABLE: Final = query.Table(
 )
 
 
-def _one(tx: ReadTransaction, actor: Actor, row: Row) -> Answer:
-    (shown,) = schemas.requests(tx, actor, [row])
-    return Answer(200, schemas.encode(schemas.OneMembershipRequest(shown)))
+def _request_response(tx: ReadTransaction, actor: Actor, row: Row) -> Answer:
+    (request,) = schemas.requests(tx, actor, [row])
+    return Answer(200, schemas.encode(schemas.OneMembershipRequest(request)))
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    found = query.find(context, tx, context.actor, _TABLE)
-    shown = schemas.requests(tx, context.actor, found.rows, found.embedded)
-    page = schemas.MembershipRequestPage(shown, found.meta, found.count, found.next, found.previous)
+    result = query.load_page(context, tx, context.actor, _TABLE)
+    requests = schemas.requests(tx, context.actor, result.rows, result.embedded)
+    page = schemas.MembershipRequestPage(
+        requests, result.meta, result.count, result.next, result.previous
+    )
     return Answer(200, schemas.encode(page))
 
 
@@ -46,13 +48,13 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     if row.state != State.PENDING:
         # Decided requests stay in the audit log, but this API no longer shows them.
         raise NotFound("request.unknown")
-    return _one(tx, context.actor, row)
+    return _request_response(tx, context.actor, row)
 
 
 def _accept(context: RequestContext) -> Answer:
     with context.write() as tx:
         uuid = context.uuid("request")
-        return _one(
+        return _request_response(
             tx,
             context.actor,
             join_request_actions.approve(
@@ -64,7 +66,7 @@ def _accept(context: RequestContext) -> Answer:
 def _reject(context: RequestContext) -> Answer:
     with context.write() as tx:
         uuid = context.uuid("request")
-        return _one(
+        return _request_response(
             tx,
             context.actor,
             join_request_actions.reject(tx, context.actor, uuid, None, groups=True),
@@ -73,7 +75,7 @@ def _reject(context: RequestContext) -> Answer:
 
 def _cancel(context: RequestContext) -> Answer:
     with context.write() as tx:
-        return _one(
+        return _request_response(
             tx,
             context.actor,
             join_request_actions.cancel(tx, context.actor, context.uuid("request"), groups=True),
@@ -87,7 +89,7 @@ def _routes(base: str) -> Routes:
                 _list,
                 "List pending join requests: your own and those to your groups.",
                 response_type=schemas.MembershipRequestPage,
-                filters=_TABLE.described(),
+                filters=_TABLE.describe_parameters(),
             )
         },
         f"{base}{{uuid}}/": {

@@ -8,7 +8,7 @@ from typing import Any, Final
 from collegium.api.request import Answer, Endpoint, RequestContext, Routes
 from collegium.refusals import NotFound
 
-_LONGEST: Final = 15
+_ID_DIGITS: Final = 15
 
 
 def with_aliases(routes: Callable[[str], Routes], *bases: str) -> tuple[Routes, Routes]:
@@ -16,26 +16,28 @@ def with_aliases(routes: Callable[[str], Routes], *bases: str) -> tuple[Routes, 
 
     Clients of different age use different spellings of the same path.
     """
-    whole: Routes = {}
+    all_routes: Routes = {}
     for base in bases:
-        whole |= routes(base)
-    return routes(bases[0]), whole
+        all_routes |= routes(base)
+    return routes(bases[0]), all_routes
 
 
-def mutating_route(path: str, run: Callable[..., Answer], summary: str, answers: Any) -> Routes:
+def mutating_route(
+    path: str, handler: Callable[..., Answer], summary: str, response_type: Any
+) -> Routes:
     """Return a route for an action that may be called by GET, PATCH or POST.
 
     The clients send GET. The token is accepted in a header only, so a link, an image or a crawler
     cannot trigger the action. ``mutates`` excludes HEAD requests and prefetching.
 
     Args:
-        answers: struct of the response.
+        response_type: struct of the response.
     """
     return {
         path: {
-            "GET": Endpoint(run, summary, response_type=answers, mutates=True),
-            "PATCH": Endpoint(run, summary, response_type=answers),
-            "POST": Endpoint(run, summary, response_type=answers),
+            "GET": Endpoint(handler, summary, response_type=response_type, mutates=True),
+            "PATCH": Endpoint(handler, summary, response_type=response_type),
+            "POST": Endpoint(handler, summary, response_type=response_type),
         }
     }
 
@@ -47,6 +49,6 @@ def parse_id(context: RequestContext, noun: str) -> int:
         NotFound: ``<noun>.unknown`` if the segment is no number.
     """
     text = context.segments["id"]
-    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST):
+    if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS):
         raise NotFound(f"{noun}.unknown")
     return int(text)

@@ -19,9 +19,9 @@ from collegium.lists.listing import Listing
 
 LIMIT: Final = 20
 LIMIT_MAX: Final = 100
-_DIGITS: Final = 15
-_MANY: Final = 1000
-_LONGEST: Final = 2000
+_DIGITS_MAX: Final = 15
+_VALUES_MAX: Final = 1000
+_VALUE_MAX: Final = 2000
 """Maximum length of a filter value, in characters.
 
 No searched column is longer, and SQLite refuses patterns of 50,000 bytes.
@@ -52,7 +52,7 @@ class IntegerFilter(FilterType):
 
     def read(self, text: str) -> int:
         """Return a number that the database can compare."""
-        if not (text.removeprefix("-").isdigit() and text.isascii() and len(text) <= _DIGITS):
+        if not (text.removeprefix("-").isdigit() and text.isascii() and len(text) <= _DIGITS_MAX):
             raise ValidationError("Enter a number.")
         return int(text)
 
@@ -66,8 +66,8 @@ class TextFilter(FilterType):
 
     def read(self, text: str) -> str:
         """Return a text that the database can store."""
-        if len(text) > _LONGEST:
-            raise ValidationError(f"Use at most {_LONGEST} characters.")
+        if len(text) > _VALUE_MAX:
+            raise ValidationError(f"Use at most {_VALUE_MAX} characters.")
         check_storable(text)
         return text
 
@@ -81,10 +81,10 @@ class UuidFilter(FilterType):
 
     def read(self, text: str) -> str:
         """Return the 32 hex digits of the UUID."""
-        found = hex_uuid(text)
-        if found is None:
+        uuid = hex_uuid(text)
+        if uuid is None:
             raise ValidationError("Enter a valid UUID.")
-        return found
+        return uuid
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a UUID."""
@@ -96,10 +96,10 @@ class BooleanFilter(FilterType):
 
     def read(self, text: str) -> bool:
         """Return the boolean."""
-        found = _BOOLEANS.get(text.lower())
-        if found is None:
+        value = _BOOLEANS.get(text.lower())
+        if value is None:
             raise ValidationError("Enter true or false.")
-        return found
+        return value
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a boolean."""
@@ -122,12 +122,12 @@ class Table(NamedTuple):
     orders: Collection[str]
     includes: Collection[str] = ()
 
-    def described(self) -> dict[str, FilterType]:
+    def describe_parameters(self) -> dict[str, FilterType]:
         """Return the query parameters, for the OpenAPI document."""
-        found: dict[str, FilterType] = {
+        filters: dict[str, FilterType] = {
             f"filter{{{name}}}": kind for name, kind in self.fields.items()
         }
-        return found | {
+        return filters | {
             "sort[]": TextFilter(),
             **({"include[]": TextFilter()} if self.includes else {}),
             "limit": IntegerFilter(),
@@ -147,17 +147,19 @@ class ListResult:
     previous: str | None
 
 
-def find(context: RequestContext, tx: ReadTransaction, actor: Actor, table: Table) -> ListResult:
+def load_page(
+    context: RequestContext, tx: ReadTransaction, actor: Actor, table: Table
+) -> ListResult:
     """Return the page of a list that a request asks for.
 
     Raises:
         BadRequestError: with the errors of all parameters.
     """
     errors: dict[str, list[str]] = {}
-    filters = _filters(context, table, errors)
-    order = _order(context, table, errors)
-    embedded = _embedded(context, table, errors)
-    limit, offset = _window(context, errors)
+    filters = _read_filters(context, table, errors)
+    order = _read_order(context, table, errors)
+    embedded = _read_embedded(context, table, errors)
+    limit, offset = _read_window(context, errors)
     if errors:
         raise BadRequestError(errors)
     rows = table.listing.page(tx, actor, filters, order, limit, offset)
@@ -167,35 +169,37 @@ def find(context: RequestContext, tx: ReadTransaction, actor: Actor, table: Tabl
         embedded,
         Meta(offset // limit + 1, limit, count, max(1, -(-count // limit))),
         count,
-        _at(context, limit, offset + limit) if offset + limit < count else None,
-        _at(context, limit, max(0, offset - limit)) if offset else None,
+        _page_url(context, limit, offset + limit) if offset + limit < count else None,
+        _page_url(context, limit, max(0, offset - limit)) if offset else None,
     )
 
 
-def _filters(context: RequestContext, table: Table, errors: dict[str, list[str]]) -> dict[str, Any]:
+def _read_filters(
+    context: RequestContext, table: Table, errors: dict[str, list[str]]
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, texts in context.query.items():
         if not name.startswith("filter{"):
             continue
         try:
-            known, kind, many = _known(name, table)
-            values[known] = _value(kind, texts, many=many, again=known in values)
-        except ValidationError as wrong:
-            errors[name[:100]] = wrong.texts
+            lookup, kind, many = _resolve(name, table)
+            values[lookup] = _read_value(kind, texts, many=many, repeated=lookup in values)
+        except ValidationError as error:
+            errors[name[:100]] = error.messages
     return values
 
 
-def _value(kind: FilterType, texts: Sequence[str], *, many: bool, again: bool) -> Any:
-    if again:
+def _read_value(kind: FilterType, texts: Sequence[str], *, many: bool, repeated: bool) -> Any:
+    if repeated:
         raise ValidationError("Another parameter already has this condition.")
-    if many and len(texts) <= _MANY:
+    if many and len(texts) <= _VALUES_MAX:
         return read_all(kind.read, texts)
     if len(texts) > 1:
         raise ValidationError("Use one value. For several values, use the operator in.")
     return kind.read(texts[0])
 
 
-def _known(name: str, table: Table) -> tuple[str, FilterType, bool]:
+def _resolve(name: str, table: Table) -> tuple[str, FilterType, bool]:
     """Return a filter's name in the listing, its type, and whether it takes many values.
 
     Raises:
@@ -203,76 +207,84 @@ def _known(name: str, table: Table) -> tuple[str, FilterType, bool]:
     """
     if not name.endswith("}"):
         raise ValidationError("Use filter{field} or filter{field.operator}.")
-    words = name.removeprefix("filter{").removesuffix("}").split(".")
-    readings = [(words, ""), (words[:-1], words[-1])]
-    if len(words) > 1 and words[0] in table.includes and words[1] == "id":
+    parts = name.removeprefix("filter{").removesuffix("}").split(".")
+    readings = [(parts, ""), (parts[:-1], parts[-1])]
+    if len(parts) > 1 and parts[0] in table.includes and parts[1] == "id":
         # The foreign key itself holds the id of the related object.
-        readings = [(words[:1], ".".join(words[2:]))]
+        readings = [(parts[:1], ".".join(parts[2:]))]
     for field, operator in readings:
         kind = table.fields.get(".".join(field))
-        known = "__".join([*field, *([operator] if operator else [])])
+        lookup = "__".join([*field, *([operator] if operator else [])])
         is_other_field = operator and ".".join([*field, operator]) in table.fields
-        if kind is None or known not in table.listing.filters or is_other_field or not words[-1]:
+        if kind is None or lookup not in table.listing.filters or is_other_field or not parts[-1]:
             continue
-        return known, BooleanFilter() if operator == "isnull" else kind, operator == "in"
+        return lookup, BooleanFilter() if operator == "isnull" else kind, operator == "in"
     raise ValidationError("The field does not exist or does not support this operator.")
 
 
-def _order(context: RequestContext, table: Table, errors: dict[str, list[str]]) -> tuple[str, ...]:
+def _read_order(
+    context: RequestContext, table: Table, errors: dict[str, list[str]]
+) -> tuple[str, ...]:
     names = [name for name in context.query.get("sort[]", ()) if name]
-    wrong = [name for name in dict.fromkeys(names) if name.removeprefix("-") not in table.orders]
-    if wrong:
+    unknown = [name for name in dict.fromkeys(names) if name.removeprefix("-") not in table.orders]
+    if unknown:
         errors["sort[]"] = [
-            f"The field {name[:100]} cannot be used for sorting." for name in wrong[:MESSAGES_MAX]
+            f"The field {name[:100]} cannot be used for sorting." for name in unknown[:MESSAGES_MAX]
         ]
     return tuple(dict.fromkeys(names))
 
 
-def _embedded(
+def _read_embedded(
     context: RequestContext, table: Table, errors: dict[str, list[str]]
 ) -> frozenset[str]:
     names = {name.removesuffix(".*") for name in context.query.get("include[]", ()) if name}
-    wrong = sorted(names - set(table.includes))
-    if wrong:
-        errors["include[]"] = [f"{name[:100]} cannot be included." for name in wrong[:MESSAGES_MAX]]
+    unknown = sorted(names - set(table.includes))
+    if unknown:
+        errors["include[]"] = [
+            f"{name[:100]} cannot be included." for name in unknown[:MESSAGES_MAX]
+        ]
     return frozenset(names)
 
 
-def _window(context: RequestContext, errors: dict[str, list[str]]) -> tuple[int, int]:
-    limit = _whole(context, "limit", 1, LIMIT_MAX, errors)
+def _read_window(context: RequestContext, errors: dict[str, list[str]]) -> tuple[int, int]:
+    limit = _read_number(context, "limit", 1, LIMIT_MAX, errors)
     if limit is None:
-        limit = _whole(context, "per_page", 1, LIMIT_MAX, errors) or LIMIT
-    offset = _whole(context, "offset", 0, None, errors)
+        limit = _read_number(context, "per_page", 1, LIMIT_MAX, errors) or LIMIT
+    offset = _read_number(context, "offset", 0, None, errors)
     if offset is None:
-        page = _whole(context, "page", 1, None, errors) or 1
+        page = _read_number(context, "page", 1, None, errors) or 1
         offset = (page - 1) * limit
     return limit, offset
 
 
-def _whole(
-    context: RequestContext, name: str, least: int, most: int | None, errors: dict[str, list[str]]
+def _read_number(
+    context: RequestContext,
+    name: str,
+    minimum: int,
+    maximum: int | None,
+    errors: dict[str, list[str]],
 ) -> int | None:
     texts = [text for text in context.query.get(name, ()) if text]
     if not texts:
         return None
     try:
         number = IntegerFilter().read(texts[-1])
-    except ValidationError as wrong:
-        errors[name] = wrong.texts
+    except ValidationError as error:
+        errors[name] = error.messages
         return None
-    if number < least or (most is not None and number > most):
-        bounds = f"at least {least}" + (f" and at most {most}" if most is not None else "")
+    if number < minimum or (maximum is not None and number > maximum):
+        bounds = f"at least {minimum}" + (f" and at most {maximum}" if maximum is not None else "")
         errors[name] = [f"Enter a number of {bounds}."]
         return None
     return number
 
 
-def _at(context: RequestContext, limit: int, offset: int) -> str:
+def _page_url(context: RequestContext, limit: int, offset: int) -> str:
     """Return the URL of another page, under the path that was called."""
-    kept = [
+    pairs = [
         pair
         for pair in parse_qsl(context.raw_query, keep_blank_values=True)
         if pair[0] not in _PAGING
     ]
-    asked = urlencode([*kept, ("limit", limit), ("offset", offset)])
-    return f"{context.base}{context.path}?{asked}"
+    query = urlencode([*pairs, ("limit", limit), ("offset", offset)])
+    return f"{context.base}{context.path}?{query}"

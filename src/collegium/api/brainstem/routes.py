@@ -23,36 +23,41 @@ from collegium.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 _log = structlog.get_logger()
 
 _PUBLIC: Final = "/api/public/"
-_IN_ADVANCE: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+_PREFETCH_HEADERS: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
 
-def _no_laboratories(_call: RequestContext, _tx: ReadTransaction | None = None) -> NoReturn:
+def _raise_no_laboratories(_call: RequestContext, _tx: ReadTransaction | None = None) -> NoReturn:
     raise NotFound("laboratory.none")
 
 
-def _none(path: str) -> Routes:
-    is_open = path.startswith(_PUBLIC)
-    none = {
+def _absent_routes(path: str) -> Routes:
+    is_public = path.startswith(_PUBLIC)
+    endpoints = {
         method: Endpoint(
-            _no_laboratories, "This service has no laboratories.", public=is_open, reads_db=is_open
+            _raise_no_laboratories,
+            "This service has no laboratories.",
+            public=is_public,
+            reads_db=is_public,
         )
         for method in ("GET", "POST", "PATCH", "DELETE")
     }
-    return {path: none, f"{path}{{uuid}}/": none}
+    return {path: endpoints, f"{path}{{uuid}}/": endpoints}
 
 
 _NOUNS: Final = (tokens, devices, join_requests, invitations, groups, accounts)
 
-DESCRIBED: Routes = {path: one for noun in _NOUNS for path, one in noun.DESCRIBED.items()}
+DESCRIBED: Routes = {
+    path: endpoints for noun in _NOUNS for path, endpoints in noun.DESCRIBED.items()
+}
 """The routes under their documented spelling, for the OpenAPI document."""
 
 ROUTES: Routes = {
-    **{path: one for noun in _NOUNS for path, one in noun.ROUTES.items()},
+    **{path: endpoints for noun in _NOUNS for path, endpoints in noun.ROUTES.items()},
     **{
-        path: one
+        path: endpoints
         for portal in ("private", "public")
         for app in ("users", "attributes")
-        for path, one in _none(f"/api/{portal}/{app}/laboratory/").items()
+        for path, endpoints in _absent_routes(f"/api/{portal}/{app}/laboratory/").items()
     },
 }
 
@@ -66,10 +71,10 @@ def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer
         answer = _respond(context, operations)
         context.touch_token()
     except UnavailableError as outage:
-        said, seconds = outage_words(outage)
+        message, seconds = outage_words(outage)
         return errors.detail_response(
             503,
-            said,
+            message,
             {"Retry-After": str(seconds)},
         )
     return answer
@@ -88,21 +93,21 @@ def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answe
     if context.path.startswith(_PUBLIC) and not context.settings.brainstem_public_portal:
         # Answer as for an unknown path, whatever the method.
         raise NotFound("portal.off")
-    allowed = _allowed(context, operations)
+    allowed = _allowed_methods(context, operations)
     headers = {"Allow": ", ".join(allowed)}
     if context.method == "OPTIONS":
         return Answer(204, headers=headers)
     operation = operations.get("GET" if context.method == "HEAD" else context.method)
     if context.method not in allowed:
         operation = None
-    if any(one.public for one in operations.values()):
+    if any(endpoint.public for endpoint in operations.values()):
         return _run_public(context, operation, headers)
     with context.read() as tx:
-        context.authenticate(tx, _token(context.header("authorization")))
+        context.authenticate(tx, _parse_token(context.header("authorization")))
         if operation is not None and not operation.mutates and context.method in {"GET", "HEAD"}:
             return operation.handler(context, tx)
     if operation is None:
-        return errors.detail_response(405, _not_allowed(context), headers)
+        return errors.detail_response(405, _method_error(context), headers)
     if operation.mutates:
         _refuse_prefetch(context)
     # A write opens its own transaction, after the read transaction has returned its connection.
@@ -114,27 +119,27 @@ def _run_public(
 ) -> Answer:
     """Run a public endpoint and ignore credentials, so that bad ones lock nobody out."""
     if operation is None:
-        return errors.detail_response(405, _not_allowed(context), headers)
+        return errors.detail_response(405, _method_error(context), headers)
     if not operation.reads_db:
         return operation.handler(context)
     with context.read() as tx:
         return operation.handler(context, tx)
 
 
-def _allowed(context: RequestContext, operations: dict[str, Endpoint]) -> list[str]:
+def _allowed_methods(context: RequestContext, operations: dict[str, Endpoint]) -> list[str]:
     """Return the allowed methods of a path; HEAD only if GET changes nothing."""
-    found = [
+    methods = [
         method
         for method, operation in operations.items()
         if context.settings.brainstem_get_actions or not operation.mutates
     ]
     get = operations.get("GET")
     if get is not None and not get.mutates:
-        found.insert(found.index("GET") + 1, "HEAD")
-    return [*found, "OPTIONS"]
+        methods.insert(methods.index("GET") + 1, "HEAD")
+    return [*methods, "OPTIONS"]
 
 
-def _not_allowed(context: RequestContext) -> str:
+def _method_error(context: RequestContext) -> str:
     return f'Method "{context.method[:20]}" not allowed.'
 
 
@@ -144,12 +149,12 @@ def _refuse_prefetch(context: RequestContext) -> None:
     Raises:
         Forbidden: ``prefetch``.
     """
-    purposes = " ".join(context.header(name, "").lower() for name in _IN_ADVANCE)
+    purposes = " ".join(context.header(name, "").lower() for name in _PREFETCH_HEADERS)
     if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
         raise Forbidden("prefetch")
 
 
-def _token(header: str) -> str:
+def _parse_token(header: str) -> str:
     """Return the token in the ``Authorization`` header.
 
     The scheme may be ``Bearer`` or ``Token``, because the clients' documentation has used both.

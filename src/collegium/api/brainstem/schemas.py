@@ -159,12 +159,14 @@ def requests(
         embedded: fields (``user_account_request``, ``authgroup``) that hold the whole object
             instead of its id.
     """
-    people, there = _embedded(tx, actor, rows, embedded, "user_account_request", "account_id")
+    profiles_by_id, groups_by_id = _embedded(
+        tx, actor, rows, embedded, "user_account_request", "account_id"
+    )
     return [
         MembershipRequest(
-            _uuid(row.uuid),
-            people.get(row.account_id, row.account_id),
-            there.get(row.scope_id, row.scope_id),
+            _hyphenated(row.uuid),
+            profiles_by_id.get(row.account_id, row.account_id),
+            groups_by_id.get(row.scope_id, row.scope_id),
         )
         for row in rows
     ]
@@ -179,12 +181,14 @@ def invitations(
         embedded: fields (``user_account_invitation``, ``authgroup``) that hold the whole object
             instead of its id.
     """
-    people, there = _embedded(tx, actor, rows, embedded, "user_account_invitation", "invitee_id")
+    profiles_by_id, groups_by_id = _embedded(
+        tx, actor, rows, embedded, "user_account_invitation", "invitee_id"
+    )
     return [
         MembershipInvitation(
-            _uuid(row.uuid),
-            people.get(row.invitee_id, row.invitee_id),
-            there.get(row.scope_id, row.scope_id),
+            _hyphenated(row.uuid),
+            profiles_by_id.get(row.invitee_id, row.invitee_id),
+            groups_by_id.get(row.scope_id, row.scope_id),
             *flags_of(row.role_name),
         )
         for row in rows
@@ -199,16 +203,16 @@ def _embedded(
     person: str,
     column: str,
 ) -> tuple[dict[int, Profile], dict[int, Group]]:
-    people: dict[int, Profile] = {}
-    there: dict[int, Group] = {}
+    profiles_by_id: dict[int, Profile] = {}
+    groups_by_id: dict[int, Group] = {}
     if person in embedded:
-        numbers = {getattr(row, column) for row in rows} - {None}
-        found = profile_queries.by_ids(tx, numbers)
-        people = {one.id: one for one in profiles(tx, list(found.values()))}
+        ids = {getattr(row, column) for row in rows} - {None}
+        found = profile_queries.by_ids(tx, ids)
+        profiles_by_id = {item.id: item for item in profiles(tx, list(found.values()))}
     if "authgroup" in embedded:
         named = group_queries.by_ids(tx, {row.scope_id for row in rows})
-        there = {one.id: one for one in groups(tx, actor, list(named.values()))}
-    return people, there
+        groups_by_id = {item.id: item for item in groups(tx, actor, list(named.values()))}
+    return profiles_by_id, groups_by_id
 
 
 def groups(
@@ -247,7 +251,7 @@ def profiles(tx: ReadTransaction, rows: Sequence[Row], *, with_email: bool = Tru
             email=row.email if with_email else "",
             first_name=row.first_name,
             last_name=row.last_name,
-            groups_own_json=[OwnedGroup(one.id, one.name) for one in owned[row.id]],
+            groups_own_json=[OwnedGroup(group.id, group.name) for group in owned[row.id]],
             **_workplace(row.profile),
         )
         for row in rows
@@ -262,5 +266,5 @@ def _workplace(profile: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _uuid(key: str) -> str:
+def _hyphenated(key: str) -> str:
     return str(UUID(key))

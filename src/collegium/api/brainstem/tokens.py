@@ -53,24 +53,24 @@ class TokenPair(Struct, frozen=True):
 
 def _log_in(context: RequestContext) -> Answer:
     values = bodies.read(context, _LOGIN)
-    actor = _checked(context, values["username"], values["password"])
+    actor = _authenticate(context, values["username"], values["password"])
     with context.write() as tx:
         token = token_actions.log_in(tx, context.app.vault, context.settings, actor, "password")
         row: Row = token_queries.of_account(tx, actor.id)
-        _forget_tries(context, tx, actor)
+        _reset_rate_limits(context, tx, actor)
     message = "Keep this token in a safe place."
     return Answer(200, schemas.encode(LoggedIn(token, token, row.id, message)))
 
 
-def _log_in_briefly(context: RequestContext) -> Answer:
+def _log_in_pair(context: RequestContext) -> Answer:
     values = bodies.read(context, _LOGIN_PAIR, one_of=("email", "username"))
-    actor = _checked(context, values.get("email") or values["username"], values["password"])
+    actor = _authenticate(context, values.get("email") or values["username"], values["password"])
     with context.write() as tx:
         pair = token_actions.log_in_with_refresh(
             tx, context.app.vault, actor, "password", settings=context.settings
         )
-        _forget_tries(context, tx, actor)
-    return _pair(pair)
+        _reset_rate_limits(context, tx, actor)
+    return _pair_response(pair)
 
 
 def _refresh(context: RequestContext) -> Answer:
@@ -80,16 +80,16 @@ def _refresh(context: RequestContext) -> Answer:
             pair = token_actions.refresh(tx, context.app.vault, context.settings, values["refresh"])
         if pair is None:
             raise Unauthenticated("token.unknown")
-    return _pair(pair)
+    return _pair_response(pair)
 
 
-def _pair(pair: token_actions.TokenPair) -> Answer:
+def _pair_response(pair: token_actions.TokenPair) -> Answer:
     return Answer(
         200, schemas.encode(TokenPair(pair.access, pair.refresh, "bearer", ACCESS_LIFETIME))
     )
 
 
-def _checked(context: RequestContext, name: str, password: str) -> Actor:
+def _authenticate(context: RequestContext, name: str, password: str) -> Actor:
     """Return the actor for a user name or an e-mail address, and a password.
 
     Raises:
@@ -100,7 +100,9 @@ def _checked(context: RequestContext, name: str, password: str) -> Actor:
     """
     if not context.settings.brainstem_password_login:
         raise Forbidden("password_login.off")
-    account = sign_in.check_password(context, _username(context, name), password, alone=True)
+    account = sign_in.check_password(
+        context, _username(context, name), password, password_only=True
+    )
     return sign_in.actor_of(context, account)
 
 
@@ -116,9 +118,9 @@ def _username(context: RequestContext, name: str) -> str:
     return str(rows[0].username) if len(rows) == 1 else name
 
 
-def _forget_tries(context: RequestContext, tx: WriteTransaction, actor: Actor) -> None:
-    pair, account, _address = sign_in.subjects(context, actor.username)
-    rate_limit_queries.reset(tx, [pair, account])
+def _reset_rate_limits(context: RequestContext, tx: WriteTransaction, actor: Actor) -> None:
+    pair_subject, per_account, _address = sign_in.login_keys(context, actor.username)
+    rate_limit_queries.reset(tx, [pair_subject, per_account])
 
 
 ROUTES: Routes = {
@@ -133,7 +135,7 @@ ROUTES: Routes = {
     },
     "/api/auth/token/": {
         "POST": Endpoint(
-            _log_in_briefly,
+            _log_in_pair,
             "Sign in with e-mail address and password. Returns access and refresh token.",
             public=True,
             body=_LOGIN_PAIR,

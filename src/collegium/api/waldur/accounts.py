@@ -61,7 +61,7 @@ PROFILE: Final = {
     "first_name": _NAME,
     "last_name": _NAME,
     "birth_date": Date(null=True),
-    "image": File(null=True, max=BYTES, to="picture"),
+    "image": File(null=True, max=BYTES, source="picture"),
 }
 NEW: Final = {
     "username": Text(
@@ -112,40 +112,42 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
         grants = membership_queries.by_account(tx, context.actor, [row.id for row in rows])
         return [schemas.user(context, row, grants.get(row.id, ()), listed=True) for row in rows]
 
-    wanted = filters.read(context, FILTERS, account_queries.listing.orders)
-    return lists.answer(context, tx, account_queries.listing, render, filters=wanted, sparse=True)
+    filter_values = filters.read(context, FILTERS, account_queries.listing.orders)
+    return lists.respond(
+        context, tx, account_queries.listing, render, filters=filter_values, sparse=True
+    )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = account_queries.get_visible(tx, context.actor, context.uuid("account"))
-    shown = _shown(context, tx, row)
+    shown = _render_user(context, tx, row)
     return Answer(200, schemas.encode(lists.fields(context, shown)))
 
 
 def _me(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = context.account or account_queries.own(tx, context.actor)
-    shown = _shown(context, tx, row, address=context.address or None)
+    shown = _render_user(context, tx, row, address=context.address or None)
     # This is not a list, but the official client reads the count anyway.
     return Answer(200, schemas.encode(lists.fields(context, shown)), {"X-Result-Count": "1"})
 
 
-def _shown(
+def _render_user(
     context: RequestContext, tx: ReadTransaction, row: Row, *, address: str | None = None
 ) -> schemas.User:
     grants = membership_queries.by_account(tx, context.actor, [row.id]).get(row.id, ())
     token: str | UnsetType = UNSET
-    own = row.id == context.actor.id and context.impersonator is None
-    if own and context.actor.token_kind == TokenKind.API and row.token_encrypted is not None:
+    is_own = row.id == context.actor.id and context.impersonator is None
+    if is_own and context.actor.token_kind == TokenKind.API and row.token_encrypted is not None:
         token = context.app.vault.decrypt(row.token_encrypted, row.token_hash)
     return schemas.user(context, row, grants, token=token, address=address)
 
 
-def _profile(context: RequestContext, kinds: Mapping[str, Field]) -> Form:
+def _read_profile(context: RequestContext, definitions: Mapping[str, Field]) -> Form:
     """Validate a body that may contain a picture.
 
     The picture is re-encoded here, before any transaction is open.
     """
-    form = read(context, kinds)
+    form = read(context, definitions)
     if form.values.get("picture") is not None:
         try:
             form.values["picture"] = pictures.sanitise(form.values["picture"])
@@ -160,20 +162,20 @@ def _profile(context: RequestContext, kinds: Mapping[str, Field]) -> Form:
 
 def _create(context: RequestContext) -> Answer:
     account_actions.require_staff(context.actor)
-    form = _profile(context, NEW)
+    form = _read_profile(context, NEW)
     values: dict[str, Any] = form.values
-    for ignored in ("agree_with_policy", "token_lifetime"):
-        values.pop(ignored, None)
+    for name in ("agree_with_policy", "token_lifetime"):
+        values.pop(name, None)
     with context.write() as tx:
         if account_queries.is_username_taken(tx, username=values.get("username")):
             form.reject("username", "user with this username already exists.")
         if form.values.get("slug") and account_queries.is_slug_taken(tx, form.values["slug"]):
             form.refuse(Invalid("account.slug_taken", field="slug"))
         form.check()
-        number = account_actions.create(
+        account_id = account_actions.create(
             tx, context.actor, context.settings, context.app.vault, values
         )
-        row = account_queries.by_id(tx, number)
+        row = account_queries.by_id(tx, account_id)
         return Answer(201, schemas.encode(schemas.user(context, row, ())))
 
 
@@ -185,7 +187,7 @@ def _update(context: RequestContext) -> Answer:
         account_actions.require_self_or_staff(
             context.actor, account_queries.get_visible(tx, context.actor, uuid)
         )
-    form = _profile(context, CHANGE)
+    form = _read_profile(context, CHANGE)
     form.check()
     agrees = bool(form.values.pop("agree_with_policy", False))
     with context.write() as tx:
@@ -193,7 +195,7 @@ def _update(context: RequestContext) -> Answer:
             tx, context.actor, context.settings, uuid, form.values, agrees_to_policy=agrees
         )
         row = account_queries.get_visible(tx, context.actor, uuid)
-        return Answer(200, schemas.encode(_shown(context, tx, row)))
+        return Answer(200, schemas.encode(_render_user(context, tx, row)))
 
 
 def _delete(context: RequestContext) -> Answer:
@@ -209,13 +211,13 @@ def _change_password(context: RequestContext) -> Answer:
     form = read(context, _PASSWORD)
     password = form.values.get("new_password", "")
     if password:
-        about = (target.username, target.email, target.first_name, target.last_name)
-        for fault in password_errors(password, about):
-            form.reject("new_password", fault)
+        personal_data = (target.username, target.email, target.first_name, target.last_name)
+        for error in password_errors(password, personal_data):
+            form.reject("new_password", error)
     form.check()
-    hashed = crypto.hash_password(password)
+    password_hash = crypto.hash_password(password)
     with context.write() as tx:
-        account_actions.set_password(tx, context.actor, target.id, hashed)
+        account_actions.set_password(tx, context.actor, target.id, password_hash)
     return Answer(200, schemas.encode(schemas.Status("password set")))
 
 

@@ -74,27 +74,27 @@ _FILTERS: Final = {
 }
 
 
-def _shown(context: RequestContext, row: Row, held: Sequence[Row]) -> CustomerUser:
-    direct = next((one for one in held if one.kind == ScopeKind.ORGANISATION), None)
+def _render_user(context: RequestContext, row: Row, grants: Sequence[Row]) -> CustomerUser:
+    own = next((grant for grant in grants if grant.kind == ScopeKind.ORGANISATION), None)
     return CustomerUser(
         url=f"{context.base}/api/users/{row.uuid}/",
         uuid=row.uuid,
         username=row.username,
         full_name=full_name(row),
         email=row.email,
-        role_name=direct.role_name if direct else None,
+        role_name=own.role_name if own else None,
         projects=[
             NestedProjectPermission(
-                url=f"{context.base}/api/projects/{one.uuid}/",
-                uuid=one.uuid,
-                name=one.name,
-                role_name=one.role_name,
-                expiration_time=one.valid_until,
+                url=f"{context.base}/api/projects/{grant.uuid}/",
+                uuid=grant.uuid,
+                name=grant.name,
+                role_name=grant.role_name,
+                expiration_time=grant.valid_until,
             )
-            for one in held
-            if one.kind == ScopeKind.PROJECT
+            for grant in grants
+            if grant.kind == ScopeKind.PROJECT
         ],
-        expiration_time=direct.valid_until if direct else None,
+        expiration_time=own.valid_until if own else None,
         image=schemas.picture_url(context, row.picture),
     )
 
@@ -107,19 +107,21 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
         return Answer(403)
 
     def render(rows: Sequence[Row]) -> list[CustomerUser]:
-        held = organisation_users.roles_of(tx, scope, [row.id for row in rows])
-        return [_shown(context, row, held.get(row.id, ())) for row in rows]
+        grants = organisation_users.roles_of(tx, scope, [row.id for row in rows])
+        return [_render_user(context, row, grants.get(row.id, ())) for row in rows]
 
-    wanted = filters.read(context, _FILTERS, organisation_users.listing.orders) | {"scope": scope}
-    return lists.answer(
-        context, tx, organisation_users.listing, render, filters=wanted, sparse=True
+    filter_values = filters.read(context, _FILTERS, organisation_users.listing.orders) | {
+        "scope": scope
+    }
+    return lists.respond(
+        context, tx, organisation_users.listing, render, filters=filter_values, sparse=True
     )
 
 
 def _countries(context: RequestContext, _tx: ReadTransaction) -> Answer:
     # All countries are on one page, because clients that fill a menu send a single request.
-    found = [Country(NAMES.get(code, code), code) for code in context.settings.countries]
-    return Answer(200, schemas.encode(found), {"X-Result-Count": str(len(found))})
+    countries = [Country(NAMES.get(code, code), code) for code in context.settings.countries]
+    return Answer(200, schemas.encode(countries), {"X-Result-Count": str(len(countries))})
 
 
 ROUTES: Routes = {

@@ -11,6 +11,7 @@ from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_
 from collegium.api.waldur import schemas
 from collegium.api.waldur.errors import BadRequestError
 from collegium.api.waldur.fields import Email, Text, decode, read
+from collegium.api.waldur.invitations import detail_response
 from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_ACCOUNT
 from collegium.sign_in.tokens.rules import check_is_own
 
@@ -27,23 +28,23 @@ def _change(context: RequestContext) -> Answer:
     check_is_own((context.impersonator or context.actor).token_kind)
     form = read(context, _ASK)
     form.check()
-    context.check_rate_limits(mailed := f"mail account {context.actor.id}")
+    context.check_rate_limits(subject := f"mail account {context.actor.id}")
     with context.write() as tx:
         email = form.values["email"]
         email_change_actions.request_change(
             tx, context.actor, context.settings, context.app.vault, uuid, email
         )
         # Each e-mail goes to an address of the caller's choice, so each one counts.
-        context.count_attempt(tx, mailed, MAIL_ACCOUNT)
-    return _done("The change email request has been successfully created.")
+        context.count_attempt(tx, subject, MAIL_ACCOUNT)
+    return detail_response("The change email request has been successfully created.")
 
 
 def _cancel(context: RequestContext) -> Answer:
     with context.write() as tx:
-        found = email_change_actions.cancel(tx, context.actor, context.uuid("account"))
-    done = "successfully deleted" if found else "not been found"
-    text = f"The change email request has {'been ' if found else ''}{done}."
-    return _done(text)
+        was_cancelled = email_change_actions.cancel(tx, context.actor, context.uuid("account"))
+    outcome = "successfully deleted" if was_cancelled else "not been found"
+    text = f"The change email request has {'been ' if was_cancelled else ''}{outcome}."
+    return detail_response(text)
 
 
 def _confirm(context: RequestContext) -> Answer:
@@ -56,11 +57,7 @@ def _confirm(context: RequestContext) -> Answer:
         context.write() as tx,
     ):
         email_change_actions.confirm(tx, context.settings, context.app.vault, code)
-    return _done("Email has been successfully updated.")
-
-
-def _done(text: str) -> Answer:
-    return Answer(200, schemas.encode(schemas.Detail(text)))
+    return detail_response("Email has been successfully updated.")
 
 
 ROUTES: Routes = {

@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder().encode
 
 DENIED: Final = "You do not have permission to perform this action."
 
-_DENIED: Final = {
+_FORBIDDEN: Final = {
     "key.shared": "Only staff users are allowed to delete shared SSH public key.",
     "request.not_own": "You can only cancel your own permission requests.",
     "token.delegated": "This token cannot change the e-mail address. Use the API token of the "
@@ -48,7 +48,7 @@ _CREDENTIALS: Final = {
     "token.expired": "Token has expired.",
 }
 
-_UNKNOWN: Final = {
+_NOT_FOUND: Final = {
     "account.unknown": "No User matches the given query.",
     "organisation.unknown": "No Customer matches the given query.",
     "project.unknown": "No Project matches the given query.",
@@ -64,7 +64,7 @@ _UNKNOWN: Final = {
     "page.unknown": "Invalid page.",
 }
 
-_DEPENDED_ON: Final = {
+_CONFLICTS: Final = {
     "request.wrong_state": "Valid states for operation: pending.",
     "account.has_requests": "Cannot delete user with existing permission requests",
     "organisation.has_projects": "Cannot delete organization with existing projects",
@@ -72,7 +72,7 @@ _DEPENDED_ON: Final = {
 }
 """Refusals that answer 409."""
 
-_SENTENCES: Final = {
+_DETAILS: Final = {
     "account.address_protected": "The registration method does not allow direct email "
     "modification.",
     "directory.no_token": "Unable to get access token.",
@@ -86,11 +86,11 @@ _SENTENCES: Final = {
 NON_FIELD: Final = "non_field_errors"
 """Key of errors that belong to no single field."""
 
-_LIST: Final = None
+_NO_FIELD: Final = None
 
 # Code to (field, message). The field is a name, ``NON_FIELD``, or None for a bare array, in which
 # this API reports the refusals of actions.
-_REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
+_FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     "account.username_taken": ("username", "user with this username already exists."),
     "account.slug_taken": ("slug", "user with this slug already exists."),
     "account.policy": ("agree_with_policy", "User must agree with the policy."),
@@ -102,58 +102,58 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
         "token_lifetime",
         "Only the API token itself changes its lifetime.",
     ),
-    "key.too_many": (_LIST, "You have {most} SSH keys; no more can be added."),
-    "address.code_expired": (_LIST, "Request has expired."),
+    "key.too_many": (_NO_FIELD, "You have {most} SSH keys; no more can be added."),
+    "address.code_expired": (_NO_FIELD, "Request has expired."),
     "key.lines": ("public_key", "Key is not valid: it should be single line."),
     "key.invalid": ("public_key", "Invalid SSH public key."),
     "key.name_taken": ("name", "This field must be unique."),
-    "directory.not_managed": (_LIST, "User is not managed by eduTEAMS."),
+    "directory.not_managed": (_NO_FIELD, "User is not managed by eduTEAMS."),
     "directory.disabled": (
-        _LIST,
+        _NO_FIELD,
         "Remote eduTEAMS account synchronization extension is disabled.",
     ),
     "scope.slug_taken": ("slug", "This field must be unique."),
     "role.name_taken": (NON_FIELD, "Name should be unique."),
     "role.permissions": ("permissions", "Invalid permissions {names}"),
     "role.kind_is_fixed": ("content_type", "Content type of an existing role cannot be changed."),
-    "role.system_name": (_LIST, "Changing name for system role is not possible."),
-    "role.is_system": (_LIST, "Destroying of system role is not available."),
-    "role.used": (_LIST, "Role is still used."),
+    "role.system_name": (_NO_FIELD, "Changing name for system role is not possible."),
+    "role.is_system": (_NO_FIELD, "Destroying of system role is not available."),
+    "role.used": (_NO_FIELD, "Role is still used."),
     "role.other_kind": (NON_FIELD, "Role and scope should belong to the same content type."),
     "role.not_for_scope": (NON_FIELD, "Role is not valid for this scope."),
     "role.inactive": (NON_FIELD, "Role is not active."),
     "organisation.unavailable": (NON_FIELD, "Customer is not available."),
-    "organisation.blocked": (_LIST, "Blocked organization is not available."),
-    "organisation.archived": (_LIST, "Archived organization is not available."),
+    "organisation.blocked": (_NO_FIELD, "Blocked organization is not available."),
+    "organisation.archived": (_NO_FIELD, "Archived organization is not available."),
     "membership.own_role": (NON_FIELD, "User can not manage own role."),
     "scope.last_owner": (NON_FIELD, "The last owner cannot be removed."),
     "grant.exists": (NON_FIELD, "User has already the same role in this scope."),
-    "grant.held": (_LIST, "User has already the same role in this scope."),
-    "grant.elsewhere": (_LIST, "User already has role within another scope."),
+    "grant.held": (_NO_FIELD, "User has already the same role in this scope."),
+    "grant.elsewhere": (_NO_FIELD, "User already has role within another scope."),
     "grant.ends_in_the_past": (
         "expiration_time",
         "Expiration time should be greater than current time.",
     ),
     "invitation.other_address": (
-        _LIST,
+        _NO_FIELD,
         "User\N{RIGHT SINGLE QUOTATION MARK}s email and email of the invitation are not equal.",
     ),
     "invitation.not_cancelable": (
-        _LIST,
+        _NO_FIELD,
         "Only pending or planned invitations can be canceled.",
     ),
     "invitation.no_address": (
-        _LIST,
+        _NO_FIELD,
         "The invited account was deleted with its address. Please create a new invitation.",
     ),
     "invitation.not_sendable": (
-        _LIST,
+        _NO_FIELD,
         "Only pending, expired and canceled invitations can be resent.",
     ),
-    "open_invitation.inactive": (_LIST, "Only pending invitation can be requested."),
-    "open_invitation.closed": (_LIST, "Only pending invitation can be canceled."),
+    "open_invitation.inactive": (_NO_FIELD, "Only pending invitation can be requested."),
+    "open_invitation.closed": (_NO_FIELD, "Only pending invitation can be canceled."),
     "open_invitation.not_for_you": (
-        _LIST,
+        _NO_FIELD,
         (
             "You are not allowed to accept this invitation. "
             "Your email or organization must match the invitation restrictions."
@@ -177,24 +177,24 @@ _REASONS: Final[Mapping[str, tuple[str | None, str]]] = {
     ),
     "open_invitation.patterns": ("user_email_patterns", "Invalid regex patterns: [{wrong}]"),
     "request.too_many": (
-        _LIST,
+        _NO_FIELD,
         "You have {most} pending requests. Withdraw one first.",
     ),
     "open_invitation.too_many": (
-        _LIST,
+        _NO_FIELD,
         "There are {most} open invitations in this scope. Cancel one first.",
     ),
     "organisation.too_many_projects": (
         NON_FIELD,
         "An organization can have at most {most} projects.",
     ),
-    "request.exists": (_LIST, "Request has been created already."),
-    "request.not_cancelable": (_LIST, "Only pending or draft requests can be canceled."),
-    "account.inactive": (_LIST, "User is not active."),
-    "decision.signature": (_LIST, "Invalid signature."),
-    "decision.payload": (_LIST, "Invalid payload."),
-    "decision.no_staff": (_LIST, "Invalid user UUID."),
-    "decision.no_invitation": (_LIST, "Invalid invitation UUID."),
+    "request.exists": (_NO_FIELD, "Request has been created already."),
+    "request.not_cancelable": (_NO_FIELD, "Only pending or draft requests can be canceled."),
+    "account.inactive": (_NO_FIELD, "User is not active."),
+    "decision.signature": (_NO_FIELD, "Invalid signature."),
+    "decision.payload": (_NO_FIELD, "Invalid payload."),
+    "decision.no_staff": (_NO_FIELD, "Invalid user UUID."),
+    "decision.no_invitation": (_NO_FIELD, "Invalid invitation UUID."),
     "project.date_in_the_past": ("end_date", "Cannot be earlier than the current date."),
 }
 
@@ -245,46 +245,46 @@ def refusal_response(refusal: Refusal) -> Answer:
         case Unauthenticated():
             answer = unauthenticated(refusal.code)
         case NotFound():
-            answer = detail(404, _UNKNOWN.get(refusal.code, "Not found."))
+            answer = detail(404, _NOT_FOUND.get(refusal.code, "Not found."))
         case Forbidden():
-            answer = detail(403, _DENIED.get(refusal.code, DENIED))
+            answer = detail(403, _FORBIDDEN.get(refusal.code, DENIED))
         case Limited():
-            spent = refusal.code == "mail_budget.spent"
-            begins = _SPENT if spent else "Request was throttled."
-            answer = _limited(int(str(refusal.facts["seconds"])), begins)
-        case Conflict(code=code) if code in _DEPENDED_ON:
-            answer = detail(409, _DEPENDED_ON[code])
-        case Conflict(code=code) | Invalid(code=code) if code in _SENTENCES:
-            answer = detail(400, _SENTENCES[code].format(**refusal.facts))
+            is_budget_spent = refusal.code == "mail_budget.spent"
+            sentence = _BUDGET_SPENT if is_budget_spent else "Request was throttled."
+            answer = _throttled(int(str(refusal.facts["seconds"])), sentence)
+        case Conflict(code=code) if code in _CONFLICTS:
+            answer = detail(409, _CONFLICTS[code])
+        case Conflict(code=code) | Invalid(code=code) if code in _DETAILS:
+            answer = detail(400, _DETAILS[code].format(**refusal.facts))
         case Conflict() | Invalid():
-            answer = _reason(refusal)
+            answer = _field_error(refusal)
         case _:
             raise refusal
     return answer
 
 
-_SPENT: Final = "This address has got too many e-mails today."
+_BUDGET_SPENT: Final = "This address has got too many e-mails today."
 
 
-def _limited(seconds: int, begins: str) -> Answer:
+def _throttled(seconds: int, sentence: str) -> Answer:
     unit = "second" if seconds == 1 else "seconds"
-    text = f"{begins} Expected available in {seconds} {unit}."
+    text = f"{sentence} Expected available in {seconds} {unit}."
     return detail(429, text, {"Retry-After": str(seconds)})
 
 
 def reason_for(refusal: Refusal) -> tuple[str | None, str]:
     """Return the field of a refusal (None: the action as a whole) and its message."""
-    where, text = _REASONS[refusal.code]
-    text = text.format(**{name: _messages(fact) for name, fact in refusal.facts.items()})
+    field, text = _FIELD_ERRORS[refusal.code]
+    text = text.format(**{name: _format_fact(fact) for name, fact in refusal.facts.items()})
     if refusal.code == "project.date_in_the_past":
-        where = str(refusal.facts["field"])
-    return where, text
+        field = str(refusal.facts["field"])
+    return field, text
 
 
-def _messages(fact: object) -> str:
+def _format_fact(fact: object) -> str:
     return ",".join(map(str, fact)) if isinstance(fact, (list, tuple)) else str(fact)
 
 
-def _reason(refusal: Refusal) -> Answer:
-    where, text = reason_for(refusal)
-    return Answer(400, _encode([text] if where is None else {where: [text]}))
+def _field_error(refusal: Refusal) -> Answer:
+    field, text = reason_for(refusal)
+    return Answer(400, _encode([text] if field is None else {field: [text]}))

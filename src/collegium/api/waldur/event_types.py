@@ -33,7 +33,7 @@ class Type:
 
     Args:
         group: the group under which ``event_groups`` lists it.
-        says: template of the message.
+        template: template of the message.
         open: our facts and their keys in the context.
         name: its name in this API; empty: our kind, with underscores for dots.
         closed: as ``open``, for the readers that the guard names.
@@ -41,7 +41,7 @@ class Type:
     """
 
     group: str
-    says: str
+    template: str
     open: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
     closed: Mapping[str, str] = field(default_factory=dict)
@@ -65,62 +65,67 @@ _INVITED: Final = {
     "email": "invitation_email",
     "because": "because_of_invitation_uuid",
 }
-_ASKED: Final = {"username": "affected_user_username", "request_uuid": "permission_request_uuid"}
-_PLACE: Final = {"role": "role_name", "scope_name": "scope_name"}
+_REQUESTED: Final = {
+    "username": "affected_user_username",
+    "request_uuid": "permission_request_uuid",
+}
+_ROLE_IN_SCOPE: Final = {"role": "role_name", "scope_name": "scope_name"}
 _KEY: Final = {"key": "ssh_key_uuid", "name": "ssh_key_name", "fingerprint": "ssh_key_fingerprint"}
 _ROLE: Final = {"role": "role_name", "role_uuid": "role_uuid"}
 
 
-def _user(says: str, name: str = "", /, **closed: str) -> Type:
-    words = f"User {{affected_user_username}} {says}."
-    return Type("users", words, _USER | {"by": "identity_source"}, name, closed, Guard.PERSON)
+def _user(text: str, name: str = "", /, **closed: str) -> Type:
+    template = f"User {{affected_user_username}} {text}."
+    return Type("users", template, _USER | {"by": "identity_source"}, name, closed, Guard.PERSON)
 
 
-def _token(says: str) -> Type:
-    return Type("auth", f"The token of user {{affected_user_username}} {says}{_BY}.")
+def _token(text: str) -> Type:
+    return Type("auth", f"The token of user {{affected_user_username}} {text}{_BY}.")
 
 
-def _factor(says: str) -> Type:
-    return Type("auth", f"The second factor of user {{affected_user_username}} {says}{_BY}.", _USER)
+def _factor(text: str) -> Type:
+    return Type("auth", f"The second factor of user {{affected_user_username}} {text}{_BY}.", _USER)
 
 
-def _device(says: str) -> Type:
-    words = f"A program[, {{device_name}},] of user {{affected_user_username}} {says}{_BY}."
-    return Type("auth", words, closed={"name": "device_name"}, guard=Guard.PERSON)
+def _device(text: str) -> Type:
+    template = f"A program[, {{device_name}},] of user {{affected_user_username}} {text}{_BY}."
+    return Type("auth", template, closed={"name": "device_name"}, guard=Guard.PERSON)
 
 
-def _key(says: str, name: str) -> Type:
-    words = "[ {ssh_key_name}][ of user {affected_user_username}]"
-    return Type("ssh", f"SSH key{words} {says}{_BY}.", {}, name, _KEY, Guard.PERSON)
+def _key(text: str, name: str) -> Type:
+    template = "[ {ssh_key_name}][ of user {affected_user_username}]"
+    return Type("ssh", f"SSH key{template} {text}{_BY}.", {}, name, _KEY, Guard.PERSON)
 
 
-def _scope(group: str, noun: str, says: str, name: str, facts: dict[str, str]) -> Type:
-    changed = "[: {fields}]" if "fields" in facts else ""
-    return Type(group, f"{noun}[ {{scope_name}}] {says}{_BY}{changed}.", facts, name)
+def _scope(group: str, noun: str, text: str, name: str, payload_keys: dict[str, str]) -> Type:
+    changed = "[: {fields}]" if "fields" in payload_keys else ""
+    return Type(group, f"{noun}[ {{scope_name}}] {text}{_BY}{changed}.", payload_keys, name)
 
 
-def _grant(says: str) -> Type:
-    return Type("permissions", f"{says}{_BY}.", _GRANT)
+def _grant(text: str) -> Type:
+    return Type("permissions", f"{text}{_BY}.", _GRANT)
 
 
-def _mail(says: str) -> Type:
-    words = "Mail[ of kind {mail_kind}][ to {mail_recipient}][, {mails} in number,]"
-    facts = {"mail": "mail_kind", "recipient": "mail_recipient", "mails": "mails"}
-    return Type("mails", f"{words} {says}{_BY}.", closed=facts)
+def _mail(text: str) -> Type:
+    template = "Mail[ of kind {mail_kind}][ to {mail_recipient}][, {mails} in number,]"
+    payload_keys = {"mail": "mail_kind", "recipient": "mail_recipient", "mails": "mails"}
+    return Type("mails", f"{template} {text}{_BY}.", closed=payload_keys)
 
 
-def _role(says: str, name: str = "", facts: dict[str, str] = _ROLE) -> Type:
-    return Type("permissions", f"Role {{role_name}} {says}{_BY}.", facts, name)
+def _role(text: str, name: str = "", payload_keys: dict[str, str] = _ROLE) -> Type:
+    return Type("permissions", f"Role {{role_name}} {text}{_BY}.", payload_keys, name)
 
 
-def _invitation(says: str, noun: str = "An invitation") -> Type:
-    words = f"{noun}[ of {{invitation_email}}][ to {{scope_name}}] {says}{_BY}."
-    return Type("invitations", words, {"role": "role_name"}, "", _INVITED, Guard.INVITATIONS)
+def _invitation(text: str, noun: str = "An invitation") -> Type:
+    template = f"{noun}[ of {{invitation_email}}][ to {{scope_name}}] {text}{_BY}."
+    return Type("invitations", template, {"role": "role_name"}, "", _INVITED, Guard.INVITATIONS)
 
 
-def _request(says: str) -> Type:
-    words = f"The request[ of user {{affected_user_username}}][ for the role {{role_name}}]{_IN}"
-    return Type("invitations", f"{words} {says}{_BY}.", _PLACE, "", _ASKED, Guard.REQUESTS)
+def _request(text: str) -> Type:
+    template = f"The request[ of user {{affected_user_username}}][ for the role {{role_name}}]{_IN}"
+    return Type(
+        "invitations", f"{template} {text}{_BY}.", _ROLE_IN_SCOPE, "", _REQUESTED, Guard.REQUESTS
+    )
 
 
 _ORGANISATION: Final = ("customers", "Organization")
@@ -178,8 +183,8 @@ TYPES: Final = {
     ),
     "logout": Type("auth", "User {affected_user_username} has logged out.", {}, "auth_logged_out"),
     **{
-        f"second_factor.{what}": _factor(says)
-        for what, says in (
+        f"second_factor.{what}": _factor(text)
+        for what, text in (
             ("enabled", "has been turned on"),
             ("disabled", "has been turned off"),
             ("recovered", "has been replaced by a recovery code"),
@@ -190,11 +195,11 @@ TYPES: Final = {
         f"second_factor.{what}": Type(
             "auth",
             "Wrong codes of the second factor were given for user {affected_user_username}, "
-            f"after the right password[, {{codes}} in a row][ from {{ip_address}}]{says}.",
+            f"after the right password[, {{codes}} in a row][ from {{ip_address}}]{text}.",
             _USER | {"codes": "codes"},
             closed={"address": "ip_address"},
         )
-        for what, says in (
+        for what, text in (
             ("failed", ""),
             ("locked", "; only a recovery code is accepted now"),
         )

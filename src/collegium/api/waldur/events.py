@@ -19,10 +19,10 @@ from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.refusals import NotFound
 
-_ELSEWHERE: Final = {"role", "until"}
+_WITHOUT_SCOPE: Final = {"role", "until"}
 """Facts that do not reveal the scope, shown to readers who cannot see the scope any more."""
 
-_NUMBER_DIGITS: Final = 18
+_ID_DIGITS: Final = 18
 
 
 class Event(Struct, frozen=True):
@@ -45,59 +45,59 @@ class EventCount(Struct, frozen=True):
 class _Reader:
     """The parts of one event that one reader may see."""
 
-    def __init__(self, viewer: Actor, row: Row, known: Type) -> None:
-        self.every = viewer.sees_all
-        self.own = row.account_id == viewer.id
-        self.did = row.actor_id == viewer.id
-        self.place = row.scope_id is not None and (self.every or row.sees_scope)
-        self.here = row.scope_id is None or self.place
-        self.inside = self.every or (
-            self.here
+    def __init__(self, viewer: Actor, row: Row, event_type: Type) -> None:
+        self.sees_all = viewer.sees_all
+        self.is_affected = row.account_id == viewer.id
+        self.is_actor = row.actor_id == viewer.id
+        self.sees_scope = row.scope_id is not None and (self.sees_all or row.sees_scope)
+        self.is_open = row.scope_id is None or self.sees_scope
+        self.sees_closed = self.sees_all or (
+            self.is_open
             and {
                 Guard.NOBODY: False,
-                Guard.PERSON: self.own,
+                Guard.PERSON: self.is_affected,
                 Guard.INVITATIONS: row.reads_invitations,
-                Guard.REQUESTS: self.own or row.reads_requests,
-            }[known.guard]
+                Guard.REQUESTS: self.is_affected or row.reads_requests,
+            }[event_type.guard]
         )
         # Events of this guard hide the person, because only some readers may know the requester.
-        people = self.here and (self.inside or known.guard is not Guard.REQUESTS)
-        self.affected = self.every or self.own or people
-        self.actor = self.every or self.did or people
+        sees_account = self.is_open and (self.sees_closed or event_type.guard is not Guard.REQUESTS)
+        self.sees_account = self.sees_all or self.is_affected or sees_account
+        self.sees_actor = self.sees_all or self.is_actor or sees_account
         # The event of an impersonated account has the staff member's IP address, so that account
         # does not see the address.
-        self.origin = self.every or (self.did and "impersonated_by" not in row.payload)
+        self.sees_origin = self.sees_all or (self.is_actor and "impersonated_by" not in row.payload)
 
 
-def _context(viewer: Actor, row: Row, known: Type) -> dict[str, Any]:
-    reader = _Reader(viewer, row, known)
-    made: dict[str, Any] = {}
-    if reader.place:
-        made |= _place(row)
-    if reader.affected and row.account_id is not None:
-        made |= _affected(row, named=reader.every or reader.own)
-    if reader.actor and row.actor_name:
-        made |= _person("user", row.actor_uuid, row.actor_deleted_at, row.actor_username)
-        made["user_full_name"] = row.actor_name
-    if reader.origin:
-        made |= {
+def _context(viewer: Actor, row: Row, event_type: Type) -> dict[str, Any]:
+    reader = _Reader(viewer, row, event_type)
+    context: dict[str, Any] = {}
+    if reader.sees_scope:
+        context |= _scope(row)
+    if reader.sees_account and row.account_id is not None:
+        context |= _affected(row, with_name=reader.sees_all or reader.is_affected)
+    if reader.sees_actor and row.actor_name:
+        context |= _account("user", row.actor_uuid, row.actor_deleted_at, row.actor_username)
+        context["user_full_name"] = row.actor_name
+    if reader.sees_origin:
+        context |= {
             key: value
             for key, value in (("ip_address", row.ip_address), ("request_id", row.request_id))
             if value
         }
-    if (reader.every or reader.did) and "impersonated_by" in row.payload:
-        made["impersonated_by_full_name"] = row.payload["impersonated_by"]
-    shown = {**known.open, **(known.closed if reader.inside else {})}
-    for fact, key in shown.items():
-        value = row.payload.get(fact)
-        if value not in (None, "") and (reader.here or fact in _ELSEWHERE):
-            made |= _fact(row, fact, key, value, every=reader.every)
-    return made
+    if (reader.sees_all or reader.is_actor) and "impersonated_by" in row.payload:
+        context["impersonated_by_full_name"] = row.payload["impersonated_by"]
+    keys = {**event_type.open, **(event_type.closed if reader.sees_closed else {})}
+    for name, key in keys.items():
+        value = row.payload.get(name)
+        if value not in (None, "") and (reader.is_open or name in _WITHOUT_SCOPE):
+            context |= _payload(row, name, key, value, sees_all=reader.sees_all)
+    return context
 
 
-def _place(row: Row) -> dict[str, Any]:
+def _scope(row: Row) -> dict[str, Any]:
     kind = schemas.KINDS.get(row.scope_kind, row.scope_kind)
-    made = {
+    context = {
         "scope_type": kind,
         "scope_uuid": row.scope_uuid,
         "scope_name": row.scope_name,
@@ -105,70 +105,76 @@ def _place(row: Row) -> dict[str, Any]:
         "customer_name": row.organisation_name,
     }
     if row.scope_kind == ScopeKind.PROJECT:
-        made |= {"project_uuid": row.scope_uuid, "project_name": row.scope_name}
-    return made
+        context |= {"project_uuid": row.scope_uuid, "project_name": row.scope_name}
+    return context
 
 
-def _affected(row: Row, *, named: bool) -> dict[str, Any]:
-    made = _person("affected_user", row.account_uuid, row.account_deleted_at, row.account_username)
+def _affected(row: Row, *, with_name: bool) -> dict[str, Any]:
+    context = _account(
+        "affected_user", row.account_uuid, row.account_deleted_at, row.account_username
+    )
     name = f"{row.account_first_name} {row.account_last_name}".strip()
-    return made | {"affected_user_full_name": name} if named and name else made
+    return context | {"affected_user_full_name": name} if with_name and name else context
 
 
-def _person(what: str, uuid: str | None, deleted: datetime | None, name: str) -> dict[str, Any]:
-    made = {} if uuid is None else {f"{what}_uuid": uuid}
+def _account(prefix: str, uuid: str | None, deleted: datetime | None, name: str) -> dict[str, Any]:
+    context = {} if uuid is None else {f"{prefix}_uuid": uuid}
     # A deleted account has no user name any more. Its former user name is among the facts.
-    return made if uuid is None or deleted is not None else made | {f"{what}_username": name}
+    return (
+        context if uuid is None or deleted is not None else context | {f"{prefix}_username": name}
+    )
 
 
-def _fact(row: Row, fact: str, key: str, value: Any, *, every: bool) -> dict[str, Any]:
-    if fact == "changes" and row.account_id is not None:
-        return _changes(value, every=every)
-    if fact == "fields":
+def _payload(row: Row, field: str, key: str, value: Any, *, sees_all: bool) -> dict[str, Any]:
+    if field == "changes" and row.account_id is not None:
+        return _changes(value, sees_all=sees_all)
+    if field == "fields":
         names = [event_types.SCOPE_FIELDS.get(name, name) for name in value]
-        return {key: [name for name in names if every or name != "staff_notes"]}
+        return {key: [name for name in names if sees_all or name != "staff_notes"]}
     return {key: value}
 
 
-def _changes(changes: Mapping[str, Any], *, every: bool) -> dict[str, Any]:
+def _changes(changes: Mapping[str, Any], *, sees_all: bool) -> dict[str, Any]:
     """Return the changes of an account that the reader could see on the account itself."""
-    told = {
+    visible = {
         name: value
         for name, value in changes.items()
-        if name in event_types.ACCOUNT_FIELDS and (every or name not in event_types.PRIVILEGED)
+        if name in event_types.ACCOUNT_FIELDS and (sees_all or name not in event_types.PRIVILEGED)
     }
     names = event_types.ACCOUNT_FIELDS
     return {
-        "fields": sorted(names[name] for name in told),
+        "fields": sorted(names[name] for name in visible),
         "changes": {
             names[name]: value
-            for name, value in told.items()
+            for name, value in visible.items()
             if name not in event_types.HIDDEN_FIELDS
         },
     }
 
 
-_BRACKET: Final = re.compile(r"\[([^\]]*)\]")
+_OPTIONAL: Final = re.compile(r"\[([^\]]*)\]")
 _KEY: Final = re.compile(r"{(\w+)}")
 
 
-def _message(says: str, context: Mapping[str, Any]) -> str:
+def _message(template: str, context: Mapping[str, Any]) -> str:
     """Return a message filled from a context.
 
     Missing keys become ``unknown``; a bracketed part with a missing key is left out.
     """
 
-    def word(key: str) -> str:
+    def text_of(key: str) -> str:
         value = context.get(key)
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
 
-    def part(found: re.Match[str]) -> str:
-        return found[1] if all(word(key) for key in _KEY.findall(found[1])) else ""
+    def fill_optional(match: re.Match[str]) -> str:
+        return match[1] if all(text_of(key) for key in _KEY.findall(match[1])) else ""
 
-    return _KEY.sub(lambda found: word(found[1]) or "unknown", _BRACKET.sub(part, says))
+    return _KEY.sub(
+        lambda match: text_of(match[1]) or "unknown", _OPTIONAL.sub(fill_optional, template)
+    )
 
 
-def _shown(request_context: RequestContext, row: Row) -> Event:
+def _render_event(request_context: RequestContext, row: Row) -> Event:
     known = TYPES.get(row.kind, UNKNOWN)
     context = _context(request_context.actor, row, known)
     return Event(
@@ -176,7 +182,7 @@ def _shown(request_context: RequestContext, row: Row) -> Event:
         uuid=row.uuid,
         created=row.created_at,
         event_type=event_types.name_of(row.kind),
-        message=_message(known.says, context),
+        message=_message(known.template, context),
         context=context,
     )
 
@@ -229,7 +235,7 @@ _FILTERS: Final[dict[str, filters.FilterType]] = {
 
 _REFUSED: Final = {name: _RefusedFilter() for name in ("message", "auth_method", "pat_uuid")}
 
-_NAMES: Final = {
+_LISTING_NAMES: Final = {
     "customer_uuid": "organisation",
     "project_uuid": "project",
     "user_uuid": "by",
@@ -237,18 +243,18 @@ _NAMES: Final = {
 }
 
 
-def _wanted(
+def _read_filters(
     request_context: RequestContext, orders: Collection[str] | None = None
 ) -> dict[str, Any]:
     """Return the filters of the request. The events of groups are excluded from this API."""
-    given = filters.read(request_context, {**_FILTERS, **_REFUSED}, orders)
-    kinds = _kinds(given.pop("event_type", None), given.pop("feature", None))
-    wanted = {_NAMES.get(name, name): value for name, value in given.items()}
-    wanted["without"] = ScopeKind.GROUP.value
-    return wanted if kinds is None else wanted | {"kinds": kinds}
+    values = filters.read(request_context, {**_FILTERS, **_REFUSED}, orders)
+    kinds = _matching_kinds(values.pop("event_type", None), values.pop("feature", None))
+    listing_filters = {_LISTING_NAMES.get(name, name): value for name, value in values.items()}
+    listing_filters["without"] = ScopeKind.GROUP.value
+    return listing_filters if kinds is None else listing_filters | {"kinds": kinds}
 
 
-def _kinds(types: list[str] | None, groups: list[str] | None) -> list[str] | None:
+def _matching_kinds(types: list[str] | None, groups: list[str] | None) -> list[str] | None:
     """Return the kinds of event that match both filters; None if neither filter is set.
 
     Unknown names match no kind.
@@ -266,12 +272,12 @@ def _kinds(types: list[str] | None, groups: list[str] | None) -> list[str] | Non
 
 
 def _list(request_context: RequestContext, tx: ReadTransaction) -> Answer:
-    return lists.answer(
+    return lists.respond(
         request_context,
         tx,
         event_queries.listing,
-        lambda rows: [_shown(request_context, row) for row in rows],
-        filters=_wanted(request_context, event_queries.listing.orders),
+        lambda rows: [_render_event(request_context, row) for row in rows],
+        filters=_read_filters(request_context, event_queries.listing.orders),
         sparse=True,
     )
 
@@ -279,16 +285,18 @@ def _list(request_context: RequestContext, tx: ReadTransaction) -> Answer:
 def _retrieve(request_context: RequestContext, tx: ReadTransaction) -> Answer:
     text = request_context.segments["uuid"]
     key: str | int | None = hex_uuid(text)
-    if key is None and text.isascii() and text.isdigit() and len(text) <= _NUMBER_DIGITS:
+    if key is None and text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS:
         key = int(text)
     row = None if key is None else event_queries.get_visible(tx, request_context.actor, key)
     if row is None or row.scope_kind == ScopeKind.GROUP:
         raise NotFound("event.unknown")
-    return Answer(200, schemas.encode(lists.fields(request_context, _shown(request_context, row))))
+    return Answer(
+        200, schemas.encode(lists.fields(request_context, _render_event(request_context, row)))
+    )
 
 
 def _count(request_context: RequestContext, tx: ReadTransaction) -> Answer:
-    number = event_queries.listing.count(tx, request_context.actor, _wanted(request_context))
+    number = event_queries.listing.count(tx, request_context.actor, _read_filters(request_context))
     return Answer(200, schemas.encode(EventCount(number)), {"X-Result-Count": str(number)})
 
 

@@ -35,9 +35,9 @@ BLANK: Final = "This field may not be blank."
 MESSAGES_MAX: Final = 20
 """Maximum number of messages for one field; keeps a response about as long as its request."""
 
-_Found = TypeVar("_Found")
-_PARTS: Final = 256
-_AROUND: Final = 1000
+T = TypeVar("T")
+_PARTS_MAX: Final = 256
+_STRIPPED_MAX: Final = 1000
 """Maximum length of white space and the like around a text, which is stripped without an error."""
 _INT_MAX: Final = 2**31 - 1
 _OFFSET: Final = re.compile(r"\d\d:?\d\d", re.ASCII)
@@ -52,12 +52,12 @@ class ValidationError(Exception):
     """A field's value is not valid.
 
     Args:
-        texts: one message for each error; at least one.
+        messages: one message for each error; at least one.
     """
 
-    def __init__(self, *texts: str) -> None:
-        super().__init__(*texts)
-        self.texts = list(dict.fromkeys(texts))[:MESSAGES_MAX]
+    def __init__(self, *messages: str) -> None:
+        super().__init__(*messages)
+        self.messages = list(dict.fromkeys(messages))[:MESSAGES_MAX]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +67,12 @@ class Field(ABC):
     Args:
         required: whether it must be present, unless the form is partial.
         null: whether it may be null.
-        to: name of the value in ``Form.values``; empty: the name of the field.
+        source: name of the value in ``Form.values``; empty: the name of the field.
     """
 
     required: bool = False
     null: bool = False
-    to: str = ""
+    source: str = ""
 
     @abstractmethod
     def read(self, raw: Any, *, form: bool) -> Any:
@@ -113,91 +113,91 @@ class Text(Field):
         if isinstance(raw, float) and not isfinite(raw):
             raise ValidationError("Not a valid string.")
         text = str(raw)
-        if self.max is not None and len(text) > self.max + _AROUND:
+        if self.max is not None and len(text) > self.max + _STRIPPED_MAX:
             # Refuse early: nothing below should look at every character of a very long text.
             raise ValidationError(f"Ensure this field has no more than {self.max} characters.")
         if self.strip:
-            text = self.kept(text)
+            text = self.normalise(text)
         if not text and not self.blank:
             raise ValidationError(BLANK)
-        wrong = self._faults(text)
-        if wrong:
-            raise ValidationError(*wrong)
+        errors = self._find_errors(text)
+        if errors:
+            raise ValidationError(*errors)
         return text
 
-    def kept(self, text: str) -> str:
+    def normalise(self, text: str) -> str:
         """Return the text without the white space around it."""
         return text.strip()
 
-    def _faults(self, text: str) -> list[str]:
+    def _find_errors(self, text: str) -> list[str]:
         """Return all errors of a text; the part beyond ``max`` is not examined."""
-        wrong = []
-        head = text
+        errors = []
+        checked = text
         if self.max is not None and len(text) > self.max:
-            wrong.append(f"Ensure this field has no more than {self.max} characters.")
-            head = text[: self.max]
-        wrong += unstorable(head)
-        if head and self.pattern is not None and not self.pattern.fullmatch(head):
-            wrong.append(self.message)
-        return wrong
+            errors.append(f"Ensure this field has no more than {self.max} characters.")
+            checked = text[: self.max]
+        errors += storage_errors(checked)
+        if checked and self.pattern is not None and not self.pattern.fullmatch(checked):
+            errors.append(self.message)
+        return errors
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a string."""
-        said: dict[str, Any] = {"type": "string"}
+        schema: dict[str, Any] = {"type": "string"}
         if self.max is not None:
-            said["maxLength"] = self.max
+            schema["maxLength"] = self.max
         if not self.blank:
-            said["minLength"] = 1
+            schema["minLength"] = 1
         if self.pattern is not None:
-            said["pattern"] = f"^(?:{self.pattern.pattern}){'?' if self.blank else ''}$"
+            schema["pattern"] = f"^(?:{self.pattern.pattern}){'?' if self.blank else ''}$"
         if self.form:
-            said["format"] = self.form
-        return said
+            schema["format"] = self.form
+        return schema
 
 
-def unstorable(text: str) -> list[str]:
+def storage_errors(text: str) -> list[str]:
     """Return the reasons why the database cannot store a text; empty if it can."""
-    wrong = ["Null characters are not allowed."] if "\0" in text else []
+    errors = ["Null characters are not allowed."] if "\0" in text else []
     for character in text:
         if "\ud800" <= character <= "\udfff":
-            wrong.append(f"Surrogate characters are not allowed: U+{ord(character):X}.")
+            errors.append(f"Surrogate characters are not allowed: U+{ord(character):X}.")
             break
-    return wrong
+    return errors
 
 
-def read_items(kind: Field, items: Iterable[Any], *, form: bool) -> list[Any]:
+def read_items(definition: Field, items: Iterable[Any], *, form: bool) -> list[Any]:
     """Validate each item of a list and return the results.
 
     Raises:
         ValidationError: with the messages of all items.
     """
-    found, wrong = [], []
+    values, errors = [], []
     for item in items:
         try:
-            found.append(kind.read(item, form=form))
+            values.append(definition.read(item, form=form))
         except ValidationError as error:
-            wrong += error.texts
-    if wrong:
-        raise ValidationError(*wrong)
-    return found
+            errors += error.messages
+    if errors:
+        raise ValidationError(*errors)
+    return values
 
 
 @dataclass(frozen=True, kw_only=True)
 class Name(Text):
     """The name of a person or a thing. It appears in e-mails, so it must not contain a link."""
 
-    def kept(self, text: str) -> str:
+    def normalise(self, text: str) -> str:
         """Return the name without invisible characters.
 
-        A text that the database cannot store is returned unchanged, so that ``_faults`` reports it.
+        A text that the database cannot store is returned unchanged: ``_find_errors`` reports it.
         """
-        return text if unstorable(text) else clean_name(text)
+        return text if storage_errors(text) else clean_name(text)
 
-    def _faults(self, text: str) -> list[str]:
-        wrong = super()._faults(text)
+    def _find_errors(self, text: str) -> list[str]:
+        errors = super()._find_errors(text)
         if holds_link(text[: self.max]):
-            wrong.append("Enter a name without a web address in it.")
-        return wrong
+            errors.append("Enter a name without a web address in it.")
+        return errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,25 +210,25 @@ class Email(Text):
     def read(self, raw: Any, *, form: bool) -> str:
         """Return the address. The mail server finds out whether its domain exists."""
         text = super().read(raw, form=form)
-        wrong = []
+        errors = []
         if text and address_error(text) not in {"", MIXED}:
-            wrong.append("Enter a valid email address.")
+            errors.append("Enter a valid email address.")
         if not is_single_script_address(text):
-            wrong.append("Enter an email address with letters of only one script.")
-        if wrong:
-            raise ValidationError(*wrong)
+            errors.append("Enter an email address with letters of only one script.")
+        if errors:
+            raise ValidationError(*errors)
         return text
 
-    def kept(self, text: str) -> str:
+    def normalise(self, text: str) -> str:
         """Return the address without characters that were copied along with it."""
         return canonical_address(trim(text))
 
-    def _faults(self, text: str) -> list[str]:
-        wrong = super()._faults(text)
+    def _find_errors(self, text: str) -> list[str]:
+        errors = super()._find_errors(text)
         if self.max is not None and len(text) > self.max:
             # No address is that long, so it need not be parsed.
-            wrong.append("Enter a valid email address.")
-        return wrong
+            errors.append("Enter a valid email address.")
+        return errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +239,7 @@ class Boolean(Field):
         """Return the boolean for any of its usual spellings."""
         del form
         if isinstance(raw, (bool, int, str)):
-            text = _word(raw).lower()
+            text = _scalar_text(raw).lower()
             if text in {"true", "1", "t", "yes", "y", "on"}:
                 return True
             if text in {"false", "0", "f", "no", "n", "off"}:
@@ -261,7 +261,7 @@ class Integer(Field):
     def read(self, raw: Any, *, form: bool) -> int:
         """Return a whole number within the bounds."""
         del form
-        text = _word(raw)
+        text = _scalar_text(raw)
         if isinstance(raw, bool) or not re.fullmatch(r"[+-]?[0-9]{1,20}(\.0{1,9})?", text):
             raise ValidationError("A valid integer is required.")
         number = int(text.split(".")[0])
@@ -286,7 +286,7 @@ class Decimal(Field):
     def read(self, raw: Any, *, form: bool) -> float:
         """Return a number within the bounds."""
         del form
-        text = _word(raw)
+        text = _scalar_text(raw)
         if isinstance(raw, bool) or not re.fullmatch(
             r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", text
         ):
@@ -308,10 +308,10 @@ class Uuid(Field):
     def read(self, raw: Any, *, form: bool) -> str:
         """Return the 32 hex digits of the UUID."""
         del form
-        found = hex_uuid(raw)
-        if found is None:
+        uuid = hex_uuid(raw)
+        if uuid is None:
             raise ValidationError("Must be a valid UUID.")
-        return found
+        return uuid
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a UUID."""
@@ -348,14 +348,14 @@ def instant(text: str) -> datetime | None:
     if len(text) > _INSTANT_MAX:
         return None
     # A plus sign that was not percent-encoded arrives as a space.
-    begin, space, offset = text.rpartition(" ")
-    if space and ":" in begin and _OFFSET.fullmatch(offset):
-        text = f"{begin}+{offset}"
+    start, space, offset = text.rpartition(" ")
+    if space and ":" in start and _OFFSET.fullmatch(offset):
+        text = f"{start}+{offset}"
     try:
-        found = datetime.fromisoformat(text)
-        if found.tzinfo is None:
-            found = found.replace(tzinfo=UTC)
-        return found.astimezone(UTC)
+        parsed = datetime.fromisoformat(text)
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+        return parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
@@ -367,13 +367,13 @@ class DateTime(Field):
     def read(self, raw: Any, *, form: bool) -> datetime:
         """Return an ISO 8601 date-time in UTC."""
         del form
-        found = instant(raw) if isinstance(raw, str) else None
-        if found is None:
+        parsed = instant(raw) if isinstance(raw, str) else None
+        if parsed is None:
             raise ValidationError(
                 "Datetime has wrong format. Use one of these formats instead: "
                 "YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z]."
             )
-        return found
+        return parsed
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a date-time."""
@@ -391,8 +391,8 @@ class Choice(Field):
         del form
         if not isinstance(raw, str) or raw not in self.of:
             # A surrogate cannot be encoded in the response, so it is replaced.
-            shown = str(raw)[:100].encode("utf-8", "replace").decode()
-            raise ValidationError(f'"{shown}" is not a valid choice.')
+            excerpt = str(raw)[:100].encode("utf-8", "replace").decode()
+            raise ValidationError(f'"{excerpt}" is not a valid choice.')
         return raw
 
     def schema(self) -> dict[str, Any]:
@@ -406,33 +406,35 @@ class StringList(Field):
 
     Args:
         max: maximum length of a text, in characters.
-        many: maximum number of texts.
+        max_items: maximum number of texts.
     """
 
     max: int
-    many: int
+    max_items: int
 
     def read(self, raw: Any, *, form: bool) -> list[str]:
         """Return the list without duplicates."""
         if form and isinstance(raw, str):
             # In JSON a character needs at most six characters, and separators need a few more. So a
             # longer text has too many elements.
-            if len(raw) > (6 * self.max + 8) * self.many:
-                raise ValidationError(f"Ensure this field has no more than {self.many} elements.")
+            if len(raw) > (6 * self.max + 8) * self.max_items:
+                raise ValidationError(
+                    f"Ensure this field has no more than {self.max_items} elements."
+                )
             try:
                 raw = json.loads(raw) if raw.strip() else []
             except (ValueError, RecursionError):
                 raise ValidationError("Value must be valid JSON.") from None
         if not isinstance(raw, list):
             raise ValidationError(f'Expected a list of items but got type "{type(raw).__name__}".')
-        if len(raw) > self.many:
-            raise ValidationError(f"Ensure this field has no more than {self.many} elements.")
+        if len(raw) > self.max_items:
+            raise ValidationError(f"Ensure this field has no more than {self.max_items} elements.")
         return list(dict.fromkeys(read_items(Text(blank=False, max=self.max), raw, form=form)))
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of an array of strings."""
         item = {"type": "string", "minLength": 1, "maxLength": self.max}
-        return {"type": "array", "items": item, "maxItems": self.many}
+        return {"type": "array", "items": item, "maxItems": self.max_items}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -469,15 +471,15 @@ class Form:
         """Add an error, for example one that only the database can detect."""
         self.errors.setdefault(name, []).append(text)
 
-    def reject_value(self, name: str, wrong: ValidationError) -> None:
+    def reject_value(self, name: str, error: ValidationError) -> None:
         """Add all errors of a field's value."""
-        for text in wrong.texts:
+        for text in error.messages:
             self.reject(name, text)
 
     def refuse(self, refusal: Refusal) -> None:
         """Add the refusal of a rule, so that it is reported together with all other errors."""
-        where, text = reason_for(refusal)
-        self.reject(where or NON_FIELD, text)
+        name, text = reason_for(refusal)
+        self.reject(name or NON_FIELD, text)
 
     def drop_blank(self, name: str) -> None:
         """Remove a field that was sent empty, as if it had not been sent."""
@@ -493,50 +495,52 @@ class Form:
         if self.errors:
             raise BadRequestError(400, self.errors)
 
-    def checked(self, found: _Found | None) -> _Found:
+    def checked(self, value: T | None) -> T:
         """Return the object that a field names, after checking that the form has no errors.
 
         Args:
-            found: the object; None only if the form has an error for its field.
+            value: the object; None only if the form has an error for its field.
 
         Raises:
             BadRequestError: with the errors of all fields.
         """
         self.check()
-        if found is None:
+        if value is None:
             raise BadRequestError(400, self.errors)
-        return found
+        return value
 
 
-def read(context: RequestContext, kinds: Mapping[str, Field], *, partial: bool = False) -> Form:
+def read(
+    context: RequestContext, definitions: Mapping[str, Field], *, partial: bool = False
+) -> Form:
     """Validate a body against a table of fields; unknown names are ignored.
 
     Args:
-        kinds: name to field.
+        definitions: name to field.
         partial: whether required fields may be left out.
 
     Raises:
         BadRequestError: if the body cannot be parsed. Errors of fields are in the returned form.
     """
-    body, as_form = decode(context)
+    body, is_form = decode(context)
     form = Form()
-    for name, kind in kinds.items():
+    for name, definition in definitions.items():
         if name not in body:
-            if kind.required and not partial:
+            if definition.required and not partial:
                 form.reject(name, REQUIRED)
             continue
         raw = body[name]
-        target = kind.to or name
-        if kind.is_null(raw, form=as_form):
-            if kind.null:
+        target = definition.source or name
+        if definition.is_null(raw, form=is_form):
+            if definition.null:
                 form.values[target] = None
             else:
                 form.reject(name, NULL)
             continue
         try:
-            form.values[target] = kind.read(raw, form=as_form)
-        except ValidationError as wrong:
-            form.reject_value(name, wrong)
+            form.values[target] = definition.read(raw, form=is_form)
+        except ValidationError as error:
+            form.reject_value(name, error)
     return form
 
 
@@ -547,34 +551,34 @@ def decode(context: RequestContext) -> tuple[dict[str, Any], bool]:
         BadRequestError: 400 if the body cannot be parsed; 415 for another media type.
     """
     header = context.header("content-type")
-    kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]
-    kind = kind.lower()
-    if kind == "multipart/form-data":
-        return _multipart(context.body, options.get("boundary", "")), True
-    if kind == "application/x-www-form-urlencoded":
-        return _urlencoded(context.body), True
-    if kind == "application/json":
-        return _json(context.body), False
+    media_type, options = parse_options_header(header)  # type: ignore[no-untyped-call]
+    media_type = media_type.lower()
+    if media_type == "multipart/form-data":
+        return _parse_multipart(context.body, options.get("boundary", "")), True
+    if media_type == "application/x-www-form-urlencoded":
+        return _parse_urlencoded(context.body), True
+    if media_type == "application/json":
+        return _parse_json(context.body), False
     if not context.body:
         return {}, False
     raise BadRequestError(415, {"detail": f'Unsupported media type "{header}" in request.'})
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def _parse_json(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     if is_nested(body):
         raise BadRequestError(400, {"detail": "JSON parse error - nested too deeply"})
     try:
-        found = json.loads(body, parse_constant=_no_constant)
+        parsed = json.loads(body, parse_constant=_no_constant)
     except RecursionError:
         raise BadRequestError(400, {"detail": "JSON parse error - nested too deeply"}) from None
     except ValueError as error:
         raise BadRequestError(400, {"detail": f"JSON parse error - {error}"}) from None
-    if not isinstance(found, dict):
-        text = f"Invalid data. Expected a dictionary, but got {type(found).__name__}."
+    if not isinstance(parsed, dict):
+        text = f"Invalid data. Expected a dictionary, but got {type(parsed).__name__}."
         raise BadRequestError(400, {NON_FIELD: [text]})
-    return found
+    return parsed
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -582,39 +586,39 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(message)
 
 
-def _word(raw: Any) -> str:
+def _scalar_text(raw: Any) -> str:
     """Return a number or a boolean as text; ``""`` for other types and for too long values."""
     text = str(raw) if isinstance(raw, (str, int, float)) else ""
     text = text.strip()
     return text if len(text) <= _WORD_MAX else ""
 
 
-def _urlencoded(body: bytes) -> dict[str, Any]:
+def _parse_urlencoded(body: bytes) -> dict[str, Any]:
     if is_escaped(body):
         raise BadRequestError(400, {"detail": "Form parse error - too many percent signs"})
     try:
         text = body.decode("utf-8")
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_PARTS)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_PARTS_MAX)
     except ValueError as error:
         raise BadRequestError(400, {"detail": f"Form parse error - {error}"}) from None
     return dict(pairs)
 
 
-def _value(part: MultipartPart) -> Any:
+def _part_value(part: MultipartPart) -> Any:
     """Return a part as text; a part of another media type is a file without a file name."""
-    kind = str(part.content_type or "text/plain")
-    return part.value if kind.startswith("text/") else part.raw
+    media_type = str(part.content_type or "text/plain")
+    return part.value if media_type.startswith("text/") else part.raw
 
 
-def _multipart(body: bytes, boundary: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _parse_multipart(body: bytes, boundary: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     try:
         # The body is in memory already, so no part of it needs a file on disk.
         parts = MultipartParser(  # type: ignore[no-untyped-call]
-            BytesIO(body), boundary, len(body), part_limit=_PARTS, spool_limit=len(body) + 1
+            BytesIO(body), boundary, len(body), part_limit=_PARTS_MAX, spool_limit=len(body) + 1
         )
         for part in parts:
-            found[part.name] = part.raw if part.filename else _value(part)
+            values[part.name] = part.raw if part.filename else _part_value(part)
     except (MultipartError, ValueError, LookupError) as error:  # LookupError: unknown charset
         raise BadRequestError(400, {"detail": f"Multipart form parse error - {error}"}) from None
-    return found
+    return values

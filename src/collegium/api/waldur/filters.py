@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from collegium.access import rules as access_rules
 from collegium.api.request import RequestContext, hex_uuid
 from collegium.api.waldur.errors import BadRequestError
-from collegium.api.waldur.fields import MESSAGES_MAX, ValidationError, instant, unstorable
+from collegium.api.waldur.fields import MESSAGES_MAX, ValidationError, instant, storage_errors
 from collegium.api.waldur.schemas import KINDS
 from collegium.db.statements import like_pattern
 
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
-_LONGEST: Final = 2000
+_VALUE_MAX: Final = 2000
 """Maximum length of a filter value, in characters.
 
 No searched column is longer, and SQLite refuses patterns of 50,000 bytes.
@@ -41,8 +41,8 @@ class FilterType:
         Raises:
             ValidationError: if a value is not valid.
         """
-        if len(texts[-1]) > _LONGEST:
-            raise ValidationError(f"Ensure this value has at most {_LONGEST} characters.")
+        if len(texts[-1]) > _VALUE_MAX:
+            raise ValidationError(f"Ensure this value has at most {_VALUE_MAX} characters.")
         return texts[-1]
 
     def schema(self) -> dict[str, Any]:
@@ -70,10 +70,10 @@ class Uuid(FilterType):
 
     def read(self, texts: Sequence[str]) -> str:
         """Return the 32 hex digits of the UUID."""
-        found = hex_uuid(texts[-1])
-        if found is None:
+        uuid = hex_uuid(texts[-1])
+        if uuid is None:
             raise ValidationError("Enter a valid UUID.")
-        return found
+        return uuid
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a UUID."""
@@ -85,10 +85,10 @@ class GreaterOrEqual(FilterType):
 
     def read(self, texts: Sequence[str]) -> Any:
         """Return an ISO 8601 date-time in UTC."""
-        found = instant(texts[-1])
-        if found is None:
+        earliest = instant(texts[-1])
+        if earliest is None:
             raise ValidationError("Enter a valid date/time.")
-        return found
+        return earliest
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a date-time."""
@@ -123,7 +123,7 @@ class UserLink(FilterType):
 
     def read(self, texts: Sequence[str]) -> str:
         """Return the 32 hex digits of the user's UUID."""
-        plural, uuid = _linked(texts[-1])
+        plural, uuid = _parse_link(texts[-1])
         return uuid if plural == "users" else _NO_ACCOUNT
 
     def schema(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class ScopeLink(FilterType):
 
     def read(self, texts: Sequence[str]) -> tuple[str, str]:
         """Return the kind and the 32 hex digits of the UUID."""
-        plural, uuid = _linked(texts[-1])
+        plural, uuid = _parse_link(texts[-1])
         return self.kinds.get(plural, ""), uuid
 
     def schema(self) -> dict[str, Any]:
@@ -159,7 +159,7 @@ SCOPE: Final = ScopeLink(
 )
 
 
-def _linked(url: str) -> tuple[str, str]:
+def _parse_link(url: str) -> tuple[str, str]:
     """Return (path segment, UUID) of the object that a URL names.
 
     The host and the path before ``api`` are ignored.
@@ -180,18 +180,18 @@ class ChoiceFilter(FilterType):
     """One of a set of words; any other word finds nothing.
 
     Args:
-        to: word to the value.
+        value_by_word: word to the value.
     """
 
-    to: Mapping[str, str]
+    value_by_word: Mapping[str, str]
 
     def read(self, texts: Sequence[str]) -> str:
         """Return the value of the word."""
-        return self.to.get(texts[-1], "")
+        return self.value_by_word.get(texts[-1], "")
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of an enumeration."""
-        return {"type": "string", "enum": list(self.to)}
+        return {"type": "string", "enum": list(self.value_by_word)}
 
 
 SCOPE_TYPE: Final = ChoiceFilter({word: kind.value for kind, word in KINDS.items()})
@@ -218,7 +218,7 @@ class MultipleFilter(FilterType):
         if self.of is not None:
             unknown = [name for name in names if name not in self.of]
             if unknown:
-                raise ValidationError(*map(no_choice, unknown[:MESSAGES_MAX]))
+                raise ValidationError(*map(choice_error, unknown[:MESSAGES_MAX]))
         return names
 
     def schema(self) -> dict[str, Any]:
@@ -232,18 +232,18 @@ class ChoicesFilter(FilterType):
     """A list of words from a set.
 
     Args:
-        to: word to its value.
+        value_by_word: word to its value.
     """
 
-    to: Mapping[str, str]
+    value_by_word: Mapping[str, str]
 
     def read(self, texts: Sequence[str]) -> list[str]:
         """Return the values of the words."""
-        return [self.to[name] for name in MultipleFilter(self.to).read(texts)]
+        return [self.value_by_word[name] for name in MultipleFilter(self.value_by_word).read(texts)]
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of an array of words."""
-        return MultipleFilter(self.to).schema()
+        return MultipleFilter(self.value_by_word).schema()
 
 
 class Uuids(MultipleFilter):
@@ -258,7 +258,7 @@ class Uuids(MultipleFilter):
         return {"type": "array", "items": Uuid().schema()}
 
 
-def no_choice(name: str) -> str:
+def choice_error(name: str) -> str:
     """Return the error message for a word that is not in the set."""
     return f"Select a valid choice. {name[:100]} is not one of the available choices."
 
@@ -280,7 +280,9 @@ def bad_orders(context: RequestContext, orders: Collection[str]) -> list[str]:
         orders: names that the list can be sorted by.
     """
     names = [name for name in ordering(context) if name.removeprefix("-") not in orders]
-    return [no_choice(name) for name in list(dict.fromkeys(names))[:MESSAGES_MAX]] if names else []
+    return (
+        [choice_error(name) for name in list(dict.fromkeys(names))[:MESSAGES_MAX]] if names else []
+    )
 
 
 def read(
@@ -298,34 +300,34 @@ def read(
     """
     values: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
-    asked = context.query
-    for name, kind in table.items():
-        if name not in asked:
+    query = context.query
+    for name, filter_type in table.items():
+        if name not in query:
             continue
-        texts = [text for text in map(str.strip, asked[name]) if text]
+        texts = [text for text in map(str.strip, query[name]) if text]
         if not texts:
             continue
         try:
-            value = kind.read([_storable(text) for text in texts])
-        except ValidationError as wrong:
-            errors[name] = wrong.texts
+            value = filter_type.read([_check_storable(text) for text in texts])
+        except ValidationError as error:
+            errors[name] = error.messages
             continue
         if value is not None:
             values[name] = value
-    if orders is not None and (wrong_orders := bad_orders(context, orders)):
-        errors["o"] = wrong_orders
+    if orders is not None and (order_errors := bad_orders(context, orders)):
+        errors["o"] = order_errors
     if errors:
         raise BadRequestError(400, errors)
     return values
 
 
-def _storable(text: str) -> str:
+def _check_storable(text: str) -> str:
     """Return the text unchanged.
 
     Raises:
         ValidationError: if the database cannot store the text.
     """
-    wrong = unstorable(text)
-    if wrong:
-        raise ValidationError(*wrong)
+    errors = storage_errors(text)
+    if errors:
+        raise ValidationError(*errors)
     return text

@@ -38,7 +38,7 @@ FIELDS: Final[dict[str, Field]] = {
     "organization": Text(max=255),
     "job_title": Text(max=120),
     "civil_number": Text(max=50),
-    "extra_invitation_text": Text(max=250, to="extra_text"),
+    "extra_invitation_text": Text(max=250, source="extra_text"),
 }
 
 
@@ -46,20 +46,20 @@ _DECISION: Final[dict[str, Field]] = {"token": Text(required=True, blank=False, 
 
 
 @contextmanager
-def remap_conflicts(**words: str) -> Iterator[None]:
+def remap_conflicts(**codes: str) -> Iterator[None]:
     """Replace the codes of conflicts by those of this endpoint.
 
     Args:
-        words: our code without its noun (``wrong_state``) to the new code.
+        codes: our code without its noun (``wrong_state``) to the new code.
 
     Raises:
         NotFound: if the new code is ``invitation.unknown``.
-        Conflict: with the new code, or unchanged if ``words`` does not have its code.
+        Conflict: with the new code, or unchanged if ``codes`` does not have its code.
     """
     try:
         yield
     except Conflict as refusal:
-        code = words.get(refusal.code.split(".")[1])
+        code = codes.get(refusal.code.split(".")[1])
         if code is None:
             raise
         if code == "invitation.unknown":
@@ -67,7 +67,7 @@ def remap_conflicts(**words: str) -> Iterator[None]:
         raise Conflict(code) from refusal
 
 
-def _shown(
+def _render_invitations(
     context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
 ) -> list[schemas.Invitation]:
     """Return invitations for callers who may read them.
@@ -77,9 +77,12 @@ def _shown(
     pending = [
         row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
     ]
-    vouched = invitation_queries.with_sponsor(tx, pending) if pending else set()
-    dead = {row.id for row in pending} - vouched
-    return [schemas.invitation(context, row, tx.now, is_dead=row.id in dead) for row in rows]
+    sponsored_ids = invitation_queries.with_sponsor(tx, pending) if pending else set()
+    unsponsored_ids = {row.id for row in pending} - sponsored_ids
+    return [
+        schemas.invitation(context, row, tx.now, lacks_sponsor=row.id in unsponsored_ids)
+        for row in rows
+    ]
 
 
 FILTERS: Final = {
@@ -93,18 +96,18 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return lists.answer(
+    return lists.respond(
         context,
         tx,
         invitation_queries.listing,
-        lambda rows: _shown(context, tx, rows),
+        lambda rows: _render_invitations(context, tx, rows),
         filters=filters.read(context, FILTERS, invitation_queries.listing.orders),
     )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = invitation_queries.get_visible(tx, context.actor, context.uuid("invitation"))
-    return Answer(200, schemas.encode(_shown(context, tx, [row])[0]))
+    return Answer(200, schemas.encode(_render_invitations(context, tx, [row])[0]))
 
 
 def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
@@ -116,17 +119,17 @@ def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> Sc
     if "scope" not in form.values:
         return None
     url = form.values.pop("scope")
-    shown = url[:200]
+    excerpt = url[:200]
     if "/" not in url:
-        form.reject("scope", f"URL is invalid: {shown}.")
+        form.reject("scope", f"URL is invalid: {excerpt}.")
         return None
-    named = scope_of(url)
-    if named is not None:
+    kind_and_uuid = scope_of(url)
+    if kind_and_uuid is not None:
         try:
-            return access_queries.get_visible(tx, context.actor, named[0], named[1])
+            return access_queries.get_visible(tx, context.actor, kind_and_uuid[0], kind_and_uuid[1])
         except NotFound:
             pass
-    form.reject("scope", f"Can't restore object from url: {shown}")
+    form.reject("scope", f"Can't restore object from url: {excerpt}")
     return None
 
 
@@ -160,11 +163,11 @@ def _create(context: RequestContext) -> Answer:
     form = read(context, FIELDS)
     limits.check(context, limits.INVITE)
     with context.write() as tx:
-        reached = named_scope(tx, context, form)
+        access = named_scope(tx, context, form)
         role = named_role(tx, form)
-        reached, role = form.checked(reached), form.checked(role)
+        access, role = form.checked(access), form.checked(role)
         uuid = invitation_actions.create(
-            tx, context.actor, context.settings, reached, role, form.values
+            tx, context.actor, context.settings, access, role, form.values
         )
         limits.count(context, tx, limits.INVITE)
         row: Any = invitation_queries.by_uuid(tx, uuid)
@@ -190,8 +193,8 @@ def _check(context: RequestContext) -> Answer:
             if refusal.code == "invitation.closed":
                 return Answer(404, media="text/plain")
             raise
-    locked = True if row.civil_number else UNSET
-    return Answer(200, schemas.encode(schemas.InvitationCheck(row.email, locked)))
+    has_civil_number = True if row.civil_number else UNSET
+    return Answer(200, schemas.encode(schemas.InvitationCheck(row.email, has_civil_number)))
 
 
 def _accept(context: RequestContext) -> Answer:
@@ -214,11 +217,11 @@ def _cancel(context: RequestContext) -> Answer:
 def _send(context: RequestContext) -> Answer:
     uuid = context.uuid("invitation")
     limits.check(context, limits.INVITE)
-    context.check_rate_limits(mailed := f"send invitation {uuid}")
+    context.check_rate_limits(subject := f"send invitation {uuid}")
     with remap_conflicts(wrong_state="invitation.not_sendable"), context.write() as tx:
         invitation_actions.send(tx, context.actor, context.settings, uuid)
         # Each e-mail goes to the same address, no matter which account sends it.
-        context.count_attempt(tx, mailed, MAIL_INVITEE)
+        context.count_attempt(tx, subject, MAIL_INVITEE)
         limits.count(context, tx, limits.INVITE)
     return detail_response("Invitation sending has been successfully scheduled.")
 
@@ -226,7 +229,7 @@ def _send(context: RequestContext) -> Answer:
 def _decide(
     context: RequestContext,
     purpose: str,
-    do: Callable[[WriteTransaction, approvals.Decision], None],
+    decide: Callable[[WriteTransaction, approvals.Decision], None],
 ) -> None:
     token = decode(context)[0].get("token")
     if not token or not isinstance(token, str):
@@ -236,7 +239,7 @@ def _decide(
         context.write() as tx,
     ):
         link = approvals.read_link(context.app.vault, context.settings, purpose, token, tx.now)
-        do(tx, link)
+        decide(tx, link)
 
 
 def _approve(context: RequestContext) -> Answer:

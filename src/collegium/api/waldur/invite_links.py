@@ -24,10 +24,12 @@ FIELDS: Final[dict[str, Field]] = {
     "is_public": Boolean(),
     "auto_create_project": Boolean(),
     "auto_approve": Boolean(),
-    "project_name_template": Name(null=True, max=255, to="template"),
+    "project_name_template": Name(null=True, max=255, source="template"),
     "project_role": Uuid(null=True),
-    "user_affiliations": StringList(max=255, many=200, to="affiliations"),
-    "user_email_patterns": StringList(max=PATTERN_MAX, many=PATTERNS_MAX, to="email_patterns"),
+    "user_affiliations": StringList(max=255, max_items=200, source="affiliations"),
+    "user_email_patterns": StringList(
+        max=PATTERN_MAX, max_items=PATTERNS_MAX, source="email_patterns"
+    ),
     "custom_text": Text(max=4000),
     "allow_multiple_requests": Boolean(),
 }
@@ -41,7 +43,7 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return lists.answer(
+    return lists.respond(
         context,
         tx,
         invite_link_queries.listing,
@@ -51,11 +53,11 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
-    row = _found(context, tx)
+    row = _load_link(context, tx)
     return Answer(200, schemas.encode(join_request_schemas.group_invitation(context, row, tx.now)))
 
 
-def _found(context: RequestContext, tx: ReadTransaction) -> Any:
+def _load_link(context: RequestContext, tx: ReadTransaction) -> Any:
     row = invite_link_queries.get_by_uuid(tx, context.actor, context.uuid("open_invitation"))
     if row.scope_kind == ScopeKind.GROUP:
         raise NotFound("open_invitation.unknown")
@@ -66,17 +68,17 @@ def _create(context: RequestContext) -> Answer:
     form = read(context, FIELDS)
     form.drop_blank("template")
     with context.write() as tx:
-        reached = named_scope(tx, context, form)
+        access = named_scope(tx, context, form)
         role = named_role(tx, form)
         project_role = named_role(tx, form, "project_role", ScopeKind.PROJECT)
-        if reached is not None and role is not None:
+        if access is not None and role is not None:
             for problem in invite_link_actions.problems(
-                context.actor, reached.scope.kind, role, project_role, form.values
+                context.actor, access.scope.kind, role, project_role, form.values
             ):
                 form.refuse(problem)
-        reached, role = form.checked(reached), form.checked(role)
+        access, role = form.checked(access), form.checked(role)
         uuid = invite_link_actions.create(
-            tx, context.actor, context.settings, reached, role, project_role, form.values
+            tx, context.actor, context.settings, access, role, project_role, form.values
         )
         row = invite_link_queries.get_by_uuid(tx, context.actor, uuid)
         return Answer(
@@ -89,7 +91,7 @@ def _projects(context: RequestContext, tx: ReadTransaction) -> Answer:
 
     An invite link does not reveal the names of other projects.
     """
-    row = _found(context, tx)
+    row = _load_link(context, tx)
     if row.scope_kind != ScopeKind.ORGANISATION:
         return Answer(404, media="text/plain")
     return Answer(
@@ -97,9 +99,9 @@ def _projects(context: RequestContext, tx: ReadTransaction) -> Answer:
         schemas.encode(
             [
                 join_request_schemas.ProjectLink(
-                    one.uuid, f"{context.base}/api/projects/{one.uuid}/"
+                    project.uuid, f"{context.base}/api/projects/{project.uuid}/"
                 )
-                for one in organisation_queries.projects_of(tx, context.actor, [row.scope_id])
+                for project in organisation_queries.projects_of(tx, context.actor, [row.scope_id])
             ]
         ),
     )
@@ -107,7 +109,7 @@ def _projects(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 def _cancel(context: RequestContext) -> Answer:
     with context.write() as tx:
-        invite_link_actions.cancel(tx, context.actor, _found(context, tx).uuid)
+        invite_link_actions.cancel(tx, context.actor, _load_link(context, tx).uuid)
     return detail_response("Invitation has been successfully canceled.")
 
 
@@ -115,12 +117,12 @@ def _submit(context: RequestContext) -> Answer:
     uuid = context.uuid("open_invitation")
     limits.check(context, limits.ASK)
     with context.write() as tx:
-        _found(context, tx)
-        asked = join_request_actions.submit(tx, context.actor, context.settings, uuid)
+        _load_link(context, tx)
+        result = join_request_actions.submit(tx, context.actor, context.settings, uuid)
         # Each join request e-mails people who did not ask for it.
         limits.count(context, tx, limits.ASK)
-        shown = join_request_schemas.submitted(asked.request, is_approved=asked.is_approved)
-    return Answer(200, schemas.encode(shown))
+        struct = join_request_schemas.submitted(result.request, is_approved=result.is_approved)
+    return Answer(200, schemas.encode(struct))
 
 
 _ONE: Final = "/api/user-group-invitations/{uuid}/"

@@ -102,7 +102,7 @@ def group_invitation(context: RequestContext, row: Row, now: datetime) -> GroupI
     """Return an invite link as this API shows it, including its restrictions."""
     creator = f"{row.creator_first_name or ''} {row.creator_last_name or ''}".strip()
     return GroupInvitation(
-        url=_link(context, row.uuid),
+        url=_link_url(context, row.uuid),
         uuid=row.uuid,
         role=row.role_uuid,
         created=row.created_at,
@@ -154,21 +154,21 @@ def _permission_request(
 ) -> PermissionRequest:
     """Return one join request; a withdrawn request has no reviewer."""
     decider = f"{row.decider_first_name or ''} {row.decider_last_name or ''}".strip()
-    reviewed = row.state != State.CANCELED
-    known = reviewed and row.decider_username is not None
+    is_reviewed = row.state != State.CANCELED
+    has_decider = is_reviewed and row.decider_username is not None
     # The arguments are positional: with keywords this takes twice as long.
     return PermissionRequest(
         f"{context.base}/api/user-permission-requests/{row.uuid}/",
         row.uuid,
-        _link(context, row.invite_link_uuid) if row.invite_link_uuid and shows_link else "",
+        _link_url(context, row.invite_link_uuid) if row.invite_link_uuid and shows_link else "",
         row.state,
         row.created_at,
         full_name(row),
         row.username,
         row.email,
-        decider if known else None,
-        row.decider_username if known else None,
-        row.decided_at if reviewed else None,
+        decider if has_decider else None,
+        row.decider_username if has_decider else None,
+        row.decided_at if is_reviewed else None,
         row.comment,
         row.scope_uuid,
         row.scope_name,
@@ -198,5 +198,5 @@ def canceled(row: Row) -> Canceled:
     return Canceled(row.uuid, row.scope_name, row.scope_uuid)
 
 
-def _link(context: RequestContext, uuid: str) -> str:
+def _link_url(context: RequestContext, uuid: str) -> str:
     return f"{context.base}/api/user-group-invitations/{uuid}/"

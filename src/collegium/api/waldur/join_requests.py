@@ -22,7 +22,7 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return lists.answer(
+    return lists.respond(
         context,
         tx,
         join_request_queries.listing,
@@ -33,8 +33,8 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = join_request_queries.get_visible(tx, context.actor, context.uuid("request"))
-    (shown,) = join_request_schemas.permission_requests(context, [row])
-    return Answer(200, schemas.encode(shown))
+    (struct,) = join_request_schemas.permission_requests(context, [row])
+    return Answer(200, schemas.encode(struct))
 
 
 def _approve(context: RequestContext) -> Answer:
@@ -64,8 +64,8 @@ def _reject(context: RequestContext) -> Answer:
 def _cancel(context: RequestContext) -> Answer:
     with remap_conflicts(wrong_state="request.not_cancelable"), context.write() as tx:
         row = join_request_actions.cancel(tx, context.actor, context.uuid("request"))
-        shown = join_request_schemas.canceled(row)
-    return Answer(200, schemas.encode(shown))
+        struct = join_request_schemas.canceled(row)
+    return Answer(200, schemas.encode(struct))
 
 
 _ONE: Final = "/api/user-permission-requests/{uuid}/"

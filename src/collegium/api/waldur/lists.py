@@ -23,7 +23,7 @@ PAGE_MAX: Final = 300
 _encode = msgspec.json.Encoder().encode
 
 
-def answer(
+def respond(
     context: RequestContext,
     tx: ReadTransaction,
     listing: Listing,
@@ -43,15 +43,15 @@ def answer(
         BadRequestError: if the order is wrong.
         NotFound: ``page.unknown``.
     """
-    wanted = filters or {}
+    filter_values = filters or {}
     order = ordering(context, listing)
-    size, page = _size(context), _page(context)
+    size, page = _page_size(context), _page_number(context)
     rows = None
     if page == 1 and context.method != "HEAD":
-        rows = listing.page(tx, context.actor, wanted, order, size, 0)
-        total = listing.total(tx, context.actor, wanted, rows, size, 0)
+        rows = listing.page(tx, context.actor, filter_values, order, size, 0)
+        total = listing.total(tx, context.actor, filter_values, rows, size, 0)
     else:
-        total = listing.count(tx, context.actor, wanted)
+        total = listing.count(tx, context.actor, filter_values)
     last = max(1, -(-total // size))
     page = last if page is None else page
     if page > last:
@@ -60,23 +60,23 @@ def answer(
     if context.method == "HEAD":
         return Answer(200, b"", headers)
     if rows is None:
-        rows = listing.page(tx, context.actor, wanted, order, size, (page - 1) * size)
-    made: Any = render(rows)
+        rows = listing.page(tx, context.actor, filter_values, order, size, (page - 1) * size)
+    structs: Any = render(rows)
     if sparse:
-        made = [fields(context, one) for one in made]
-    return Answer(200, _encode(made), headers)
+        structs = [fields(context, struct) for struct in structs]
+    return Answer(200, _encode(structs), headers)
 
 
-def fields(context: RequestContext, made: Any) -> Any:
+def fields(context: RequestContext, struct: Any) -> Any:
     """Return only the fields that the parameter ``field`` names, if it names a known one."""
     names = context.query.get("field")
     if not names:
-        return made
-    write_only = getattr(made, "write_only", ())
-    known = [name for name in names if name in made.__struct_fields__ or name in write_only]
-    if not known:
-        return made
-    values = {name: getattr(made, name) for name in known if name not in write_only}
+        return struct
+    write_only = getattr(struct, "write_only", ())
+    selected = [name for name in names if name in struct.__struct_fields__ or name in write_only]
+    if not selected:
+        return struct
+    values = {name: getattr(struct, name) for name in selected if name not in write_only}
     return {name: value for name, value in values.items() if value is not msgspec.UNSET}
 
 
@@ -92,24 +92,24 @@ def ordering(context: RequestContext, listing: Listing) -> tuple[str, ...]:
     names = filters_of.ordering(context)
     if not names:
         return ()
-    wrong = filters_of.bad_orders(context, listing.orders)
-    if wrong:
-        raise BadRequestError(400, {"o": wrong})
-    # Sorting by the same column again cannot change the order, so only its first use is kept.
-    first: dict[str, str] = {}
+    errors = filters_of.bad_orders(context, listing.orders)
+    if errors:
+        raise BadRequestError(400, {"o": errors})
+    # Sorting by the same column again cannot change the order, so only its unique use is kept.
+    unique: dict[str, str] = {}
     for name in names:
-        first.setdefault(name.removeprefix("-"), name)
-    return tuple(first.values())
+        unique.setdefault(name.removeprefix("-"), name)
+    return tuple(unique.values())
 
 
-def _size(context: RequestContext) -> int:
+def _page_size(context: RequestContext) -> int:
     text = context.query.get("page_size", [""])[-1].strip()
     if not (text.isascii() and text.isdigit()) or int(text[:9]) < 1:
         return PAGE
     return min(int(text[:9]), PAGE_MAX)
 
 
-def _page(context: RequestContext) -> int | None:
+def _page_number(context: RequestContext) -> int | None:
     """Return the number of the requested page; None: the last page.
 
     Raises:
@@ -125,20 +125,22 @@ def _page(context: RequestContext) -> int | None:
 
 
 @cache_short(maxsize=1024)
-def _address(path: str, query: str) -> tuple[str, str]:
+def _split_url(path: str, query: str) -> tuple[str, str]:
     """Return the quoted path of a list, and its query string without the page."""
-    asked = [(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if k != "page"]
-    return quote(path), urlencode(asked, quote_via=quote, safe="")
+    pairs = [(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if k != "page"]
+    return quote(path), urlencode(pairs, quote_via=quote, safe="")
 
 
 def _links(context: RequestContext, page: int, last: int) -> str:
     # Commas and semicolons separate the parts of this header, and the official client splits it
     # without parsing URLs. So URLs contain them as %2C and %3B.
-    path, kept = _address(context.path, context.raw_query)
+    path, base_query = _split_url(context.path, context.raw_query)
     path = context.base + path
 
-    def link(to: int, relation: str) -> str:
-        query = "&".join(part for part in (kept, f"page={to}" if to > 1 else "") if part)
+    def link(number: int, relation: str) -> str:
+        query = "&".join(
+            part for part in (base_query, f"page={number}" if number > 1 else "") if part
+        )
         return f'<{path}{"?" if query else ""}{query}>; rel="{relation}"'
 
     parts = [link(1, "first")]

@@ -20,58 +20,58 @@ from collegium.memberships import rules as membership_rules
 from collegium.refusals import Conflict, Invalid
 from collegium.roles import queries as role_queries
 
-_SEAT: Final = {
+_ASSIGNMENT: Final = {
     "role": Text(required=True, blank=False, max=150),
     "user": Uuid(required=True),
     "expiration_time": DateTime(null=True),
 }
 
 
-_PEOPLE: Final = {
+_ACCOUNT_FILTERS: Final = {
     **dict.fromkeys(("full_name", "native_name", "user_slug", "username"), filters.Exact()),
     "user": filters.Uuid(),
     "user_url": filters.UserLink(),
 }
 FILTERS: Final = {
-    **_PEOPLE,
+    **_ACCOUNT_FILTERS,
     **dict.fromkeys(("created", "expiration_time", "modified"), filters.GreaterOrEqual()),
     **dict.fromkeys(("customer_uuid", "role_uuid", "scope_uuid"), filters.Uuid()),
     **dict.fromkeys(("role_name", "scope_name"), filters.Contains()),
     "scope_type": filters.SCOPE_TYPE,
 }
 TEAM_FILTERS: Final = {
-    **_PEOPLE,
+    **_ACCOUNT_FILTERS,
     "role": filters.MultipleFilter(commas=False),
     "search_string": filters.Exact(),
 }
 
 
-def _shown(row: Row) -> schemas.Permission:
+def _render_grant(row: Row) -> schemas.Permission:
     return schemas.permission(row, row.account_uuid, account_queries.full_name(row), row.slug)
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return lists.answer(
+    return lists.respond(
         context,
         tx,
         membership_queries.listing,
-        lambda rows: [_shown(row) for row in rows],
+        lambda rows: [_render_grant(row) for row in rows],
         filters=filters.read(context, FILTERS, membership_queries.listing.orders),
     )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = membership_queries.get_visible(tx, context.actor, context.uuid("grant"))
-    return Answer(200, schemas.encode(_shown(row)))
+    return Answer(200, schemas.encode(_render_grant(row)))
 
 
-def _seat(
-    tx: WriteTransaction, form: Form, reached: access_queries.ScopeAccess, *, judge_end: bool
+def _read_assignment(
+    tx: WriteTransaction, form: Form, access: access_queries.ScopeAccess, *, checks_end: bool
 ) -> membership_actions.RoleAssignment:
     """Return the role assignment that a body names; unknown names are errors of their fields.
 
     Args:
-        judge_end: whether the end of the grant is validated.
+        checks_end: whether the end of the grant is validated.
 
     Raises:
         BadRequestError: with the errors of all fields.
@@ -86,13 +86,13 @@ def _seat(
         account = account_queries.by_uuid(tx, form.values["user"])
         if account is None or not account.is_active:
             form.reject("user", "User is not found.")
-    if judge_end:
+    if checks_end:
         try:
             membership_rules.check_end(form.values.get("expiration_time"), tx.now)
         except Invalid as refusal:
             form.refuse(refusal)
     form.check()
-    return membership_actions.RoleAssignment(reached, role, account)
+    return membership_actions.RoleAssignment(access, role, account)
 
 
 def team_routes(base: str, kind: ScopeKind) -> Routes:
@@ -105,7 +105,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
 
     def _team(context: RequestContext, tx: ReadTransaction) -> Answer:
         scope = access_queries.get_visible(tx, context.actor, kind, context.uuid(kind)).scope
-        return lists.answer(
+        return lists.respond(
             context,
             tx,
             membership_queries.team,
@@ -119,39 +119,43 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
 
     def _change(
         context: RequestContext,
-        right: Permission,
-        do: Callable[
+        permission: Permission,
+        action: Callable[
             [WriteTransaction, Actor, membership_actions.RoleAssignment, datetime | None], object
         ],
     ) -> datetime | None:
         uuid = context.uuid(kind)
         with context.write() as tx:
-            reached = access_queries.get_visible(tx, context.actor, kind, uuid, right)
-            form = read(context, _SEAT)
-            seat = _seat(tx, form, reached, judge_end=right is not rights.revoke)
-            until: datetime | None = form.values.get("expiration_time")
-            do(tx, context.actor, seat, until)
-        return until
+            access = access_queries.get_visible(tx, context.actor, kind, uuid, permission)
+            form = read(context, _ASSIGNMENT)
+            assignment = _read_assignment(
+                tx, form, access, checks_end=permission is not rights.revoke
+            )
+            valid_until: datetime | None = form.values.get("expiration_time")
+            action(tx, context.actor, assignment, valid_until)
+        return valid_until
 
     def _add(context: RequestContext) -> Answer:
         try:
-            until = _change(context, rights.grant, membership_actions.add)
+            valid_until = _change(context, rights.grant, membership_actions.add)
         except Conflict as refusal:
             # Only this endpoint reports a role of another kind as an error of the scope.
             if refusal.code == "role.other_kind":
                 raise Conflict("role.not_for_scope") from refusal
             raise
-        return Answer(201, schemas.encode(schemas.Expiry(until)))
+        return Answer(201, schemas.encode(schemas.Expiry(valid_until)))
 
     def _update(context: RequestContext) -> Answer:
-        until = _change(context, rights.update_role, membership_actions.update)
-        return Answer(200, schemas.encode(schemas.Expiry(until)))
+        valid_until = _change(context, rights.update_role, membership_actions.update)
+        return Answer(200, schemas.encode(schemas.Expiry(valid_until)))
 
     def _delete(context: RequestContext) -> Answer:
         _change(
             context,
             rights.revoke,
-            lambda tx, actor, seat, _until: membership_actions.remove(tx, actor, seat),
+            lambda tx, actor, assignment, _valid_until: membership_actions.remove(
+                tx, actor, assignment
+            ),
         )
         return Answer(200)
 
@@ -169,16 +173,19 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
         },
         f"{base}add_user/": {
             "POST": Endpoint(
-                _add, "Add a member.", body=_SEAT, response_type=schemas.Expiry, status=201
+                _add, "Add a member.", body=_ASSIGNMENT, response_type=schemas.Expiry, status=201
             ),
         },
         f"{base}update_user/": {
             "POST": Endpoint(
-                _update, "Change the end date of a role.", body=_SEAT, response_type=schemas.Expiry
+                _update,
+                "Change the end date of a role.",
+                body=_ASSIGNMENT,
+                response_type=schemas.Expiry,
             ),
         },
         f"{base}delete_user/": {
-            "POST": Endpoint(_delete, "Remove a role.", body=_SEAT),
+            "POST": Endpoint(_delete, "Remove a role.", body=_ASSIGNMENT),
         },
     }
 

@@ -38,16 +38,16 @@ class Subnets(Text):
     def read(self, raw: Any, *, form: bool) -> str:
         """Return the networks in CIDR notation, separated by commas."""
         text = super().read(raw, form=form)
-        found, wrong = [], []
+        networks, errors = [], []
         for part in filter(None, map(str.strip, text.split(","))):
             try:
-                found.append(str(ip_network(part, strict=False)))
+                networks.append(str(ip_network(part, strict=False)))
             except ValueError:
-                wrong.append(f'"{part[:50]}" is not a valid network.')
-        if wrong:
-            raise ValidationError(*wrong)
+                errors.append(f'"{part[:50]}" is not a valid network.')
+        if errors:
+            raise ValidationError(*errors)
         # The canonical form may be longer, so the length is checked again.
-        return super().read(",".join(found), form=form)
+        return super().read(",".join(networks), form=form)
 
 
 _SHORT: Final = Text(max=160)
@@ -83,7 +83,7 @@ FIELDS: Final[dict[str, Field]] = {
         pattern=re.compile(r"\d{1,3}(\.\d{1,2})?", re.ASCII),
         message="A valid number is required.",
     ),
-    "accounting_start_date": DateTime(to="accounting_started_at"),
+    "accounting_start_date": DateTime(source="accounting_started_at"),
     "sponsor_number": Integer(null=True),
     "max_service_accounts": Integer(null=True),
     "grace_period_days": Integer(null=True),
@@ -102,19 +102,21 @@ def _form(context: RequestContext, *, partial: bool = False) -> Form:
     return form
 
 
-def _shown(
+def _render_organisations(
     context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
 ) -> list[schemas.Customer]:
     ids = [row.id for row in rows]
-    below: dict[int, list[Row]] = {}
+    projects: dict[int, list[Row]] = {}
     for project in organisation_queries.projects_of(tx, context.actor, ids):
-        below.setdefault(project.parent_id, []).append(project)
-    people = organisation_queries.count_people(tx, ids)
-    return [schemas.customer(context, row, below.get(row.id, ()), people) for row in rows]
+        projects.setdefault(project.parent_id, []).append(project)
+    member_counts = organisation_queries.count_people(tx, ids)
+    return [schemas.customer(context, row, projects.get(row.id, ()), member_counts) for row in rows]
 
 
-def _one(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Customer:
-    return _shown(context, tx, [organisation_queries.get_visible(tx, context.actor, uuid)])[0]
+def _load_organisation(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Customer:
+    return _render_organisations(
+        context, tx, [organisation_queries.get_visible(tx, context.actor, uuid)]
+    )[0]
 
 
 FILTERS: Final = {
@@ -138,56 +140,56 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    wanted = filters.read(context, FILTERS, organisation_queries.listing.orders)
+    filter_values = filters.read(context, FILTERS, organisation_queries.listing.orders)
     if context.actor.is_staff:
         # Staff may create projects in every organisation, so the filter changes nothing for them.
-        wanted.pop("current_user_has_project_create_permission", None)
-    return lists.answer(
+        filter_values.pop("current_user_has_project_create_permission", None)
+    return lists.respond(
         context,
         tx,
         organisation_queries.listing,
-        lambda rows: _shown(context, tx, rows),
-        filters=wanted,
+        lambda rows: _render_organisations(context, tx, rows),
+        filters=filter_values,
         sparse=True,
     )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
-    shown = _one(context, tx, context.uuid("organisation"))
-    return Answer(200, schemas.encode(lists.fields(context, shown)))
+    struct = _load_organisation(context, tx, context.uuid("organisation"))
+    return Answer(200, schemas.encode(lists.fields(context, struct)))
 
 
 def _create(context: RequestContext) -> Answer:
     form = _form(context)
     form.check()
     with context.write() as tx:
-        own = {"domain": organisation_actions.default_domain(tx, context.actor)} | form.values
-        uuid = organisation_actions.create(tx, context.actor, context.settings, own)
-        return Answer(201, schemas.encode(_one(context, tx, uuid)))
+        values = {"domain": organisation_actions.default_domain(tx, context.actor)} | form.values
+        uuid = organisation_actions.create(tx, context.actor, context.settings, values)
+        return Answer(201, schemas.encode(_load_organisation(context, tx, uuid)))
 
 
 def _update(context: RequestContext) -> Answer:
     uuid = context.uuid("organisation")
     with context.write() as tx:
-        reached = access_queries.get_visible(
+        access = access_queries.get_visible(
             tx, context.actor, ScopeKind.ORGANISATION, uuid, Permission.ORGANISATION_UPDATE
         )
         form = _form(context, partial=context.method == "PATCH")
         form.check()
-        organisation_actions.update(tx, context.actor, reached, form.values)
-        return Answer(200, schemas.encode(_one(context, tx, uuid)))
+        organisation_actions.update(tx, context.actor, access, form.values)
+        return Answer(200, schemas.encode(_load_organisation(context, tx, uuid)))
 
 
 def _delete(context: RequestContext) -> Answer:
     with context.write() as tx:
-        reached = access_queries.get_visible(
+        access = access_queries.get_visible(
             tx,
             context.actor,
             ScopeKind.ORGANISATION,
             context.uuid("organisation"),
             Permission.ORGANISATION_DELETE,
         )
-        organisation_actions.delete(tx, context.actor, reached)
+        organisation_actions.delete(tx, context.actor, access)
     return Answer(204)
 
 

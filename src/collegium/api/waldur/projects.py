@@ -75,7 +75,7 @@ def scope_of(url: str) -> tuple[ScopeKind, str] | None:
     return None if uuid is None else (kind, uuid)
 
 
-def _clean(form: Form) -> Form:
+def _clean_values(form: Form) -> Form:
     form.drop_blank("slug")
     if form.values.get("description"):
         form.values["description"] = nh3.clean(form.values["description"])
@@ -84,14 +84,14 @@ def _clean(form: Form) -> Form:
     return form
 
 
-def _check_dates(form: Form, now: datetime, starts: date | None = None) -> None:
+def _check_dates(form: Form, now: datetime, current_start: date | None = None) -> None:
     """Reject dates in the past; a project that has started keeps its start, so that is not checked.
 
     Args:
-        starts: current start date of the project.
+        current_start: current start date of the project.
     """
     for name in ("start_date", "end_date"):
-        if name == "start_date" and starts is not None and starts <= now.date():
+        if name == "start_date" and current_start is not None and current_start <= now.date():
             continue
         try:
             project_actions.check_dates(now, {name: form.values.get(name)})
@@ -99,20 +99,22 @@ def _check_dates(form: Form, now: datetime, starts: date | None = None) -> None:
             form.refuse(refusal)
 
 
-def _parent(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
-    named = scope_of(form.values.get("customer", ""))
-    if named is None or named[0] is not ScopeKind.ORGANISATION:
+def _load_parent(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
+    kind_and_uuid = scope_of(form.values.get("customer", ""))
+    if kind_and_uuid is None or kind_and_uuid[0] is not ScopeKind.ORGANISATION:
         if "customer" in form.values:
             form.reject("customer", "Invalid hyperlink - No URL match.")
         return None
     try:
-        return access_queries.get_visible(tx, context.actor, ScopeKind.ORGANISATION, named[1])
+        return access_queries.get_visible(
+            tx, context.actor, ScopeKind.ORGANISATION, kind_and_uuid[1]
+        )
     except NotFound:
         form.reject("customer", "Invalid hyperlink - Object does not exist.")
         return None
 
 
-def _one(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Project:
+def _load_project(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Project:
     return schemas.project(context, project_queries.get_visible(tx, context.actor, uuid))
 
 
@@ -139,62 +141,62 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    wanted = filters.read(context, FILTERS, project_queries.listing.orders)
-    removed_too = wanted.pop("include_terminated", False)
+    filter_values = filters.read(context, FILTERS, project_queries.listing.orders)
+    with_removed = filter_values.pop("include_terminated", False)
     listing = (
         project_queries.history
-        if removed_too or wanted.get("is_removed")
+        if with_removed or filter_values.get("is_removed")
         else project_queries.listing
     )
     if listing is project_queries.listing:
-        wanted.pop("is_removed", None)
-    return lists.answer(
+        filter_values.pop("is_removed", None)
+    return lists.respond(
         context,
         tx,
         listing,
         lambda rows: [schemas.project(context, row) for row in rows],
-        filters=wanted,
+        filters=filter_values,
         sparse=True,
     )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
-    shown = _one(context, tx, context.uuid("project"))
-    return Answer(200, schemas.encode(lists.fields(context, shown)))
+    struct = _load_project(context, tx, context.uuid("project"))
+    return Answer(200, schemas.encode(lists.fields(context, struct)))
 
 
 def _create(context: RequestContext) -> Answer:
-    form = _clean(read(context, NEW))
+    form = _clean_values(read(context, NEW))
     with context.write() as tx:
-        parent = _parent(tx, context, form)
+        parent = _load_parent(tx, context, form)
         _check_dates(form, tx.now)
         parent = form.checked(parent)
         form.values.pop("customer")
         uuid = project_actions.create(
             tx, context.actor, parent, form.values, settings=context.settings
         )
-        return Answer(201, schemas.encode(_one(context, tx, uuid)))
+        return Answer(201, schemas.encode(_load_project(context, tx, uuid)))
 
 
 def _update(context: RequestContext) -> Answer:
     uuid = context.uuid("project")
     with context.write() as tx:
-        reached = access_queries.get_visible(
+        access = access_queries.get_visible(
             tx, context.actor, ScopeKind.PROJECT, uuid, Permission.PROJECT_UPDATE
         )
-        form = _clean(read(context, CHANGE, partial=context.method == "PATCH"))
-        _check_dates(form, tx.now, reached.scope.start_date)
+        form = _clean_values(read(context, CHANGE, partial=context.method == "PATCH"))
+        _check_dates(form, tx.now, access.scope.start_date)
         form.check()
-        project_actions.update(tx, context.actor, reached, form.values)
-        return Answer(200, schemas.encode(_one(context, tx, uuid)))
+        project_actions.update(tx, context.actor, access, form.values)
+        return Answer(200, schemas.encode(_load_project(context, tx, uuid)))
 
 
 def _delete(context: RequestContext) -> Answer:
     with context.write() as tx:
-        reached = access_queries.get_visible(
+        access = access_queries.get_visible(
             tx, context.actor, ScopeKind.PROJECT, context.uuid("project")
         )
-        project_actions.delete(tx, context.actor, reached)
+        project_actions.delete(tx, context.actor, access)
     return Answer(204)
 
 

@@ -29,7 +29,7 @@ from collegium.roles import queries as role_queries
 from collegium.roles.rules import NAME_MAX, check_kind, check_permissions
 
 _KINDS: Final = {word: kind.value for kind, word in schemas.KINDS.items()}
-_ONE_NAME: Final = Text(blank=False, max=64)
+_PERMISSION_NAME: Final = Text(blank=False, max=64)
 _NAMES_MAX: Final = 1000
 
 
@@ -69,7 +69,7 @@ class Permissions(Field):
         if not isinstance(raw, list):
             message = f'Expected a list of items but got type "{type(raw).__name__}".'
             raise ValidationError(message)
-        return list(dict.fromkeys(read_items(_ONE_NAME, raw, form=form)))
+        return list(dict.fromkeys(read_items(_PERMISSION_NAME, raw, form=form)))
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a list of names."""
@@ -83,21 +83,23 @@ _DESCRIPTIONS: Final[dict[str, Field]] = {
 _FIELDS: Final[dict[str, Field]] = {
     "name": Name(required=True, blank=False, max=NAME_MAX),
     "permissions": Permissions(required=True),
-    "content_type": ContentType(required=True, to="kind"),
+    "content_type": ContentType(required=True, source="kind"),
     **_DESCRIPTIONS,
     "is_active": Boolean(),
 }
 
 
-def _shown(context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]) -> list[schemas.Role]:
+def _render_roles(
+    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+) -> list[schemas.Role]:
     ids = [row.id for row in rows]
-    carried = role_queries.permissions_of(tx, ids)
-    people = role_queries.count_people(tx, ids) if context.actor.sees_all else None
+    permissions = role_queries.permissions_of(tx, ids)
+    holder_counts = role_queries.count_people(tx, ids) if context.actor.sees_all else None
     return [
         schemas.role(
             row,
-            carried.get(row.id, ()),
-            None if people is None else people.get(row.id, 0),
+            permissions.get(row.id, ()),
+            None if holder_counts is None else holder_counts.get(row.id, 0),
         )
         for row in rows
     ]
@@ -114,11 +116,11 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return lists.answer(
+    return lists.respond(
         context,
         tx,
         role_queries.listing,
-        lambda rows: _shown(context, tx, rows),
+        lambda rows: _render_roles(context, tx, rows),
         filters=filters.read(context, FILTERS, role_queries.listing.orders),
         sparse=True,
     )
@@ -126,18 +128,20 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = role_queries.get_visible(tx, context.actor, context.uuid("role"))
-    return Answer(200, schemas.encode(lists.fields(context, _shown(context, tx, [row])[0])))
+    return Answer(200, schemas.encode(lists.fields(context, _render_roles(context, tx, [row])[0])))
 
 
-def _form(context: RequestContext, fields: dict[str, Field], *, some: bool = False) -> Form:
-    form = read(context, fields, partial=some)
-    said = {
+def _read_form(
+    context: RequestContext, fields: dict[str, Field], *, is_partial: bool = False
+) -> Form:
+    form = read(context, fields, partial=is_partial)
+    descriptions = {
         code: form.values.pop(f"description_{code}")
         for code in schemas.LANGUAGES
         if f"description_{code}" in form.values
     }
-    if said:
-        form.values["descriptions"] = said
+    if descriptions:
+        form.values["descriptions"] = descriptions
     return form
 
 
@@ -167,18 +171,20 @@ def _check_unique(tx: WriteTransaction, form: Form, role: Row | None) -> None:
     form.check()
 
 
-def _one(context: RequestContext, tx: ReadTransaction, uuid: str) -> Answer:
-    return Answer(200, schemas.encode(_shown(context, tx, [role_queries.get_by_uuid(tx, uuid)])[0]))
+def _role_response(context: RequestContext, tx: ReadTransaction, uuid: str) -> Answer:
+    return Answer(
+        200, schemas.encode(_render_roles(context, tx, [role_queries.get_by_uuid(tx, uuid)])[0])
+    )
 
 
 def _create(context: RequestContext) -> Answer:
     require_staff(context.actor)
-    form = _form(context, _FIELDS)
+    form = _read_form(context, _FIELDS)
     with context.write() as tx:
         _check_unique(tx, form, None)
         permissions = form.values.pop("permissions")
         uuid = role_actions.create(tx, context.actor, form.values, permissions)
-        answer = _one(context, tx, uuid)
+        answer = _role_response(context, tx, uuid)
     answer.status = 201
     return answer
 
@@ -188,11 +194,11 @@ def _update(context: RequestContext) -> Answer:
     uuid = context.uuid("role")
     with context.write() as tx:
         role = role_queries.get_by_uuid_locked(tx, uuid)
-        form = _form(context, _FIELDS, some=context.method == "PATCH")
+        form = _read_form(context, _FIELDS, is_partial=context.method == "PATCH")
         _check_unique(tx, form, role)
         permissions = form.values.pop("permissions", None)
         role_actions.update(tx, context.actor, uuid, form.values, permissions)
-        return _one(context, tx, uuid)
+        return _role_response(context, tx, uuid)
 
 
 def _describe(context: RequestContext) -> Answer:
@@ -200,7 +206,7 @@ def _describe(context: RequestContext) -> Answer:
     uuid = context.uuid("role")
     with context.write() as tx:
         role_queries.get_by_uuid_locked(tx, uuid)
-        form = _form(context, _DESCRIPTIONS)
+        form = _read_form(context, _DESCRIPTIONS)
         form.check()
         role_actions.update(tx, context.actor, uuid, form.values)
         return Answer(
@@ -211,8 +217,8 @@ def _describe(context: RequestContext) -> Answer:
 def _set_active(context: RequestContext, *, active: bool) -> Answer:
     with context.write() as tx:
         role = role_actions.set_active(tx, context.actor, context.uuid("role"), active=active)
-    done = "enabled" if active else "disabled"
-    return Answer(200, schemas.encode(schemas.Detail(f"The role {role.name} has been {done}")))
+    state = "enabled" if active else "disabled"
+    return Answer(200, schemas.encode(schemas.Detail(f"The role {role.name} has been {state}")))
 
 
 def _delete(context: RequestContext) -> Answer:

@@ -86,10 +86,10 @@ def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer
         context.touch_token()
         _record_impersonation(context)
     except UnavailableError as outage:
-        said, seconds = outage_words(outage)
+        message, seconds = outage_words(outage)
         answer = errors.detail(
             503,
-            said,
+            message,
             {"Retry-After": str(seconds)},
         )
     if context.impersonator is not None:
@@ -147,28 +147,30 @@ def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answe
     if not _accepts_json(context.header("accept", "*/*")):
         return errors.detail(406, "Could not satisfy the request Accept header.")
     if context.method == "OPTIONS":
-        return Answer(204, headers={"Allow": _allowed(operations)})
+        return Answer(204, headers={"Allow": _allowed_methods(operations)})
     operation = operations.get("GET" if context.method == "HEAD" else context.method)
-    token = _token(context.header("authorization"))
-    is_open = operation.public if operation else any(one.public for one in operations.values())
+    token = _parse_token(context.header("authorization"))
+    is_public = (
+        operation.public if operation else any(endpoint.public for endpoint in operations.values())
+    )
     if token is None:
-        if not is_open:
+        if not is_public:
             raise Unauthenticated("credentials.missing")
-        return _run(context, operations, operation)
+        return _call_handler(context, operations, operation)
     with context.read() as tx:
         context.authenticate(tx, token, shown=operation is not None and operation.returns_self)
         _impersonate(context, tx)
         if operation is not None and context.method in {"GET", "HEAD"}:
             return operation.handler(context, tx)
     # A write opens its own transaction, after the read transaction has returned its connection.
-    return _run(context, operations, operation)
+    return _call_handler(context, operations, operation)
 
 
-def _run(
+def _call_handler(
     context: RequestContext, operations: dict[str, Endpoint], operation: Endpoint | None
 ) -> Answer:
     if operation is None:
-        return errors.not_allowed(context.method, _allowed(operations))
+        return errors.not_allowed(context.method, _allowed_methods(operations))
     if operation.reads_db and context.method in {"GET", "HEAD"}:
         context.actor = ANONYMOUS
         with context.read() as tx:
@@ -176,18 +178,18 @@ def _run(
     return operation.handler(context)
 
 
-def _allowed(operations: dict[str, Endpoint]) -> str:
+def _allowed_methods(operations: dict[str, Endpoint]) -> str:
     return ", ".join([*operations, *(["HEAD"] if "GET" in operations else []), "OPTIONS"])
 
 
-def _accepts_json(accepted: str) -> bool:
-    return accepted == "*/*" or any(
-        kind.split(";")[0].strip() in {"application/json", "application/*", "*/*", ""}
-        for kind in accepted.lower().split(",")
+def _accepts_json(accept_header: str) -> bool:
+    return accept_header == "*/*" or any(
+        media_range.split(";")[0].strip() in {"application/json", "application/*", "*/*", ""}
+        for media_range in accept_header.lower().split(",")
     )
 
 
-def _token(header: str) -> str | None:
+def _parse_token(header: str) -> str | None:
     """Return the token in the ``Authorization`` header; None without a token scheme.
 
     Raises:
@@ -210,12 +212,10 @@ def _token(header: str) -> str | None:
 
 
 def _impersonate(context: RequestContext, tx: ReadTransaction) -> None:
-    wanted = (
-        hex_uuid(context.header("x-impersonated-user-uuid")) if context.actor.is_staff else None
-    )
-    if wanted is None:
+    uuid = hex_uuid(context.header("x-impersonated-user-uuid")) if context.actor.is_staff else None
+    if uuid is None:
         return
-    account = account_queries.by_uuid(tx, wanted)
+    account = account_queries.by_uuid(tx, uuid)
     if account is None or account.id == context.actor.id:
         return
     # An active account needs no token here: enabling two-factor authentication or changing the

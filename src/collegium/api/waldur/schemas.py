@@ -387,7 +387,7 @@ def permission(row: Row, uuid: str, name: str, slug: str) -> Permission:
     Args:
         uuid: UUID of the account; ``name`` and ``slug`` are those of the account too.
     """
-    known = row.giver_username is not None
+    has_granter = row.giver_username is not None
     # The arguments are positional: with keywords this takes twice as long.
     return Permission(
         uuid,
@@ -403,8 +403,8 @@ def permission(row: Row, uuid: str, name: str, slug: str) -> Permission:
         row.scope_name,
         row.organisation_uuid,
         row.organisation_name,
-        _granted_by(row) if known else UNSET,
-        row.giver_username if known else UNSET,
+        _granted_by(row) if has_granter else UNSET,
+        row.giver_username if has_granter else UNSET,
     )
 
 
@@ -447,10 +447,10 @@ def user(
         listed: whether the account is part of a list; ``token_lifetime`` is then left out.
     """
     viewer = context.actor
-    own = row.id == viewer.id
+    is_own = row.id == viewer.id
     privileged = viewer.sees_all
     settings = context.settings
-    local = row.registration_method == "default"
+    is_local = row.registration_method == "default"
     name = full_name(row)
     return User(
         url=f"{context.base}/api/users/{row.uuid}/",
@@ -473,20 +473,20 @@ def user(
         affiliations=row.affiliations,
         first_name=row.first_name,
         last_name=row.last_name,
-        identity_provider_name=settings.local_idp_name if local else "",
-        identity_provider_label=settings.local_idp_label if local else "",
-        identity_provider_management_url=settings.local_idp_management_url if local else "",
+        identity_provider_name=settings.local_idp_name if is_local else "",
+        identity_provider_label=settings.local_idp_label if is_local else "",
+        identity_provider_management_url=settings.local_idp_management_url if is_local else "",
         identity_provider_fields=list(
             protected_fields(row.registration_method, settings.local_idp_protected_fields)
         ),
         token_expires_at=expiry(
             row.token_created_at, row.token_last_used_at, row.token_lifetime, settings.token_max_age
         )
-        if (own or privileged) and row.token_last_used_at is not None
+        if (is_own or privileged) and row.token_last_used_at is not None
         else None,
-        civil_number=row.civil_number if own or privileged else UNSET,
-        birth_date=row.birth_date if own or privileged else UNSET,
-        requested_email=row.requested_email if own or privileged else UNSET,
+        civil_number=row.civil_number if is_own or privileged else UNSET,
+        birth_date=row.birth_date if is_own or privileged else UNSET,
+        requested_email=row.requested_email if is_own or privileged else UNSET,
         image=picture_url(context, row.picture),
         description=row.description if privileged else UNSET,
         is_staff=row.is_staff if privileged else UNSET,
@@ -495,7 +495,7 @@ def user(
         has_active_session=row.token_last_used_at is not None if privileged else UNSET,
         token=token,
         token_lifetime=row.token_lifetime
-        if own and context.impersonator is None and not listed
+        if is_own and context.impersonator is None and not listed
         else UNSET,
         ip_address=address,
     )
@@ -505,7 +505,7 @@ def customer(
     context: RequestContext, row: Row, projects: Sequence[Row], people: Mapping[int, int]
 ) -> Customer:
     """Return an organisation as this API shows it."""
-    named = f"{row.name} ({row.domain})" if row.domain else row.name
+    display_name = f"{row.name} ({row.domain})" if row.domain else row.name
     return Customer(
         url=f"{context.base}/api/customers/{row.uuid}/",
         uuid=row.uuid,
@@ -542,7 +542,7 @@ def customer(
         grace_period_days=row.grace_period_days,
         notification_emails=row.notification_emails,
         display_billing_info_in_projects=row.display_billing_info_in_projects,
-        display_name=row.abbreviation or named,
+        display_name=row.abbreviation or display_name,
         projects=[
             ProjectOfCustomer(
                 url=f"{context.base}/api/projects/{project.uuid}/",
@@ -595,8 +595,8 @@ def project(context: RequestContext, row: Row) -> Project:
 def execution(row: Row, now: datetime) -> tuple[str, str]:
     """Return the delivery status of an invitation's e-mail, and the error message or ``""``."""
     state = mail_state(row.mail_state, row.mailed_at, row.created_at)
-    happened = delivery_status(state, row.mail_locked_until, row.mail_error, now)
-    return happened, row.mail_error if happened is DeliveryStatus.ERRED else ""
+    delivery = delivery_status(state, row.mail_locked_until, row.mail_error, now)
+    return delivery, row.mail_error if delivery is DeliveryStatus.ERRED else ""
 
 
 def _common(
@@ -604,16 +604,16 @@ def _common(
     row: Row,
     now: datetime,
     *,
-    is_dead: bool = False,
+    lacks_sponsor: bool = False,
     is_turned_away: bool = False,
 ) -> tuple[Any, ...]:
     """Return the values at the end of both invitation structs, in the order of their fields."""
-    happened, reason = execution(row, now)
+    delivery, reason = execution(row, now)
     return (
         row.email,
         STATES[effective_state(row.state, row.expires_at, now)],
-        happened,
-        _DEAD if is_dead else _TURNED_AWAY if is_turned_away else reason,
+        delivery,
+        _NO_SPONSOR if lacks_sponsor else _TURNED_AWAY if is_turned_away else reason,
         row.scope_uuid,
         row.scope_name,
         row.scope_description,
@@ -631,14 +631,14 @@ def _common(
 _TURNED_AWAY: Final = (
     "The invited person cannot accept, because their account is deactivated. Staff can activate it."
 )
-_DEAD: Final = (
+_NO_SPONSOR: Final = (
     "Cannot be accepted, because the inviter can no longer assign this role. "
     "Somebody who can assign it can send the invitation again."
 )
 
 
 def invitation(
-    context: RequestContext, row: Row, now: datetime, *, is_dead: bool = False
+    context: RequestContext, row: Row, now: datetime, *, lacks_sponsor: bool = False
 ) -> Invitation:
     """Return an invitation for people who manage it.
 
@@ -662,7 +662,7 @@ def invitation(
             context,
             row,
             now,
-            is_dead=is_dead,
+            lacks_sponsor=lacks_sponsor,
             is_turned_away=row.turned_away_at is not None and _is_turned_away(row, now),
         ),
     )

@@ -37,7 +37,7 @@ class SshKey(Struct, frozen=True):
     type: str
 
 
-def _shown(context: RequestContext, row: Row) -> SshKey:
+def _render_key(context: RequestContext, row: Row) -> SshKey:
     return SshKey(
         url=f"{context.base}/api/keys/{row.uuid}/",
         uuid=row.uuid,
@@ -67,11 +67,11 @@ _FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
-    return lists.answer(
+    return lists.respond(
         context,
         tx,
         ssh_key_queries.listing,
-        lambda rows: [_shown(context, row) for row in rows],
+        lambda rows: [_render_key(context, row) for row in rows],
         filters=filters.read(context, _FILTERS, ssh_key_queries.listing.orders),
         sparse=True,
     )
@@ -79,10 +79,10 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     row = ssh_key_queries.get_visible(tx, context.actor, context.uuid("key"))
-    return Answer(200, schemas.encode(lists.fields(context, _shown(context, row))))
+    return Answer(200, schemas.encode(lists.fields(context, _render_key(context, row))))
 
 
-def _public_key(form: Form) -> PublicKey | None:
+def _parse_key(form: Form) -> PublicKey | None:
     if "public_key" in form.values:
         try:
             return parse(form.values["public_key"])
@@ -93,19 +93,21 @@ def _public_key(form: Form) -> PublicKey | None:
 
 def _create(context: RequestContext) -> Answer:
     form = read(context, _NEW)
-    key = _public_key(form)
-    given = form.values.get("name")
+    key = _parse_key(form)
+    name_or_none = form.values.get("name")
     with context.write() as tx:
-        if key is not None or given is not None:
-            name = given if key is None else ssh_key_actions.name_of(key, given)
+        if key is not None or name_or_none is not None:
+            name = name_or_none if key is None else ssh_key_actions.name_of(key, name_or_none)
             if ssh_key_queries.is_name_taken(tx, context.actor.id, str(name)):
                 form.refuse(Invalid("key.name_taken", field="name"))
         uuid = ssh_key_actions.create(
-            tx, context.actor, form.checked(key), given, settings=context.settings
+            tx, context.actor, form.checked(key), name_or_none, settings=context.settings
         )
         return Answer(
             201,
-            schemas.encode(_shown(context, ssh_key_queries.get_visible(tx, context.actor, uuid))),
+            schemas.encode(
+                _render_key(context, ssh_key_queries.get_visible(tx, context.actor, uuid))
+            ),
         )
 
 

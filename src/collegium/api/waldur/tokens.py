@@ -28,11 +28,11 @@ def _log_in(context: RequestContext) -> Answer:
     form = read(context, _LOGIN)
     form.check()
     username = form.values["username"]
-    account = sign_in.check_password(context, username, form.values["password"], alone=True)
+    account = sign_in.check_password(context, username, form.values["password"], password_only=True)
     actor = sign_in.actor_of(context, account)
     with context.write() as tx:
         token = token_actions.log_in(tx, context.app.vault, context.settings, actor, "password")
-        rate_limit_queries.reset(tx, sign_in.subjects(context, username)[:2])
+        rate_limit_queries.reset(tx, sign_in.login_keys(context, username)[:2])
     return Answer(200, schemas.encode(schemas.Token(token)))
 
 
@@ -55,7 +55,7 @@ class AuthToken(Struct, frozen=True):
     user_token_lifetime: int | None
 
 
-def _shown(context: RequestContext, row: Row) -> AuthToken:
+def _render_token(context: RequestContext, row: Row) -> AuthToken:
     return AuthToken(
         url=f"{context.base}/api/auth-tokens/{row.id}/",
         created=row.last_used_at,
@@ -68,7 +68,7 @@ def _shown(context: RequestContext, row: Row) -> AuthToken:
     )
 
 
-def _number(context: RequestContext) -> int:
+def _parse_id(context: RequestContext) -> int:
     text = context.segments["user_id"]
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - digits of the largest id
         raise NotFound("token.none")
@@ -77,21 +77,21 @@ def _number(context: RequestContext) -> int:
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     token_actions.check_may_manage_tokens(context.actor)
-    return lists.answer(
-        context, tx, token_queries.listing, lambda rows: [_shown(context, row) for row in rows]
+    return lists.respond(
+        context, tx, token_queries.listing, lambda rows: [_render_token(context, row) for row in rows]
     )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     token_actions.check_may_manage_tokens(context.actor)
     return Answer(
-        200, schemas.encode(_shown(context, token_queries.public_data(tx, _number(context))))
+        200, schemas.encode(_render_token(context, token_queries.public_data(tx, _parse_id(context))))
     )
 
 
-def _end(context: RequestContext) -> Answer:
+def _revoke(context: RequestContext) -> Answer:
     token_actions.check_may_manage_tokens(context.actor)
-    account = _number(context)
+    account = _parse_id(context)
     with context.write() as tx:
         token_actions.revoke_api_token(tx, context.actor, account)
     return Answer(204)
@@ -115,6 +115,6 @@ ROUTES: Routes = {
     },
     "/api/auth-tokens/{user_id}/": {
         "GET": Endpoint(_retrieve, "Show a token.", response_type=AuthToken),
-        "DELETE": Endpoint(_end, "Revoke a token.", status=204),
+        "DELETE": Endpoint(_revoke, "Revoke a token.", status=204),
     },
 }
