@@ -9,7 +9,7 @@ import pytest
 
 from collegium.events import queries as event_queries
 from collegium.memberships import queries as membership_queries
-from collegium.web.audit_log import SENTENCES, SUBJECT_FIELDS
+from collegium.web.audit_log import EVENT_GROUPS, SENTENCES
 from tests.accounts.test_pages import grant_of
 from tests.join_requests.test_pages import ask, opened
 from tests.support.browser import Browser, text
@@ -317,7 +317,7 @@ def test_every_kind_of_event_of_a_scope_has_a_sentence(scene: Scene) -> None:
     of_groups = {"group.created", "group.updated", "group.deleted"}  # not in the Waldur API
     kinds = {kind for kind in TYPES if kind.startswith(nouns)} | of_roles | of_groups
     assert kinds == set(SENTENCES)
-    prefixes = [prefix for _, of_field in SUBJECT_FIELDS.values() for prefix in of_field]
+    prefixes = [prefix for _, of_field in EVENT_GROUPS.values() for prefix in of_field]
     assert all(any(kind.startswith(prefix) for prefix in prefixes) for kind in SENTENCES)
 
 

@@ -147,12 +147,12 @@ def test_pending_join_requests_are_counted_for_each_day(scene: Scene) -> None:
 def test_chart_of_no_values_has_a_sentence() -> None:
     days = [datetime(2026, 1, day, tzinfo=UTC).date() for day in (1, 2)]
     empty = charts.of_days(days, "x", "X", [0, 0])
-    assert empty.said == "None in the last 2 days."
+    assert empty.description == "None in the last 2 days."
     assert [bar.height for bar in empty.bars] == [0, 0]
-    assert charts.of_steps("x", "X", ("1 hour",), [0, 0]).said == "None in this period."
+    assert charts.of_steps("x", "X", ("1 hour",), [0, 0]).description == "None in this period."
     low = charts.of_days(days, "x", "X", [1, 1000])
     assert [bar.height for bar in low.bars] == [2, 100]
-    assert low.said == "1001 in total. Maximum 1000 a day (2 January), 1000 today."
+    assert low.description == "1001 in total. Maximum 1000 a day (2 January), 1000 today."
 
 
 def test_overdue_and_failed_emails_are_shown(browser: Browser, scene: Scene) -> None:

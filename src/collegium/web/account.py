@@ -16,11 +16,11 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.messages import place, role
 from collegium.web.page import Page, page
 
-_SHOWN: Final = 50
+_REQUESTS_MAX: Final = 50
 
 
 def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    waiting = [
+    invitations = [
         # An account with the invited address may see the invitation. The link is the same as in the
         # e-mail.
         (row, browser.app.vault.sign("invitation", row.uuid, row.link_version))
@@ -30,8 +30,8 @@ def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
         browser,
         "account",
         grants=membership_queries.own(tx, browser.actor.id),
-        invitations=waiting,
-        requests=join_request_queries.own(tx, browser.actor.id, _SHOWN),
+        invitations=invitations,
+        requests=join_request_queries.own(tx, browser.actor.id, _REQUESTS_MAX),
     )
 
 

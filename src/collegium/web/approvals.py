@@ -17,10 +17,10 @@ from collegium.web.messages import message_for
 from collegium.web.page import Page, page
 
 
-def _ask(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     """Show the invitation to decide on. Opening the page changes nothing."""
     try:
-        link = _read(purpose, browser)
+        link = _read_link(purpose, browser)
     except Invalid as refusal:
         return page(browser, "decision", 404, state="gone", said=message_for(refusal))
     row = invitation_queries.by_uuid(tx, link.invitation)
@@ -33,8 +33,8 @@ def _ask(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
         or row.link_version != link.link_version
         or row.state != State.REQUESTED
     ):
-        said = message_for(Invalid("decision.no_invitation"))
-        return page(browser, "decision", 410, state="gone", said=said)
+        message = message_for(Invalid("decision.no_invitation"))
+        return page(browser, "decision", 410, state="gone", said=message)
     return page(browser, "decision", state="ask", purpose=purpose, invitation=row)
 
 
@@ -44,7 +44,7 @@ def _decide(purpose: str, browser: BrowserRequest) -> Answer:
             browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
             browser.write() as tx,
         ):
-            link = _read(purpose, browser)
+            link = _read_link(purpose, browser)
             if purpose == approvals.APPROVE:
                 approvals.approve(tx, browser.settings, link, browser.address, browser.request_id)
             else:
@@ -54,7 +54,7 @@ def _decide(purpose: str, browser: BrowserRequest) -> Answer:
     return page(browser, "decision", state="done", purpose=purpose)
 
 
-def _read(purpose: str, browser: BrowserRequest) -> approvals.Decision:
+def _read_link(purpose: str, browser: BrowserRequest) -> approvals.Decision:
     return approvals.read_link(
         browser.app.vault, browser.settings, purpose, browser.segments["token"], browser.now
     )
@@ -63,7 +63,7 @@ def _read(purpose: str, browser: BrowserRequest) -> approvals.Decision:
 ROUTES: Routes = {
     f"/{purpose}/{{token}}/": {
         "GET": Page(
-            partial(_ask, purpose), "Show an invitation to approve or reject.", public=True
+            partial(_show, purpose), "Show an invitation to approve or reject.", public=True
         ),
         "POST": Page(partial(_decide, purpose), "Approve or reject an invitation.", public=True),
     }

@@ -55,18 +55,18 @@ SENTENCES: Final = {
 }
 """Sentence for each kind of event that happens in an organisation, a project or a group."""
 
-_OWN: Final = {
+_SELF_SENTENCES: Final = {
     "role.granted": "{who} got the role {role}{until}.",
     "role.revoked": "{who} gave up the role {role}.",
 }
 """Sentences for actors who did this to themselves."""
 
-_BY_LINK: Final = {
+_LINK_SENTENCES: Final = {
     "invitation.declined": "The invitation for {email} was declined with the link in the e-mail.",
 }
 """Sentences for actions by a link, without a signed-in account."""
 
-SUBJECT_FIELDS: Final = {
+EVENT_GROUPS: Final = {
     "people": ("Members and roles", ("role.",)),
     "invitations": ("Invitations", ("invitation.",)),
     "links": ("Invite links", ("open_invitation.",)),
@@ -84,48 +84,56 @@ class Entry(NamedTuple):
     """A line of the audit log."""
 
     at: datetime
-    said: str
-    where: str
+    sentence: str
+    elsewhere: str
 
 
 def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    team = ScopePage.reach(browser, tx, kind)
-    asked = ("about", "since", "until")
-    form = Form.showing(**{name: browser.query_value(name) for name in asked})
-    wanted: dict[str, Any] = {"scope_id": (kind, team.scope.id)}
-    if form.raw("about") in SUBJECT_FIELDS:
-        _, begins = SUBJECT_FIELDS[form.raw("about")]
-        wanted["kinds"] = [one for one in SENTENCES if one.startswith(begins)]
+    team = ScopePage.load(browser, tx, kind)
+    parameters = ("about", "since", "until")
+    form = Form.showing(**{name: browser.query_value(name) for name in parameters})
+    filters: dict[str, Any] = {"scope_id": (kind, team.scope.id)}
+    if form.raw("about") in EVENT_GROUPS:
+        _, prefixes = EVENT_GROUPS[form.raw("about")]
+        filters["kinds"] = [
+            event_kind for event_kind in SENTENCES if event_kind.startswith(prefixes)
+        ]
     since, until = form.date("since"), form.date("until")
     if since is not None:
-        wanted["created_from"] = datetime.combine(since, time(), UTC)
+        filters["created_from"] = datetime.combine(since, time(), UTC)
     if until is not None and until < date.max:
-        wanted["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
-    paging = Paging(browser, event_queries.team.count(tx, browser.actor, wanted, ROWS_MAX + 1))
-    rows = event_queries.team.page(tx, browser.actor, wanted, (), paging.size, paging.offset)
-    named = role_queries.display_names(tx)
+        filters["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
+    paging = Paging(browser, event_queries.team.count(tx, browser.actor, filters, ROWS_MAX + 1))
+    rows = event_queries.team.page(tx, browser.actor, filters, (), paging.size, paging.offset)
+    role_labels = role_queries.display_names(tx)
     return page(
         browser,
         "team_history",
         team=team,
-        entries=[_entry(browser.actor, team, row, named) for row in rows],
+        entries=[_entry(browser.actor, team, row, role_labels) for row in rows],
         paging=paging,
         form=form,
-        options=[("", "All"), *((word, said) for word, (said, _) in SUBJECT_FIELDS.items())],
-        is_filtered=any(map(form.raw, asked)),
+        options=[("", "All"), *((value, label) for value, (label, _) in EVENT_GROUPS.items())],
+        is_filtered=any(map(form.raw, parameters)),
         is_all=browser.actor.sees_all
-        or team.holds(*(right for of, right in event_queries.EVENT_READERS if of in {None, kind})),
+        or team.holds(
+            *(
+                right
+                for scope_kind, right in event_queries.EVENT_READERS
+                if scope_kind in {None, kind}
+            )
+        ),
     )
 
 
-def _entry(viewer: Actor, team: ScopePage, row: Row, named: dict[str, str]) -> Entry:
-    where = ""
+def _entry(viewer: Actor, team: ScopePage, row: Row, role_labels: dict[str, str]) -> Entry:
+    elsewhere = ""
     if row.scope_id != team.scope.id and (viewer.sees_all or row.sees_scope):
-        where = f"{row.scope_kind} {isolated(row.scope_name)}"
-    return Entry(row.created_at, sentence(viewer, row, named), where)
+        elsewhere = f"{row.scope_kind} {isolated(row.scope_name)}"
+    return Entry(row.created_at, sentence(viewer, row, role_labels), elsewhere)
 
 
-def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
+def sentence(viewer: Actor, row: Row, role_labels: dict[str, str]) -> str:
     """Return the sentence for an event.
 
     Args:
@@ -133,54 +141,64 @@ def sentence(viewer: Actor, row: Row, named: dict[str, str]) -> str:
         row: The event, with its actor, account and scope.
         named: Name of a role → its label.
     """
-    every = viewer.sees_all
-    own, did = row.account_id == viewer.id, row.actor_id == viewer.id
-    here = every or bool(row.sees_scope)
+    sees_all = viewer.sees_all
+    is_about_viewer, is_by_viewer = row.account_id == viewer.id, row.actor_id == viewer.id
+    sees_scope = sees_all or bool(row.sees_scope)
     is_request = row.kind.startswith("request.")
     # Only deciders may see who requests to join. Only those who may read invitations may see who is
     # invited.
-    reads = own or row.reads_requests if is_request else row.reads_invitations
-    inside = every or (here and reads)
-    people = here and (inside or not is_request)
-    facts = row.payload
+    may_read = is_about_viewer or row.reads_requests if is_request else row.reads_invitations
+    sees_details = sees_all or (sees_scope and may_read)
+    sees_people = sees_scope and (sees_details or not is_request)
+    payload = row.payload
     words = defaultdict(str)
     words["who"] = (
-        (isolated(row.actor_name) or "The service") if every or did or people else "Somebody"
+        (isolated(row.actor_name) or "The service")
+        if sees_all or is_by_viewer or sees_people
+        else "Somebody"
     )
-    words["whom"] = _whom(row, named=every or own) if every or own or people else _SOMEBODY
-    words["email"] = isolated(str(facts.get("email") or _SOMEBODY)) if inside else _SOMEBODY
-    words["role"] = isolated(named.get(str(facts.get("role")), str(facts.get("role") or "")))
-    if facts.get("until") and row.kind in {"role.granted", "role.updated"}:
-        words["until"] = f" (until {day(datetime.fromisoformat(facts['until']))})"
-    fields = [name for name in facts.get("fields", ()) if every or name not in _CLOSED_FIELDS]
-    if fields and here:
+    words["whom"] = (
+        _whom(row, with_full_name=sees_all or is_about_viewer)
+        if sees_all or is_about_viewer or sees_people
+        else _SOMEBODY
+    )
+    words["email"] = isolated(str(payload.get("email") or _SOMEBODY)) if sees_details else _SOMEBODY
+    words["role"] = isolated(
+        role_labels.get(str(payload.get("role")), str(payload.get("role") or ""))
+    )
+    if payload.get("until") and row.kind in {"role.granted", "role.updated"}:
+        words["until"] = f" (until {day(datetime.fromisoformat(payload['until']))})"
+    fields = [name for name in payload.get("fields", ()) if sees_all or name not in _CLOSED_FIELDS]
+    if fields and sees_scope:
         words["fields"] = ": " + ", ".join(name.replace("_", " ") for name in fields)
-    itself = row.actor_id is not None and row.actor_id == row.account_id
-    special = _OWN if itself else {} if row.actor_name else _BY_LINK
-    says = special.get(row.kind) or SENTENCES.get(row.kind, _UNKNOWN)
-    said = says.format_map(words)
-    if (every or did) and "impersonated_by" in facts:
-        said = f"{said} Done on their behalf by {facts['impersonated_by']}."
-    return said[:1].upper() + said[1:]
+    is_about_actor = row.actor_id is not None and row.actor_id == row.account_id
+    special_sentences = (
+        _SELF_SENTENCES if is_about_actor else {} if row.actor_name else _LINK_SENTENCES
+    )
+    template = special_sentences.get(row.kind) or SENTENCES.get(row.kind, _UNKNOWN)
+    text = template.format_map(words)
+    if (sees_all or is_by_viewer) and "impersonated_by" in payload:
+        text = f"{text} Done on their behalf by {payload['impersonated_by']}."
+    return text[:1].upper() + text[1:]
 
 
-def _whom(row: Row, *, named: bool) -> str:
+def _whom(row: Row, *, with_full_name: bool) -> str:
     """Return the name of the person that the event is about.
 
     Readers without ``named`` see the user name, because it is all that they know of former members.
     """
     name = f"{row.account_first_name or ''} {row.account_last_name or ''}".strip()
-    if name and (named or row.account_deleted_at is not None):
+    if name and (with_full_name or row.account_deleted_at is not None):
         # The name of a deleted account is a neutral one.
         return isolated(name)
-    gone = row.account_username is None or row.account_deleted_at is not None
-    return str((row.payload.get("username") if gone else row.account_username) or _SOMEBODY)
+    is_deleted = row.account_username is None or row.account_deleted_at is not None
+    return str((row.payload.get("username") if is_deleted else row.account_username) or _SOMEBODY)
 
 
-def routes(kind: ScopeKind, here: str) -> Routes:
+def routes(kind: ScopeKind, path: str) -> Routes:
     """Return the routes of one kind of scope.
 
     Args:
         here: Path of the scope.
     """
-    return {f"{here}history/": {"GET": Page(partial(_show, kind), "Show the audit log.")}}
+    return {f"{path}history/": {"GET": Page(partial(_show, kind), "Show the audit log.")}}

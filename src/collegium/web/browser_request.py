@@ -24,12 +24,12 @@ from collegium.web.forms import Form
 
 _SESSION: Final = "session"
 _FLASH: Final = "flash"
-_EARLY: Final = "visit"
+_ANONYMOUS: Final = "visit"
 """Name of the cookie that binds forms to a browser that is not signed in."""
 
 _SUBMISSION: Final = "submission"
 _NUMBER_MAX: Final = 64
-_EARLY_SECONDS: Final = 2 * 3600
+_ANONYMOUS_SECONDS: Final = 2 * 3600
 _FLASH_SECONDS: Final = 60
 _BROWSER_MAX: Final = 150
 _PATH_MAX: Final = 1000
@@ -72,33 +72,33 @@ class BrowserRequest(RequestContext):
 
     @lazy_property
     def _cookies(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        cookies: dict[str, str] = {}
         for part in self.header("cookie").split(";"):
             name, _, value = part.partition("=")
-            found.setdefault(name.strip(), value.strip())
-        return found
+            cookies.setdefault(name.strip(), value.strip())
+        return cookies
 
-    def _named(self, what: str) -> str:
+    def _cookie_name(self, name: str) -> str:
         # A browser accepts the prefix ``__Host-`` only with ``Path=/`` (RFC 6265bis, section
         # 4.1.3.2).
-        sealed = "__Secure-" if self.root else "__Host-"
-        return f"{sealed if self.is_secure else ''}collegium_{what}"
+        prefix = "__Secure-" if self.root else "__Host-"
+        return f"{prefix if self.is_secure else ''}collegium_{name}"
 
-    def cookie(self, what: str) -> str:
+    def cookie(self, name: str) -> str:
         """Return the value of one of our cookies; empty when there is none."""
-        return self._cookies.get(self._named(what), "")
+        return self._cookies.get(self._cookie_name(name), "")
 
-    def set_cookie(self, what: str, value: str, seconds: int) -> None:
+    def set_cookie(self, name: str, value: str, seconds: int) -> None:
         """Set a cookie that scripts cannot read and that other sites' forms do not send.
 
         Args:
             what: Name of the cookie, without our prefix.
             seconds: Lifetime; 0 deletes the cookie.
         """
-        kept = f"{self._named(what)}={value}; Path={self.root or '/'}; Max-Age={seconds}"
+        cookie = f"{self._cookie_name(name)}={value}; Path={self.root or '/'}; Max-Age={seconds}"
         secure = "; Secure" if self.is_secure else ""
-        self.set_cookies.append(f"{kept}; HttpOnly; SameSite=Lax{secure}")
-        self._cookies[self._named(what)] = value
+        self.set_cookies.append(f"{cookie}; HttpOnly; SameSite=Lax{secure}")
+        self._cookies[self._cookie_name(name)] = value
 
     # Session.
 
@@ -126,12 +126,12 @@ class BrowserRequest(RequestContext):
             self.app.vault,
             actor,
             method,
-            _short(browser),
+            _browser_name(browser),
             is_renewal=self.is_signed_in,
             settings=self.settings,
         )
         self.set_cookie(_SESSION, token, SESSION_AGE)
-        self.set_cookie(_EARLY, "", 0)
+        self.set_cookie(_ANONYMOUS, "", 0)
 
     def sign_out(self, tx: WriteTransaction) -> None:
         """End the session of this browser."""
@@ -145,19 +145,21 @@ class BrowserRequest(RequestContext):
         """Return the CSRF token for the forms of this page. It is bound to this browser."""
         if self.is_signed_in:
             return self._csrf_of(self.cookie(_SESSION))
-        early = self.cookie(_EARLY)
-        if not self._is_early(early, _EARLY_SECONDS // 2):
-            early = self.app.vault.sign(_EARLY, secrets.token_hex(16), int(self.now.timestamp()))
-            self.set_cookie(_EARLY, early, _EARLY_SECONDS)
-        return self._csrf_of(early)
+        cookie = self.cookie(_ANONYMOUS)
+        if not self._is_fresh_cookie(cookie, _ANONYMOUS_SECONDS // 2):
+            cookie = self.app.vault.sign(
+                _ANONYMOUS, secrets.token_hex(16), int(self.now.timestamp())
+            )
+            self.set_cookie(_ANONYMOUS, cookie, _ANONYMOUS_SECONDS)
+        return self._csrf_of(cookie)
 
     def _csrf_of(self, secret: str) -> str:
         return self.app.vault.derive_code("form", secret)
 
-    def _is_early(self, text: str, seconds: int) -> bool:
-        match self.app.vault.unsign(_EARLY, text):
-            case [str(), int(made)]:
-                return made <= self.now.timestamp() <= made + seconds
+    def _is_fresh_cookie(self, text: str, seconds: int) -> bool:
+        match self.app.vault.unsign(_ANONYMOUS, text):
+            case [str(), int(created_at)]:
+                return created_at <= self.now.timestamp() <= created_at + seconds
         return False
 
     @lazy_property
@@ -175,41 +177,43 @@ class BrowserRequest(RequestContext):
                 or old token.
         """
         self._check_origin()
-        secret = self.cookie(_SESSION if self.is_signed_in else _EARLY)
-        is_fresh = self.is_signed_in or self._is_early(secret, _EARLY_SECONDS)
-        given = self.form.raw("csrf").encode()
-        if not is_fresh or not hmac.compare_digest(given, self._csrf_of(secret).encode()):
-            raise Forbidden(self._why_stale(secret))
+        secret = self.cookie(_SESSION if self.is_signed_in else _ANONYMOUS)
+        is_fresh = self.is_signed_in or self._is_fresh_cookie(secret, _ANONYMOUS_SECONDS)
+        csrf = self.form.raw("csrf").encode()
+        if not is_fresh or not hmac.compare_digest(csrf, self._csrf_of(secret).encode()):
+            raise Forbidden(self._stale_code(secret))
 
     def _check_origin(self) -> None:
-        said = self.header("origin")
+        origin_header = self.header("origin")
         # "null" carries no information: the browser hides the origin, or there was a redirect.
-        if said and said != "null":
-            origin = hosts.origin(said)
-            ours = {hosts.origin(self.base), hosts.origin(self.settings.base_url)}
-            if origin is None or origin not in ours:
-                raise Forbidden(self._why_foreign(origin or ""))
+        if origin_header and origin_header != "null":
+            origin = hosts.origin(origin_header)
+            own_origins = {hosts.origin(self.base), hosts.origin(self.settings.base_url)}
+            if origin is None or origin not in own_origins:
+                raise Forbidden(self._foreign_code(origin or ""))
         if self.header("sec-fetch-site", "none") not in _SAME_SITE:
             raise Forbidden("form.foreign")
 
-    def _why_foreign(self, origin: str) -> str:
+    def _foreign_code(self, origin: str) -> str:
         """Return the code for a foreign origin; it tells our own site with another scheme apart."""
-        if self._is_plain(origin):
+        if self._is_own_http(origin):
             return "form.insecure"
-        mine = (hosts.origin(self.base) or "").partition("://")[2].partition(":")[0]
-        theirs = origin.partition("://")[2].partition(":")[0]
-        is_same = origin.startswith("https:") and theirs == mine and self.base.startswith("http:")
-        return "form.encrypted" if is_same else "form.foreign"
+        own_host = (hosts.origin(self.base) or "").partition("://")[2].partition(":")[0]
+        host = origin.partition("://")[2].partition(":")[0]
+        is_own_https = (
+            origin.startswith("https:") and host == own_host and self.base.startswith("http:")
+        )
+        return "form.encrypted" if is_own_https else "form.foreign"
 
-    def _is_plain(self, said: str) -> bool:
+    def _is_own_http(self, origin: str) -> bool:
         """Tell whether an origin is our own without TLS, where ``Secure`` cookies do not work."""
-        ours = hosts.origin(self.settings.base_url) or ""
-        return ours == f"https:{(hosts.origin(said) or '').removeprefix('http:')}"
+        own_origin = hosts.origin(self.settings.base_url) or ""
+        return own_origin == f"https:{(hosts.origin(origin) or '').removeprefix('http:')}"
 
-    def _why_stale(self, secret: str) -> str:
+    def _stale_code(self, secret: str) -> str:
         if secret:
             return "form.stale"
-        return "form.insecure" if self._is_plain(self.header("referer")) else "form.no_cookie"
+        return "form.insecure" if self._is_own_http(self.header("referer")) else "form.no_cookie"
 
     # Idempotent forms.
 
@@ -219,22 +223,22 @@ class BrowserRequest(RequestContext):
         return secrets.token_urlsafe(16)
 
     @lazy_property
-    def _contents(self) -> str:
+    def _content_hash(self) -> str:
         """Return a digest of the posted form.
 
         It is computed once, from the fields as they arrived, because handlers add values to the
         form later.
         """
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         for name, values in sorted(self.form.values.items()):
             if name != "csrf":
-                found.update(msgspec.msgpack.encode((name, values)))
-        return found.hexdigest()
+                digest.update(msgspec.msgpack.encode((name, values)))
+        return digest.hexdigest()
 
     @lazy_property
     def _browser_secret(self) -> str:
         """Return the cookie that binds forms to this browser, as before any sign-in here."""
-        return self.cookie(_SESSION if self.is_signed_in else _EARLY)
+        return self.cookie(_SESSION if self.is_signed_in else _ANONYMOUS)
 
     def _submission_key(self, part: str = "") -> str | None:
         """Return the idempotency key of the form, or of one part; None for a form without a number.
@@ -245,7 +249,7 @@ class BrowserRequest(RequestContext):
         number = self.form.raw("submission")
         if not number or len(number) > _NUMBER_MAX:
             return None
-        facts = (_SUBMISSION, self._browser_secret, self.path, self._contents, part)
+        facts = (_SUBMISSION, self._browser_secret, self.path, self._content_hash, part)
         return self.app.vault.digest("\x1f".join(facts)).hex()
 
     def recall(self, tx: ReadTransaction) -> list[Any] | None:
@@ -260,13 +264,13 @@ class BrowserRequest(RequestContext):
         """
         keys = {self._submission_key(part): part for part in parts} if parts else {}
         keys.pop(None, None)
-        found = idempotency.get_responses(tx, [key for key in keys if key]) if keys else {}
-        told = {}
-        for key, answer in found.items():
-            facts = self.app.vault.unsign(_SUBMISSION, answer)
+        responses = idempotency.get_responses(tx, [key for key in keys if key]) if keys else {}
+        results = {}
+        for key, response in responses.items():
+            facts = self.app.vault.unsign(_SUBMISSION, response)
             if facts is not None:
-                told[keys[key]] = facts
-        return told
+                results[keys[key]] = facts
+        return results
 
     @contextmanager
     def create(self, part: str = "") -> Iterator[WriteTransaction]:
@@ -308,14 +312,14 @@ class BrowserRequest(RequestContext):
     @property
     def next(self) -> str:
         """Return the parameter ``next``, where to continue; empty unless it is on this site."""
-        wanted = self.form.raw("next") if self.method == "POST" else self.query_value("next")
-        return wanted if is_local(wanted) else ""
+        path = self.form.raw("next") if self.method == "POST" else self.query_value("next")
+        return path if is_local(path) else ""
 
     def query_value(self, name: str) -> str:
         """Return the first value of a query parameter; empty when it is absent."""
         return self.query.get(name, [""])[0]
 
-    def redirect(self, path: str, said: str = "", *, kind: str = "done") -> Answer:
+    def redirect(self, path: str, message: str = "", *, kind: str = "done") -> Answer:
         """Redirect to another page (303), and show there what has happened.
 
         Args:
@@ -323,8 +327,10 @@ class BrowserRequest(RequestContext):
             said: The message; empty for none.
             kind: ``done``, or ``not`` for something that failed.
         """
-        if said:
-            self.set_cookie(_FLASH, self.app.vault.sign(_FLASH, kind, said[:600]), _FLASH_SECONDS)
+        if message:
+            self.set_cookie(
+                _FLASH, self.app.vault.sign(_FLASH, kind, message[:600]), _FLASH_SECONDS
+            )
         return Answer(303, headers={"Location": path}, media="text/html")
 
     def to_sign_in(self, path: str = "") -> Answer:
@@ -333,9 +339,9 @@ class BrowserRequest(RequestContext):
         Args:
             path: Where to continue instead.
         """
-        here = path or self.path + (f"?{self.raw_query}" if self.raw_query else "")
+        target = path or self.path + (f"?{self.raw_query}" if self.raw_query else "")
         return self.redirect(
-            f"/sign_in/?next={quote(here, safe='/')}" if is_local(here) else "/sign_in/"
+            f"/sign_in/?next={quote(target, safe='/')}" if is_local(target) else "/sign_in/"
         )
 
     def take_flash(self) -> dict[str, str] | None:
@@ -360,7 +366,9 @@ class BrowserRequest(RequestContext):
             seconds: Maximum age.
         """
         match self.app.vault.unsign(purpose, text):
-            case [int(made), *facts] if made <= self.now.timestamp() <= made + seconds:
+            case [int(signed_at), *facts] if (
+                signed_at <= self.now.timestamp() <= signed_at + seconds
+            ):
                 return facts
         return None
 
@@ -397,11 +405,11 @@ _BROWSERS: Final = (
 )
 
 
-def _short(agent: str) -> str:
+def _browser_name(agent: str) -> str:
     """Return the browser and system of a ``User-Agent`` header, such as "Firefox on Linux"."""
-    browser = next((name for sign, name in _BROWSERS if sign in agent), "")
-    system = next((name for sign, name in _SYSTEMS if sign in agent), "")
+    browser = next((name for token, name in _BROWSERS if token in agent), "")
+    system = next((name for token, name in _SYSTEMS if token in agent), "")
     if browser:
         return f"{browser} on {system}" if system else browser
-    plain = "".join(sign if sign.isprintable() else " " for sign in agent)
-    return plain[:_BROWSER_MAX].strip() or "Unknown browser"
+    printable = "".join(token if token.isprintable() else " " for token in agent)
+    return printable[:_BROWSER_MAX].strip() or "Unknown browser"

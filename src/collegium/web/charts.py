@@ -12,7 +12,7 @@ from typing import Final
 
 HEIGHT: Final = 100
 _GAP: Final = 0.12
-_LEAST: Final = 2.0
+_HEIGHT_MIN: Final = 2.0
 """Minimum height of a bar whose number is not 0."""
 
 
@@ -41,7 +41,7 @@ class Chart:
 
     name: str
     title: str
-    said: str
+    description: str
     column: str
     bars: list[Bar]
     ends: list[str]
@@ -58,12 +58,14 @@ def of_days(
         adds_up: Whether the sum of the numbers means anything.
     """
     labels = [f"{day.day} {day:%B}" for day in days]
-    most = max(numbers)
-    said = f"Maximum {most} a day ({labels[numbers.index(most)]}), {numbers[-1]} today."
+    maximum = max(numbers)
+    description = (
+        f"Maximum {maximum} a day ({labels[numbers.index(maximum)]}), {numbers[-1]} today."
+    )
     if adds_up:
-        said = f"{sum(numbers)} in total. {said}"
-    said = said if most else f"None in the last {len(days)} days."
-    return Chart(name, title, said, "Day", _bars(labels, numbers), [labels[0], labels[-1]])
+        description = f"{sum(numbers)} in total. {description}"
+    description = description if maximum else f"None in the last {len(days)} days."
+    return Chart(name, title, description, "Day", _bars(labels, numbers), [labels[0], labels[-1]])
 
 
 def of_steps(name: str, title: str, steps: Sequence[str], numbers: Sequence[int]) -> Chart:
@@ -73,20 +75,22 @@ def of_steps(name: str, title: str, steps: Sequence[str], numbers: Sequence[int]
         steps: Upper limits of the classes, as text.
         numbers: Count of each class, then the count of everything longer than the last limit.
     """
-    every = sum(numbers)
-    said = "None in this period."
-    if every:
+    total = sum(numbers)
+    description = "None in this period."
+    if total:
         late = numbers[-1] or "none"
-        said = f"Of {every}, {numbers[0]} took up to {steps[0]}, {late} more than {steps[-1]}."
+        description = (
+            f"Of {total}, {numbers[0]} took up to {steps[0]}, {late} more than {steps[-1]}."
+        )
     labels = [*steps, "longer"]
-    return Chart(name, title, said, "Up to", _bars(labels, numbers), labels)
+    return Chart(name, title, description, "Up to", _bars(labels, numbers), labels)
 
 
 def _bars(labels: Sequence[str], numbers: Sequence[int]) -> list[Bar]:
-    most = max(numbers)
+    maximum = max(numbers)
     drawn = []
-    for at, (label, number) in enumerate(zip(labels, numbers, strict=True)):
-        height = max(HEIGHT * number / most, _LEAST) if number else 0.0
-        left, width = at + _GAP, 1 - 2 * _GAP
+    for index, (label, number) in enumerate(zip(labels, numbers, strict=True)):
+        height = max(HEIGHT * number / maximum, _HEIGHT_MIN) if number else 0.0
+        left, width = index + _GAP, 1 - 2 * _GAP
         drawn.append(Bar(label, number, left, round(HEIGHT - height, 2), width, round(height, 2)))
     return drawn

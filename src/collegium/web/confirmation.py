@@ -22,7 +22,7 @@ def credentials_from(browser: BrowserRequest, tx: ReadTransaction) -> str:
     return FACTOR if two_factor_queries.is_on(tx, browser.actor.id) else PASSWORD
 
 
-def confirmed(browser: BrowserRequest, then: Callable[[WriteTransaction], None]) -> None:
+def confirmed(browser: BrowserRequest, action: Callable[[WriteTransaction], None]) -> None:
     """Run an action in a transaction of ``browser.create``, if the form proves who is signed in.
 
     A wrong password or code, and a refusal of the action, are added to the form as errors.
@@ -42,11 +42,11 @@ def confirmed(browser: BrowserRequest, then: Callable[[WriteTransaction], None])
             code = form.text(field, 100, required=True)
             if form.is_valid:
                 sign_in.check_second_factor(
-                    browser, browser.actor, code, then, open_transaction=browser.create
+                    browser, browser.actor, code, action, open_transaction=browser.create
                 )
-        elif profile.knows(browser, field, form.raw(field)[:128]):
+        elif profile.check_own_password(browser, field, form.raw(field)[:128]):
             with browser.create() as tx:
-                then(tx)
+                action(tx)
     except (Conflict, Invalid) as refusal:
         if refusal.code.startswith("second_factor."):
             form.add_error(field, message_for(refusal))

@@ -20,7 +20,7 @@ def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
 
 def _confirm(browser: BrowserRequest) -> Answer:
     """Confirm the address whose code is in the path. No sign-in is needed."""
-    return _use(
+    return _use_code(
         browser,
         "address",
         lambda tx, code: email_change_actions.confirm(
@@ -36,7 +36,7 @@ def _ask_cancel(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
 
 def _cancel(browser: BrowserRequest) -> Answer:
     """Cancel the change whose code is in the path. No sign-in is needed."""
-    return _use(
+    return _use_code(
         browser,
         "address_cancel",
         lambda tx, code: email_change_actions.cancel_by_code(
@@ -45,8 +45,8 @@ def _cancel(browser: BrowserRequest) -> Answer:
     )
 
 
-def _use(
-    browser: BrowserRequest, name: str, act: Callable[[WriteTransaction, str], None]
+def _use_code(
+    browser: BrowserRequest, name: str, action: Callable[[WriteTransaction, str], None]
 ) -> Answer:
     code = hex_uuid(browser.segments["code"])
     if code is None:
@@ -56,7 +56,7 @@ def _use(
             browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
             browser.write() as tx,
         ):
-            act(tx, code)
+            action(tx, code)
     except Limited as refusal:
         answer = page(browser, name, 429, state="wait")
         answer.headers["Retry-After"] = str(refusal.facts["seconds"])

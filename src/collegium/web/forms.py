@@ -15,11 +15,11 @@ from collegium.text.email_addresses import MIXED, address_error, canonical_addre
 from collegium.text.names import clean_name, holds_link, trim
 from collegium.web.messages import message_for
 
-_PARTS: Final = 300
+_FIELDS_MAX: Final = 300
 _DATE_MAX: Final = 11
 """Length of an ISO date plus one, in characters."""
 
-_AROUND: Final = 1000
+_STRIPPED_MAX: Final = 1000
 """Maximum number of characters, such as white space, that are stripped from around a name."""
 WHOLE: Final = ""
 """Key of errors that belong to no single field."""
@@ -80,8 +80,8 @@ class Form:
 
     def show_end(self, name: str, stored: datetime | None) -> None:
         """Show an end date as ``showing_end`` does, unless it was posted."""
-        for one in (name, f"{name}_shown"):
-            self.values.setdefault(one, [_day(stored)])
+        for field in (name, f"{name}_shown"):
+            self.values.setdefault(field, [_day(stored)])
 
     def raw(self, name: str) -> str:
         """Return the first value of a field as it arrived; empty when it is absent."""
@@ -98,7 +98,7 @@ class Form:
     def text(
         self,
         name: str,
-        most: int,
+        max_length: int,
         *,
         required: bool = False,
         strip: bool = True,
@@ -115,24 +115,24 @@ class Form:
             text = text.strip()
         if not text and required:
             self.add_error(name, "Please fill in this field.")
-        if len(text) > most:
-            self.add_error(name, f"Please use at most {most} characters.")
+        if len(text) > max_length:
+            self.add_error(name, f"Please use at most {max_length} characters.")
         # Characters beyond the limit are not checked.
-        if any(sign < " " and not (lines and sign in "\n\t") for sign in text[:most]):
+        if any(char < " " and not (lines and char in "\n\t") for char in text[:max_length]):
             self.add_error(
                 name, "This contains characters that are not allowed. Please type it again."
             )
         return text
 
-    def pasted(self, name: str, most: int) -> str:
+    def pasted(self, name: str, max_length: int) -> str:
         """Return a text that was pasted from another program; control characters are allowed.
 
         Args:
             most: Maximum number of characters.
         """
         text = self.raw(name)
-        if len(text) > most:
-            self.add_error(name, f"Please use at most {most} characters.")
+        if len(text) > max_length:
+            self.add_error(name, f"Please use at most {max_length} characters.")
         elif "\0" in text:
             self.add_error(
                 name, "This contains characters that are not allowed. Please type it again."
@@ -141,43 +141,43 @@ class Form:
             self.add_error(name, "Please fill in this field.")
         return text
 
-    def lines(self, name: str, most: int, many: int) -> list[str]:
+    def lines(self, name: str, max_length: int, max_lines: int) -> list[str]:
         """Return the different lines of a text, stripped, without empty ones.
 
         Args:
             most: Maximum number of characters in a line.
             many: Maximum number of lines.
         """
-        text = self.text(name, (most + 1) * many, lines=True)
-        found = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
-        if len(found) > many:
-            self.add_error(name, f"Please use at most {many} lines.")
-        if any(len(line) > most for line in found):
-            self.add_error(name, f"Please use at most {most} characters per line.")
-        return found
+        text = self.text(name, (max_length + 1) * max_lines, lines=True)
+        lines = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
+        if len(lines) > max_lines:
+            self.add_error(name, f"Please use at most {max_lines} lines.")
+        if any(len(line) > max_length for line in lines):
+            self.add_error(name, f"Please use at most {max_length} characters per line.")
+        return lines
 
     def email(self, name: str) -> str:
         """Return an e-mail address in canonical form."""
         text = canonical_address(trim(self.text(name, 320, required=True)))
         if name not in self.errors:
-            fault = address_error(text)
-            if fault == MIXED:
+            error = address_error(text)
+            if error == MIXED:
                 self.add_error(
                     name, "This address mixes letters of several scripts. Please type it again."
                 )
-            elif fault:
+            elif error:
                 self.add_error(name, "Please enter an e-mail address, such as name@example.org.")
         return text
 
-    def name(self, name: str, most: int, *, required: bool = False) -> str:
+    def name(self, name: str, max_length: int, *, required: bool = False) -> str:
         """Return the name of a person or thing, without invisible characters.
 
         Args:
             most: Maximum number of characters.
         """
         raw = self.raw(name)
-        if len(raw) > most + _AROUND:
-            self.add_error(name, f"Please use at most {most} characters.")
+        if len(raw) > max_length + _STRIPPED_MAX:
+            self.add_error(name, f"Please use at most {max_length} characters.")
             return raw
         text = clean_name(raw)
         if "\0" in text:
@@ -185,15 +185,15 @@ class Form:
                 name, "This contains characters that are not allowed. Please type it again."
             )
         elif not text and (required or raw.strip()):
-            said = (
+            message = (
                 "Please fill in this field."
                 if not raw.strip()
                 else "This contains only invisible characters."
             )
-            self.add_error(name, said)
-        if len(text) > most:
-            self.add_error(name, f"Please use at most {most} characters.")
-        if holds_link(text[:most]):
+            self.add_error(name, message)
+        if len(text) > max_length:
+            self.add_error(name, f"Please use at most {max_length} characters.")
+        if holds_link(text[:max_length]):
             self.add_error(name, "A name cannot contain a web address.")
         return text
 
@@ -218,31 +218,31 @@ class Form:
         Args:
             stored: The end as it is now.
         """
-        last = self.date(name)
-        day = last.isoformat() if last else ""
+        last_day = self.date(name)
+        day = last_day.isoformat() if last_day else ""
         shown = self.values.get(f"{name}_shown")
         if name not in self.errors and day == (shown[0] if shown else _day(stored)):
             return stored
-        return None if last is None else datetime.combine(last, time(23, 59, 59), UTC)
+        return None if last_day is None else datetime.combine(last_day, time(23, 59, 59), UTC)
 
-    def choice(self, name: str, *known: str) -> str:
+    def choice(self, name: str, *options: str) -> str:
         """Return the value if it is a known one; else add an error and return the first known."""
         text = self.raw(name)
-        if text not in known:
+        if text not in options:
             self.add_error(name, "Please choose an option.")
-            return known[0]
+            return options[0]
         return text
 
     def add_error(self, name: str, sentence: str) -> None:
         """Add an error to a field; ``WHOLE`` if it belongs to no single field."""
-        told = self.errors.get(name, "")
-        if sentence not in told:
-            self.errors[name] = f"{told} {sentence}".strip()
+        errors = self.errors.get(name, "")
+        if sentence not in errors:
+            self.errors[name] = f"{errors} {sentence}".strip()
 
     def add_refusal(self, refusal: Refusal) -> None:
         """Add the message of a refusal, to its field if the form has that."""
-        where = str(refusal.facts.get("field", WHOLE))
-        self.add_error(where if where in self.values else WHOLE, message_for(refusal))
+        field = str(refusal.facts.get("field", WHOLE))
+        self.add_error(field if field in self.values else WHOLE, message_for(refusal))
 
 
 def _day(at: datetime | None) -> str:
@@ -250,27 +250,27 @@ def _day(at: datetime | None) -> str:
 
 
 def _pairs(body: bytes) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     if is_escaped(body):
         raise ValueError
     text = body.decode("ascii")
     for name, value in parse_qsl(
-        text, keep_blank_values=True, errors="strict", max_num_fields=_PARTS
+        text, keep_blank_values=True, errors="strict", max_num_fields=_FIELDS_MAX
     ):
-        found.setdefault(name, []).append(value)
-    return found
+        values.setdefault(name, []).append(value)
+    return values
 
 
 def _parts(body: bytes, boundary: str) -> tuple[dict[str, list[str]], dict[str, bytes]]:
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     files: dict[str, bytes] = {}
     parts = MultipartParser(  # type: ignore[no-untyped-call]
-        BytesIO(body), boundary, len(body), part_limit=_PARTS, spool_limit=len(body) + 1
+        BytesIO(body), boundary, len(body), part_limit=_FIELDS_MAX, spool_limit=len(body) + 1
     )
     for part in parts:
         if part.filename is not None:
             files[part.name] = part.raw
         else:
             # Browsers send UTF-8. Other encodings could contain surrogates.
-            found.setdefault(part.name, []).append(part.raw.decode("utf-8"))
-    return found, files
+            values.setdefault(part.name, []).append(part.raw.decode("utf-8"))
+    return values, files

@@ -14,15 +14,17 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.invite_link import MESSAGE_MAX
 from collegium.web.page import Page, page
-from collegium.web.scope import number
+from collegium.web.scope import group_id
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+    return _render_group(browser, tx, Form())
 
 
-def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
-    group = group_queries.by_id(tx, number(browser))
+def _render_group(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
+    group = group_queries.by_id(tx, group_id(browser))
     return page(
         browser,
         "group",
@@ -40,22 +42,22 @@ def _ask(browser: BrowserRequest) -> Answer:
     if form.is_valid:
         limits.check(browser, limits.JOIN)
         try:
-            done = (
+            destination = (
                 browser.path,
                 "Your request was sent. You will get an e-mail when it is decided.",
             )
             with browser.create() as tx:
                 _row, is_new = group_actions.join(
-                    tx, browser.actor, number(browser), message, settings=browser.settings
+                    tx, browser.actor, group_id(browser), message, settings=browser.settings
                 )
                 limits.count(browser, tx, limits.JOIN, int(is_new))
-                browser.created(tx, *done)
+                browser.created(tx, *destination)
         except Conflict as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(*done)
+            return browser.redirect(*destination)
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422)
+        return _render_group(browser, tx, form, 422)
 
 
 ROUTES: Routes = {

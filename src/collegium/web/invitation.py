@@ -29,11 +29,11 @@ from collegium.web.messages import place, role
 from collegium.web.page import Page, page
 
 _METHOD: Final = "mailed link"
-_AGAIN_SECONDS: Final = 600
+_REPLAY_SECONDS: Final = 600
 """Time in which a repeated form still signs in to the account that it created, in seconds."""
 
 
-def _follow(browser: BrowserRequest, tx: ReadTransaction) -> Row:
+def _load_invitation(browser: BrowserRequest, tx: ReadTransaction) -> Row:
     """Return the invitation of the link in the path.
 
     Raises:
@@ -69,7 +69,7 @@ def _is_proof(browser: BrowserRequest, row: Row) -> bool:
     return _is_mailed(browser) and not row.civil_number and row.account_id is None
 
 
-def _here(browser: BrowserRequest) -> str:
+def _own_path(browser: BrowserRequest) -> str:
     return f"/invitation/{browser.segments['token']}/"
 
 
@@ -93,26 +93,26 @@ def _is_on_hold(row: Row, state: str) -> bool:
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     """Show the invitation. Opening the page changes nothing."""
     try:
-        row = _follow(browser, tx)
+        row = _load_invitation(browser, tx)
     except NotFound:
         return page(browser, "invitation_gone", 404)
     first, _, last = row.full_name.partition(" ")
     form = Form.showing(username=next(usernames_for(row.email)), first_name=first, last_name=last)
-    return _shown(browser, tx, row, form)
+    return _render_invitation(browser, tx, row, form)
 
 
-def _shown(
+def _render_invitation(
     browser: BrowserRequest, tx: ReadTransaction, row: Row, form: Form, status: int = 200
 ) -> Answer:
     state = _state(tx, row)
-    own = browser.settings.validate_invitation_email
-    strict = own or browser.settings.enable_strict_check_accepting_invitation
+    checks_email = browser.settings.validate_invitation_email
+    is_strict = checks_email or browser.settings.enable_strict_check_accepting_invitation
     is_same = same_mailbox(row.email, browser.actor.email)
-    fits = is_same or not strict
+    may_answer = is_same or not is_strict
     if row.civil_number and browser.actor.civil_number != row.civil_number:
-        fits = False
+        may_answer = False
     if row.account_id is not None:
-        fits = is_same = browser.actor.id == row.account_id
+        may_answer = is_same = browser.actor.id == row.account_id
     return page(
         browser,
         "invitation",
@@ -120,20 +120,20 @@ def _shown(
         invitation=row,
         state=state,
         form=form,
-        strict=strict,
+        strict=is_strict,
         is_same=is_same,
-        fits=fits,
+        fits=may_answer,
         wished=row.renewal_requested_version == row.link_version,
         is_mailed=_is_mailed(browser),
         is_on_hold=_is_on_hold(row, state),
         is_deactivated=state == State.PENDING and _is_turned_away(browser, tx, row),
         is_for_account=row.account_id is not None,
-        may_decline=fits if browser.is_signed_in else _is_proof(browser, row),
-        here=_here(browser),
+        may_decline=may_answer if browser.is_signed_in else _is_proof(browser, row),
+        here=_own_path(browser),
     )
 
 
-def _followed(browser: BrowserRequest) -> tuple[Row, str]:
+def _load_limited(browser: BrowserRequest) -> tuple[Row, str]:
     """Return the invitation of the link and its state. Wrong links count against the rate limit.
 
     Raises:
@@ -144,20 +144,20 @@ def _followed(browser: BrowserRequest) -> tuple[Row, str]:
         browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
         browser.read() as tx,
     ):
-        row = _follow(browser, tx)
+        row = _load_invitation(browser, tx)
         return row, _state(tx, row)
 
 
-def _answer(browser: BrowserRequest) -> Answer:
+def _accept_or_renew(browser: BrowserRequest) -> Answer:
     try:
-        row, state = _followed(browser)
+        row, state = _load_limited(browser)
     except NotFound:
         return page(browser, "invitation_gone", 404)
     if state == State.EXPIRED and browser.form.raw("action") == "renew":
         return _renew(browser, row)
     if state != State.PENDING:
         with browser.read() as tx:
-            return _shown(browser, tx, row, Form())
+            return _render_invitation(browser, tx, row, Form())
     if browser.is_signed_in:
         return _accept(browser, row)
     if not _is_mailed(browser) or row.account_id is not None:
@@ -173,10 +173,10 @@ def _accept(browser: BrowserRequest, row: Row) -> Answer:
             invitation_actions.accept(
                 tx, browser.actor, browser.settings, row.uuid, link_version=row.link_version
             )
-            browser.created(tx, _welcome(row))
+            browser.created(tx, _welcome_message(row))
     except (NotFound, Conflict) as refusal:
-        return _again(browser, refusal)
-    return browser.redirect("/account/", _welcome(row))
+        return _render_refused(browser, refusal)
+    return browser.redirect("/account/", _welcome_message(row))
 
 
 def _join(browser: BrowserRequest, row: Row) -> Answer:
@@ -202,48 +202,53 @@ def _join(browser: BrowserRequest, row: Row) -> Answer:
         form.add_error("agrees", "Please agree to the terms of this service.")
     # Every attempt tells whether a user name is taken, and costs a password hash.
     browser.check_rate_limits(
-        link := f"sign up {row.uuid}", address := f"sign up address {browser.network}"
+        link_subject := f"sign up {row.uuid}",
+        network_subject := f"sign up address {browser.network}",
     )
-    hashed = passwords.chosen(form, (row.email, *values.values()))
+    password_hash = passwords.hash_of_new_password(form, (row.email, *values.values()))
     if row.civil_number:
         # Only an account with that civil number can accept, and a form cannot give it to an
         # account.
         raise NotFound("invitation.unknown")
-    if hashed is None:
-        return _again(browser)
+    if password_hash is None:
+        return _render_refused(browser)
     with browser.write() as tx:
-        browser.count_attempt(tx, link, SIGN_UP_LINK)
-        browser.count_attempt(tx, address, SIGN_UP_ADDRESS)
+        browser.count_attempt(tx, link_subject, SIGN_UP_LINK)
+        browser.count_attempt(tx, network_subject, SIGN_UP_ADDRESS)
     try:
         with browser.create() as tx:
             values |= {
                 "email": row.email,
-                "password": hashed,
+                "password": password_hash,
                 "agreed_at": tx.now,
                 "native_name": row.native_name,
                 "phone_number": row.phone_number,
                 "organization": row.organization,
                 "job_title": row.job_title,
             }
-            number = account_actions.create(
+            account_id = account_actions.create(
                 tx, None, browser.settings, browser.app.vault, values, invitation=row.uuid
             )
-            account: Row = account_queries.with_password(tx, id=number)
+            account: Row = account_queries.with_password(tx, id=account_id)
             actor = actor_of(account, browser.address, browser.request_id)
             invitation_actions.accept(
                 tx, actor, browser.settings, row.uuid, link_version=row.link_version
             )
             browser.sign_in(tx, actor, _METHOD)
-            version, made = account.credentials_version, int(tx.now.timestamp())
-            browser.created(tx, _welcome(row), number, version, made)
+            version, created_at = account.credentials_version, int(tx.now.timestamp())
+            browser.created(tx, _welcome_message(row), account_id, version, created_at)
     except (NotFound, Conflict, Invalid) as refusal:
         browser.set_cookies.clear()
-        return _again(browser, refusal)
-    return browser.redirect("/account/", _welcome(row))
+        return _render_refused(browser, refusal)
+    return browser.redirect("/account/", _welcome_message(row))
 
 
-def _welcomed_again(
-    browser: BrowserRequest, said: str, number: int = 0, version: int = 0, made: int = 0
+def _replay_welcome(
+    browser: BrowserRequest,
+    message: str,
+    account_id: int = 0,
+    version: int = 0,
+    created_at: int = 0,
 ) -> Answer:
     """Answer a repeated form as the first one. The browser dropped that response with its session.
 
@@ -253,29 +258,29 @@ def _welcomed_again(
         version: Version of the account's credentials when it was created.
         made: When the account was created, in seconds since 1970 (UTC).
     """
-    if number:
+    if account_id:
         with browser.write() as tx:
-            account: Row = account_queries.with_password(tx, id=number)
-            is_as_made = account.is_active and account.credentials_version == version
-            if not is_as_made or browser.now.timestamp() > made + _AGAIN_SECONDS:
+            account: Row = account_queries.with_password(tx, id=account_id)
+            is_unchanged = account.is_active and account.credentials_version == version
+            if not is_unchanged or browser.now.timestamp() > created_at + _REPLAY_SECONDS:
                 return browser.to_sign_in("/account/")
             actor = actor_of(account, browser.address, browser.request_id, credentials=version)
             browser.sign_in(tx, actor, _METHOD)
-    return browser.redirect("/account/", said)
+    return browser.redirect("/account/", message)
 
 
 def _decline(browser: BrowserRequest) -> Answer:
     try:
-        row, state = _followed(browser)
+        row, state = _load_limited(browser)
     except NotFound:
         return page(browser, "invitation_gone", 404)
     if state != State.PENDING and not _is_on_hold(row, state):
         with browser.read() as tx:
-            return _shown(browser, tx, row, Form())
+            return _render_invitation(browser, tx, row, Form())
     actor = browser.actor
     if not browser.is_signed_in:
         if not _is_proof(browser, row):
-            return browser.to_sign_in(_here(browser))
+            return browser.to_sign_in(_own_path(browser))
         actor = replace(
             ANONYMOUS, email=row.email, ip_address=browser.address, request_id=browser.request_id
         )
@@ -283,11 +288,11 @@ def _decline(browser: BrowserRequest) -> Answer:
         with browser.write() as tx:
             invitation_actions.decline(tx, actor, browser.settings, row.uuid, row.link_version)
     except (NotFound, Conflict) as refusal:
-        return _again(browser, refusal)
-    said = f"You have declined the invitation to the {place(row)} as {role(row)}."
+        return _render_refused(browser, refusal)
+    message = f"You have declined the invitation to the {place(row)} as {role(row)}."
     if browser.next:
-        said += " If it was a mistake, ask the inviter for a new invitation."
-    return browser.redirect(browser.next or _here(browser), said)
+        message += " If it was a mistake, ask the inviter for a new invitation."
+    return browser.redirect(browser.next or _own_path(browser), message)
 
 
 def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
@@ -296,34 +301,36 @@ def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
         with browser.write() as tx:
             deactivated_invitees.turn_away(tx, row.uuid, row.link_version)
     except (NotFound, Conflict) as refusal:
-        return _again(browser, refusal)
+        return _render_refused(browser, refusal)
     if browser.form.raw("action") == "tell":
-        return browser.redirect(_here(browser), "The inviter gets an e-mail.")
-    return _again(browser)
+        return browser.redirect(_own_path(browser), "The inviter gets an e-mail.")
+    return _render_refused(browser)
 
 
 def _renew(browser: BrowserRequest, row: Row) -> Answer:
     with browser.write() as tx:
         renewals.request_renewal(tx, row.uuid, row.link_version)
     return browser.redirect(
-        _here(browser),
+        _own_path(browser),
         "The inviter gets an e-mail. If they agree, you will get a new link by e-mail.",
     )
 
 
-def _again(browser: BrowserRequest, refusal: NotFound | Conflict | Invalid | None = None) -> Answer:
+def _render_refused(
+    browser: BrowserRequest, refusal: NotFound | Conflict | Invalid | None = None
+) -> Answer:
     if refusal is not None:
         browser.form.add_refusal(refusal)
     with browser.read() as tx:
         # Show the current state: somebody else may have been faster.
         try:
-            row = _follow(browser, tx)
+            row = _load_invitation(browser, tx)
         except NotFound:
             return page(browser, "invitation_gone", 404)
-        return _shown(browser, tx, row, browser.form, 422)
+        return _render_invitation(browser, tx, row, browser.form, 422)
 
 
-def _welcome(row: Row) -> str:
+def _welcome_message(row: Row) -> str:
     return f"Welcome! You are now {role(row)} in the {place(row)}."
 
 
@@ -331,11 +338,11 @@ ROUTES: Routes = {
     "/invitation/{token}/": {
         "GET": Page(_show, "Show an invitation.", public=True),
         "POST": Page(
-            _answer,
+            _accept_or_renew,
             "Accept an invitation, or ask for a new link.",
             public=True,
             creates=True,
-            replay=_welcomed_again,
+            replay=_replay_welcome,
         ),
     },
     "/invitation/{token}/decline/": {

@@ -21,10 +21,12 @@ MESSAGE_MAX: Final = 1000
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+    return _render_link(browser, tx, Form())
 
 
-def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+def _render_link(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
     try:
         link = invite_link_queries.get_by_uuid(tx, browser.actor, browser.uuid("open_invitation"))
     except NotFound:
@@ -33,9 +35,9 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
         if browser.is_signed_in:
             raise
         return browser.to_sign_in()
-    mine = None
+    own_request = None
     if browser.is_signed_in:
-        mine = join_request_queries.latest(tx, browser.actor.id, link.scope_id, link.id)
+        own_request = join_request_queries.latest(tx, browser.actor.id, link.scope_id, link.id)
     return page(
         browser,
         "open_invitation",
@@ -46,7 +48,7 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
         and not link.blocked
         and not link.archived,
         is_automatic=join_request_actions.is_approved_automatically(tx, browser.actor, link),
-        mine=mine,
+        mine=own_request,
         form=form,
     )
 
@@ -59,24 +61,24 @@ def _ask(browser: BrowserRequest) -> Answer:
         limits.check(browser, limits.ASK)
         try:
             with browser.create() as tx:
-                asked = join_request_actions.submit(
+                result = join_request_actions.submit(
                     tx, browser.actor, browser.settings, uuid, message
                 )
                 limits.count(browser, tx, limits.ASK)
-                done = (
+                destination = (
                     browser.path,
                     "Your request was sent. You will get an e-mail when it is decided.",
                 )
-                if asked.is_approved:
-                    where = f"{role(asked.request)} in the {place(asked.request)}"
-                    done = "/account/", f"Welcome! You are now {where}."
-                browser.created(tx, *done)
+                if result.is_approved:
+                    membership = f"{role(result.request)} in the {place(result.request)}"
+                    destination = "/account/", f"Welcome! You are now {membership}."
+                browser.created(tx, *destination)
         except Conflict as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(*done)
+            return browser.redirect(*destination)
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422)
+        return _render_link(browser, tx, form, 422)
 
 
 ROUTES: Routes = {

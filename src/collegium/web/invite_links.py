@@ -23,17 +23,17 @@ from collegium.web import qr
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging, page
-from collegium.web.scope import ScopePage, offered
+from collegium.web.scope import ScopePage, grantable_roles
 
-_PAGE: Final = 10
+_PAGE_SIZE: Final = 10
 _TEXT_MAX: Final = 4000
 _TEMPLATE_MAX: Final = 255
 _AFFILIATION_MAX: Final = 255
 _AFFILIATIONS_MAX: Final = 200
-_TICKS: Final = ("auto_approve", "allow_multiple_requests", "is_public")
+_CHECKBOXES: Final = ("auto_approve", "allow_multiple_requests", "is_public")
 
 
-class Shown(NamedTuple):
+class LinkItem(NamedTuple):
     """An invite link as the list shows it."""
 
     row: Row
@@ -46,36 +46,40 @@ class Shown(NamedTuple):
 
 
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    team = ScopePage.reach(browser, tx, kind, right="invitations")
-    wanted = {"scope": (kind.value, team.scope.uuid)}
-    paging = Paging(browser, invite_link_queries.listing.count(tx, browser.actor, wanted), _PAGE)
+    team = ScopePage.load(browser, tx, kind, right="invitations")
+    filters = {"scope": (kind.value, team.scope.uuid)}
+    paging = Paging(
+        browser, invite_link_queries.listing.count(tx, browser.actor, filters), _PAGE_SIZE
+    )
     rows = invite_link_queries.listing.page(
-        tx, browser.actor, wanted, (), paging.size, paging.offset
+        tx, browser.actor, filters, (), paging.size, paging.offset
     )
     return page(
         browser,
         "team_links",
         team=team,
-        rows=_all_shown(browser, tx, team, rows),
+        rows=_link_items(browser, tx, team, rows),
         paging=paging,
     )
 
 
-def _all_shown(
+def _link_items(
     browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]
-) -> list[Shown]:
-    automatic = [row for row in rows if row.auto_approve]
-    sponsored = invite_link_queries.with_sponsor(tx, automatic) if automatic else set()
-    return [_shown(browser, tx, team, row, is_sponsored=row.id in sponsored) for row in rows]
+) -> list[LinkItem]:
+    auto_approved = [row for row in rows if row.auto_approve]
+    sponsored_ids = invite_link_queries.with_sponsor(tx, auto_approved) if auto_approved else set()
+    return [
+        _link_item(browser, tx, team, row, is_sponsored=row.id in sponsored_ids) for row in rows
+    ]
 
 
-def _shown(
+def _link_item(
     browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, row: Row, *, is_sponsored: bool
-) -> Shown:
+) -> LinkItem:
     link = links.to_invite_link(browser.settings, row.uuid)
     is_open = invite_link_rules.is_active(row.canceled_at, row.expires_at, tx.now)
     picture = qr.draw(link, "QR code of this link", qr.MASK) if is_open else None
-    return Shown(
+    return LinkItem(
         row,
         link,
         picture,
@@ -87,12 +91,12 @@ def _shown(
 
 
 def _new(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _form(
-        kind, browser, tx, Form.showing(expires=_latest(browser, tx.now).date().isoformat())
+    return _render_form(
+        kind, browser, tx, Form.showing(expires=_latest_end(browser, tx.now).date().isoformat())
     )
 
 
-def _form(
+def _render_form(
     kind: ScopeKind,
     browser: BrowserRequest,
     tx: ReadTransaction,
@@ -101,8 +105,8 @@ def _form(
     row: Row | None = None,
 ) -> Answer:
     """Show the form of a new link, or of an existing one, whose role cannot be changed."""
-    team = ScopePage.reach(browser, tx, kind, right="grant")
-    makes_projects = _makes_projects(team)
+    team = ScopePage.load(browser, tx, kind, right="grant")
+    may_create_projects = _may_create_projects(team)
     return page(
         browser,
         "team_link",
@@ -110,43 +114,43 @@ def _form(
         team=team,
         row=row,
         form=form,
-        latest=_latest(browser, tx.now),
-        options=_offered(tx, team),
-        makes_projects=row.auto_create_project if row else makes_projects,
-        projects=offered(tx, team, ScopeKind.PROJECT) if makes_projects else [],
+        latest=_latest_end(browser, tx.now),
+        options=_role_options(tx, team),
+        makes_projects=row.auto_create_project if row else may_create_projects,
+        projects=grantable_roles(tx, team, ScopeKind.PROJECT) if may_create_projects else [],
         placeholders=invite_link_rules.PLACEHOLDERS,
     )
 
 
-def _makes_projects(team: ScopePage) -> bool:
+def _may_create_projects(team: ScopePage) -> bool:
     return team.holds(Permission.PROJECT_CREATE)
 
 
-def _offered(tx: ReadTransaction, team: ScopePage) -> list[tuple[str, str]]:
+def _role_options(tx: ReadTransaction, team: ScopePage) -> list[tuple[str, str]]:
     """Return UUID and label of the roles that a link may have.
 
     For an organisation these include roles of a project that is created for each new member.
     """
-    own = offered(tx, team)
-    if team.scope.kind != ScopeKind.ORGANISATION or not _makes_projects(team):
-        return own
-    return own + [
-        (uuid, f"{words}, in a new project for each member")
-        for uuid, words in offered(tx, team, ScopeKind.PROJECT)
+    options = grantable_roles(tx, team)
+    if team.scope.kind != ScopeKind.ORGANISATION or not _may_create_projects(team):
+        return options
+    return options + [
+        (uuid, f"{label}, in a new project for each member")
+        for uuid, label in grantable_roles(tx, team, ScopeKind.PROJECT)
     ]
 
 
-def _latest(browser: BrowserRequest, now: datetime) -> datetime:
+def _latest_end(browser: BrowserRequest, now: datetime) -> datetime:
     """Return the latest possible end of a link that is created now."""
     return now + timedelta(seconds=browser.settings.group_invitation_lifetime)
 
 
-def _read(form: Form) -> dict[str, Any]:
+def _read_settings(form: Form) -> dict[str, Any]:
     """Return the settings of a link, except its end and its role.
 
     Each error is added to its field.
     """
-    values: dict[str, Any] = {name: form.flag(name) for name in _TICKS}
+    values: dict[str, Any] = {name: form.flag(name) for name in _CHECKBOXES}
     values["custom_text"] = form.text("custom_text", _TEXT_MAX, lines=True)
     values["template"] = form.name("template", _TEMPLATE_MAX) or None
     values["affiliations"] = form.lines("affiliations", _AFFILIATION_MAX, _AFFILIATIONS_MAX)
@@ -155,7 +159,7 @@ def _read(form: Form) -> dict[str, Any]:
     )
     form.date("expires")
     # An unticked checkbox is not posted, but its field must exist for an error to belong to it.
-    for name in (*_TICKS, "auto_create_project"):
+    for name in (*_CHECKBOXES, "auto_create_project"):
         form.values.setdefault(name, [""])
     return values
 
@@ -168,7 +172,7 @@ def _read_end(
     Args:
         stored: The end as it is now.
     """
-    form, latest = browser.form, _latest(browser, now)
+    form, latest = browser.form, _latest_end(browser, now)
     end = form.end("expires", stored)
     if end is None or end == stored:
         return {}
@@ -176,11 +180,11 @@ def _read_end(
         # On the last possible day the link ends when its maximum lifetime does, not at the end of
         # the day.
         end = min(end, latest)
-    _note(form, _checked_end(browser, end, now))
+    _add_refusals(form, _end_errors(browser, end, now))
     return {"expires_at": end}
 
 
-def _checked_end(browser: BrowserRequest, end: datetime, now: datetime) -> list[Invalid]:
+def _end_errors(browser: BrowserRequest, end: datetime, now: datetime) -> list[Invalid]:
     try:
         invite_link_rules.check_end(end, now, browser.settings.group_invitation_lifetime)
     except Invalid as refusal:
@@ -188,56 +192,60 @@ def _checked_end(browser: BrowserRequest, end: datetime, now: datetime) -> list[
     return []
 
 
-def _note(form: Form, problems: Iterable[Invalid]) -> None:
+def _add_refusals(form: Form, problems: Iterable[Invalid]) -> None:
     for problem in problems:
         form.add_refusal(problem)
 
 
-def _make(kind: ScopeKind, browser: BrowserRequest) -> Answer:
+def _create(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     form = browser.form
-    values = _read(form) | _read_end(browser, browser.now)
+    values = _read_settings(form) | _read_end(browser, browser.now)
     values["auto_create_project"] = form.flag("auto_create_project")
     with browser.create() as tx:
-        team = ScopePage.reach(browser, tx, kind, right="grant")
-        done = (
+        team = ScopePage.load(browser, tx, kind, right="grant")
+        destination = (
             f"{team.path}links/",
             "The invite link is ready. Share it with the people who should join.",
         )
-        role = _chosen(tx, form, "role", _offered(tx, team))
+        role = _chosen_option(tx, form, "role", _role_options(tx, team))
         if role is None:
             form.add_error("role", "Please choose an option.")
         project_role = None
         if form.raw("project_role"):
-            options = offered(tx, team, ScopeKind.PROJECT) if _makes_projects(team) else []
-            project_role = _chosen(tx, form, "project_role", options)
+            options = (
+                grantable_roles(tx, team, ScopeKind.PROJECT) if _may_create_projects(team) else []
+            )
+            project_role = _chosen_option(tx, form, "project_role", options)
         if role is not None:
-            _note(
+            _add_refusals(
                 form, invite_link_actions.problems(browser.actor, kind, role, project_role, values)
             )
         if role is not None and form.is_valid:
             try:
                 invite_link_actions.create(
-                    tx, browser.actor, browser.settings, team.reached, role, project_role, values
+                    tx, browser.actor, browser.settings, team.access, role, project_role, values
                 )
-                browser.created(tx, *done)
+                browser.created(tx, *destination)
             except (Conflict, Forbidden) as refusal:
                 form.add_refusal(refusal)
     if form.is_valid:
-        return browser.redirect(*done)
+        return browser.redirect(*destination)
     with browser.read() as tx:
-        return _form(kind, browser, tx, form, 422)
+        return _render_form(kind, browser, tx, form, 422)
 
 
-def _chosen(
+def _chosen_option(
     tx: ReadTransaction, form: Form, name: str, options: list[tuple[str, str]]
 ) -> Row | None:
     uuid = form.choice(name, "", *(uuid for uuid, _ in options))
     return role_queries.get_by_uuid(tx, uuid) if uuid else None
 
 
-def _one(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> tuple[ScopePage, Row]:
+def _load_link(
+    kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction
+) -> tuple[ScopePage, Row]:
     uuid = hex_uuid(browser.segments["one"])
-    team = ScopePage.reach(browser, tx, kind, right="grant")
+    team = ScopePage.load(browser, tx, kind, right="grant")
     row = invite_link_queries.get_by_uuid(tx, browser.actor, uuid) if uuid else None
     if row is None or row.scope_id != team.scope.id:
         raise NotFound("open_invitation.unknown")
@@ -245,15 +253,15 @@ def _one(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> tuple
 
 
 def _edit(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    _, row = _one(kind, browser, tx)
+    _, row = _load_link(kind, browser, tx)
     invite_link_rules.check_may_change(is_public=row.is_public, is_staff=browser.actor.is_staff)
     invite_link_rules.check_active(
         row.canceled_at, row.expires_at, tx.now, "open_invitation.closed"
     )
-    return _form(kind, browser, tx, _showing(row), row=row)
+    return _render_form(kind, browser, tx, _filled_form(row), row=row)
 
 
-def _showing(row: Row) -> Form:
+def _filled_form(row: Row) -> Form:
     return Form.showing_end(
         "expires",
         row.expires_at,
@@ -261,7 +269,7 @@ def _showing(row: Row) -> Form:
         template=row.template or "",
         affiliations="\n".join(row.affiliations),
         email_patterns="\n".join(row.email_patterns),
-        **{name: "yes" if getattr(row, name) else "" for name in _TICKS},
+        **{name: "yes" if getattr(row, name) else "" for name in _CHECKBOXES},
     )
 
 
@@ -275,32 +283,32 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     """
     form = browser.form
     action = form.choice("action", "save", "close")
-    values = _read(form) if action == "save" else {}
+    values = _read_settings(form) if action == "save" else {}
     with browser.write() as tx:
-        team, row = _one(kind, browser, tx)
+        team, row = _load_link(kind, browser, tx)
         if action == "close":
             invite_link_actions.cancel(tx, browser.actor, row.uuid)
         else:
             # The form cannot show every value that the API accepts. A field that was not changed
             # stays as it is.
-            shown = _read(_showing(row))
-            values = {name: value for name, value in values.items() if value != shown[name]}
+            current = _read_settings(_filled_form(row))
+            values = {name: value for name, value in values.items() if value != current[name]}
             values |= _read_end(browser, tx.now, row.expires_at)
-            _note(form, invite_link_actions.problems_of_change(browser.actor, row, values))
+            _add_refusals(form, invite_link_actions.problems_of_change(browser.actor, row, values))
             if form.is_valid:
                 invite_link_actions.change(tx, browser.actor, browser.settings, row.uuid, values)
     if not form.is_valid:
         with browser.read() as tx:
-            return _form(kind, browser, tx, form, 422, row)
-    said = (
+            return _render_form(kind, browser, tx, form, 422, row)
+    message = (
         "The invite link is saved."
         if action == "save"
         else "The invite link is closed. You can still approve earlier requests."
     )
-    return browser.redirect(f"{team.path}links/", said)
+    return browser.redirect(f"{team.path}links/", message)
 
 
-def routes(kind: ScopeKind, here: str) -> Routes:
+def routes(kind: ScopeKind, path: str) -> Routes:
     """Return the routes of one kind of scope; none for a group.
 
     Args:
@@ -310,12 +318,12 @@ def routes(kind: ScopeKind, here: str) -> Routes:
         # Everybody may request to join a group directly, so groups have no invite links.
         return {}
     return {
-        f"{here}links/": {"GET": Page(partial(_list, kind), "List the invite links.")},
-        f"{here}link/": {
+        f"{path}links/": {"GET": Page(partial(_list, kind), "List the invite links.")},
+        f"{path}link/": {
             "GET": Page(partial(_new, kind), "Show the form that creates an invite link."),
-            "POST": Page(partial(_make, kind), "Create an invite link.", creates=True),
+            "POST": Page(partial(_create, kind), "Create an invite link.", creates=True),
         },
-        f"{here}links/{{one}}/": {
+        f"{path}links/{{one}}/": {
             "GET": Page(partial(_edit, kind), "Show an invite link."),
             "POST": Page(partial(_change, kind), "Edit an invite link, or close it."),
         },

@@ -19,32 +19,34 @@ from collegium.web.page import Page, Paging, page
 
 _HERE: Final = "/requests/"
 _COMMENT_MAX: Final = 1000
-_GROUP: Final = "group"
-_LATEST: Final = 25
+_GROUP_KIND: Final = "group"
+_DECIDED_MAX: Final = 25
 
 
 class Result(NamedTuple):
     """The result of deciding one request."""
 
-    what: str
-    said: str
+    title: str
+    message: str
     is_done: bool
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+    return _render_requests(browser, tx, Form())
 
 
-def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+def _render_requests(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
     decided = browser.query_value("show") == "decided"
-    wanted = {"waits": not decided}
+    filters = {"waits": not decided}
     decider = _decider(browser.actor)
     # Only the latest decided requests are shown, so nobody has to count the others.
-    total = _LATEST if decided else join_request_queries.deciding.count(tx, decider, wanted)
-    paging = Paging(browser, total, _LATEST)
+    total = _DECIDED_MAX if decided else join_request_queries.deciding.count(tx, decider, filters)
+    paging = Paging(browser, total, _DECIDED_MAX)
     order = ("-created",) if decided else ()
     rows = join_request_queries.deciding.page(
-        tx, decider, wanted, order, paging.size, paging.offset
+        tx, decider, filters, order, paging.size, paging.offset
     )
     return page(browser, "requests", status, rows=rows, paging=paging, form=form, decided=decided)
 
@@ -58,27 +60,27 @@ def _decide(browser: BrowserRequest) -> Answer:
     form = browser.form
     action = form.choice("action", "approve", "reject")
     comment = form.text("comment", _COMMENT_MAX, lines=True)
-    chosen = [one for one in map(_named, form.many("request")) if one is not None]
+    chosen = [choice for choice in map(_parse_choice, form.many("request")) if choice is not None]
     if not chosen:
         form.add_error("", "Please select at least one request.")
     if not form.is_valid:
         with browser.read() as tx:
-            return _shown(browser, tx, form, 422)
+            return _render_requests(browser, tx, form, 422)
     results = [
-        _decided(browser, action, uuid, comment or None, is_group=is_group)
+        _decide_one(browser, action, uuid, comment or None, is_group=is_group)
         for uuid, is_group in chosen
     ]
     return page(browser, "requests_decided", results=results, action=action)
 
 
-def _named(text: str) -> tuple[str, bool] | None:
+def _parse_choice(text: str) -> tuple[str, bool] | None:
     """Return UUID and whether the scope is a group, from a checkbox value; None if invalid."""
-    kind, _, rest = text.partition(" ")
-    uuid = hex_uuid(rest)
-    return None if uuid is None else (uuid, kind == _GROUP)
+    kind, _, uuid_text = text.partition(" ")
+    uuid = hex_uuid(uuid_text)
+    return None if uuid is None else (uuid, kind == _GROUP_KIND)
 
 
-def _decided(
+def _decide_one(
     browser: BrowserRequest, action: str, uuid: str, comment: str | None, *, is_group: bool
 ) -> Result:
     """Decide one request in its own transaction, so that a failed one does not stop the others.
@@ -95,21 +97,23 @@ def _decided(
                 )
             else:
                 row = join_request_actions.reject(tx, browser.actor, uuid, comment, groups=is_group)
-            said = "Approved." if action == "approve" else "Rejected."
-            result = Result(_title(row), said, is_done=True)
-            browser.created(tx, result.what, result.said, part=uuid)
+            message = "Approved." if action == "approve" else "Rejected."
+            result = Result(_title(row), message, is_done=True)
+            browser.created(tx, result.title, result.message, part=uuid)
     except RepeatedFormError as repeated:
-        what, said = repeated.facts
-        return Result(what, said, is_done=True)
+        title, message = repeated.facts
+        return Result(title, message, is_done=True)
     except Refusal as refusal:
         with browser.read() as tx:
             return Result(
-                _titled(tx, browser, uuid, is_group=is_group), message_for(refusal), is_done=False
+                _load_title(tx, browser, uuid, is_group=is_group),
+                message_for(refusal),
+                is_done=False,
             )
     return result
 
 
-def _titled(tx: ReadTransaction, browser: BrowserRequest, uuid: str, *, is_group: bool) -> str:
+def _load_title(tx: ReadTransaction, browser: BrowserRequest, uuid: str, *, is_group: bool) -> str:
     try:
         return _title(join_request_queries.get_visible(tx, browser.actor, uuid, groups=is_group))
     except Refusal:

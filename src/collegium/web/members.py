@@ -24,7 +24,14 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import person, role
 from collegium.web.page import Page, Paging, page
-from collegium.web.scope import PATHS, ScopePage, chosen, named, offered, searched
+from collegium.web.scope import (
+    PATHS,
+    ScopePage,
+    chosen_role,
+    grantable_roles,
+    role_by_uuid,
+    search_text,
+)
 
 SORTS: Final = {
     "name": ("Name", "full_name"),
@@ -34,19 +41,19 @@ SORTS: Final = {
 }
 """Sort orders of the list: query parameter value → label, order of the listing."""
 
-_FOUND_MAX: Final = 20
+_MATCHES_MAX: Final = 20
 
 
-def _people(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    team = ScopePage.reach(browser, tx, kind)
-    search = searched(browser)
+def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    team = ScopePage.load(browser, tx, kind)
+    search = search_text(browser)
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
-    wanted: dict[str, Any] = {"scope": team.scope.id}
+    filters: dict[str, Any] = {"scope": team.scope.id}
     if search:
-        wanted["search_string" if "@" in search else "full_name"] = search
-    paging = Paging(browser, membership_queries.team.count(tx, browser.actor, wanted))
+        filters["search_string" if "@" in search else "full_name"] = search
+    paging = Paging(browser, membership_queries.team.count(tx, browser.actor, filters))
     rows = membership_queries.team.page(
-        tx, browser.actor, wanted, (SORTS[sort][1],), paging.size, paging.offset
+        tx, browser.actor, filters, (SORTS[sort][1],), paging.size, paging.offset
     )
     return page(
         browser,
@@ -56,7 +63,7 @@ def _people(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> An
         paging=paging,
         open=_changeable(tx, team, rows),
         form=Form.showing(q=search, sort=sort),
-        sorts=[(word, said) for word, (said, _) in SORTS.items()],
+        sorts=[(value, label) for value, (label, _) in SORTS.items()],
         search=search,
     )
 
@@ -66,16 +73,16 @@ def _changeable(tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]) -> se
     rights = (team.rights.update_role, team.rights.revoke)
     if not any(team.holds(right) for right in rights):
         return set()
-    carried = role_queries.permissions_of(tx, {row.role_id for row in rows})
+    permissions = role_queries.permissions_of(tx, {row.role_id for row in rows})
     return {
         row.id
         for row in rows
-        if any(_refused(team, right, row, carried) is None for right in rights)
+        if any(_refusal_of(team, right, row, permissions) is None for right in rights)
     }
 
 
-def _refused(
-    team: ScopePage, right: Permission, row: Row, carried: dict[int, list[str]]
+def _refusal_of(
+    team: ScopePage, permission: Permission, row: Row, permissions: dict[int, list[str]]
 ) -> Forbidden | Conflict | None:
     """Return the refusal of the action, so that the page shows no button that would be refused.
 
@@ -86,29 +93,29 @@ def _refused(
     """
     try:
         membership_actions.require_permission(
-            team.actor, team.reached, right, row.account_id, carried.get(row.role_id, ())
+            team.actor, team.access, permission, row.account_id, permissions.get(row.role_id, ())
         )
     except (Forbidden, Conflict) as refusal:
         return refusal
     return None
 
 
-def _seat(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _seat_shown(kind, browser, tx)
+def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _render_grant(kind, browser, tx)
 
 
-def _seat_shown(
+def _render_grant(
     kind: ScopeKind,
     browser: BrowserRequest,
     tx: ReadTransaction,
     form: Form | None = None,
     status: int = 200,
 ) -> Answer:
-    team = ScopePage.reach(browser, tx, kind)
-    row = membership_queries.get_in_scope(tx, team.scope.id, _one(browser, "grant.unknown"))
-    carried = role_queries.permissions_of(tx, [row.role_id])
-    may_end = _refused(team, team.rights.update_role, row, carried)
-    may_remove = _refused(team, team.rights.revoke, row, carried)
+    team = ScopePage.load(browser, tx, kind)
+    row = membership_queries.get_in_scope(tx, team.scope.id, _grant_uuid(browser, "grant.unknown"))
+    permissions = role_queries.permissions_of(tx, [row.role_id])
+    may_end = _refusal_of(team, team.rights.update_role, row, permissions)
+    may_remove = _refusal_of(team, team.rights.revoke, row, permissions)
     if may_end and may_remove:
         raise may_remove
     is_last = (
@@ -128,8 +135,8 @@ def _seat_shown(
         may_remove=may_remove is None,
         is_last=is_last,
         # A change of role needs the permission to remove the old role and to grant the new one.
-        others=[one for one in offered(tx, team) if one[0] != row.role_uuid]
-        if may_remove is None and team.may_let_in and not team.is_closed
+        others=[option for option in grantable_roles(tx, team) if option[0] != row.role_uuid]
+        if may_remove is None and team.may_add and not team.is_closed
         else [],
         form=form,
     )
@@ -149,40 +156,44 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     if form.is_valid:
         try:
             with browser.write() as tx:
-                team = ScopePage.reach(browser, tx, kind)
+                team = ScopePage.load(browser, tx, kind)
                 row = membership_queries.get_in_scope(
-                    tx, team.scope.id, _one(browser, "grant.unknown")
+                    tx, team.scope.id, _grant_uuid(browser, "grant.unknown")
                 )
-                seat = membership_actions.RoleAssignment(
-                    team.reached,
-                    named(tx, team, row.role_uuid),
+                assignment = membership_actions.RoleAssignment(
+                    team.access,
+                    role_by_uuid(tx, team, row.role_uuid),
                     account_queries.by_uuid(tx, row.account_uuid),
                 )
                 if action == "role":
-                    given = chosen(tx, team, form)
-                    if given is not None:
-                        membership_actions.change_role(tx, browser.actor, seat, given)
-                        said = f"{person(row)} is now {isolated(given.description or given.name)}."
+                    target = chosen_role(tx, team, form)
+                    if target is not None:
+                        membership_actions.change_role(tx, browser.actor, assignment, target)
+                        message = (
+                            f"{person(row)} is now {isolated(target.description or target.name)}."
+                        )
                 elif action == "end":
-                    until = form.end("until", row.valid_until)
-                    is_changed = membership_actions.update(tx, browser.actor, seat, until)
-                    said = f"The end date of {person(row)} is saved."
+                    valid_until = form.end("until", row.valid_until)
+                    is_changed = membership_actions.update(
+                        tx, browser.actor, assignment, valid_until
+                    )
+                    message = f"The end date of {person(row)} is saved."
                     if not is_changed:
-                        said = f"The end date of {person(row)} has not changed."
+                        message = f"The end date of {person(row)} has not changed."
                 else:
-                    membership_actions.remove(tx, browser.actor, seat)
-                    said = f"{person(row)} is no longer {role(row)} here."
+                    membership_actions.remove(tx, browser.actor, assignment)
+                    message = f"{person(row)} is no longer {role(row)} here."
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         if form.is_valid:
             # Somebody who removed their own role may no longer see this page.
             is_gone = action == "remove" and row.account_id == browser.actor.id
-            return browser.redirect("/account/" if is_gone else team.path, said)
+            return browser.redirect("/account/" if is_gone else team.path, message)
     with browser.read() as tx:
-        return _seat_shown(kind, browser, tx, form, 422)
+        return _render_grant(kind, browser, tx, form, 422)
 
 
-def _one(browser: BrowserRequest, code: str) -> str:
+def _grant_uuid(browser: BrowserRequest, code: str) -> str:
     """Return the second UUID of the path.
 
     Raises:
@@ -195,20 +206,20 @@ def _one(browser: BrowserRequest, code: str) -> str:
 
 
 def _find(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _found(kind, browser, tx, Form.showing(q=searched(browser)))
+    return _render_search(kind, browser, tx, Form.showing(q=search_text(browser)))
 
 
-def _found(
+def _render_search(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Answer:
     """Show the accounts that match the search, among those that the viewer may see anyway."""
-    team = ScopePage.reach(browser, tx, kind, right="grant")
+    team = ScopePage.load(browser, tx, kind, right="grant")
     search = "".join(filter(str.isprintable, form.raw("q"))).strip()
     rows: list[Row] = []
     if search:
-        wanted = {"user_keyword": search, "is_active": True}
+        filters = {"user_keyword": search, "is_active": True}
         rows = account_queries.listing.page(
-            tx, browser.actor, wanted, ("full_name",), _FOUND_MAX + 1, 0
+            tx, browser.actor, filters, ("full_name",), _MATCHES_MAX + 1, 0
         )
     return page(
         browser,
@@ -217,58 +228,58 @@ def _found(
         team=team,
         form=form,
         search=search,
-        people=[(row.uuid, f"{person(row)}, {isolated(row.email)}") for row in rows[:_FOUND_MAX]],
-        is_more=len(rows) > _FOUND_MAX,
-        options=offered(tx, team),
+        people=[(row.uuid, f"{person(row)}, {isolated(row.email)}") for row in rows[:_MATCHES_MAX]],
+        is_more=len(rows) > _MATCHES_MAX,
+        options=grantable_roles(tx, team),
     )
 
 
 def _add(kind: ScopeKind, browser: BrowserRequest) -> Answer:
     form = browser.form
-    until = form.end("until")
+    valid_until = form.end("until")
     uuid = hex_uuid(form.raw("account"))
     if uuid is None:
         form.add_error("account", "Please choose an option.")
-    mailed = f"invite account {browser.actor.id}"
+    subject = f"invite account {browser.actor.id}"
     if kind is ScopeKind.GROUP:
-        browser.check_rate_limits(mailed)
+        browser.check_rate_limits(subject)
     try:
         with browser.create() as tx:
-            team = ScopePage.reach(browser, tx, kind, right="grant")
-            given = chosen(tx, team, form)
-            if uuid is not None and given is not None and form.is_valid:
-                account = _account(tx, browser, uuid)
+            team = ScopePage.load(browser, tx, kind, right="grant")
+            target = chosen_role(tx, team, form)
+            if uuid is not None and target is not None and form.is_valid:
+                account = _active_account(tx, browser, uuid)
                 if team.is_group:
                     # A group has no direct additions: the account is invited.
                     group_invitation_actions.create(
                         tx,
                         browser.actor,
                         browser.settings,
-                        team.reached,
-                        given,
+                        team.access,
+                        target,
                         {"email": account.email},
                         account,
                     )
-                    browser.count_attempt(tx, mailed, INVITE_ACCOUNT)
-                    done = (f"{team.path}invitations/", f"{person(account)} is invited.")
-                    browser.created(tx, *done)
-                    return browser.redirect(*done)
+                    browser.count_attempt(tx, subject, INVITE_ACCOUNT)
+                    destination = (f"{team.path}invitations/", f"{person(account)} is invited.")
+                    browser.created(tx, *destination)
+                    return browser.redirect(*destination)
                 membership_actions.add(
                     tx,
                     browser.actor,
-                    membership_actions.RoleAssignment(team.reached, given, account),
-                    until,
+                    membership_actions.RoleAssignment(team.access, target, account),
+                    valid_until,
                 )
-                said = f"{person(account)} is now {isolated(given.description or given.name)}."
-                browser.created(tx, team.path, said)
-                return browser.redirect(team.path, said)
+                message = f"{person(account)} is now {isolated(target.description or target.name)}."
+                browser.created(tx, team.path, message)
+                return browser.redirect(team.path, message)
     except (Conflict, Invalid) as refusal:
         form.add_refusal(refusal)
     with browser.read() as tx:
-        return _found(kind, browser, tx, form, 422)
+        return _render_search(kind, browser, tx, form, 422)
 
 
-def _account(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> Row:
+def _active_account(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> Row:
     row = account_queries.get_visible(tx, browser.actor, uuid)
     if not row.is_active:
         raise Conflict("account.inactive")
@@ -276,23 +287,23 @@ def _account(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> Row:
 
 
 def _routes(kind: ScopeKind) -> Routes:
-    here = PATHS[kind]
+    path = PATHS[kind]
     return {
-        here: {"GET": Page(partial(_people, kind), "Show the members.")},
-        f"{here}people/{{one}}/": {
-            "GET": Page(partial(_seat, kind), "Show the role of a member."),
+        path: {"GET": Page(partial(_list, kind), "Show the members.")},
+        f"{path}people/{{one}}/": {
+            "GET": Page(partial(_show, kind), "Show the role of a member."),
             "POST": Page(
                 partial(_change, kind),
                 "Change the role or end date of a member, or remove the member.",
             ),
         },
-        f"{here}add/": {
+        f"{path}add/": {
             "GET": Page(partial(_find, kind), "Find an account to add."),
             "POST": Page(partial(_add, kind), "Add a member.", creates=True),
         },
-        **invitations.routes(kind, here),
-        **invite_links.routes(kind, here),
-        **audit_log.routes(kind, here),
+        **invitations.routes(kind, path),
+        **invite_links.routes(kind, path),
+        **audit_log.routes(kind, path),
     }
 
 

@@ -8,7 +8,7 @@ from collegium.access.rules import ScopeKind
 from collegium.refusals import Refusal
 from collegium.text.names import isolated
 
-_SENTENCES: Final = {
+_MESSAGES: Final = {
     "account.username_taken": "This user name is already taken. Please choose another one.",
     "account.slug_taken": "This short name is already taken. Please choose another one.",
     "account.policy": "Please agree to the terms of this service first.",
@@ -141,15 +141,15 @@ _KINDS: Final = {
 def message_for(refusal: Refusal) -> str:
     """Return the message for a refusal."""
     if refusal.code == "tries.wait":
-        return f"Too many attempts. Please wait {span(int(str(refusal.facts['seconds'])))}."
+        return f"Too many attempts. Please wait {waiting_time(int(str(refusal.facts['seconds'])))}."
     if refusal.code == "mail_budget.spent":
-        left = span(int(str(refusal.facts["seconds"])))
-        return f"This address has got too many e-mails today. You can send the next one in {left}."
-    said = _SENTENCES.get(refusal.code, "This cannot be done at the moment.")
-    wrong = refusal.facts.get("wrong")
-    if not wrong:
-        return said
-    return f"{said}: {', '.join(wrong) if isinstance(wrong, list) else wrong}."
+        delay = waiting_time(int(str(refusal.facts["seconds"])))
+        return f"This address has got too many e-mails today. You can send the next one in {delay}."
+    message = _MESSAGES.get(refusal.code, "This cannot be done at the moment.")
+    values = refusal.facts.get("wrong")
+    if not values:
+        return message
+    return f"{message}: {', '.join(values) if isinstance(values, list) else values}."
 
 
 _LABELS: Final = {
@@ -180,7 +180,7 @@ def label(name: str) -> str:
     return _LABELS.get(name, name.replace("_", " ").capitalize())
 
 
-def span(seconds: int) -> str:
+def waiting_time(seconds: int) -> str:
     """Return a time to wait in words, in seconds or in minutes rounded up."""
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds} second{'s' if seconds != 1 else ''}"
@@ -188,13 +188,13 @@ def span(seconds: int) -> str:
     return f"{minutes} minute{'s' if minutes != 1 else ''}"
 
 
-def lasting(seconds: int) -> str:
+def duration(seconds: int) -> str:
     """Return a duration in words: ``90 days``, ``12 hours``."""
     for unit, length in (("day", 86400), ("hour", 3600)):
         if seconds >= length and seconds % length == 0:
             number = seconds // length
             return f"{number} {unit}{'s' if number != 1 else ''}"
-    return span(seconds)
+    return waiting_time(seconds)
 
 
 def place(row: Any) -> str:
@@ -238,8 +238,8 @@ def cannot_add(kind: str, *, is_project_manager: bool) -> str:
             "choose “Invite people”. Only the staff of this service can add members to the "
             "organisation itself."
         )
-    whom = "the staff of this service" if kind == ScopeKind.ORGANISATION else deciders(kind)
-    return f"Your role does not allow you to add members. To add somebody, ask {whom}."
+    helpers = "the staff of this service" if kind == ScopeKind.ORGANISATION else deciders(kind)
+    return f"Your role does not allow you to add members. To add somebody, ask {helpers}."
 
 
 def deciders(kind: str) -> str:

@@ -110,24 +110,24 @@ class Paging:
 
     def __init__(self, browser: BrowserRequest, total: int, size: int = _PAGE_SIZE) -> None:
         text = browser.query_value("page")
-        wanted = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 1  # noqa: PLR2004 - a number
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 1  # noqa: PLR2004 - a number
         self.total = total
         self.size = size
         self.last = max(1, min(-(-total // size), _PAGE_MAX))
         self.is_cut = total > self.last * size
-        self.number = min(max(wanted, 1), self.last)
+        self.number = min(max(number, 1), self.last)
         self.offset = (self.number - 1) * size
         self._browser = browser
 
     def link(self, number: int) -> str:
         """Return the URL of another page of the same list."""
-        kept = [
+        parameters = [
             (name, value)
             for name, values in self._browser.query.items()
             if name != "page"
             for value in values
         ]
-        return "?" + urlencode([*kept, ("page", number)])
+        return "?" + urlencode([*parameters, ("page", number)])
 
 
 @cache
@@ -147,7 +147,7 @@ def templates() -> Environment:
         extensions=[Tables],
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_straight,
+        finalize=_without_bidi_controls,
     )
     environment.filters["day"] = day
     environment.filters["moment"] = moment
@@ -164,7 +164,7 @@ def templates() -> Environment:
     return environment
 
 
-def _straight(value: Any) -> Any:
+def _without_bidi_controls(value: Any) -> Any:
     """Remove bidirectional control characters that would change the direction of the page."""
     if isinstance(value, Markup):
         # Markup is a part of the page that was rendered before: its values were cleaned then.
@@ -183,7 +183,7 @@ def moment(at: datetime) -> str:
     return f"{day(at)}, {at:%H:%M} UTC"
 
 
-def page(browser: BrowserRequest, name: str, status: int = 200, **facts: Any) -> Answer:
+def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any) -> Answer:
     """Return a rendered template as a response.
 
     Args:
@@ -196,18 +196,18 @@ def page(browser: BrowserRequest, name: str, status: int = 200, **facts: Any) ->
             browser=browser,
             site_name=browser.settings.site_name,
             footer=browser.settings.common_footer_text,
-            **facts,
+            **variables,
         )
     )
     return Answer(status, text.encode("utf-8", "replace"), media=HTML)
 
 
 def error_page(
-    browser: BrowserRequest, status: int, title: str, said: str, *, link: str = ""
+    browser: BrowserRequest, status: int, title: str, message: str, *, link: str = ""
 ) -> Answer:
     """Return a page that says why something was not done, and where to go from there.
 
     Args:
         link: Absolute URL to continue at; empty for none.
     """
-    return page(browser, "trouble", status, title=title, said=said, link=link)
+    return page(browser, "trouble", status, title=title, said=message, link=link)

@@ -15,11 +15,11 @@ from collegium.web.forms import Form
 from collegium.web.page import Page, page
 
 
-def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+def _show_request(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
     return page(browser, "forgotten_password", form=Form(), sent=False)
 
 
-def _send(browser: BrowserRequest) -> Answer:
+def _request_link(browser: BrowserRequest) -> Answer:
     """Queue the e-mail, if an account has this address.
 
     The response is the same for every address, and the work nearly the same, so that nobody learns
@@ -32,18 +32,18 @@ def _send(browser: BrowserRequest) -> Answer:
     email = form.email("email")
     if not form.is_valid:
         return page(browser, "forgotten_password", 422, form=form, sent=False)
-    digest = browser.app.vault.digest(comparable_address(email)).hex()
-    mailbox = f"password mail {digest[:32]}"
-    address = f"password address {browser.network}"[:128]
-    browser.check_rate_limits(mailbox, address)
+    email_hash = browser.app.vault.digest(comparable_address(email)).hex()
+    email_subject = f"password mail {email_hash[:32]}"
+    network_subject = f"password address {browser.network}"[:128]
+    browser.check_rate_limits(email_subject, network_subject)
     with browser.write() as tx:
         password_actions.request_reset(tx, email, browser.address)
-        browser.count_attempt(tx, mailbox, MAIL_ACCOUNT)
-        browser.count_attempt(tx, address, MAIL_ACCOUNT)
+        browser.count_attempt(tx, email_subject, MAIL_ACCOUNT)
+        browser.count_attempt(tx, network_subject, MAIL_ACCOUNT)
     return page(browser, "forgotten_password", form=form, sent=True)
 
 
-def _open(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show_reset(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     try:
         account = password_actions.read_link(tx, browser.app.vault, browser.segments["token"])
     except NotFound:
@@ -51,47 +51,47 @@ def _open(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     return page(browser, "password_reset", account=account, form=Form())
 
 
-def _set(browser: BrowserRequest) -> Answer:
+def _reset(browser: BrowserRequest) -> Answer:
     link = browser.segments["token"]
     subject = f"code address {browser.network}"
     try:
         with browser.rate_limited(subject, CODE_ADDRESS), browser.read() as tx:
             account = password_actions.read_link(tx, browser.app.vault, link)
         form = browser.form
-        hashed = chosen(form, password_actions.personal_data(account))
-        if hashed is None:
+        password_hash = hash_of_new_password(form, password_actions.personal_data(account))
+        if password_hash is None:
             return page(browser, "password_reset", 422, account=account, form=form)
         with browser.write() as tx:
-            password_actions.reset(tx, browser.app.vault, link, hashed, browser.address)
+            password_actions.reset(tx, browser.app.vault, link, password_hash, browser.address)
     except NotFound:
         return page(browser, "password_reset", 410, account=None, form=Form())
     return browser.redirect("/sign_in/", "Your new password is set. You can sign in with it now.")
 
 
-def chosen(form: Form, about: tuple[str, ...]) -> str | None:
+def hash_of_new_password(form: Form, personal_data: tuple[str, ...]) -> str | None:
     """Return the hash of a new password that was typed twice; None after adding errors to the form.
 
     Args:
         about: Facts about the account that the password must not resemble.
     """
     password = form.text("password", 128, required=True, strip=False)
-    again = form.text("again", 128, strip=False)
+    repeated = form.text("again", 128, strip=False)
     if "password" not in form.errors:
-        wrong = password_actions.check_new_password(password, about)
-        if wrong:
-            form.add_error("password", " ".join(wrong))
-        elif normalized(password) != normalized(again):
+        errors = password_actions.check_new_password(password, personal_data)
+        if errors:
+            form.add_error("password", " ".join(errors))
+        elif normalized(password) != normalized(repeated):
             form.add_error("again", "The passwords do not match. Please repeat the new password.")
     return hash_password(password) if form.is_valid else None
 
 
 ROUTES: Routes = {
     "/forgotten_password/": {
-        "GET": Page(_ask, "Show the form that requests a link.", public=True),
-        "POST": Page(_send, "Request a link to set a new password.", public=True),
+        "GET": Page(_show_request, "Show the form that requests a link.", public=True),
+        "POST": Page(_request_link, "Request a link to set a new password.", public=True),
     },
     "/password_reset/{token}/": {
-        "GET": Page(_open, "Show the form that sets a new password.", public=True),
-        "POST": Page(_set, "Set a new password.", public=True),
+        "GET": Page(_show_reset, "Show the form that sets a new password.", public=True),
+        "POST": Page(_reset, "Set a new password.", public=True),
     },
 }

@@ -38,9 +38,9 @@ _HERE: Final = "/account/profile/"
 
 
 def _editable(browser: BrowserRequest, account: Row) -> dict[str, Any]:
-    asked = dict.fromkeys([*_FIELDS, "email"])
-    found = writable(
-        asked,
+    requested = dict.fromkeys([*_FIELDS, "email"])
+    editable = writable(
+        requested,
         by_staff=browser.actor.is_staff,
         is_own=True,
         method=account.registration_method,
@@ -48,18 +48,18 @@ def _editable(browser: BrowserRequest, account: Row) -> dict[str, Any]:
         frozen_methods=browser.settings.protect_user_details_for_registration_methods,
     )
     if not browser.settings.native_name_enabled:
-        found.pop("native_name", None)
-    return found
+        editable.pop("native_name", None)
+    return editable
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     account = account_queries.own(tx, browser.actor)
-    return _shown(
+    return _render_profile(
         browser, account, Form.showing(**{name: getattr(account, name) for name in _FIELDS})
     )
 
 
-def _shown(browser: BrowserRequest, account: Row, form: Form, status: int = 200) -> Answer:
+def _render_profile(browser: BrowserRequest, account: Row, form: Form, status: int = 200) -> Answer:
     return page(
         browser,
         "profile",
@@ -72,12 +72,12 @@ def _shown(browser: BrowserRequest, account: Row, form: Form, status: int = 200)
     )
 
 
-def _again(browser: BrowserRequest) -> Answer:
+def _render_errors(browser: BrowserRequest) -> Answer:
     with browser.read() as tx:
         account = account_queries.own(tx, browser.actor)
     for name in _FIELDS:
         browser.form.values.setdefault(name, [getattr(account, name)])
-    return _shown(browser, account, browser.form, 422)
+    return _render_profile(browser, account, browser.form, 422)
 
 
 def _save(browser: BrowserRequest) -> Answer:
@@ -85,16 +85,16 @@ def _save(browser: BrowserRequest) -> Answer:
         editable = _editable(browser, account_queries.own(tx, browser.actor))
     form = browser.form
     changes = {
-        name: (form.name if name in _NAMES else form.text)(name, most)
-        for name, (_label, _fill, most) in _FIELDS.items()
+        name: (form.name if name in _NAMES else form.text)(name, max_length)
+        for name, (_label, _autocomplete, max_length) in _FIELDS.items()
         if name in editable and name in form.values
     }
     if not form.is_valid:
-        return _again(browser)
-    return _update(browser, changes, "Your profile is saved.")
+        return _render_errors(browser)
+    return _save_changes(browser, changes, "Your profile is saved.")
 
 
-def _update(browser: BrowserRequest, changes: dict[str, Any], said: str) -> Answer:
+def _save_changes(browser: BrowserRequest, changes: dict[str, Any], message: str) -> Answer:
     agrees = browser.form.flag("agree_with_policy")
     try:
         with browser.write() as tx:
@@ -108,13 +108,13 @@ def _update(browser: BrowserRequest, changes: dict[str, Any], said: str) -> Answ
             )
     except Invalid as refusal:
         browser.form.add_refusal(refusal)
-        return _again(browser)
-    return browser.redirect(_HERE, said)
+        return _render_errors(browser)
+    return browser.redirect(_HERE, message)
 
 
 def _picture(browser: BrowserRequest) -> Answer:
     if browser.form.flag("remove"):
-        return _update(browser, {"picture": None}, "Your picture is removed.")
+        return _save_changes(browser, {"picture": None}, "Your picture is removed.")
     data = browser.form.files.get("picture", b"")
     try:
         # Slow, so it runs outside of every transaction.
@@ -123,21 +123,23 @@ def _picture(browser: BrowserRequest) -> Answer:
         browser.form.add_error(
             "picture", f"This file is too large. The maximum is {BYTES // 1024} KiB."
         )
-        return _again(browser)
+        return _render_errors(browser)
     except InvalidImageError:
         browser.form.add_error(
             "picture",
             "This file is not a valid picture. Please choose a PNG, JPEG, GIF or WebP file.",
         )
-        return _again(browser)
-    return _update(browser, {"picture": picture}, "Your new picture is saved.")
+        return _render_errors(browser)
+    return _save_changes(browser, {"picture": picture}, "Your new picture is saved.")
 
 
 def _ask_address(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _address(browser, tx, Form())
+    return _render_address(browser, tx, Form())
 
 
-def _address(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+def _render_address(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
     account = account_queries.own(tx, browser.actor)
     return page(
         browser,
@@ -160,20 +162,20 @@ def _change_address(browser: BrowserRequest) -> Answer:
     form = browser.form
     email = form.email("email")
     try:
-        asked = _ask_for(browser, email)
+        was_requested = _request_change(browser, email)
     except (Conflict, Invalid) as refusal:
         form.add_refusal(refusal)
-        asked = False
-    if asked:
+        was_requested = False
+    if was_requested:
         return browser.redirect(
             "/account/address/",
             f"We are sending a link to {email}. Open it to confirm the address.",
         )
     with browser.read() as tx:
-        return _address(browser, tx, form, 422)
+        return _render_address(browser, tx, form, 422)
 
 
-def _ask_for(browser: BrowserRequest, email: str) -> bool:
+def _request_change(browser: BrowserRequest, email: str) -> bool:
     """Request an address change, confirmed with the password or with a two-factor code.
 
     Returns:
@@ -189,27 +191,27 @@ def _ask_for(browser: BrowserRequest, email: str) -> bool:
     with browser.read() as tx:
         has_factor = two_factor_queries.is_on(tx, browser.actor.id)
     if has_factor:
-        given = form.text("code", 100, required=True)
+        secret = form.text("code", 100, required=True)
     else:
-        given = form.text("password", 128, required=True, strip=False)
+        secret = form.text("password", 128, required=True, strip=False)
     if not form.is_valid:
         return False
-    browser.check_rate_limits(mailed := f"mail account {browser.actor.id}")
+    browser.check_rate_limits(subject := f"mail account {browser.actor.id}")
 
-    def ask(tx: WriteTransaction) -> None:
+    def request_change(tx: WriteTransaction) -> None:
         vault = browser.app.vault
         email_change_actions.request_change(
             tx, browser.actor, browser.settings, vault, browser.actor.uuid, email
         )
-        browser.count_attempt(tx, mailed, MAIL_ACCOUNT)
+        browser.count_attempt(tx, subject, MAIL_ACCOUNT)
 
     if has_factor:
-        sign_in.check_second_factor(browser, browser.actor, given, ask)
+        sign_in.check_second_factor(browser, browser.actor, secret, request_change)
         return True
-    if not knows(browser, "password", given):
+    if not check_own_password(browser, "password", secret):
         return False
     with browser.write() as tx:
-        ask(tx)
+        request_change(tx)
     return True
 
 
@@ -223,10 +225,10 @@ def _change_password(browser: BrowserRequest) -> Answer:
     current = form.text("current", 128, required=True, strip=False)
     with browser.read() as tx:
         account = account_queries.own(tx, browser.actor)
-    hashed = passwords.chosen(form, password_actions.personal_data(account))
-    if hashed is not None and knows(browser, "current", current):
+    password_hash = passwords.hash_of_new_password(form, password_actions.personal_data(account))
+    if password_hash is not None and check_own_password(browser, "current", current):
         with browser.write() as tx:
-            actor = password_actions.change(tx, browser.actor, hashed)
+            actor = password_actions.change(tx, browser.actor, password_hash)
             browser.sign_in(tx, actor, "password")
         return browser.redirect(
             "/account/password/",
@@ -235,7 +237,7 @@ def _change_password(browser: BrowserRequest) -> Answer:
     return page(browser, "new_password", 422, form=form)
 
 
-def knows(browser: BrowserRequest, field: str, password: str) -> bool:
+def check_own_password(browser: BrowserRequest, field: str, password: str) -> bool:
     """Tell whether this is the password of the signed-in account; else add an error to the field.
 
     A write that relies on it must check the credentials version again in its transaction: see

@@ -18,8 +18,8 @@ def draw(link: str, title: str, mask: int | None = None) -> Markup:
         title: Text for screen readers. It must be ours, because it becomes markup.
         mask: Number of the mask; None chooses the most readable one.
     """
-    drawn = segno.make(link, error="m", mask=mask).svg_inline(
+    svg = segno.make(link, error="m", mask=mask).svg_inline(
         border=4, light="#fff", dark="#000", omitsize=True, title=title
     )
     # The SVG has only shapes and our title. The text of the link is not in it.
-    return Markup(drawn.replace("<svg ", '<svg role="img" ', 1))  # noqa: S704 - ours
+    return Markup(svg.replace("<svg ", '<svg role="img" ', 1))  # noqa: S704 - ours

@@ -57,9 +57,9 @@ def _alive(_call: RequestContext) -> Answer:
 
 
 def _ready(context: RequestContext) -> Answer:
-    standing = schema.status(context.app.database)
-    if standing is not schema.SchemaStatus.CURRENT:
-        return Answer(503, f"the schema is {standing}\n".encode(), media=_TEXT)
+    status = schema.status(context.app.database)
+    if status is not schema.SchemaStatus.CURRENT:
+        return Answer(503, f"the schema is {status}\n".encode(), media=_TEXT)
     try:
         context.app.database.check_free_space()
     except StorageFullError:
@@ -86,8 +86,8 @@ def _metrics(context: RequestContext, tx: ReadTransaction) -> Answer:
 
 def _stylesheet(context: RequestContext) -> Answer:
     # The URL has a digest of the content as its query. Without that query the content may change.
-    kept = "max-age=31536000, immutable" if context.raw_query else "no-cache"
-    return Answer(200, style()[1], {"Cache-Control": f"public, {kept}"}, "text/css")
+    policy = "max-age=31536000, immutable" if context.raw_query else "no-cache"
+    return Answer(200, style()[1], {"Cache-Control": f"public, {policy}"}, "text/css")
 
 
 def _robots(_call: RequestContext) -> Answer:
@@ -97,27 +97,27 @@ def _robots(_call: RequestContext) -> Answer:
 def description_routes(document: dict[str, Any]) -> Routes:
     """Return the routes of an OpenAPI document: as JSON and as a page."""
     encoded: dict[str, bytes] = {}
-    listed = [
-        (method.upper(), path, said)
+    operations = [
+        (method.upper(), path, description)
         for path, table in document["paths"].items()
-        for method, said in table.items()
+        for method, description in table.items()
     ]
 
     def _document(context: RequestContext) -> Answer:
         # The public URL has one path prefix or none, so at most two documents are cached.
         if context.root not in encoded:
-            served = {"servers": [{"url": context.root}]} if context.root else {}
-            encoded[context.root] = msgspec.json.encode(document | served)
+            servers = {"servers": [{"url": context.root}]} if context.root else {}
+            encoded[context.root] = msgspec.json.encode(document | servers)
         return Answer(200, encoded[context.root])
 
-    def _described(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
-        return page(browser, "schema", operations=listed)
+    def _reference(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+        return page(browser, "schema", operations=operations)
 
     return {
         "/schema/openapi.json": {
             "GET": Endpoint(_document, "Return the OpenAPI description.", public=True)
         },
-        "/schema/": {"GET": Page(_described, "Show the API reference.", public=True)},
+        "/schema/": {"GET": Page(_reference, "Show the API reference.", public=True)},
     }
 
 
@@ -177,8 +177,8 @@ def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer
                 return operation.handler(context, tx)
         return operation.handler(context)
     except UnavailableError as outage:
-        said, seconds = outage_words(outage)
-        answer = plain(503, said)
+        message, seconds = outage_words(outage)
+        answer = plain(503, message)
         answer.headers["Retry-After"] = str(seconds)
         return answer
 
@@ -198,7 +198,7 @@ def _respond(browser: BrowserRequest, operation: Page, operations: dict[str, End
         if not operation.public and not browser.is_signed_in:
             return browser.to_sign_in() if "GET" in operations else browser.redirect("/sign_in/")
         if operation.creates:
-            return _created(browser, operation)
+            return _respond_once(browser, operation)
         # The handler opens its own write transaction. The read transaction above has returned its
         # connection.
         return operation.handler(browser)
@@ -206,7 +206,7 @@ def _respond(browser: BrowserRequest, operation: Page, operations: dict[str, End
         return refused(browser, refusal)
 
 
-def _created(browser: BrowserRequest, operation: Page) -> Answer:
+def _respond_once(browser: BrowserRequest, operation: Page) -> Answer:
     """Run the handler of a form that creates something, unless the browser has sent it before.
 
     A repeated form gets the response of the first one. It is looked up before limits and rules,
@@ -215,24 +215,24 @@ def _created(browser: BrowserRequest, operation: Page) -> Answer:
     """
     replay = operation.replay or BrowserRequest.redirect
     with browser.read() as tx:
-        facts = browser.recall(tx)
-    if facts is not None:
-        return replay(browser, *facts)
+        stored = browser.recall(tx)
+    if stored is not None:
+        return replay(browser, *stored)
     try:
         answer = operation.handler(browser)
     except RepeatedFormError as repeated:
         return replay(browser, *repeated.facts)
     except Refusal:
         with browser.read() as tx:
-            facts = browser.recall(tx)
-        if facts is None:
+            stored = browser.recall(tx)
+        if stored is None:
             raise
-        return replay(browser, *facts)
+        return replay(browser, *stored)
     if answer.status >= HTTPStatus.BAD_REQUEST:
         with browser.read() as tx:
-            facts = browser.recall(tx)
-        if facts is not None:
-            return replay(browser, *facts)
+            stored = browser.recall(tx)
+        if stored is not None:
+            return replay(browser, *stored)
     return answer
 
 
@@ -267,6 +267,6 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Answer:
 def plain(status: int, text: str) -> Answer:
     """Return a page with one sentence, which needs neither a session nor the database."""
     title = "Page not found" if status == 404 else "This could not be done"  # noqa: PLR2004 - HTTP
-    said = "Please check the address." if status == 404 else text  # noqa: PLR2004
-    made = templates().get_template("plain.html").render(title=title, said=said)
-    return Answer(status, made.encode(), media=HTML)
+    sentence = "Please check the address." if status == 404 else text  # noqa: PLR2004
+    html = templates().get_template("plain.html").render(title=title, said=sentence)
+    return Answer(status, html.encode(), media=HTML)

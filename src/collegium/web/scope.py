@@ -45,11 +45,11 @@ class ScopePage:
     """A visible scope, with what the viewer may do there."""
 
     actor: Actor
-    reached: ScopeAccess
+    access: ScopeAccess
     path: str
 
     @classmethod
-    def reach(
+    def load(
         cls, browser: BrowserRequest, tx: ReadTransaction, kind: ScopeKind, right: Right = ""
     ) -> Self:
         """Load the scope of the path.
@@ -63,14 +63,14 @@ class ScopePage:
             Forbidden: ``permission.missing``.
         """
         if kind is ScopeKind.GROUP:
-            reached = access_queries.get_visible_by_id(tx, browser.actor, number(browser))
-            if reached.scope.kind != kind:
+            access = access_queries.get_visible_by_id(tx, browser.actor, group_id(browser))
+            if access.scope.kind != kind:
                 raise NotFound("group.unknown")
         else:
-            reached = access_queries.get_visible(tx, browser.actor, kind, browser.uuid(kind))
-        scope = reached.scope
-        team = cls(browser.actor, reached, scope_path(kind, scope.uuid, scope.id))
-        if (right == "grant" and not team.may_let_in) or (
+            access = access_queries.get_visible(tx, browser.actor, kind, browser.uuid(kind))
+        scope = access.scope
+        team = cls(browser.actor, access, scope_path(kind, scope.uuid, scope.id))
+        if (right == "grant" and not team.may_add) or (
             right == "invitations" and not team.reads_invitations
         ):
             raise Forbidden("permission.missing")
@@ -79,7 +79,7 @@ class ScopePage:
     @property
     def scope(self) -> Row:
         """The row of the scope."""
-        return self.reached.scope
+        return self.access.scope
 
     @property
     def is_group(self) -> bool:
@@ -93,7 +93,7 @@ class ScopePage:
 
     def holds(self, *rights: Permission) -> bool:
         """Tell whether the viewer has one of these permissions here."""
-        return has_permission(self.actor, self.reached.permissions, *rights)
+        return has_permission(self.actor, self.access.permissions, *rights)
 
     @property
     def is_closed(self) -> bool:
@@ -101,14 +101,14 @@ class ScopePage:
         return bool(self.scope.blocked or self.scope.archived)
 
     @property
-    def may_let_in(self) -> bool:
+    def may_add(self) -> bool:
         """Whether the viewer may grant roles and invite to them."""
         return self.holds(self.rights.grant)
 
     @property
     def add_hint(self) -> str:
         """Why the viewer cannot add members, and whom to ask; empty if they can."""
-        if self.may_let_in or self.is_closed:
+        if self.may_add or self.is_closed:
             # The page of a blocked or archived scope says so itself.
             return ""
         if self.actor.sees_all:
@@ -131,7 +131,7 @@ class ScopePage:
         return [*parts, (f"{self.path}history/", "Audit log")]
 
 
-def number(browser: BrowserRequest) -> int:
+def group_id(browser: BrowserRequest) -> int:
     """Return the group number in the path.
 
     Raises:
@@ -143,12 +143,12 @@ def number(browser: BrowserRequest) -> int:
     return int(text)
 
 
-def searched(browser: BrowserRequest) -> str:
+def search_text(browser: BrowserRequest) -> str:
     """Return the search text of the query, without unprintable characters."""
     return "".join(filter(str.isprintable, browser.query_value("q")))[:_SEARCH_MAX].strip()
 
 
-def offered(
+def grantable_roles(
     tx: ReadTransaction, team: ScopePage, kind: ScopeKind | None = None
 ) -> list[tuple[str, str]]:
     """Return UUID and label of the roles that the viewer may grant here, the weakest first.
@@ -157,27 +157,27 @@ def offered(
         kind: Kind of the roles, if it differs from that of the scope.
     """
     rows = role_queries.of_kind(tx, kind or team.scope.kind)
-    carried = role_queries.permissions_of(tx, [row.id for row in rows])
-    able = [
+    permissions = role_queries.permissions_of(tx, [row.id for row in rows])
+    grantable = [
         row
         for row in rows
-        if may_grant(team.actor, team.reached.permissions, carried.get(row.id, ()))
+        if may_grant(team.actor, team.access.permissions, permissions.get(row.id, ()))
     ]
     # The weakest is preselected, so that nobody becomes an owner by mistake.
-    able.sort(key=lambda row: (len(carried.get(row.id, ())), -row.id))
-    return [(row.uuid, isolated(row.description or row.name)) for row in able]
+    grantable.sort(key=lambda row: (len(permissions.get(row.id, ())), -row.id))
+    return [(row.uuid, isolated(row.description or row.name)) for row in grantable]
 
 
-def chosen(tx: ReadTransaction, team: ScopePage, form: Form) -> Row | None:
+def chosen_role(tx: ReadTransaction, team: ScopePage, form: Form) -> Row | None:
     """Return the role that the form names; None after adding an error to its field."""
-    uuid = form.choice("role", "", *(uuid for uuid, _ in offered(tx, team)))
+    uuid = form.choice("role", "", *(uuid for uuid, _ in grantable_roles(tx, team)))
     if not uuid:
         form.add_error("role", "Please choose an option.")
         return None
-    return named(tx, team, uuid)
+    return role_by_uuid(tx, team, uuid)
 
 
-def named(tx: ReadTransaction, team: ScopePage, uuid: str) -> Any:
+def role_by_uuid(tx: ReadTransaction, team: ScopePage, uuid: str) -> Any:
     """Return a role of this kind of scope.
 
     Args:

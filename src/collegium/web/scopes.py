@@ -18,7 +18,7 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import role
 from collegium.web.page import Page, Paging, page
-from collegium.web.scope import searched
+from collegium.web.scope import search_text
 
 HERE: Final = "/teams/"
 
@@ -31,54 +31,56 @@ _KINDS: Final = [
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+    return _render_scopes(browser, tx, Form())
 
 
-def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
-    search = searched(browser)
+def _render_scopes(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
+    search = search_text(browser)
     kind = browser.query_value("kind") if browser.query_value("kind") in list(ScopeKind) else ""
-    wanted: dict[str, Any] = {"name": search} if search else {}
+    filters: dict[str, Any] = {"name": search} if search else {}
     if kind:
-        wanted["kind"] = kind
-    paging = Paging(browser, scope_queries.listing.count(tx, browser.actor, wanted))
-    held = defaultdict(list)
+        filters["kind"] = kind
+    paging = Paging(browser, scope_queries.listing.count(tx, browser.actor, filters))
+    roles_by_scope = defaultdict(list)
     for grant in membership_queries.own(tx, browser.actor.id):
-        held[grant.scope_id].append(role(grant))
+        roles_by_scope[grant.scope_id].append(role(grant))
     return page(
         browser,
         "teams",
         status,
-        rows=scope_queries.listing.page(tx, browser.actor, wanted, (), paging.size, paging.offset),
-        held=held,
+        rows=scope_queries.listing.page(tx, browser.actor, filters, (), paging.size, paging.offset),
+        held=roles_by_scope,
         paging=paging,
         search=Form.showing(q=search, kind=kind),
         kinds=_KINDS,
-        is_filtered=bool(wanted),
+        is_filtered=bool(filters),
         form=form,
         most=NAME_LENGTH,
     )
 
 
-def _found(browser: BrowserRequest) -> Answer:
+def _create_group(browser: BrowserRequest) -> Answer:
     form = browser.form
     name = form.name("name", NAME_LENGTH, required=True)
     if form.is_valid:
         try:
             with browser.create() as tx:
-                number = group_actions.create(tx, browser.actor, name, settings=browser.settings)
-                said = f"The group {isolated(name)} is created. You can invite people now."
-                browser.created(tx, f"/group/{number}/team/", said)
+                group_id = group_actions.create(tx, browser.actor, name, settings=browser.settings)
+                message = f"The group {isolated(name)} is created. You can invite people now."
+                browser.created(tx, f"/group/{group_id}/team/", message)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(f"/group/{number}/team/", said)
+            return browser.redirect(f"/group/{group_id}/team/", message)
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422)
+        return _render_scopes(browser, tx, form, 422)
 
 
 ROUTES: Routes = {
     HERE: {
         "GET": Page(_show, "List my organisations, projects and groups."),
-        "POST": Page(_found, "Create a group.", creates=True),
+        "POST": Page(_create_group, "Create a group.", creates=True),
     },
 }

@@ -19,10 +19,12 @@ _HERE: Final = "/account/keys/"
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+    return _render_keys(browser, tx, Form())
 
 
-def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+def _render_keys(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
     return page(
         browser, "keys", status, keys=ssh_key_queries.of_account(tx, browser.actor.id), form=form
     )
@@ -39,15 +41,15 @@ def _add(browser: BrowserRequest) -> Answer:
             if not name:
                 form.add_error("name", "Please enter a name, because the key has no comment.")
             else:
-                done = (_HERE, f"The key “{isolated(name)}” is added.")
+                destination = (_HERE, f"The key “{isolated(name)}” is added.")
                 with browser.create() as tx:
                     ssh_key_actions.create(tx, browser.actor, key, name, settings=browser.settings)
-                    browser.created(tx, *done)
-                return browser.redirect(*done)
+                    browser.created(tx, *destination)
+                return browser.redirect(*destination)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422)
+        return _render_keys(browser, tx, form, 422)
 
 
 def _remove(browser: BrowserRequest) -> Answer:

@@ -31,13 +31,13 @@ PARTS: Final = [
 ]
 
 
-def page(browser: BrowserRequest, name: str, status: int = 200, **facts: Any) -> Answer:
+def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any) -> Answer:
     """Render a staff page. Its template gets ``may_change``: whether the viewer is staff."""
     may_change = browser.actor.is_staff
-    return kit.page(browser, name, status, parts=PARTS, may_change=may_change, **facts)
+    return kit.page(browser, name, status, parts=PARTS, may_change=may_change, **variables)
 
 
-def staff_only(routes: Routes, *, only_staff: tuple[str, ...] = ()) -> Routes:
+def staff_only(routes: Routes, *, staff_paths: tuple[str, ...] = ()) -> Routes:
     """Return routes that only staff and support can use; POST is for staff only.
 
     Args:
@@ -45,43 +45,43 @@ def staff_only(routes: Routes, *, only_staff: tuple[str, ...] = ()) -> Routes:
     """
     return {
         path: {
-            method: _closed(operation, to_support=method == "POST" or path in only_staff)
+            method: _restrict(operation, for_staff=method == "POST" or path in staff_paths)
             for method, operation in table.items()
         }
         for path, table in routes.items()
     }
 
 
-def _closed(operation: Endpoint, *, to_support: bool) -> Endpoint:
-    def run(browser: BrowserRequest, *tx: ReadTransaction) -> Answer:
+def _restrict(operation: Endpoint, *, for_staff: bool) -> Endpoint:
+    def handler(browser: BrowserRequest, *tx: ReadTransaction) -> Answer:
         require_staff_or_support(browser.actor)
-        if to_support:
+        if for_staff:
             require_staff(browser.actor)
         return operation.handler(browser, *tx)
 
-    return replace(operation, handler=run)
+    return replace(operation, handler=handler)
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    found = activity.of_days(tx, browser.actor)
-    day = partial(charts.of_days, found.days)
+    statistics = activity.of_days(tx, browser.actor)
+    day_chart = partial(charts.of_days, statistics.days)
     return page(
         browser,
         "staff_health",
         mails=outbox_queries.counts(tx),
         people=account_queries.listing.count(tx, browser.actor, {}),
-        waiting=found.waiting[-1],
+        waiting=statistics.waiting[-1],
         days=activity.DAYS,
         charts=[
-            day("joined", "New accounts", found.joined),
-            day("accepted", "Invitations accepted", found.accepted),
+            day_chart("joined", "New accounts", statistics.joined),
+            day_chart("accepted", "Invitations accepted", statistics.accepted),
             charts.of_steps(
                 "waits",
                 "Time until invitations were accepted",
                 ("1 hour", "1 day", "3 days", "7 days"),
-                found.waits,
+                statistics.waits,
             ),
-            day("waiting", "Pending join requests", found.waiting, adds_up=False),
+            day_chart("waiting", "Pending join requests", statistics.waiting, adds_up=False),
         ],
     )
 

@@ -22,7 +22,7 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import person
 from collegium.web.page import Page, Paging
-from collegium.web.scope import searched
+from collegium.web.scope import search_text
 from collegium.web.staff import page, staff_only
 
 HERE: Final = "/staff/accounts/"
@@ -48,38 +48,40 @@ KINDS: Final = {
 
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    search = searched(browser)
+    search = search_text(browser)
     show = browser.query_value("show") if browser.query_value("show") in SHOWS else "all"
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "username"
-    wanted = dict(SHOWS[show][1])
+    filters = dict(SHOWS[show][1])
     if search:
-        wanted["query"] = search
-    paging = Paging(browser, account_queries.listing.count(tx, browser.actor, wanted))
+        filters["query"] = search
+    paging = Paging(browser, account_queries.listing.count(tx, browser.actor, filters))
     order = (SORTS[sort][1],)
     return page(
         browser,
         "staff_accounts",
         rows=account_queries.listing.page(
-            tx, browser.actor, wanted, order, paging.size, paging.offset
+            tx, browser.actor, filters, order, paging.size, paging.offset
         ),
         paging=paging,
         form=Form.showing(q=search, show=show, sort=sort),
-        shows=[(word, said) for word, (said, _) in SHOWS.items()],
-        sorts=[(word, said) for word, (said, _) in SORTS.items()],
+        shows=[(value, label) for value, (label, _) in SHOWS.items()],
+        sorts=[(value, label) for value, (label, _) in SORTS.items()],
         narrowed=bool(search or show != "all"),
     )
 
 
-def _one(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _render_account(browser, tx, Form())
 
 
-def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+def _render_account(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
     row = account_queries.get_visible(tx, browser.actor, browser.uuid("account"))
     # How an account signs in is for staff only: support could do nothing with it.
-    numbers, factor = {}, None
+    token_counts, factor = {}, None
     if browser.actor.is_staff:
-        numbers = token_queries.count_by_kind(tx, row.id, browser.settings.token_max_age)
+        token_counts = token_queries.count_by_kind(tx, row.id, browser.settings.token_max_age)
         factor = two_factor_queries.of_account(tx, row.id)
     has_factor = factor is not None and factor.confirmed_at is not None
     return page(
@@ -88,8 +90,8 @@ def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
         status,
         row=row,
         grants=membership_queries.own(tx, row.id),
-        sessions=numbers.get(TokenKind.SESSION, 0),
-        programs=sum(numbers.get(kind, 0) for kind in (*COUNTED, TokenKind.REFRESH)),
+        sessions=token_counts.get(TokenKind.SESSION, 0),
+        programs=sum(token_counts.get(kind, 0) for kind in (*COUNTED, TokenKind.REFRESH)),
         has_factor=has_factor,
         is_locked=factor is not None and factor.wrong_codes >= LOCKED_AT,
         has_password=password_actions.may_have_password(row),
@@ -103,38 +105,38 @@ def _change(browser: BrowserRequest) -> Answer:
     action = form.choice("action", "deactivate", "activate", "second_factor", "password")
     if form.is_valid:
         try:
-            return browser.redirect(browser.path, _do(browser, action))
+            return browser.redirect(browser.path, _perform_on_account(browser, action))
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422)
+        return _render_account(browser, tx, form, 422)
 
 
-def _do(browser: BrowserRequest, action: str) -> str:
+def _perform_on_account(browser: BrowserRequest, action: str) -> str:
     uuid, actor = browser.uuid("account"), browser.actor
     with browser.write() as tx:
-        who = person(account_queries.get_visible(tx, actor, uuid))
+        name = person(account_queries.get_visible(tx, actor, uuid))
         match action:
             case "second_factor":
                 two_factor_actions.reset(tx, actor, uuid)
-                return f"Two-factor authentication of {who} is off. They are notified by e-mail."
+                return f"Two-factor authentication of {name} is off. They are notified by e-mail."
             case "password":
                 row = password_actions.send(tx, actor, uuid)
                 return f"A link to set a password is being sent to {row.email}."
         changes = {"is_active": action == "activate"}
         account_actions.update(tx, actor, browser.settings, uuid, changes, agrees_to_policy=False)
     if action == "activate":
-        return f"The account of {who} is active. They can sign in again."
-    return f"The account of {who} is deactivated and signed out everywhere."
+        return f"The account of {name} is active. They can sign in again."
+    return f"The account of {name} is deactivated and signed out everywhere."
 
 
-def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     del tx
-    return _new(browser, Form.showing(send="yes"))
+    return _render_new(browser, Form.showing(send="yes"))
 
 
-def _new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
-    kinds = [(word, said) for word, (said, _) in KINDS.items()]
+def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
+    kinds = [(value, label) for value, (label, _) in KINDS.items()]
     return page(browser, "staff_account_new", status, form=form, kinds=kinds)
 
 
@@ -154,36 +156,36 @@ def _create(browser: BrowserRequest) -> Answer:
         )
     if form.is_valid:
         try:
-            return browser.redirect(*_made(browser, values))
+            return browser.redirect(*_create_account(browser, values))
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
-    return _new(browser, form, 422)
+    return _render_new(browser, form, 422)
 
 
-def _made(browser: BrowserRequest, values: dict[str, Any]) -> tuple[str, str]:
+def _create_account(browser: BrowserRequest, values: dict[str, Any]) -> tuple[str, str]:
     with browser.create() as tx:
         vault = browser.app.vault
-        number = account_actions.create(tx, browser.actor, browser.settings, vault, values)
-        row: Row = account_queries.by_id(tx, number)
-        said = f"The account of {person(row)} is created."
+        account_id = account_actions.create(tx, browser.actor, browser.settings, vault, values)
+        row: Row = account_queries.by_id(tx, account_id)
+        message = f"The account of {person(row)} is created."
         if browser.form.flag("send"):
             password_actions.send(tx, browser.actor, row.uuid)
-            said += f" A link to set a password is being sent to {row.email}."
-        browser.created(tx, f"{HERE}{row.uuid}/", said)
-    return f"{HERE}{row.uuid}/", said
+            message += f" A link to set a password is being sent to {row.email}."
+        browser.created(tx, f"{HERE}{row.uuid}/", message)
+    return f"{HERE}{row.uuid}/", message
 
 
 ROUTES: Routes = staff_only(
     {
         HERE: {"GET": Page(_list, "List the accounts.")},
         f"{HERE}new/": {
-            "GET": Page(_ask, "Show the form that creates an account."),
+            "GET": Page(_show_new, "Show the form that creates an account."),
             "POST": Page(_create, "Create an account.", creates=True),
         },
         f"{HERE}{{uuid}}/": {
-            "GET": Page(_one, "Show an account."),
+            "GET": Page(_show, "Show an account."),
             "POST": Page(_change, "Deactivate or activate an account, or restore access to it."),
         },
     },
-    only_staff=(f"{HERE}new/",),
+    staff_paths=(f"{HERE}new/",),
 )

@@ -51,10 +51,12 @@ _STATES: Final = {
 
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+    return _render_mails(browser, tx, Form())
 
 
-def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+def _render_mails(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
     show = browser.query_value("show") if browser.query_value("show") in _STATES else "queued"
     counts = outbox_queries.counts(tx)
     state, order = _STATES[show]
@@ -80,32 +82,32 @@ def _change(browser: BrowserRequest) -> Answer:
     form = browser.form
     action = form.choice("action", "retry", "retry_all", "drop")
     text = form.raw("mail")
-    mail = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004 - a number
-    back = f"{HERE}?show=failed" if browser.query_value("show") == "failed" else HERE
+    mail_id = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004 - a number
+    list_path = f"{HERE}?show=failed" if browser.query_value("show") == "failed" else HERE
     if form.is_valid:
         try:
-            return browser.redirect(back, _do(browser, action, mail))
+            return browser.redirect(list_path, _perform_on_mail(browser, action, mail_id))
         except NotFound:
             return browser.redirect(
-                back,
+                list_path,
                 "Nothing was changed: the e-mail was already sent, or is being sent.",
                 kind="not",
             )
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422)
+        return _render_mails(browser, tx, form, 422)
 
 
-def _do(browser: BrowserRequest, action: str, mail: int) -> str:
+def _perform_on_mail(browser: BrowserRequest, action: str, mail_id: int) -> str:
     with browser.write() as tx:
         match action:
             case "retry":
-                outbox_actions.retry(tx, browser.actor, mail)
+                outbox_actions.retry(tx, browser.actor, mail_id)
                 return "The e-mail is queued again. If it fails, it will appear here."
             case "drop":
-                outbox_actions.discard(tx, browser.actor, mail)
+                outbox_actions.discard(tx, browser.actor, mail_id)
                 return "The e-mail is discarded."
-        number = outbox_actions.retry_all(tx, browser.actor)
-    return f"{number} {'e-mail is' if number == 1 else 'e-mails are'} queued again."
+        count = outbox_actions.retry_all(tx, browser.actor)
+    return f"{count} {'e-mail is' if count == 1 else 'e-mails are'} queued again."
 
 
 ROUTES: Routes = staff_only(

@@ -15,7 +15,7 @@ from collegium.text.names import isolated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging
-from collegium.web.scope import searched
+from collegium.web.scope import search_text
 from collegium.web.staff import page, staff_only
 
 HERE: Final = "/staff/organisations/"
@@ -42,29 +42,31 @@ ACTIONS: Final[dict[str, tuple[dict[str, bool], str]]] = {
 
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    search = searched(browser)
+    search = search_text(browser)
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
-    wanted: dict[str, Any] = {"query": search} if search else {}
-    paging = Paging(browser, organisation_queries.listing.count(tx, browser.actor, wanted))
+    filters: dict[str, Any] = {"query": search} if search else {}
+    paging = Paging(browser, organisation_queries.listing.count(tx, browser.actor, filters))
     order = (SORTS[sort][1],)
     return page(
         browser,
         "staff_organisations",
         rows=organisation_queries.listing.page(
-            tx, browser.actor, wanted, order, paging.size, paging.offset
+            tx, browser.actor, filters, order, paging.size, paging.offset
         ),
         paging=paging,
         form=Form.showing(q=search, sort=sort),
-        sorts=[(word, said) for word, (said, _) in SORTS.items()],
+        sorts=[(value, label) for value, (label, _) in SORTS.items()],
         search=search,
     )
 
 
-def _one(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _render_organisation(browser, tx, Form())
 
 
-def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+def _render_organisation(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
     row = organisation_queries.get_visible(tx, browser.actor, browser.uuid("organisation"))
     projects = organisation_queries.projects_of(tx, browser.actor, [row.id])
     return page(
@@ -83,35 +85,37 @@ def _change(browser: BrowserRequest) -> Answer:
     form = browser.form
     action = form.choice("action", *ACTIONS)
     if form.is_valid:
-        changes, said = ACTIONS[action]
+        changes, outcome = ACTIONS[action]
         try:
             with browser.write() as tx:
-                reached = access_queries.get_visible(
+                access = access_queries.get_visible(
                     tx, browser.actor, ScopeKind.ORGANISATION, browser.uuid("organisation")
                 )
-                organisation_actions.update(tx, browser.actor, reached, changes)
+                organisation_actions.update(tx, browser.actor, access, changes)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(browser.path, f"{isolated(reached.scope.name)} {said}.")
+            return browser.redirect(browser.path, f"{isolated(access.scope.name)} {outcome}.")
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422)
+        return _render_organisation(browser, tx, form, 422)
 
 
-def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     del tx
-    return _new(browser, Form())
+    return _render_new(browser, Form())
 
 
-def _new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
+def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
     return page(browser, "staff_organisation_new", status, form=form, fields=FIELDS)
 
 
 def _create(browser: BrowserRequest) -> Answer:
     form = browser.form
     values = {
-        name: (form.name if name in _NAMES else form.text)(name, most, required=name == "name")
-        for name, (_label, _hint, most) in FIELDS.items()
+        name: (form.name if name in _NAMES else form.text)(
+            name, max_length, required=name == "name"
+        )
+        for name, (_label, _hint, max_length) in FIELDS.items()
     }
     if values["email"]:
         values["email"] = form.email("email")
@@ -119,27 +123,27 @@ def _create(browser: BrowserRequest) -> Answer:
         try:
             with browser.create() as tx:
                 uuid = organisation_actions.create(tx, browser.actor, browser.settings, values)
-                made = isolated(values["name"])
-                said = f"{made} is created. Now invite its first owner."
-                browser.created(tx, f"{HERE}{uuid}/", said)
+                name_text = isolated(values["name"])
+                message = f"{name_text} is created. Now invite its first owner."
+                browser.created(tx, f"{HERE}{uuid}/", message)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(f"{HERE}{uuid}/", said)
-    return _new(browser, form, 422)
+            return browser.redirect(f"{HERE}{uuid}/", message)
+    return _render_new(browser, form, 422)
 
 
 ROUTES: Routes = staff_only(
     {
         HERE: {"GET": Page(_list, "List the organisations.")},
         f"{HERE}new/": {
-            "GET": Page(_ask, "Show the form that creates an organisation."),
+            "GET": Page(_show_new, "Show the form that creates an organisation."),
             "POST": Page(_create, "Create an organisation.", creates=True),
         },
         f"{HERE}{{uuid}}/": {
-            "GET": Page(_one, "Show an organisation."),
+            "GET": Page(_show, "Show an organisation."),
             "POST": Page(_change, "Block or archive an organisation, or undo that."),
         },
     },
-    only_staff=(f"{HERE}new/",),
+    staff_paths=(f"{HERE}new/",),
 )

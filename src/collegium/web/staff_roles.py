@@ -28,17 +28,17 @@ class Area(NamedTuple):
     words: dict[Permission, tuple[str, str]]
 
 
-_OF_TEAMS: Final = ("add", "change end dates", "remove")
+_MEMBER_LABELS: Final = ("add", "change end dates", "remove")
 
 
-def _team(title: str, where: str, *rights: Permission) -> Area:
+def _member_area(title: str, place: str, *permissions: Permission) -> Area:
     sentences = (
-        f"Add members to {where}: invite them, assign roles, decide on join requests",
-        f"Change end dates of roles in {where}",
-        f"Remove members from {where}",
+        f"Add members to {place}: invite them, assign roles, decide on join requests",
+        f"Change end dates of roles in {place}",
+        f"Remove members from {place}",
     )
-    words = zip(_OF_TEAMS, sentences, strict=True)
-    return Area(title, dict(zip(rights, words, strict=True)))
+    words = zip(_MEMBER_LABELS, sentences, strict=True)
+    return Area(title, dict(zip(permissions, words, strict=True)))
 
 
 TREE: Final = (
@@ -50,7 +50,7 @@ TREE: Final = (
             Permission.ORGANISATION_DELETE: ("delete", "Delete the organisation"),
         },
     ),
-    _team(
+    _member_area(
         "Members",
         "the organisation",
         Permission.ORGANISATION_GRANT,
@@ -66,7 +66,7 @@ TREE: Final = (
             Permission.PROJECT_DELETE: ("delete", "Delete projects"),
         },
     ),
-    _team(
+    _member_area(
         "Project members",
         "projects",
         Permission.PROJECT_GRANT,
@@ -97,7 +97,7 @@ GROUPS: Final = (
             Permission.GROUP_DELETE: ("delete", "Delete the group"),
         },
     ),
-    _team(
+    _member_area(
         "Members",
         "the group",
         Permission.GROUP_GRANT,
@@ -118,29 +118,31 @@ _TITLES: Final = {
 }
 
 
-def _cell(area: Area, carried: Collection[str]) -> str:
-    return ", ".join(word for right, (word, _) in area.words.items() if right in carried)
+def _cell(area: Area, permissions: Collection[str]) -> str:
+    return ", ".join(
+        label for permission, (label, _) in area.words.items() if permission in permissions
+    )
 
 
 def _matrix(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     rows = role_queries.all_roles(tx)
-    carried = role_queries.permissions_of(tx, [row.id for row in rows])
+    permissions = role_queries.permissions_of(tx, [row.id for row in rows])
     tables = []
     for kind, (title, areas) in _TITLES.items():
-        lines = [
-            (row, [(area.title, _cell(area, carried.get(row.id, ()))) for area in areas])
+        role_rows = [
+            (row, [(area.title, _cell(area, permissions.get(row.id, ()))) for area in areas])
             for row in rows
             if row.kind == kind
         ]
-        tables.append((kind, title, [area.title for area in areas], lines))
+        tables.append((kind, title, [area.title for area in areas], role_rows))
     return page(browser, "staff_roles", tables=tables)
 
 
-def _one(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx)
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+    return _render_role(browser, tx)
 
 
-def _shown(
+def _render_role(
     browser: BrowserRequest,
     tx: ReadTransaction,
     form: Form | None = None,
@@ -176,16 +178,16 @@ def _change(browser: BrowserRequest) -> Answer:
             changes["name"] = form.name("name", NAME_MAX, required=True)
     if form.is_valid:
         try:
-            said = _do(browser, action, changes)
+            message = _perform_on_role(browser, action, changes)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(HERE if action == "delete" else browser.path, said)
+            return browser.redirect(HERE if action == "delete" else browser.path, message)
     with browser.read() as tx:
-        return _shown(browser, tx, form, 422, from_database=action != "save")
+        return _render_role(browser, tx, form, 422, from_database=action != "save")
 
 
-def _do(browser: BrowserRequest, action: str, changes: dict[str, str]) -> str:
+def _perform_on_role(browser: BrowserRequest, action: str, changes: dict[str, str]) -> str:
     uuid, actor = browser.uuid("role"), browser.actor
     with browser.write() as tx:
         match action:
@@ -193,7 +195,7 @@ def _do(browser: BrowserRequest, action: str, changes: dict[str, str]) -> str:
                 role_actions.delete(tx, actor, uuid)
                 return "The role is deleted."
             case "save":
-                role_actions.update(tx, actor, uuid, changes, _ticked(browser.form))
+                role_actions.update(tx, actor, uuid, changes, _checked_permissions(browser.form))
                 return "The role is saved. The changes take effect at once."
             case "enable":
                 role_actions.set_active(tx, actor, uuid, active=True)
@@ -202,16 +204,16 @@ def _do(browser: BrowserRequest, action: str, changes: dict[str, str]) -> str:
     return "The role is disabled. Its current holders keep it."
 
 
-def _ticked(form: Form) -> list[str]:
+def _checked_permissions(form: Form) -> list[str]:
     return list(dict.fromkeys(form.many("permissions")))
 
 
-def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     del tx
-    return _new(browser, Form())
+    return _render_new(browser, Form())
 
 
-def _new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
+def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
     kinds = list(KINDS.items())
     return page(browser, "staff_role_new", status, form=form, kinds=kinds, areas=TREE)
 
@@ -226,27 +228,27 @@ def _create(browser: BrowserRequest) -> Answer:
     if form.is_valid:
         try:
             with browser.create() as tx:
-                uuid = role_actions.create(tx, browser.actor, values, _ticked(form))
-                done = (f"{HERE}{uuid}/", "The role is created and enabled.")
-                browser.created(tx, *done)
+                uuid = role_actions.create(tx, browser.actor, values, _checked_permissions(form))
+                destination = (f"{HERE}{uuid}/", "The role is created and enabled.")
+                browser.created(tx, *destination)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(*done)
-    return _new(browser, form, 422)
+            return browser.redirect(*destination)
+    return _render_new(browser, form, 422)
 
 
 ROUTES: Routes = staff_only(
     {
         HERE: {"GET": Page(_matrix, "List the roles and their permissions.")},
         f"{HERE}new/": {
-            "GET": Page(_ask, "Show the form that creates a role."),
+            "GET": Page(_show_new, "Show the form that creates a role."),
             "POST": Page(_create, "Create a role.", creates=True),
         },
         f"{HERE}{{uuid}}/": {
-            "GET": Page(_one, "Show a role."),
+            "GET": Page(_show, "Show a role."),
             "POST": Page(_change, "Change, enable, disable or delete a role."),
         },
     },
-    only_staff=(f"{HERE}new/",),
+    staff_paths=(f"{HERE}new/",),
 )

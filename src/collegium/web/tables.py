@@ -30,4 +30,4 @@ class Tables(Extension):
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         """Write the roles into a template before it is compiled."""
         del name, filename
-        return _TAG.sub(lambda found: f'<{found[1]} role="{_ROLES[found[1]]}"', source)
+        return _TAG.sub(lambda match: f'<{match[1]} role="{_ROLES[match[1]]}"', source)

@@ -18,7 +18,7 @@ from collegium.sign_in.tokens.rules import TokenKind
 from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.messages import lasting
+from collegium.web.messages import duration
 from collegium.web.page import Page, page
 
 _HERE: Final = "/account/tokens/"
@@ -34,7 +34,7 @@ _LIFETIMES: Final = tuple(days * 86400 for days in (1, 7, 30, 90, 365))
 """Lifetimes that the page offers for a device token, in seconds."""
 
 
-class Listed(NamedTuple):
+class TokenItem(NamedTuple):
     """A token or a session as the page lists it."""
 
     id: int
@@ -46,61 +46,65 @@ class Listed(NamedTuple):
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+    return _render_tokens(browser, tx, Form())
 
 
-def _shown(
+def _render_tokens(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200, token: str = ""
 ) -> Answer:
-    found = token_queries.list_valid(tx, browser.actor.id, browser.settings.token_max_age)
+    valid_tokens = token_queries.list_valid(tx, browser.actor.id, browser.settings.token_max_age)
     # An access token belongs to its refresh token and ends with it.
-    access = {row.family: row for row, _ in found if row.kind == TokenKind.ACCESS}
-    listed: dict[bool, list[Listed]] = {True: [], False: []}
-    for row, ends in found:
+    access_tokens = {row.family: row for row, _ in valid_tokens if row.kind == TokenKind.ACCESS}
+    items: dict[bool, list[TokenItem]] = {True: [], False: []}
+    for row, expires_at in valid_tokens:
         if row.kind == TokenKind.ACCESS:
             continue
-        beside = access.get(row.family) if row.family is not None else None
-        used = row.last_used_at if beside is None else max(row.last_used_at, beside.last_used_at)
+        access_token = access_tokens.get(row.family) if row.family is not None else None
+        last_used_at = (
+            row.last_used_at
+            if access_token is None
+            else max(row.last_used_at, access_token.last_used_at)
+        )
         use = _USES.get(row.kind, "")
-        one = Listed(row.id, row.name, use, row.created_at, used, ends)
-        listed[row.kind == TokenKind.SESSION].append(one)
-    by_use = sorted(listed[True], key=lambda one: (one.last_used_at, one.id), reverse=True)
+        item = TokenItem(row.id, row.name, use, row.created_at, last_used_at, expires_at)
+        items[row.kind == TokenKind.SESSION].append(item)
+    sessions = sorted(items[True], key=lambda item: (item.last_used_at, item.id), reverse=True)
     return page(
-        browser, "tokens", status, sessions=by_use, tokens=listed[False], form=form, token=token
+        browser, "tokens", status, sessions=sessions, tokens=items[False], form=form, token=token
     )
 
 
-def _make(browser: BrowserRequest) -> Answer:
+def _create(browser: BrowserRequest) -> Answer:
     form = browser.form
     name = form.name("name", _NAME_MAX, required=True)
     token = ""
     if form.is_valid:
         try:
             with browser.create() as tx:
-                token, number = token_actions.issue_personal(
+                token, token_id = token_actions.issue_personal(
                     tx, browser.app.vault, browser.actor, name, settings=browser.settings
                 )
-                browser.created(tx, token, number)
+                browser.created(tx, token, token_id)
         except Conflict as refusal:
             form.add_refusal(refusal)
     with browser.read() as tx:
         if not form.is_valid:
-            return _shown(browser, tx, form, 422)
+            return _render_tokens(browser, tx, form, 422)
         # No redirect: the token is shown once and must not be stored on the way.
-        return _shown(browser, tx, Form(), token=token)
+        return _render_tokens(browser, tx, Form(), token=token)
 
 
-def _shown_again(browser: BrowserRequest, token: str, number: int) -> Answer:
+def _replay_token(browser: BrowserRequest, token: str, token_id: int) -> Answer:
     """Show the same token, not a second one: the browser dropped the first response with it."""
     with browser.read() as tx:
-        if any(row.id == number for row in token_queries.personal(tx, browser.actor.id)):
-            return _shown(browser, tx, Form(), token=token)
+        if any(row.id == token_id for row in token_queries.personal(tx, browser.actor.id)):
+            return _render_tokens(browser, tx, Form(), token=token)
     return browser.redirect(
         _HERE, "The access token that you created has already ended.", kind="not"
     )
 
 
-def _end(browser: BrowserRequest) -> Answer:
+def _revoke(browser: BrowserRequest) -> Answer:
     """End one session or token, all other sessions, or everything but this session.
 
     Raises:
@@ -122,15 +126,15 @@ def _end(browser: BrowserRequest) -> Answer:
     text = browser.form.raw("number")
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
         raise NotFound("token.none")
-    number = int(text)
+    token_id = int(text)
     with browser.write() as tx:
         if kind == "token":
-            token_actions.revoke_own(tx, browser.actor, number)
-            said = "The access token is revoked. Programs can no longer use it."
+            token_actions.revoke_own(tx, browser.actor, token_id)
+            message = "The access token is revoked. Programs can no longer use it."
         else:
-            session_actions.end(tx, browser.actor, number)
-            said = "The browser is signed out."
-    return browser.redirect(_HERE, said)
+            session_actions.end(tx, browser.actor, token_id)
+            message = "The browser is signed out."
+    return browser.redirect(_HERE, message)
 
 
 def _ask_device(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
@@ -139,19 +143,19 @@ def _ask_device(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     if not browser.query_value("session"):
         return page(browser, "authorize", state="ask", form=Form())
     try:
-        return _device(browser, browser.query_value("session"), Form())
+        return _render_device(browser, browser.query_value("session"), Form())
     except NotFound:
         return page(browser, "authorize", 404, state="gone", form=Form())
 
 
-def _uuid(text: str) -> str:
+def _parse_uuid(text: str) -> str:
     uuid = hex_uuid(text)
     if uuid is None:
         raise NotFound("device.unknown")
     return uuid
 
 
-def _device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -> Answer:
+def _render_device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -> Answer:
     """Show the program that the URL names, to be approved or denied.
 
     Raises:
@@ -162,22 +166,22 @@ def _device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -
         browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
         browser.read() as tx,
     ):
-        found = device_actions.get_pending_by_uuid(tx, _uuid(uuid))
-        return _question(browser, tx, found, form, status)
+        device = device_actions.get_pending_by_uuid(tx, _parse_uuid(uuid))
+        return _render_decision(browser, tx, device, form, status)
 
 
-def _offered(browser: BrowserRequest, device: Row) -> list[int]:
+def _lifetime_options(browser: BrowserRequest, device: Row) -> list[int]:
     """Return the lifetimes to choose from in seconds, with the one that the program asked for."""
     longest = device_actions.longest_lifetime(browser.settings)
-    lives = device_actions.lifetime(device, browser.settings)
-    return sorted({lives, *(one for one in _LIFETIMES if one <= longest)})
+    lifetime = device_actions.lifetime(device, browser.settings)
+    return sorted({lifetime, *(seconds for seconds in _LIFETIMES if seconds <= longest)})
 
 
-def _question(
+def _render_decision(
     browser: BrowserRequest, tx: ReadTransaction, device: Row, form: Form, status: int = 200
 ) -> Answer:
-    lives = device_actions.lifetime(device, browser.settings)
-    form.values.setdefault("lifetime", [str(lives)])
+    lifetime = device_actions.lifetime(device, browser.settings)
+    form.values.setdefault("lifetime", [str(lifetime)])
     return page(
         browser,
         "authorize",
@@ -186,9 +190,11 @@ def _question(
         device=device,
         code=device_actions.user_code(browser.app.vault, device),
         is_near=network_of(device.ip_address) == browser.network,
-        lives=lasting(lives),
-        ends=tx.now + timedelta(seconds=lives),
-        lifetimes=[(str(one), lasting(one)) for one in _offered(browser, device)],
+        lives=duration(lifetime),
+        ends=tx.now + timedelta(seconds=lifetime),
+        lifetimes=[
+            (str(seconds), duration(seconds)) for seconds in _lifetime_options(browser, device)
+        ],
         proof=confirmation.credentials_from(browser, tx) if browser.actor.sees_all else "",
         form=form,
     )
@@ -202,9 +208,9 @@ def _decide_device(browser: BrowserRequest) -> Answer:
             return _find_device(browser)
         if action == "approve":
             return _approve_device(browser)
-        guard = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
-        with guard, browser.create() as tx:
-            device_actions.deny(tx, browser.actor, _uuid(form.raw("device")))
+        limiter = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
+        with limiter, browser.create() as tx:
+            device_actions.deny(tx, browser.actor, _parse_uuid(form.raw("device")))
             browser.created(tx, action)
     except NotFound as refusal:
         form.add_refusal(refusal)
@@ -221,8 +227,8 @@ def _find_device(browser: BrowserRequest) -> Answer:
         browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
         browser.read() as tx,
     ):
-        found = device_actions.get_pending_by_code(tx, browser.app.vault, code)
-        return _question(browser, tx, found, form)
+        device = device_actions.get_pending_by_code(tx, browser.app.vault, code)
+        return _render_decision(browser, tx, device, form)
 
 
 def _approve_device(browser: BrowserRequest) -> Answer:
@@ -233,7 +239,7 @@ def _approve_device(browser: BrowserRequest) -> Answer:
         Limited: ``tries.wait`` after too many wrong UUIDs, passwords or codes.
     """
     form = browser.form
-    uuid = _uuid(form.raw("device"))
+    uuid = _parse_uuid(form.raw("device"))
     chosen = form.raw("lifetime")
     lifetime = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 10 else None  # noqa: PLR2004 - fits
 
@@ -244,11 +250,11 @@ def _approve_device(browser: BrowserRequest) -> Answer:
         )
         browser.created(tx, "approve")
 
-    guard = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
-    with guard, browser.read() as tx:
+    limiter = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
+    with limiter, browser.read() as tx:
         # Look the request up before a password or code is checked or counted, in case it has ended.
-        offered = _offered(browser, device_actions.get_pending_by_uuid(tx, uuid))
-    if chosen and lifetime not in offered:
+        options = _lifetime_options(browser, device_actions.get_pending_by_uuid(tx, uuid))
+    if chosen and lifetime not in options:
         form.add_error("lifetime", "Please choose an option.")
     elif browser.actor.sees_all:
         confirmation.confirmed(browser, approve)
@@ -260,32 +266,34 @@ def _approve_device(browser: BrowserRequest) -> Answer:
             form.add_refusal(refusal)
     if form.is_valid:
         return page(browser, "authorize", state="approve", form=form)
-    return _device(browser, uuid, form, 422)
+    return _render_device(browser, uuid, form, 422)
 
 
-def _decided_again(browser: BrowserRequest, action: str) -> Answer:
+def _replay_decision(browser: BrowserRequest, action: str) -> Answer:
     """Show the decision again. The program no longer waits."""
     return page(browser, "authorize", state=action, form=browser.form)
 
 
-def _moved(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+def _redirect_moved(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
     """Redirect people who follow the instructions of a BrainSTEM client to our page for tokens."""
     return browser.redirect(_HERE)
 
 
 ROUTES: Routes = {
     "/private/users/tokens/": {
-        "GET": Page(_moved, "Redirect to the page for access tokens.", public=True)
+        "GET": Page(_redirect_moved, "Redirect to the page for access tokens.", public=True)
     },
     _HERE: {
         "GET": Page(_show, "List my sessions and access tokens."),
-        "POST": Page(_make, "Create an access token.", creates=True, replay=_shown_again),
+        "POST": Page(_create, "Create an access token.", creates=True, replay=_replay_token),
     },
-    "/account/tokens/end/": {"POST": Page(_end, "Sign out a session, or revoke an access token.")},
+    "/account/tokens/end/": {
+        "POST": Page(_revoke, "Sign out a session, or revoke an access token.")
+    },
     "/account/authorize/": {
         "GET": Page(_ask_device, "Show a program that asks for access."),
         "POST": Page(
-            _decide_device, "Approve or deny a program.", creates=True, replay=_decided_again
+            _decide_device, "Approve or deny a program.", creates=True, replay=_replay_decision
         ),
     },
 }

@@ -21,10 +21,12 @@ _HERE: Final = "/account/second_factor/"
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
-    return _shown(browser, tx, Form())
+    return _render_two_factor(browser, tx, Form())
 
 
-def _shown(browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200) -> Answer:
+def _render_two_factor(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Answer:
     is_on = two_factor_queries.is_on(tx, browser.actor.id)
     secret = two_factor_actions.unconfirmed(
         tx, browser.actor, browser.app.vault, browser.settings.site_name
@@ -51,12 +53,12 @@ def _change(browser: BrowserRequest) -> Answer:
     codes: list[str] = []
     if form.is_valid:
         try:
-            codes = _do(browser, action, code)
+            codes = _change_two_factor(browser, action, code)
         except (Invalid, Conflict) as refusal:
             form.add_refusal(refusal)
     if not form.is_valid:
         with browser.read() as tx:
-            return _shown(browser, tx, form, 422)
+            return _render_two_factor(browser, tx, form, 422)
     if codes:
         # No redirect: the codes are shown once and must not be stored on the way.
         return page(browser, "recovery_codes", codes=codes, is_new=action == "confirm")
@@ -65,7 +67,7 @@ def _change(browser: BrowserRequest) -> Answer:
     )
 
 
-def _do(browser: BrowserRequest, action: str, code: str) -> list[str]:
+def _change_two_factor(browser: BrowserRequest, action: str, code: str) -> list[str]:
     """Enable it, disable it or renew the recovery codes; return the codes to show.
 
     Raises:
@@ -98,7 +100,7 @@ def _do(browser: BrowserRequest, action: str, code: str) -> list[str]:
 
 
 def _begin(browser: BrowserRequest) -> Answer:
-    if profile.knows(browser, "password", browser.form.raw("password")[:128]):
+    if profile.check_own_password(browser, "password", browser.form.raw("password")[:128]):
         try:
             with browser.create() as tx:
                 two_factor_actions.begin(tx, browser.actor, browser.app.vault)
@@ -108,10 +110,10 @@ def _begin(browser: BrowserRequest) -> Answer:
         else:
             return browser.redirect(_HERE)
     with browser.read() as tx:
-        return _shown(browser, tx, browser.form, 422)
+        return _render_two_factor(browser, tx, browser.form, 422)
 
 
-def _shown_again(browser: BrowserRequest, action: str, *codes: str) -> Answer:
+def _replay_codes(browser: BrowserRequest, action: str, *codes: str) -> Answer:
     """Show the same codes, or the next step: the browser dropped the first response."""
     if action == "begin":
         return browser.redirect(_HERE)
@@ -125,7 +127,7 @@ ROUTES: Routes = {
     _HERE: {
         "GET": Page(_show, "Show my two-factor authentication."),
         "POST": Page(
-            _change, "Turn two-factor authentication on or off.", creates=True, replay=_shown_again
+            _change, "Turn two-factor authentication on or off.", creates=True, replay=_replay_codes
         ),
     },
 }

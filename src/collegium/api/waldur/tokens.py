@@ -78,14 +78,18 @@ def _parse_id(context: RequestContext) -> int:
 def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     token_actions.check_may_manage_tokens(context.actor)
     return lists.respond(
-        context, tx, token_queries.listing, lambda rows: [_render_token(context, row) for row in rows]
+        context,
+        tx,
+        token_queries.listing,
+        lambda rows: [_render_token(context, row) for row in rows],
     )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     token_actions.check_may_manage_tokens(context.actor)
     return Answer(
-        200, schemas.encode(_render_token(context, token_queries.public_data(tx, _parse_id(context))))
+        200,
+        schemas.encode(_render_token(context, token_queries.public_data(tx, _parse_id(context)))),
     )
 
 
