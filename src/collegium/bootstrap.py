@@ -50,11 +50,11 @@ def load_settings(settings: Settings) -> tuple[Database, Vault]:
         # ``settings.load`` requires SECRET_KEY on PostgreSQL.
         return Database(settings.database_url), Vault(settings.secret_key or "")
     try:
-        _adopt(settings, path)
+        _move_key_file(settings, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # The file holds personal data, so other users of the machine cannot read it.
         path.touch(mode=0o600)
-        key = settings.secret_key or _kept_key(path.with_name(path.name + ".key"))
+        key = settings.secret_key or _load_or_create_key(path.with_name(path.name + ".key"))
     except OSError as error:
         message = f"COLLEGIUM_DATABASE_URL cannot be used: {error}"
         raise SettingsError(message) from error
@@ -68,9 +68,9 @@ def key_fits(database: Database, vault: Vault) -> bool:
     use the same key, so they need no check of their own.
     """
     with database.read() as tx:
-        found = (token_queries.any_encrypted(tx), two_factor_queries.any_encrypted(tx))
+        rows = (token_queries.any_encrypted(tx), two_factor_queries.any_encrypted(tx))
     try:
-        for row in found:
+        for row in rows:
             if row is not None:
                 vault.decrypt(row.encrypted, row.hash)
     except InvalidTag:
@@ -78,23 +78,23 @@ def key_fits(database: Database, vault: Vault) -> bool:
     return True
 
 
-def _adopt(settings: Settings, path: Path) -> None:
+def _move_key_file(settings: Settings, path: Path) -> None:
     """Move the key file of a database whose URL has percent escapes.
 
     Earlier versions stored the key beside the name as written in the URL.
     """
-    written = Path(settings.database_url.removeprefix("sqlite:///"))
-    key = written.with_name(written.name + ".key")
-    mine = path.with_name(path.name + ".key")
-    if written != path and key.exists() and not mine.exists():
-        key.replace(mine)
-    if path.exists() and written != path:
+    literal_path = Path(settings.database_url.removeprefix("sqlite:///"))
+    key = literal_path.with_name(literal_path.name + ".key")
+    current_key = path.with_name(path.name + ".key")
+    if literal_path != path and key.exists() and not current_key.exists():
+        key.replace(current_key)
+    if path.exists() and literal_path != path:
         path.chmod(0o600)
-        if written.exists() and not written.stat().st_size:
-            written.unlink()
+        if literal_path.exists() and not literal_path.stat().st_size:
+            literal_path.unlink()
 
 
-def _kept_key(path: Path) -> str:
+def _load_or_create_key(path: Path) -> str:
     """Return the secret key beside the database. Create it once, readable by this user only.
 
     Raises:
@@ -102,18 +102,18 @@ def _kept_key(path: Path) -> str:
         OSError: The file cannot be read or written.
     """
     try:
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        kept = path.read_bytes().strip()
-        if not kept or not kept.isascii():
-            fault = "is not a key" if kept else "is empty"
+        content = path.read_bytes().strip()
+        if not content or not content.isascii():
+            problem = "is not a key" if content else "is empty"
             message = (
-                f"COLLEGIUM_SECRET_KEY: the file {path} {fault}. Restore the file or remove it"
+                f"COLLEGIUM_SECRET_KEY: the file {path} {problem}. Restore the file or remove it"
             )
             raise SettingsError(message) from None
-        return kept.decode("ascii")
+        return content.decode("ascii")
     key = secrets.token_urlsafe(48)
-    with os.fdopen(made, "w", encoding="ascii") as file:
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(key)
         file.flush()
         os.fsync(file.fileno())

@@ -22,11 +22,11 @@ def cache_short(maxsize: int) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """
 
     def decorate(function: Callable[..., T]) -> Callable[..., T]:
-        kept = lru_cache(maxsize)(function)
+        cached = lru_cache(maxsize)(function)
 
         @wraps(function)
         def call(*texts: str) -> T:
-            return kept(*texts) if sum(map(len, texts)) <= SHORT else function(*texts)
+            return cached(*texts) if sum(map(len, texts)) <= SHORT else function(*texts)
 
         return call
 

@@ -116,37 +116,37 @@ def fill(database: Database, settings: Settings, vault: Vault) -> Made:
         NotEmptyError: The database already has accounts.
     """
     password = PUBLISHED_PASSWORD if is_own_file(settings) else secrets.token_urlsafe(16)
-    hashed = hash_password(password)
+    password_hash = hash_password(password)
     with database.write() as tx:
         if account_queries.any_exist(tx):
             raise NotEmptyError
         keeper = _person(tx, settings, vault, ("demo", "Demo", "Keeper", ""), None)
         account_queries.change(tx, keeper.id, {"is_staff": True})
         staff = actor_of(account_queries.by_id(tx, keeper.id))
-        people = {who[0]: _person(tx, settings, vault, who, hashed) for who in PEOPLE}
-        for name, (owners, below) in ORGANISATIONS.items():
+        people = {who[0]: _person(tx, settings, vault, who, password_hash) for who in PEOPLE}
+        for name, (owners, projects) in ORGANISATIONS.items():
             uuid = organisation_actions.create(tx, staff, settings, {"name": name})
             for owner in owners:
-                _seat(
+                _grant_role(
                     tx, staff, ScopeKind.ORGANISATION, uuid, people[owner], "CUSTOMER.OWNER", None
                 )
-            _projects(tx, actor_of(people[owners[0]]), settings, uuid, below, people)
-        shown = project_queries.listing.page(tx, staff, {}, ("-name",), 1, 0)
+            _projects(tx, actor_of(people[owners[0]]), settings, uuid, projects, people)
+        newest = project_queries.listing.page(tx, staff, {}, ("-name",), 1, 0)
         role: Row = role_queries.named(tx, INVITED[0][1], None)
         # The staff account was needed only for this. Nobody can sign in with it.
         account_queries.change(tx, keeper.id, {"is_active": False})
-    return Made(str(shown[0].uuid), str(role.uuid), password)
+    return Made(str(newest[0].uuid), str(role.uuid), password)
 
 
 def _person(
     tx: WriteTransaction,
     settings: Settings,
     vault: Vault,
-    who: tuple[str, str, str, str],
-    hashed: str | None,
+    identity: tuple[str, str, str, str],
+    password_hash: str | None,
 ) -> Row:
-    username, first, last, job = who
-    number = account_actions.create(
+    username, first, last, job = identity
+    account_id = account_actions.create(
         tx,
         None,
         settings,
@@ -159,9 +159,9 @@ def _person(
             "job_title": job,
         },
     )
-    if hashed is not None:
-        account_actions.set_password(tx, None, number, hashed, notify=False)
-    return account_queries.by_id(tx, number)
+    if password_hash is not None:
+        account_actions.set_password(tx, None, account_id, password_hash, notify=False)
+    return account_queries.by_id(tx, account_id)
 
 
 def _projects(
@@ -169,14 +169,14 @@ def _projects(
     owner: Actor,
     settings: Settings,
     parent: str,
-    below: Mapping[str, Sequence[tuple[str, str, int | None]]],
+    projects: Mapping[str, Sequence[tuple[str, str, int | None]]],
     people: Mapping[str, Row],
 ) -> None:
-    for name, seats in below.items():
-        reached = access_queries.get_visible(tx, owner, ScopeKind.ORGANISATION, parent)
-        uuid = project_actions.create(tx, owner, reached, {"name": name})
-        for username, role, days in seats:
-            _seat(tx, owner, ScopeKind.PROJECT, uuid, people[username], role, days)
+    for name, assignments in projects.items():
+        access = access_queries.get_visible(tx, owner, ScopeKind.ORGANISATION, parent)
+        uuid = project_actions.create(tx, owner, access, {"name": name})
+        for username, role, days in assignments:
+            _grant_role(tx, owner, ScopeKind.PROJECT, uuid, people[username], role, days)
         for project, role, address in INVITED:
             if project == name:
                 invitation_actions.create(
@@ -189,7 +189,7 @@ def _projects(
                 )
 
 
-def _seat(
+def _grant_role(
     tx: WriteTransaction,
     staff: Actor,
     kind: ScopeKind,

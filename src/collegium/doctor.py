@@ -23,8 +23,8 @@ from collegium.settings import Settings, SettingsError, load
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import MAX_ATTEMPTS
 
-_DRIFT: Final = timedelta(seconds=5)
-_CLOCK: Final = Statement(select(func.now().label("moment")))
+_DRIFT_MAX: Final = timedelta(seconds=5)
+_DATABASE_TIME: Final = Statement(select(func.now().label("moment")))
 
 
 class Finding(NamedTuple):
@@ -50,15 +50,15 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield Finding(well=False, what="configuration", text=line)
         return
-    wrong = _path(settings)
-    if wrong:
-        yield Finding(well=False, what="configuration", text=wrong)
+    path_error = _base_path_error(settings)
+    if path_error:
+        yield Finding(well=False, what="configuration", text=path_error)
         database.close()
         return
     yield Finding(well=True, what="configuration", text="all settings are valid")
-    yield _address(settings)
+    yield _check_address(settings)
     try:
-        yield from _database(database, vault, settings)
+        yield from _check_database(database, vault, settings)
     except StorageFullError as error:
         yield Finding(
             well=False, what="database", text=f"the disk is full: {error}. Free some space"
@@ -67,22 +67,22 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(well=False, what="database", text=f"cannot be reached: {error}")
     finally:
         database.close()
-    yield _mail_server(settings.mail_url)
+    yield _check_mail_server(settings.mail_url)
 
 
-def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[Finding]:
-    standing = schema.status(database)
-    current = standing is schema.SchemaStatus.CURRENT
+def _check_database(database: Database, vault: Vault, settings: Settings) -> Iterator[Finding]:
+    status = schema.status(database)
+    current = status is schema.SchemaStatus.CURRENT
     remedy = "" if current else ". Run: collegium migrate"
-    if standing is schema.SchemaStatus.AHEAD:
+    if status is schema.SchemaStatus.AHEAD:
         remedy = ". Install the newer release that created it"
-    if standing is schema.SchemaStatus.UNRELEASED:
+    if status is schema.SchemaStatus.UNRELEASED:
         remedy = ". Create a new database; a development version made this one"
-    yield Finding(current, "schema", f"{standing}{remedy}")
+    yield Finding(current, "schema", f"{status}{remedy}")
     if not current:
         return
-    yield _writing(database)
-    yield _key(database, vault)
+    yield _check_writing(database)
+    yield _check_key(database, vault)
     with database.read() as tx:
         counts = outbox_queries.counts(tx)
         yield Finding(
@@ -96,11 +96,13 @@ def _database(database: Database, vault: Vault, settings: Settings) -> Iterator[
             "failed e-mails",
             f"{counts.failed} failed, refused permanently or after {MAX_ATTEMPTS} attempts",
         )
-        yield _proxies(settings, rate_limit_queries.latest_subjects(tx, limits.UNTRUSTED_PROXY))
-        yield _clock(database, tx.scalar(_CLOCK), event_queries.latest(tx))
+        yield _check_proxies(
+            settings, rate_limit_queries.latest_subjects(tx, limits.UNTRUSTED_PROXY)
+        )
+        yield _check_clock(database, tx.scalar(_DATABASE_TIME), event_queries.latest(tx))
 
 
-def _path(settings: Settings) -> str:
+def _base_path_error(settings: Settings) -> str:
     """Return what is wrong with the path in BASE_URL; empty when nothing is."""
     if not urlsplit(settings.base_url).path:
         return ""
@@ -113,27 +115,27 @@ def _path(settings: Settings) -> str:
     return ""
 
 
-def _address(settings: Settings) -> Finding:
+def _check_address(settings: Settings) -> Finding:
     """Report the public address of the service and the other host names that it accepts."""
     name = urlsplit(settings.base_url).hostname or ""
-    others = [one for one in settings.allowed_hosts if one.strip("[]") != name]
+    other_hosts = [host for host in settings.allowed_hosts if host.strip("[]") != name]
     text = f"the public URL is {settings.base_url}"
     if settings.base_url == type(settings).base_url:
         return Finding(
             well=True, what="address", text=f"{text}, because COLLEGIUM_BASE_URL is not set"
         )
-    text += f"; also answers to {', '.join(others)}" if others else ""
+    text += f"; also answers to {', '.join(other_hosts)}" if other_hosts else ""
     if settings.base_url.startswith("http:") and not hosts.is_loopback(name):
         text += ", without TLS: passwords can be read on the network"
         return Finding(well=True, what="address", text=text, warns=True)
     return Finding(well=True, what="address", text=text)
 
 
-def _proxies(settings: Settings, noted: Mapping[str, datetime]) -> Finding:
+def _check_proxies(settings: Settings, recorded: Mapping[str, datetime]) -> Finding:
     """Report the addresses whose forwarding headers were ignored and are still not trusted."""
     ignored = [
-        f"{address} (last {at:%Y-%m-%d %H:%M} UTC)"
-        for address, at in noted.items()
+        f"{address} (last {seen_at:%Y-%m-%d %H:%M} UTC)"
+        for address, seen_at in recorded.items()
         if not hosts.is_within(address, settings.trusted_proxies)
     ]
     if ignored:
@@ -142,11 +144,11 @@ def _proxies(settings: Settings, noted: Mapping[str, datetime]) -> Finding:
             "your proxy, add it to COLLEGIUM_TRUSTED_PROXIES"
         )
         return Finding(well=True, what="proxies", text=text, warns=True)
-    named = ", ".join(map(str, settings.trusted_proxies))
-    return Finding(well=True, what="proxies", text=f"trusted: {named or 'none'}")
+    trusted = ", ".join(map(str, settings.trusted_proxies))
+    return Finding(well=True, what="proxies", text=f"trusted: {trusted or 'none'}")
 
 
-def _writing(database: Database) -> Finding:
+def _check_writing(database: Database) -> Finding:
     try:
         database.check_writable()
         database.check_free_space(now=True)
@@ -159,35 +161,35 @@ def _writing(database: Database) -> Finding:
     return Finding(well=True, what="database", text="can be read and written")
 
 
-def _key(database: Database, vault: Vault) -> Finding:
+def _check_key(database: Database, vault: Vault) -> Finding:
     if not bootstrap.key_fits(database, vault):
         text = "does not belong to this database: no token and no link is valid"
         return Finding(well=False, what="secret key", text=text)
     return Finding(well=True, what="secret key", text="belongs to this database")
 
 
-def _mail_server(url: str) -> Finding:
-    way = open_transport(url)
+def _check_mail_server(url: str) -> Finding:
+    transport = open_transport(url)
     try:
-        way.check()
+        transport.check()
     except UnreachableError as error:
         return Finding(well=False, what="mail", text=error.reason)
     finally:
-        way.close()
+        transport.close()
     return Finding(well=True, what="mail", text="the mail server or folder is reachable")
 
 
-def _clock(database: Database, theirs: object, latest: datetime | None) -> Finding:
-    ours = datetime.now(UTC)
-    if latest is not None and latest - ours >= _DRIFT:
-        ahead = (latest - ours).total_seconds()
+def _check_clock(database: Database, database_time: object, latest: datetime | None) -> Finding:
+    own_time = datetime.now(UTC)
+    if latest is not None and latest - own_time >= _DRIFT_MAX:
+        ahead = (latest - own_time).total_seconds()
         text = f"the newest event is {ahead:.0f} s in the future: the clock was set back"
         return Finding(well=False, what="clock", text=text)
-    if database.is_sqlite or not isinstance(theirs, datetime):
-        return Finding(well=True, what="clock", text=f"{ours:%Y-%m-%d %H:%M:%S} UTC")
-    drift = abs(ours - theirs)
+    if database.is_sqlite or not isinstance(database_time, datetime):
+        return Finding(well=True, what="clock", text=f"{own_time:%Y-%m-%d %H:%M:%S} UTC")
+    drift = abs(own_time - database_time)
     return Finding(
-        drift < _DRIFT,
+        drift < _DRIFT_MAX,
         "clock",
         f"{drift.total_seconds():.1f} s difference to the clock of the database",
     )

@@ -56,8 +56,8 @@ def host(text: str) -> Host | None:
         is_whole = bracket and (not rest or rest.startswith(":"))
         name, port = (_literal(literal) if is_whole else ""), rest[1:]
     else:
-        given, _, port = text.partition(":")
-        name = _name(given)
+        typed_name, _, port = text.partition(":")
+        name = _name(typed_name)
     if not name or not re.fullmatch("[0-9]{0,5}", port, re.ASCII) or int(port or 0) > _PORT_MAX:
         return None
     return Host(name, int(port) if port else None)
@@ -87,8 +87,8 @@ def origin(url: str) -> str | None:
         parts = urlsplit(url)
     except ValueError:
         return None
-    found = host(parts.netloc) if parts.scheme in _PORTS and "@" not in parts.netloc else None
-    return found.origin(parts.scheme) if found else None
+    parsed = host(parts.netloc) if parts.scheme in _PORTS and "@" not in parts.netloc else None
+    return parsed.origin(parts.scheme) if parsed else None
 
 
 @cache_short(maxsize=4096)
@@ -100,38 +100,38 @@ def address(text: str) -> str | None:
     """
     if len(text) > _ADDRESS_MAX:
         return None
-    spelled = text.strip().strip('"')
-    if spelled.startswith("["):
-        spelled, _, rest = spelled[1:].partition("]")
+    literal = text.strip().strip('"')
+    if literal.startswith("["):
+        literal, _, rest = literal[1:].partition("]")
         if rest and not (rest[0] == ":" and rest[1:].isdigit()):
             return None
-    elif spelled.count(":") == 1:
-        spelled, _, port = spelled.partition(":")
+    elif literal.count(":") == 1:
+        literal, _, port = literal.partition(":")
         if not port.isdigit():
             return None
     try:
-        found = ip_address(spelled.partition("%")[0])
+        ip = ip_address(literal.partition("%")[0])
     except ValueError:
         return None
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(found)
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ip)
 
 
 @lru_cache(maxsize=4096)
-def is_within(spelled: str, networks: tuple[Network, ...]) -> bool:
+def is_within(address: str, networks: tuple[Network, ...]) -> bool:
     """Tell whether an address in its comparable form belongs to one of the networks."""
     try:
-        found = ip_address(spelled)
+        ip = ip_address(address)
     except ValueError:
         return False
-    return any(found in one for one in networks)
+    return any(ip in network for network in networks)
 
 
 def is_loopback(text: str) -> bool:
     """Tell whether an address to listen on is reachable from this machine only."""
-    found = address(text)
-    return text == "localhost" or (found is not None and ip_address(found).is_loopback)
+    ip = address(text)
+    return text == "localhost" or (ip is not None and ip_address(ip).is_loopback)
 
 
 def network(text: str) -> Network:
@@ -142,9 +142,9 @@ def network(text: str) -> Network:
     Raises:
         ValueError: The text is neither, or host bits are set.
     """
-    found = ip_network(text.strip().replace("[", "").replace("]", ""))
-    if isinstance(found, IPv6Network):
-        mapped = found.network_address.ipv4_mapped
-        if mapped is not None and found.prefixlen >= _MAPPED_BITS:
-            return IPv4Network((mapped, found.prefixlen - _MAPPED_BITS))
-    return found
+    parsed = ip_network(text.strip().replace("[", "").replace("]", ""))
+    if isinstance(parsed, IPv6Network):
+        mapped = parsed.network_address.ipv4_mapped
+        if mapped is not None and parsed.prefixlen >= _MAPPED_BITS:
+            return IPv4Network((mapped, parsed.prefixlen - _MAPPED_BITS))
+    return parsed

@@ -18,7 +18,7 @@ from collegium.hosts import Network
 from collegium.text.email_addresses import address_error
 
 KEY_LENGTH = 32  # characters; a shorter SECRET_KEY can be guessed
-_MOST = 1_000_000  # upper bound of every setting that limits a number
+_COUNT_MAX = 1_000_000  # upper bound of every setting that limits a number
 LONGEST = 100 * 365 * 86400  # seconds; later dates exceed the calendar of Python
 
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
@@ -114,9 +114,9 @@ def _hosts(text: str) -> tuple[str, ...]:
 def _host(text: str) -> str:
     if text == "*":
         return text
-    found = hosts.host(f"[{text}]" if text.count(":") > 1 and "[" not in text else text)
-    if found is not None and found.port is None and not text.endswith(":"):
-        return found.name
+    parsed = hosts.host(f"[{text}]" if text.count(":") > 1 and "[" not in text else text)
+    if parsed is not None and parsed.port is None and not text.endswith(":"):
+        return parsed.name
     if "*" in text or text.startswith("."):
         raise UnfitError(f"{text[:60]!r} matches no host: write each name, or only * for any")
     meant = hosts.origin(text if "://" in text else f"http://{text}")
@@ -200,13 +200,13 @@ def _countries(text: str) -> tuple[str, ...]:
 
 
 def _profile_changes(text: str) -> ProfileChanges:
-    given = {key.lower(): value for key, value in json.loads(text).items()}
-    _need(isinstance(given.get("enable_operator_owner_notifications", False), bool))
-    lists = {"fields", "operator_notification_emails"} & given.keys()
-    _need(all(isinstance(given[key], list) for key in lists))
-    told = {key: _words(json.dumps(given[key])) for key in lists}
-    _need(not any(map(address_error, told.get("operator_notification_emails", ()))))
-    return ProfileChanges(**given | told)
+    values = {key.lower(): value for key, value in json.loads(text).items()}
+    _need(isinstance(values.get("enable_operator_owner_notifications", False), bool))
+    lists = {"fields", "operator_notification_emails"} & values.keys()
+    _need(all(isinstance(values[key], list) for key in lists))
+    changes = {key: _words(json.dumps(values[key])) for key in lists}
+    _need(not any(map(address_error, changes.get("operator_notification_emails", ()))))
+    return ProfileChanges(**values | changes)
 
 
 def _always(text: str) -> bool:
@@ -216,7 +216,7 @@ def _always(text: str) -> bool:
 
 def _count(text: str) -> int:
     _need(re.fullmatch("[0-9]{1,7}", text))
-    _need(0 < int(text) <= _MOST)
+    _need(0 < int(text) <= _COUNT_MAX)
     return int(text)
 
 
@@ -248,7 +248,7 @@ Countries = Annotated[tuple[str, ...], SettingType(_countries, "two-letter codes
 Networks = Annotated[
     tuple[Network, ...], SettingType(_networks, "addresses and networks: 10.0.0.5,192.168.1.0/24")
 ]
-Count = Annotated[int, SettingType(_count, f"a whole number from 1 to {_MOST}")]
+Count = Annotated[int, SettingType(_count, f"a whole number from 1 to {_COUNT_MAX}")]
 Duration = Annotated[int, _DURATION]
 MaybeDuration = Annotated[int | None, _or_none(_DURATION)]
 _OWN_URL = SettingType(_own_url, _WEB_URL.expected)
