@@ -335,7 +335,7 @@ def check_scopes(tx: ReadTransaction, model: Model, actor: Actor, kind: ScopeKin
         return access_queries.get_visible(tx, actor, kind, uuid)
 
     assert loaded(get_visible, tx, actor, uuids) == expected
-    assert loaded(queries.find, tx, actor, uuids) == expected
+    assert loaded(queries.get_visible, tx, actor, uuids) == expected
     assert listed(queries.listing, tx, actor) == expected
 
 
