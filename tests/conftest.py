@@ -340,6 +340,14 @@ def site(make_site: Callable[[Settings], Site], settings: Settings) -> Site:
 
 
 @pytest.fixture
+def site_with(
+    make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings]
+) -> Callable[..., Site]:
+    """Return a site under other settings, given as text by their names."""
+    return lambda **changes: make_site(make_settings(**changes))
+
+
+@pytest.fixture
 def browser(site: Site) -> Browser:
     """Return a browser that is not signed in."""
     return Browser(site)

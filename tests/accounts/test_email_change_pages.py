@@ -18,7 +18,7 @@ from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.worker.worker import Worker
-from tests.sign_in.test_pages import HASHED, PASSWORD, turned_on
+from tests.sign_in.test_pages import HASHED, PASSWORD, enable_two_factor
 from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.world import Person, World
@@ -80,7 +80,7 @@ def test_the_page_asks_for_a_code_where_a_second_factor_is_on(
     browser: Browser, world: World
 ) -> None:
     ada = world.person("ada", password=HASHED)
-    authenticator, codes = turned_on(world, ada)
+    authenticator, codes = enable_two_factor(world, ada)
     browser.sign_in(world, ada)
     page = browser.open(HERE).text
     assert 'name="code"' in page
@@ -366,7 +366,7 @@ def test_whoever_got_in_before_cannot_confirm_after(
     browser: Browser, site: Site, world: World, how: str
 ) -> None:
     ada = world.person("ada", password=HASHED)
-    turned_on(world, ada)
+    enable_two_factor(world, ada)
     with world.database.write() as tx:
         email_change_actions.request_change(
             tx, ada.actor, world.settings, world.vault, ada.uuid, NEW

@@ -1,4 +1,4 @@
-"""Whoever owns an account is told what became of its credentials: when, from where, what to do."""
+"""Notices to the owner of an account about changed credentials: content and occasions."""
 
 from __future__ import annotations
 
@@ -13,239 +13,200 @@ from pyotp.totp import TOTP
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.settings import Settings
 from collegium.sign_in.passwords import actions as password_actions
-from collegium.worker.worker import Worker
-from tests.sign_in.test_pages import HASHED, PASSWORD, turned_on
+from tests.sign_in.test_pages import HASHED, PASSWORD, enable_two_factor, reset_link, secret_on
 from tests.support.browser import Browser
+from tests.support.mails import mail_text, sent_mails
 from tests.support.site import Site
 from tests.support.world import Person, World
-from tests.worker.scene import Recorder
 
 NEW = "a quiet harbour at night"
-HERS = {"X-Forwarded-For": "192.0.2.10"}
-STAFFS = {"X-Forwarded-For": "198.51.100.7"}
+ADA_ADDRESS = {"X-Forwarded-For": "192.0.2.10"}
+STAFF_ADDRESS = {"X-Forwarded-For": "198.51.100.7"}
+FORGOTTEN = "/forgotten_password/"
 
 
-class Scene:
+class Setup:
     """Ada at one network address, a member of staff at another."""
 
-    def __init__(self, site: Site, world: World) -> None:
+    def __init__(self, site: Site, world: World, ada: Person) -> None:
         self.site = site
         self.world = world
-        self.ada = world.person("ada", password=HASHED, first_name="Ada")
+        self.ada = ada
 
-    def browser(self, person: Person) -> Browser:
-        return Browser(self.site).sign_in(self.world, person)
+    def browser(self, person: Person, path: str) -> Browser:
+        """Return a signed-in browser that has a page open."""
+        browser = Browser(self.site).sign_in(self.world, person)
+        browser.open(path)
+        return browser
 
-    def sent(self) -> list[EmailMessage]:
-        recorder = Recorder()
-        Worker(self.world.database, self.world.settings, self.world.vault, recorder).once()
-        return recorder.sent
+    def change_password(self) -> None:
+        with self.world.database.write() as tx:
+            password_actions.change(tx, self.ada.actor, HASHED)
 
-    def notice(self, kind: str) -> tuple[str, str]:
-        """The one mail of a kind: its text and its HTML as they are read."""
-        (mail,) = (one for one in self.sent() if one["X-Collegium-Mail"] == kind)
+    def ensure_staff(self, name: str, **options: Any) -> None:
+        world, email = self.world, f"{name}@example.org"
+        account_actions.ensure_staff(
+            world.database, world.settings, world.vault, name, email, NEW, **options
+        )
+
+    def sent(self, kind: str = "") -> list[EmailMessage]:
+        return sent_mails(self.world, kind)
+
+    def notice(self, kind: str) -> list[str]:
+        """Return the text and the HTML, without tags, of the only mail of a kind."""
+        (mail,) = self.sent(kind)
         assert mail["To"] == self.ada.email
-        return both(mail)
+        contents = [re.sub(r"<[^>]+>", " ", mail_text(mail, kind)) for kind in ("plain", "html")]
+        return [" ".join(content.split()) for content in contents]
 
 
-def both(mail: EmailMessage) -> tuple[str, str]:
-    parts = []
-    for subtype in ("plain", "html"):
-        body = mail.get_body((subtype,))
-        assert body is not None
-        said = body.get_content()
-        parts.append(" ".join(re.sub(r"<[^>]+>", " ", said).split()))
-    return parts[0], parts[1]
-
-
-def check(parts: tuple[str, str], *holds: str, by_staff: bool = False) -> None:
-    """Look at both parts: what they hold, when it was, and from where, or not from where."""
-    day = datetime.now(UTC)
-    for said in parts:
-        for part in ("ada", f"{day:%B %Y}", "UTC", *holds):
-            assert part in said, said
-        assert ("Network address: 192.0.2.10" in said) is not by_staff, said
-        assert ("By: the staff of this service" in said) is by_staff, said
-        assert STAFFS["X-Forwarded-For"] not in said
-        assert "Staff Lee" not in said
+def check(texts: list[str], *parts: str, by_staff: bool = False) -> None:
+    """Check what a notice says, when and from where the change was made, or that staff made it."""
+    for text in texts:
+        for part in ("ada", f"{datetime.now(UTC):%B %Y}", "UTC", *parts):
+            assert part in text, text
+        assert ("Network address: 192.0.2.10" in text) is not by_staff, text
+        assert ("By: the staff of this service" in text) is by_staff, text
+        assert STAFF_ADDRESS["X-Forwarded-For"] not in text
+        assert "Staff Lee" not in text
 
 
 @pytest.fixture
-def scene(
-    make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings], world: World
-) -> Scene:
-    return Scene(make_site(make_settings(trusted_proxies="127.0.0.1")), world)
+def setup(site_with: Callable[..., Site], world: World, ada: Person) -> Setup:
+    return Setup(site_with(trusted_proxies="127.0.0.1"), world, ada)
 
 
-def test_a_changed_password_is_told(scene: Scene) -> None:
-    browser = scene.browser(scene.ada)
-    browser.open("/account/password/")
-    given = {"current": PASSWORD, "password": NEW, "again": NEW}
-    wrong = given | {"current": "wrong"}
-    assert browser.send("/account/password/", **wrong).status_code == 422
-    assert scene.sent() == []
-    sent = browser.send("/account/password/", **given, options={"headers": HERS})
-    assert sent.status_code == 303
-    check(scene.notice("password_changed"), "/forgotten_password/", "If it was not you")
+def test_owner_is_notified_of_a_changed_password(setup: Setup) -> None:
+    path = "/account/password/"
+    browser = setup.browser(setup.ada, path)
+    data = {"current": PASSWORD, "password": NEW, "again": NEW}
+    assert browser.send(path, **data | {"current": "wrong"}).status_code == 422
+    assert setup.sent() == []
+    assert browser.send(path, **data, options={"headers": ADA_ADDRESS}).status_code == 303
+    check(setup.notice("password_changed"), FORGOTTEN, "If it was not you")
 
 
-def test_a_password_that_was_set_by_a_link_is_told(scene: Scene) -> None:
-    with scene.world.database.write() as tx:
-        row = account_queries.with_password(tx, id=scene.ada.id)
-        assert row is not None
-        link = f"/{password_actions.RESET}/{password_actions.link(scene.world.vault, row, tx.now)}/"
-    browser = Browser(scene.site)
+def test_owner_is_notified_of_a_password_set_by_link(setup: Setup) -> None:
+    link = reset_link(setup.world, setup.ada)
+    browser = Browser(setup.site)
     browser.open(link)
-    headers = {"headers": HERS}
-    assert browser.send(link, password="short", again="short", options=headers).status_code == 422
-    assert scene.sent() == []
-    assert browser.send(link, password=NEW, again=NEW, options=headers).status_code == 303
-    check(scene.notice("password_changed"), "/forgotten_password/")
+    options = {"headers": ADA_ADDRESS}
+    assert browser.send(link, password="short", again="short", options=options).status_code == 422
+    assert setup.sent() == []
+    assert browser.send(link, password=NEW, again=NEW, options=options).status_code == 303
+    check(setup.notice("password_changed"), FORGOTTEN)
     query = {"event_type": "user_password_updated"}
-    (event,) = scene.site.get("/api/events/", scene.world.staff, params=query).json()
+    (event,) = setup.site.get("/api/events/", setup.world.staff, params=query).json()
     assert event["context"]["ip_address"] == "192.0.2.10"
 
 
-def test_a_password_that_staff_set_is_told_without_where_staff_are(scene: Scene) -> None:
-    path = f"/api/users/{scene.ada.uuid}/change_password/"
-    answer = scene.site.post(path, scene.world.staff, json={"new_password": NEW}, headers=STAFFS)
-    assert answer.status_code == 200
-    check(scene.notice("password_changed"), "/forgotten_password/", by_staff=True)
+def test_notice_of_a_password_set_by_staff_hides_their_address(setup: Setup) -> None:
+    path, body = f"/api/users/{setup.ada.uuid}/change_password/", {"new_password": NEW}
+    response = setup.site.post(path, setup.world.staff, json=body, headers=STAFF_ADDRESS)
+    assert response.status_code == 200
+    check(setup.notice("password_changed"), FORGOTTEN, by_staff=True)
 
 
-def test_a_password_that_the_operator_set_is_told(scene: Scene) -> None:
-    world = scene.world
-    account_actions.ensure_staff(
-        world.database,
-        world.settings,
-        world.vault,
-        "ada",
-        scene.ada.email,
-        NEW,
-        allow_promotion=True,
-    )
-    for said in scene.notice("password_changed"):
-        assert "By: the operator of this service" in said
-        assert "network address" not in said
+def test_owner_is_notified_of_a_password_set_by_the_operator(setup: Setup) -> None:
+    setup.ensure_staff("ada", allow_promotion=True)
+    for text in setup.notice("password_changed"):
+        assert "By: the operator of this service" in text
+        assert "network address" not in text
 
 
-def test_a_new_account_is_told_of_no_change(scene: Scene) -> None:
-    world = scene.world
-    account_actions.ensure_staff(
-        world.database, world.settings, world.vault, "boss", "boss@example.org", NEW
-    )
-    world.person("bob", password=HASHED)
-    assert scene.sent() == []
+def test_new_account_gets_no_notice_of_its_first_password(setup: Setup) -> None:
+    setup.ensure_staff("boss")
+    setup.world.person("bob", password=HASHED)
+    assert setup.sent() == []
 
 
-def test_a_factor_that_its_owner_turns_on_and_off_is_told(scene: Scene) -> None:
-    here = "/account/second_factor/"
-    browser = scene.browser(scene.ada)
-    browser.open(here)
-    page = browser.follow(browser.send(here, action="begin", password=PASSWORD))
-    secret = re.search(r'class="secret">(\w+)<', page.text)
-    assert secret
-    assert scene.sent() == []
-    headers = {"headers": HERS}
-    code = TOTP(secret[1]).now()
-    shown = browser.send(here, action="confirm", code=code, options=headers)
-    codes = re.findall(r'class="code">([\w-]+)<', shown.text)
-    check(scene.notice("second_factor_enabled"), "/forgotten_password/")
-    browser.open(here)
-    assert browser.send(here, action="remove", code=codes[0], options=headers).status_code == 303
-    check(scene.notice("second_factor_disabled"), "/forgotten_password/", here)
-
-
-def test_a_factor_that_staff_turn_off_is_told_without_where_staff_are(scene: Scene) -> None:
-    turned_on(scene.world, scene.ada)
-    scene.sent()
-    path = f"/staff/accounts/{scene.ada.uuid}/"
-    browser = scene.browser(scene.world.staff)
+def test_owner_is_notified_when_two_factor_is_enabled_and_disabled(setup: Setup) -> None:
+    path, options = "/account/second_factor/", {"headers": ADA_ADDRESS}
+    browser = setup.browser(setup.ada, path)
+    secret = secret_on(browser.follow(browser.send(path, action="begin", password=PASSWORD)))
+    assert setup.sent() == []
+    page = browser.send(path, action="confirm", code=TOTP(secret).now(), options=options)
+    codes = re.findall(r'class="code">([\w-]+)<', page.text)
+    check(setup.notice("second_factor_enabled"), FORGOTTEN)
     browser.open(path)
-    sent = browser.send(path, action="second_factor", options={"headers": STAFFS})
-    assert sent.status_code == 303
-    check(scene.notice("second_factor_reset"), "/account/second_factor/", by_staff=True)
+    assert browser.send(path, action="remove", code=codes[0], options=options).status_code == 303
+    check(setup.notice("second_factor_disabled"), FORGOTTEN, path)
 
 
-def test_a_new_token_is_told_with_its_name(scene: Scene) -> None:
-    here = "/account/tokens/"
-    browser = scene.browser(scene.ada)
-    browser.open(here)
-    assert browser.send(here, name="").status_code == 422
-    assert scene.sent() == []
-    made = browser.send(here, name="nightly backup", options={"headers": HERS})
-    secret = made.text.split('class="secret">')[1].split("<")[0]
-    parts = scene.notice("token_created")
-    check(parts, "nightly backup", "/account/tokens/", "/forgotten_password/")
-    assert not any(secret in said for said in parts)
+def test_notice_of_two_factor_disabled_by_staff_hides_their_address(setup: Setup) -> None:
+    enable_two_factor(setup.world, setup.ada)
+    setup.sent()
+    path = f"/staff/accounts/{setup.ada.uuid}/"
+    browser = setup.browser(setup.world.staff, path)
+    response = browser.send(path, action="second_factor", options={"headers": STAFF_ADDRESS})
+    assert response.status_code == 303
+    check(setup.notice("second_factor_reset"), "/account/second_factor/", by_staff=True)
 
 
-def test_a_program_that_was_let_in_is_told_with_its_name_and_one_turned_away_is_not(
-    scene: Scene,
-) -> None:
-    here = "/account/authorize/"
-    browser = scene.browser(scene.ada)
+def test_notice_of_a_new_token_has_its_name_and_not_its_secret(setup: Setup) -> None:
+    path = "/account/tokens/"
+    browser = setup.browser(setup.ada, path)
+    assert browser.send(path, name="").status_code == 422
+    assert setup.sent() == []
+    page = browser.send(path, name="nightly backup", options={"headers": ADA_ADDRESS})
+    texts = setup.notice("token_created")
+    check(texts, "nightly backup", path, FORGOTTEN)
+    assert not any(secret_on(page) in text for text in texts)
+
+
+def test_owner_is_notified_of_an_approved_program_and_not_of_a_denied_one(setup: Setup) -> None:
+    path, headers = "/account/authorize/", {"X-Forwarded-For": "203.0.113.9"}
     for action in ("deny", "approve"):
-        given = {"client_name": "the cluster"}
-        program = {"X-Forwarded-For": "203.0.113.9"}
-        begun = scene.site.post("/api/auth/device/", json=given, headers=program).json()
-        uuid = begun["session_id"].replace("-", "")
-        browser.open(f"{here}?session={uuid}")
-        sent = {"action": action, "device": uuid, "same": "yes", "password": PASSWORD}
-        assert browser.send(here, **sent, options={"headers": HERS}).status_code == 200
+        body = {"client_name": "the cluster"}
+        device = setup.site.post("/api/auth/device/", json=body, headers=headers).json()
+        uuid = device["session_id"].replace("-", "")
+        browser = setup.browser(setup.ada, f"{path}?session={uuid}")
+        data = {"action": action, "device": uuid, "same": "yes", "password": PASSWORD}
+        assert browser.send(path, **data, options={"headers": ADA_ADDRESS}).status_code == 200
         if action == "deny":
-            assert scene.sent() == []
-    parts = scene.notice("token_created")
-    check(parts, "A program that calls itself", "the cluster", "/account/tokens/")
-    assert not any("203.0.113.9" in said for said in parts)
-    poll = {"device_code": begun["device_code"]}
-    assert "token" in scene.site.post("/api/auth/device/token/", json=poll).json()
-    assert scene.sent() == [], "it was told when it was let in"
+            assert setup.sent() == []
+    texts = setup.notice("token_created")
+    check(texts, "A program that calls itself", "the cluster", "/account/tokens/")
+    assert not any("203.0.113.9" in text for text in texts)
+    poll = {"device_code": device["device_code"]}
+    assert "token" in setup.site.post("/api/auth/device/token/", json=poll).json()
+    assert setup.sent() == [], "one notice, at the approval"
 
 
-def test_a_new_api_token_is_told_and_logging_in_is_not(scene: Scene) -> None:
-    site, ada = scene.site, scene.ada
-    given = {"username": "ada", "password": PASSWORD}
+def test_owner_is_notified_of_a_new_api_token_and_not_of_logins(setup: Setup) -> None:
+    body = {"username": "ada", "email": "ada", "password": PASSWORD}
     for path in ("/api-auth/password/", "/api/auth/token/", "/api/token/"):
-        assert site.post(path, json=given | {"email": "ada"}).status_code == 200
-    assert scene.sent() == []
-    path = f"/api/users/{ada.uuid}/refresh_token/"
-    assert site.post(path, ada, headers=HERS).status_code == 200
-    check(scene.notice("token_created"), "API token", "was replaced")
-    assert site.post(path, scene.world.staff, headers=STAFFS).status_code == 200
-    check(scene.notice("token_created"), "API token", by_staff=True)
+        assert setup.site.post(path, json=body).status_code == 200
+    assert setup.sent() == []
+    path = f"/api/users/{setup.ada.uuid}/refresh_token/"
+    assert setup.site.post(path, setup.ada, headers=ADA_ADDRESS).status_code == 200
+    check(setup.notice("token_created"), "API token", "was replaced")
+    assert setup.site.post(path, setup.world.staff, headers=STAFF_ADDRESS).status_code == 200
+    check(setup.notice("token_created"), "API token", by_staff=True)
 
 
-def test_nothing_is_told_where_nothing_was_done(scene: Scene) -> None:
-    """The notice and what it tells are one transaction."""
+def test_rolled_back_change_sends_no_notice(setup: Setup) -> None:
+    def fail() -> None:
+        with setup.world.database.write() as tx:
+            password_actions.change(tx, setup.ada.actor, HASHED)
+            raise LookupError
 
-    class _Undone(Exception):  # noqa: N818 - says what is the case
-        pass
-
-    def undone() -> Any:
-        with scene.world.database.write() as tx:
-            password_actions.change(tx, scene.ada.actor, HASHED)
-            raise _Undone
-
-    with pytest.raises(_Undone):
-        undone()
-    assert scene.sent() == []
+    with pytest.raises(LookupError):
+        fail()
+    assert setup.sent() == []
 
 
-def test_a_deleted_account_is_told_nothing_more(scene: Scene) -> None:
-    with scene.world.database.write() as tx:
-        password_actions.change(tx, scene.ada.actor, HASHED)
-        account_actions.delete(tx, scene.world.staff.actor, scene.ada.uuid)
-    assert scene.sent() == []
+def test_deleted_account_gets_no_notice(setup: Setup) -> None:
+    setup.change_password()
+    with setup.world.database.write() as tx:
+        account_actions.delete(tx, setup.world.staff.actor, setup.ada.uuid)
+    assert setup.sent() == []
 
 
-def test_names_cannot_write_a_notice(scene: Scene) -> None:
-    with scene.world.database.write() as tx:
-        account_queries.change(tx, scene.ada.id, {"first_name": "<b>Eve</b>\nSubject: x"})
-        password_actions.change(tx, scene.ada.actor, HASHED)
-    (mail,) = scene.sent()
-    body = mail.get_body(("html",))
-    assert body is not None
-    assert "<b>Eve" not in body.get_content()
+def test_names_in_notices_are_escaped(setup: Setup) -> None:
+    with setup.world.database.write() as tx:
+        account_queries.change(tx, setup.ada.id, {"first_name": "<b>Eve</b>\nSubject: x"})
+    setup.change_password()
+    (mail,) = setup.sent()
+    assert "<b>Eve" not in mail_text(mail, "html")

@@ -1,4 +1,4 @@
-"""Tokens of every kind, over every protocol: who sees which, what ends them, and when."""
+"""Tokens of every kind: who sees them, how long they are valid, what ends them."""
 
 from __future__ import annotations
 
@@ -12,373 +12,336 @@ import pytest
 from pyotp.totp import TOTP
 
 from collegium.accounts import actions as account_actions
-from collegium.settings import Settings
-from tests.sign_in.test_pages import HASHED, PASSWORD, try_in
+from tests.sign_in.test_device_pages import begin, decide, poll
+from tests.sign_in.test_pages import (
+    HASHED,
+    PASSWORD,
+    TWO_FACTOR,
+    begin_two_factor,
+    secret_on,
+    try_in,
+)
 from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.world import Person, World
 
 ME = "/api/users/me/"
+TOKENS = "/account/tokens/"
 DELEGATED = ("personal", "device", "access")
-AGREES = {"agree_with_policy": True}
+INACTIVE = {"detail": "User inactive or deleted."}
+INVALID = {"detail": "Invalid token."}
 
 
 @pytest.fixture
-def ada(world: World) -> Person:
-    return world.person("ada", password=HASHED, agreed_at=datetime.now(UTC))
+def boss(world: World) -> Person:
+    return world.person("boss", is_staff=True, password=HASHED)
 
 
-def personal(site: Site, world: World, person: Person, name: str = "nightly copy") -> str:
-    browser = Browser(site).sign_in(world, person)
-    browser.open("/account/tokens/")
-    made = browser.send("/account/tokens/", name=name)
-    return str(re.findall(r'class="secret">([^<]+)<', made.text)[0])
-
-
-def device(site: Site, world: World, person: Person) -> str:
-    begun = site.post("/api/auth/device/", json={"client_name": "lab script"}).json()
-    browser = Browser(site).sign_in(world, person)
-    page = browser.open(f"/account/authorize/?session={begun['session_id']}")
-    uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
-    more = {"password": PASSWORD} if person.actor.is_staff else {}
-    assert browser.send("/account/authorize/", action="approve", device=uuid, **more).is_success
-    poll = site.post("/api/auth/device/token/", json={"device_code": begun["device_code"]})
-    return str(poll.json()["token"])
+def personal(browser: Browser, name: str = "nightly copy") -> str:
+    browser.open(TOKENS)
+    return secret_on(browser.send(TOKENS, name=name))
 
 
 def pair(site: Site, person: Person) -> dict[str, Any]:
-    given = {"email": person.email, "password": PASSWORD}
-    answer = site.post("/api/auth/token/", json=given)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
+    body = {"email": person.email, "password": PASSWORD}
+    response = site.post("/api/auth/token/", json=body)
+    assert response.status_code == 200, response.text
+    return dict(response.json())
 
 
 def delegated(site: Site, world: World, person: Person) -> dict[str, str]:
-    """One token of each kind that programs are given."""
+    """Create one token of each kind that programs use."""
+    browser = Browser(site).sign_in(world, person)
+    device = begin(site, client_name="lab script")
+    proof = {"password": PASSWORD} if person.actor.is_staff else {}
+    assert decide(browser, device, **proof).is_success
     return {
-        "personal": personal(site, world, person),
-        "device": device(site, world, person),
+        "personal": personal(browser),
+        "device": poll(site, device)["token"],
         "access": pair(site, person)["access"],
     }
 
 
-def opens(site: Site, token: str) -> bool:
+def is_valid(site: Site, token: str) -> bool:
     return site.get(ME, token).status_code == 200
+
+
+def valid_kinds(site: Site, tokens: dict[str, str]) -> set[str]:
+    return {kind for kind, token in tokens.items() if is_valid(site, token)}
 
 
 def refresh(site: Site, token: str) -> httpx.Response:
     return site.post("/api/auth/token/refresh/", json={"refresh": token})
 
 
-# Who sees the API token.
+def patch(site: Site, person: Person, caller: Person | str, **body: Any) -> httpx.Response:
+    return site.request("PATCH", f"/api/users/{person.uuid}/", caller, json=body)
 
 
-def test_only_the_api_token_itself_sees_itself(site: Site, world: World, ada: Person) -> None:
+def impersonating(person: Person) -> dict[str, str]:
+    return {"X-Impersonated-User-Uuid": person.uuid}
+
+
+def test_api_token_is_shown_to_itself_only(site: Site, world: World, ada: Person) -> None:
     path = f"/api/users/{ada.uuid}/"
-    for where in (ME, path):
-        assert site.get(where, ada).json()["token"] == ada.token
+    for url in (ME, path):
+        assert site.get(url, ada).json()["token"] == ada.token
     for kind, token in delegated(site, world, ada).items():
-        for where in (ME, path, f"{ME}?field=token&field=uuid"):
-            answer = site.get(where, token)
-            assert answer.status_code == 200
-            assert ada.token not in answer.text, kind
-            assert "token" not in answer.json()
+        for url in (ME, path, f"{ME}?field=token&field=uuid"):
+            response = site.get(url, token)
+            assert response.status_code == 200
+            assert ada.token not in response.text, kind
+            assert "token" not in response.json()
 
 
-def test_a_program_neither_renews_the_api_token_nor_changes_its_lifetime(
+def test_program_neither_renews_the_api_token_nor_changes_its_lifetime(
     site: Site, world: World, ada: Person
 ) -> None:
-    path = f"/api/users/{ada.uuid}/"
+    renew = f"/api/users/{ada.uuid}/refresh_token/"
     for kind, token in delegated(site, world, ada).items():
-        answer = site.post(f"{path}refresh_token/", token)
-        assert answer.status_code == 403, kind
-        assert answer.json() == {"detail": "You do not have permission to perform this action."}
+        response = site.post(renew, token)
+        assert response.status_code == 403, kind
+        assert response.json() == {"detail": "You do not have permission to perform this action."}
         for lifetime in (None, 7200):
-            refused = site.request("PATCH", path, token, json={"token_lifetime": lifetime})
+            refused = patch(site, ada, token, token_lifetime=lifetime)
             assert refused.status_code == 400, kind
             assert list(refused.json()) == ["token_lifetime"]
-        # What is sent back as it was is no change, and goes with the rest.
-        same = {"token_lifetime": 3600, "job_title": kind}
-        assert site.request("PATCH", path, token, json=same).status_code == 200
-    shown = site.get(ME, ada).json()
-    assert (shown["token"], shown["token_lifetime"]) == (ada.token, 3600)
-    assert shown["job_title"] == "access"
-    assert site.request("PATCH", path, ada, json={"token_lifetime": 7200}).status_code == 200
-    renewed = site.post(f"{path}refresh_token/", ada)
+        # The unchanged lifetime may be sent back.
+        same = patch(site, ada, token, token_lifetime=3600, job_title=kind)
+        assert same.status_code == 200
+    profile = site.get(ME, ada).json()
+    assert (profile["token"], profile["token_lifetime"]) == (ada.token, 3600)
+    assert profile["job_title"] == "access"
+    assert patch(site, ada, ada, token_lifetime=7200).status_code == 200
+    renewed = site.post(renew, ada)
     assert renewed.status_code == 200
-    assert not opens(site, ada.token)
-    assert opens(site, renewed.json()["token"])
+    assert not is_valid(site, ada.token)
+    assert is_valid(site, renewed.json()["token"])
 
 
 def test_staff_read_and_renew_tokens_of_others_but_not_their_own_through_a_program(
-    site: Site, world: World, ada: Person
+    site: Site, world: World, ada: Person, boss: Person
 ) -> None:
-    boss = world.person("boss", is_staff=True, password=HASHED)
-    own, hers = f"/api/users/{boss.uuid}/", f"/api/users/{ada.uuid}/"
+    own, other = f"/api/users/{boss.uuid}/", f"/api/users/{ada.uuid}/"
     for kind, token in delegated(site, world, boss).items():
-        assert site.get(f"{hers}token/", token).json()["token"] == ada.token
+        assert site.get(f"{other}token/", token).json()["token"] == ada.token
         assert site.get(f"{own}token/", token).status_code == 403, kind
         assert site.post(f"{own}refresh_token/", token).status_code == 403, kind
-        # Nor by acting as somebody else who may read every token.
-        acts = {"X-Impersonated-User-Uuid": world.staff.uuid}
-        assert site.get(f"{own}token/", token, headers=acts).status_code == 403, kind
+        # Nor by impersonating staff.
+        headers = impersonating(world.staff)
+        assert site.get(f"{own}token/", token, headers=headers).status_code == 403, kind
     assert site.get(f"{own}token/", boss).json()["token"] == boss.token
-    acts = {"X-Impersonated-User-Uuid": boss.uuid}
-    assert "token" not in site.get(ME, world.staff, headers=acts).json()
+    assert "token" not in site.get(ME, world.staff, headers=impersonating(boss)).json()
 
 
-def test_staff_do_not_set_their_own_password_through_a_program(site: Site, world: World) -> None:
-    boss = world.person("boss", is_staff=True, password=HASHED)
+def test_staff_do_not_set_their_own_password_through_a_program(
+    site: Site, world: World, boss: Person
+) -> None:
     body = {"new_password": "another-and-a-ship"}
     own = f"/api/users/{boss.uuid}/change_password/"
-    acts = {"X-Impersonated-User-Uuid": world.staff.uuid}
     for kind, token in delegated(site, world, boss).items():
-        assert site.post(own, token, json=body).status_code == 403, kind
-        assert site.post(own, token, json=body, headers=acts).status_code == 403, kind
-        assert opens(site, token), kind
-        # That of others is theirs to set, as before.
-        other = world.person()
-        path = f"/api/users/{other.uuid}/change_password/"
-        assert site.post(path, token, json=body).status_code == 200, kind
+        for headers in ({}, impersonating(world.staff)):
+            assert site.post(own, token, json=body, headers=headers).status_code == 403, kind
+        assert is_valid(site, token), kind
+        other = f"/api/users/{world.person().uuid}/change_password/"
+        assert site.post(other, token, json=body).status_code == 200, kind
     assert site.post(own, boss, json=body).status_code == 200
 
 
-# How long it lives.
-
-
-@pytest.mark.parametrize(("most", "longest"), [("365d", 365 * 86400), ("2h", 7200)])
-def test_people_give_their_token_a_lifetime_within_the_bound(
-    make_site: Callable[[Settings], Site],
-    make_settings: Callable[..., Settings],
-    ada: Person,
-    most: str,
-    longest: int,
+@pytest.mark.parametrize(("maximum", "seconds"), [("365d", 365 * 86400), ("2h", 7200)])
+def test_people_set_the_lifetime_of_their_token_up_to_the_maximum(
+    site_with: Callable[..., Site], ada: Person, maximum: str, seconds: int
 ) -> None:
-    site = make_site(make_settings(token_lifetime_max=most))
-    path = f"/api/users/{ada.uuid}/"
-    for wrong in (None, longest + 1, 2**31 - 1, 2**31, 10**19):
-        refused = site.request("PATCH", path, ada, json={"token_lifetime": wrong})
+    site = site_with(token_lifetime_max=maximum)
+    for wrong in (None, seconds + 1, 2**31 - 1, 2**31, 10**19):
+        refused = patch(site, ada, ada, token_lifetime=wrong)
         assert refused.status_code == 400
         assert list(refused.json()) == ["token_lifetime"]
-    fits = site.request("PATCH", path, ada, json={"token_lifetime": longest})
-    assert fits.json()["token_lifetime"] == longest
+    assert patch(site, ada, ada, token_lifetime=seconds).json()["token_lifetime"] == seconds
 
 
-def test_staff_make_the_token_of_another_endless_and_nobody_their_own(
-    site: Site, world: World, ada: Person
+def test_only_staff_make_a_token_permanent_and_not_their_own(
+    site: Site, world: World, ada: Person, boss: Person
 ) -> None:
-    path = f"/api/users/{ada.uuid}/"
-    boss = world.person("boss", is_staff=True)
-    own = {"token_lifetime": None, **AGREES}
-    assert site.request("PATCH", f"/api/users/{boss.uuid}/", boss, json=own).status_code == 400
-    given = site.request("PATCH", path, boss, json={"token_lifetime": None})
-    assert given.status_code == 200
-    shown = site.get(ME, ada).json()
-    assert (shown["token_lifetime"], shown["token_expires_at"]) == (None, None)
-    # Sent back unchanged it stays; once made shorter it is not made endless again.
+    own = patch(site, boss, boss, token_lifetime=None, agree_with_policy=True)
+    assert own.status_code == 400
+    assert patch(site, ada, world.staff, token_lifetime=None).status_code == 200
+    profile = site.get(ME, ada).json()
+    assert (profile["token_lifetime"], profile["token_expires_at"]) == (None, None)
+    # The owner may keep or shorten the lifetime, and not remove the limit again.
     for lifetime, status in ((None, 200), (60, 200), (None, 400)):
-        answer = site.request("PATCH", path, ada, json={"token_lifetime": lifetime})
-        assert answer.status_code == status
-    support = world.person("help", is_support=True)
-    for who in (support, world.person()):
-        refused = site.request("PATCH", path, who, json={"token_lifetime": None})
-        assert refused.status_code in {403, 404}
-
-
-# What ends them.
+        assert patch(site, ada, ada, token_lifetime=lifetime).status_code == status
+    for person in (world.person("help", is_support=True), world.person()):
+        assert patch(site, ada, person, token_lifetime=None).status_code in {403, 404}
 
 
 @pytest.mark.parametrize("kind", ["api", *DELEGATED])
-def test_logging_out_ends_the_token_that_was_shown_and_no_other(
+def test_logging_out_ends_the_token_of_the_request_only(
     site: Site, world: World, ada: Person, kind: str
 ) -> None:
-    both = pair(site, ada)
-    held = {
-        "api": ada.token,
-        "personal": personal(site, world, ada),
-        "device": device(site, world, ada),
-        "access": both["access"],
-    }
-    assert site.post("/api-auth/logout/", held[kind]).status_code == 204
-    assert {name for name, token in held.items() if not opens(site, token)} == {kind}
-    assert refresh(site, both["refresh"]).status_code == (401 if kind == "access" else 200)
+    login = pair(site, ada)
+    tokens = {"api": ada.token, **delegated(site, world, ada), "access": login["access"]}
+    assert site.post("/api-auth/logout/", tokens[kind]).status_code == 204
+    assert valid_kinds(site, tokens) == tokens.keys() - {kind}
+    assert refresh(site, login["refresh"]).status_code == (401 if kind == "access" else 200)
 
 
-def test_logging_out_as_somebody_else_ends_the_token_of_staff(
+def test_logging_out_while_impersonating_ends_the_token_of_staff(
     site: Site, world: World, ada: Person
 ) -> None:
-    acts = {"X-Impersonated-User-Uuid": ada.uuid}
-    assert site.post("/api-auth/logout/", world.staff, headers=acts).status_code == 204
-    assert opens(site, ada.token)
-    assert not opens(site, world.staff.token)
+    headers = impersonating(ada)
+    assert site.post("/api-auth/logout/", world.staff, headers=headers).status_code == 204
+    assert is_valid(site, ada.token)
+    assert not is_valid(site, world.staff.token)
 
 
-def test_deactivation_ends_every_token_and_activation_revives_none(
+def test_deactivation_ends_all_tokens_and_activation_restores_none(
     site: Site, world: World, ada: Person
 ) -> None:
-    both = pair(site, ada)
-    held = {"api": ada.token, **delegated(site, world, ada), "pair": both["access"]}
+    login = pair(site, ada)
+    tokens = {"api": ada.token, **delegated(site, world, ada), "pair": login["access"]}
     browser = Browser(site).sign_in(world, ada)
-    waiting = site.post("/api/auth/device/", json={}).json()
-    page = browser.open(f"/account/authorize/?session={waiting['session_id']}")
-    uuid = re.findall(r'name="device" value="(\w+)"', page.text)[0]
-    assert browser.send("/account/authorize/", action="approve", device=uuid).status_code == 200
+    device = begin(site)
+    assert decide(browser, device).status_code == 200
     path = f"/api/users/{ada.uuid}/"
-    off = site.request("PATCH", path, world.staff, json={"is_active": False})
-    assert off.status_code == 200
-    assert site.get(ME, ada).json() == {"detail": "User inactive or deleted."}
-    assert [one for one, token in held.items() if opens(site, token)] == []
+    assert patch(site, ada, world.staff, is_active=False).status_code == 200
+    assert site.get(ME, ada).json() == INACTIVE
+    assert valid_kinds(site, tokens) == set()
     assert site.get(path, world.staff).json()["has_active_session"] is False
     assert site.get(f"{path}token/", world.staff).status_code == 404
-    on = site.request("PATCH", path, world.staff, json={"is_active": True})
-    assert on.status_code == 200
-    assert site.get(ME, ada).json() == {"detail": "Invalid token."}
-    assert [one for one, token in held.items() if opens(site, token)] == []
-    assert refresh(site, both["refresh"]).status_code == 401
+    assert patch(site, ada, world.staff, is_active=True).status_code == 200
+    assert site.get(ME, ada).json() == INVALID
+    assert valid_kinds(site, tokens) == set()
+    assert refresh(site, login["refresh"]).status_code == 401
     assert browser.open("/account/").status_code == 303
-    poll = site.post("/api/auth/device/token/", json={"device_code": waiting["device_code"]})
-    assert "token" not in poll.json()
+    assert "token" not in poll(site, device)
     body = {"username": "ada", "password": PASSWORD}
-    again = site.post("/api-auth/password/", json=body).json()["token"]
-    assert again != ada.token
-    assert opens(site, again)
+    token = site.post("/api-auth/password/", json=body).json()["token"]
+    assert token != ada.token
+    assert is_valid(site, token)
 
 
-def test_activation_revives_no_token_that_an_earlier_release_left(site: Site, world: World) -> None:
-    gone = world.person("gone", is_active=False)
-    path = f"/api/users/{gone.uuid}/"
-    assert site.request("PATCH", path, world.staff, json={"is_active": True}).status_code == 200
-    assert site.get(ME, gone).json() == {"detail": "Invalid token."}
+def test_activation_restores_no_token_of_an_earlier_release(site: Site, world: World) -> None:
+    inactive = world.person("off", is_active=False)
+    assert patch(site, inactive, world.staff, is_active=True).status_code == 200
+    assert site.get(ME, inactive).json() == INVALID
 
 
-def test_the_command_line_revives_no_token_of_an_account_that_was_deactivated(
-    site: Site, world: World
+def test_command_line_restores_no_token_of_a_deactivated_account(
+    site: Site, world: World, boss: Person
 ) -> None:
-    boss = world.person("boss", is_staff=True, password=HASHED)
-    personal_token = personal(site, world, boss)
-    path = f"/api/users/{boss.uuid}/"
-    assert site.request("PATCH", path, world.staff, json={"is_active": False}).status_code == 200
+    personal_token = personal(Browser(site).sign_in(world, boss))
+    assert patch(site, boss, world.staff, is_active=False).status_code == 200
     _uuid, token = account_actions.ensure_staff(
         world.database, world.settings, world.vault, "boss", "boss@example.org", None
     )
-    assert opens(site, token)
-    assert not opens(site, boss.token)
-    assert not opens(site, personal_token)
+    assert is_valid(site, token)
+    assert not is_valid(site, boss.token)
+    assert not is_valid(site, personal_token)
 
 
-def test_turning_the_second_factor_on_ends_what_the_password_alone_had_got(
-    site: Site, world: World, ada: Person
+def test_enabling_two_factor_ends_tokens_and_sessions_of_the_password_alone(
+    site: Site, browser: Browser, other: Browser, world: World, ada: Person
 ) -> None:
-    both = pair(site, ada)
-    held = {"api": ada.token, **delegated(site, world, ada), "pair": both["access"]}
-    other = Browser(site).sign_in(world, ada)
-    browser = Browser(site)
+    login = pair(site, ada)
+    tokens = {"api": ada.token, **delegated(site, world, ada), "pair": login["access"]}
+    other.sign_in(world, ada)
     try_in(browser, "ada", PASSWORD)
-    here = "/account/second_factor/"
-    browser.open(here)
-    page = browser.follow(browser.send(here, action="begin", password=PASSWORD))
-    secret = re.findall(r'class="secret">(\w+)<', page.text)[0]
-    # Nothing ends before the first code has shown that it works.
-    assert browser.send(here, action="confirm", code="000000").status_code == 422
-    assert all(opens(site, token) for token in held.values())
-    assert browser.send(here, action="confirm", code=TOTP(secret).now()).status_code == 200
-    assert [one for one, token in held.items() if opens(site, token)] == []
-    assert refresh(site, both["refresh"]).status_code == 401
+    secret = begin_two_factor(browser)
+    # Nothing ends before the first right code.
+    assert browser.send(TWO_FACTOR, action="confirm", code="000000").status_code == 422
+    assert valid_kinds(site, tokens) == tokens.keys()
+    assert browser.send(TWO_FACTOR, action="confirm", code=TOTP(secret).now()).status_code == 200
+    assert valid_kinds(site, tokens) == set()
+    assert refresh(site, login["refresh"]).status_code == 401
     assert other.open("/account/").status_code == 303
     assert browser.open("/account/").status_code == 200
-    # A token that is made afterwards was made with the second factor.
-    browser.open("/account/tokens/")
-    made = browser.send("/account/tokens/", name="new")
-    token = re.findall(r'class="secret">([^<]+)<', made.text)[0]
-    assert opens(site, token)
-    # Staff act as this account all the same.
-    acts = {"X-Impersonated-User-Uuid": ada.uuid}
-    assert site.get(ME, world.staff, headers=acts).json()["username"] == "ada"
+    assert is_valid(site, personal(browser, "new"))
+    # Staff can impersonate the account without a token of it.
+    assert site.get(ME, world.staff, headers=impersonating(ada)).json()["username"] == "ada"
 
 
-def test_a_refresh_token_that_is_shown_again_ends_its_whole_family(
-    site: Site, world: World, ada: Person
-) -> None:
-    other = pair(site, ada)
-    first = pair(site, ada)
+def test_reused_refresh_token_ends_its_token_family(site: Site, world: World, ada: Person) -> None:
+    other, first = pair(site, ada), pair(site, ada)
     second = refresh(site, first["refresh"]).json()
     third = refresh(site, second["refresh"]).json()
-    assert opens(site, third["access"])
-    assert not opens(site, second["access"])
+    assert is_valid(site, third["access"])
+    assert not is_valid(site, second["access"])
     assert refresh(site, first["refresh"]).status_code == 401
-    assert not opens(site, third["access"])
+    assert not is_valid(site, third["access"])
     for spent in (third, second, first):
         assert refresh(site, spent["refresh"]).status_code == 401
     # Another login of the same account is another family.
-    assert opens(site, other["access"])
+    assert is_valid(site, other["access"])
     assert refresh(site, other["refresh"]).status_code == 200
-    listed = site.get("/api/events/?event_type=token_reused", world.staff).json()
-    assert len(listed) == 1
+    assert len(site.get("/api/events/?event_type=token_reused", world.staff).json()) == 1
 
 
-def test_what_is_no_refresh_token_of_ours_ends_nothing(
-    site: Site, world: World, ada: Person
-) -> None:
-    both = pair(site, ada)
+def test_invalid_refresh_token_ends_nothing(site: Site, world: World, ada: Person) -> None:
+    login = pair(site, ada)
     forged = world.vault.sign("another purpose", ada.id, "0" * 32, "x")
-    for wrong in (both["access"], ada.token, f"clg_{forged}", both["refresh"][:-1], "clg_"):
+    for wrong in (login["access"], ada.token, f"clg_{forged}", login["refresh"][:-1], "clg_"):
         assert refresh(site, wrong).status_code == 401
-    assert opens(site, both["access"])
-    assert refresh(site, both["refresh"]).status_code == 200
+    assert is_valid(site, login["access"])
+    assert refresh(site, login["refresh"]).status_code == 200
 
 
-# The page.
-
-
-def test_the_page_lists_every_kind_with_what_it_is_for_and_ends_each(
-    site: Site, world: World, ada: Person
+def test_token_page_lists_and_ends_every_kind_of_token(
+    site: Site, browser: Browser, other: Browser, world: World, ada: Person
 ) -> None:
-    both = pair(site, ada)
-    held = {
+    login = pair(site, ada)
+    tokens = delegated(site, world, ada)
+    assert site.post("/api-auth/logout/", tokens["access"]).status_code == 204
+    names = {
         "API token": ada.token,
-        "nightly copy": personal(site, world, ada),
-        "lab script": device(site, world, ada),
-        "signed in with your password": both["access"],
+        "nightly copy": tokens["personal"],
+        "lab script": tokens["device"],
+        "signed in with your password": login["access"],
     }
-    other = Browser(site).sign_in(world, ada)
-    browser = Browser(site).sign_in(world, ada)
+    other.sign_in(world, ada)
+    browser.sign_in(world, ada).open(TOKENS)
     stranger = Browser(site).sign_in(world, world.person())
-    stranger.open("/account/tokens/")
-    for what, token in held.items():
-        page = browser.open("/account/tokens/")
-        assert what in text(page)
-        rows = re.findall(r"(?s)<tr[^>]*>(.*?)</tr>", page.text)
-        (row,) = [one for one in rows if what in one]
+    stranger.open(TOKENS)
+    for number in ("", "x", "9" * 30):
+        response = browser.send(f"{TOKENS}end/", kind="token", number=number)
+        assert response.status_code == 404
+    for name, token in names.items():
+        page = browser.open(TOKENS)
+        assert token not in page.text
+        assert name in text(page)
+        (row,) = (row for row in re.findall(r"(?s)<tr[^>]*>(.*?)</tr>", page.text) if name in row)
         for label in ("Name", "Created", "Last used", "Expires"):
             assert f'data-label="{label}"' in row
-        number = re.findall(r'name="number" value="(\d+)"', row)[0]
-        end = {"kind": "token", "number": number}
-        assert stranger.send("/account/tokens/end/", **end).status_code == 404
-        assert opens(site, token)
-        assert browser.send("/account/tokens/end/", **end).status_code == 303
-        assert not opens(site, token)
-        assert what not in text(browser.open("/account/tokens/"))
-    assert refresh(site, both["refresh"]).status_code == 401
+        end = {"kind": "token", "number": re.findall(r'name="number" value="(\d+)"', row)[0]}
+        assert stranger.send(f"{TOKENS}end/", **end).status_code == 404
+        assert is_valid(site, token)
+        assert browser.send(f"{TOKENS}end/", **end).status_code == 303
+        assert not is_valid(site, token)
+        assert name not in text(browser.open(TOKENS))
+    assert refresh(site, login["refresh"]).status_code == 401
     assert other.open("/account/").status_code == 200
 
 
-def test_everything_else_is_ended_with_one_button(site: Site, world: World, ada: Person) -> None:
-    held = {"api": ada.token, **delegated(site, world, ada)}
-    other = Browser(site).sign_in(world, ada)
-    browser = Browser(site).sign_in(world, ada)
+def test_one_button_ends_all_tokens_and_other_sessions(
+    site: Site, browser: Browser, other: Browser, world: World, ada: Person
+) -> None:
+    tokens = {"api": ada.token, **delegated(site, world, ada)}
+    other.sign_in(world, ada)
     bob = world.person("bob")
-    browser.open("/account/tokens/")
-    assert browser.send("/account/tokens/end/", kind="everything").status_code == 303
-    assert [one for one, token in held.items() if opens(site, token)] == []
+    browser.sign_in(world, ada).open(TOKENS)
+    assert browser.send(f"{TOKENS}end/", kind="everything").status_code == 303
+    assert valid_kinds(site, tokens) == set()
     assert other.open("/account/").status_code == 303
     assert browser.open("/account/").status_code == 200
-    assert opens(site, bob.token)
+    assert is_valid(site, bob.token)
 
 
-def test_the_list_says_when_each_token_expires(site: Site, world: World, ada: Person) -> None:
-    device(site, world, ada)
-    page = text(Browser(site).sign_in(world, ada).open("/account/tokens/"))
-    until = datetime.now(UTC) + timedelta(days=90)
-    assert f"{until.day} {until:%B %Y}" in page
-    site.request("PATCH", f"/api/users/{ada.uuid}/", world.staff, json={"token_lifetime": None})
-    assert "never" in text(Browser(site).sign_in(world, ada).open("/account/tokens/"))
+def test_token_page_shows_when_each_token_expires(
+    site: Site, browser: Browser, world: World, ada: Person
+) -> None:
+    delegated(site, world, ada)
+    browser.sign_in(world, ada)
+    end = datetime.now(UTC) + timedelta(days=90)
+    assert f"{end.day} {end:%B %Y}" in text(browser.open(TOKENS))
+    patch(site, ada, world.staff, token_lifetime=None)
+    assert "never" in text(browser.open(TOKENS))

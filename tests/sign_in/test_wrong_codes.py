@@ -1,10 +1,11 @@
-"""Wrong codes after a right password: counted for good, told to the owner, and ended."""
+"""Wrong two-factor codes after a right password: counted, recorded, mailed, and locked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -12,228 +13,214 @@ from pyotp.totp import TOTP
 
 from collegium.db.statements import Statement
 from collegium.db.tables import events
-from collegium.db.tables import rate_limits as tries_table
+from collegium.db.tables import rate_limits as rate_limits_table
 from collegium.security.rate_limits import queries as rate_limit_queries
-from collegium.settings import Settings
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
-from collegium.worker.worker import Worker
-from tests.sign_in.test_pages import HASHED, PASSWORD, owed, try_in, turned_on
+from tests.sign_in.test_pages import (
+    PASSWORD,
+    TWO_FACTOR,
+    begin_two_factor,
+    enable_two_factor,
+    owed,
+    try_in,
+    two_factor_is_on,
+)
 from tests.support.browser import Browser, text
+from tests.support.mails import mail_text, sent_mails
 from tests.support.site import Site
 from tests.support.world import Person, World
-from tests.worker.scene import Recorder
 
 KIND = "second_factor_failed"
+FAILED, LOCKED = "second_factor.failed", "second_factor.locked"
+ONLY_RECOVERY = "only recovery codes are accepted"
+
+
+class Setup:
+    """Ada with two-factor authentication, on a site without other rate limits."""
+
+    def __init__(self, site: Site, world: World, ada: Person) -> None:
+        self.site = site
+        self.world = world
+        self.ada = ada
+        self.authenticator: TOTP
+        self.authenticator, self.codes = enable_two_factor(world, ada)
+
+    def half_signed_in(self) -> Browser:
+        """Return a browser that has entered the password."""
+        browser = Browser(self.site)
+        browser.follow(try_in(browser, "ada", PASSWORD))
+        return browser
+
+    def code_status(self, code: str) -> int:
+        """Enter a code in another browser; return the status."""
+        return self.half_signed_in().send("/sign_in/code/", code=code).status_code
+
+    def check(self, when: datetime, code: str | None = None) -> str | None:
+        """Check a code, or the right one, at a time; return the code of the refusal."""
+        with self.world.database.write(when) as tx:
+            rate_limit_queries.purge(tx)
+            right = self.authenticator.at(tx.now)
+            refusal = two_factor_actions.check(tx, self.world.vault, self.ada.actor, code or right)
+        return refusal.code if refusal else None
+
+    def recorded(self) -> list[str]:
+        """Return the kinds of Ada's events about wrong codes."""
+        query = Statement(events.select().order_by(events.c.id))
+        with self.world.database.read() as tx:
+            rows = [row for row in tx.fetch_all(query) if row.account_id == self.ada.id]
+        return [row.kind for row in rows if row.kind in {FAILED, LOCKED}]
+
+    def mailed(self) -> list[str]:
+        return owed(self.world.database, KIND)
+
+
+def guess(browser: Browser, times: int) -> httpx.Response:
+    for _ in range(times):
+        response = browser.send("/sign_in/code/", code="000000")
+        assert response.status_code == 422
+        assert "collegium_session" not in browser.cookies
+    return response
 
 
 @pytest.fixture
-def unlimited(
-    make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings]
-) -> Site:
-    """A site that counts nothing else: what is promised here holds there as well."""
-    return make_site(make_settings(rate_limits="false"))
+def setup(site_with: Callable[..., Site], world: World, ada: Person) -> Setup:
+    return Setup(site_with(rate_limits="false"), world, ada)
 
 
-def half_way(site: Site) -> Browser:
-    """A browser of somebody who knows the password."""
-    browser = Browser(site)
-    browser.follow(try_in(browser, "ada", PASSWORD))
-    return browser
-
-
-def guess(browser: Browser, times: int, code: str = "000000") -> httpx.Response:
-    for _ in range(times):
-        answer = browser.send("/sign_in/code/", code=code)
-        assert answer.status_code == 422
-        assert "collegium_session" not in browser.cookies
-    return answer
-
-
-def told(world: World, person: Person) -> list[str]:
-    """The kinds of what was recorded of wrong codes."""
-    with world.database.read() as tx:
-        found = tx.fetch_all(Statement(events.select().order_by(events.c.id)))
-    return [
-        row.kind
-        for row in found
-        if row.account_id == person.id
-        and row.kind in {"second_factor.failed", "second_factor.locked"}
-    ]
-
-
-def ada_with_factor(world: World) -> tuple[Person, TOTP, list[str]]:
-    ada = world.person("ada", password=HASHED)
-    return ada, *turned_on(world, ada)
-
-
-def test_the_third_wrong_code_is_recorded_and_mailed_and_no_other(
-    unlimited: Site, world: World
-) -> None:
-    ada, _authenticator, _codes = ada_with_factor(world)
-    browser = half_way(unlimited)
+def test_third_wrong_code_alone_is_recorded_and_mailed(setup: Setup) -> None:
+    browser = setup.half_signed_in()
     guess(browser, 2)
-    assert (told(world, ada), owed(world.database, KIND)) == ([], [])
-    guess(browser, 1)
-    assert told(world, ada) == ["second_factor.failed"]
-    assert owed(world.database, KIND) == [ada.email]
-    guess(browser, 16)
-    assert told(world, ada) == ["second_factor.failed"]
-    recorder = Recorder()
-    Worker(world.database, world.settings, world.vault, recorder).once()
-    (mail,) = (one for one in recorder.sent if one["X-Collegium-Mail"] == KIND)
-    body = mail.get_body(("plain",))
-    assert body is not None
-    said = " ".join(body.get_content().split())
-    assert "3 wrong two-factor codes in a row" in said
-    assert "Network address: 127.0.0.1" in said
-    assert "UTC" in said
-    assert "/forgotten_password/" in said
+    assert (setup.recorded(), setup.mailed()) == ([], [])
+    for times in (1, 16):
+        guess(browser, times)
+        assert (setup.recorded(), setup.mailed()) == ([FAILED], [setup.ada.email])
+    (mail,) = sent_mails(setup.world, KIND)
+    content = " ".join(mail_text(mail).split())
+    for part in (
+        "3 wrong two-factor codes in a row",
+        "Network address: 127.0.0.1",
+        "UTC",
+        "/forgotten_password/",
+    ):
+        assert part in content
 
 
-def test_the_event_of_wrong_codes_is_told_in_words(unlimited: Site, world: World) -> None:
-    ada, _authenticator, _codes = ada_with_factor(world)
-    guess(half_way(unlimited), 3)
-    query = {"event_type": "second_factor_failed"}
-    (event,) = unlimited.get("/api/events/", world.staff, params=query).json()
+def test_event_of_wrong_codes_is_shown_to_owner_and_staff(setup: Setup) -> None:
+    guess(setup.half_signed_in(), 3)
+
+    def shown(person: Person) -> Any:
+        query = {"event_type": "second_factor_failed"}
+        return setup.site.get("/api/events/", person, params=query).json()
+
+    (event,) = shown(setup.world.staff)
     assert "3 in a row" in event["message"]
     assert "ada" in event["message"]
-    assert unlimited.get("/api/events/", ada, params=query).json() != []
-    assert unlimited.get("/api/events/", world.person("bob"), params=query).json() == []
+    assert shown(setup.ada) != []
+    assert shown(setup.world.person("bob")) == []
 
 
-def test_after_twenty_wrong_codes_no_code_of_the_authenticator_is_accepted(
-    unlimited: Site, world: World
-) -> None:
-    ada, authenticator, codes = ada_with_factor(world)
-    browser = half_way(unlimited)
+def test_after_twenty_wrong_codes_only_a_recovery_code_is_accepted(setup: Setup) -> None:
+    ada, authenticator = setup.ada, setup.authenticator
+    browser = setup.half_signed_in()
     guess(browser, 20)
-    assert told(world, ada) == ["second_factor.failed", "second_factor.locked"]
-    assert owed(world.database, KIND) == [ada.email] * 2
-    # The right one is refused like a wrong one: nobody learns which it was.
+    assert setup.recorded() == [FAILED, LOCKED]
+    assert setup.mailed() == [ada.email] * 2
+    # The right code gets the same response as a wrong one.
     wrong = browser.send("/sign_in/code/", code="000000")
     right = browser.send("/sign_in/code/", code=authenticator.now())
     assert (wrong.status_code, right.status_code) == (422, 422)
     assert text(wrong) == text(right).replace(authenticator.now(), "000000")
     assert "recovery code" in text(right)
-    # Days later, in another browser, on the pages of the account: the same.
-    with world.database.write(datetime.now(UTC) + timedelta(days=40)) as tx:
-        rate_limit_queries.purge(tx)
-        refusal = two_factor_actions.check(tx, world.vault, ada.actor, authenticator.at(tx.now))
-    assert refusal is not None
-    assert refusal.code == "second_factor.locked"
-    own = Browser(unlimited).sign_in(world, ada)
-    for path, sent in (
-        ("/account/second_factor/", {"action": "remove"}),
-        ("/account/second_factor/", {"action": "codes"}),
+    # So do codes weeks later, and codes on the pages of the account.
+    assert setup.check(datetime.now(UTC) + timedelta(days=40)) == LOCKED
+    signed_in = Browser(setup.site).sign_in(setup.world, ada)
+    for path, data in (
+        (TWO_FACTOR, {"action": "remove"}),
+        (TWO_FACTOR, {"action": "codes"}),
         ("/account/address/", {"email": "new@example.org"}),
     ):
-        own.open(path)
-        assert own.send(path, **sent, code=authenticator.now()).status_code == 422
-    # A recovery code lets in, and from then on codes count again.
-    assert browser.send("/sign_in/code/", code=codes[0]).status_code == 303
-    with world.database.write(datetime.now(UTC) + timedelta(minutes=2)) as tx:
-        assert (
-            two_factor_actions.check(tx, world.vault, ada.actor, authenticator.at(tx.now)) is None
-        )
+        signed_in.open(path)
+        assert signed_in.send(path, **data, code=authenticator.now()).status_code == 422
+    assert browser.send("/sign_in/code/", code=setup.codes[0]).status_code == 303
+    assert setup.check(datetime.now(UTC) + timedelta(minutes=2)) is None
 
 
-def test_staff_who_reset_the_factor_end_the_lock(unlimited: Site, world: World) -> None:
-    ada, _authenticator, _codes = ada_with_factor(world)
-    thief = half_way(unlimited)
-    desk = Browser(unlimited).sign_in(world, world.staff)
-    path = f"/staff/accounts/{ada.uuid}/"
+def test_reset_of_two_factor_by_staff_ends_the_lock(setup: Setup) -> None:
+    thief = setup.half_signed_in()
+    staff = Browser(setup.site).sign_in(setup.world, setup.world.staff)
+    path = f"/staff/accounts/{setup.ada.uuid}/"
+    for times, is_locked in ((19, False), (1, True)):
+        guess(thief, times)
+        assert (ONLY_RECOVERY in text(staff.open(path))) is is_locked
+    assert staff.send(path, action="second_factor").status_code == 303
+    assert ONLY_RECOVERY not in text(staff.open(path))
+    signed_in = try_in(Browser(setup.site), "ada", PASSWORD)
+    assert signed_in.headers["location"] == "/account/"
+    enable_two_factor(setup.world, setup.ada)
+    assert "recovery code, or ask" not in text(guess(setup.half_signed_in(), 1))
+
+
+def test_right_code_resets_the_count_of_wrong_codes(setup: Setup) -> None:
+    thief = setup.half_signed_in()
     guess(thief, 19)
-    assert "only recovery codes are accepted" not in text(desk.open(path))
+    assert setup.code_status(setup.authenticator.now()) == 303
+    guess(thief, 19)
+    assert setup.recorded() == [FAILED] * 2
     guess(thief, 1)
-    assert "only recovery codes are accepted" in text(desk.open(path))
-    assert desk.send(path, action="second_factor").status_code == 303
-    assert "only recovery codes are accepted" not in text(desk.open(path))
-    assert try_in(Browser(unlimited), "ada", PASSWORD).headers["location"] == "/account/"
-    turned_on(world, ada)
-    browser = half_way(unlimited)
-    assert "recovery code, or ask" not in text(guess(browser, 1))
+    assert setup.recorded()[-1] == LOCKED
 
 
-def test_a_right_code_begins_the_count_anew(unlimited: Site, world: World) -> None:
-    ada, authenticator, _codes = ada_with_factor(world)
-    thief = half_way(unlimited)
-    guess(thief, 19)
-    assert half_way(unlimited).send("/sign_in/code/", code=authenticator.now()).status_code == 303
-    guess(thief, 19)
-    assert told(world, ada) == ["second_factor.failed"] * 2
-    guess(thief, 1)
-    assert told(world, ada)[-1] == "second_factor.locked"
-
-
-def test_codes_are_counted_although_the_days_between_them_are_many(
-    unlimited: Site, world: World
-) -> None:
-    ada, authenticator, _codes = ada_with_factor(world)
+def test_wrong_codes_on_different_days_are_counted_together(setup: Setup) -> None:
     now = datetime.now(UTC)
     for day in range(20):
-        with world.database.write(now + timedelta(days=day)) as tx:
-            rate_limit_queries.purge(tx)
-            assert two_factor_actions.check(tx, world.vault, ada.actor, "000000") is not None
-    with world.database.write(now + timedelta(days=20)) as tx:
-        refusal = two_factor_actions.check(tx, world.vault, ada.actor, authenticator.at(tx.now))
-    assert refusal is not None
-    assert refusal.code == "second_factor.locked"
+        assert setup.check(now + timedelta(days=day), "000000") is not None
+    assert setup.check(now + timedelta(days=20)) == LOCKED
 
 
-def test_guesses_at_one_moment_are_all_counted(unlimited: Site, world: World) -> None:
-    ada, _authenticator, _codes = ada_with_factor(world)
-    browsers = [half_way(unlimited) for _ in range(8)]
-
-    def four(browser: Browser) -> None:
+def test_concurrent_wrong_codes_are_all_counted(setup: Setup) -> None:
+    def enter_codes(browser: Browser) -> None:
         for number in range(4):
             browser.send("/sign_in/code/", code=f"00000{number}")
 
+    browsers = [setup.half_signed_in() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(four, browsers))
-    with world.database.read() as tx:
-        row = two_factor_queries.of_account(tx, ada.id)
+        list(pool.map(enter_codes, browsers))
+    with setup.world.database.read() as tx:
+        row = two_factor_queries.of_account(tx, setup.ada.id)
     assert row is not None
     assert row.wrong_codes == 20
-    assert told(world, ada) == ["second_factor.failed", "second_factor.locked"]
+    assert setup.recorded() == [FAILED, LOCKED]
 
 
-def test_wrong_codes_of_somebody_signed_in_count_as_well(unlimited: Site, world: World) -> None:
-    ada, authenticator, _codes = ada_with_factor(world)
-    browser = Browser(unlimited).sign_in(world, ada)
-    browser.open("/account/second_factor/")
+def test_wrong_codes_on_account_pages_are_counted(setup: Setup) -> None:
+    browser = Browser(setup.site).sign_in(setup.world, setup.ada)
+    browser.open(TWO_FACTOR)
     for action in ("remove", "codes") * 10:
-        assert (
-            browser.send("/account/second_factor/", action=action, code="000000").status_code == 422
-        )
-    code = authenticator.now()
-    assert browser.send("/account/second_factor/", action="remove", code=code).status_code == 422
-    with world.database.read() as tx:
-        assert two_factor_queries.is_on(tx, ada.id)
+        assert browser.send(TWO_FACTOR, action=action, code="000000").status_code == 422
+    code = setup.authenticator.now()
+    assert browser.send(TWO_FACTOR, action="remove", code=code).status_code == 422
+    assert two_factor_is_on(setup.world, setup.ada)
 
 
-def test_nobody_without_the_password_locks_a_factor(site: Site, world: World) -> None:
-    ada, authenticator, _codes = ada_with_factor(world)
+def test_codes_without_the_password_do_not_lock(site: Site, world: World, ada: Person) -> None:
+    setup = Setup(site, world, ada)
     stranger = Browser(site)
     for _ in range(25):
-        stranger.open("/sign_in/")
-        stranger.send("/sign_in/", username="ada", password="wrong")
+        try_in(stranger, "ada", "wrong")
         stranger.cookies["collegium_half"] = world.vault.sign("half", ada.uuid, 0)
         stranger.send("/sign_in/code/", code="000000")
-    assert told(world, ada) == []
+    assert setup.recorded() == []
     with world.database.write() as tx:
-        tx.execute(Statement(tries_table.delete()))
-    owner = half_way(site)
-    assert owner.send("/sign_in/code/", code=authenticator.now()).status_code == 303
+        tx.execute(Statement(rate_limits_table.delete()))
+    assert setup.code_status(setup.authenticator.now()) == 303
 
 
-def test_wrong_codes_while_setting_up_lock_nothing(unlimited: Site, world: World) -> None:
-    ada = world.person("ada", password=HASHED)
-    browser = Browser(unlimited).sign_in(world, ada)
-    here = "/account/second_factor/"
-    browser.open(here)
-    browser.follow(browser.send(here, action="begin", password=PASSWORD))
+def test_wrong_codes_during_set_up_do_not_lock(setup: Setup) -> None:
+    with setup.world.database.write() as tx:
+        two_factor_actions.remove(tx, setup.ada.actor)
+    browser = Browser(setup.site).sign_in(setup.world, setup.ada)
+    begin_two_factor(browser)
     for _ in range(25):
-        assert browser.send(here, action="confirm", code="000000").status_code == 422
-    assert told(world, ada) == []
-    assert owed(world.database, KIND) == []
+        assert browser.send(TWO_FACTOR, action="confirm", code="000000").status_code == 422
+    assert (setup.recorded(), setup.mailed()) == ([], [])
