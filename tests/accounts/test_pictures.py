@@ -1,4 +1,4 @@
-"""Pictures of people: taken, made harmless, shown, cleared."""
+"""Pictures of accounts: upload, sanitising, display, removal."""
 
 from __future__ import annotations
 
@@ -18,113 +18,111 @@ from tests.support.world import Person, World
 BAD = "Upload a valid image. The file you uploaded was either not an image or a corrupted image."
 
 
-def drawn(kind: str = "PNG", size: tuple[int, int] = (40, 30), **options: Any) -> bytes:
+@pytest.fixture
+def ada(world: World) -> Person:
+    return world.person("ada")
+
+
+def image(kind: str = "PNG", size: tuple[int, int] = (40, 30), **options: Any) -> bytes:
     file = BytesIO()
     Image.new("RGB", size, "teal").save(file, kind, **options)
     return file.getvalue()
 
 
-def send(site: Site, who: Person, data: bytes, name: str | None = "me.png") -> Any:
+def upload(site: Site, person: Person, content: bytes, name: str | None = "me.png") -> Any:
     parts = [
-        ("image", (name, data, "image/png")),
+        ("image", (name, content, "image/png")),
         ("agree_with_policy", (None, b"True", "text/plain")),
     ]
-    return site.request("PATCH", f"/api/users/{who.uuid}/", who, files=parts)
+    return site.request("PATCH", f"/api/users/{person.uuid}/", person, files=parts)
 
 
-def kept(world: World) -> int:
+def stored_pictures(world: World) -> int:
     with world.database.read() as tx:
         return len(tx.fetch_all(Statement(select(pictures.c.uuid))))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
-def test_a_picture_is_taken_shown_to_anybody_and_cleared(
-    site: Site, world: World, kind: str
+def test_picture_is_uploaded_served_replaced_and_removed(
+    site: Site, world: World, ada: Person, kind: str
 ) -> None:
-    ada = world.person("ada")
-    url = send(site, ada, drawn(kind)).json()["image"]
-    shown = site.get(url)
-    assert shown.status_code == 200
-    assert shown.headers["content-type"] in {"image/png", "image/jpeg"}
-    assert shown.headers["x-content-type-options"] == "nosniff"
-    assert "default-src 'none'" in shown.headers["content-security-policy"]
-    assert "immutable" in shown.headers["cache-control"]
-    assert Image.open(BytesIO(shown.content)).size == (40, 30)
+    url = upload(site, ada, image(kind)).json()["image"]
+    served = site.get(url)
+    assert served.status_code == 200
+    assert served.headers["content-type"] in {"image/png", "image/jpeg"}
+    assert served.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in served.headers["content-security-policy"]
+    assert "immutable" in served.headers["cache-control"]
+    assert Image.open(BytesIO(served.content)).size == (40, 30)
     assert site.get("/api/users/me/", ada).json()["image"] == url
-    other = send(site, ada, drawn(kind, (20, 20))).json()["image"]
-    assert other != url
+    second_url = upload(site, ada, image(kind, (20, 20))).json()["image"]
+    assert second_url != url
     assert site.get(url).status_code == 404
-    cleared = site.request("PATCH", f"/api/users/{ada.uuid}/", ada, json={"image": None})
-    assert cleared.json()["image"] is None
-    assert site.get(other).status_code == 404
-    assert kept(world) == 0
+    removed = site.request("PATCH", f"/api/users/{ada.uuid}/", ada, json={"image": None})
+    assert removed.json()["image"] is None
+    assert site.get(second_url).status_code == 404
+    assert stored_pictures(world) == 0
 
 
-def test_a_file_without_a_name_is_a_file_all_the_same(site: Site, world: World) -> None:
-    assert send(site, world.person("ada"), drawn(), None).status_code == 200
+def test_uploaded_file_needs_no_name(site: Site, ada: Person) -> None:
+    assert upload(site, ada, image(), None).status_code == 200
 
 
-def test_nothing_but_what_is_seen_survives(site: Site, world: World) -> None:
-    ada = world.person("ada")
+def test_picture_is_stored_without_metadata_and_trailing_data(site: Site, ada: Person) -> None:
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
-    data = drawn("JPEG", exif=exif) + b"<script>alert(1)</script>"
-    url = send(site, ada, data).json()["image"]
-    shown = site.get(url).content
-    assert b"taken at home" not in shown
-    assert b"script" not in shown
+    content = image("JPEG", exif=exif) + b"<script>alert(1)</script>"
+    served = site.get(upload(site, ada, content).json()["image"]).content
+    assert b"taken at home" not in served
+    assert b"script" not in served
 
 
-def test_a_large_picture_is_made_smaller(site: Site, world: World) -> None:
-    url = send(site, world.person("ada"), drawn(size=(3000, 1500))).json()["image"]
+def test_large_picture_is_scaled_down(site: Site, ada: Person) -> None:
+    url = upload(site, ada, image(size=(3000, 1500))).json()["image"]
     assert Image.open(BytesIO(site.get(url).content)).size == (SIDE, SIDE // 2)
 
 
-def bomb() -> bytes:
-    side = int(PIXELS**0.5) + 10
-    return drawn(size=(side, side))
-
-
 @pytest.mark.parametrize(
-    ("data", "text"),
+    ("content", "text"),
     [
         (b"not a picture", BAD),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", BAD),
-        (drawn()[:60], BAD),
-        (drawn("BMP"), BAD),
-        (bomb(), BAD),
+        (image()[:60], BAD),
+        (image("BMP"), BAD),
+        (image(size=(int(PIXELS**0.5) + 10,) * 2), BAD),
         (b"", "The submitted file is empty."),
         (b"x" * (BYTES + 1), f"The submitted file is larger than {BYTES} bytes."),
     ],
-    ids=["text", "svg", "cut off", "another kind", "bomb", "empty", "too large"],
+    ids=["text", "svg", "cut_off", "another_kind", "bomb", "empty", "too_large"],
 )
-def test_what_is_no_picture_is_refused(site: Site, world: World, data: bytes, text: str) -> None:
-    answer = send(site, world.person("ada"), data)
-    assert (answer.status_code, answer.json()) == (400, {"image": [text]})
-    assert kept(world) == 0
+def test_file_that_is_no_picture_is_refused(
+    site: Site, world: World, ada: Person, content: bytes, text: str
+) -> None:
+    response = upload(site, ada, content)
+    assert (response.status_code, response.json()) == (400, {"image": [text]})
+    assert stored_pictures(world) == 0
 
 
-def test_a_picture_must_be_a_file(site: Site, world: World) -> None:
-    ada = world.person("ada")
-    answer = site.request("PATCH", f"/api/users/{ada.uuid}/", ada, json={"image": "me.png"})
-    assert answer.json() == {
+def test_picture_must_be_uploaded_as_a_file(site: Site, ada: Person) -> None:
+    response = site.request("PATCH", f"/api/users/{ada.uuid}/", ada, json={"image": "me.png"})
+    assert response.json() == {
         "image": ["The submitted data was not a file. Check the encoding type on the form."]
     }
 
 
-def test_a_picture_shows_wherever_the_person_does(site: Site, world: World) -> None:
-    owner = world.person("owner")
-    place = world.project(world.organisation(owner=owner))
-    world.seat(owner, "PROJECT.MANAGER", place)
-    url = send(site, owner, drawn()).json()["image"]
-    uuid = world.invite(owner, "somebody@example.org", "PROJECT.MEMBER", place)
-    assert site.get(f"/api/user-invitations/{uuid}/", owner).json()["created_by_image"] == url
-    (member,) = site.get(f"{place.path}list_users/", owner).json()
+def test_picture_is_shown_in_invitations_and_member_lists(
+    site: Site, world: World, ada: Person
+) -> None:
+    project = world.project(world.organisation(owner=ada))
+    world.seat(ada, "PROJECT.MANAGER", project)
+    url = upload(site, ada, image()).json()["image"]
+    uuid = world.invite(ada, "somebody@example.org", "PROJECT.MEMBER", project)
+    assert site.get(f"/api/user-invitations/{uuid}/", ada).json()["created_by_image"] == url
+    (member,) = site.get(f"{project.path}list_users/", ada).json()
     assert member["user_image"] == url
 
 
-def test_a_deleted_account_takes_its_picture_with_it(site: Site, world: World) -> None:
-    ada = world.person("ada")
-    send(site, ada, drawn())
+def test_picture_is_deleted_with_its_account(site: Site, world: World, ada: Person) -> None:
+    upload(site, ada, image())
     assert site.request("DELETE", f"/api/users/{ada.uuid}/", world.staff).status_code == 204
-    assert kept(world) == 0
+    assert stored_pictures(world) == 0

@@ -1,4 +1,4 @@
-"""Operators who want to know are told when an owner can be reached elsewhere."""
+"""E-mails to operators about changed profiles of organisation owners."""
 
 from __future__ import annotations
 
@@ -13,59 +13,65 @@ from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.db.statements import Statement
+from collegium.db.statements import Row, Statement
 from collegium.db.tables import events, outbox
 from collegium.integrations.eduteams import actions as eduteams_actions
-from collegium.integrations.eduteams.rules import Person as Described
+from collegium.integrations.eduteams.rules import Person as DirectoryPerson
 from collegium.outbox.outcomes import ObsoleteError
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.settings import Settings
 from collegium.worker import mails
+from tests.support.mails import mail_text
 from tests.support.world import Person, World
 
 OPERATORS = ["ops@example.org", "desk@example.org"]
-KIND = "notifications_profile_changes_operator"
+NEW = "new@example.org"
+
+
+class Setup:
+    """Operators who are notified, and the actions that change profiles."""
+
+    def __init__(self, world: World, make_settings: Callable[..., Settings]) -> None:
+        self.world = world
+        self._make_settings = make_settings
+        self.settings = self.with_options()
+
+    def with_options(self, **options: Any) -> Settings:
+        """Return settings with other options of the notifications."""
+        value = {
+            "ENABLE_OPERATOR_OWNER_NOTIFICATIONS": True,
+            "OPERATOR_NOTIFICATION_EMAILS": OPERATORS,
+            **options,
+        }
+        return self._make_settings(notifications_profile_changes=json.dumps(value))
+
+    def change(
+        self, person: Person, settings: Any = None, caller: Any = None, **values: Any
+    ) -> None:
+        actor, settings = (caller or person).actor, settings or self.settings
+        with self.world.database.write() as tx:
+            account_actions.update(tx, actor, settings, person.uuid, values, agrees_to_policy=True)
+
+    def _rows(self, table: Any, kind: str) -> list[Row]:
+        query = select(table).where(table.c.kind == kind).order_by(table.c.id)
+        with self.world.database.read() as tx:
+            return tx.fetch_all(Statement(query))
+
+    def queued(self) -> list[Row]:
+        return self._rows(outbox, "notifications_profile_changes_operator")
+
+    def recorded(self) -> list[Row]:
+        return self._rows(events, "account.profile_changed")
+
+    def mail(self, index: int = 0) -> Any:
+        row = self.queued()[index]
+        with self.world.database.read() as tx:
+            return mails.render(tx, self.settings, self.world.vault, row)
 
 
 @pytest.fixture
-def told(make_settings: Callable[..., Settings]) -> Callable[..., Settings]:
-    """Settings under which the operators are told; others by their names."""
-
-    def make(**more: Any) -> Settings:
-        wish = {
-            "ENABLE_OPERATOR_OWNER_NOTIFICATIONS": True,
-            "OPERATOR_NOTIFICATION_EMAILS": OPERATORS,
-            **more,
-        }
-        return make_settings(notifications_profile_changes=json.dumps(wish))
-
-    return make
-
-
-def change(world: World, settings: Settings, who: Person, **values: Any) -> None:
-    with world.database.write() as tx:
-        account_actions.update(tx, who.actor, settings, who.uuid, values, agrees_to_policy=True)
-
-
-def owed(world: World) -> list[Any]:
-    with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(outbox).order_by(outbox.c.id)))
-    return [row for row in rows if row.kind == KIND]
-
-
-def history(world: World) -> list[Any]:
-    with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(events).order_by(events.c.id)))
-    return [row for row in rows if row.kind == "account.profile_changed"]
-
-
-def written(world: World, settings: Settings, row: Any) -> Any:
-    with world.database.read() as tx:
-        return mails.render(tx, settings, world.vault, row)
-
-
-def parts(message: Any) -> list[str]:
-    return [message.get_body((kind,)).get_content() for kind in ("plain", "html")]
+def setup(world: World, make_settings: Callable[..., Settings]) -> Setup:
+    return Setup(world, make_settings)
 
 
 @pytest.fixture
@@ -76,137 +82,113 @@ def owner(world: World) -> Person:
     return owner
 
 
-def test_every_operator_is_told_what_was_and_what_is(
-    world: World, told: Callable[..., Settings], owner: Person
-) -> None:
-    settings = told()
-    change(world, settings, owner, job_title="Baker", phone_number="", first_name="Ola")
-    changes = {"job_title": ["Smith", "Baker"], "phone_number": ["+1 555", ""]}
-    rows = owed(world)
-    assert [row.recipient for row in rows] == OPERATORS
-    assert [row.payload for row in rows] == [
-        {"account": owner.id, "changes": changes, "organizations": ["Acme", "Beta"]}
-    ] * 2
-    (event,) = history(world)
-    assert (event.actor_id, event.account_id) == (owner.id, owner.id)
-    assert event.payload == {
-        "username": "owner",
-        "changes": changes,
+def test_every_operator_is_notified_of_old_and_new_values(setup: Setup, owner: Person) -> None:
+    setup.change(owner, job_title="Baker", phone_number="", first_name="Ola")
+    facts = {
+        "changes": {"job_title": ["Smith", "Baker"], "phone_number": ["+1 555", ""]},
         "organizations": ["Acme", "Beta"],
     }
-    message = written(world, settings, rows[0])
-    assert message["Subject"] == "Ola Lee changed their profile on Collegium"
-    for text in parts(message):
-        for fact in ("Ola Lee", "owner", "Smith", "Baker", "+1 555", "Acme", "Beta", "job title"):
-            assert fact in text, fact
+    assert [row.recipient for row in setup.queued()] == OPERATORS
+    assert [row.payload for row in setup.queued()] == [{"account": owner.id, **facts}] * 2
+    (event,) = setup.recorded()
+    assert (event.actor_id, event.account_id) == (owner.id, owner.id)
+    assert event.payload == {"username": "owner", **facts}
+    mail = setup.mail()
+    assert mail["Subject"] == "Ola Lee changed their profile on Collegium"
+    for text in (mail_text(mail), mail_text(mail, "html")):
+        for part in ("Ola Lee", "owner", "Smith", "Baker", "+1 555", "Acme", "Beta", "job title"):
+            assert part in text, part
         assert f"/users/{owner.uuid}/" in text
 
 
-def test_nobody_is_told_of_what_was_not_asked_for(
-    world: World, told: Callable[..., Settings], owner: Person
-) -> None:
-    change(world, told(FIELDS=["phone_number"]), owner, job_title="Baker")
-    change(world, told(ENABLE_OPERATOR_OWNER_NOTIFICATIONS=False), owner, job_title="Cook")
-    change(world, world.settings, owner, job_title="Clerk")
-    # Neither what did not change, nor what is no part of a profile.
-    change(world, told(FIELDS=["job_title", "slug", "nonsense"]), owner, job_title="Clerk")
-    change(world, told(FIELDS=["preferred_language"]), owner, preferred_language="et")
-    assert (owed(world), history(world)) == ([], [])
-    change(world, told(FIELDS=["native_name"]), owner, native_name="O")
-    assert len(owed(world)) == 2
+def test_operators_are_notified_of_configured_fields_only(setup: Setup, owner: Person) -> None:
+    for settings, values in (
+        (setup.with_options(FIELDS=["phone_number"]), {"job_title": "Baker"}),
+        (setup.with_options(ENABLE_OPERATOR_OWNER_NOTIFICATIONS=False), {"job_title": "Cook"}),
+        (setup.world.settings, {"job_title": "Clerk"}),
+        # An unchanged field, and fields that are not part of a profile.
+        (setup.with_options(FIELDS=["job_title", "slug", "nonsense"]), {"job_title": "Clerk"}),
+        (setup.with_options(FIELDS=["preferred_language"]), {"preferred_language": "et"}),
+    ):
+        setup.change(owner, settings, **values)
+    assert (setup.queued(), setup.recorded()) == ([], [])
+    setup.change(owner, setup.with_options(FIELDS=["native_name"]), native_name="O")
+    assert len(setup.queued()) == 2
 
 
-@pytest.mark.parametrize("who", ["manager", "former", "nobody", "of_a_removed_one"])
-def test_nobody_is_told_of_those_who_own_nothing(
-    world: World, told: Callable[..., Settings], owner: Person, who: str
+@pytest.mark.parametrize(
+    "kind", ["manager", "former_owner", "no_member", "owner_of_a_deleted_organisation"]
+)
+def test_operators_are_not_notified_of_people_who_own_nothing(
+    setup: Setup, world: World, owner: Person, kind: str
 ) -> None:
-    person, place = world.person("person"), world.organisation("Gamma", owner=owner)
-    if who == "manager":
-        world.seat(person, "PROJECT.MANAGER", world.project(place))
-    elif who == "former":
-        world.seat(person, "CUSTOMER.OWNER", place)
-        world.unseat(person, "CUSTOMER.OWNER", place)
-    elif who == "of_a_removed_one":
-        world.seat(person, "CUSTOMER.OWNER", place)
+    person, organisation = world.person("person"), world.organisation("Gamma", owner=owner)
+    if kind == "manager":
+        world.seat(person, "PROJECT.MANAGER", world.project(organisation))
+    elif kind != "no_member":
+        world.seat(person, "CUSTOMER.OWNER", organisation)
+    if kind == "former_owner":
+        world.unseat(person, "CUSTOMER.OWNER", organisation)
+    elif kind == "owner_of_a_deleted_organisation":
+        staff = world.staff.actor
         with world.database.write() as tx:
-            reached = access_queries.get_visible(tx, world.staff.actor, place.kind, place.uuid)
-            organisation_actions.delete(tx, world.staff.actor, reached)
-    change(world, told(), person, job_title="Baker")
-    assert (owed(world), history(world)) == ([], [])
+            access = access_queries.get_visible(tx, staff, organisation.kind, organisation.uuid)
+            organisation_actions.delete(tx, staff, access)
+    setup.change(person, job_title="Baker")
+    assert (setup.queued(), setup.recorded()) == ([], [])
 
 
-def test_a_confirmed_address_counts(
-    world: World, told: Callable[..., Settings], owner: Person
+def test_operators_are_notified_of_a_confirmed_address(
+    setup: Setup, world: World, owner: Person
 ) -> None:
-    settings, now = told(), None
+    settings, vault = setup.settings, world.vault
     with world.database.write() as tx:
-        email_change_actions.request_change(
-            tx, owner.actor, settings, world.vault, owner.uuid, "new@example.org"
-        )
-        now = tx.now
-    code = world.vault.derive_code(owner.id, "new@example.org", now.isoformat())
-    assert owed(world) == []
+        email_change_actions.request_change(tx, owner.actor, settings, vault, owner.uuid, NEW)
+        code = vault.derive_code(owner.id, NEW, tx.now.isoformat())
+    assert setup.queued() == []
     with world.database.write() as tx:
-        email_change_actions.confirm(tx, settings, world.vault, code)
-    assert [row.payload["changes"] for row in owed(world)] == [
-        {"email": [owner.email, "new@example.org"]}
-    ] * 2
-    assert [row.actor_id for row in history(world)] == [None]
-    message = written(world, settings, owed(world)[0])
-    assert message["Subject"] == "Owner Lee changed their profile on Collegium"
+        email_change_actions.confirm(tx, settings, vault, code)
+    changes = {"email": [owner.email, NEW]}
+    assert [row.payload["changes"] for row in setup.queued()] == [changes] * 2
+    assert [row.actor_id for row in setup.recorded()] == [None]
+    assert setup.mail()["Subject"] == "Owner Lee changed their profile on Collegium"
 
 
-def test_staff_who_change_it_are_named(
-    world: World, told: Callable[..., Settings], owner: Person
+def test_event_of_a_change_by_staff_names_them(setup: Setup, world: World, owner: Person) -> None:
+    setup.change(owner, caller=world.staff, job_title="Baker")
+    assert [row.actor_name for row in setup.recorded()] == ["Staff Lee"]
+
+
+def test_operators_are_notified_of_changes_by_a_remote_directory(
+    setup: Setup, world: World
 ) -> None:
-    with world.database.write() as tx:
-        values = {"job_title": "Baker"}
-        account_actions.update(
-            tx, world.staff.actor, told(), owner.uuid, values, agrees_to_policy=True
-        )
-    assert [row.actor_name for row in history(world)] == ["Staff Lee"]
-
-
-def test_what_a_directory_says_counts(world: World, told: Callable[..., Settings]) -> None:
     owner = world.person("owner", registration_method="eduteams")
     world.organisation("Acme", owner=owner)
-    person = Described(
-        username="owner",
-        others=frozenset(),
-        email="new@example.org",
-        first_name="Owner",
-        last_name="Lee",
-        affiliations=[],
-        assurance=[],
-        keys=None,
-    )
+    person = DirectoryPerson("owner", frozenset(), NEW, "Owner", "Lee", [], [], keys=None)
     with world.database.write() as tx:
-        eduteams_actions.apply(tx, None, told(), world.vault, "owner", person, creates=False)
-    assert [row.payload["changes"] for row in owed(world)] == [
-        {"email": [owner.email, "new@example.org"]}
-    ] * 2
+        eduteams_actions.apply(
+            tx, None, setup.settings, world.vault, "owner", person, creates=False
+        )
+    changes = {"email": [owner.email, NEW]}
+    assert [row.payload["changes"] for row in setup.queued()] == [changes] * 2
 
 
-def test_a_deleted_account_makes_the_mail_void(
-    world: World, told: Callable[..., Settings], owner: Person
+def test_mail_about_a_deleted_account_is_obsolete(
+    setup: Setup, world: World, owner: Person
 ) -> None:
-    settings = told()
-    change(world, settings, owner, job_title="Baker")
+    setup.change(owner, job_title="Baker")
     with world.database.write() as tx:
         account_queries.anonymise(tx, owner.id)
     with pytest.raises(ObsoleteError):
-        written(world, settings, owed(world)[0])
+        setup.mail()
 
 
-def test_no_value_can_add_a_line_or_a_tag(
-    world: World, told: Callable[..., Settings], owner: Person
-) -> None:
-    settings = told()
-    change(world, settings, owner, job_title="x\r\nBcc: eve@example.org\n<script>\u202e")
-    change(world, settings, owner, job_title="x")
-    hostile, plain = (written(world, settings, row) for row in owed(world)[::2])
+def test_profile_values_are_escaped_in_mails_to_operators(setup: Setup, owner: Person) -> None:
+    setup.change(owner, job_title="x\r\nBcc: eve@example.org\n<script>\u202e")
+    setup.change(owner, job_title="x")
+    hostile, plain = setup.mail(), setup.mail(2)
     assert hostile.keys() == plain.keys()
-    text, html = parts(hostile)
-    assert len(text.splitlines()) == len(parts(plain)[0].splitlines())
+    text, html = mail_text(hostile), mail_text(hostile, "html")
+    assert len(text.splitlines()) == len(mail_text(plain).splitlines())
     assert "<script>" not in html
     assert "\u202e" not in text + html

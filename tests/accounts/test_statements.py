@@ -1,4 +1,4 @@
-"""The users list runs a fixed number of SQL statements, however long its page is."""
+"""The list of accounts runs the same number of SQL statements for every page size."""
 
 from __future__ import annotations
 
@@ -13,39 +13,38 @@ from collegium.memberships import actions as membership_actions
 from tests.support.site import Site, counted_statements
 from tests.support.world import Place, World
 
-FEW, MANY = 10, 300
+SIZES = (10, 300)
 
 
-def crowd(world: World, place: Place, size: int) -> None:
-    """Seat people in a place, in one transaction."""
+def add_owners(world: World, organisation: Place, count: int) -> None:
+    """Create accounts that own an organisation, in one transaction."""
     staff, role = world.staff.actor, world.role("CUSTOMER.OWNER")
     with world.database.write() as tx:
-        reached = access_queries.get_visible(tx, staff, place.kind, place.uuid)
-        for at in range(size):
-            name = f"m{size}-{at}"
+        access = access_queries.get_visible(tx, staff, organisation.kind, organisation.uuid)
+        for number in range(count):
+            name = f"m{count}-{number}"
             values = {"username": name, "email": f"{name}@example.org", "first_name": "Mem"}
-            number = account_actions.create(tx, None, world.settings, world.vault, values)
-            account: Any = account_queries.by_id(tx, number)
-            membership_actions.add(
-                tx, staff, membership_actions.RoleAssignment(reached, role, account), None
-            )
+            account_id = account_actions.create(tx, None, world.settings, world.vault, values)
+            account: Any = account_queries.by_id(tx, account_id)
+            assignment = membership_actions.RoleAssignment(access, role, account)
+            membership_actions.add(tx, staff, assignment, None)
 
 
-def test_the_users_list_runs_as_many_statements_for_three_hundred_rows_as_for_ten(
+def test_account_list_runs_equally_many_statements_for_ten_and_300_rows(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owners = {size: world.person(f"owner{size}") for size in (FEW, MANY)}
+    owners = {size: world.person(f"owner{size}") for size in SIZES}
     for size, owner in owners.items():
-        crowd(world, world.organisation(owner=owner), size)
+        add_owners(world, world.organisation(owner=owner), size)
     for query in ("", "&query=mem", "&organization_roles=CUSTOMER.OWNER&full_name=mem&o=email"):
         for by_staff in (True, False):
-            numbers = set()
+            counts = set()
             for size, owner in owners.items():
-                who = world.staff if by_staff else owner
+                caller = world.staff if by_staff else owner
                 path = f"/api/users/?page_size={size}{query}"
-                site.get(path, who)
-                with counted_statements(monkeypatch) as seen:
-                    answer = site.get(path, who)
-                assert len(answer.json()) == size, (path, answer.text[:200])
-                numbers.add(len(seen))
-            assert len(numbers) == 1, (query, by_staff, numbers)
+                site.get(path, caller)
+                with counted_statements(monkeypatch) as statements:
+                    response = site.get(path, caller)
+                assert len(response.json()) == size, (path, response.text[:200])
+                counts.add(len(statements))
+            assert len(counts) == 1, (query, by_staff, counts)

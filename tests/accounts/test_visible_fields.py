@@ -1,4 +1,4 @@
-"""Viewer by field: what anybody is shown of an account, from one table; the rest is hidden."""
+"""Which fields of an account each kind of viewer sees."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ OWN = {"token", "token_lifetime"}
 PRIVILEGED = {"is_staff", "is_active", "is_support", "description", "has_active_session"}
 PERSONAL = {"civil_number", "birth_date", "requested_email", "token_expires_at"}
 EVERY = set(User.__struct_fields__)
-OPEN = EVERY - OWN - PRIVILEGED - PERSONAL
+PUBLIC = EVERY - OWN - PRIVILEGED - PERSONAL
 
-# Whoever looks, and what they are told of somebody whose every field holds something.
-# None: nothing at all; the account is not there for them.
-SHOWN: dict[str, set[str] | None] = {
-    "staff": OPEN | PRIVILEGED | PERSONAL,
-    "support": OPEN | PRIVILEGED | PERSONAL,
-    "self": OPEN | OWN | PERSONAL,
-    "owner": OPEN,
-    "manager": OPEN,
-    "member": OPEN,
+# The fields that a viewer sees of an account with a value in every field. None: 404.
+VISIBLE: dict[str, set[str] | None] = {
+    "staff": PUBLIC | PRIVILEGED | PERSONAL,
+    "support": PUBLIC | PRIVILEGED | PERSONAL,
+    "self": PUBLIC | OWN | PERSONAL,
+    "owner": PUBLIC,
+    "manager": PUBLIC,
+    "member": PUBLIC,
     "sibling": None,
     "stranger": None,
 }
-# Empty for want of anything to say, not for want of a right.
-NEVER_TOLD = {"image", "ip_address", "agreement_date", "identity_provider_management_url"}
+# Fields without a value in this test.
+EMPTY = {"image", "ip_address", "agreement_date", "identity_provider_management_url"}
 
 
-def scene(world: World) -> tuple[Person, dict[str, Person]]:
-    """Somebody who has everything, in a project, and everybody who might look."""
+def create_people(world: World) -> dict[str, Person]:
+    """Create a project member with a value in every field ("self"), and every viewer."""
     target = world.person(
         "target",
         civil_number="38001010000",
@@ -51,51 +50,44 @@ def scene(world: World) -> tuple[Person, dict[str, Person]]:
         identity_source="source",
         affiliations=["member@example.org"],
     )
-    people = {name: world.person(name) for name in ("owner", "manager", "member", "sibling")}
-    people |= {
-        "self": target,
-        "staff": world.staff,
-        "support": world.person("support", is_support=True),
-        "stranger": world.person("stranger"),
-    }
+    names = ("owner", "manager", "member", "sibling", "stranger")
+    people = {name: world.person(name) for name in names}
+    people |= {"self": target, "staff": world.staff}
+    people["support"] = world.person("support", is_support=True)
     organisation = world.organisation(owner=people["owner"])
     project, other = world.project(organisation), world.project(organisation)
-    world.seat(target, "PROJECT.MEMBER", project)
     world.seat(people["manager"], "PROJECT.MANAGER", project)
-    world.seat(people["member"], "PROJECT.MEMBER", project)
-    world.seat(people["sibling"], "PROJECT.MEMBER", other)
+    for name, scope in (("self", project), ("member", project), ("sibling", other)):
+        world.seat(people[name], "PROJECT.MEMBER", scope)
     with world.database.write() as tx:
         values = {"account_id": target.id, "email": "new@example.org", "code_hash": b"1" * 32}
         tx.execute(Statement(insert(email_changes).values(**values, created_at=tx.now)))
-    return target, people
+    return people
 
 
-def told(row: dict[str, Any]) -> set[str]:
-    """The fields that say something."""
-    return {name for name, value in row.items() if value is not None}
+def fields_with_values(row: dict[str, Any]) -> set[str]:
+    return {name for name, value in row.items() if value is not None} | EMPTY
 
 
-@pytest.mark.parametrize("viewer", SHOWN)
-def test_nobody_is_shown_a_field_outside_the_table(site: Site, world: World, viewer: str) -> None:
-    target, people = scene(world)
-    expected = SHOWN[viewer]
-    answer = site.get(f"/api/users/{target.uuid}/", people[viewer])
-    listed = {
-        row["uuid"]: row for row in site.get("/api/users/?page_size=100", people[viewer]).json()
-    }
+@pytest.mark.parametrize("viewer", VISIBLE)
+def test_viewer_sees_exactly_the_fields_of_the_table(site: Site, world: World, viewer: str) -> None:
+    people = create_people(world)
+    caller, uuid, expected = people[viewer], people["self"].uuid, VISIBLE[viewer]
+    response = site.get(f"/api/users/{uuid}/", caller)
+    rows = {row["uuid"]: row for row in site.get("/api/users/?page_size=100", caller).json()}
     if expected is None:
-        assert answer.status_code == 404
-        assert target.uuid not in listed
+        assert response.status_code == 404
+        assert uuid not in rows
         return
-    assert answer.status_code == 200
-    assert told(answer.json()) | NEVER_TOLD == expected | NEVER_TOLD
-    assert told(listed[target.uuid]) | NEVER_TOLD == (expected - OWN) | NEVER_TOLD
-    # No name brings out what is hidden.
+    assert response.status_code == 200
+    assert fields_with_values(response.json()) == expected | EMPTY
+    assert fields_with_values(rows[uuid]) == (expected - OWN) | EMPTY
+    # Naming hidden fields does not show them.
     every = "&".join(f"field={name}" for name in EVERY)
-    sparse = site.get(f"/api/users/{target.uuid}/?{every}", people[viewer]).json()
-    assert told(sparse) | NEVER_TOLD == expected | NEVER_TOLD
+    sparse = site.get(f"/api/users/{uuid}/?{every}", caller).json()
+    assert fields_with_values(sparse) == expected | EMPTY
 
 
-def test_the_table_speaks_of_every_field_and_of_every_kind_of_viewer() -> None:
-    assert OWN | PRIVILEGED | PERSONAL | OPEN == EVERY
-    assert len(SHOWN) == 8
+def test_table_has_every_field_and_every_kind_of_viewer() -> None:
+    assert OWN | PRIVILEGED | PERSONAL | PUBLIC == EVERY
+    assert len(VISIBLE) == 8
