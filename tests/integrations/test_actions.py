@@ -1,4 +1,4 @@
-"""What a remote directory says of people becomes so: all of it, and nothing else."""
+"""Accounts are created, updated and deactivated as a remote directory says."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
 from collegium.db.statements import Row, Statement
-from collegium.db.tables import accounts as account_rows
-from collegium.db.tables import events
+from collegium.db.tables import accounts, events
 from collegium.integrations.eduteams import queries as eduteams_queries
 from collegium.integrations.eduteams.actions import apply
 from collegium.integrations.eduteams.rules import Person
@@ -28,8 +27,8 @@ from tests.support.world import World
 ADA = "ada@acc.example.org"
 
 
-def person(username: str = ADA, *key_lines: str, **others: Any) -> Any:
-    values = {
+def person(username: str = ADA, *key_lines: str, **changes: Any) -> Person:
+    values: dict[str, Any] = {
         "username": username,
         "others": frozenset[str](),
         "email": "ada@example.org",
@@ -38,44 +37,47 @@ def person(username: str = ADA, *key_lines: str, **others: Any) -> Any:
         "affiliations": ["member@example.org"],
         "assurance": ["low"],
         "keys": tuple(parse(line) for line in key_lines),
-        **others,
+        **changes,
     }
     return Person(**values)
 
 
-def put(world: World, said: Any, username: str = ADA, *, adds: bool = True) -> str | None:
+def sync(
+    world: World, person: Person | None, username: str = ADA, *, adds: bool = True
+) -> str | None:
+    """Apply what the directory says of a user name; return the UUID of the account."""
+    actor, settings, vault = world.staff.actor, world.settings, world.vault
     with world.database.write() as tx:
-        return apply(
-            tx, world.staff.actor, world.settings, world.vault, username, said, creates=adds
-        )
+        return apply(tx, actor, settings, vault, username, person, creates=adds)
 
 
 def row_of(database: Database, username: str = ADA) -> Row:
+    query = select(accounts).where(accounts.c.username == username)
     with database.read() as tx:
-        return tx.fetch_one(
-            Statement(select(account_rows).where(account_rows.c.username == username))
-        )
+        return tx.fetch_one(Statement(query))
 
 
-def told(database: Database) -> list[tuple[str, Any]]:
+def recorded(database: Database) -> list[tuple[str, Any]]:
+    """Return kind and payload of all events."""
+    query = select(events.c.kind, events.c.payload).order_by(events.c.id)
     with database.read() as tx:
-        rows = tx.fetch_all(
-            Statement(select(events.c.kind, events.c.payload).order_by(events.c.id))
-        )
-    return [(row.kind, row.payload) for row in rows]
+        return [(row.kind, row.payload) for row in tx.fetch_all(Statement(query))]
 
 
-def key_names(database: Database, username: str = ADA) -> list[str]:
+def keys_of(database: Database) -> dict[str, str]:
+    """Return the names of Ada's keys by their fingerprints."""
+    account = row_of(database)
     with database.read() as tx:
-        return sorted(
-            row.name for row in ssh_key_queries.of_account(tx, row_of(database, username).id)
-        )
+        rows = ssh_key_queries.of_account(tx, account.id)
+    return {row.fingerprint_sha256: row.name for row in rows}
 
 
-def test_a_new_account_is_of_the_directory_and_quiet(world: World, database: Database) -> None:
+def test_new_account_belongs_to_the_directory_without_notifications(
+    world: World, database: Database
+) -> None:
     line = new_key()
-    assert put(world, person(ADA, line), adds=False) is None
-    uuid = put(world, person(ADA, line))
+    assert sync(world, person(ADA, line), adds=False) is None
+    uuid = sync(world, person(ADA, line))
     row = row_of(database)
     assert (row.uuid, row.email) == (uuid, "ada@example.org")
     assert (row.registration_method, row.identity_source) == ("eduteams", "eduteams")
@@ -83,155 +85,146 @@ def test_a_new_account_is_of_the_directory_and_quiet(world: World, database: Dat
     assert row.details == {"eduperson_assurance": ["low"]}
     assert row.affiliations == ["member@example.org"]
     assert row.last_synced_at is not None
-    (name,) = key_names(database)
+    (name,) = keys_of(database).values()
     assert name.startswith("eduteams_key_")
     assert len(name) == len("eduteams_key_") + 10
-    kinds = [kind for kind, _ in told(database)][-3:]
+    kinds = [kind for kind, _ in recorded(database)][-3:]
     assert kinds == ["account.created", "token.created", "key.created"]
 
 
-def test_only_what_changed_is_written_and_told(world: World, database: Database) -> None:
-    put(world, person())
-    before, count = row_of(database), len(told(database))
-    put(world, person())
+def test_only_changes_are_written_and_recorded(world: World, database: Database) -> None:
+    sync(world, person())
+    before, count = row_of(database), len(recorded(database))
+    sync(world, person())
     after = row_of(database)
     assert after.modified_at == before.modified_at
     assert after.last_synced_at > before.last_synced_at
-    assert len(told(database)) == count
-    put(world, person(last_name="King", email="", assurance=["high"]))
+    assert len(recorded(database)) == count
+    sync(world, person(last_name="King", email="", assurance=["high"]))
     after = row_of(database)
     assert (after.first_name, after.last_name) == ("Ada", "King")
     assert after.email == "ada@example.org"
     assert after.modified_at > before.modified_at
-    (event,) = told(database)[count:]
-    assert event[0] == "account.updated"
-    assert event[1]["changes"]["last_name"] == ["Lovelace", "King"]
-    assert set(event[1]["changes"]) == {"last_name", "details"}
+    ((kind, payload),) = recorded(database)[count:]
+    assert kind == "account.updated"
+    assert payload["changes"]["last_name"] == ["Lovelace", "King"]
+    assert set(payload["changes"]) == {"last_name", "details"}
 
 
-def test_other_details_of_an_account_stay(world: World, database: Database) -> None:
-    put(world, person())
+def test_other_details_of_an_account_are_kept(world: World, database: Database) -> None:
+    sync(world, person())
     with database.write() as tx:
         account_queries.change(tx, row_of(database).id, {"details": {"other": 1}})
-    put(world, person())
+    sync(world, person())
     assert row_of(database).details == {"other": 1, "eduperson_assurance": ["low"]}
 
 
-def test_who_is_gone_there_is_out_of_use_here_until_they_come_back(
+def test_account_is_inactive_while_the_directory_does_not_know_it(
     world: World, database: Database
 ) -> None:
-    uuid = put(world, person())
-    assert put(world, None) == uuid
+    uuid = sync(world, person())
+    assert sync(world, None) == uuid
     assert not row_of(database).is_active
-    assert told(database)[-1][0] == "account.deactivated"
-    count = len(told(database))
-    assert put(world, None) == uuid
-    assert len(told(database)) == count
-    put(world, person())
+    assert recorded(database)[-1][0] == "account.deactivated"
+    count = len(recorded(database))
+    assert sync(world, None) == uuid
+    assert len(recorded(database)) == count
+    sync(world, person())
     assert row_of(database).is_active
-    assert told(database)[-1][0] == "account.activated"
-    assert put(world, None, "nobody@acc.example.org") is None
+    assert recorded(database)[-1][0] == "account.activated"
+    assert sync(world, None, "nobody@acc.example.org") is None
 
 
-def test_what_staff_switched_off_stays_off(world: World, database: Database) -> None:
-    uuid = str(put(world, person()))
+def test_directory_does_not_activate_an_account_that_staff_deactivated(
+    world: World, database: Database
+) -> None:
+    uuid = str(sync(world, person()))
 
-    def switch(is_active: bool) -> None:
+    def set_active(is_active: bool) -> None:
+        actor, changes = world.staff.actor, {"is_active": is_active}
         with database.write() as tx:
-            account_actions.update(
-                tx,
-                world.staff.actor,
-                world.settings,
-                uuid,
-                {"is_active": is_active},
-                agrees_to_policy=False,
-            )
+            account_actions.update(tx, actor, world.settings, uuid, changes, agrees_to_policy=False)
 
-    switch(False)
-    put(world, person(last_name="King"))
+    set_active(False)
+    sync(world, person(last_name="King"))
     assert (row_of(database).is_active, row_of(database).last_name) == (False, "King")
-    put(world, None)
-    put(world, person())
+    sync(world, None)
+    sync(world, person())
     assert not row_of(database).is_active
-    switch(True)
-    put(world, None)
+    set_active(True)
+    sync(world, None)
     assert not row_of(database).is_active
-    put(world, person())
+    sync(world, person())
     assert row_of(database).is_active
 
 
-def test_an_account_of_our_own_is_never_touched(world: World, database: Database) -> None:
+def test_local_account_is_not_changed(world: World, database: Database) -> None:
     world.person("local", is_staff=True)
     before = row_of(database, "local")
-    for said in (person("local"), None):
+    for answer, username in (
+        (person("local"), "local"),
+        (None, "local"),
+        (person("local", others=frozenset({"another"})), "another"),
+    ):
         with pytest.raises(Conflict, match=r"directory\.not_managed"):
-            put(world, said, "local")
-    with pytest.raises(Conflict, match=r"directory\.not_managed"):
-        put(world, person("local", others=frozenset({"another"})), "another")
+            sync(world, answer, username)
     assert row_of(database, "local") == before
 
 
-def test_an_answer_about_somebody_else_is_refused(world: World, database: Database) -> None:
-    put(world, person())
+def test_response_about_another_user_is_refused(world: World, database: Database) -> None:
+    sync(world, person())
     before = row_of(database)
     with pytest.raises(Invalid, match=r"directory\.invalid"):
-        put(world, person("eve@acc.example.org"))
+        sync(world, person("eve@acc.example.org"))
     assert row_of(database) == before
-    put(world, person("eve@acc.example.org", others=frozenset({ADA}), last_name="King"))
+    sync(world, person("eve@acc.example.org", others=frozenset({ADA}), last_name="King"))
     assert row_of(database).last_name == "King"
 
 
-def test_an_account_cannot_begin_without_an_address(world: World) -> None:
-    with pytest.raises(Invalid, match=r"directory\.invalid") as error:
-        put(world, person(email=""))
-    assert error.value.facts == {"field": "mail"}
+def test_new_account_needs_an_address(world: World) -> None:
+    with pytest.raises(Invalid, match=r"directory\.invalid") as refused:
+        sync(world, person(email=""))
+    assert refused.value.facts == {"field": "mail"}
 
 
-def test_keys_come_and_go_with_the_directory_and_ones_own_stay(
-    world: World, database: Database
-) -> None:
-    first, second, mine = new_key(), new_key(), new_key("mine")
-    put(world, person(ADA, first, first, second))
-    assert len(key_names(database)) == 2
+def test_keys_follow_the_directory_and_own_keys_are_kept(world: World, database: Database) -> None:
+    first, second, own = new_key(), new_key(), new_key("own")
+    sync(world, person(ADA, first, first, second))
+    assert len(keys_of(database)) == 2
     account = row_of(database)
     with database.write() as tx:
-        ssh_key_queries.add(tx, account.id, "mine", parse(mine))
-    put(world, person(ADA, second, mine))
-    with database.read() as tx:
-        held = {
-            row.fingerprint_sha256: row.name for row in ssh_key_queries.of_account(tx, account.id)
-        }
-    assert set(held) == {parse(second).sha256, parse(mine).sha256}
-    assert held[parse(mine).sha256] == "mine"
-    put(world, person(keys=None))
-    assert len(key_names(database)) == 2
-    put(world, person())
-    assert key_names(database) == ["mine"]
-    put(world, person(ADA, *(new_key() for _ in range(1000))))
-    # A directory gives a hundred at most.
-    assert len(key_names(database)) == 101
+        ssh_key_queries.add(tx, account.id, "own", parse(own))
+    sync(world, person(ADA, second, own))
+    assert set(keys_of(database)) == {parse(second).sha256, parse(own).sha256}
+    assert keys_of(database)[parse(own).sha256] == "own"
+    sync(world, person(keys=None))
+    assert len(keys_of(database)) == 2
+    sync(world, person())
+    assert list(keys_of(database).values()) == ["own"]
+    sync(world, person(ADA, *(new_key() for _ in range(1000))))
+    assert len(keys_of(database)) == 101  # a directory gives at most a hundred
 
 
-def test_two_who_ask_at_once_make_one_account_and_each_key_once(
+def test_concurrent_syncs_create_one_account_and_each_key_once(
     world: World, database: Database
 ) -> None:
     lines = [new_key() for _ in range(5)]
-    gate = threading.Barrier(4)
+    barrier = threading.Barrier(4)
 
-    def one(_number: int) -> str | None:
-        gate.wait(timeout=20)
-        return put(world, person(ADA, *lines))
+    def sync_at_once(_number: int) -> str | None:
+        barrier.wait(timeout=20)
+        return sync(world, person(ADA, *lines))
 
     with ThreadPoolExecutor(4) as pool:
         for _round in range(2):
-            assert len(set(pool.map(one, range(4)))) == 1
-    assert len(key_names(database)) == 5
-    kinds = [kind for kind, facts in told(database) if facts.get("username") == ADA]
+            assert len(set(pool.map(sync_at_once, range(4)))) == 1
+    assert len(keys_of(database)) == 5
+    kinds = [kind for kind, payload in recorded(database) if payload.get("username") == ADA]
     assert kinds == ["account.created"]
 
 
-def test_a_turn_is_taken_by_one(world: World, database: Database) -> None:
-    put(world, person())
+def test_due_account_is_claimed_by_one_worker(world: World, database: Database) -> None:
+    sync(world, person())
     account = row_of(database)
     later = account.last_synced_at + timedelta(hours=1)
     with database.write(later) as tx:

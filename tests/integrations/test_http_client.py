@@ -1,11 +1,10 @@
-"""A remote directory is asked with patience that ends, and judged without mercy."""
+"""Requests to a remote directory: timeouts, invalid responses, tokens, claims."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams.actions import TIMEOUTS, fetch, fetch_keys
+from collegium.integrations.eduteams.rules import Person
 from collegium.integrations.http_client import Timeouts
 from collegium.refusals import Conflict, Invalid, Refusal
 from collegium.settings import Settings, load
@@ -24,51 +24,40 @@ from tests.support.serving import free_port
 ADA = "ada@acc.example.org"
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def settings_of(remote: Remote, base: str = "", *, feed: bool = False) -> Settings:
+    values = remote.settings(base, feed=feed)
+    return load({f"COLLEGIUM_{name.upper()}": value for name, value in values.items()})
 
 
-@pytest.fixture(autouse=True)
-def no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No token is held from another test."""
-    monkeypatch.setattr(eduteams_actions, "_token_cache", eduteams_actions._TokenCache())
+def fetch_ada(remote: Remote, *, feed: bool = False) -> Person:
+    person = fetch(settings_of(remote, feed=feed), ADA)
+    assert person is not None
+    return person
 
 
-@pytest.fixture
-def remote() -> Iterator[Remote]:
-    yield from Remote().running()
+def refusal_code(remote: Remote, base: str = "", timeouts: Timeouts = TIMEOUTS) -> str:
+    """Fetch Ada; check that the refusal comes in time and reveals nothing; return its code."""
+    start = time.monotonic()
+    with pytest.raises(Refusal) as refused:
+        fetch(settings_of(remote, base), ADA, timeouts)
+    assert time.monotonic() - start < 5 * timeouts.total
+    check_reveals_nothing(refused.value)
+    assert refused.value.__cause__ is None
+    return refused.value.code
 
 
-def configured(remote: Remote, base: str = "", *, feed: bool = False) -> Settings:
-    return load(
-        {
-            f"COLLEGIUM_{name.upper()}": value
-            for name, value in remote.settings(base, feed=feed).items()
-        }
-    )
+def check_reveals_nothing(refusal: Refusal) -> None:
+    text = f"{refusal!s} {refusal!r} {refusal.facts}"
+    assert SECRET not in text
+    assert "127.0.0.1" not in text
 
 
-def refused(remote: Remote, base: str = "", patience: Timeouts = TIMEOUTS) -> str:
-    """Ask about Ada, be refused in time and in discretion; give the code."""
-    began = time.monotonic()
-    with pytest.raises(Refusal) as error:
-        fetch(configured(remote, base), ADA, patience)
-    assert time.monotonic() - began < 5 * patience.total
-    said = f"{error.value!s} {error.value!r} {error.value.facts}"
-    assert SECRET not in said
-    assert "127.0.0.1" not in said
-    assert error.value.__cause__ is None
-    return error.value.code
-
-
-def test_what_is_said_of_a_person_is_understood(remote: Remote) -> None:
+def test_claims_of_a_person_are_read(remote: Remote) -> None:
     key = new_key("ada@laptop")
     remote.people[ADA] = claims(
         ADA, given_name=" Ãda ", family_name="Łovelace 愛", ssh_public_key=[key, "no key", ""]
     )
-    person = fetch(configured(remote), ADA)
-    assert person is not None
+    person = fetch_ada(remote)
     assert (person.username, person.email) == (ADA, "ada@example.org")
     assert (person.first_name, person.last_name) == ("Ãda", "Łovelace 愛")
     assert person.affiliations == ["member@example.org"]
@@ -83,45 +72,41 @@ def test_what_is_said_of_a_person_is_understood(remote: Remote) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("changes", "username", "email"),
     [
-        pytest.param({"sub": None, "voperson_id": ADA}, (ADA, "ada@example.org"), id="second-id"),
-        pytest.param({"mail": "one@example.org"}, (ADA, "one@example.org"), id="mail-is-a-text"),
-        pytest.param(
-            {"mail": None, "email": "two@example.org"}, (ADA, "two@example.org"), id="second-mail"
-        ),
-        pytest.param(
-            {"mail": [], "email": ["three@example.org"]}, (ADA, "three@example.org"), id="no-mail"
-        ),
-        pytest.param({"mail": None}, (ADA, ""), id="no-mail-at-all"),
-        pytest.param(
-            {"something": {"else": [1, 2]}}, (ADA, "ada@example.org"), id="more-than-known"
-        ),
+        ({"sub": None, "voperson_id": ADA}, ADA, "ada@example.org"),
+        ({"mail": "one@example.org"}, ADA, "one@example.org"),
+        ({"mail": None, "email": "two@example.org"}, ADA, "two@example.org"),
+        ({"mail": [], "email": ["three@example.org"]}, ADA, "three@example.org"),
+        ({"mail": None}, ADA, ""),
+        ({"something": {"else": [1, 2]}}, ADA, "ada@example.org"),
     ],
+    ids=["second_id", "text", "second_mail", "empty_list", "no_mail", "unknown_claim"],
 )
-def test_each_value_has_its_first_and_its_second_source(
-    remote: Remote, said: dict[str, Any], expected: tuple[str, str]
+def test_username_and_address_have_a_second_source(
+    remote: Remote, changes: dict[str, Any], username: str, email: str
 ) -> None:
-    remote.people[ADA] = claims(ADA, **said)
-    person = fetch(configured(remote), ADA)
-    assert person is not None
-    assert (person.username, person.email) == expected
+    remote.people[ADA] = claims(ADA, **changes)
+    person = fetch_ada(remote)
+    assert (person.username, person.email) == (username, email)
 
 
-def test_somebody_unknown_there_is_no_failure(remote: Remote) -> None:
-    assert fetch(configured(remote), ADA) is None
+def test_unknown_person_is_no_error(remote: Remote) -> None:
+    assert fetch(settings_of(remote), ADA) is None
 
 
-def test_nobody_is_asked_while_it_is_disabled(remote: Remote) -> None:
-    for ask in (lambda: fetch(load({}), ADA), lambda: fetch_keys(load({}))):
+def test_disabled_directory_gets_no_requests(remote: Remote) -> None:
+    for request in (
+        lambda: fetch(load({}), ADA),
+        lambda: fetch_keys(load({})),
+        lambda: fetch_keys(settings_of(remote)),
+    ):
         with pytest.raises(Conflict, match=r"directory\.disabled"):
-            ask()
-    with pytest.raises(Conflict, match=r"directory\.disabled"):
-        fetch_keys(configured(remote))
+            request()
     assert remote.asked == []
 
 
-BAD_ANSWERS = {
+BAD_RESPONSES = {
     "hangs": tempers.hangs,
     "drips": tempers.drips,
     "drips-chunks": tempers.drips_chunks,
@@ -145,35 +130,35 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("temper", BAD_ANSWERS)
-def test_a_directory_that_does_not_answer_is_left_in_time(remote: Remote, temper: str) -> None:
-    remote.people[ADA] = BAD_ANSWERS[temper]
-    assert refused(remote, patience=HASTE) == "directory.unreachable"
-
-
-@pytest.mark.parametrize("temper", BAD_ANSWERS)
-def test_an_endpoint_for_tokens_that_does_not_answer_is_left_in_time(
-    remote: Remote, temper: str
+@pytest.mark.parametrize(
+    ("endpoint", "code"), [("user", "directory.unreachable"), ("token", "directory.no_token")]
+)
+@pytest.mark.parametrize("name", BAD_RESPONSES)
+def test_bad_or_slow_response_is_given_up_in_time(
+    remote: Remote, name: str, endpoint: str, code: str
 ) -> None:
     remote.people[ADA] = claims(ADA)
-    remote.token = BAD_ANSWERS[temper]
-    assert refused(remote, patience=HASTE) == "directory.no_token"
+    if endpoint == "token":
+        remote.token = BAD_RESPONSES[name]
+    else:
+        remote.people[ADA] = BAD_RESPONSES[name]
+    assert refusal_code(remote, timeouts=HASTE) == code
 
 
-def test_a_closed_port_is_no_answer(remote: Remote) -> None:
-    assert refused(remote, f"http://127.0.0.1:{free_port()}/{SECRET}") == "directory.no_token"
+def test_closed_port_is_refused_as_unreachable(remote: Remote) -> None:
+    assert refusal_code(remote, f"http://127.0.0.1:{free_port()}/{SECRET}") == "directory.no_token"
 
 
 @pytest.mark.parametrize("body", UNREADABLE)
-def test_what_is_no_json_is_not_read(remote: Remote, body: str) -> None:
+def test_unreadable_person_is_refused(remote: Remote, body: str) -> None:
     remote.people[ADA] = says(UNREADABLE[body])
-    assert refused(remote) == "directory.unreadable"
+    assert refusal_code(remote) == "directory.unreadable"
 
 
 @pytest.mark.parametrize("body", ["words", "half", "deep"])
-def test_a_token_that_is_no_json_is_not_read(remote: Remote, body: str) -> None:
+def test_unreadable_token_response_is_refused(remote: Remote, body: str) -> None:
     remote.token = says(UNREADABLE[body])
-    assert refused(remote) == "directory.token_unreadable"
+    assert refusal_code(remote) == "directory.token_unreadable"
 
 
 @pytest.mark.parametrize(
@@ -181,11 +166,10 @@ def test_a_token_that_is_no_json_is_not_read(remote: Remote, body: str) -> None:
     ["", "two words", "kõõr", "line\nfeed", "x" * 20_000, None, 17, ["good-token"]],
     ids=["empty", "words", "letters", "lines", "long", "null", "number", "list"],
 )
-def test_what_cannot_be_a_token_is_none(remote: Remote, token: Any) -> None:
-    remote.token = says({"access_token": token})
-    assert refused(remote) == "directory.no_token"
-    remote.token = says({"error": SECRET})
-    assert refused(remote) == "directory.no_token"
+def test_invalid_access_token_is_refused(remote: Remote, token: Any) -> None:
+    for body in ({"access_token": token}, {"error": SECRET}):
+        remote.token = says(body)
+        assert refusal_code(remote) == "directory.no_token"
     assert set(remote.asked) == {"/token"}
 
 
@@ -213,35 +197,34 @@ BAD_CLAIMS: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", BAD_CLAIMS)
-def test_a_value_that_cannot_be_kept_is_refused_and_not_mended(remote: Remote, case: str) -> None:
+def test_invalid_claim_is_refused_with_its_name(remote: Remote, case: str) -> None:
     field, value = BAD_CLAIMS[case]
     remote.people[ADA] = claims(ADA, **{field: value})
-    with pytest.raises(Invalid, match=r"directory\.invalid") as error:
-        fetch(configured(remote), ADA)
-    assert error.value.facts == {"field": field}
+    with pytest.raises(Invalid, match=r"directory\.invalid") as refused:
+        fetch(settings_of(remote), ADA)
+    assert refused.value.facts == {"field": field}
 
 
 @pytest.mark.parametrize("body", [[], "ada", 5, None, True], ids=str)
 def test_json_that_is_no_object_is_refused(remote: Remote, body: Any) -> None:
     remote.people[ADA] = says(json.dumps(body).encode())
-    assert refused(remote) == "directory.invalid"
+    assert refusal_code(remote) == "directory.invalid"
 
 
-def test_a_name_cannot_lead_to_another_address(remote: Remote) -> None:
+def test_username_cannot_change_the_url_of_a_request(remote: Remote) -> None:
     for name in ("..", "../token", "a/b", "a?b=c", "a#b", "", "%2e%2e", "Ada"):
         with pytest.raises(Invalid, match=r"directory\.invalid"):
-            fetch(configured(remote), name)
+            fetch(settings_of(remote), name)
     assert remote.asked == []
 
 
-def test_a_token_is_got_once_and_used_again(
+def test_access_token_is_fetched_once_until_it_expires(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = configured(remote)
+    settings = settings_of(remote)
     remote.people[ADA] = claims(ADA)
     with ThreadPoolExecutor(8) as pool:
-        found = [pool.submit(fetch, settings, ADA) for _ in range(8)]
-        assert all(one.result() for one in found)
+        assert all(pool.map(lambda _: fetch(settings, ADA), range(8)))
     assert remote.asked.count("/token") == 1
     monkeypatch.setattr(eduteams_actions, "TOKEN_SECONDS", -1)
     monkeypatch.setattr(eduteams_actions, "_token_cache", eduteams_actions._TokenCache())
@@ -250,8 +233,8 @@ def test_a_token_is_got_once_and_used_again(
     assert remote.asked.count("/token") == 3
 
 
-def test_a_token_that_is_no_longer_taken_is_replaced_once(remote: Remote) -> None:
-    settings = configured(remote)
+def test_rejected_access_token_is_replaced_once(remote: Remote) -> None:
+    settings = settings_of(remote)
     remote.people[ADA] = claims(ADA)
     fetch(settings, ADA)
     remote.taken, remote.token = {"better-token"}, says({"access_token": "better-token"})
@@ -260,32 +243,28 @@ def test_a_token_that_is_no_longer_taken_is_replaced_once(remote: Remote) -> Non
     remote.asked.clear()
     with pytest.raises(Conflict, match=r"directory\.unreachable"):
         fetch(settings, ADA)
-    assert len(remote.asked) == 3  # the old one, a new one, and no more
+    assert len(remote.asked) == 3  # with the old token, for a new one, with the new one
 
 
-def test_silence_about_keys_says_nothing_where_a_list_of_keys_is_asked_for(
-    remote: Remote,
-) -> None:
+def test_missing_keys_claim_means_unknown_where_the_key_feed_is_on(remote: Remote) -> None:
     remote.people[ADA] = claims(ADA, ssh_public_key=None)
     for feed, expected in ((False, ()), (True, None)):
-        found = fetch(configured(remote, feed=feed), ADA)
-        assert found is not None
-        assert found.keys == expected
+        assert fetch_ada(remote, feed=feed).keys == expected
 
 
-def test_the_list_of_keys_is_read_past_what_is_wrong_in_it(remote: Remote) -> None:
-    line = new_key()
+def test_key_feed_skips_invalid_entries_and_refuses_invalid_feeds(remote: Remote) -> None:
+    line, settings = new_key(), settings_of(remote, feed=True)
     entries = {ADA: {"ssh_keys": [line, 7, None]}, "Bad Name": {"ssh_keys": []}, "no": [], "n": {}}
     remote.feed = says({"data": entries})
-    assert fetch_keys(configured(remote, feed=True)) == {ADA: [line, 7, None]}
-    for temper, code in (
+    assert fetch_keys(settings) == {ADA: [line, 7, None]}
+    for response, code in (
         (says({"data": []}), "directory.invalid"),
         (says(b"?"), "directory.unreadable"),
         (says(SECRET.encode(), 500), "directory.unreachable"),
         (tempers.hangs, "directory.unreachable"),
     ):
-        remote.feed = temper
-        with pytest.raises(Refusal) as error:
-            fetch_keys(configured(remote, feed=True), HASTE)
-        assert error.value.code == code
-        assert SECRET not in f"{error.value!r} {error.value.facts}"
+        remote.feed = response
+        with pytest.raises(Refusal) as refused:
+            fetch_keys(settings, HASTE)
+        assert refused.value.code == code
+        check_reveals_nothing(refused.value)

@@ -1,0 +1,23 @@
+"""Fixtures of the tests of remote directories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from collegium.integrations.eduteams import actions as eduteams_actions
+from tests.support.remote import Remote
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use neither a proxy nor a token of another test."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(eduteams_actions, "_token_cache", eduteams_actions._TokenCache())
+
+
+@pytest.fixture
+def remote() -> Iterator[Remote]:
+    """Return a running directory."""
+    yield from Remote().running()
