@@ -59,7 +59,7 @@ _DISCARD_SECONDS: Final = 2.0
 _KILL_SECONDS: Final = 15
 _NAME_MAX: Final = 100
 _PLAIN: Final = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
-_FAILED: Final = b'{"detail":"The service met an error; it was written down."}'
+_FAILED: Final = b'{"detail":"Something went wrong. The error was logged."}'
 
 
 def run(host: str, port: int, workers: int) -> None:
