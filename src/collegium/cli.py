@@ -146,7 +146,7 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool, no_post: bool)
     address = _resolved(host)
     _check_free(address, port)
     if urlsplit(settings.base_url).path:
-        from collegium import app  # noqa: PLC0415
+        from collegium import app  # noqa: PLC0415 - only `serve` needs it
 
         try:
             app.check_path(settings)
@@ -329,7 +329,7 @@ def post(*, once: bool) -> None:
 
 def _work(*, once: bool) -> None:
     from collegium.worker import presence  # noqa: PLC0415 - keeps --help fast
-    from collegium.worker.worker import Worker  # noqa: PLC0415
+    from collegium.worker.worker import Worker  # noqa: PLC0415 - only `worker` needs it
 
     settings = _settings()
     with _app_context(settings) as (database, vault):
@@ -352,7 +352,7 @@ def _work(*, once: bool) -> None:
 @main.command()
 def doctor() -> None:
     """Check the installation, one line for each check. Exit with 1 if a check fails."""
-    from collegium import doctor as examination  # noqa: PLC0415
+    from collegium import doctor as examination  # noqa: PLC0415 - only `doctor` needs it
 
     findings = examination.examine(os.environ)
     for finding in findings:
@@ -365,7 +365,7 @@ def doctor() -> None:
 @main.command()
 def demo() -> None:
     """Fill an empty database with a small, realistic data set."""
-    from collegium import demo as data  # noqa: PLC0415
+    from collegium import demo as data  # noqa: PLC0415 - only `demo` needs it
 
     settings = _settings()
     with _app_context(settings) as (database, vault):

@@ -96,29 +96,29 @@ class Middleware:
         app: WSGIApplication,
         app_context: AppContext,
         site: PublicUrl,
-        note: Callable[[str], None],
+        record_proxy: Callable[[str], None],
         *,
         is_secure: bool = False,
     ) -> None:
         self._app = app
         self._app_context = app_context
-        self._note = note
+        self._record_proxy = record_proxy
         self._site = site
-        self._guards = (*_SECURITY, _TLS) if is_secure else _SECURITY
+        self._security_headers = (*_SECURITY, _TLS) if is_secure else _SECURITY
 
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request."""
-        given = env.get("HTTP_X_REQUEST_ID", "")
-        request = given if _ID.fullmatch(given) else os.urandom(8).hex()
+        sent_id = env.get("HTTP_X_REQUEST_ID", "")
+        request = sent_id if _ID.fullmatch(sent_id) else os.urandom(8).hex()
         env[REQUEST_ID] = request
         began = time.perf_counter()
         code = "500"
 
-        def answer(status: str, headers: list[tuple[str, str]], _fault: Any = None) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], _fault: Any = None) -> Any:
             nonlocal code
             code = status[:3]
             names = {name for name, _ in headers}
-            headers += [pair for pair in self._guards if pair[0] not in names]
+            headers += [pair for pair in self._security_headers if pair[0] not in names]
             headers.append(("x-request-id", request))
             return start_response(status, headers)
 
@@ -126,29 +126,29 @@ class Middleware:
         env["PATH_INFO"] = path
         try:
             if len(env["QUERY_STRING"]) > _TARGET_MAX or len(env["PATH_INFO"]) > _TARGET_MAX:
-                return _refuse_request(answer, "414 URI Too Long", "The URL is too long.")
+                return _refuse_request(start, "414 URI Too Long", "The URL is too long.")
             for name, value in env.items():
                 # The length is compared first, because that is the fastest.
                 if type(value) is str and len(value) > _HEADER_MAX and name[:5] in _HEADERS:
-                    said = f"A header is too long (maximum {_HEADER_MAX} bytes)."
-                    return _refuse_request(answer, "431 Request Header Fields Too Large", said)
+                    message = f"A header is too long (maximum {_HEADER_MAX} bytes)."
+                    return _refuse_request(start, "431 Request Header Fields Too Large", message)
             base = self._site.base(env)
             if base is None and path not in _QUIET:
-                said = "This service does not answer for this host name."
-                return _refuse_request(answer, "400 Bad Request", said)
+                message = "This service does not answer for this host name."
+                return _refuse_request(start, "400 Bad Request", message)
             env[BASE] = base or self._site.url or "http://localhost"
             env[ROOT] = self._site.path
             env[APP_CONTEXT] = self._app_context
             if _is_path_alias(path, env.get(RAW_PATH, "")):
                 env["PATH_INFO"] = _not_found(path)
-            return self._app(env, answer)
+            return self._app(env, start)
         finally:
-            took = time.perf_counter() - began
+            seconds = time.perf_counter() - began
             method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "?"
             _answered(method, code).inc()
-            _seconds.observe(took)
+            _seconds.observe(seconds)
             if _FORWARDED & env.keys() and not trusted(env, self._site.proxies):
-                self._note(env.get("REMOTE_ADDR", ""))
+                self._record_proxy(env.get("REMOTE_ADDR", ""))
             if path not in _QUIET:
                 # Only the path is logged: a query string may contain an e-mail address.
                 # ``without_secrets`` removes the secrets that some paths contain.
@@ -156,7 +156,7 @@ class Middleware:
                     method=method,
                     path=without_secrets(text(path), is_routed=ROUTED in env),
                     status=int(code),
-                    ms=round(took * 1000, 1),
+                    ms=round(seconds * 1000, 1),
                     request=request,
                 )
 
@@ -168,13 +168,13 @@ def _under_base_path(root: str, path: str) -> str:
     return path
 
 
-_ODD_PART: Final = re.compile(r"//|/\.{1,2}(?:/|$)")
-_ODD_ESCAPE: Final = re.compile(r"%2f", re.IGNORECASE)
+_ALIAS_PART: Final = re.compile(r"//|/\.{1,2}(?:/|$)")
+_ESCAPED_SLASH: Final = re.compile(r"%2f", re.IGNORECASE)
 
 
 def _is_path_alias(path: str, raw: str) -> bool:
     """Return whether a path is another spelling of a route. Each route has exactly one spelling."""
-    return _ODD_PART.search(path) is not None or ("%" in raw and bool(_ODD_ESCAPE.search(raw)))
+    return _ALIAS_PART.search(path) is not None or ("%" in raw and bool(_ESCAPED_SLASH.search(raw)))
 
 
 def _not_found(path: str) -> str:
@@ -184,14 +184,14 @@ def _not_found(path: str) -> str:
 
 # A segment after one that names invitations, or after a page that an e-mailed link opens, can be a
 # credential: a UUID in any spelling, a token or a code.
-_KEY_NAMED: Final = re.compile("invitation|links|user_email_change|password_reset", re.IGNORECASE)
+_BEFORE_KEY: Final = re.compile("invitation|links|user_email_change|password_reset", re.IGNORECASE)
 _KEY_SEPARATOR: Final = re.compile(r"([/\\])")
 _WORD: Final = re.compile(r"[a-z_-]{0,20}", re.IGNORECASE)
 _NAME: Final = re.compile(r"[a-z_-]{0,40}", re.IGNORECASE)
 # Most paths consist of short words, and none of these is a key.
 _SHORT_WORDS: Final = re.compile(r"(?:/[a-z_-]{0,20}+)++")
 # The shortest key has 32 characters.
-_LONG: Final = re.compile(r"[a-z0-9_-]{20,}", re.IGNORECASE)
+_POSSIBLE_KEY: Final = re.compile(r"[a-z0-9_-]{20,}", re.IGNORECASE)
 
 
 def without_secrets(path: str, *, is_routed: bool = True) -> str:
@@ -206,31 +206,31 @@ def without_secrets(path: str, *, is_routed: bool = True) -> str:
     """
     if _SHORT_WORDS.fullmatch(path):
         return path
-    told = _without_keys(path) if _KEY_NAMED.search(path) else path
+    masked = _without_keys(path) if _BEFORE_KEY.search(path) else path
     if not is_routed:
-        told = _LONG.sub(_unless_name, told)
-    return told if told.isprintable() else told.encode("unicode_escape").decode()
+        masked = _POSSIBLE_KEY.sub(_mask_unless_name, masked)
+    return masked if masked.isprintable() else masked.encode("unicode_escape").decode()
 
 
 def _without_keys(path: str) -> str:
     parts = _KEY_SEPARATOR.split(path)
     is_after = False
-    for at, part in enumerate(parts):
+    for index, part in enumerate(parts):
         if is_after and not _WORD.fullmatch(part) and part not in {"/", "\\"}:
-            parts[at] = "…"
-        elif _KEY_NAMED.search(part):
+            parts[index] = "…"
+        elif _BEFORE_KEY.search(part):
             is_after = True
             if not _NAME.fullmatch(part):
-                parts[at] = "…"
+                parts[index] = "…"
     return "".join(parts)
 
 
-def _unless_name(found: re.Match[str]) -> str:
-    return found[0] if _NAME.fullmatch(found[0]) else "…"
+def _mask_unless_name(match: re.Match[str]) -> str:
+    return match[0] if _NAME.fullmatch(match[0]) else "…"
 
 
-def _refuse_request(start_response: StartResponse, status: str, said: str) -> Iterable[bytes]:
-    body = f'{{"detail":"{said}"}}'.encode()
+def _refuse_request(start_response: StartResponse, status: str, message: str) -> Iterable[bytes]:
+    body = f'{{"detail":"{message}"}}'.encode()
     start_response(
         status,
         [("content-type", "application/json"), ("content-length", str(len(body)))],

@@ -194,11 +194,11 @@ class RequestContext:
         self.account: Row | None = None
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
-        self._stale: int | None = None
+        self._stale_token_id: int | None = None
         # Read requests hold a read slot from their first query to the end of the response. Other
         # requests get none: they may wait for a lock, for password hashing or for the disk, and
         # would block readers meanwhile.
-        self._turn = app_context.database.read_slot() if request.method in _ASKING else None
+        self._read_slot = app_context.database.read_slot() if request.method in _ASKING else None
 
     def header(self, name: str, default: str = "") -> str:
         """Return a header of the request, decoded as Latin-1. Names are case-insensitive."""
@@ -240,21 +240,21 @@ class RequestContext:
         Raises:
             NotFound: ``<noun>.unknown`` if the segment is no UUID.
         """
-        found = hex_uuid(self.segments["uuid"])
-        if found is None:
+        value = hex_uuid(self.segments["uuid"])
+        if value is None:
             raise NotFound(f"{noun}.unknown")
-        return found
+        return value
 
     def read(self) -> AbstractContextManager[ReadTransaction]:
         """Open a read transaction; read requests wait for a read slot first."""
-        if self._turn is not None:
-            self._turn.acquire()
+        if self._read_slot is not None:
+            self._read_slot.acquire()
         return self.app.database.read()
 
     def release_read_slot(self) -> None:
         """Release the read slot, so that another read request can run."""
-        if self._turn is not None:
-            self._turn.release()
+        if self._read_slot is not None:
+            self._read_slot.release()
 
     @contextmanager
     def write(self) -> Iterator[WriteTransaction]:
@@ -312,7 +312,7 @@ class RequestContext:
         if ends is not None and ends < tx.now:
             raise Unauthenticated("token.expired")
         if account.last_used_at < tx.now - TOUCH_EVERY:
-            self._stale = account.token_id
+            self._stale_token_id = account.token_id
         self.token_id = account.token_id
         self.account = account if shown else None
         self.actor = actor_of(
@@ -371,20 +371,20 @@ class RequestContext:
 
         Call it after the response is made and outside its transaction.
         """
-        if self._stale is not None:
+        if self._stale_token_id is not None:
             self.release_read_slot()
             # A busy database must not turn a successful response into an error. The next request
             # finds the token just as stale and tries again.
             with suppress(UnavailableError), self.app.database.write() as tx:
-                token_queries.touch(tx, self._stale, TOUCH_EVERY)
+                token_queries.touch(tx, self._stale_token_id, TOUCH_EVERY)
 
 
 @cache_short(maxsize=1024)
 def _parsed_query(query: str) -> Mapping[str, Sequence[str]]:
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        found.setdefault(name, []).append(value)
-    return found
+        values.setdefault(name, []).append(value)
+    return values
 
 
 def network_of(address: str) -> str:
@@ -406,8 +406,8 @@ def outage_words(outage: UnavailableError) -> tuple[str, int]:
 
 def header(env: Mapping[str, Any], name: str, default: str = "") -> str:
     """Return a header of a request, or ``default``. Names are case-insensitive."""
-    found: str = env.get(_variable(name), default)
-    return found
+    value: str = env.get(_variable(name), default)
+    return value
 
 
 @lru_cache(maxsize=64)
@@ -430,16 +430,16 @@ def trusted(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> bool:
 
 def client_address(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> str:
     """Return the client's IP address: the last one in the chain that is not a trusted proxy."""
-    found = hosts.address(env.get("REMOTE_ADDR", "")) or ""
+    client = hosts.address(env.get("REMOTE_ADDR", "")) or ""
     if trusted(env, proxies):
         for hop in reversed(header(env, "x-forwarded-for").split(",")):
             address = hosts.address(hop)
             if address is None:
                 break
-            found = address
-            if not hosts.is_within(found, proxies):
+            client = address
+            if not hosts.is_within(client, proxies):
                 break
-    return found
+    return client
 
 
 class PublicUrl:
@@ -469,21 +469,21 @@ class PublicUrl:
         For the host of ``BASE_URL`` this is ``BASE_URL``, whatever scheme a proxy reports.
         """
         scheme: str = env["wsgi.url_scheme"]
-        named: str = env.get("HTTP_HOST", "")
+        host_header: str = env.get("HTTP_HOST", "")
         if trusted(env, self.proxies):
             scheme = header(env, "x-forwarded-proto", scheme).partition(",")[0].strip().lower()
-            named = header(env, "x-forwarded-host", named).partition(",")[0].strip()
-        return self._base_of(scheme, named)
+            host_header = header(env, "x-forwarded-host", host_header).partition(",")[0].strip()
+        return self._base_of(scheme, host_header)
 
-    def _find_base(self, scheme: str, named: str) -> str | None:
-        found = hosts.host(_utf8(named)) if named else hosts.Host("localhost")
-        if found is None or scheme not in {"http", "https"}:
+    def _find_base(self, scheme: str, host_header: str) -> str | None:
+        host = hosts.host(_utf8(host_header)) if host_header else hosts.Host("localhost")
+        if host is None or scheme not in {"http", "https"}:
             return None
-        if self.names and (not named or found.name not in self.names):
+        if self.names and (not host_header or host.name not in self.names):
             return None
-        if self._own is not None and found.name == self._own.name and found.port in self._ports:
+        if self._own is not None and host.name == self._own.name and host.port in self._ports:
             return self.url
-        return found.origin(scheme) + self.path
+        return host.origin(scheme) + self.path
 
 
 def _utf8(wire: str) -> str:

@@ -63,7 +63,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Convert the stored form to an aware ``datetime`` in UTC."""
         if value is None or dialect.name != "sqlite":
-            return value  # type: ignore[no-any-return]
+            return value  # type: ignore[no-any-return]  # the driver converts it
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
 

@@ -51,7 +51,7 @@ def _id() -> Column[int]:
 
 
 def _one_of(column: str, values: object) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)  # type: ignore[attr-defined]
+    listed = ", ".join(f"'{value}'" for value in values)  # type: ignore[attr-defined]  # an enum's values
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
@@ -75,7 +75,7 @@ def _flag(name: str, *, default: bool = False) -> Column[bool]:
 
 
 def _account(name: str, **options: object) -> Column[int]:
-    return Column(name, BigInt, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]
+    return Column(name, BigInt, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]  # options are keywords of Column
 
 
 # ``sqlite_autoincrement`` marks tables whose ids appear in an API or in e-mails. Such an id must

@@ -20,7 +20,7 @@ _PREFIX_MAX: Final = 8
 
 
 def _increment(insert: Callable[..., object]) -> Statement:
-    row = insert(slugs).values(prefix=bindparam("prefix"), last_number=1)  # type: ignore[attr-defined]
+    row = insert(slugs).values(prefix=bindparam("prefix"), last_number=1)  # type: ignore[attr-defined]  # either dialect
     return Statement(
         row.on_conflict_do_update(
             index_elements=[slugs.c.prefix], set_={"last_number": slugs.c.last_number + 1}

@@ -43,7 +43,7 @@ def password_errors(password: str, about: Iterable[str]) -> list[str]:
         about: personal data that an attacker would try first, such as the name.
     """
     # Imported here, because its dictionaries slow down the start and few processes need them.
-    from zxcvbn import matching  # noqa: PLC0415
+    from zxcvbn import matching  # noqa: PLC0415 - see above
 
     password = normalized(password)
     errors = []

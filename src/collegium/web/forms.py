@@ -63,7 +63,7 @@ class Form:
         Args:
             header: The ``Content-Type`` header.
         """
-        kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]
+        kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]  # the library has no types
         try:
             if kind == "application/x-www-form-urlencoded":
                 return cls(_pairs(body))
@@ -264,7 +264,7 @@ def _pairs(body: bytes) -> dict[str, list[str]]:
 def _parts(body: bytes, boundary: str) -> tuple[dict[str, list[str]], dict[str, bytes]]:
     values: dict[str, list[str]] = {}
     files: dict[str, bytes] = {}
-    parts = MultipartParser(  # type: ignore[no-untyped-call]
+    parts = MultipartParser(  # type: ignore[no-untyped-call]  # the library has no types
         BytesIO(body), boundary, len(body), part_limit=_FIELDS_MAX, spool_limit=len(body) + 1
     )
     for part in parts:

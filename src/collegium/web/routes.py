@@ -267,6 +267,6 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Answer:
 def plain(status: int, text: str) -> Answer:
     """Return a page with one sentence, which needs neither a session nor the database."""
     title = "Page not found" if status == 404 else "This could not be done"  # noqa: PLR2004 - HTTP
-    sentence = "Please check the address." if status == 404 else text  # noqa: PLR2004
+    sentence = "Please check the address." if status == 404 else text  # noqa: PLR2004 - HTTP
     html = templates().get_template("plain.html").render(title=title, said=sentence)
     return Answer(status, html.encode(), media=HTML)

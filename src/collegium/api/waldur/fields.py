@@ -551,7 +551,7 @@ def decode(context: RequestContext) -> tuple[dict[str, Any], bool]:
         BadRequestError: 400 if the body cannot be parsed; 415 for another media type.
     """
     header = context.header("content-type")
-    media_type, options = parse_options_header(header)  # type: ignore[no-untyped-call]
+    media_type, options = parse_options_header(header)  # type: ignore[no-untyped-call]  # the library has no types
     media_type = media_type.lower()
     if media_type == "multipart/form-data":
         return _parse_multipart(context.body, options.get("boundary", "")), True
@@ -614,7 +614,7 @@ def _parse_multipart(body: bytes, boundary: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     try:
         # The body is in memory already, so no part of it needs a file on disk.
-        parts = MultipartParser(  # type: ignore[no-untyped-call]
+        parts = MultipartParser(  # type: ignore[no-untyped-call]  # the library has no types
             BytesIO(body), boundary, len(body), part_limit=_PARTS_MAX, spool_limit=len(body) + 1
         )
         for part in parts:

@@ -34,7 +34,7 @@ KINDS: Final = {ScopeKind.ORGANISATION: "customer", ScopeKind.PROJECT: "project"
 STATES: Final = {state: ("project" if state is State.HELD else state.value) for state in State}
 """Our states of an invitation to their names in this API."""
 
-LANGUAGES: Final = tuple("en et lt lv ru it de da sv es fr nb ar cs".split())  # noqa: SIM905
+LANGUAGES: Final = tuple("en et lt lv ru it de da sv es fr nb ar cs".split())  # noqa: SIM905 - one line instead of fourteen
 
 
 class Permission(Struct, frozen=True, gc=False):
