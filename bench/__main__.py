@@ -1,4 +1,4 @@
-"""The bench: makes its data, measures part by part, writes the results."""
+"""Benchmarks: create the data, measure each part, write the results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typing import Any, Final
 
 import click
 
-from bench import beside, data, growing, reading, report, writing, young
-from bench.machine import LOAD_CORE, there
-from bench.shelf import KINDS, Shelf
+from bench import background_load, data, growth, reading, report, unanalysed, writing
+from bench.databases import KINDS, Databases
+from bench.machine import LOAD_CORE, available
 from collegium import logs
 from collegium.settings import load
 
-_FOUND: Final = data.FOLDER / "found.json"
-_NOUNS: Final = ("reads", "writes", "growth", "young", "logins", "owing", "scaling")
+_RESULTS: Final = data.FOLDER / "results.json"
+_NOUNS: Final = ("reads", "writes", "growth", "unanalysed", "logins", "worker", "scaling")
 
 
 def _say(text: str) -> None:
@@ -32,45 +32,45 @@ def _say(text: str) -> None:
 
 
 def _parts(
-    shelf: Shelf, big: int, seconds: float, rounds: int
+    databases: Databases, big: int, seconds: float, rounds: int
 ) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Give everything that can be measured, by name: ``reads-sqlite`` and so on."""
+    """Return the benchmarks by name, such as ``reads-sqlite``."""
     small = data.SMALL
 
     def part(noun: str, kind: str) -> Callable[[], dict[str, Any]]:
         common: dict[str, Any] = {"seconds": seconds, "say": _say}
         match noun:
             case "reads":
-                url = partial(shelf.url, kind, small)
+                url = partial(databases.url, kind, small)
                 return lambda: reading.run(url(), small, rounds=rounds, **common)
             case "writes":
                 run: Callable[..., dict[str, Any]] = writing.run
             case "growth":
                 sizes = (small, big)
-                return lambda: growing.run(shelf, kind, sizes, rounds=rounds, **common)
-            case "young":
-                few = young.SIZES if big > small else young.SIZES[:2]
-                return lambda: young.run(shelf, kind, few, rounds=rounds, **common)
+                return lambda: growth.run(databases, kind, sizes, rounds=rounds, **common)
+            case "unanalysed":
+                few = unanalysed.SIZES if big > small else unanalysed.SIZES[:2]
+                return lambda: unanalysed.run(databases, kind, few, rounds=rounds, **common)
             case "logins":
-                run = beside.logins
-            case "owing":
-                return lambda: beside.owing(shelf, kind, big, **common)
+                run = background_load.logins
+            case "worker":
+                return lambda: background_load.worker(databases, kind, big, **common)
             case _:
-                run = beside.scaling
-        return lambda: run(shelf, kind, small, rounds=rounds, **common)
+                run = background_load.scaling
+        return lambda: run(databases, kind, small, rounds=rounds, **common)
 
     return {f"{noun}-{kind}": part(noun, kind) for noun, kind in product(_NOUNS, KINDS)}
 
 
-def _kept() -> dict[str, Any]:
-    """Give what was measured before, part by part."""
-    found: dict[str, Any] = json.loads(_FOUND.read_text()) if _FOUND.exists() else {}
-    return found
+def _stored() -> dict[str, Any]:
+    """Return the stored results of each part."""
+    results: dict[str, Any] = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
+    return results
 
 
 def _git(*words: str) -> str:
     return subprocess.run(  # noqa: S603 - constants
-        ["git", *words],  # noqa: S607 - wherever it is
+        ["git", *words],  # noqa: S607 - found in PATH
         capture_output=True,
         text=True,
         check=False,
@@ -78,60 +78,62 @@ def _git(*words: str) -> str:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="Ten thousand accounts, short rounds, no results kept.")
-@click.option("--only", multiple=True, help="A part (reads-sqlite), all of a noun, or of a kind.")
+@click.option(
+    "--quick", is_flag=True, help="Ten thousand accounts, short rounds, results are not stored."
+)
+@click.option("--only", multiple=True, help="Parts to run: reads-sqlite, reads or sqlite.")
 @click.option("--seconds", default=2.0, show_default=True, help="Length of a round.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds of each program.")
-@click.option("--accounts", default=data.BIG, show_default=True, help="Of the big database.")
-@click.option("--render", is_flag=True, help="Measure nothing, write the results once more.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds for each program.")
+@click.option("--accounts", default=data.BIG, show_default=True, help="Size of the large database.")
+@click.option("--render", is_flag=True, help="Write the results again without measuring.")
 def main(
     *, quick: bool, only: tuple[str, ...], seconds: float, rounds: int, accounts: int, render: bool
 ) -> None:
-    """Measure the service against its floor, and write bench/RESULTS.md.
+    """Compare the service with the baseline program and write bench/RESULTS.md.
 
-    Parts are reads, writes, growth, young, logins, owing and scaling, each with -sqlite or
-    -postgresql. What was measured before stays in the results.
+    Parts are reads, writes, growth, unanalysed, logins, worker and scaling, each with -sqlite
+    or -postgresql. Results of parts that do not run are kept.
     """
-    # Killed, it still ends what it has started.
+    # Stop child processes on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    os.sched_setaffinity(0, there(LOAD_CORE))
+    os.sched_setaffinity(0, available(LOAD_CORE))
     logging.disable(logging.INFO)
     logs.configure(load({"COLLEGIUM_SECRET_KEY": data.SECRET_KEY, "COLLEGIUM_LOG_LEVEL": "error"}))
     if quick:
         seconds, rounds, accounts = min(seconds, 1.0), min(rounds, 2), data.SMALL
-    kept = _kept()
-    shelf = Shelf(_say)
-    parts = {} if render else _parts(shelf, accounts, seconds, rounds)
+    stored = _stored()
+    databases = Databases(_say)
+    parts = {} if render else _parts(databases, accounts, seconds, rounds)
     unknown = set(only) - {word for name in parts for word in (name, *name.split("-"))}
     if unknown and not render:
-        raise click.BadParameter(f"there is no part {', '.join(unknown)}: {', '.join(parts)}")
+        raise click.BadParameter(f"unknown part {', '.join(unknown)}: {', '.join(parts)}")
     try:
         for name, run in parts.items():
             if only and not {name, *name.split("-")} & set(only):
                 continue
             _say(f"\n{name}")
-            began = time.perf_counter()
-            found = run()
-            # Read again: another run may have measured another part meanwhile.
-            kept = _kept()
-            kept[name] = {
+            started = time.perf_counter()
+            results = run()
+            # Another run may have stored another part in the meantime.
+            stored = _stored()
+            stored[name] = {
                 "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
                 "commit": _git("rev-parse", "--short", "HEAD")
                 + ("+" if _git("status", "--porcelain", "src") else ""),
-                "took": round(time.perf_counter() - began),
+                "took": round(time.perf_counter() - started),
                 "seconds": seconds,
                 "rounds": rounds,
                 "accounts": accounts,
-                "found": found,
+                "results": results,
             }
             if not quick:
                 data.FOLDER.mkdir(parents=True, exist_ok=True)
-                _FOUND.write_text(json.dumps(kept))
+                _RESULTS.write_text(json.dumps(stored))
         if not quick:
-            report.write(kept, shelf.server.version)
+            report.write(stored, databases.server.version)
             _say("\nwritten: bench/RESULTS.md and bench/raw.json")
     finally:
-        shelf.close()
+        databases.close()
 
 
 if __name__ == "__main__":

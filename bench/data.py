@@ -1,7 +1,7 @@
-"""The rows that everything is measured on: made once a size, and kept in ``var/bench/``.
+"""The databases of the benchmarks: created once for each size, kept in ``var/bench/``.
 
-A tenth of the organisations is lively: all invitations and requests are theirs. Whoever owns one
-is the ordinary manager, who sees some hundred people.
+A tenth of the organisations is active and has all invitations and join requests. The manager of the
+benchmarks owns one of them and sees about a hundred accounts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from bench.machine import PostgreSQL
+from bench import machine
 from collegium.db import migrations, schema
 from collegium.db.database import Database
 from collegium.db.statements import Statement
@@ -45,93 +45,92 @@ from tests.support import big
 
 SMALL: Final = 10_000
 BIG: Final = 1_000_000
-SECRET_KEY: Final = "a key for the bench, which guards nothing at all"  # noqa: S105 - what it says
-PASSWORD: Final = "correct horse battery staple 7"  # noqa: S105 - of all who were made up
+SECRET_KEY: Final = "a key for the bench, which guards nothing at all"  # noqa: S105 - not a secret
+PASSWORD: Final = "correct horse battery staple 7"  # noqa: S105 - of all accounts here
 FOLDER: Final = Path("var/bench")
 
-PEOPLE_OF_ONE: Final = 100
-"""So many accounts has an organisation."""
-PROJECTS_OF_ONE: Final = 4
-_LIVELY: Final = 10
+ACCOUNTS_PER_ORGANISATION: Final = 100
+PROJECTS_PER_ORGANISATION: Final = 4
+_ACTIVE_SHARE: Final = 10
 _SHARE: Final = 20
 _YEARS: Final = timedelta(days=4 * 365)
 LONG: Final = timedelta(days=3650)
 
 
 def token_of(number: int) -> str:
-    """Give the token of an account."""
+    """Return the API token of an account."""
     return f"{number:040x}"
 
 
 @dataclass(frozen=True)
-class Cast:
-    """Who asks, by the numbers of their accounts.
+class Layout:
+    """Ids of accounts and scopes in a database.
 
     Args:
-        size: how many accounts there are.
+        size: number of accounts.
     """
 
     size: int
 
     @property
     def person(self) -> int:
-        """Somebody with two grants."""
+        """An account with two grants."""
         return self.size - 7
 
     @property
     def manager(self) -> int:
-        """The owner of a lively organisation."""
+        """The owner of an active organisation."""
         return 1
 
     @property
     def staff(self) -> int:
-        """Whoever sees everything."""
+        """The staff account."""
         return self.size // 2
 
     @property
     def organisations(self) -> int:
-        """So many organisations there are; theirs are the first scopes, and accounts."""
-        return self.size // PEOPLE_OF_ONE
+        """Number of organisations; their scopes and owners have the lowest ids."""
+        return self.size // ACCOUNTS_PER_ORGANISATION
 
     def home(self, number: int) -> int:
-        """Give the organisation of an account."""
+        """Return the organisation of an account."""
         return (number - 1) % self.organisations + 1
 
     def project(self, organisation: int, which: int) -> int:
-        """Give a project of an organisation."""
-        at = (organisation - 1) * PROJECTS_OF_ONE + which % PROJECTS_OF_ONE
+        """Return a project of an organisation."""
+        at = (organisation - 1) * PROJECTS_PER_ORGANISATION + which % PROJECTS_PER_ORGANISATION
         return self.organisations + 1 + at
 
-    def lively(self, number: int) -> int:
-        """Give a lively organisation."""
-        return number % max(1, self.organisations // _LIVELY) + 1
+    def active(self, number: int) -> int:
+        """Return an active organisation."""
+        return number % max(1, self.organisations // _ACTIVE_SHARE) + 1
 
 
-class _Maker:
-    """Makes the rows, table by table; a row is thrown away as soon as it is written."""
+class _Rows:
+    """Yields the rows of each table."""
 
     def __init__(self, size: int, role_ids: dict[str, int], now: datetime) -> None:
-        self._cast = Cast(size)
+        self._layout = Layout(size)
         self._size = size
         self._roles = role_ids
         self._now = now
-        self._chance = random.Random(size)  # noqa: S311 - to be the same every time
+        self._chance = random.Random(size)  # noqa: S311 - reproducible
         self._vault = Vault(SECRET_KEY)
         self._password = hash_password(PASSWORD)
 
     def tables(self) -> big.Tables:
-        """Give everything, in an order in which it can be written."""
+        """Return all tables with their rows, referenced tables first."""
         return (
             (accounts, map(self._account, self._numbers())),
             (account_texts, self._texts()),
             (tokens, map(self._token, self._numbers())),
             (scopes, self._scopes()),
-            (organisations, ({"scope_id": n} for n in range(1, self._cast.organisations + 1))),
+            (organisations, ({"scope_id": n} for n in range(1, self._layout.organisations + 1))),
             (projects, ({"scope_id": one["id"]} for one in self._scopes() if one["parent_id"])),
             (grants, self._grants()),
             (outbox, map(self._mail, self._few())),
             (invitations, map(self._invitation, self._few())),
-            (invite_links, self._open_invitations()),
+            (invite_links, self._invite_links()),
             (join_requests, map(self._request, self._few())),
         )
 
@@ -147,30 +146,30 @@ class _Maker:
     def _moment(self, number: int, of: int) -> datetime:
         return self._now - _YEARS * (1 - number / (of + 1))
 
-    def _is_gone(self, number: int) -> bool:
-        return number % 997 == 0 and number > self._cast.organisations
+    def _is_deleted(self, number: int) -> bool:
+        return number % 997 == 0 and number > self._layout.organisations
 
     def _account(self, number: int) -> dict[str, Any]:
-        # A name must not depend on how many rows came before: the texts are made of it once more.
+        # Seeded by the id, so that _texts() creates the same names again.
         row = big.account_row(number, random.Random(number))  # noqa: S311 - as above
         joined = self._moment(number, self._size)
         return row | {
             "uuid": self._uuid(),
             "password": self._password,
             "token_lifetime": 3600,
-            "is_staff": number == self._cast.staff,
+            "is_staff": number == self._layout.staff,
             "is_active": number % 200 != 0
-            or number == self._cast.staff
-            or number <= self._cast.organisations,
+            or number == self._layout.staff
+            or number <= self._layout.organisations,
             "joined_at": joined,
             "modified_at": joined + timedelta(hours=1),
             "agreed_at": joined if number % 3 else None,
-            "deleted_at": joined if self._is_gone(number) else None,
+            "deleted_at": joined if self._is_deleted(number) else None,
         }
 
     def _texts(self) -> Iterator[dict[str, Any]]:
         for number in self._numbers():
-            if not self._is_gone(number):
+            if not self._is_deleted(number):
                 row = big.account_row(number, random.Random(number))  # noqa: S311 - as above
                 yield {"account_id": number, **account_search.texts_of(row)}
 
@@ -185,30 +184,30 @@ class _Maker:
         }
 
     def _scopes(self) -> Iterator[dict[str, Any]]:
-        chance = random.Random(1)  # noqa: S311 - the same each time it is asked
-        for number in range(1, self._cast.organisations * (1 + PROJECTS_OF_ONE) + 1):
-            after = number - self._cast.organisations - 1
-            parent = after // PROJECTS_OF_ONE + 1 if after >= 0 else None
+        chance = random.Random(1)  # noqa: S311 - reproducible
+        for number in range(1, self._layout.organisations * (1 + PROJECTS_PER_ORGANISATION) + 1):
+            after = number - self._layout.organisations - 1
+            parent = after // PROJECTS_PER_ORGANISATION + 1 if after >= 0 else None
             kind, word = ("project", "Survey") if parent else ("organisation", "Institute")
             uuid = UUID(int=chance.getrandbits(128), version=4).hex
             yield big.scope_row(number, kind, parent, word) | {"uuid": uuid}
 
-    def _places(self, number: int) -> Iterator[tuple[int, str]]:
-        home, which = self._cast.home(number), number // self._cast.organisations
+    def _roles_of(self, number: int) -> Iterator[tuple[int, str]]:
+        home, which = self._layout.home(number), number // self._layout.organisations
         if number == home:
             yield home, "CUSTOMER.OWNER"
-            yield self._cast.project(home, 0), "PROJECT.MANAGER"
+            yield self._layout.project(home, 0), "PROJECT.MANAGER"
         else:
-            yield self._cast.project(home, which), "PROJECT.MEMBER"
+            yield self._layout.project(home, which), "PROJECT.MEMBER"
             rare = "PROJECT.MANAGER" if number % 50 == 0 else "PROJECT.ADMIN"
-            yield self._cast.project(home, which + 1), rare
+            yield self._layout.project(home, which + 1), rare
 
     def _grants(self) -> Iterator[dict[str, Any]]:
         for number in self._numbers():
-            if self._is_gone(number):
+            if self._is_deleted(number):
                 continue
             since = self._moment(number, self._size)
-            for scope, role in self._places(number):
+            for scope, role in self._roles_of(number):
                 yield {
                     "uuid": self._uuid(),
                     "account_id": number,
@@ -216,7 +215,7 @@ class _Maker:
                     "role_id": self._roles[role],
                     "valid_from": since,
                     "valid_until": self._now + LONG if number % 10 == 0 else None,
-                    "granted_by": self._cast.home(number),
+                    "granted_by": self._layout.home(number),
                 }
 
     def _mail(self, number: int) -> dict[str, Any]:
@@ -234,14 +233,14 @@ class _Maker:
         }
 
     def _invitation(self, number: int) -> dict[str, Any]:
-        home = self._cast.lively(number)
+        home = self._layout.active(number)
         in_project = number % 9 != 0
         state = ("accepted", "accepted", "accepted", "pending", "canceled")[number // 7 % 5]
         created = self._moment(number, self._size // _SHARE)
         return {
             "id": number,
             "uuid": self._uuid(),
-            "scope_id": self._cast.project(home, number) if in_project else home,
+            "scope_id": self._layout.project(home, number) if in_project else home,
             "role_id": self._roles["PROJECT.MEMBER" if in_project else "CUSTOMER.OWNER"],
             "email": f"guest{number}@example.org",
             "email_comparable": f"guest{number}@example.org",
@@ -257,15 +256,18 @@ class _Maker:
             "mail_id": number,
         }
 
-    def _open_invitations(self) -> Iterator[dict[str, Any]]:
+    def _invite_links(self) -> Iterator[dict[str, Any]]:
         for number in range(1, self._size // _SHARE + 1):
-            home = self._cast.lively(number)
-            if number > max(1, self._cast.organisations // _LIVELY) * PROJECTS_OF_ONE:
+            home = self._layout.active(number)
+            if (
+                number
+                > max(1, self._layout.organisations // _ACTIVE_SHARE) * PROJECTS_PER_ORGANISATION
+            ):
                 return
             yield {
                 "id": number,
                 "uuid": self._uuid(),
-                "scope_id": self._cast.project(home, self._which(number)),
+                "scope_id": self._layout.project(home, self._which(number)),
                 "role_id": self._roles["PROJECT.MEMBER"],
                 "created_at": self._now - _YEARS,
                 "expires_at": self._now + LONG,
@@ -277,12 +279,12 @@ class _Maker:
             }
 
     def _which(self, number: int) -> int:
-        return (number - 1) // max(1, self._cast.organisations // _LIVELY)
+        return (number - 1) // max(1, self._layout.organisations // _ACTIVE_SHARE)
 
     def _request(self, number: int) -> dict[str, Any]:
-        links = max(1, self._cast.organisations // _LIVELY) * PROJECTS_OF_ONE
+        links = max(1, self._layout.organisations // _ACTIVE_SHARE) * PROJECTS_PER_ORGANISATION
         through = (number - 1) % links + 1
-        home = self._cast.lively(through)
+        home = self._layout.active(through)
         state = ("approved", "approved", "approved", "pending", "rejected")[number // 7 % 5]
         created = self._moment(number, self._size // _SHARE)
         decided = state != "pending"
@@ -290,7 +292,7 @@ class _Maker:
             "id": number,
             "uuid": self._uuid(),
             "invite_link_id": through,
-            "scope_id": self._cast.project(home, self._which(through)),
+            "scope_id": self._layout.project(home, self._which(through)),
             "role_id": self._roles["PROJECT.MEMBER"],
             "account_id": self._size // 2 + number + (number % 2),
             "state": state,
@@ -302,56 +304,56 @@ class _Maker:
 
 
 def fill(database: Database, size: int, *, analyse: bool = True) -> None:
-    """Write everything into a migrated, empty database.
+    """Fill a migrated, empty database.
 
     Args:
-        analyse: whether the database is told to look how the rows are spread.
+        analyse: whether to run ANALYZE.
     """
     with database.read() as tx:
         role_ids = {row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}
         now = tx.now
-    tables = _Maker(size, role_ids, now).tables()
+    tables = _Rows(size, role_ids, now).tables()
     if analyse:
         big.write(database, tables)
     else:
-        # Made anew, an index would know how many rows there are.
+        # Recreating an index would store the number of rows.
         big.add(database, tables, analyse=False)
 
 
 def sqlite(size: int, say: Callable[[str], None]) -> Path:
-    """Give the SQLite database of a size, made now if need be."""
+    """Return the path of the SQLite database of a size; create it if needed."""
     path = FOLDER / f"{size}.db"
     if _is_kept(path):
         return path
-    say(f"making the SQLite database of {size:,} accounts")
+    say(f"creating the SQLite database of {size:,} accounts")
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         old.unlink(missing_ok=True)
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
         schema.migrate(database)
         fill(database, size)
-        database.optimize()  # as the worker does when it starts
-    settle(path)
+        database.optimize()  # as the worker does at its start
+    checkpoint(path)
     _keep(path)
     return path
 
 
-def young_sqlite(size: int) -> Path:
-    """Make a SQLite database of a size that nobody has analysed."""
-    path = FOLDER / "young.db"
+def unanalysed_sqlite(size: int) -> Path:
+    """Create a SQLite database without statistics."""
+    path = FOLDER / "unanalysed.db"
     path.parent.mkdir(parents=True, exist_ok=True)
     for end in ("", "-wal", "-shm"):
         path.with_name(path.name + end).unlink(missing_ok=True)
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
         schema.migrate(database)
         fill(database, size, analyse=False)
-    settle(path)
+    checkpoint(path)
     return path
 
 
-def young_postgresql(server: PostgreSQL, source: Path) -> str:
-    """Make a PostgreSQL database that nobody has analysed nor will, with the rows of another."""
-    name = "bench_young"
+def unanalysed_postgresql(server: machine.PostgreSQL, source: Path) -> str:
+    """Copy a SQLite database to PostgreSQL, without statistics and autovacuum."""
+    name = "bench_unanalysed"
     server.drop(name)
     server.run(f"CREATE DATABASE {name}")
     with closing(Database(server.url(name), size=1)) as database:
@@ -361,12 +363,12 @@ def young_postgresql(server: PostgreSQL, source: Path) -> str:
                 off = f"ALTER TABLE {table.name} SET (autovacuum_enabled = false)"
                 connection.exec_driver_sql(off)
         with closing(Database(f"sqlite:///{source}", size=1)) as origin:
-            _carry(origin, database, analyse=False)
+            _copy_rows(origin, database, analyse=False)
     return name
 
 
-def settle(path: Path) -> None:
-    """Bring what was written into the one file, so that it can be copied."""
+def checkpoint(path: Path) -> None:
+    """Write the WAL into the database file, so that the file can be copied."""
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
         connection = database.engine.raw_connection()
         connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -374,7 +376,7 @@ def settle(path: Path) -> None:
 
 
 def copy(path: Path, name: str) -> Path:
-    """Give a copy of a SQLite database that may be changed."""
+    """Copy a SQLite database; return the path of the copy."""
     to = path.with_name(f"{name}.db")
     for end in ("-wal", "-shm"):
         to.with_name(to.name + end).unlink(missing_ok=True)
@@ -382,30 +384,30 @@ def copy(path: Path, name: str) -> Path:
     return to
 
 
-def postgresql(server: PostgreSQL, size: int, say: Callable[[str], None]) -> str:
-    """Give the name of the PostgreSQL database of a size, made now if need be."""
+def postgresql(server: machine.PostgreSQL, size: int, say: Callable[[str], None]) -> str:
+    """Return the name of the PostgreSQL database of a size; create it if needed."""
     name = f"bench_{size}"
     stamp = FOLDER / f"{size}.postgresql"
     if _is_kept(stamp) and server.has(name):
         return name
     source = sqlite(size, say)
-    say(f"making the PostgreSQL database of {size:,} accounts")
+    say(f"creating the PostgreSQL database of {size:,} accounts")
     server.drop(name)
     server.run(f"CREATE DATABASE {name}")
     with closing(Database(server.url(name), size=1)) as database:
         schema.migrate(database)
         with closing(Database(f"sqlite:///{source}", size=1)) as origin:
-            _carry(origin, database)
+            _copy_rows(origin, database)
     stamp.touch()
     _keep(stamp)
     return name
 
 
-def _carry(origin: Database, to: Database, *, analyse: bool = True) -> None:
-    """Take all rows from SQLite to PostgreSQL, which reads their spelling as well.
+def _copy_rows(origin: Database, to: Database, *, analyse: bool = True) -> None:
+    """Copy all rows from SQLite to PostgreSQL.
 
     Args:
-        analyse: whether it looks how the rows are spread.
+        analyse: whether to run ANALYZE.
     """
     names = [table.name for table in metadata.sorted_tables]
     kept = origin.engine.raw_connection()
@@ -417,10 +419,10 @@ def _carry(origin: Database, to: Database, *, analyse: bool = True) -> None:
         " AND indexname LIKE 'ix%'"
     ).fetchall()
     if not analyse:
-        later = []  # made anew, an index would know how many rows there are
+        later = []  # recreating an index would store the number of rows
     for line in (
         "SET maintenance_work_mem = '512MB'",
-        "SET session_replication_role = replica",  # no foreign key is looked after
+        "SET session_replication_role = replica",  # skips foreign keys
         "BEGIN",
         f"TRUNCATE {', '.join(names)}",
         *(f"DROP INDEX {name}" for name, _ in later),
@@ -433,7 +435,7 @@ def _carry(origin: Database, to: Database, *, analyse: bool = True) -> None:
             for row in source:
                 stream.write_row(row)
         if "id" in table.c:
-            big.go_on_after(cursor, table.name)
+            big.reset_sequence(cursor, table.name)
     for _, statement in later:
         cursor.execute(statement)
     cursor.execute("COMMIT")
@@ -445,7 +447,7 @@ def _carry(origin: Database, to: Database, *, analyse: bool = True) -> None:
 
 
 def refresh(database: Database, numbers: Iterable[int] = ()) -> None:
-    """Have the tokens of some accounts, or of all, used just now, so that they count."""
+    """Mark the tokens of some or all accounts as just used, so that they are valid."""
     listed = ", ".join(map(str, numbers))
     those = f"WHERE account_id IN ({listed})" if listed else ""
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
@@ -470,7 +472,7 @@ def _keep(path: Path) -> None:
 
 
 def _fingerprint() -> str:
-    """Tell whether a database would be made the same today: by the maker and the schema."""
+    """Return whether a database would be made the same today: by the maker and the schema."""
     versions = Path(os.fspath(migrations.__path__[0])) / "versions"
     files = [Path(__file__), Path(big.__file__), *sorted(versions.glob("*.py"))]
     return hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()

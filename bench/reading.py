@@ -1,4 +1,4 @@
-"""Reading: the service against the floor, by turns, on the same database."""
+"""Compare reads of the service and the baseline, alternately, on the same database."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 
-from bench import data, drive
-from bench.drive import Round
-from bench.floor import Floor, PostgreSQL, SQLite
+from bench import data, load_generator
+from bench.baseline import Baseline, PostgreSQL, SQLite
+from bench.load_generator import Round
 from bench.machine import COMMAND, HERE, HOST, Program
 from collegium.db.database import Database, ReadTransaction
 from collegium.db.statements import Statement
@@ -26,154 +26,158 @@ UUID: Final = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam
 SERVICE: Final = (*COMMAND, "serve", "--no-worker")
 
 
-FLOORS: Final = ("loop", "threads")
-"""Where the floor can ask its database."""
+BASELINE_MODES: Final = ("loop", "threads")
+"""Where the baseline can query its database."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something that is asked.
+    """A GET request that is measured.
 
     Args:
-        name: how the results call it.
-        who: the number of the account that asks.
-        bar: the least ratio to the floor that is wanted; 0: none.
+        name: name in the results.
+        who: id of the calling account.
+        target: minimum ratio to the baseline; 0 for no target.
     """
 
     name: str
     who: int
     path: str
-    bar: float = 0.0
+    target: float = 0.0
 
     @property
     def token(self) -> str:
-        """The token that is shown."""
+        """The API token of the caller."""
         return data.token_of(self.who)
 
 
 def cases(database: Database, size: int) -> list[Case]:
-    """Give everything that is read."""
-    cast = data.Cast(size)
+    """Return all read requests."""
+    layout = data.Layout(size)
     with database.read() as tx:
-        uuid = tx.scalar(UUID, id=cast.person)
+        uuid = tx.scalar(UUID, id=layout.person)
     lists = {
         "users": "/api/users/",
         "invitations": "/api/user-invitations/",
         "requests": "/api/user-permission-requests/",
     }
     return [
-        Case("me", cast.person, "/api/users/me/", 0.5),
+        Case("me", layout.person, "/api/users/me/", 0.5),
         *(
-            Case(f"{size} {name}", cast.staff, f"{path}?page_size={size}", 0.6)
+            Case(f"{size} {name}", layout.staff, f"{path}?page_size={size}", 0.6)
             for name, path in lists.items()
             for size in (10, 100)
         ),
-        Case("one user", cast.staff, f"/api/users/{uuid}/"),
+        Case("one user", layout.staff, f"/api/users/{uuid}/"),
         *(
-            Case(f"{size} {name}, as a manager", cast.manager, f"{path}?page_size={size}")
+            Case(f"{size} {name}, as a manager", layout.manager, f"{path}?page_size={size}")
             for name, path in lists.items()
             for size in (10, 100)
         ),
     ]
 
 
-def measured(program: Program, ask: Callable[[], Round]) -> Round:
-    """Give a round with what it cost the program."""
+def measure(program: Program, run_load: Callable[[], Round]) -> Round:
+    """Run a round; return it with the CPU time of the program."""
     before = program.cpu()
-    seen = ask()
-    return replace(seen, cpu=(program.cpu() - before) * 1e3 / seen.requests)
+    round_ = run_load()
+    return replace(round_, cpu=(program.cpu() - before) * 1e3 / round_.requests)
 
 
 @contextmanager
 def both(url: str) -> Iterator[tuple[Program, Program, str]]:
-    """Start the service and the floor, and tell how the floor asks its database."""
+    """Start the service and the baseline; yield both and the mode of the baseline."""
     service = Program(*SERVICE, url=url)
     try:
-        floor, how = _faster(url)
+        baseline, how = _faster(url)
         try:
-            yield service, floor, how
+            yield service, baseline, how
         finally:
-            floor.stop()
+            baseline.stop()
     finally:
         service.stop()
 
 
 def _faster(url: str) -> tuple[Program, str]:
-    """Give the floor as it is faster: asking on the event loop, or in threads."""
+    """Start the baseline in its faster mode: queries on the event loop or in threads."""
     token = data.token_of(1)
-    floors = {how: Program("-m", "bench.floor", f"--{how}", url=url) for how in FLOORS}
-    rates = dict.fromkeys(FLOORS, 0.0)
+    baselines = {
+        how: Program("-m", "bench.baseline", f"--{how}", url=url) for how in BASELINE_MODES
+    }
+    rates = dict.fromkeys(BASELINE_MODES, 0.0)
     for path in ("/api/users/me/", "/api/users/?page_size=10") * 3:
-        for how, floor in floors.items():
-            rates[how] += drive.read(floor.port, path, token, 1).rate
+        for how, baseline in baselines.items():
+            rates[how] += load_generator.read(baseline.port, path, token, 1).rate
     faster = max(rates, key=rates.__getitem__)
-    for how, floor in floors.items():
+    for how, baseline in baselines.items():
         if how != faster:
-            floor.stop()
-    return floors[faster], faster
+            baseline.stop()
+    return baselines[faster], faster
 
 
 def run(
     url: str, size: int, seconds: float, rounds: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Measure everything that is read; give the rounds of both, by case."""
+    """Measure all read requests; return the rounds of both programs by case."""
     with closing(Database(url, size=1)) as database:
         wanted = cases(database, size)
         data.refresh(database, {case.who for case in wanted} | {1})
-    told = {}
-    with both(url) as (service, floor, how):
-        say(f"the floor asks on its {how}")
+    results = {}
+    with both(url) as (service, baseline, how):
+        say(f"the baseline queries in mode {how}")
         for case in wanted:
-            _compare(service, floor, case)
-            _pair(service, floor, case, 1)  # to warm up
-            seen = [_pair(service, floor, case, seconds) for _ in range(rounds)]
-            told[case.name] = entry(case.bar, seen, statements(url, case))
-            say(line(case.name, told[case.name]))
+            _compare(service, baseline, case)
+            _pair(service, baseline, case, 1)  # warm up
+            seen = [_pair(service, baseline, case, seconds) for _ in range(rounds)]
+            results[case.name] = entry(case.target, seen, statements(url, case))
+            say(line(case.name, results[case.name]))
         resident = service.resident()
-    return {"floor": how, "resident": resident, "cases": told}
+    return {"baseline": how, "resident": resident, "cases": results}
 
 
-def _compare(service: Program, floor: Program, case: Case) -> None:
-    """Refuse to measure two programs that are one, or do not answer the same."""
-    first, theirs, second = (_answer(one, case) for one in (service, floor, service))
-    # The lifetime of the token, which is told, may have moved on meanwhile.
+def _compare(service: Program, baseline: Program, case: Case) -> None:
+    """Raise LoadError if the responses differ, or both programs are the same one."""
+    first, theirs, second = (_answer(one, case) for one in (service, baseline, service))
+    # The response contains the expiry of the token, which may have changed in between.
     if theirs[1] not in {first[1], second[1]}:
-        raise drive.Failed(f"{case.name}: the floor answers something else")
+        raise load_generator.LoadError(f"{case.name}: the baseline returns a different response")
     if not first[0] or theirs[0]:
-        raise drive.Failed(f"{case.name}: the floor is not the floor, but the service")
+        raise load_generator.LoadError(f"{case.name}: both programs are the service")
 
 
 def _answer(program: Program, case: Case) -> tuple[bool, bytes]:
-    """Tell whether the answer has what only the service gives, and its body."""
+    """Return whether the response is from the service, by its request id, and the body."""
     with closing(HTTPConnection(HERE, program.port)) as connection:
         headers = {"Authorization": f"Token {case.token}", "Host": HOST}
         connection.request("GET", case.path, headers=headers)
-        answer = connection.getresponse()
-        return answer.getheader("x-request-id") is not None, answer.read()
+        response = connection.getresponse()
+        return response.getheader("x-request-id") is not None, response.read()
 
 
-def _pair(service: Program, floor: Program, case: Case, seconds: float) -> tuple[Round, Round]:
+def _pair(service: Program, baseline: Program, case: Case, seconds: float) -> tuple[Round, Round]:
     def load(program: Program) -> Round:
-        return measured(program, lambda: drive.read(program.port, case.path, case.token, seconds))
+        return measure(
+            program, lambda: load_generator.read(program.port, case.path, case.token, seconds)
+        )
 
-    return load(service), load(floor)
+    return load(service), load(baseline)
 
 
 def entry(
-    bar: float, seen: list[tuple[Round, Round]], statements: tuple[int, int]
+    target: float, seen: list[tuple[Round, Round]], statements: tuple[int, int]
 ) -> dict[str, Any]:
-    """Give what is kept of the rounds of a case."""
+    """Return the stored results of a case."""
     return {
-        "bar": bar,
-        "ratio": median(ours.rate / floor.rate for ours, floor in seen),
+        "target": target,
+        "ratio": median(ours.rate / baseline.rate for ours, baseline in seen),
         "statements": statements,
         "service": [vars_of(ours) for ours, _ in seen],
-        "floor": [vars_of(floor) for _, floor in seen],
+        "baseline": [vars_of(baseline) for _, baseline in seen],
     }
 
 
 def vars_of(one: Round) -> dict[str, float]:
-    """Give what a round has shown, by name."""
+    """Return the stored results of a round."""
     return {
         "rate": round(one.rate, 1),
         "p50": round(one.p50, 3),
@@ -184,51 +188,51 @@ def vars_of(one: Round) -> dict[str, float]:
 
 
 def line(name: str, found: dict[str, Any]) -> str:
-    """Tell a case in a line."""
-    rates = [median(one["rate"] for one in found[side]) for side in ("service", "floor")]
-    cpu = [median(one["cpu"] for one in found[side]) for side in ("service", "floor")]
+    """Return the results of a case in one line."""
+    rates = [median(one["rate"] for one in found[side]) for side in ("service", "baseline")]
+    cpu = [median(one["cpu"] for one in found[side]) for side in ("service", "baseline")]
     return (
-        f"{name:32} {rates[0]:8.0f}/s  floor {rates[1]:8.0f}/s  ratio {found['ratio']:.2f}"
-        f"  CPU {cpu[0]:.2f} ms  floor {cpu[1]:.2f} ms"
+        f"{name:32} {rates[0]:8.0f}/s  baseline {rates[1]:8.0f}/s  ratio {found['ratio']:.2f}"
+        f"  CPU {cpu[0]:.2f} ms  baseline {cpu[1]:.2f} ms"
     )
 
 
 def statements(url: str, case: Case) -> tuple[int, int]:
-    """Count the statements that a request runs, in the service and in the floor."""
+    """Count the SQL statements of a request in the service and in the baseline."""
     settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
     path, _, query = case.path.partition("?")
-    with closing(Database(url)) as database, counted() as ours:
+    with closing(Database(url)) as database, recorded_statements() as ours:
         data.refresh(database, [case.who])
         site = Site(settings, database, Vault(data.SECRET_KEY))
         site.get(case.path, case.token)
         site.close()
-    asked = SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)
+    direct = SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)
     theirs = 0
-    ask = asked.ask
+    ask = direct.ask
 
-    def noted(text: str, **binds: Any) -> list[Any]:
+    def counting(text: str, **binds: Any) -> list[Any]:
         nonlocal theirs
         theirs += 1
         return ask(text, **binds)
 
-    asked.ask = noted  # type: ignore[method-assign]
-    floor = Floor(asked, Vault(data.SECRET_KEY))
-    floor.answer(path, query.encode(), case.token, "http://localhost", "127.0.0.1")
-    asked.close()
+    direct.ask = counting  # type: ignore[method-assign]
+    baseline = Baseline(direct, Vault(data.SECRET_KEY))
+    baseline.answer(path, query.encode(), case.token, "http://localhost", "127.0.0.1")
+    direct.close()
     return len(ours), theirs
 
 
 @contextmanager
-def counted() -> Iterator[list[str]]:
-    """Collect the text of every statement that the service runs in this process."""
+def recorded_statements() -> Iterator[list[str]]:
+    """Collect the SQL of the statements that the service runs in this process."""
     seen: list[str] = []
     execute = ReadTransaction._execute
 
-    def noted(self: ReadTransaction, statement: Any, parameters: dict[str, Any]) -> Any:
+    def recording(self: ReadTransaction, statement: Any, parameters: dict[str, Any]) -> Any:
         seen.append(statement.compiled(self._dialect).text)
         return execute(self, statement, parameters)
 
-    ReadTransaction._execute = noted  # type: ignore[method-assign]
+    ReadTransaction._execute = recording  # type: ignore[method-assign]
     try:
         yield seen
     finally:

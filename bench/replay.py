@@ -1,8 +1,8 @@
-"""What the floor writes: exactly the statements that the service runs, learned from watching it.
+"""Record the statements of the service for an operation, for replay by the baseline.
 
-The service does an action a few times over, in this process. Whatever it binds is then traced to
-where it came from: the request, a row that was read before, the clock, chance; the rest is
-always the same. So the floor follows every change of the service, and judges nothing.
+The service runs an operation several times in this process. Each parameter is then traced to its
+source: the request, a row read before, the clock or a random number; the others are constant. So
+the baseline follows every change of the service.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from psycopg.types.json import Json, Jsonb
 from collegium.db.database import ReadTransaction, WriteTransaction
 
 _HEX: Final = frozenset("0123456789abcdef")
+# Hexadecimal strings of at least this length are random.
 _SHORTEST: Final = 16
 _EPOCH: Final = re.compile(r"1\d{9}\.\d{1,6}")
-"""Hex digits from which on a text was drawn by chance."""
 
 
 @dataclass
 class Step:
-    """A statement as it ran once."""
+    """A statement of one run, with its parameters and rows."""
 
     text: str
     binds: dict[str, Any]
@@ -41,10 +41,10 @@ class Step:
 
 @dataclass
 class Sample:
-    """An action as it was done once.
+    """One recorded run of an operation.
 
     Args:
-        inputs: what the request brought, by name.
+        inputs: values of the request by name.
     """
 
     inputs: dict[str, Any]
@@ -54,7 +54,7 @@ class Sample:
 
 
 class _Cursor:
-    """A driver's cursor that writes down what it runs."""
+    """A cursor of the driver that records its statements."""
 
     def __init__(self, cursor: Any, now: datetime, steps: list[Step], *, writes: bool) -> None:
         self._cursor = cursor
@@ -80,19 +80,19 @@ class _Cursor:
 
 
 @contextmanager
-def watched() -> Iterator[list[Step]]:
-    """Collect every statement that the service runs in this process."""
+def recorded_steps() -> Iterator[list[Step]]:
+    """Collect the statements that the service runs in this process."""
     steps: list[Step] = []
     execute = ReadTransaction._execute
 
-    def noted(self: Any, statement: Any, parameters: dict[str, Any]) -> Any:
+    def recording(self: Any, statement: Any, parameters: dict[str, Any]) -> Any:
         if not isinstance(self._cursor, _Cursor):
             self._cursor = _Cursor(
                 self._cursor, self.now, steps, writes=isinstance(self, WriteTransaction)
             )
         return execute(self, statement, parameters)
 
-    ReadTransaction._execute = noted  # type: ignore[method-assign]
+    ReadTransaction._execute = recording  # type: ignore[method-assign]
     try:
         yield steps
     finally:
@@ -100,23 +100,23 @@ def watched() -> Iterator[list[Step]]:
 
 
 Origin = tuple[Any, ...]
-"""Where a value comes from, a word first:
+"""Source of a value. The first item names its type:
 
 * ``same`` and the value, ``input`` and its name;
 * ``cell`` or ``name``, the number of a statement and a column of its first row, or two;
-* ``fresh``, which one, and so many digits; ``now`` or ``told`` and so many seconds later;
+* ``fresh``, an index and a number of digits; ``now`` or ``response time`` and an offset in seconds;
 * ``list`` or ``object`` and origins; ``json text`` and one; ``wrapped``, a driver's type, and one.
 """
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """An action, as the floor does it.
+class RecordedOperation:
+    """An operation that the baseline can replay.
 
     Args:
-        steps: text, what is always bound, what is bound each time, and whether it stands in
-            the writing transaction.
-        body: pieces of the answer, bytes or origins.
+        steps: SQL, constant parameters, variable parameters, and whether the statement is in the
+            write transaction.
+        body: parts of the response, bytes or origins.
     """
 
     steps: list[tuple[str, dict[str, Any], list[tuple[str, Origin]], bool]]
@@ -124,8 +124,8 @@ class Recipe:
     body: list[bytes | Origin]
 
 
-def learn(samples: list[Sample]) -> Recipe:
-    """Give the recipe that does what was done in all the samples.
+def learn(samples: list[Sample]) -> RecordedOperation:
+    """Return the operation that does what was done in all the samples.
 
     Raises ValueError when they differ in more than values.
     """
@@ -144,7 +144,9 @@ def learn(samples: list[Sample]) -> Recipe:
             else:
                 varied.append((name, origin))
         steps.append((text, same, varied, writes))
-    return Recipe(steps, samples[0].status, learner.pieces([sample.body for sample in samples]))
+    return RecordedOperation(
+        steps, samples[0].status, learner.pieces([sample.body for sample in samples])
+    )
 
 
 class _Learner:
@@ -152,8 +154,8 @@ class _Learner:
         self._samples = samples
         self._fresh: list[list[Any]] = []
 
-    def origin(self, at: int, values: list[Any]) -> Origin:  # noqa: C901, PLR0911 - one kind after the other
-        """Tell where the values of the samples come from, for a statement."""
+    def origin(self, at: int, values: list[Any]) -> Origin:  # noqa: C901, PLR0911 - one type after the other
+        """Find the source of a value, given the value in each sample."""
         first = values[0]
         if isinstance(first, (Json, Jsonb, Binary)):
             return ("wrapped", type(first), self.origin(at, [value.obj for value in values]))
@@ -183,7 +185,7 @@ class _Learner:
         if isinstance(first, str) and len(first) >= _SHORTEST and _HEX.issuperset(first):
             self._fresh.append(values)
             return ("fresh", len(self._fresh) - 1, len(first))
-        raise ValueError(f"nobody knows where {values} come from")
+        raise ValueError(f"unknown source of {values}")
 
     def _known(self, steps: int, values: list[Any]) -> Origin | None:
         if values in self._fresh:
@@ -202,38 +204,38 @@ class _Learner:
     def _after(self, times: list[Any], nows: list[datetime]) -> Origin:
         spans = {time - now for time, now in zip(times, nows, strict=True)}
         if len(spans) != 1:
-            raise ValueError(f"nobody knows where {times} come from")
+            raise ValueError(f"unknown source of {times}")
         return ("now", spans.pop().total_seconds())
 
     def pieces(self, bodies: list[bytes]) -> list[bytes | Origin]:
-        """Cut the answers where they differ."""
+        """Split the responses where they differ."""
         if all(body == bodies[0] for body in bodies):
             return [bodies[0]]
         at = len(self._samples[0].steps)
-        made: list[bytes | Origin] = []
+        pieces: list[bytes | Origin] = []
         splits = [body.split(b'"') for body in bodies]
         for parts in zip(*splits, strict=True):
-            if made:
-                made.append(b'"')
+            if pieces:
+                pieces.append(b'"')
             if all(part == parts[0] for part in parts):
-                made.append(parts[0])
+                pieces.append(parts[0])
                 continue
             texts = [part.decode() for part in parts]
             head = texts[0].rpartition("invitations/")[0] + "invitations/"
             if all(text.startswith(head) for text in texts) and head != "invitations/":
-                made.append(head.encode())
+                pieces.append(head.encode())
                 texts = [text.removeprefix(head).rstrip("/") for text in texts]
-                made += [self.origin(at, texts), b"/"]
+                pieces += [self.origin(at, texts), b"/"]
             else:
-                made.append(self._said(at, texts))
-        return made
+                pieces.append(self._response_value(at, texts))
+        return pieces
 
-    def _said(self, at: int, texts: list[str]) -> Origin:
+    def _response_value(self, at: int, texts: list[str]) -> Origin:
         times = [_time(text.removesuffix("Z")) for text in texts]
         if None in times:
             return self.origin(at, texts)
         nows = [sample.steps[-1].now for sample in self._samples]
-        return ("told", self._after(times, nows)[1])
+        return ("response time", self._after(times, nows)[1])
 
 
 def _time(value: Any) -> datetime | None:
@@ -255,12 +257,12 @@ def _epoch(value: Any) -> datetime | None:
     return datetime.fromtimestamp(float(value), UTC)
 
 
-class Kitchen:
-    """Where a recipe is followed once.
+class ReplayContext:
+    """Values of one replay.
 
     Args:
-        inputs: what the request brought.
-        now: the moment of the transaction.
+        inputs: values of the request by name.
+        now: time of the transaction.
     """
 
     __slots__ = ("fresh", "inputs", "now", "rows")
@@ -271,59 +273,59 @@ class Kitchen:
         self.now = now
         self.rows: list[list[Any]] = []
 
-    def drawn(self, which: int, digits: int) -> str:
-        """Give what chance has drawn, the same each time."""
+    def random_hex(self, which: int, digits: int) -> str:
+        """Return a random string, the same for each index."""
         if which not in self.fresh:
             self.fresh[which] = secrets.token_hex(digits // 2)
         return self.fresh[which]
 
 
-Cook = Callable[[Kitchen], Any]
+ValueSource = Callable[[ReplayContext], Any]
 
 
-def cook(origin: Origin, *, as_text: bool) -> Cook:  # noqa: C901, PLR0911, PLR0912 - one kind after the other
-    """Give the function that brings a value from where it comes.
+def value_source(origin: Origin, *, as_text: bool) -> ValueSource:  # noqa: C901, PLR0911, PLR0912 - one type after the other
+    """Return the function that computes a value from its origin.
 
     Args:
-        as_text: whether times are bound as text.
+        as_text: pass timestamps as strings.
     """
 
-    def inner(one: Origin) -> Cook:
-        return cook(one, as_text=as_text)
+    def inner(one: Origin) -> ValueSource:
+        return value_source(one, as_text=as_text)
 
     match origin:
         case ("same", value):
             return lambda _: value
         case ("input", name):
-            return lambda kitchen: kitchen.inputs[name]
+            return lambda context: context.inputs[name]
         case ("cell", step, column):
-            return lambda kitchen: kitchen.rows[step][0][column]
+            return lambda context: context.rows[step][0][column]
         case ("name", step, at):
-            return lambda kitchen: "{} {}".format(*kitchen.rows[step][0][at : at + 2])
+            return lambda context: "{} {}".format(*context.rows[step][0][at : at + 2])
         case ("fresh", which, digits):
-            return lambda kitchen: kitchen.drawn(which, digits)
+            return lambda context: context.random_hex(which, digits)
         case ("now", seconds):
             span = timedelta(seconds=seconds)
             if as_text:
-                return lambda kitchen: _text(kitchen.now + span)
-            return lambda kitchen: kitchen.now + span
+                return lambda context: _text(context.now + span)
+            return lambda context: context.now + span
         case ("epoch", seconds):
-            return lambda kitchen: str(kitchen.now.timestamp() + seconds)
-        case ("told", seconds):
+            return lambda context: str(context.now.timestamp() + seconds)
+        case ("response time", seconds):
             later = timedelta(seconds=seconds)
-            return lambda kitchen: _text(kitchen.now + later) + "Z"
+            return lambda context: _text(context.now + later) + "Z"
         case ("list", origins):
             parts = [inner(one) for one in origins]
-            return lambda kitchen: [part(kitchen) for part in parts]
+            return lambda context: [part(context) for part in parts]
         case ("object", origins):
             fields = {name: inner(one) for name, one in origins.items()}
-            return lambda kitchen: {name: field(kitchen) for name, field in fields.items()}
+            return lambda context: {name: field(context) for name, field in fields.items()}
         case ("json text", one):
-            told = inner(one)
-            return lambda kitchen: json.dumps(told(kitchen))
+            bare = inner(one)
+            return lambda context: json.dumps(bare(context))
         case ("wrapped", wrapper, one):
             bare = inner(one)
-            return lambda kitchen: wrapper(bare(kitchen))
+            return lambda context: wrapper(bare(context))
     raise ValueError(origin)
 
 
@@ -331,29 +333,34 @@ def _text(moment: datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
-class Meal:
-    """A recipe, ready to be followed.
+class PreparedOperation:
+    """A recorded operation, prepared for one database.
 
     Args:
-        begin: how a transaction begins that writes.
-        as_text: whether times are bound as text.
+        begin: statement that starts a write transaction.
+        as_text: pass timestamps as strings.
     """
 
-    def __init__(self, recipe: Recipe, begin: str, *, as_text: bool) -> None:
-        self.status = recipe.status
+    def __init__(self, recorded: RecordedOperation, begin: str, *, as_text: bool) -> None:
+        self.status = recorded.status
         self._begin = begin
         self._steps = [
-            (text, same, [(name, cook(one, as_text=as_text)) for name, one in varied], writes)
-            for text, same, varied, writes in recipe.steps
+            (
+                text,
+                same,
+                [(name, value_source(one, as_text=as_text)) for name, one in varied],
+                writes,
+            )
+            for text, same, varied, writes in recorded.steps
         ]
         self._body = [
-            piece if isinstance(piece, bytes) else cook(piece, as_text=as_text)
-            for piece in recipe.body
+            piece if isinstance(piece, bytes) else value_source(piece, as_text=as_text)
+            for piece in recorded.body
         ]
 
-    def make(self, connection: Any, inputs: Mapping[str, Any]) -> bytes:
-        """Do it: what is only read first, then the one transaction; give the answer."""
-        kitchen = Kitchen(inputs, datetime.now(UTC))
+    def run(self, connection: Any, inputs: Mapping[str, Any]) -> bytes:
+        """Do it: what is only read first, then the one transaction; give the response."""
+        context = ReplayContext(inputs, datetime.now(UTC))
         cursor = connection.cursor()
         writing = False
         try:
@@ -361,16 +368,16 @@ class Meal:
                 if writes and not writing:
                     cursor.execute(self._begin)
                     writing = True
-                    kitchen.now = datetime.now(UTC)
-                binds = {**same, **{name: made(kitchen) for name, made in varied}}
+                    context.now = datetime.now(UTC)
+                binds = {**same, **{name: value(context) for name, value in varied}}
                 cursor.execute(text, binds)
-                kitchen.rows.append(cursor.fetchall() if cursor.description else [])
+                context.rows.append(cursor.fetchall() if cursor.description else [])
             cursor.execute("COMMIT")
         except BaseException:
             if writing:
                 cursor.execute("ROLLBACK")
             raise
         return b"".join(
-            piece if isinstance(piece, bytes) else str(piece(kitchen)).encode()
+            piece if isinstance(piece, bytes) else str(piece(context)).encode()
             for piece in self._body
         )

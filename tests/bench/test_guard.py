@@ -24,7 +24,7 @@ from collegium.settings import load
 from tests.support.site import Site, counted_statements
 
 SIZE = 2400
-CAST = data.Cast(SIZE)
+LAYOUT = data.Layout(SIZE)
 SLACK = 1.1
 PACKAGE = str(Path(collegium.__file__).parent)
 UUID = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
@@ -66,11 +66,11 @@ def request_of(name: str, database: Database) -> tuple[str, str]:
     """Return path and token of a request."""
     label, _, who = name.partition(", as a ")
     if label == "me":
-        return "/api/users/me/", data.token_of(CAST.person)
-    token = data.token_of(CAST.manager if who else CAST.staff)
+        return "/api/users/me/", data.token_of(LAYOUT.person)
+    token = data.token_of(LAYOUT.manager if who else LAYOUT.staff)
     if label == "one user":
         with database.read() as tx:
-            return f"/api/users/{tx.scalar(UUID, id=CAST.person)}/", token
+            return f"/api/users/{tx.scalar(UUID, id=LAYOUT.person)}/", token
     size, noun = label.split()
     return f"{LISTS[noun]}?page_size={size}", token
 

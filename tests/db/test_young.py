@@ -87,7 +87,7 @@ def young(folder: Path, sqlite_template: Path, size: int) -> Path:
     shutil.copy(sqlite_template, path)
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
         data.fill(database, size, analyse=False)
-    data.settle(path)
+    data.checkpoint(path)
     return path
 
 

@@ -318,11 +318,11 @@ def _copy(cursor: Any, table: Table, rows: Iterable[dict[str, Any]]) -> None:
         for row in found:
             stream.write_row([row[name] for name in names])
     if "id" in names:
-        go_on_after(cursor, table.name)
+        reset_sequence(cursor, table.name)
 
 
-def go_on_after(cursor: Any, table: str) -> None:
-    """Have PostgreSQL give the next numbers to what comes after the rows that brought theirs."""
+def reset_sequence(cursor: Any, table: str) -> None:
+    """Set the sequence of PostgreSQL after rows were inserted with their ids."""
     cursor.execute(
         f"SELECT setval(pg_get_serial_sequence('{table}', 'id'),"
         f" (SELECT coalesce(max(id), 0) + 1 FROM {table}), false)"

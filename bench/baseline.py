@@ -1,6 +1,6 @@
-"""The floor: the same answers from the same database on the same server, and nothing else.
+"""The baseline: a minimal program with the same responses, database and server as the service.
 
-No framework, no log, no counters: what somebody would write by hand who is in a hurry.
+It has no framework, no log and no metrics.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from granian.server import Server
 from msgspec import UNSET
 from psycopg.adapt import Loader
 
-from bench import floor_sql as sql
-from bench.floor_wire import Invitation, Permission, Request, User
-from bench.replay import Meal, Recipe
+from bench import baseline_sql as sql
+from bench.baseline_types import Invitation, Permission, Request, User
+from bench.replay import PreparedOperation, RecordedOperation
 from collegium import bootstrap, server
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind
 from collegium.access.subnets.rules import position
@@ -43,15 +43,15 @@ from collegium.invitations.rules import (
 )
 from collegium.security.crypto import Vault
 
-IN_THREADS: Final = "_FLOOR_IN_THREADS"
-"""Whether the database is asked in threads; else on the event loop."""
+IN_THREADS: Final = "_BASELINE_IN_THREADS"
+"""Environment variable: query the database in threads instead of on the event loop."""
 
-RECIPES: Final = "_FLOOR_RECIPES"
-"""The file with what it writes; empty: it only reads."""
+RECORDED_OPERATIONS: Final = "_BASELINE_RECIPES"
+"""Environment variable: file with the recorded operations; empty for reads only."""
 
 _KINDS: Final = {"organisation": "customer", "project": "project"}
 _STATES: Final = {state: "project" if state is State.HELD else state.value for state in State}
-_DEAD: Final = (
+_INVITER_CANNOT_GRANT: Final = (
     "Cannot be accepted, because the inviter can no longer assign this role. "
     "Somebody who can assign it can send the invitation again."
 )
@@ -60,8 +60,8 @@ _NAME: Final = re.compile(r"(?<!:):(\w+)")
 _encode = msgspec.json.Encoder().encode
 
 
-class Refused(Exception):  # noqa: N818 - says what is the case
-    """There is nothing to answer; the floor has no words for it."""
+class StatusError(Exception):
+    """The response is a bare status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -69,11 +69,11 @@ class Refused(Exception):  # noqa: N818 - says what is the case
 
 
 class SQLite:
-    """Asks SQLite: one connection a thread; times are texts."""
+    """Queries SQLite with one connection per thread; timestamps are strings."""
 
     def __init__(self, url: str) -> None:
         self._path = url.removeprefix("sqlite:///")
-        self._turn = threading.Lock()
+        self._write_lock = threading.Lock()
         self._local = threading.local()
         self._texts: dict[str, str] = {}
 
@@ -94,11 +94,11 @@ class SQLite:
         return found
 
     def ask(self, text: str, **binds: Any) -> list[Any]:
-        """Give all rows."""
+        """Run a query and return all rows."""
         known = self._texts.get(text)
         if known is None:
             listed = _ANY.sub(r"IN (SELECT value FROM json_each(:\1))", text)
-            # So that it makes no Bloom filter of all the tokens, as the service does not.
+            # Prevent a Bloom filter over all tokens, as the service does.
             known = self._texts[text] = listed.replace("k.kind =", "+k.kind =")
         for name, value in binds.items():
             if value.__class__ is list:
@@ -110,31 +110,31 @@ class SQLite:
         self._connection.close()
 
     def now(self) -> str:
-        """Give the moment, as it is bound and compared."""
+        """Return the current time as a parameter."""
         return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
     @staticmethod
     def out(value: str | None) -> str | None:
-        """Give a time as the wire has it."""
+        """Return a timestamp as the API writes it."""
         if value is None:
             return None
         return f"{value.removesuffix('.000000')}Z"
 
     @staticmethod
     def time(value: str) -> datetime:
-        """Give a time to count with."""
+        """Return a timestamp as ``datetime``."""
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
     read_json = staticmethod(json.loads)
 
-    def ready(self, recipe: Recipe) -> Meal:
-        """Give an action as it is done here."""
-        return Meal(recipe, "BEGIN IMMEDIATE", as_text=True)
+    def prepare(self, recorded: RecordedOperation) -> PreparedOperation:
+        """Prepare a recorded operation for this database."""
+        return PreparedOperation(recorded, "BEGIN IMMEDIATE", as_text=True)
 
-    def do(self, meal: Meal, inputs: Mapping[str, Any]) -> bytes:
-        """Do an action: whoever writes waits for the others."""
-        with self._turn:
-            return meal.make(self._connection, inputs)
+    def run(self, operation: PreparedOperation, inputs: Mapping[str, Any]) -> bytes:
+        """Run an operation; only one thread writes at a time."""
+        with self._write_lock:
+            return operation.run(self._connection, inputs)
 
 
 class _Hex(Loader):
@@ -143,7 +143,7 @@ class _Hex(Loader):
 
 
 class PostgreSQL:
-    """Asks PostgreSQL: one connection a thread; psycopg prepares what it meets often."""
+    """Queries PostgreSQL with one connection per thread; psycopg prepares frequent statements."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -163,7 +163,7 @@ class PostgreSQL:
         return found
 
     def ask(self, text: str, **binds: Any) -> list[Any]:
-        """Give all rows."""
+        """Run a query and return all rows."""
         known = self._texts.get(text)
         if known is None:
             known = self._texts[text] = _NAME.sub(r"%(\1)s", text.replace("%", "%%"))
@@ -174,40 +174,40 @@ class PostgreSQL:
         self._connection.close()
 
     def now(self) -> datetime:
-        """Give the moment, as it is bound and compared."""
+        """Return the current time as a parameter."""
         return datetime.now(UTC)
 
     @staticmethod
     def out(value: datetime | None) -> datetime | None:
-        """Give a time as the wire has it."""
+        """Return a timestamp as the API writes it."""
         return value
 
     @staticmethod
     def time(value: datetime) -> datetime:
-        """Give a time to count with."""
+        """Return a timestamp as ``datetime``."""
         return value
 
     @staticmethod
     def read_json(value: Any) -> Any:
-        """Give what the driver has read."""
+        """Return a value that the driver has decoded."""
         return value
 
-    def ready(self, recipe: Recipe) -> Meal:
-        """Give an action as it is done here."""
-        return Meal(recipe, "BEGIN", as_text=False)
+    def prepare(self, recorded: RecordedOperation) -> PreparedOperation:
+        """Prepare a recorded operation for this database."""
+        return PreparedOperation(recorded, "BEGIN", as_text=False)
 
-    def do(self, meal: Meal, inputs: Mapping[str, Any]) -> bytes:
-        """Do an action."""
-        return meal.make(self._connection, inputs)
+    def run(self, operation: PreparedOperation, inputs: Mapping[str, Any]) -> bytes:
+        """Run an operation."""
+        return operation.run(self._connection, inputs)
 
 
 def _page(text: str, limit: int, offset: int) -> str:
-    """Cut a page out; in numbers, by which PostgreSQL sees that it is a short one."""
+    """Add LIMIT and OFFSET as literals, so that PostgreSQL plans for a short page."""
     return f"{text} LIMIT {limit}" + (f" OFFSET {offset}" if offset else "")
 
 
 class Viewer:
-    """Who asks, and how."""
+    """The caller of a request."""
 
     __slots__ = ("address", "base", "email", "id", "is_staff", "sees_all")
 
@@ -219,14 +219,19 @@ class Viewer:
         self.is_staff = self.sees_all = False
 
 
-class Floor:
-    """The answers."""
+class Baseline:
+    """Answers requests."""
 
     def __init__(
-        self, database: Any, vault: Vault, recipes: Mapping[str, Recipe] | None = None
+        self,
+        database: Any,
+        vault: Vault,
+        recorded_operations: Mapping[str, RecordedOperation] | None = None,
     ) -> None:
         self._db = database
-        self._deeds = {name: database.ready(one) for name, one in (recipes or {}).items()}
+        self._operations = {
+            name: database.prepare(one) for name, one in (recorded_operations or {}).items()
+        }
         self._vault = vault
         self._lists: dict[str, Callable[..., tuple[int, bytes]]] = {
             "/api/users/": self._users,
@@ -235,7 +240,7 @@ class Floor:
         }
 
     def answer(self, path: str, query: bytes, token: str, base: str, address: str) -> Any:
-        """Give the number of all rows and the body."""
+        """Return the total number of rows and the body of a GET response."""
         digest = self._vault.digest(token)
         if path == "/api/users/me/":
             return 1, self._me(digest, base, address)
@@ -243,25 +248,27 @@ class Floor:
         page = self._lists.get(path)
         if page is None:
             return 0, self._user(viewer, path[len("/api/users/") : -1])
-        asked = parse_qs(query)
-        size = min(int(asked.get(b"page_size", [b"10"])[-1]), 300)
-        number = int(asked.get(b"page", [b"1"])[-1])
+        parameters = parse_qs(query)
+        size = min(int(parameters.get(b"page_size", [b"10"])[-1]), 300)
+        number = int(parameters.get(b"page", [b"1"])[-1])
         return page(viewer, size, (number - 1) * size)
 
     def write(self, path: str, body: bytes, token: str) -> tuple[int, bytes]:
-        """Give the status and the body of an action."""
+        """Run a recorded operation; return status and body."""
         inputs: dict[str, Any] = {"digest": self._vault.digest(token)}
         *_, uuid, action, _ = path.split("/")
-        if action in self._deeds:
+        if action in self._operations:
             inputs["uuid"] = UUID(uuid).hex
         else:
             action = "create"
             inputs |= msgspec.json.decode(body)
-        meal = self._deeds[action]
-        return meal.status, self._db.do(meal, inputs)
+        operation = self._operations[action]
+        return operation.status, self._db.run(operation, inputs)
 
-    def _judge(self, kind: str, lifetime: int | None, issued: Any, used: Any, ends: Any) -> None:
-        del issued  # no age is set
+    def _check_expiry(
+        self, kind: str, lifetime: int | None, issued: Any, used: Any, ends: Any
+    ) -> None:
+        del issued  # the maximum age of tokens is not configured
         time = self._db.time
         bounds = [] if lifetime is None else [time(used) + timedelta(seconds=lifetime)]
         if ends is not None:
@@ -269,7 +276,7 @@ class Floor:
         if kind not in {"api", "personal", "access"} or (
             bounds and min(bounds) < datetime.now(UTC)
         ):
-            raise Refused(401)
+            raise StatusError(401)
 
     def _viewer(self, digest: bytes, base: str, address: str) -> Viewer:
         for row in self._db.ask(sql.WHO, digest=digest):
@@ -277,12 +284,14 @@ class Floor:
             issued, used, lifetime, ends = rest
             if not active:
                 break
-            self._judge(kind, own_lifetime if kind == "api" else lifetime, issued, used, ends)
+            self._check_expiry(
+                kind, own_lifetime if kind == "api" else lifetime, issued, used, ends
+            )
             viewer = Viewer(number, email, base, address)
             viewer.is_staff = bool(staff)
             viewer.sees_all = bool(staff or support)
             return viewer
-        raise Refused(401)
+        raise StatusError(401)
 
     def _me(self, digest: bytes, base: str, address: str) -> bytes:
         for row in self._db.ask(sql.ME, digest=digest):
@@ -290,21 +299,23 @@ class Floor:
             staff, active, support, own_lifetime = account[22:26]
             if not active:
                 break
-            self._judge(kind, own_lifetime if kind == "api" else lifetime, issued, used, ends)
+            self._check_expiry(
+                kind, own_lifetime if kind == "api" else lifetime, issued, used, ends
+            )
             viewer = Viewer(account[0], account[8], base, address)
             viewer.is_staff = bool(staff)
             viewer.sees_all = bool(staff or support)
             grants = self._db.ask(sql.GRANTS_OF_ONE, actor=viewer.id, now=self._db.now())
             return _encode(self._shown(viewer, account, grants, address=address))
-        raise Refused(401)
+        raise StatusError(401)
 
     def _user(self, viewer: Viewer, uuid: str) -> bytes:
         if not viewer.sees_all:
-            raise Refused(404)
+            raise StatusError(404)
         for row in self._db.ask(sql.USER, uuid=uuid):
             grants = self._db.ask(sql.GRANTS_OF_ONE, actor=row[0], now=self._db.now())
             return _encode(self._shown(viewer, row, grants))
-        raise Refused(404)
+        raise StatusError(404)
 
     def _users(self, viewer: Viewer, limit: int, offset: int) -> tuple[int, bytes]:
         ask, now = self._db.ask, self._db.now()
@@ -420,11 +431,11 @@ class Floor:
             about = {"scopes": [one for (one,) in found], "email": viewer.email.lower(), "now": now}
             [[total]] = ask(sql.INVITATIONS_SEEN_COUNT, **about)
             rows = ask(_page(sql.INVITATIONS_SEEN, limit, offset), **about)
-        dead = self._dead(rows, now)
-        return total, _encode([self._invitation(viewer, row, now, dead) for row in rows])
+        invalid = self._without_inviter(rows, now)
+        return total, _encode([self._invitation(viewer, row, now, invalid) for row in rows])
 
-    def _dead(self, rows: list[Any], now: Any) -> set[int]:
-        """Give those that are pending although who sent them may not give the role any more."""
+    def _without_inviter(self, rows: list[Any], now: Any) -> set[int]:
+        """Return ids of pending invitations whose inviter can no longer grant the role."""
         pending = [row for row in rows if effective_state(row[12], row[3], now) is State.PENDING]
         if not pending:
             return set()
@@ -452,10 +463,10 @@ class Floor:
             )
         }
 
-    def _invitation(self, viewer: Viewer, row: Any, now: Any, dead: set[int]) -> Invitation:
+    def _invitation(self, viewer: Viewer, row: Any, now: Any, invalid: set[int]) -> Invitation:
         (
             number, uuid, created, expires, full_name, native, phone, organization, job, civil,
-            extra, email, state, _role_id, _scope_id, _voucher, mail, leased, error, scope,
+            extra, email, state, _role_id, _scope_id, _sponsor_id, mail, leased, error, scope,
             scope_name, scope_text, kind, _top_id, top, top_name, role, role_name, role_text,
             first, last, by, picture, _is_active, _is_staff,
         ) = row  # fmt: skip
@@ -477,7 +488,7 @@ class Floor:
             email,
             _STATES[effective_state(state, expires, now)],
             happened.value,
-            _DEAD if number in dead else reason,
+            _INVITER_CANNOT_GRANT if number in invalid else reason,
             scope,
             scope_name,
             scope_text,
@@ -536,25 +547,29 @@ class Floor:
 
 
 def application(
-    url: str, secret_key: str, recipes: Mapping[str, Recipe], *, in_threads: bool
+    url: str,
+    secret_key: str,
+    recorded_operations: Mapping[str, RecordedOperation],
+    *,
+    in_threads: bool,
 ) -> Callable[..., Any]:
-    """Make the program that the server calls.
+    """Return the ASGI application.
 
     Args:
-        in_threads: whether the database is asked in threads; else on the event loop.
+        in_threads: query the database in threads instead of on the event loop.
     """
     database = SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)
-    floor = Floor(database, Vault(secret_key), recipes)
+    baseline = Baseline(database, Vault(secret_key), recorded_operations)
     threads = ThreadPoolExecutor(8) if in_threads else None
 
-    async def run(answer: Callable[..., Any], *asked: Any) -> Any:
+    async def run(answer: Callable[..., Any], *args: Any) -> Any:
         if threads is None:
-            return answer(*asked)
-        return await asyncio.get_running_loop().run_in_executor(threads, answer, *asked)
+            return answer(*args)
+        return await asyncio.get_running_loop().run_in_executor(threads, answer, *args)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
-            await _live(receive, send)
+            await _lifespan(receive, send)
             return
         token = base = ""
         for name, value in scope["headers"]:
@@ -565,11 +580,11 @@ def application(
         total, status = 0, 200
         try:
             if scope["method"] == "POST":
-                status, body = await run(floor.write, scope["path"], await _body(receive), token)
+                status, body = await run(baseline.write, scope["path"], await _body(receive), token)
             else:
-                asked = (scope["path"], scope["query_string"], token, base, scope["client"][0])
-                total, body = await run(floor.answer, *asked)
-        except Refused as refusal:
+                args = (scope["path"], scope["query_string"], token, base, scope["client"][0])
+                total, body = await run(baseline.answer, *args)
+        except StatusError as refusal:
             status, body = refusal.status, b""
         headers = [
             (b"content-type", b"application/json"),
@@ -591,7 +606,7 @@ async def _body(receive: Any) -> bytes:
             return b"".join(parts)
 
 
-async def _live(receive: Any, send: Any) -> None:
+async def _lifespan(receive: Any, send: Any) -> None:
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})
@@ -600,12 +615,12 @@ async def _live(receive: Any, send: Any) -> None:
 
 
 def build(environment: Mapping[str, str] = os.environ) -> Callable[..., Any]:
-    """Make the program of one worker; what Granian is given to call."""
-    recipes = environment.get(RECIPES)
+    """Return the application of one worker; Granian calls this."""
+    recorded_operations = environment.get(RECORDED_OPERATIONS)
     return application(
         environment["COLLEGIUM_DATABASE_URL"],
         environment["COLLEGIUM_SECRET_KEY"],
-        pickle.loads(Path(recipes).read_bytes()) if recipes else {},  # noqa: S301 - our own
+        pickle.loads(Path(recorded_operations).read_bytes()) if recorded_operations else {},  # noqa: S301 - our own
         in_threads=bool(environment.get(IN_THREADS)),
     )
 
@@ -615,12 +630,12 @@ def build(environment: Mapping[str, str] = os.environ) -> Callable[..., Any]:
 @click.option("--workers", default=1)
 @click.option("--threads/--loop", default=False)
 def main(port: int, workers: int, *, threads: bool) -> None:
-    """Serve the floor as the service is served: with its own start of the server, but bare ASGI."""
+    """Serve the baseline with the server options of the service, but ASGI."""
     os.environ[IN_THREADS] = "1" if threads else ""
     options = server.options("127.0.0.1", port, workers)
     options |= {"interface": Interfaces.ASGI, "blocking_threads": None}
     os.environ[bootstrap.PARENT] = str(os.getpid())
-    Server("bench.floor:build", **options).serve()
+    Server("bench.baseline:build", **options).serve()
 
 
 if __name__ == "__main__":

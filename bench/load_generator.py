@@ -1,4 +1,4 @@
-"""Load: a closed loop over a few connections, by ``wrk`` where there is one, else by our own."""
+"""Closed-loop load over a few connections, by ``wrk`` if installed, else by our own client."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ end
 """
 
 
-class Failed(Exception):  # noqa: N818 - says what is the case
-    """Not every answer was a good one: nothing is measured then."""
+class LoadError(Exception):
+    """A response was not 2xx, or the programs are not comparable."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one round of load has shown; times in milliseconds.
+    """Results of one round; times in milliseconds.
 
     Args:
-        cpu: milliseconds of processor that the program used for one request.
+        cpu: CPU time of the program per request, in milliseconds.
     """
 
     requests: int
@@ -51,17 +51,17 @@ class Round:
 
     @property
     def rate(self) -> float:
-        """Requests answered in a second."""
+        """Requests per second."""
         return self.requests / self.seconds
 
 
 def wrk() -> str | None:
-    """Give the place of ``wrk``, if it is there."""
+    """Return the path of ``wrk`` if it is installed."""
     return shutil.which("wrk")
 
 
 def request(method: str, path: str, token: str, body: Any = None) -> bytes:
-    """Give a request as it goes over the socket."""
+    """Return an HTTP request as bytes."""
     sent = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}"]
     if token:
@@ -72,13 +72,13 @@ def request(method: str, path: str, token: str, body: Any = None) -> bytes:
 
 
 class Wrk:
-    """``wrk``, begun; ``end`` waits for what it has seen."""
+    """A running ``wrk``; ``end`` waits for its results."""
 
     def __init__(self, port: int, path: str, token: str, seconds: float, connections: int) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".lua", delete=False) as script:
             script.write(_LUA)
         self._script = Path(script.name)
-        self._process = subprocess.Popen(  # noqa: S603 - as it was found
+        self._process = subprocess.Popen(  # noqa: S603 - constants
             [
                 *(["taskset", "-c", str(LOAD_CORE)] if shutil.which("taskset") else []),
                 str(wrk()),
@@ -97,40 +97,40 @@ class Wrk:
         )
 
     def end(self) -> Round:
-        """Give what it has seen."""
-        _, said = self._process.communicate()
+        """Wait for ``wrk`` and return the results."""
+        _, output = self._process.communicate()
         self._script.unlink()
-        found = json.loads(said[said.index("{") :])
-        if found.pop("failed") or not found["requests"]:
-            raise Failed(f"wrk: {said}")
-        return Round(**found)
+        results = json.loads(output[output.index("{") :])
+        if results.pop("failed") or not results["requests"]:
+            raise LoadError(f"wrk: {output}")
+        return Round(**results)
 
 
 @dataclass
 class _Tally:
-    """What a few connections have seen."""
+    """Response times and failures of some connections."""
 
-    goes_on: Callable[[], bool]
+    continues: Callable[[], bool]
     began: float = field(default_factory=time.perf_counter)
-    taken: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     failures: list[bytes] = field(default_factory=list)
     last: float = 0.0
 
     def round(self) -> Round:
-        """Give what it comes to."""
-        if self.failures or not self.taken:
-            raise Failed(f"{len(self.failures)} failed: {self.failures[:2]!r}")
-        times = sorted(self.taken)
+        """Return the results."""
+        if self.failures or not self.times:
+            raise LoadError(f"{len(self.failures)} failed: {self.failures[:2]!r}")
+        ordered = sorted(self.times)
         return Round(
-            len(times),
+            len(ordered),
             self.last - self.began,
-            median(times) * 1e3,
-            times[min(len(times) - 1, len(times) * 99 // 100)] * 1e3,
+            median(ordered) * 1e3,
+            ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)] * 1e3,
         )
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: the next request as soon as the answer is there."""
+    """One connection: sends the next request after each response."""
 
     def __init__(
         self, requests: Iterator[bytes], tally: _Tally, done: asyncio.Future[None]
@@ -141,18 +141,18 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._transport: Any = None
         self._began = 0.0
-        self._bare = False
+        self._is_head = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._next()
 
     def _next(self) -> None:
-        sent = next(self._requests, None) if self._tally.goes_on() else None
+        sent = next(self._requests, None) if self._tally.continues() else None
         if sent is None:
             self._end()
             return
-        self._bare = sent.startswith(b"HEAD")
+        self._is_head = sent.startswith(b"HEAD")
         self._began = time.perf_counter()
         self._transport.write(sent)
 
@@ -163,16 +163,16 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, body = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
             return
         at = head.lower().find(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 and not self._bare else 0
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 and not self._is_head else 0
         if len(body) < length:
             return
         self._buffer = b""
         self._tally.last = time.perf_counter()
-        self._tally.taken.append(self._tally.last - self._began)
+        self._tally.times.append(self._tally.last - self._began)
         if head[9:10] != b"2":
             self._tally.failures.append(head[:60] + body[:200])
         self._next()
@@ -191,24 +191,24 @@ async def _load(port: int, requests: Iterator[bytes], tally: _Tally, connections
     await asyncio.gather(*ends)
 
 
-def own(
+def send(
     port: int, requests: Iterator[bytes], seconds: float, connections: int = CONNECTIONS
 ) -> Round:
-    """Send requests, each once, until they or the time are over."""
+    """Send requests until the iterator or the time ends."""
     until = time.perf_counter() + seconds
     tally = _Tally(lambda: time.perf_counter() < until)
     asyncio.run(_load(port, requests, tally, connections))
     return tally.round()
 
 
-def beside(port: int, again: bytes, at_once: list[bytes]) -> tuple[Round, Round]:
-    """Send one request again and again while others, all at once, are under way."""
+def send_during(port: int, repeated: bytes, at_once: list[bytes]) -> tuple[Round, Round]:
+    """Repeat one request while others, all started at once, are in progress."""
 
     async def load() -> tuple[_Tally, _Tally]:
         few = _Tally(lambda: True)
         others = asyncio.ensure_future(_load(port, iter(at_once), few, len(at_once)))
         many = _Tally(lambda: not others.done())
-        await _load(port, repeat(again), many, CONNECTIONS)
+        await _load(port, repeat(repeated), many, CONNECTIONS)
         await others
         return many, few
 
@@ -217,8 +217,8 @@ def beside(port: int, again: bytes, at_once: list[bytes]) -> tuple[Round, Round]
 
 
 def read(port: int, path: str, token: str, seconds: float, connections: int = CONNECTIONS) -> Round:
-    """Ask for the same again and again."""
+    """Repeat one GET request."""
     if wrk():
         return Wrk(port, path, token, seconds, connections).end()
     sent = request("GET", path, token)
-    return own(port, repeat(sent), seconds, connections)
+    return send(port, repeat(sent), seconds, connections)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import bindparam, select
 
 from bench import data
-from bench.floor import Floor, PostgreSQL, SQLite
+from bench.baseline import Baseline, PostgreSQL, SQLite
 from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts
@@ -16,14 +16,14 @@ from collegium.settings import Settings
 from tests.support.site import Site
 
 SIZE = 400
-CAST = data.Cast(SIZE)
+LAYOUT = data.Layout(SIZE)
 _UUID = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
 
 
 @pytest.fixture
-def floor(url: str) -> Iterator[Floor]:
+def baseline(url: str) -> Iterator[Baseline]:
     with closing(SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)) as database:
-        yield Floor(database, Vault(data.SECRET_KEY))
+        yield Baseline(database, Vault(data.SECRET_KEY))
 
 
 @pytest.fixture
@@ -40,17 +40,17 @@ def service(filled: Database, make_settings: Callable[..., Settings]) -> Iterato
 
 
 def test_baseline_returns_the_same_bytes_as_the_service(
-    service: Site, filled: Database, floor: Floor
+    service: Site, filled: Database, baseline: Baseline
 ) -> None:
     with filled.read() as tx:
-        uuid = tx.scalar(_UUID, id=CAST.person)
+        uuid = tx.scalar(_UUID, id=LAYOUT.person)
     lists = ("users", "user-invitations", "user-permission-requests")
     paths = [
-        (CAST.person, "/api/users/me/", b""),
-        (CAST.staff, f"/api/users/{uuid}/", b""),
+        (LAYOUT.person, "/api/users/me/", b""),
+        (LAYOUT.staff, f"/api/users/{uuid}/", b""),
         *(
             (who, f"/api/{name}/", query)
-            for who in (CAST.staff, CAST.manager)
+            for who in (LAYOUT.staff, LAYOUT.manager)
             for name in lists
             for query in (b"page_size=10", b"page_size=100", b"page_size=10&page=2")
         ),
@@ -58,7 +58,7 @@ def test_baseline_returns_the_same_bytes_as_the_service(
     for who, path, query in paths:
         token = data.token_of(who)
         response = service.get(f"{path}?{query.decode()}", token)
-        total, body = floor.answer(path, query, token, "http://collegium.test", "127.0.0.1")
+        total, body = baseline.answer(path, query, token, "http://collegium.test", "127.0.0.1")
         assert response.status_code == 200, (path, response.text)
         assert body == response.content, (who, path)
         assert response.headers.get("x-result-count", "0") == str(total), (who, path)

@@ -1,6 +1,6 @@
-"""The floor's questions, written by hand for both databases.
+"""Queries of the baseline, written by hand for both databases.
 
-``= ANY(:name)`` binds a list; on SQLite it is turned into a JSON text.
+``= ANY(:name)`` binds a list; on SQLite it becomes a JSON array.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 _LIVE: Final = "g.ended_at IS NULL AND (g.valid_until IS NULL OR g.valid_until > :now)"
-# Organisations that are closed where the asker is.
+# Organisations that the address of the caller may not access.
 _OPEN: Final = """NOT EXISTS (
-    SELECT 1 FROM scopes AS place JOIN denied_ranges AS c
-        ON c.scope_id = coalesce(place.parent_id, place.id)
-    WHERE place.id = g.scope_id AND c.low <= :address AND c.high >= :address)"""
+    SELECT 1 FROM scopes AS s JOIN denied_ranges AS c
+        ON c.scope_id = coalesce(s.parent_id, s.id)
+    WHERE s.id = g.scope_id AND c.low <= :address AND c.high >= :address)"""
 _MINE: Final = f"g.account_id = :actor AND {_LIVE} AND {_OPEN}"
 
 WHO: Final = """
@@ -82,7 +82,7 @@ _NEWEST: Final = "ORDER BY i.created_at DESC, i.id DESC"
 INVITATIONS: Final = f"{_INVITATION} WHERE s.kind <> 'group' {_NEWEST}"
 _IN_TREE: Final = "i.scope_id NOT IN (SELECT id FROM scopes WHERE kind = 'group')"
 INVITATIONS_COUNT: Final = "SELECT sum(count) FROM row_counts WHERE name = 'invitations'"
-# Where the asker may read invitations, from above too.
+# Scopes in which the caller may read invitations, directly or by a role in the organisation.
 _READS: Final = """(p.permission = 'INVITATION.LIST'
     OR p.permission = 'CUSTOMER.CREATE_PERMISSION' AND s.kind = 'organisation'
     OR p.permission = 'PROJECT.CREATE_PERMISSION' AND s.kind = 'project')"""

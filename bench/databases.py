@@ -1,4 +1,4 @@
-"""Where the databases are: the ones that are kept, and copies that may be changed."""
+"""Databases of the benchmarks: stored ones, and copies that may be changed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from collegium.db.database import Database
 KINDS: Final = ("sqlite", "postgresql")
 
 
-class Shelf:
-    """Gives databases by kind and size, makes what is not there yet, starts what they need."""
+class Databases:
+    """Creates, copies and drops databases by kind and size; starts PostgreSQL when needed."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -23,41 +23,44 @@ class Shelf:
 
     @property
     def server(self) -> PostgreSQL:
-        """The PostgreSQL, started when first asked for."""
+        """The PostgreSQL server, started on first use."""
         if self._server is None:
             self._server = PostgreSQL()
         return self._server
 
     def url(self, kind: str, size: int) -> str:
-        """Give the URL of a database that is kept."""
+        """Return the URL of a stored database; do not change it."""
         if kind == "sqlite":
             return f"sqlite:///{data.sqlite(size, self._say)}"
         return self.server.url(data.postgresql(self.server, size, self._say))
 
-    def young(self, kind: str, size: int) -> tuple[str, str]:
-        """Give a database that nobody has analysed, and a copy of it that is; drop them."""
-        self._say(f"making a young database of {size:,} accounts")
-        path = data.young_sqlite(size)
+    def unanalysed(self, kind: str, size: int) -> tuple[str, str]:
+        """Return the URLs of a database without statistics and of an analysed copy."""
+        self._say(f"creating an unanalysed database of {size:,} accounts")
+        path = data.unanalysed_sqlite(size)
         url = f"sqlite:///{path}"
         if kind != "sqlite":
-            url = self.server.url(data.young_postgresql(self.server, path))
+            url = self.server.url(data.unanalysed_postgresql(self.server, path))
             self.drop(f"sqlite:///{path}")
-        known = self.copy(url, "analysed")
-        with closing(Database(known, size=1)) as database, database.engine.connect() as connection:
+        analysed = self.copy(url, "analysed")
+        with (
+            closing(Database(analysed, size=1)) as database,
+            database.engine.connect() as connection,
+        ):
             connection.exec_driver_sql("ANALYZE")
-        return url, known
+        return url, analysed
 
     def copy(self, url: str, name: str) -> str:
-        """Copy a database that nobody uses now, under a name, and give the URL."""
+        """Copy a database that has no connections; return the URL of the copy."""
         if url.startswith("sqlite"):
             path = Path(url.removeprefix("sqlite:///"))
-            data.settle(path)
+            data.checkpoint(path)
             return f"sqlite:///{data.copy(path, name)}"
         source = url.split("/")[3].split("?", maxsplit=1)[0]
         return self.server.url(self.server.copy(source, f"bench_{name}"))
 
     def drop(self, *urls: str) -> None:
-        """Remove copies."""
+        """Drop copies."""
         for url in urls:
             if url.startswith("sqlite"):
                 path = Path(url.removeprefix("sqlite:///"))
@@ -67,6 +70,6 @@ class Shelf:
                 self.server.drop(url.split("/")[3].split("?", maxsplit=1)[0])
 
     def close(self) -> None:
-        """Stop what was started."""
+        """Stop PostgreSQL if it was started."""
         if self._server is not None:
             self._server.stop()

@@ -1,4 +1,4 @@
-"""The shapes that the floor answers, written down once more: it shares no code with the service."""
+"""Response types of the baseline; it shares none with the service."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Invitation(Struct, gc=False):
 
 
 class Request(Struct, gc=False):
-    """Somebody who asks to be let in."""
+    """A join request."""
 
     url: str
     uuid: str

@@ -1,4 +1,4 @@
-"""What goes on beside reading: logins, grants that end, mails, more workers and nodes."""
+"""Response times during sign-ins, expiring grants and e-mails; scaling by workers and nodes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any, Final, Self
 from aiosmtpd.controller import Controller
 from sqlalchemy import select
 
-from bench import data, drive
+from bench import data, load_generator
+from bench.databases import Databases
 from bench.machine import COMMAND, HERE, LOAD_CORE, SERVER_CORE, Program, free_port
 from bench.reading import SERVICE
-from bench.shelf import Shelf
 from collegium.db.database import Database
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import accounts
 
 LOGINS: Final = 100
-LOGINS_BAR: Final = 5.0
-_CALLERS: Final = 2 * drive.CONNECTIONS
-_RUSH: Final = 128
-PATIENCE: Final = 600.0
-"""So long is waited for what goes on beside the reading; what is left then is told."""
+LOGINS_TARGET: Final = 5.0
+_CALLERS: Final = 2 * load_generator.CONNECTIONS
+_MANY_CALLERS: Final = 128
+TIMEOUT: Final = 600.0
+"""Maximum seconds to wait until the worker has finished; what is left is reported."""
 _BOTH: Final = (SERVER_CORE, LOAD_CORE)
 _USERNAMES: Final = Statement(select(accounts.c.username).where(any_of(accounts.c.id, "ids")))
 _LEFT: Final = (
@@ -36,37 +36,42 @@ _LEFT: Final = (
 
 
 def logins(
-    shelf: Shelf, kind: str, size: int, seconds: float, rounds: int, say: Callable[[str], None]
+    databases: Databases,
+    kind: str,
+    size: int,
+    seconds: float,
+    rounds: int,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure how long ``me`` takes while many log in at once."""
-    url = shelf.copy(shelf.url(kind, size), "logins")
-    cast = data.Cast(size)
-    numbers = [n for n in range(2 * cast.organisations, size) if n % 200 and n % 997][:LOGINS]
+    """Measure ``me`` while many accounts sign in at the same time."""
+    url = databases.copy(databases.url(kind, size), "logins")
+    layout = data.Layout(size)
+    numbers = [n for n in range(2 * layout.organisations, size) if n % 200 and n % 997][:LOGINS]
     with closing(Database(url, size=1)) as database:
-        data.refresh(database, [cast.person, 1])
+        data.refresh(database, [layout.person, 1])
         with database.read() as tx:
             names = [row.username for row in tx.fetch_all(_USERNAMES, ids=numbers)]
     bodies = [
-        drive.request(
+        load_generator.request(
             "POST", "/api-auth/password/", "", {"username": name, "password": data.PASSWORD}
         )
         for name in names
     ]
-    me = drive.request("GET", "/api/users/me/", data.token_of(cast.person))
+    me = load_generator.request("GET", "/api/users/me/", data.token_of(layout.person))
     service = Program(*SERVICE, url=url)
     quiet, during, took = [], [], []
     try:
-        drive.own(service.port, repeat(me), 1)
+        load_generator.send(service.port, repeat(me), 1)
         for _ in range(rounds):
-            quiet.append(drive.own(service.port, repeat(me), seconds))
-            seen, login = drive.beside(service.port, me, bodies)
+            quiet.append(load_generator.send(service.port, repeat(me), seconds))
+            seen, login = load_generator.send_during(service.port, me, bodies)
             during.append(seen)
             took.append(login.seconds)
     finally:
         service.stop()
-        shelf.drop(url)
+        databases.drop(url)
     found = {
-        "bar": LOGINS_BAR,
+        "bar": LOGINS_TARGET,
         "quiet": median(one.p99 for one in quiet),
         "during": median(one.p99 for one in during),
         "rate quiet": median(one.rate for one in quiet),
@@ -81,8 +86,8 @@ def logins(
     return found
 
 
-class _Mails:
-    """A real SMTP server that counts what it is given."""
+class _CountingServer:
+    """A real SMTP server that counts messages."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -90,7 +95,7 @@ class _Mails:
         self._controller = Controller(self, hostname=HERE, port=port)
         self.url = f"smtp://{HERE}:{port}"
 
-    async def handle_DATA(self, *_given: Any) -> str:  # noqa: N802 - its name in the protocol
+    async def handle_DATA(self, *_args: Any) -> str:  # noqa: N802 - name required by aiosmtpd
         self.count += 1
         return "250 OK"
 
@@ -102,33 +107,36 @@ class _Mails:
         self._controller.stop()
 
 
-def owing(
-    shelf: Shelf, kind: str, size: int, seconds: float, say: Callable[[str], None]
+def worker(
+    databases: Databases, kind: str, size: int, seconds: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """End grants, a tenth of the accounts' number, and send mails, a hundredth, while reading."""
-    url = shelf.copy(shelf.url(kind, size), "owing")
-    cast = data.Cast(size)
+    """Measure reads while the worker ends expired grants and sends e-mails.
+
+    A tenth as many grants and a hundredth as many e-mails as accounts.
+    """
+    url = databases.copy(databases.url(kind, size), "worker")
+    layout = data.Layout(size)
     with closing(Database(url, size=1)) as database:
-        data.refresh(database, [cast.person, cast.staff, 1])
+        data.refresh(database, [layout.person, layout.staff, 1])
         due = _make_due(database, size)
     say(f"{due[0]:,} grants to end, {due[1]:,} mails to send")
-    asks = ((cast.person, "/api/users/me/"), (cast.staff, "/api/users/?page_size=10"))
-    with _Mails() as mails:
+    asks = ((layout.person, "/api/users/me/"), (layout.staff, "/api/users/?page_size=10"))
+    with _CountingServer() as mails:
         more = {"COLLEGIUM_MAIL_URL": mails.url}
         quiet_service = Program(*SERVICE, url=url, more=more)
         quiet = [_reads(quiet_service, asks, seconds) for _ in range(2)][-1]
         quiet_service.stop()
         service = Program(*COMMAND, "serve", url=url, more=more)
         began = time.perf_counter()
-        post = (
+        separate_worker = (
             None
             if kind == "sqlite"
-            else Program(*COMMAND, "post", url=url, more=more, serves=False)
+            else Program(*COMMAND, "worker", url=url, more=more, serves=False)
         )
         during, done = [], [0.0, 0.0]
         try:
             with closing(Database(url, size=1)) as database:
-                while (took := time.perf_counter() - began) < PATIENCE:
+                while (took := time.perf_counter() - began) < TIMEOUT:
                     left = _left(database)
                     done = [done[at] or (took if not left[at] else 0.0) for at in range(2)]
                     if not any(left):
@@ -137,9 +145,9 @@ def owing(
                 left = _left(database)
         finally:
             service.stop()
-            if post is not None:
-                post.stop()
-    shelf.drop(url)
+            if separate_worker is not None:
+                separate_worker.stop()
+    databases.drop(url)
     took = time.perf_counter() - began
     seconds_taken = [one or took for one in done]
     beside = {name: median(one[name] for one in during) for name in quiet} if during else quiet
@@ -193,29 +201,34 @@ def _left(database: Database) -> list[int]:
 
 
 def _reads(service: Program, asks: tuple[tuple[int, str], ...], seconds: float) -> dict[str, float]:
-    """Read both by turns; a failed request ends everything."""
-    sent = [drive.request("GET", path, data.token_of(who)) for who, path in asks]
+    """Measure alternating requests; a failed request raises."""
+    sent = [load_generator.request("GET", path, data.token_of(who)) for who, path in asks]
 
-    def turns() -> Iterator[bytes]:
+    def alternating() -> Iterator[bytes]:
         while True:
             yield from sent
 
-    one = drive.own(service.port, turns(), seconds)
+    one = load_generator.send(service.port, alternating(), seconds)
     return {"rate": one.rate, "p50": one.p50, "p99": one.p99, "requests": one.requests}
 
 
 def scaling(
-    shelf: Shelf, kind: str, size: int, seconds: float, rounds: int, say: Callable[[str], None]
+    databases: Databases,
+    kind: str,
+    size: int,
+    seconds: float,
+    rounds: int,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure one worker, two workers and, on PostgreSQL, two nodes; and one worker in a rush.
+    """Measure one worker, two workers and, on PostgreSQL, two nodes; and one worker in a many.
 
     All of it on both cores.
     """
-    url = shelf.url(kind, size)
-    cast = data.Cast(size)
+    url = databases.url(kind, size)
+    layout = data.Layout(size)
     with closing(Database(url, size=1)) as database:
-        data.refresh(database, [cast.person, cast.staff, 1])
-    asks = (("me", cast.person, "/api/users/me/"), ("10 users", cast.staff, "/api/users/"))
+        data.refresh(database, [layout.person, layout.staff, 1])
+    asks = (("me", layout.person, "/api/users/me/"), ("10 users", layout.staff, "/api/users/"))
     forms = {"1 worker": [1], "2 workers": [2]} | ({"2 nodes": [1, 1]} if kind != "sqlite" else {})
     nodes = {
         name: [
@@ -224,37 +237,37 @@ def scaling(
         for name, counts in forms.items()
     }
     callers = dict.fromkeys(nodes, _CALLERS)
-    # As many as half of a worker's threads: what is fast for a few must not break down for them.
-    rush = f"1 worker, {_RUSH} callers"
-    nodes[rush], callers[rush] = nodes["1 worker"], _RUSH
-    told: dict[str, dict[str, float]] = {}
+    # Half as many as a worker has threads: throughput must not collapse.
+    many = f"1 worker, {_MANY_CALLERS} callers"
+    nodes[many], callers[many] = nodes["1 worker"], _MANY_CALLERS
+    results: dict[str, dict[str, float]] = {}
     try:
         for what, who, path in asks:
             rates: dict[str, list[float]] = {name: [] for name in nodes}
             for number in range(rounds + 1):
                 for name, programs in nodes.items():
                     token = data.token_of(who)
-                    rate = _together(programs, path, token, seconds, callers[name])
-                    if number:  # the first was to warm up
+                    rate = _total_rate(programs, path, token, seconds, callers[name])
+                    if number:  # the first round warms up
                         rates[name].append(rate)
-            told[what] = {name: median(found) for name, found in rates.items()}
-            say(f"{what}: " + ", ".join(f"{n} {r:.0f}/s" for n, r in told[what].items()))
+            results[what] = {name: median(found) for name, found in rates.items()}
+            say(f"{what}: " + ", ".join(f"{n} {r:.0f}/s" for n, r in results[what].items()))
     finally:
         for programs in nodes.values():
             for program in programs:
                 program.stop()
-    return told
+    return results
 
 
-def _together(
+def _total_rate(
     programs: list[Program], path: str, token: str, seconds: float, callers: int
 ) -> float:
-    """Give the requests that all of them answer in a second."""
+    """Return the requests that all of them answer in a second."""
     rates: list[float] = []
 
     def load(program: Program) -> None:
         share = callers // len(programs)
-        rates.append(drive.read(program.port, path, token, seconds, share).rate)
+        rates.append(load_generator.read(program.port, path, token, seconds, share).rate)
 
     threads = [threading.Thread(target=load, args=(one,)) for one in programs]
     for thread in threads:
@@ -262,5 +275,5 @@ def _together(
     for thread in threads:
         thread.join()
     if len(rates) < len(programs):
-        raise drive.Failed("one of the nodes failed")
+        raise load_generator.LoadError("one of the nodes failed")
     return sum(rates)
