@@ -6,8 +6,8 @@ forge the header of a proxy. Granian's ASGI interface shows both, but runs every
 loop.
 
 The worker here takes the request from the ASGI interface and calls the WSGI application in the
-thread where Granian would have scheduled the coroutine. The event loop only waits for bodies and
-for signals (docs/decisions/0031-server.md).
+thread where Granian would have scheduled the coroutine. That thread also waits for the body. The
+event loop only waits for signals (docs/decisions/0031-server.md).
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ import threading
 import time
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -116,41 +114,38 @@ class _InlineExecutor(CallbackScheduler):
         self._schedule_fn = run
 
 
-class _Pending:
-    """The future that a read of the body waits for. Another thread can cancel it."""
+class _CallbackRunner:
+    """Stands in for the event loop in Granian's futures.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._future: Any = None
-        self._cancelled = False
+    A future of Granian calls its callback through its event loop. It needs nothing else of the
+    loop. This one calls the callback at once, in the thread that completes or cancels the future.
+    So the wait for a body does not go through the event loop and its thread.
+    """
 
-    def hold(self, future: Any) -> None:
-        """Store the future that is waited for now. Cancel it if ``cancel`` was called before."""
-        with self._lock:
-            self._future = future
-            if self._cancelled:
-                future.cancel()
+    def call_soon(self, callback: Callable[[Any], object], future: Any, **_context: object) -> None:
+        """Call a callback with the future that is done."""
+        callback(future)
 
-    def cancel(self) -> None:
-        """Cancel the current future and every later one."""
-        with self._lock:
-            self._cancelled = True
-            if self._future is not None:
-                self._future.cancel()
+    call_soon_threadsafe = call_soon
 
 
 class _Body:
     """The body of a request as the file object of WSGI.
 
-    A read waits in the event loop, at most ``PAUSE_SECONDS`` for each part.
+    A read waits at most ``PAUSE_SECONDS`` for each part.
+
+    Args:
+        receive: starts to receive the next part and returns Granian's future of it.
     """
 
-    def __init__(self, bridge: _Bridge, receive: Callable[[], Any]) -> None:
-        self._bridge = bridge
+    def __init__(self, drain: _Drain, receive: Callable[[], Any]) -> None:
+        self._drain = drain
         self._receive = receive
         self._kept = b""
         self._ended = False
-        self._pending = _Pending()
+        self._lock = threading.Lock()
+        self._future: Any = None
+        self._is_cancelled = False
 
     def read(self, size: int = -1) -> bytes:
         """Return the bytes received so far, at most ``size``; empty at the end of the body.
@@ -161,7 +156,7 @@ class _Body:
             ConnectionError: The service is being stopped, or the read was cancelled.
         """
         while not self._ended and size and (size < 0 or not self._kept):
-            message = self._bridge.wait(self._next(), self._pending)
+            message = self._next(PAUSE_SECONDS)
             if message["type"] != "http.request":
                 raise ConnectionAbortedError
             self._kept += message.get("body", b"")
@@ -172,7 +167,10 @@ class _Body:
 
     def cancel(self) -> None:
         """Cancel the read in progress in another thread, and all later ones."""
-        self._pending.cancel()
+        with self._lock:
+            self._is_cancelled = True
+            if self._future is not None:
+                self._future.cancel()
 
     def discard(self) -> None:
         """Read the rest of a refused body, up to ``_DISCARD_MAX`` bytes and ``_DISCARD_SECONDS``.
@@ -184,63 +182,49 @@ class _Body:
         left = _DISCARD_MAX
         with suppress(OSError):
             while not self._ended and left > 0 and time.monotonic() < end:
-                message = self._bridge.wait(self._next(), self._pending, _DISCARD_SECONDS / 2)
+                message = self._next(_DISCARD_SECONDS / 2)
                 left -= len(message.get("body", b"")) or left
                 self._ended = not message.get("more_body", False)
 
-    async def _next(self) -> dict[str, Any]:
-        return dict(await self._receive())
-
-
-class _Bridge:
-    """Knows the requests of this process, and drains them when the process is told to stop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._lock = threading.Lock()
-        # Adding to a set and discarding are atomic, so they need no lock.
-        self.active: set[_Body] = set()
-        self._waiting: set[Any] = set()
-        self.is_stopping = False
-
-    def wait(
-        self, coroutine: Any, pending: _Pending, seconds: float | None = None
-    ) -> dict[str, Any]:
-        """Run a coroutine in the event loop and return its result.
-
-        Args:
-            seconds: Timeout; ``PAUSE_SECONDS`` when None.
+    def _next(self, seconds: float) -> dict[str, Any]:
+        """Return the next ASGI message.
 
         Raises:
-            TimeoutError: The coroutine took longer.
-            ConnectionError: The service is being stopped, or the wait was cancelled.
+            TimeoutError: It took longer than ``seconds``.
+            ConnectionError: The service is being stopped, or the read was cancelled.
         """
+        done = threading.Lock()
+        done.acquire()
         with self._lock:
-            if self.is_stopping:
-                coroutine.close()
+            if self._is_cancelled or self._drain.is_stopping:
                 raise ConnectionError
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-            self._waiting.add(future)
-        pending.hold(future)
+            self._future = future = self._receive()
+            future.add_done_callback(lambda _future: done.release())
+        if not done.acquire(timeout=seconds):
+            future.cancel()
+            raise TimeoutError
         try:
-            message: dict[str, Any] = future.result(PAUSE_SECONDS if seconds is None else seconds)
-        except FutureTimeoutError:
-            future.cancel()
-            raise TimeoutError from None
-        except (CancelledError, RuntimeError) as error:
-            raise ConnectionError from error
-        else:
-            return message
-        finally:
-            with self._lock:
-                self._waiting.discard(future)
+            message: dict[str, Any] = future.result()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+        return message
 
-    def drain(self) -> None:
-        """Cancel all waiting for bodies, and let the requests in progress finish."""
-        with self._lock:
-            waiting = list(self._waiting)
-        for future in waiting:
-            future.cancel()
+
+class _Drain:
+    """Knows the requests of this process, and ends them when the process is told to stop."""
+
+    def __init__(self) -> None:
+        # Adding to a set, discarding and copying are atomic, so they need no lock.
+        self.active: set[_Body] = set()
+        self.is_stopping = False
+
+    def run(self) -> None:
+        """Cancel all waiting for bodies, and let the requests in progress finish.
+
+        ``is_stopping`` must be set before: a request that begins later reads no body.
+        """
+        for body in self.active.copy():
+            body.cancel()
         end = time.monotonic() + DRAIN_SECONDS
         while self.active and time.monotonic() < end:
             time.sleep(0.02)
@@ -274,22 +258,22 @@ def worker(
     """Serve in this process until it is told to stop."""
     stop = WorkerSignal()
     ended = asyncio.Event()
-    bridge = _Bridge(loop)
+    drain = _Drain()
 
     def end() -> None:
         loop.call_soon_threadsafe(ended.set)
 
-    def drain() -> None:
+    def drain_and_end() -> None:
         # Granian itself waits for every connection, also for those with an incomplete request.
-        bridge.drain()
+        drain.run()
         end()
 
     def told() -> None:
-        if bridge.is_stopping:
+        if drain.is_stopping:
             return  # second Ctrl-C: Granian would block and keep the GIL
-        bridge.is_stopping = True
+        drain.is_stopping = True
         stop.set()
-        threading.Thread(target=drain, name="drain", daemon=True).start()
+        threading.Thread(target=drain_and_end, name="drain", daemon=True).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told)
@@ -317,19 +301,21 @@ def worker(
     )
     scheduler = _InlineExecutor(
         loop,
-        partial(_handle, application, bridge),
+        partial(_handle, application, drain),
         None,
         partial(_enter_task, loop),
         partial(_leave_task, loop),
     )
-    getattr(server, WORKERS_METHODS[runtime_mode][listener.is_uds()])(scheduler, loop, stop)
+    getattr(server, WORKERS_METHODS[runtime_mode][listener.is_uds()])(
+        scheduler, _CallbackRunner(), stop
+    )
     loop.run_until_complete(ended.wait())
 
 
-def _handle(application: WSGIApplication, bridge: _Bridge, watcher: Any) -> None:
+def _handle(application: WSGIApplication, drain: _Drain, watcher: Any) -> None:
     scope, protocol = watcher.scope, watcher.proto
-    source = _Body(bridge, protocol.receive)
-    bridge.active.add(source)
+    source = _Body(drain, protocol.receive)
+    drain.active.add(source)
     try:
         started: list[Any] = []
         given = environment(scope, source)
@@ -349,7 +335,7 @@ def _handle(application: WSGIApplication, bridge: _Bridge, watcher: Any) -> None
         watcher.err(error)
         return
     finally:
-        bridge.active.discard(source)
+        drain.active.discard(source)
     watcher.done()
 
 
