@@ -41,7 +41,7 @@ from collegium.db.tables import (
 )
 from collegium.lists import account_search
 from collegium.security.crypto import Vault, hash_password
-from tests.support import big
+from tests.support import bulk_data
 
 SMALL: Final = 10_000
 BIG: Final = 1_000_000
@@ -118,7 +118,7 @@ class _Rows:
         self._vault = Vault(SECRET_KEY)
         self._password = hash_password(PASSWORD)
 
-    def tables(self) -> big.Tables:
+    def tables(self) -> bulk_data.Tables:
         """Return all tables with their rows, referenced tables first."""
         return (
             (accounts, map(self._account, self._numbers())),
@@ -151,7 +151,7 @@ class _Rows:
 
     def _account(self, number: int) -> dict[str, Any]:
         # Seeded by the id, so that _texts() creates the same names again.
-        row = big.account_row(number, random.Random(number))  # noqa: S311 - as above
+        row = bulk_data.account_row(number, random.Random(number))  # noqa: S311 - as above
         joined = self._moment(number, self._size)
         return row | {
             "uuid": self._uuid(),
@@ -170,7 +170,7 @@ class _Rows:
     def _texts(self) -> Iterator[dict[str, Any]]:
         for number in self._numbers():
             if not self._is_deleted(number):
-                row = big.account_row(number, random.Random(number))  # noqa: S311 - as above
+                row = bulk_data.account_row(number, random.Random(number))  # noqa: S311 - as above
                 yield {"account_id": number, **account_search.texts_of(row)}
 
     def _token(self, number: int) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class _Rows:
             parent = after // PROJECTS_PER_ORGANISATION + 1 if after >= 0 else None
             kind, word = ("project", "Survey") if parent else ("organisation", "Institute")
             uuid = UUID(int=chance.getrandbits(128), version=4).hex
-            yield big.scope_row(number, kind, parent, word) | {"uuid": uuid}
+            yield bulk_data.scope_row(number, kind, parent, word) | {"uuid": uuid}
 
     def _roles_of(self, number: int) -> Iterator[tuple[int, str]]:
         home, which = self._layout.home(number), number // self._layout.organisations
@@ -314,10 +314,10 @@ def fill(database: Database, size: int, *, analyse: bool = True) -> None:
         now = tx.now
     tables = _Rows(size, role_ids, now).tables()
     if analyse:
-        big.write(database, tables)
+        bulk_data.write(database, tables)
     else:
         # Recreating an index would store the number of rows.
-        big.add(database, tables, analyse=False)
+        bulk_data.add(database, tables, analyse=False)
 
 
 def sqlite(size: int, say: Callable[[str], None]) -> Path:
@@ -435,7 +435,7 @@ def _copy_rows(origin: Database, to: Database, *, analyse: bool = True) -> None:
             for row in source:
                 stream.write_row(row)
         if "id" in table.c:
-            big.reset_sequence(cursor, table.name)
+            bulk_data.reset_sequence(cursor, table.name)
     for _, statement in later:
         cursor.execute(statement)
     cursor.execute("COMMIT")
@@ -474,5 +474,5 @@ def _keep(path: Path) -> None:
 def _fingerprint() -> str:
     """Return whether a database would be made the same today: by the maker and the schema."""
     versions = Path(os.fspath(migrations.__path__[0])) / "versions"
-    files = [Path(__file__), Path(big.__file__), *sorted(versions.glob("*.py"))]
+    files = [Path(__file__), Path(bulk_data.__file__), *sorted(versions.glob("*.py"))]
     return hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()

@@ -24,7 +24,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import invitations, join_requests, roles, scopes
 from collegium.security.crypto import Vault
 from collegium.settings import load
-from tests.support import big
+from tests.support import bulk_data
 from tests.support.site import Site
 
 TARGET: Final = 0.5
@@ -83,7 +83,7 @@ def add_pending(database: Database, size: int, count: int) -> tuple[list[Pending
                 "account_id": account,
             }
         )
-    big.write(database, ((invitations, invited), (join_requests, asked)))
+    bulk_data.write(database, ((invitations, invited), (join_requests, asked)))
     owners = {
         layout.project(home, which): home
         for home in range(1, layout.organisations + 1)

@@ -122,14 +122,14 @@ class PostgreSQL:
 
     def copy(self, url: str) -> str:
         """Make a copy of a database that nobody is at work on."""
-        assert self._left(url)
+        assert self._is_unused(url)
         self._made += 1
         name = f"test_{self._made}"
         self.run(f"CREATE DATABASE {name} TEMPLATE {_name(url)} STRATEGY FILE_COPY")
         return str(self._server.get_uri(name))
 
     @contextmanager
-    def apart(self, folder: Path) -> Iterator[str]:
+    def new_on_tablespace(self, folder: Path) -> Iterator[str]:
         """Make a migrated database whose tables lie in an empty folder of their own."""
         owner = self._server.pgdata.stat()
         os.chown(folder, owner.st_uid, owner.st_gid)
@@ -147,23 +147,23 @@ class PostgreSQL:
     def drop(self, url: str) -> None:
         self.run(f"DROP DATABASE {_name(url)} WITH (FORCE)")
 
-    def lend(self) -> str:
+    def acquire(self) -> str:
         """Give the URL of a migrated, otherwise empty database, whose schema must stay."""
         if self._free:
             return self._free.pop()
         url = self.new()
-        _tell(url, _NO_OTHER_SCHEMA)
+        _execute(url, _NO_OTHER_SCHEMA)
         return url
 
-    def take_back(self, url: str) -> None:
+    def release(self, url: str) -> None:
         """Empty a database for the next test; where somebody is still at work, drop it."""
-        if self._left(url):
-            _tell(url, self._emptying)
+        if self._is_unused(url):
+            _execute(url, self._emptying)
             self._free.append(url)
         else:
             self.drop(url)
 
-    def _left(self, url: str) -> bool:
+    def _is_unused(self, url: str) -> bool:
         """Whether everybody has left a database; who has just hung up takes a moment."""
         there = (
             "SELECT FROM pg_stat_activity "
@@ -185,7 +185,7 @@ def _name(url: str) -> str:
     return url.split("/")[3].split("?", maxsplit=1)[0]
 
 
-def _tell(url: str, text: str) -> None:
+def _execute(url: str, text: str) -> None:
     with closing(Database(url, size=1)) as database, database.engine.connect() as connection:
         connection.exec_driver_sql(text)
 
@@ -218,7 +218,7 @@ _NO_OTHER_SCHEMA = """
 """
 
 
-class Together(LoadScopeScheduling):
+class FolderScheduling(LoadScopeScheduling):
     """Gives these folders to one worker each, and first; all other tests one by one."""
 
     folders = ("tests/browser/", "tests/clients/", "tests/db/")
@@ -228,9 +228,9 @@ class Together(LoadScopeScheduling):
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
     """Let what tests share and is slow to make be made once, not once a worker."""
-    return Together(config, log)
+    return FolderScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -264,9 +264,9 @@ def new_sqlite(sqlite_template: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def new_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
     """The URL of a migrated PostgreSQL database of this test's own."""
-    url = postgresql.lend()
+    url = postgresql.acquire()
     yield url
-    postgresql.take_back(url)
+    postgresql.release(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

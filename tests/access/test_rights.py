@@ -90,15 +90,15 @@ class Team:
             (self.colleague, "CUSTOMER.OWNER", None),
         ):
             scope = self.organisation if role == "CUSTOMER.OWNER" else self.project
-            world.seat(person, role, scope, until, now - timedelta(days=1))
+            world.give_role(person, role, scope, until, now - timedelta(days=1))
         self.invitation = world.invite(
             self["owner"], "invited@example.org", "PROJECT.ADMIN", self.project
         )
         self.owner_invitation = world.invite(
             world.staff, "invited@example.org", "CUSTOMER.OWNER", self.organisation
         )
-        world.unseat(self["former"], "CUSTOMER.OWNER", self.organisation)
-        world.unseat(self["former"], "PROJECT.MANAGER", self.project)
+        world.remove_role(self["former"], "CUSTOMER.OWNER", self.organisation)
+        world.remove_role(self["former"], "PROJECT.MANAGER", self.project)
 
     def __getitem__(self, name: str) -> Person:
         return self.people[name]
@@ -124,14 +124,14 @@ class Team:
         return self.invitation
 
     def closed_link(self) -> str:
-        uuid = self.world.open(self.world.staff, "PROJECT.ADMIN", self.project)
+        uuid = self.world.create_link(self.world.staff, "PROJECT.ADMIN", self.project)
         with self.world.database.write() as tx:
             invite_link_actions.cancel(tx, self.world.staff.actor, uuid)
         return uuid
 
     def request(self, role: str, scope: Place) -> str:
         """Ask to join, as the outsider."""
-        return self.world.ask(self.outsider, self.world.open(self.world.staff, role, scope))
+        return self.world.ask(self.outsider, self.world.create_link(self.world.staff, role, scope))
 
     def decided_request(self) -> str:
         uuid = self.request("PROJECT.ADMIN", self.project)
@@ -202,7 +202,7 @@ def delete_empty_organisation(team: Team) -> tuple[str, str, None]:
 
 def see_public_link(team: Team) -> tuple[str, str, None]:
     options: dict[str, Any] = {"is_public": True, "auto_create_project": True}
-    uuid = team.world.open(team.world.staff, "PROJECT.ADMIN", team.organisation, **options)
+    uuid = team.world.create_link(team.world.staff, "PROJECT.ADMIN", team.organisation, **options)
     return "GET", f"/api/user-group-invitations/{uuid}/", None
 
 
@@ -294,7 +294,7 @@ def general_error(text: str) -> dict[str, list[str]]:
 def granter(team: Team) -> Person:
     """Return an account that may grant roles in the project and nothing else."""
     role = team.add_role(ScopeKind.PROJECT, Permission.PROJECT_GRANT)
-    team.world.seat(team.outsider, role, team.project)
+    team.world.give_role(team.outsider, role, team.project)
     return team.outsider
 
 
@@ -323,7 +323,9 @@ def test_grants_above_the_role_ceiling_cannot_be_changed(
     team: Team, action: str, role: str, status: int
 ) -> None:
     permissions = MEMBERSHIP_PERMISSIONS[ScopeKind.PROJECT]
-    team.world.seat(team.outsider, team.add_role(ScopeKind.PROJECT, *permissions), team.project)
+    team.world.give_role(
+        team.outsider, team.add_role(ScopeKind.PROJECT, *permissions), team.project
+    )
     holder = team["member" if role == "PROJECT.MEMBER" else "manager"]
     response = team.change_team(action, team.outsider, team.grant_body(holder, role))
     assert response.status_code == status
@@ -343,7 +345,7 @@ def test_granter_accepts_no_invitation_of_others_above_the_role_ceiling(
 
 def test_account_that_only_lists_invitations_cannot_accept_them(team: Team) -> None:
     role = team.add_role(ScopeKind.PROJECT, Permission.INVITATION_LIST)
-    team.world.seat(team.outsider, role, team.project)
+    team.world.give_role(team.outsider, role, team.project)
     own = team.invite(team.outsider.email.upper())
     rows = team.site.get(INVITATIONS, team.outsider).json()
     assert {team.invitation, own} <= {row["uuid"] for row in rows}
@@ -362,7 +364,7 @@ def test_invitation_requires_its_inviter_to_keep_the_right(team: Team, loss: str
     other = team.invite(role="PROJECT.MEMBER")
     assert team.accept(team["stranger"], other).status_code == 200
     if loss == "role":
-        team.world.unseat(team["owner"], "CUSTOMER.OWNER", team.organisation)
+        team.world.remove_role(team["owner"], "CUSTOMER.OWNER", team.organisation)
     else:
         with team.world.database.write() as tx:
             account_queries.change(tx, team["owner"].id, {"is_active": False})
@@ -378,7 +380,7 @@ def test_invitation_requires_its_inviter_to_keep_the_role_ceiling(team: Team) ->
         ScopeKind.PROJECT, Permission.PROJECT_GRANT, Permission.PROJECT_UPDATE
     )
     role = team.add_role(ScopeKind.PROJECT, Permission.PROJECT_UPDATE)
-    team.world.seat(team.outsider, inviter_role, team.project)
+    team.world.give_role(team.outsider, inviter_role, team.project)
     uuid = team.world.invite(team.outsider, "new@example.org", role, team.project)
     for name, status in ((role, 404), (inviter_role, 200)):
         with team.world.database.write() as tx:
@@ -505,7 +507,7 @@ def test_expired_invitation_is_shown_as_expired_and_cannot_be_accepted(team: Tea
 def test_grant_gives_no_permission_from_the_instant_of_its_end(team: Team) -> None:
     world, actor, project = team.world, team.outsider.actor, team.project.uuid
     until = datetime.now(UTC) + timedelta(days=1)
-    world.seat(team.outsider, "PROJECT.MANAGER", team.project, until)
+    world.give_role(team.outsider, "PROJECT.MANAGER", team.project, until)
     with world.database.read(until - TICK) as tx:
         assert access_queries.get_visible(
             tx, actor, ScopeKind.PROJECT, project, Permission.PROJECT_GRANT
@@ -572,7 +574,7 @@ def test_second_role_cannot_be_accepted_if_so_configured(
     team: Team, site_with: Callable[..., Site]
 ) -> None:
     site = site_with(invitation_disable_multiple_roles="true")
-    team.world.seat(team.outsider, "CUSTOMER.OWNER", team.world.organisation())
+    team.world.give_role(team.outsider, "CUSTOMER.OWNER", team.world.organisation())
     response = team.accept(team.outsider, site=site)
     expected = ["User already has role within another scope."]
     assert (response.status_code, response.json()) == (400, expected)
@@ -624,7 +626,7 @@ def test_manager_cannot_manage_own_roles(team: Team) -> None:
         response = team.change_team(action, manager, team.grant_body(manager, role))
         assert (response.status_code, response.json()) == expected
     # The right of the owner comes from the organisation, so it covers the owner's role too.
-    team.world.seat(owner, "PROJECT.MEMBER", team.project)
+    team.world.give_role(owner, "PROJECT.MEMBER", team.project)
     for person, role in ((owner, "PROJECT.MEMBER"), (manager, "PROJECT.MANAGER")):
         body = team.grant_body(person, role)
         assert team.change_team("delete_user", owner, body).status_code == 200
@@ -632,7 +634,7 @@ def test_manager_cannot_manage_own_roles(team: Team) -> None:
 
 def test_member_can_leave_an_organisation(team: Team) -> None:
     role = team.add_role(ScopeKind.ORGANISATION, Permission.ORGANISATION_REVOKE)
-    team.world.seat(team.outsider, role, team.organisation)
+    team.world.give_role(team.outsider, role, team.organisation)
     path, body = f"{team.organisation.path}delete_user/", team.grant_body(team.outsider, role)
     assert team.site.post(path, team.outsider, json=body).status_code == 200
     assert team.site.post(path, team.outsider, json=body).status_code == 404
@@ -645,7 +647,7 @@ def test_member_can_leave_an_organisation(team: Team) -> None:
 )
 def test_last_owner_cannot_be_removed(team: Team, action: str, more: dict[str, str]) -> None:
     world, organisation = team.world, team.organisation
-    world.unseat(team.colleague, "CUSTOMER.OWNER", organisation)
+    world.remove_role(team.colleague, "CUSTOMER.OWNER", organisation)
     body = team.grant_body(team["owner"], "CUSTOMER.OWNER", **more)
     refused = (400, general_error("The last owner cannot be removed."))
 
@@ -656,13 +658,13 @@ def test_last_owner_cannot_be_removed(team: Team, action: str, more: dict[str, s
     assert remove() == refused
     # Owners with an end date and deactivated owners do not count.
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    world.seat(team.outsider, "CUSTOMER.OWNER", organisation, tomorrow)
+    world.give_role(team.outsider, "CUSTOMER.OWNER", organisation, tomorrow)
     inactive = world.person()
-    world.seat(inactive, "CUSTOMER.OWNER", organisation)
+    world.give_role(inactive, "CUSTOMER.OWNER", organisation)
     with world.database.write() as tx:
         account_queries.change(tx, inactive.id, {"is_active": False})
     assert remove() == refused
-    world.seat(team["stranger"], "CUSTOMER.OWNER", organisation)
+    world.give_role(team["stranger"], "CUSTOMER.OWNER", organisation)
     assert remove()[0] == 200
 
 
@@ -707,7 +709,7 @@ def test_visible_fields_of_a_colleague_depend_on_the_viewer(team: Team, name: st
     sees_all = name in {"staff", "support"}
     hidden = SECRET if sees_all else SECRET | PRIVILEGED | PERSONAL
     other = team.world.organisation()
-    team.world.seat(colleague, "CUSTOMER.OWNER", other)
+    team.world.give_role(colleague, "CUSTOMER.OWNER", other)
     account = site.get(f"/api/users/{colleague.uuid}/", viewer).json()
     assert account in site.get("/api/users/?page_size=300", viewer).json()
     assert (SECRET | PRIVILEGED | PERSONAL) - set(account) == hidden
@@ -749,7 +751,7 @@ def test_identity_manager_cannot_list_accounts(team: Team) -> None:
 def test_staff_and_deactivated_accounts_are_hidden_from_members(team: Team) -> None:
     site, world, inactive = team.site, team.world, team.world.person()
     for person in (inactive, world.staff):
-        world.seat(person, "PROJECT.MEMBER", team.project)
+        world.give_role(person, "PROJECT.MEMBER", team.project)
     assert site.get(f"/api/users/{inactive.uuid}/", team["owner"]).status_code == 200
     with world.database.write() as tx:
         account_queries.change(tx, inactive.id, {"is_active": False})
@@ -761,9 +763,11 @@ def test_staff_and_deactivated_accounts_are_hidden_from_members(team: Team) -> N
 def test_deleting_a_project_requires_a_role_in_the_organisation(team: Team) -> None:
     site, path = team.site, team.project.path
     permissions = (Permission.PROJECT_DELETE, Permission.PROJECT_UPDATE)
-    team.world.seat(team.outsider, team.add_role(ScopeKind.PROJECT, *permissions), team.project)
+    team.world.give_role(
+        team.outsider, team.add_role(ScopeKind.PROJECT, *permissions), team.project
+    )
     role = team.add_role(ScopeKind.ORGANISATION, Permission.PROJECT_DELETE)
-    team.world.seat(team["stranger"], role, team.organisation)
+    team.world.give_role(team["stranger"], role, team.organisation)
     response = site.request("PATCH", path, team.outsider, json={"end_date": next_year()})
     assert response.status_code == 200
     assert site.request("DELETE", path, team.outsider).status_code == 403

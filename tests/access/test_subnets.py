@@ -39,8 +39,8 @@ class Team:
         )
         self.project = world.project(self.organisation, "Inner")
         self.elsewhere = world.organisation("Open", owner=self.owner)
-        world.seat(self.manager, "PROJECT.MANAGER", self.project)
-        world.seat(self.member, "PROJECT.MEMBER", self.project)
+        world.give_role(self.manager, "PROJECT.MANAGER", self.project)
+        world.give_role(self.member, "PROJECT.MEMBER", self.project)
         self.invitation = world.invite(self.owner, "new@example.org", "PROJECT.ADMIN", self.project)
 
     def pages(self) -> dict[str, str]:
@@ -155,7 +155,7 @@ def test_subnets_do_not_apply_to_staff_and_support(site: Site, team: Team, world
 
 def test_subnets_apply_to_roles_of_support(site: Site, team: Team, world: World) -> None:
     support, path = world.person("support", is_support=True), team.organisation.path
-    world.seat(support, "CUSTOMER.OWNER", team.organisation)
+    world.give_role(support, "CUSTOMER.OWNER", team.organisation)
     for address, status in ((INSIDE, 200), (OUTSIDE, 403)):
         response = send(site, path, support, address, "PATCH", json={"abbreviation": "W"})
         assert response.status_code == status
@@ -225,7 +225,7 @@ def test_account_that_only_lists_invitations_cannot_accept_from_outside(
     reader = world.person("reader")
     with world.database.write() as tx:
         add_role(tx, "PROJECT.READER", ScopeKind.PROJECT, [Permission.INVITATION_LIST])
-    world.seat(reader, "PROJECT.READER", team.project)
+    world.give_role(reader, "PROJECT.READER", team.project)
     path = f"/api/user-invitations/{team.invitation}/"
     assert send(site, path, reader, INSIDE).status_code == 200
     for address in (INSIDE, OUTSIDE):

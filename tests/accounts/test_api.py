@@ -201,7 +201,7 @@ def test_deleted_account_is_anonymised_and_its_name_is_free_again(
     }
     owner, ada = world.person("owner"), world.person("ada", **personal)
     project = world.project(world.organisation(owner=owner))
-    world.seat(ada, "PROJECT.MANAGER", project)
+    world.give_role(ada, "PROJECT.MANAGER", project)
     uuid = world.invite(ada, "somebody@example.org", "PROJECT.MEMBER", project)
     values = {"account_id": ada.id, "email": "new@example.org", "code_hash": b"1" * 32}
     with database.write() as tx:
@@ -232,7 +232,7 @@ def test_last_owner_cannot_be_deleted(site: Site, world: World, ada: Person) -> 
     assert refused.status_code == 409
     assert refused.json() == {"detail": "Cannot delete the last owner of an organization"}
     assert len(world.grants_in(organisation)) == 1
-    world.seat(world.person("bob"), "CUSTOMER.OWNER", organisation)
+    world.give_role(world.person("bob"), "CUSTOMER.OWNER", organisation)
     assert site.request("DELETE", path_of(ada), world.staff).status_code == 204
     assert [row.username for row in world.grants_in(organisation)] == ["bob"]
 

@@ -161,7 +161,7 @@ class MarkedAccount:
         for email in ("XQEMAIL@Example.org", "xqformer@example.org"):
             world.invite(self.owner, email, "PROJECT.MEMBER", self.second, **details)
         lead = world.person("lead")
-        group = self.groups.found(lead, "Club")
+        group = self.groups.create(lead, "Club")
         with world.database.write() as tx:
             access = group_actions.lock_and_recheck(tx, lead.actor, group)
             member = group_actions.MemberChange(MARKS["email"])
@@ -181,7 +181,7 @@ class MarkedAccount:
             invitation_actions.create(tx, actor, self.world.settings, access, role, details)
 
     def request_to_join(self) -> None:
-        link = self.world.open(self.owner, "PROJECT.MEMBER", self.second)
+        link = self.world.create_link(self.owner, "PROJECT.MEMBER", self.second)
         request = self.world.ask(self.person, link, "xqmessage")
         path = f"/api/user-permission-requests/{request}/reject/"
         response = self.site.post(path, self.owner, json={"comment": "xqcomment"})

@@ -55,7 +55,7 @@ class People:
             tx.execute(Statement(same.values(joined_at=past, modified_at=past)))
         self.organisation = world.organisation("Institute", owner=self.mari)
         self.project = world.project(self.organisation, "Survey")
-        world.seat(self.bob, "PROJECT.MEMBER", self.project)
+        world.give_role(self.bob, "PROJECT.MEMBER", self.project)
 
     def find(self, viewer: Any = None, **parameters: Any) -> list[str]:
         """Return the user names that a query finds; check the count of a HEAD request."""
@@ -166,14 +166,14 @@ def test_members_are_found_by_the_uuid_of_their_scope(people: People) -> None:
 
 def test_only_active_grants_in_existing_scopes_are_found(people: People, world: World) -> None:
     other = world.project(people.organisation)
-    world.seat(people.bob, "PROJECT.ADMIN", other)
-    world.seat(people.mari, "PROJECT.MANAGER", other)
+    world.give_role(people.bob, "PROJECT.ADMIN", other)
+    world.give_role(people.mari, "PROJECT.MANAGER", other)
     assert people.find(project_roles="PROJECT.ADMIN") == ["bob"]
     assert people.find(project_uuid=other.uuid) == ["bob", "mari"]
     grant = (grants.c.scope_id == other.id) & (grants.c.account_id == people.bob.id)
     with world.database.write() as tx:
         tx.execute(Statement(update(grants).where(grant).values(valid_until=tx.now)))
-    world.unseat(people.mari, "PROJECT.MANAGER", other)
+    world.remove_role(people.mari, "PROJECT.MANAGER", other)
     assert people.find(project_roles="PROJECT.ADMIN,PROJECT.MANAGER") == []
     assert people.find(project_uuid=other.uuid) == []
     scope = scopes.c.id == people.project.id
@@ -308,7 +308,7 @@ def test_values_of_text_and_choice_filters() -> None:
 def foreign(world: World, people: People) -> Place:
     """Return an organisation of Mari's that is hidden from Bob and Bee."""
     organisation = world.organisation("Elsewhere", owner=people.mari)
-    world.seat(people.mari, "PROJECT.ADMIN", world.project(organisation))
+    world.give_role(people.mari, "PROJECT.ADMIN", world.project(organisation))
     return organisation
 
 
@@ -316,7 +316,7 @@ def foreign(world: World, people: People) -> Place:
 def bee(world: World, people: People) -> Person:
     """Return an ordinary member of the project."""
     bee = world.person("bee", civil_number="EE1", description="Mine")
-    world.seat(bee, "PROJECT.MEMBER", people.project)
+    world.give_role(bee, "PROJECT.MEMBER", people.project)
     return bee
 
 

@@ -87,11 +87,11 @@ class Setup:
         project = world.project(self.organisation)
         self.people = [world.person("one"), world.person("two")]
         self.staff = [world.person("three"), world.person("four")]
-        world.seat(self.viewers["member"], "PROJECT.MEMBER", project)
-        world.seat(self.viewers["manager"], "PROJECT.MANAGER", project)
+        world.give_role(self.viewers["member"], "PROJECT.MEMBER", project)
+        world.give_role(self.viewers["manager"], "PROJECT.MANAGER", project)
         for person in (*self.people, *self.staff):
-            world.seat(person, "PROJECT.MEMBER", project)
-            world.seat(person, "CUSTOMER.OWNER", self.organisation)
+            world.give_role(person, "PROJECT.MEMBER", project)
+            world.give_role(person, "CUSTOMER.OWNER", self.organisation)
         with world.database.write() as tx:
             for person in self.staff:
                 same = update(accounts_table).where(accounts_table.c.id == person.id)

@@ -18,7 +18,7 @@ from collegium.ssh_keys import queries as ssh_key_queries
 from tests.sign_in.test_pages import HASHED, PASSWORD
 from tests.support.browser import Browser, text
 from tests.support.remote import new_key
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 from tests.support.world import Person, Place, World
 
 
@@ -60,17 +60,17 @@ def test_memberships_show_scope_role_end_and_giver_in_few_statements(
 ) -> None:
     organisation = world.organisation("Initech")
     until = datetime.now(UTC) + timedelta(days=40)
-    world.seat(ada, "PROJECT.ADMIN", world.project(organisation, "Atlas"), until)
+    world.give_role(ada, "PROJECT.ADMIN", world.project(organisation, "Atlas"), until)
     page = text(browser.open("/account/"))
     for part in ("Atlas", "project of Initech", "Project administrator", "Staff Lee"):
         assert part in page
     assert f"{until.day} {until:%B %Y}" in page
-    with counted_statements(monkeypatch) as few:
+    with record_statements(monkeypatch) as few:
         browser.open("/account/")
     for _ in range(4):
-        world.seat(ada, "PROJECT.MEMBER", world.project(organisation))
+        world.give_role(ada, "PROJECT.MEMBER", world.project(organisation))
         world.invite(world.staff, ada.email, "PROJECT.MEMBER", world.project(organisation))
-    with counted_statements(monkeypatch) as many:
+    with record_statements(monkeypatch) as many:
         browser.open("/account/")
     assert len(few) == len(many) <= 5
 
@@ -92,7 +92,7 @@ def test_members_leave_with_their_own_grant_only(
 ) -> None:
     project = world.project(world.organisation("Initech"))
     for person in (ada, bob):
-        world.seat(person, "PROJECT.MEMBER", project)
+        world.give_role(person, "PROJECT.MEMBER", project)
     foreign = grant_of(world, bob, project)
     for uuid in (foreign, "0" * 32, "x"):
         assert browser.open(f"/account/leave/{uuid}/").status_code == 404
@@ -110,7 +110,7 @@ def test_last_owner_cannot_leave(browser: Browser, world: World, ada: Person, bo
     assert "You cannot leave yet" in text(page)
     assert "<button>Leave" not in page.text
     assert browser.send(path).status_code == 409
-    world.seat(bob, "CUSTOMER.OWNER", organisation)
+    world.give_role(bob, "CUSTOMER.OWNER", organisation)
     assert "<button>Leave" in browser.open(path).text
     assert browser.send(path).status_code == 303
 

@@ -114,7 +114,7 @@ def test_picture_is_shown_in_invitations_and_member_lists(
     site: Site, world: World, ada: Person
 ) -> None:
     project = world.project(world.organisation(owner=ada))
-    world.seat(ada, "PROJECT.MANAGER", project)
+    world.give_role(ada, "PROJECT.MANAGER", project)
     url = upload(site, ada, image()).json()["image"]
     uuid = world.invite(ada, "somebody@example.org", "PROJECT.MEMBER", project)
     assert site.get(f"/api/user-invitations/{uuid}/", ada).json()["created_by_image"] == url

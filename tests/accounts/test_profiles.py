@@ -124,11 +124,11 @@ def test_operators_are_not_notified_of_people_who_own_nothing(
 ) -> None:
     person, organisation = world.person("person"), world.organisation("Gamma", owner=owner)
     if kind == "manager":
-        world.seat(person, "PROJECT.MANAGER", world.project(organisation))
+        world.give_role(person, "PROJECT.MANAGER", world.project(organisation))
     elif kind != "no_member":
-        world.seat(person, "CUSTOMER.OWNER", organisation)
+        world.give_role(person, "CUSTOMER.OWNER", organisation)
     if kind == "former_owner":
-        world.unseat(person, "CUSTOMER.OWNER", organisation)
+        world.remove_role(person, "CUSTOMER.OWNER", organisation)
     elif kind == "owner_of_a_deleted_organisation":
         staff = world.staff.actor
         with world.database.write() as tx:

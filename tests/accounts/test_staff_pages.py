@@ -12,7 +12,7 @@ from collegium.refusals import Forbidden, NotFound
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.two_factor import actions as two_factor_actions
-from tests.sign_in.test_pages import enable_two_factor, owed, two_factor_is_on
+from tests.sign_in.test_pages import enable_two_factor, queued_recipients, two_factor_is_on
 from tests.support.browser import Browser, text
 from tests.support.mails import mail_text, sent_mails
 from tests.support.team import Scene
@@ -160,7 +160,7 @@ def test_staff_send_a_link_to_set_a_password(staff: Browser, world: World, ada: 
     staff.open(path_of(ada))
     page = staff.follow(staff.send(path_of(ada), action="password"))
     assert "A link to set a password is being sent to ada@example.org" in text(page)
-    assert owed(world.database, "password_reset") == ["ada@example.org"]
+    assert queued_recipients(world.database, "password_reset") == ["ada@example.org"]
     assert event_kinds(world, ada)[0] == "account.password_reset_asked"
     path = path_of(world.person("bob", registration_method="saml2"))
     page = staff.open(path)
@@ -169,7 +169,7 @@ def test_staff_send_a_link_to_set_a_password(staff: Browser, world: World, ada: 
     refused = staff.send(path, action="password")
     assert refused.status_code == 422
     assert "has no password here" in text(refused)
-    assert owed(world.database, "password_reset") == ["ada@example.org"]
+    assert queued_recipients(world.database, "password_reset") == ["ada@example.org"]
 
 
 def test_staff_create_accounts(staff: Browser, world: World) -> None:
@@ -198,11 +198,11 @@ def test_staff_create_accounts(staff: Browser, world: World) -> None:
     page = staff.follow(staff.send(path, **data, send="yes"))
     assert "The account of Grace Hopper is created" in text(page)
     assert "It can read everything" in text(page)
-    assert owed(world.database, "password_reset") == ["grace@example.org"]
+    assert queued_recipients(world.database, "password_reset") == ["grace@example.org"]
     staff.open(path)
     plain = data | {"username": "plain", "email": "plain@example.org", "kind": ""}
     assert "is created" in text(staff.follow(staff.send(path, **plain)))
-    assert len(owed(world.database, "password_reset")) == 1
+    assert len(queued_recipients(world.database, "password_reset")) == 1
     filters = {"kinds": ["account.created"]}
     with world.database.read() as tx:
         row = account_queries.by_username(tx, "plain")
@@ -228,4 +228,4 @@ def test_only_staff_reset_two_factor_and_send_password_links(scene: Scene) -> No
     for action, kind in zip(actions, ("password_reset", "second_factor_reset"), strict=True):
         with world.database.write() as tx:
             action(tx, world.staff.actor, member.uuid)
-        assert owed(world.database, kind) == ["member@example.org"]
+        assert queued_recipients(world.database, kind) == ["member@example.org"]

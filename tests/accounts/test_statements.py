@@ -10,7 +10,7 @@ from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.memberships import actions as membership_actions
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 from tests.support.world import Place, World
 
 SIZES = (10, 300)
@@ -43,7 +43,7 @@ def test_account_list_runs_equally_many_statements_for_ten_and_300_rows(
                 caller = world.staff if by_staff else owner
                 path = f"/api/users/?page_size={size}{query}"
                 site.get(path, caller)
-                with counted_statements(monkeypatch) as statements:
+                with record_statements(monkeypatch) as statements:
                     response = site.get(path, caller)
                 assert len(response.json()) == size, (path, response.text[:200])
                 counts.add(len(statements))

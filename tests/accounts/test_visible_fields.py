@@ -56,9 +56,9 @@ def create_people(world: World) -> dict[str, Person]:
     people["support"] = world.person("support", is_support=True)
     organisation = world.organisation(owner=people["owner"])
     project, other = world.project(organisation), world.project(organisation)
-    world.seat(people["manager"], "PROJECT.MANAGER", project)
+    world.give_role(people["manager"], "PROJECT.MANAGER", project)
     for name, scope in (("self", project), ("member", project), ("sibling", other)):
-        world.seat(people[name], "PROJECT.MEMBER", scope)
+        world.give_role(people[name], "PROJECT.MEMBER", scope)
     with world.database.write() as tx:
         values = {"account_id": target.id, "email": "new@example.org", "code_hash": b"1" * 32}
         tx.execute(Statement(insert(email_changes).values(**values, created_at=tx.now)))

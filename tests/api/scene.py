@@ -50,13 +50,13 @@ def scene(world: World) -> Scene:
     owner, member = world.person("secretowner"), world.person("secretmember")
     organisation = world.organisation("Secret Society", owner=owner)
     project = world.project(organisation, "Secret Engine")
-    world.seat(member, "PROJECT.MEMBER", project)
+    world.give_role(member, "PROJECT.MEMBER", project)
     with world.database.write() as tx:
         key = ssh_key_actions.create(tx, owner.actor, parse(new_key()), "of the owner")
         add_role(tx, "CUSTOM.UNUSED", ScopeKind.PROJECT, ())
         filters = {"related": member.uuid, "project": project.uuid}
         (event,) = event_queries.listing.page(tx, world.staff.actor, filters, (), 2, 0)
-    link = world.open(world.staff, "CUSTOMER.OWNER", organisation)
+    link = world.create_link(world.staff, "CUSTOMER.OWNER", organisation)
     return Scene(
         organisation=organisation,
         project=project,
@@ -76,7 +76,7 @@ def scene(world: World) -> Scene:
             ),
             "user-group-invitations": link,
             "user-permission-requests": world.ask(
-                world.person("asker"), world.open(owner, "PROJECT.ADMIN", project)
+                world.person("asker"), world.create_link(owner, "PROJECT.ADMIN", project)
             ),
             "user-permissions": world.grants_in(project)[0].uuid,
             "roles": world.role("CUSTOM.UNUSED").uuid,

@@ -151,8 +151,8 @@ def test_brainstem_reports_every_error_of_every_parameter(site: Site, world: Wor
 def test_brainstem_reports_every_error_of_a_group(site: Site, world: World) -> None:
     groups = Groups(world, site)
     owner = world.person()
-    group = groups.found(owner)
-    groups.found(owner, "Taken")
+    group = groups.create(owner)
+    groups.create(owner, "Taken")
     invalid: dict[str, Any] = {
         "name": "x" * 5000,
         "users": {"a@example.org": 5, "b@example.org": {"is_owner": "yes", "remove": 1}, " ": {}},

@@ -109,7 +109,7 @@ def link_and_request_writes(world: World, encoding: str, org: Place) -> Iterator
     links = "/api/user-group-invitations/"
     yield "POST", links, links, link, 201
     for action in ("approve", "reject"):
-        request = world.ask(world.person(), world.open(world.staff, "CUSTOMER.OWNER", org))
+        request = world.ask(world.person(), world.create_link(world.staff, "CUSTOMER.OWNER", org))
         pattern = f"/api/user-permission-requests/{{uuid}}/{action}/"
         yield "POST", pattern.replace("{uuid}", request), pattern, {"comment": "x"}, 200
         pattern = f"/api/user-invitations/{action}/"
@@ -137,7 +137,7 @@ def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: 
         account_queries.change(tx, ada.id, {"password": hash_password(PASSWORD)})
     org = world.organisation()
     project = world.project(org)
-    world.seat(world.person(), "CUSTOMER.OWNER", org)
+    world.give_role(world.person(), "CUSTOMER.OWNER", org)
     scope = f"http://any.host{org.path}"
     role = str(UUID(world.role("CUSTOMER.OWNER").uuid))
     tried: set[tuple[str, str]] = set()
@@ -419,7 +419,7 @@ def accepted(form: Mapping[str, Any], value: Any) -> dict[str, Any]:
 def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World) -> None:
     ada = world.person("ada")
     org = world.organisation(owner=ada)
-    request = world.ask(world.person(), world.open(world.staff, "CUSTOMER.OWNER", org))
+    request = world.ask(world.person(), world.create_link(world.staff, "CUSTOMER.OWNER", org))
     uuids = {
         "projects": world.project(org).uuid,
         "users": ada.uuid,
@@ -654,7 +654,7 @@ def test_taken_slug_is_refused(site: Site, world: World) -> None:
 def test_rights_are_checked_before_the_body(site: Site, world: World) -> None:
     outsider, member = world.person("ada"), world.person("member")
     org = world.organisation()
-    world.seat(member, "PROJECT.MEMBER", world.project(org))
+    world.give_role(member, "PROJECT.MEMBER", world.project(org))
     for content in (b"{", b"[]", b'{"name": null}'):
         for request in ("PATCH ", "PUT ", "POST add_user/", "POST delete_user/"):
             method, action = request.split(" ")

@@ -17,7 +17,7 @@ from collegium.sign_in.tokens import queries as token_queries
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import parse
-from tests.sign_in.test_pages import HASHED, PASSWORD, try_in
+from tests.sign_in.test_pages import HASHED, PASSWORD, send_sign_in_form
 from tests.support.browser import Browser, text
 from tests.support.remote import new_key
 from tests.support.site import Site
@@ -184,14 +184,14 @@ def test_new_session_ends_the_least_recently_used_session(
 ) -> None:
     browsers = [Browser(site) for _ in range(LIMIT + 1)]
     for browser in browsers[:LIMIT]:
-        assert try_in(browser, "ada", PASSWORD).status_code == 303
+        assert send_sign_in_form(browser, "ada", PASSWORD).status_code == 303
     move_sign_ins_back(world)
     used: Any = datetime.now(UTC) - timedelta(minutes=5)
     with world.database.write() as tx:
         first = min(token_queries.sessions(tx, ada.id), key=lambda row: row.id)
         others = update(tokens).where(tokens.c.kind == "session", tokens.c.id != first.id)
         tx.execute(Statement(others.values(last_used_at=used)))
-    assert try_in(browsers[-1], "ada", PASSWORD).status_code == 303
+    assert send_sign_in_form(browsers[-1], "ada", PASSWORD).status_code == 303
     statuses = [browser.open("/account/").status_code for browser in browsers]
     assert statuses == [200, 303, 200, 200]
     with world.database.read() as tx:
@@ -222,7 +222,7 @@ def test_sign_ins_of_an_account_are_limited_for_ten_minutes(
 
     def sign_in() -> Any:
         if method == "browser":
-            return try_in(Browser(site), "ada", PASSWORD)
+            return send_sign_in_form(Browser(site), "ada", PASSWORD)
         path, name = SIGN_INS[method]
         return site.post(path, json={**name, "password": PASSWORD})
 
@@ -255,7 +255,7 @@ def test_password_can_be_changed_while_sign_ins_are_limited(
     changed = browser.send("/account/password/", current=PASSWORD, **new)
     assert changed.status_code == 303, text(changed)
     assert browser.open("/account/").status_code == 200  # still signed in
-    assert try_in(Browser(site), "ada", PASSWORD).status_code == 401
+    assert send_sign_in_form(Browser(site), "ada", PASSWORD).status_code == 401
 
 
 def test_sign_ins_are_not_limited_without_rate_limits(
@@ -321,7 +321,7 @@ def test_number_of_pending_join_requests_of_an_account_is_limited(site: Site, wo
     owner, ada = world.person("owner"), world.person("ada", agreed_at=datetime.now(UTC))
     organisation = world.organisation(owner=owner)
     project = world.project(organisation)
-    uuid = world.open(owner, "PROJECT.MEMBER", project, allow_multiple_requests=True)
+    uuid = world.create_link(owner, "PROJECT.MEMBER", project, allow_multiple_requests=True)
     group = create_group(site, owner, "Club").json()["group"]["id"]
 
     def submit(requester: Person = ada, link: str = uuid) -> Any:
@@ -337,5 +337,7 @@ def test_number_of_pending_join_requests_of_an_account_is_limited(site: Site, wo
         assert join_request_queries.count_pending(tx, ada.id) == LIMIT
     assert submit(world.person("bob")).status_code == 200
     # A request that is approved at once is not pending.
-    automatic = world.open(owner, "PROJECT.MEMBER", world.project(organisation), auto_approve=True)
+    automatic = world.create_link(
+        owner, "PROJECT.MEMBER", world.project(organisation), auto_approve=True
+    )
     assert submit(ada, automatic).status_code == 200

@@ -65,7 +65,7 @@ def test_invalid_uuid_is_refused_like_an_unknown_one(site: Site, world: World) -
 def test_every_denial_has_the_same_message(site: Site, world: World) -> None:
     ada = world.person("ada")
     org = world.organisation()
-    world.seat(ada, "PROJECT.MEMBER", world.project(org))
+    world.give_role(ada, "PROJECT.MEMBER", world.project(org))
     denied = {"detail": "You do not have permission to perform this action."}
     for method, path in (
         ("POST", "/api/users/"),

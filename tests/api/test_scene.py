@@ -47,7 +47,7 @@ def test_bodies_are_valid(site: Site, scene: Scene, world: World) -> None:
         uuid = scene.object_of(path) if "{uuid}" in path else ""
         if "user-permission-requests" in path:  # each can be decided once
             uuid = world.ask(
-                world.person(), world.open(world.staff, "PROJECT.ADMIN", scene.project)
+                world.person(), world.create_link(world.staff, "PROJECT.ADMIN", scene.project)
             )
         body = body_for(path, operation, scene)
         response = site.request(method, path.replace("{uuid}", uuid), world.staff, json=body)

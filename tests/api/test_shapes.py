@@ -166,7 +166,7 @@ def build(world: World) -> tuple[Place, Place, str]:
     ada = world.person("ada", first_name="Ada", birth_date=date(1815, 12, 10))
     org = world.organisation("Acme", owner=ada, description="Makers")
     project = world.project(org, end_date=date(2999, 1, 1))
-    world.seat(ada, "PROJECT.MANAGER", project, datetime(2999, 1, 1, tzinfo=UTC))
+    world.give_role(ada, "PROJECT.MANAGER", project, datetime(2999, 1, 1, tzinfo=UTC))
     uuid = world.invite(ada, "bob@example.org", "PROJECT.MEMBER", project)
     return org, project, uuid
 
@@ -226,7 +226,7 @@ def test_check_names_a_required_civil_number(site: Site, world: World) -> None:
 def test_accounts_show_what_each_viewer_may_see(site: Site, world: World) -> None:
     org, _project, _uuid = build(world)
     bob, support = world.person("bob"), world.person("helper", is_support=True)
-    world.seat(bob, "CUSTOMER.OWNER", org)
+    world.give_role(bob, "CUSTOMER.OWNER", org)
     ada = f"/api/users/{world.grants_in(org)[0].account_uuid}/"
     for viewer in (world.staff, support, bob):
         shown = site.get(ada, viewer).json()
@@ -252,7 +252,7 @@ def test_list_of_accounts_shows_no_token(site: Site, world: World) -> None:
     (shown,) = site.get("/api/users/", ada).json()
     assert shown["username"] == "ada"
     assert "token" not in shown
-    world.seat(world.person(), "CUSTOMER.OWNER", world.organisation(owner=ada))
+    world.give_role(world.person(), "CUSTOMER.OWNER", world.organisation(owner=ada))
     accounts = site.get("/api/users/", ada).json()
     assert len(accounts) == 2
     assert not any("token" in account for account in accounts)
@@ -318,7 +318,7 @@ def test_roles_have_every_key(site: Site, world: World) -> None:
 def test_member_changes_answer_as_the_clients_expect(site: Site, world: World) -> None:
     ada = world.person("ada")
     org = world.organisation()
-    world.seat(world.person(), "CUSTOMER.OWNER", org)
+    world.give_role(world.person(), "CUSTOMER.OWNER", org)
     grant = {"user": ada.uuid, "role": "CUSTOMER.OWNER"}
     response = site.post(f"{org.path}add_user/", world.staff, json=grant)
     assert (response.status_code, response.json()) == (201, {"expiration_time": None})

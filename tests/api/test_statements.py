@@ -22,7 +22,7 @@ from collegium.memberships import actions as membership_actions
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
 from tests.access.test_visibility import add_role
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 from tests.support.world import Person, Place, World
 
 FEW, MANY = 10, 100
@@ -118,7 +118,7 @@ def statements(
 ) -> tuple[int, Any]:
     """Return the number of statements of a request, once caches are filled, and its body."""
     site.get(path, caller)
-    with counted_statements(monkeypatch) as executed:
+    with record_statements(monkeypatch) as executed:
         response = site.get(path, caller)
     assert response.status_code == 200, response.text
     return len(executed), response.json()
@@ -160,8 +160,8 @@ def test_one_object_runs_its_number_of_statements(
     organisation = world.organisation(owner=owner)
     project = world.project(organisation)
     until = datetime.now(UTC) + timedelta(days=1)
-    world.seat(member, "PROJECT.MEMBER", project, until)
-    world.seat(owner, "PROJECT.MEMBER", project)
+    world.give_role(member, "PROJECT.MEMBER", project, until)
+    world.give_role(owner, "PROJECT.MEMBER", project)
     uuids = {
         "users": member.uuid,
         "customers": organisation.uuid,
@@ -172,7 +172,7 @@ def test_one_object_runs_its_number_of_statements(
         ),
         "user-invitations": world.invite(owner, "new@example.org", "PROJECT.ADMIN", project),
         "keys": add_key(world, owner),
-        "user-group-invitations": (link := world.open(owner, "PROJECT.ADMIN", project)),
+        "user-group-invitations": (link := world.create_link(owner, "PROJECT.ADMIN", project)),
         "user-permission-requests": world.ask(world.person(), link),
         "events": site.get("/api/events/", owner).json()[0]["uuid"],
     }

@@ -21,7 +21,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.security.crypto import Vault
 from collegium.settings import load
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 
 SIZE = 2400
 LAYOUT = data.Layout(SIZE)
@@ -89,7 +89,7 @@ class Meter:
         connection = self._database._connections.acquire()
         self._database._connections.release(connection)  # the next request gets it
         connection.set_progress_handler(self._step, 1)
-        with counted_statements(self._patch) as self.statements:
+        with record_statements(self._patch) as self.statements:
             sys.setprofile(self._call)
             try:
                 yield

@@ -47,7 +47,9 @@ class Scene:
         self.organisation = world.organisation("Institute of Tides", owner=self.owner)
         self.project = world.project(self.organisation, "Tide Table")
         self.second_organisation = world.organisation(LONG, owner=self.ada)
-        world.seat(self.ada, "PROJECT.MEMBER", self.project, datetime.now(UTC) + timedelta(days=40))
+        world.give_role(
+            self.ada, "PROJECT.MEMBER", self.project, datetime.now(UTC) + timedelta(days=40)
+        )
         self.group = live.group(self.owner, "Night Watch")
         text = "Dear Ines,\nwe would like to have you with us."
         self.invited = self._invite("ines@example.org", full_name="Ines Invited", extra_text=text)
@@ -81,7 +83,7 @@ class Scene:
 
     def _open(self, *, is_closed: bool = False) -> str:
         text = "For everybody who counts waves."
-        uuid = self.world.open(self.owner, "PROJECT.MEMBER", self.project, custom_text=text)
+        uuid = self.world.create_link(self.owner, "PROJECT.MEMBER", self.project, custom_text=text)
         if is_closed:
             with self.world.database.write() as tx:
                 invite_link_actions.cancel(tx, self.owner.actor, uuid)

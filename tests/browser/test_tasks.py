@@ -371,7 +371,7 @@ def test_team_is_managed_by_keyboard(visitor: Visitor) -> None:
     owner = visitor.person("keys", "Kim", "Keys")
     project = visitor.project(owner, visitor.name("Lamp Room"))
     asker = visitor.person("keys-asker", "Abel", "Asker")
-    live.world.ask(asker, live.world.open(owner, "PROJECT.MEMBER", project))
+    live.world.ask(asker, live.world.create_link(owner, "PROJECT.MEMBER", project))
     page = visitor.page()
     keys = Keys(page)
     page.goto("/sign_in/")

@@ -43,7 +43,7 @@ def serve(url: str, tmp_path: Path) -> Iterator[Callable[..., tuple[Service, str
         token = service.staff()
         service.start(*options)
         if url.startswith("postgresql") and "--no-worker" not in options:
-            service.start_post()
+            service.start_worker()
         return service, token
 
     yield start

@@ -64,7 +64,7 @@ def test_service_killed_before_sending_loses_and_repeats_no_mail(
 
         service.start()
         if url.startswith("postgresql"):
-            service.start_post()
+            service.start_worker()
         mailbox.wait(lambda messages: any(m["To"] == "later@example.org" for m in messages))
         roles = [row["role_name"] for row in service.call("GET", team_path, token).json()]
         assert sorted(roles) == ["PROJECT.ADMIN", "PROJECT.MANAGER", "PROJECT.MEMBER"]

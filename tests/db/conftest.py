@@ -10,7 +10,7 @@ import pytest
 from collegium.db import schema
 from collegium.db.database import Database, ReadTransaction
 from tests.conftest import PostgreSQL
-from tests.support import big, busy
+from tests.support import bulk_activity, bulk_data
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def big_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("big") / "big.db"
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
         schema.migrate(database)
-        big.fill(database)
+        bulk_data.fill(database)
     return path
 
 
@@ -49,7 +49,7 @@ def big_unanalysed_url(big_sqlite: Path) -> str:
 def big_postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
     url = postgresql.new()
     with closing(Database(url, size=1)) as database:
-        big.fill(database)
+        bulk_data.fill(database)
     yield url
     postgresql.drop(url)
 
@@ -58,7 +58,7 @@ def big_postgresql_url(postgresql: PostgreSQL) -> Iterator[str]:
 def busy_sqlite_url(big_sqlite: Path) -> str:
     path = _copy(big_sqlite, "busy.db")
     with closing(Database(f"sqlite:///{path}", size=1)) as database:
-        busy.fill(database)
+        bulk_activity.fill(database)
     return f"sqlite:///{path}"
 
 
@@ -66,7 +66,7 @@ def busy_sqlite_url(big_sqlite: Path) -> str:
 def busy_postgresql_url(postgresql: PostgreSQL, big_postgresql_url: str) -> Iterator[str]:
     url = postgresql.copy(big_postgresql_url)
     with closing(Database(url, size=1)) as database:
-        busy.fill(database)
+        bulk_activity.fill(database)
     yield url
     postgresql.drop(url)
 

@@ -52,7 +52,7 @@ def test_stored_count_follows_inserts_updates_and_deletes(world: World) -> None:
     requester, deleted = world.person(), world.person()
     before = check(world)
     world.invite(world.staff, "new@example.org", "CUSTOMER.OWNER", organisation)
-    world.ask(requester, world.open(world.staff, "CUSTOMER.OWNER", organisation))
+    world.ask(requester, world.create_link(world.staff, "CUSTOMER.OWNER", organisation))
     with world.database.write() as tx:
         group_actions.create(tx, world.staff.actor, "Club")
     # Copy the invitation to the group, which is listed elsewhere.

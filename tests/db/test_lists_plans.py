@@ -16,14 +16,14 @@ from collegium.scopes.organisations import queries as organisation_queries
 from collegium.scopes.projects import queries as project_queries
 from collegium.sign_in.tokens.actions import actor_of
 from tests.db.plans import plans_of, reads_all, seconds
-from tests.support import big
+from tests.support import bulk_data
 
 pytestmark = pytest.mark.timeout(300)
 
 LIMIT: Final = 0.25
 """Seconds. The limit is wide: the plans are tested, not the machine."""
 STAFF, ACCOUNT = 5000, 77_000
-END: Final = big.START + timedelta(minutes=10 * big.INVITATIONS)
+END: Final = bulk_data.START + timedelta(minutes=10 * bulk_data.INVITATIONS)
 
 
 def person(tx: ReadTransaction, number: int) -> Row:
@@ -46,7 +46,7 @@ def role(tx: ReadTransaction, name: str) -> str:
 def selective(tx: ReadTransaction) -> dict[str, tuple[Listing, dict[str, Any]]]:
     """Return for each list and filter a value that few rows match."""
     account = account_with_a_role(tx)
-    organisation, project = f"{7:032x}", f"{big.ORGANISATIONS + 7:032x}"
+    organisation, project = f"{7:032x}", f"{bulk_data.ORGANISATIONS + 7:032x}"
     by_account = {
         "full_name": f"{account.first_name} {account.last_name}",
         "native_name": account.native_name,

@@ -23,7 +23,7 @@ from collegium.sign_in.tokens.actions import actor_of
 from collegium.web.page import Page
 from collegium.web.routes import ROUTES
 from tests.conftest import KEY
-from tests.support import busy
+from tests.support import bulk_activity
 from tests.support.browser import Browser
 from tests.support.site import Site
 
@@ -39,7 +39,12 @@ MAX_SLOW: Final = 5
 NOT_OPENED: Final = {"/sign_in/code/", "/private/users/tokens/"}
 """Pages that redirect or need an earlier step."""
 
-VIEWERS: Final = {"owner": busy.OWNER, "member": busy.MEMBER, "staff": busy.STAFF, "visitor": None}
+VIEWERS: Final = {
+    "owner": bulk_activity.OWNER,
+    "member": bulk_activity.MEMBER,
+    "staff": bulk_activity.STAFF,
+    "visitor": None,
+}
 
 # Queries of lists, by the end of the path.
 QUERIES: Final = {
@@ -67,7 +72,7 @@ QUERIES: Final = {
 
 
 def uuid_of(number: int) -> str:
-    """Return the UUID that ``big.py`` gives to an id."""
+    """Return the UUID that ``bulk_data.py`` gives to an id."""
     return f"{number:032x}"
 
 
@@ -75,29 +80,32 @@ def parameters(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]
     """Return the parameters of paths, by the start of the path; the longest start wins."""
     role = tx.scalar(Statement(select(roles.c.uuid).where(roles.c.name == "PROJECT.MANAGER")))
     find = Statement(select(accounts).where(accounts.c.id == bindparam("id")))
-    account: Any = tx.fetch_one(find, id=busy.MEMBER)
+    account: Any = tx.fetch_one(find, id=bulk_activity.MEMBER)
     now = int(tx.now.timestamp())
     scopes: dict[str, dict[str, object]] = {}
-    for kind, number, at in (("organisation", busy.ORGANISATION, 0), ("project", busy.PROJECT, 1)):
+    for kind, number, at in (
+        ("organisation", bulk_activity.ORGANISATION, 0),
+        ("project", bulk_activity.PROJECT, 1),
+    ):
         here = f"/{kind}/{{uuid}}/"
         scopes[here] = {"uuid": uuid_of(number)}
-        scopes[f"{here}people/"] = {"one": busy.seat(number)}
-        scopes[f"{here}links/"] = {"one": busy.uuid("link", at)}
+        scopes[f"{here}people/"] = {"one": bulk_activity.first_grant(number)}
+        scopes[f"{here}links/"] = {"one": bulk_activity.uuid("link", at)}
     return scopes | {
-        "/group/": {"number": busy.GROUP},
-        "/group/{number}/team/people/": {"one": busy.seat(busy.GROUP)},
-        "/open_invitation/": {"uuid": busy.uuid("link", 1)},
-        "/account/leave/": {"uuid": busy.own(busy.PROJECT)},
-        "/staff/accounts/": {"uuid": uuid_of(busy.MEMBER)},
-        "/staff/organisations/": {"uuid": uuid_of(busy.ORGANISATION)},
+        "/group/": {"number": bulk_activity.GROUP},
+        "/group/{number}/team/people/": {"one": bulk_activity.first_grant(bulk_activity.GROUP)},
+        "/open_invitation/": {"uuid": bulk_activity.uuid("link", 1)},
+        "/account/leave/": {"uuid": bulk_activity.owner_grant(bulk_activity.PROJECT)},
+        "/staff/accounts/": {"uuid": uuid_of(bulk_activity.MEMBER)},
+        "/staff/organisations/": {"uuid": uuid_of(bulk_activity.ORGANISATION)},
         "/staff/roles/": {"uuid": role},
-        "/invitation/": {"token": vault.sign(links.MAILED, busy.uuid("invitation", 1), 1)},
+        "/invitation/": {"token": vault.sign(links.MAILED, bulk_activity.uuid("invitation", 1), 1)},
         "/password_reset/": {"token": password_actions.link(vault, account, tx.now)},
         "/user_email_change/": {"code": "0" * 32},
         "/user_email_change_cancel/": {"code": "0" * 32},
         **{
             f"/{purpose}/": {
-                "token": vault.sign(purpose, uuid_of(busy.STAFF), uuid_of(400), 1, now)
+                "token": vault.sign(purpose, uuid_of(bulk_activity.STAFF), uuid_of(400), 1, now)
             }
             for purpose in (approvals.APPROVE, approvals.REJECT)
         },

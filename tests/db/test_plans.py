@@ -18,16 +18,16 @@ from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts as table
 from collegium.sign_in.tokens.actions import actor_of
 from tests.db.plans import best, plans_of, reads_all, seconds
-from tests.support import big
+from tests.support import bulk_data
 
 pytestmark = pytest.mark.timeout(300)
 
 LIMIT: Final = 0.05
 SLACK: Final = 20
 """Factor for searches that read all texts, on a busy machine."""
-LATE: Final = big.START + timedelta(minutes=10 * (big.ACCOUNTS - 100))
+LATE: Final = bulk_data.START + timedelta(minutes=10 * (bulk_data.ACCOUNTS - 100))
 STAFF, ACCOUNT = 5000, 77_777
-EARLY: Final = big.START - timedelta(days=1)
+EARLY: Final = bulk_data.START - timedelta(days=1)
 SEARCHES: Final = {
     "email": "example",
     "full_name": "ma",
@@ -81,7 +81,7 @@ def selective(account: Row) -> dict[str, Any]:
         "organization_roles": ["CUSTOMER.SUPPORT"],
         "phone_number": account.phone_number,
         "project_roles": ["PROJECT.MANAGER"],
-        "project_uuid": f"{big.ORGANISATIONS + 2:032x}",
+        "project_uuid": f"{bulk_data.ORGANISATIONS + 2:032x}",
         "query": f"{account.first_name} {account.last_name}",
         "registration_method": "saml2",
         "user_keyword": account.username[:9],
@@ -174,6 +174,6 @@ def test_first_page_uses_an_index_in_every_order(tx: ReadTransaction) -> None:
 
 def test_page_far_into_the_list_skips_rows_in_the_index_only(tx: ReadTransaction) -> None:
     actor = actor_of(person(tx, STAFF))
-    page, _ = plans_of(account_queries.listing, tx, actor, {}, offset=big.ACCOUNTS - 1000)
+    page, _ = plans_of(account_queries.listing, tx, actor, {}, offset=bulk_data.ACCOUNTS - 1000)
     index_only = "USING COVERING INDEX" if tx.backend == "sqlite" else "Index Only Scan"
     assert index_only in page, page

@@ -100,7 +100,7 @@ def test_new_database_has_the_built_in_roles(database: Database) -> None:
 
 def test_database_refuses_a_second_active_grant(database: Database, world: World) -> None:
     ada, scope = world.person("ada"), world.organisation()
-    world.seat(ada, "CUSTOMER.OWNER", scope)
+    world.give_role(ada, "CUSTOMER.OWNER", scope)
     with database.engine.connect() as connection:
         row = connection.execute(select(grants)).mappings().one()
         second = {name: row[name] for name in row if name != "id"} | {"uuid": "0" * 32}

@@ -250,8 +250,8 @@ def test_concurrent_changes_of_an_account_keep_both_search_texts(world: World, a
 def test_accounts_are_found_by_role_with_every_plan(world: World) -> None:
     ada, bob, organisation = world.person("ada"), world.person("bob"), world.organisation()
     other = world.organisation()
-    world.seat(ada, "CUSTOMER.OWNER", organisation)
-    world.seat(bob, "CUSTOMER.OWNER", other)
+    world.give_role(ada, "CUSTOMER.OWNER", organisation)
+    world.give_role(bob, "CUSTOMER.OWNER", other)
     ended = update(grants).where(grants.c.account_id == bob.id).values(ended_at=grants.c.valid_from)
     with world.database.write() as tx:
         assert search_ids(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id, bob.id}

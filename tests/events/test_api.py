@@ -60,7 +60,7 @@ class Team:
 
     def _member(self, name: str, role: str, project: Place) -> Person:
         person = self.world.person(name)
-        self.world.seat(person, role, project)
+        self.world.give_role(person, role, project)
         return person
 
     def person(self, name: str) -> Person:
@@ -99,7 +99,7 @@ class Team:
         with self.world.database.write() as tx:
             add_role(tx, role, ScopeKind.PROJECT, permissions)
         person = self.world.person()
-        self.world.seat(person, role, self.project)
+        self.world.give_role(person, role, self.project)
         return person
 
     def add_outsider(self, person: Person, headers: dict[str, str]) -> httpx.Response:
@@ -208,7 +208,7 @@ def test_invitation_event_names_the_address_only_to_its_readers(team: Team) -> N
     for person in (team.staff, team.support, team.owner, team.manager):
         assert team.event(person, "invitation_created")["message"] == message
     # The inviter loses the right, and sees neither the address nor the scope any more.
-    team.world.unseat(team.manager, "PROJECT.MANAGER", team.project)
+    team.world.remove_role(team.manager, "PROJECT.MANAGER", team.project)
     event = team.event(team.manager, "invitation_created")
     assert event["message"] == "An invitation has been made by Manager Lee."
     assert not {INVITED, team.project.uuid, "Engine", "Acme"} & strings(event)

@@ -64,12 +64,12 @@ class Groups:
     def people(self, *names: str) -> list[Person]:
         return [self.world.person(name) for name in names]
 
-    def found(self, owner: Person, name: str = "Lab") -> int:
+    def create(self, owner: Person, name: str = "Lab") -> int:
         """Create a group; return its id."""
         with self.world.database.write() as tx:
             return group_actions.create(tx, owner.actor, name)
 
-    def seat(self, group: int, person: Person, role: str = group_rules.MEMBER) -> None:
+    def give_role(self, group: int, person: Person, role: str = group_rules.MEMBER) -> None:
         """Assign a role without any check."""
         with self.world.database.write() as tx:
             row: Any = role_queries.named(tx, role, None, groups=True)

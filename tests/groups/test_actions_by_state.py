@@ -48,13 +48,13 @@ class Team:
         self.people["support"] = groups.world.person("support", is_support=True)
         self.subject = self.people["self"]
         self.group = self.create_group()
-        groups.seat(self.group, self.people["former"], "GROUP.MANAGER")
+        groups.give_role(self.group, self.people["former"], "GROUP.MANAGER")
         self.end_grant(self.people["former"])
 
     def create_group(self, name: str = "Lab") -> int:
-        group = self.groups.found(self.people["lead"], name)
+        group = self.groups.create(self.people["lead"], name)
         for role in ("member", "manager", "owner"):
-            self.groups.seat(group, self.people[role], f"GROUP.{role.upper()}")
+            self.groups.give_role(group, self.people[role], f"GROUP.{role.upper()}")
         return group
 
     def end_grant(self, person: Person) -> None:

@@ -33,7 +33,7 @@ class Case:
         self.groups = groups
         self.staff = groups.world.staff
         self.olga, self.alice = groups.people("olga", "alice")
-        self.group = groups.found(self.olga)
+        self.group = groups.create(self.olga)
 
     def invite(self, inviter: Person | None = None, **flags: Any) -> None:
         body = {"users": {self.alice.email: flags}}

@@ -15,7 +15,7 @@ def test_requests_and_invitations_of_a_deleted_group_are_unknown(
 ) -> None:
     staff = groups.world.staff
     olga, alice, bob = groups.people("olga", "alice", "bob")
-    group = groups.found(olga)
+    group = groups.create(olga)
     # The one who asked or was invited, and the one who cancels.
     objects = {
         "request": (groups.ask(group, alice), alice, olga, alice),
@@ -46,7 +46,7 @@ def test_requests_and_invitations_of_a_deleted_group_are_unknown(
 
 def test_deleting_a_group_keeps_invitations_of_other_groups(groups: Groups) -> None:
     olga, alice, outsider = groups.people("olga", "alice", "outsider")
-    group, other = groups.found(olga, "Gone"), groups.found(olga, "Kept")
+    group, other = groups.create(olga, "Gone"), groups.create(olga, "Kept")
     deleted, kept = groups.invite(group, olga, alice), groups.invite(other, olga, alice)
     assert groups.get(alice, "invitation", deleted).status_code == 200
     groups.call("DELETE", olga, "group", group)

@@ -23,10 +23,10 @@ def actions(groups: Groups) -> list[Action]:
     """Return every action by GET, with an account that may execute it."""
     olga, alice, bob, cleo = groups.people("olga", "alice", "bob", "cleo")
     member, stranger = groups.people("member", "stranger")
-    group = groups.found(olga)
+    group = groups.create(olga)
     request, other = groups.ask(group, alice), groups.ask(group, bob)
     invitation = groups.invite(group, olga, cleo)
-    groups.seat(group, member)
+    groups.give_role(group, member)
     return [
         (olga, "request", (request, "accept")),
         (olga, "request", (other, "reject")),

@@ -23,7 +23,7 @@ def test_requests_have_the_same_effects_by_api_and_by_action(groups: Groups, act
     results = []
     for number, (ask, decide) in enumerate(product(("api", "action"), repeat=2)):
         alice = world.person(f"alice{number}", first_name="Alice")
-        group = groups.found(olga, f"Lab {number}")
+        group = groups.create(olga, f"Lab {number}")
         before = len(mail_kinds(groups))
         if ask == "api":
             response = groups.get(alice, "group", group, "join").json()
@@ -84,7 +84,7 @@ def comparable(row: dict[str, Any], alice: Person) -> dict[str, Any]:
 
 def test_mails_name_the_group(groups: Groups) -> None:
     olga, alice, bob, cleo = groups.people("olga", "alice", "bob", "cleo")
-    group = groups.found(olga)
+    group = groups.create(olga)
     groups.invite(group, olga, cleo, is_manager=True)
     accepted, rejected = groups.ask(group, alice), groups.ask(group, bob)
     mails = groups.mails()
@@ -107,7 +107,7 @@ def test_mails_name_the_group(groups: Groups) -> None:
 def test_waldur_api_shows_no_groups(groups: Groups, world: World) -> None:
     site, staff = groups.site, world.staff
     olga, alice, bob = groups.people("olga", "alice", "bob")
-    group = groups.found(olga, "Hidden Lab")
+    group = groups.create(olga, "Hidden Lab")
     groups.ask(group, alice)
     uuid = groups.invite(group, olga, bob, is_manager=True).replace("-", "")
     lists = "user-invitations user-permission-requests user-permissions user-group-invitations"
@@ -128,8 +128,8 @@ def test_waldur_api_shows_no_groups(groups: Groups, world: World) -> None:
 
 def test_invitation_to_a_role_requires_its_inviter_to_be_an_owner(groups: Groups) -> None:
     olga, otto, bob = groups.people("olga", "otto", "bob")
-    group = groups.found(olga)
-    groups.seat(group, otto, "GROUP.OWNER")
+    group = groups.create(olga)
+    groups.give_role(group, otto, "GROUP.OWNER")
     uuid = groups.invite(group, otto, bob, is_manager=True)
     for flag, status in (("is_manager", 400), ("is_owner", 200)):
         body = {"users": {otto.email: {flag: True}}}
@@ -142,7 +142,7 @@ def test_invitation_to_a_role_requires_its_inviter_to_be_an_owner(groups: Groups
 def test_joining_closes_other_requests_and_invitations(groups: Groups) -> None:
     world = groups.world
     olga, alice, bob = groups.people("olga", "alice", "bob")
-    group = groups.found(olga)
+    group = groups.create(olga)
     invitations = [groups.invite(group, olga, who).replace("-", "") for who in (alice, bob)]
     requests = [groups.ask(group, who) for who in (alice, bob)]
     assert groups.get(olga, "request", requests[0], "accept").status_code == 200
@@ -158,8 +158,8 @@ def test_joining_closes_other_requests_and_invitations(groups: Groups) -> None:
 
 def test_second_invitation_changes_the_role_of_the_first(groups: Groups) -> None:
     olga, mia, bob = groups.people("olga", "mia", "bob")
-    group = groups.found(olga)
-    groups.seat(group, mia, "GROUP.MANAGER")
+    group = groups.create(olga)
+    groups.give_role(group, mia, "GROUP.MANAGER")
     first = groups.invite(group, mia, bob)
     assert groups.invite(group, olga, bob, is_owner=True) == first
     (shown,) = groups.get(bob, "invitation").json()["group_membership_invitations"]
@@ -176,7 +176,7 @@ def test_join_requests_are_rate_limited(
 ) -> None:
     groups.site = make_site(make_settings(rate_limits=limits))
     olga, alice = groups.people("olga", "alice")
-    group = groups.found(olga)
+    group = groups.create(olga)
     for _ in range(23):
         response = groups.get(alice, "group", group, "join")
         if response.status_code != 200:

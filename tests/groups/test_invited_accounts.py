@@ -36,7 +36,7 @@ def ada(world: World) -> Person:
 
 @pytest.fixture
 def group(groups: Groups, olga: Person) -> int:
-    return groups.found(olga)
+    return groups.create(olga)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_chosen_account_is_invited_and_no_other_with_its_address(
     world = groups.world
     second = world.person("second", email=ada.email)
     for person in (ada, second):
-        groups.seat(groups.found(olga, f"Shared by {person.id}"), person)
+        groups.give_role(groups.create(olga, f"Shared by {person.id}"), person)
     browser = Browser(groups.site).sign_in(world, olga)
     here = f"/group/{group}/team/add/"
     browser.open(f"{here}?q=second")

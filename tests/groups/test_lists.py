@@ -13,7 +13,7 @@ from collegium.api.brainstem import accounts, invitations, join_requests
 from collegium.api.brainstem import groups as group_routes
 from collegium.api.brainstem.query import BooleanFilter, IntegerFilter, TextFilter, UuidFilter
 from tests.groups.scene import Groups, ask_many
-from tests.support.site import counted_statements
+from tests.support.site import record_statements
 from tests.support.world import Person
 
 
@@ -52,7 +52,7 @@ NAME_FILTERS: tuple[tuple[str, str, set[str]], ...] = (
 
 def test_filters_support_all_documented_operators(groups: Groups) -> None:
     olga = groups.world.person("olga")
-    ids = [groups.found(olga, name) for name in NAMES]
+    ids = [groups.create(olga, name) for name in NAMES]
     for name, text, expected in NAME_FILTERS:
         for portal in ("private", "public"):
             query = encode(**{f"filter{{{name}}}": text})
@@ -78,9 +78,9 @@ ORDERED = ("A", "Alpha", "Beta", "Z", "alpine", "beach", "\u00c4ther", "\u00e4lt
 def test_strings_are_compared_by_code_point_on_both_databases(groups: Groups) -> None:
     assert list(ORDERED) == sorted(ORDERED)
     olga = groups.world.person("olga", first_name="beta")
-    group = groups.found(olga, ORDERED[0])
+    group = groups.create(olga, ORDERED[0])
     for name in ORDERED[1:]:
-        groups.found(olga, name)
+        groups.create(olga, name)
     for index, text in enumerate(ORDERED):
         for operator, expected in (
             ("gt", ORDERED[index + 1 :]),
@@ -109,7 +109,7 @@ def test_strings_are_compared_by_code_point_on_both_databases(groups: Groups) ->
 
 def test_filters_by_id_exist_only_for_objects(groups: Groups) -> None:
     olga, bob = groups.people("olga", "bob")
-    group = groups.found(olga)
+    group = groups.create(olga)
     groups.ask(group, bob)
     groups.invite(group, olga, bob)
     for model, person in (
@@ -179,7 +179,7 @@ def test_invalid_parameter_is_named_in_the_error(groups: Groups) -> None:
 
 def test_requests_and_invitations_are_filtered_by_group_and_account(groups: Groups) -> None:
     olga, alice, bob = groups.people("olga", "alice", "bob")
-    first, second = groups.found(olga, "First"), groups.found(olga, "Second")
+    first, second = groups.create(olga, "First"), groups.create(olga, "Second")
     uuid = groups.ask(first, alice)
     groups.ask(second, bob)
     for query in (
@@ -219,22 +219,22 @@ def test_number_of_statements_does_not_depend_on_the_number_of_rows(
     ) -> int:
         query = f"?limit={limit}{query}"
         groups.get(person, model, query=query, portal=portal)
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             response = groups.get(person, model, query=query, portal=portal)
         (rows,) = [value for value in response.json().values() if isinstance(value, list)]
         assert len(rows) == limit, response.text
         return len(statements)
 
     olga, few, outsider = groups.people("olga", "few", "outsider")
-    crowded = groups.found(olga, "Crowded")
+    crowded = groups.create(olga, "Crowded")
     ask_many(world, crowded, 110)
-    groups.ask(groups.found(few, "Small"), olga)
+    groups.ask(groups.create(few, "Small"), olga)
     embed = "&include[]=authgroup&include[]=user_account_request"
     assert count(few, "request", 1, embed) == count(olga, "request", 100, embed)
     for number in range(30):
         member = world.person(f"member{number}")
-        groups.seat(crowded, member)
-        groups.found(member, f"Own {number}")
+        groups.give_role(crowded, member)
+        groups.create(member, f"Own {number}")
     for person, model in ((outsider, "group"), (olga, "group"), (olga, "user")):
         for portal in ("private", "public"):
             one = count(person, model, 1, portal=portal)
@@ -252,7 +252,7 @@ SAMPLES = {IntegerFilter: "1", TextFilter: "a", UuidFilter: "0" * 32, BooleanFil
 
 def test_every_declared_filter_and_order_works(groups: Groups) -> None:
     olga, bob = groups.people("olga", "bob")
-    group = groups.found(olga)
+    group = groups.create(olga)
     groups.ask(group, bob)
     groups.invite(group, olga, bob)
     tried = 0

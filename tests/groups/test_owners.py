@@ -14,9 +14,9 @@ def orphaned(groups: Groups) -> tuple[int, Person]:
     """Create a group whose owner is deactivated; return it and its manager."""
     world = groups.world
     olga, mia, bob = groups.people("olga", "mia", "bob")
-    group = groups.found(olga)
-    groups.seat(group, mia, "GROUP.MANAGER")
-    groups.seat(group, bob)
+    group = groups.create(olga)
+    groups.give_role(group, mia, "GROUP.MANAGER")
+    groups.give_role(group, bob)
     with world.database.write() as tx:
         values = {"is_active": False}
         account_actions.update(

@@ -15,7 +15,7 @@ from collegium.scopes.groups import actions as group_actions
 from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT
 from tests.groups.scene import Groups
 from tests.support.browser import Browser, text
-from tests.support.site import counted_statements
+from tests.support.site import record_statements
 from tests.support.world import Person, World
 
 PARTS = ("", "invitations/", "history/", "invite/", "add/", "links/")
@@ -74,10 +74,10 @@ def team(world: World, groups: Groups) -> Team:
     people = {name: world.person(name) for name in names}
     people["support"] = world.person("support", is_support=True)
     people["staff"] = world.staff
-    group = groups.found(people["lead"], "Night Watch")
+    group = groups.create(people["lead"], "Night Watch")
     for name in ("member", "manager", "owner", "former"):
         role = "MEMBER" if name == "former" else name.upper()
-        groups.seat(group, people[name], f"GROUP.{role}")
+        groups.give_role(group, people[name], f"GROUP.{role}")
     with world.database.write() as tx:
         group_actions.leave(tx, people["former"].actor, group)
     return Team(groups, people, group)
@@ -193,7 +193,7 @@ def test_checking_a_list_runs_a_constant_number_of_statements(
     counts = []
     for number in (1, 50):  # the rate limit refuses more
         lines = "\n".join(f"a{index}@example.org" for index in range(number))
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             browser.send(f"{team.path}invite/", action="check", addresses=lines, role=role)
         counts.append(len(statements))
     assert counts[0] == counts[1]
@@ -273,8 +273,8 @@ def test_known_account_is_invited_rather_than_added(browser: Browser, team: Team
     outsider = team.people["outsider"]
     organisation = world.organisation("Initech", owner=outsider)
     for name in ("lead", "member"):
-        world.seat(team.people[name], "PROJECT.MEMBER", world.project(organisation))
-    world.seat(team.people["lead"], "CUSTOMER.OWNER", organisation)
+        world.give_role(team.people[name], "PROJECT.MEMBER", world.project(organisation))
+    world.give_role(team.people["lead"], "CUSTOMER.OWNER", organisation)
     for name in each_account(browser, team):
         if name not in {"manager", "owner", "lead", "staff"}:
             response = browser.send(here, account=outsider.uuid, role=role)
@@ -303,7 +303,7 @@ def test_pages_run_a_constant_number_of_statements(
         assert "4 people invited" in text(browser.send(f"{team.path}invite/", **form))
         numbers = []
         for part in ("", "invitations/", "history/"):
-            with counted_statements(monkeypatch) as statements:
+            with record_statements(monkeypatch) as statements:
                 assert browser.open(team.path + part).status_code == 200
             numbers.append(len(statements))
         counts.append(numbers)

@@ -100,7 +100,7 @@ def test_profile_fields_are_validated(groups: Groups) -> None:
 def test_staff_change_and_delete_accounts_but_not_a_sole_owner(groups: Groups) -> None:
     staff = groups.world.staff
     ada, olga = groups.people("ada", "olga")
-    groups.ask(groups.found(olga), ada)
+    groups.ask(groups.create(olga), ada)
     body = {"orcid_id": "1"}
     assert groups.call("PATCH", staff, "user", ada.id, json=body).status_code == 200
     refused = groups.call("DELETE", staff, "user", olga.id)
@@ -114,7 +114,7 @@ def test_staff_change_and_delete_accounts_but_not_a_sole_owner(groups: Groups) -
 
 def test_name_of_a_deleted_group_is_reusable_but_its_id_is_not(groups: Groups) -> None:
     olga = groups.world.person("olga")
-    first = groups.found(olga, "Lab")
+    first = groups.create(olga, "Lab")
     assert groups.call("POST", olga, "group", json={"name": "LAB"}).status_code == 400
     assert groups.call("PATCH", olga, "group", first, json={"name": "lab"}).status_code == 200
     assert groups.call("DELETE", olga, "group", first).status_code == 204

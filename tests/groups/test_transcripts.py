@@ -32,8 +32,8 @@ class Lab:
         self.alice = world.person(f"alice-{suffix}", first_name="Alice", password=HASHED)
         self.xena = world.person(f"xena-{suffix}")
         self.name = f"Lab {suffix}"
-        self.id = groups.found(self.olga, self.name)
-        groups.seat(self.id, self.mia, "GROUP.MANAGER")
+        self.id = groups.create(self.olga, self.name)
+        groups.give_role(self.id, self.mia, "GROUP.MANAGER")
 
     def request_body(self, uuid: str) -> dict[str, Any]:
         return {"id": str(UUID(uuid)), "user_account_request": self.alice.id, "authgroup": self.id}
@@ -341,7 +341,7 @@ def t17_to_t20_creating_inviting_changing(lab: Lab) -> None:
 @transcript
 def t21_t22_leaving_and_deleting(lab: Lab) -> None:
     groups, get = lab.groups, lab.groups.get
-    groups.seat(lab.id, lab.alice, "GROUP.MANAGER")
+    groups.give_role(lab.id, lab.alice, "GROUP.MANAGER")
     request = groups.ask(lab.id, lab.xena)
     left = get(lab.alice, "group", lab.id, "leave")
     assert left.status_code == 200
@@ -404,7 +404,7 @@ def t23_t24_t25_people_portals_and_aliases(lab: Lab) -> None:
             refused = groups.call(method, alice, "user", lab.mia.id, json={"website": website})
             assert_error(refused, status)
         if status == 404:
-            groups.seat(lab.id, alice)
+            groups.give_role(lab.id, alice)
     assert groups.get(alice, "group", lab.id, "leave").status_code == 200
     assert_error(groups.call("PATCH", alice, "user", 999, json={}), 404)
     assert_error(groups.call("POST", alice, "user", json={}), 405)

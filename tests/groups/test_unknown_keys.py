@@ -15,8 +15,8 @@ from tests.support.world import Person
 def lab(groups: Groups) -> tuple[int, Person, Person]:
     """Return a group, its owner and its manager."""
     olga, mia = groups.people("olga", "mia")
-    group = groups.found(olga)
-    groups.seat(group, mia, "GROUP.MANAGER")
+    group = groups.create(olga)
+    groups.give_role(group, mia, "GROUP.MANAGER")
     return group, olga, mia
 
 

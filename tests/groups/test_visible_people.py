@@ -32,11 +32,11 @@ class Club:
             for name in names.split()
         }
         self.people["staff"] = world.staff
-        self.id = groups.found(self["owner"], "Club")
-        self.other = groups.found(self["elsewhere"], "Other")
-        groups.seat(self.id, self["manager"], "GROUP.MANAGER")
+        self.id = groups.create(self["owner"], "Club")
+        self.other = groups.create(self["elsewhere"], "Other")
+        groups.give_role(self.id, self["manager"], "GROUP.MANAGER")
         for name in ("member", "keeper", "former"):
-            groups.seat(self.id, self[name])
+            groups.give_role(self.id, self[name])
         with world.database.write() as tx:
             account_queries.change(tx, self["support"].id, {"is_support": True})
             account_queries.change(tx, self["keeper"].id, {"is_staff": True})

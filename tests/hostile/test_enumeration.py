@@ -21,7 +21,7 @@ from collegium.settings import Settings
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from tests.hostile.values import IS_LONG
 from tests.support.browser import Browser
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 from tests.support.world import World
 
 PASSWORD = "a quiet harbour 41"
@@ -101,7 +101,7 @@ def test_response_and_cost_are_the_same_for_known_and_unknown_accounts(
     for number, name in enumerate(people):
         attempt(site, method, name, number)  # fill the caches
         hasher.count = 0
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             response = attempt(site, method, name, 100 + number)
         results[name] = (
             comparable(response, name),
@@ -124,7 +124,7 @@ def test_invitation_does_not_reveal_accounts(
     site.post("/api/user-invitations/", owner, json=body)
     for name in people:
         invited = body | {"email": f"{name}@example.org"}
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             response = site.post("/api/user-invitations/", owner, json=invited)
         assert response.status_code == 201
         shown = response.json()
@@ -145,7 +145,7 @@ def test_invitation_page_does_not_reveal_accounts(
         row: Any = world.invitation(uuid)
         link = world.vault.sign(links.MAILED, uuid, row.link_version)
         browser = Browser(site)
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             response = browser.open(f"/invitation/{link}/")
         assert response.status_code == 200
         text = response.text.replace(link, "…").replace(browser.csrf, "…")

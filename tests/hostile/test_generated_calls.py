@@ -63,7 +63,7 @@ def test_generated_calls_match_the_openapi_document(running: Running, tmp_path: 
     person = world.person()
     project = world.project(world.organisation(owner=person))
     world.invite(person, "somebody@example.org", "PROJECT.MEMBER", project)
-    world.open(person, "PROJECT.MEMBER", project)
+    world.create_link(person, "PROJECT.MEMBER", project)
     document = running.service.call("GET", "/schema/openapi.json").json()
     described = tmp_path / "openapi.json"
     described.write_text(json.dumps(with_links(document)))

@@ -162,7 +162,7 @@ def invite_on_page(attack: Attack, site: Site, caller: Person, address: str) -> 
 
 def invite_to_group(attack: Attack, site: Site, caller: Person, address: str) -> httpx.Response:
     groups = Groups(attack.world, site)
-    group = attack.create_once("group", caller, lambda: groups.found(caller, f"Lab {caller.id}"))
+    group = attack.create_once("group", caller, lambda: groups.create(caller, f"Lab {caller.id}"))
     invited = attack.world.person()
     path = f"/api/private/users/group/{group}/"
     headers = {"X-Forwarded-For": address}
@@ -189,12 +189,12 @@ def send_one(attack: Attack, site: Site, caller: Person, address: str) -> httpx.
 
 def ask(attack: Attack, site: Site, caller: Person, address: str) -> httpx.Response:
     staff = attack.world.staff
-    uuid = attack.world.open(staff, "PROJECT.MEMBER", project(attack, staff))
+    uuid = attack.world.create_link(staff, "PROJECT.MEMBER", project(attack, staff))
     return attack.page(site, f"/open_invitation/{uuid}/", caller, address)
 
 
 def join(attack: Attack, site: Site, caller: Person, address: str) -> httpx.Response:
-    group = Groups(attack.world, site).found(attack.world.staff, f"Lab {next(attack.number)}")
+    group = Groups(attack.world, site).create(attack.world.staff, f"Lab {next(attack.number)}")
     return attack.page(site, f"/group/{group}/", caller, address)
 
 

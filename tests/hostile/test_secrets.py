@@ -71,7 +71,7 @@ def served(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     service = Service(tmp_path, settings)
     try:
         service.start("--no-worker")
-        service.start_post()
+        service.start_worker()
         yield service
     finally:
         service.stop()

@@ -108,7 +108,7 @@ def brainstem_bodies(
 ) -> Iterator[tuple[str, str, str, dict[str, bodies.Field], dict[str, Any]]]:
     """Yield method, path, URL, form and valid body of each operation."""
     owner, other = world.person("owner"), world.person("other")
-    group = Groups(world, site).found(owner)
+    group = Groups(world, site).create(owner)
     for path, method, operation in with_bodies(DESCRIBED):
         form: Any = operation.body or {}
         url = path.replace("{id}", str(group if "/group/" in path else other.id))

@@ -119,7 +119,7 @@ def test_refused_pull_does_not_ask_the_directory(
     site: Site, remote: Remote, world: World, ada: Person, manager: Person
 ) -> None:
     colleague, stranger = world.person("colleague"), world.person("stranger")
-    world.seat(colleague, "CUSTOMER.OWNER", world.organisation(owner=ada))
+    world.give_role(colleague, "CUSTOMER.OWNER", world.organisation(owner=ada))
     for caller, uuid, status in (
         (None, ada.uuid, 401),
         (stranger, ada.uuid, 404),

@@ -16,7 +16,7 @@ from collegium.settings import Settings
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import Worker
 from tests.invitations.test_pages import NEW, link, shared_link
-from tests.sign_in.test_pages import owed
+from tests.sign_in.test_pages import queued_recipients
 from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
@@ -92,7 +92,7 @@ def test_deactivated_invitee_gets_no_second_account_and_a_reason(
         assert part in text(inviter.open(f"/project/{project.uuid}/{page_name}/"))
     # A second attempt sends no second e-mail.
     browser.send(link(world, uuid), **NEW)
-    assert owed(world.database, MAIL) == [owner.email]
+    assert queued_recipients(world.database, MAIL) == [owner.email]
 
 
 def test_only_active_invitee_can_create_an_account(
@@ -136,7 +136,7 @@ def test_inviter_learns_of_deactivation_only_after_invitee_tried(
             assert response.headers["location"].startswith("/sign_in/")
         assert error_message(site, owner, key) == ""
         assert site.post(f"/api/user-invitations/{key}/check/").status_code == 200
-    assert owed(world.database, MAIL) == []
+    assert queued_recipients(world.database, MAIL) == []
     # Only the mailed link creates an account.
     assert register(browser, link(world, without_account)).status_code == 303
 

@@ -237,7 +237,7 @@ def test_audit_log_names_the_declining_account_only_to_managers(
     browser: Browser, site: Site, world: World, owner: Person, project: Place
 ) -> None:
     member, ada = world.person("member"), world.person("ada")
-    world.seat(member, "PROJECT.MEMBER", project)
+    world.give_role(member, "PROJECT.MEMBER", project)
     uuid = invite(world, owner, project)
     decline(browser.sign_in(world, ada), shared_link(world, uuid))
     path = f"/project/{project.uuid}/history/"
@@ -293,7 +293,7 @@ def test_group_invitation_can_be_declined_on_page_and_by_api(
     browser: Browser, site: Site, world: World, owner: Person
 ) -> None:
     groups, ines = Groups(world, site), world.person("ines", email=ADDRESS)
-    group = groups.found(owner, "Night Watch")
+    group = groups.create(owner, "Night Watch")
     uuid = groups.invite(group, owner, ines).replace("-", "")
     # Only the invited account declines, no other account with the address.
     assert decline(browser, link(world, uuid)) in {303, 401, 422}
@@ -316,7 +316,7 @@ def test_inviter_is_notified_unless_it_was_them_or_they_want_no_email(
     site: Site, world: World, owner: Person, project: Place
 ) -> None:
     quiet = world.person("quiet", notifications_enabled=False)
-    world.seat(quiet, "PROJECT.MANAGER", project)
+    world.give_role(quiet, "PROJECT.MANAGER", project)
     ada = world.person("ada")
     for inviter, person in ((quiet, ada), (owner, owner), (owner, ada)):
         uuid = invite(world, inviter, project)

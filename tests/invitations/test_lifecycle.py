@@ -304,7 +304,7 @@ def test_guesses_and_emails_are_rate_limited(
     site, person = make_site(make_settings()), world.person()
     first, second = world.project(organisation), world.project(organisation)
     uuid = world.invite(world.staff, person.email, "PROJECT.MEMBER", first)
-    link = world.open(world.staff, "PROJECT.MEMBER", second, allow_multiple_requests=True)
+    link = world.create_link(world.staff, "PROJECT.MEMBER", second, allow_multiple_requests=True)
 
     def repeat(count: int, path: str, person: Person | None = None, **body: Any) -> list[int]:
         return [site.post(path, person, json=body).status_code for _ in range(count)]

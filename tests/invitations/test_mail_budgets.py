@@ -37,7 +37,7 @@ def sender(world: World, acme: Place) -> tuple[Person, Place]:
     """Create a manager with a project."""
     person = world.person()
     project = world.project(acme)
-    world.seat(person, "PROJECT.MANAGER", project)
+    world.give_role(person, "PROJECT.MANAGER", project)
     return person, project
 
 
@@ -156,9 +156,9 @@ def test_group_invitations_count_toward_the_same_limit(
     groups, invitee = Groups(world, site), world.person("victim", email=ADDRESS)
     fill(site, world, acme, LIMIT - 1)
     olga = world.person("olga")
-    group = groups.found(olga)
+    group = groups.create(olga)
     groups.invite(group, olga, invitee)
-    other = groups.found(olga, "Another")
+    other = groups.create(olga, "Another")
     body: dict[str, Any] = {"users": {ADDRESS: {}, world.person("ann").email: {}}}
     response = groups.call("PATCH", olga, "group", other, json=body)
     assert response.status_code == 429
@@ -201,7 +201,7 @@ def test_reminders_and_released_invitations_are_postponed(
     start = midnight_tomorrow()
     for index in range(5):
         later = world.project(acme, f"Later {index}", start_date=start.date())
-        world.seat(manager, "PROJECT.MANAGER", later)
+        world.give_role(manager, "PROJECT.MANAGER", later)
         world.invite(manager, ADDRESS, "PROJECT.MEMBER", later)
     assert send_times(world) == []
     Scheduler(world.database, world.settings, lambda: start).run()
@@ -224,7 +224,7 @@ def test_scheduled_invitations_use_up_the_limit_only_for_their_lifetime(
     start = midnight_tomorrow()
     later = world.project(acme, "Later", start_date=start.date())
     manager, _ = sender(world, acme)
-    world.seat(manager, "PROJECT.MANAGER", later)
+    world.give_role(manager, "PROJECT.MANAGER", later)
     for _ in range(30):
         world.invite(manager, ADDRESS, "PROJECT.MEMBER", later)
     Scheduler(world.database, world.settings, lambda: start).run()

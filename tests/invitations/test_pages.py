@@ -16,7 +16,7 @@ from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals, links
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
-from tests.sign_in.test_pages import PASSWORD, owed
+from tests.sign_in.test_pages import PASSWORD, queued_recipients
 from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
@@ -167,7 +167,7 @@ def test_strict_setting_lets_only_the_invited_address_accept_or_decline(
             assert right.send(f"{path}{action}").status_code == 303
             assert world.invitation(uuid).state == state
             if state == "accepted":
-                world.unseat(ines, "PROJECT.ADMIN", project)
+                world.remove_role(ines, "PROJECT.ADMIN", project)
     # The mailed link proves the address, so no account is needed to decline.
     uuid = invite(world, owner, project)
     assert decline(Browser(site), link(world, uuid)) == 303
@@ -226,9 +226,9 @@ def test_page_of_an_unusable_invitation_states_the_reason(
     with world.database.write() as tx:
         invitation_actions.cancel(tx, owner.actor, cancelled)
     former = world.person("former")
-    world.seat(former, "PROJECT.MANAGER", project)
+    world.give_role(former, "PROJECT.MANAGER", project)
     unsponsored = invite(world, former, project)
-    world.unseat(former, "PROJECT.MANAGER", project)
+    world.remove_role(former, "PROJECT.MANAGER", project)
     browser.sign_in(world, world.person("ada"))
     for uuid, reason in (
         (cancelled, "was cancelled"),
@@ -249,7 +249,7 @@ def test_only_an_expired_link_can_request_a_new_link_once(
     pending = link(world, invite(world, owner, project))
     browser.open(pending)
     browser.send(pending, action="renew")
-    assert owed(database, "invitation_renewal_wished") == []
+    assert queued_recipients(database, "invitation_renewal_wished") == []
     long_ago = datetime.now(UTC) - timedelta(days=30)
     path = link(world, invite(world, owner, project, now=long_ago))
     page = browser.open(path)
@@ -259,7 +259,7 @@ def test_only_an_expired_link_can_request_a_new_link_once(
     response = browser.send(path, action="renew")
     assert "You have asked for a new link" in text(browser.follow(response))
     browser.call("POST", path, data={"csrf": csrf, "action": "renew"})
-    assert owed(database, "invitation_renewal_wished") == [owner.email]
+    assert queued_recipients(database, "invitation_renewal_wished") == [owner.email]
     # An expired invitation cannot be accepted.
     assert browser.call("POST", path, data={"csrf": csrf, **NEW}).status_code == 410
     assert roles_of(world, project) == []

@@ -13,9 +13,9 @@ from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import DeliveryStatus
 from collegium.web.invitations import DELIVERY_STATUSES, LINES_MAX
 from tests.invitations.test_pages import NEW
-from tests.scopes.test_pages import seat_path
+from tests.scopes.test_pages import member_path
 from tests.support.browser import Browser, text
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 from tests.support.team import Scene, everybody
 from tests.support.world import Place, World
 
@@ -108,7 +108,7 @@ def test_checking_a_list_takes_a_constant_number_of_statements(
     counts = []
     for number in (1, 150):
         lines = "\n".join(f"a{index}@example.org" for index in range(number))
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             browser.send(path, action="check", addresses=lines, role=role)
         counts.append(len(statements))
     assert counts[0] == counts[1] <= 9
@@ -153,7 +153,7 @@ def test_list_shows_delivery_status_and_error_of_the_api(
     for number in (0, 5):
         for index in range(number):
             world.invite(manager, f"{index}@example.org", "PROJECT.MEMBER", scene.project)
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             browser.open(path)
         counts.append(len(statements))
     assert counts[0] == counts[1] <= 10
@@ -189,7 +189,7 @@ def test_role_ceiling_applies_to_invitations_and_memberships(
     response = site.post("/api/roles/", world.staff, json=body | {"permissions": permissions})
     assert response.status_code == 201, response.text
     porter = world.person("porter")
-    world.seat(porter, "PORTER", scene.project)
+    world.give_role(porter, "PORTER", scene.project)
     member, manager = (world.role(f"PROJECT.{name}").uuid for name in ("MEMBER", "MANAGER"))
     page = browser.sign_in(world, porter).open(f"{path}invite/")
     assert f'value="{member}"' in page.text
@@ -206,17 +206,17 @@ def test_role_ceiling_applies_to_invitations_and_memberships(
     assert browser.send(f"{path}invitations/{above}/", action="cancel").status_code == 403
     assert browser.send(f"{path}invitations/{below}/", action="cancel").status_code == 303
     # The porter can remove a member's role, but not change its end; and nothing of the manager.
-    page = browser.open(seat_path(scene, "member"))
+    page = browser.open(member_path(scene, "member"))
     assert 'value="remove"' in page.text
     assert 'value="end"' not in page.text
-    assert seat_path(scene, "manager") not in browser.open(path).text
+    assert member_path(scene, "manager") not in browser.open(path).text
     for name, action, status in (
         ("manager", "remove", 403),
         ("member", "end", 403),
         ("member", "remove", 303),
     ):
-        browser.open(seat_path(scene, "member"))
-        assert browser.send(seat_path(scene, name), action=action).status_code == status
+        browser.open(member_path(scene, "member"))
+        assert browser.send(member_path(scene, name), action=action).status_code == status
 
 
 def test_shared_link_does_not_prove_the_address(

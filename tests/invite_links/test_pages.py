@@ -148,7 +148,7 @@ def test_only_staff_can_create_public_invite_links(browser: Browser, scene: Scen
 
 def test_editing_an_invite_link_keeps_its_role(browser: Browser, scene: Scene) -> None:
     world, owner = scene.world, scene.people["owner"]
-    uuid = world.open(owner, "PROJECT.MEMBER", scene.project, custom_text="Before")
+    uuid = world.create_link(owner, "PROJECT.MEMBER", scene.project, custom_text="Before")
     world.ask(world.person("requester"), uuid)
     path = f"{scene.paths['project']}links/{uuid}/"
     page = browser.sign_in(world, scene.people["manager"]).open(path).text

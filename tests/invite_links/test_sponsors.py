@@ -55,7 +55,7 @@ def open_by_staff(scene: Scene, **details: Any) -> str:
         "affiliations": ["member@example.org"],
         "email_patterns": [r".*@example\.org"],
     }
-    return scene.world.open(scene.world.staff, MEMBER, scene.project, **narrow | details)
+    return scene.world.create_link(scene.world.staff, MEMBER, scene.project, **narrow | details)
 
 
 WIDER: dict[str, dict[str, str]] = {
@@ -78,7 +78,7 @@ def test_manager_who_widens_a_link_becomes_its_sponsor(
     form = NARROW | {"auto_approve": "yes"} | WIDER[wider]
     assert save(browser, scene, manager, link, **form).status_code == 303
     assert is_approved(site, link, world.person("ada"))
-    world.unseat(manager, "PROJECT.MANAGER", scene.project)
+    world.remove_role(manager, "PROJECT.MANAGER", scene.project)
     assert not is_approved(site, link, world.person("bob"))
     assert {row.username for row in world.grants_in(scene.project)} == {"member", "ada"}
 
@@ -98,7 +98,7 @@ def test_manager_who_narrows_a_link_does_not_become_its_sponsor(
     link = open_by_staff(scene, auto_approve=True)
     form = form | ({"auto_approve": "yes"} if is_automatic else {})
     assert save(browser, scene, manager, link, **form).status_code == 303
-    world.unseat(manager, "PROJECT.MANAGER", scene.project)
+    world.remove_role(manager, "PROJECT.MANAGER", scene.project)
     ada = world.person("ada")
     update_account(world, ada, affiliations=["member@example.org"])
     assert is_approved(site, link, ada) is is_automatic
@@ -108,9 +108,9 @@ def test_staff_who_widen_a_link_become_its_sponsor(
     browser: Browser, scene: Scene, site: Site
 ) -> None:
     world, manager = scene.world, scene.people["manager"]
-    link = world.open(manager, MEMBER, scene.project)
+    link = world.create_link(manager, MEMBER, scene.project)
     save(browser, scene, world.staff, link, auto_approve="yes")
-    world.unseat(manager, "PROJECT.MANAGER", scene.project)
+    world.remove_role(manager, "PROJECT.MANAGER", scene.project)
     assert is_approved(site, link, world.person("ada"))
 
 
@@ -118,7 +118,7 @@ def test_saving_a_link_without_sponsor_restores_auto_approval(
     browser: Browser, scene: Scene, site: Site
 ) -> None:
     world, manager, owner = scene.world, scene.people["manager"], scene.people["owner"]
-    link = world.open(manager, MEMBER, scene.project, auto_approve=True)
+    link = world.create_link(manager, MEMBER, scene.project, auto_approve=True)
     for_owner, for_ada = f"{scene.paths['project']}links/", f"/open_invitation/{link}/"
     ada = world.person("ada")
 
@@ -127,7 +127,7 @@ def test_saving_a_link_without_sponsor_restores_auto_approval(
 
     assert "Requests are approved automatically" in page(owner, for_owner)
     assert "is approved automatically" in page(ada, for_ada)
-    world.unseat(manager, "PROJECT.MANAGER", scene.project)
+    world.remove_role(manager, "PROJECT.MANAGER", scene.project)
     assert "is approved automatically" not in page(ada, for_ada)
     assert "Requests are approved automatically" not in page(owner, for_owner)
     assert "To approve requests automatically again, save the link" in page(owner, for_owner)
@@ -142,7 +142,7 @@ def test_auto_approval_ends_when_the_sponsor_is_no_longer_staff(
 ) -> None:
     world = scene.world
     chief = world.person("chief", is_staff=True)
-    link = world.open(chief, MEMBER, scene.project, auto_approve=True)
+    link = world.create_link(chief, MEMBER, scene.project, auto_approve=True)
     assert is_approved(site, link, world.person("ada"))
     update_account(world, chief, **{field: False})
     assert not is_approved(site, link, world.person("bob"))
@@ -153,14 +153,14 @@ def test_only_staff_can_edit_a_public_link_but_managers_can_close_it(
 ) -> None:
     world, owner = scene.world, scene.people["owner"]
     link, other = (
-        world.open(
+        world.create_link(
             world.staff, MEMBER, scene.organisation, is_public=True, auto_create_project=True
         )
         for _ in range(2)
     )
     with world.database.write() as tx:
         add_role(tx, "CUSTOM.INVITER", ScopeKind.ORGANISATION, (Permission.ORGANISATION_GRANT,))
-    world.seat(owner, "CUSTOM.INVITER", scene.organisation)
+    world.give_role(owner, "CUSTOM.INVITER", scene.organisation)
     path = f"{scene.paths['organisation']}links/"
     browser.sign_in(world, owner)
     for form in ({}, {"is_public": "yes"}, {"custom_text": "Ours"}, {"auto_approve": "yes"}):
@@ -189,7 +189,7 @@ def add_reader(world: World, scene: Scene, kind: str) -> Person:
         }[kind]
         with world.database.write() as tx:
             add_role(tx, "CUSTOM.READER", ScopeKind.ORGANISATION, (permission,))
-        world.seat(person, "CUSTOM.READER", scene.organisation)
+        world.give_role(person, "CUSTOM.READER", scene.organisation)
     return person
 
 
@@ -199,7 +199,9 @@ def test_auto_approval_does_not_apply_to_accounts_that_can_read_the_link(
     browser: Browser, scene: Scene, site: Site, kind: str, protocol: str
 ) -> None:
     world = scene.world
-    link = world.open(scene.people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True)
+    link = world.create_link(
+        scene.people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True
+    )
     reader, stranger = add_reader(world, scene, kind), world.person("stranger")
     for person, expected in ((reader, False), (stranger, True)):
         if protocol == "api":
@@ -220,14 +222,14 @@ def test_reader_of_a_link_gets_no_project_without_approval(
 ) -> None:
     world = scene.world
     details: dict[str, Any] = {"auto_create_project": True, "auto_approve": True}
-    link = world.open(world.staff, "PROJECT.MANAGER", scene.organisation, **details)
+    link = world.create_link(world.staff, "PROJECT.MANAGER", scene.organisation, **details)
     assert not is_approved(site, link, add_reader(world, scene, kind))
     assert is_approved(site, link, world.person("stranger"))
 
 
 def test_account_that_can_give_the_role_is_approved_automatically(scene: Scene, site: Site) -> None:
     world = scene.world
-    link = world.open(world.staff, "PROJECT.MANAGER", scene.project, auto_approve=True)
+    link = world.create_link(world.staff, "PROJECT.MANAGER", scene.project, auto_approve=True)
     assert is_approved(site, link, scene.people["owner"])
     assert is_approved(site, link, world.person("boss", is_staff=True, is_support=True))
 
@@ -237,16 +239,16 @@ def add_colleague(world: World, scene: Scene) -> Person:
     person = world.person("colleague")
     with world.database.write() as tx:
         add_role(tx, "CUSTOM.COLLEAGUE", ScopeKind.ORGANISATION, ())
-    world.seat(person, "CUSTOM.COLLEAGUE", scene.organisation)
+    world.give_role(person, "CUSTOM.COLLEAGUE", scene.organisation)
     return person
 
 
 def test_request_shows_its_link_only_to_requester_and_deciders(scene: Scene, site: Site) -> None:
     world, people = scene.world, scene.people
-    link = world.open(people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True)
+    link = world.create_link(people["owner"], "PROJECT.MANAGER", scene.project, auto_approve=True)
     ada, colleague = world.person("ada"), add_colleague(world, scene)
     assert is_approved(site, link, ada)
-    world.unseat(ada, "PROJECT.MANAGER", scene.project)
+    world.remove_role(ada, "PROJECT.MANAGER", scene.project)
     reader = add_reader(world, scene, "lists")
     for person, expected in (
         *((people[name], True) for name in ("owner", "manager", "support", "staff")),
@@ -267,7 +269,7 @@ def test_request_shows_a_public_link_to_colleagues_while_it_is_active(
 ) -> None:
     world, path = scene.world, "/api/user-permission-requests/"
     public: dict[str, Any] = {"is_public": True, "auto_create_project": True}
-    link = world.open(world.staff, "PROJECT.MANAGER", scene.organisation, **public)
+    link = world.create_link(world.staff, "PROJECT.MANAGER", scene.organisation, **public)
     colleague, managers = add_colleague(world, scene), (scene.people["owner"], world.staff)
     for name in ("ada", "bob"):
         world.ask(world.person(name), link)

@@ -50,13 +50,13 @@ def test_deciders_are_notified_and_only_they_can_decide(
         (limited, custom_role(world, ScopeKind.PROJECT, Permission.PROJECT_GRANT), project),
         (quiet, "CUSTOMER.OWNER", organisation),
     ):
-        world.seat(person, role, place)
+        world.give_role(person, role, place)
     for role, deciders in (
         ("PROJECT.MEMBER", {manager, owner, limited}),
         ("PROJECT.MANAGER", {manager, owner}),  # above the ceiling of the limited account
     ):
         before = len(recipients(world, "permission_request_submitted"))
-        link = world.open(world.staff, role, project)
+        link = world.create_link(world.staff, role, project)
         uuid = submit(site, link, ada).json()["uuid"]
         notified = recipients(world, "permission_request_submitted")[before:]
         assert sorted(notified) == sorted(person.email for person in deciders)
@@ -77,7 +77,7 @@ def test_staff_are_notified_if_nobody_else_can_decide(
     site: Site, world: World, organisation: Place, ada: Person
 ) -> None:
     # An owner cannot give roles of the organisation.
-    submit(site, world.open(world.staff, "CUSTOMER.OWNER", organisation), ada)
+    submit(site, world.create_link(world.staff, "CUSTOMER.OWNER", organisation), ada)
     assert recipients(world, "permission_request_submitted") == [world.staff.email]
 
 
@@ -85,8 +85,8 @@ def test_requester_cannot_approve_their_own_request(
     site: Site, world: World, owner: Person, project: Place
 ) -> None:
     manager = world.person("manager")
-    world.seat(manager, "PROJECT.MANAGER", project)
-    uuid = submit(site, world.open(owner, "PROJECT.ADMIN", project), manager).json()["uuid"]
+    world.give_role(manager, "PROJECT.MANAGER", project)
+    uuid = submit(site, world.create_link(owner, "PROJECT.ADMIN", project), manager).json()["uuid"]
     assert decide(site, uuid, "approve", manager).status_code == 403
     assert manager.email not in recipients(world, "permission_request_submitted")
     assert decide(site, uuid, "approve", owner).status_code == 200
@@ -96,7 +96,7 @@ def test_several_requests_need_a_link_that_allows_them(
     site: Site, world: World, organisation: Place, ada: Person
 ) -> None:
     options = {"auto_create_project": True, "allow_multiple_requests": True}
-    link = world.open(world.staff, "PROJECT.MANAGER", organisation, None, None, **options)
+    link = world.create_link(world.staff, "PROJECT.MANAGER", organisation, None, None, **options)
     for uuid in [submit(site, link, ada).json()["uuid"] for _ in range(2)]:
         assert decide(site, uuid, "approve", world.staff).status_code == 200
     projects = site.get("/api/projects/", ada).json()
@@ -108,7 +108,7 @@ def test_each_approved_request_gets_its_own_project(
     site: Site, world: World, owner: Person, organisation: Place, ada: Person
 ) -> None:
     template = "Work of {full_name}"
-    link = world.open(
+    link = world.create_link(
         world.staff,
         "PROJECT.MEMBER",
         organisation,
@@ -147,11 +147,13 @@ def test_link_that_creates_projects_needs_the_right_to_create_them(
     for more, created, approved in (((), 403, 403), ((Permission.PROJECT_CREATE,), 201, 200)):
         inviter = world.person()
         role = custom_role(world, ScopeKind.ORGANISATION, *granting, *more)
-        world.seat(inviter, role, organisation)
+        world.give_role(inviter, role, organisation)
         body = {"scope": organisation.path, "role": world.role("PROJECT.MEMBER").uuid}
         response = site.post(LINKS, inviter, json=body | {"auto_create_project": True})
         assert response.status_code == created
-        link = world.open(world.staff, "PROJECT.MEMBER", organisation, auto_create_project=True)
+        link = world.create_link(
+            world.staff, "PROJECT.MEMBER", organisation, auto_create_project=True
+        )
         uuid = submit(site, link, ada).json()["uuid"]
         assert decide(site, uuid, "approve", inviter).status_code == approved
 
@@ -159,15 +161,15 @@ def test_link_that_creates_projects_needs_the_right_to_create_them(
 def test_auto_approval_ends_when_the_sponsor_cannot_give_the_role(
     site: Site, world: World, owner: Person, organisation: Place, project: Place, ada: Person
 ) -> None:
-    link = world.open(owner, "PROJECT.MEMBER", project, auto_approve=True)
+    link = world.create_link(owner, "PROJECT.MEMBER", project, auto_approve=True)
     answer = submit(site, link, ada).json()
     assert answer["auto_approved"] is True
     assert [grant.username for grant in world.grants_in(project)] == ["ada"]
     body = site.get(f"{REQUESTS}{answer['uuid']}/", ada).json()
     assert (body["state"], body["reviewed_by_username"]) == ("approved", None)
     assert recipients(world, "permission_request_submitted") == []
-    world.seat(world.person("heir"), "CUSTOMER.OWNER", organisation)
-    world.unseat(owner, "CUSTOMER.OWNER", organisation)
+    world.give_role(world.person("heir"), "CUSTOMER.OWNER", organisation)
+    world.remove_role(owner, "CUSTOMER.OWNER", organisation)
     answer = submit(site, link, world.person("bob")).json()
     assert answer["auto_approved"] is False
     assert world.request(answer["uuid"]).state == "pending"
@@ -226,7 +228,7 @@ def test_request_cannot_be_approved_when_scope_role_or_account_is_disabled(
     obstacle: str,
     message: Any,
 ) -> None:
-    link = world.open(owner, "PROJECT.MEMBER", project)
+    link = world.create_link(owner, "PROJECT.MEMBER", project)
     uuid = submit(site, link, ada).json()["uuid"]
     if obstacle == "role disabled":
         role = world.role("PROJECT.MEMBER").uuid
@@ -254,11 +256,11 @@ def test_single_role_setting_applies_to_requests(
     ada: Person,
 ) -> None:
     site = make_site(make_settings(invitation_disable_multiple_roles="true"))
-    uuid = submit(site, world.open(owner, "PROJECT.MEMBER", project), ada).json()["uuid"]
-    world.seat(ada, "PROJECT.MEMBER", world.project(world.organisation()))
+    uuid = submit(site, world.create_link(owner, "PROJECT.MEMBER", project), ada).json()["uuid"]
+    world.give_role(ada, "PROJECT.MEMBER", world.project(world.organisation()))
     message = ["User already has role within another scope."]
     assert decide(site, uuid, "approve", owner).json() == message
-    assert submit(site, world.open(owner, "PROJECT.ADMIN", project), ada).json() == message
+    assert submit(site, world.create_link(owner, "PROJECT.ADMIN", project), ada).json() == message
 
 
 def test_all_errors_of_an_invite_link_are_reported_at_once(
@@ -307,7 +309,7 @@ def test_join_requests_are_rate_limited(
     site: Site, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
     for _ in range(40):
-        response = submit(site, world.open(owner, "PROJECT.MEMBER", project), ada)
+        response = submit(site, world.create_link(owner, "PROJECT.MEMBER", project), ada)
         if response.status_code == 429:
             break
         decide(site, response.json()["uuid"], "cancel_request", ada)
@@ -318,7 +320,7 @@ def test_join_requests_are_rate_limited(
 def test_account_with_a_pending_request_cannot_be_deleted(
     site: Site, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    uuid = submit(site, world.open(owner, "PROJECT.MEMBER", project), ada).json()["uuid"]
+    uuid = submit(site, world.create_link(owner, "PROJECT.MEMBER", project), ada).json()["uuid"]
     path = f"/api/users/{ada.uuid}/"
     response = site.request("DELETE", path, world.staff)
     assert response.status_code == 409
@@ -332,7 +334,7 @@ def test_account_with_a_pending_request_cannot_be_deleted(
 def test_deleting_a_scope_closes_its_links_and_requests(
     site: Site, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    link = world.open(owner, "PROJECT.MEMBER", project)
+    link = world.create_link(owner, "PROJECT.MEMBER", project)
     uuid = submit(site, link, ada).json()["uuid"]
     assert site.request("DELETE", project.path, owner).status_code == 204
     assert submit(site, link, world.person()).status_code == 404
@@ -346,8 +348,8 @@ def test_invitation_states_that_its_inviter_lost_the_right(
     path = f"/api/user-invitations/{uuid}/"
     assert site.get(path, world.staff).json()["error_message"] == ""
     heir = world.person("heir")
-    world.seat(heir, "CUSTOMER.OWNER", organisation)
-    world.unseat(owner, "CUSTOMER.OWNER", organisation)
+    world.give_role(heir, "CUSTOMER.OWNER", organisation)
+    world.remove_role(owner, "CUSTOMER.OWNER", organisation)
     assert site.post(f"{path}accept/", ada).status_code == 404
     for body in (site.get(path, heir).json(), site.get("/api/user-invitations/", heir).json()[0]):
         assert "can no longer assign this role" in body["error_message"]

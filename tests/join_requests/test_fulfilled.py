@@ -33,7 +33,7 @@ class Scene:
 
     def request(self, role: str, *, place: Place | None = None, by: Person | None = None) -> str:
         """Request a role by a link that somebody created; return the UUID."""
-        link = self.world.open(by or self.owner, role, place or self.project)
+        link = self.world.create_link(by or self.owner, role, place or self.project)
         uuid = str(submit(self.site, link, self.ada).json()["uuid"])
         assert self.state(uuid) == "pending"
         return uuid
@@ -93,7 +93,7 @@ def add_with_an_end(joining: Scene) -> None:
 
 def add_on_the_page(joining: Scene) -> None:
     world, ada = joining.world, joining.ada
-    world.seat(ada, MEMBER, world.project(joining.organisation))  # or the owner cannot see ada
+    world.give_role(ada, MEMBER, world.project(joining.organisation))  # or the owner cannot see ada
     browser = Browser(joining.site).sign_in(world, joining.owner)
     path = f"/project/{joining.project.uuid}/add/"
     browser.open(f"{path}?q=ada")
@@ -131,7 +131,7 @@ def test_getting_the_role_in_another_way_approves_the_request(
 
 def test_approval_replaces_a_grant_that_ends_by_a_lasting_one(joining: Scene) -> None:
     until = datetime.now(UTC) + timedelta(days=1)
-    joining.world.seat(joining.ada, MEMBER, joining.project, until)
+    joining.world.give_role(joining.ada, MEMBER, joining.project, until)
     uuid = joining.request(MEMBER)
     assert decide(joining.site, uuid, "approve", joining.owner).status_code == 200
     (grant,) = joining.world.grants_in(joining.project)
@@ -148,7 +148,7 @@ def test_staff_who_add_an_owner_approve_their_request(joining: Scene) -> None:
 def test_changing_to_the_requested_role_approves_the_request(joining: Scene) -> None:
     world, project = joining.world, joining.project
     requested = custom_role(world, ScopeKind.PROJECT, Permission.PROJECT_UPDATE)
-    world.seat(joining.ada, MEMBER, project)
+    world.give_role(joining.ada, MEMBER, project)
     uuid = joining.request(requested)
     (grant,) = world.grants_in(project)
     path = f"/project/{project.uuid}/people/{grant.uuid}/"
@@ -174,7 +174,7 @@ def test_removing_the_end_of_a_role_approves_the_request(joining: Scene) -> None
 
 def test_auto_approving_link_approves_an_earlier_request(joining: Scene) -> None:
     uuid = joining.request(MEMBER)
-    link = joining.world.open(joining.owner, MEMBER, joining.project, auto_approve=True)
+    link = joining.world.create_link(joining.owner, MEMBER, joining.project, auto_approve=True)
     assert submit(joining.site, link, joining.ada).json()["auto_approved"] is True
     assert joining.state(uuid) == "approved"
     assert decide(joining.site, uuid, "reject", joining.owner).status_code == 409
@@ -208,7 +208,7 @@ def test_role_elsewhere_or_of_another_account_leaves_the_request_pending(joining
 
 def test_request_for_a_new_project_needs_its_own_approval(joining: Scene) -> None:
     staff, organisation = joining.world.staff, joining.organisation
-    link = joining.world.open(
+    link = joining.world.create_link(
         staff,
         "CUSTOMER.OWNER",
         organisation,
@@ -226,7 +226,7 @@ def test_accepting_a_group_invitation_approves_the_group_request(
     site: Site, world: World, owner: Person, ada: Person
 ) -> None:
     groups = Groups(world, site)
-    group = groups.found(owner)
+    group = groups.create(owner)
     response = groups.get(ada, "group", group, "join")
     assert response.status_code == 200, response.text
     uuid = response.json()["group_membership_request"]["id"]

@@ -50,7 +50,7 @@ class Request:
         self.owner = owner
         self.requester = world.person()
         self.project = world.project(organisation)
-        self.link = world.open(owner, "PROJECT.MEMBER", self.project)
+        self.link = world.create_link(owner, "PROJECT.MEMBER", self.project)
         self.uuid = world.ask(self.requester, self.link)
         actions = {
             State.APPROVED: Action.APPROVE,
@@ -142,7 +142,7 @@ def test_new_request_needs_no_pending_request_and_no_role(
     if state in {State.PENDING, State.APPROVED}:
         assert (response.status_code, response.json()) == (400, ALREADY_REQUESTED)
     if state is State.APPROVED:
-        world.unseat(request.requester, "PROJECT.MEMBER", request.project)
+        world.remove_role(request.requester, "PROJECT.MEMBER", request.project)
         response = request.submit()
     if state is not State.PENDING:
         assert response.status_code == 200, response.text
@@ -154,7 +154,7 @@ def test_member_cannot_request_the_role_they_hold(
     requested: Callable[[State], Request], world: World
 ) -> None:
     request = requested(State.REJECTED)
-    world.seat(request.requester, "PROJECT.MEMBER", request.project)
+    world.give_role(request.requester, "PROJECT.MEMBER", request.project)
     message = ["User has already the same role in this scope."]
     response = request.submit()
     assert (response.status_code, response.json()) == (400, message)
@@ -170,7 +170,7 @@ def test_state_is_checked_before_rights_and_rights_before_the_body(
     # A member of the organisation can see requests, and has no right to give roles.
     reader, stranger = world.person(), world.person()
     change(world, roles, is_active=True)
-    world.seat(reader, "CUSTOMER.SUPPORT", organisation)
+    world.give_role(reader, "CUSTOMER.SUPPORT", organisation)
     pending, rejected = requested(State.PENDING), requested(State.REJECTED)
     for action in ("approve", "reject"):
         for person in (reader, pending.requester):
@@ -204,7 +204,7 @@ def test_only_an_active_link_can_be_used_and_closed(
     world: World, site: Site, owner: Person, project: Place, link_state: str
 ) -> None:
     requester, earlier = world.person(), world.person()
-    link = world.open(owner, "PROJECT.MEMBER", project)
+    link = world.create_link(owner, "PROJECT.MEMBER", project)
     path = f"{LINKS}{link}/"
     pending = world.ask(earlier, link)
     if link_state == "canceled":
@@ -245,10 +245,10 @@ def test_only_an_active_link_can_be_used_and_closed(
 def test_public_link_is_visible_to_everybody_while_it_is_active(
     world: World, site: Site, owner: Person, organisation: Place, project: Place
 ) -> None:
-    public = world.open(
+    public = world.create_link(
         world.staff, "PROJECT.MEMBER", organisation, is_public=True, auto_create_project=True
     )
-    private = world.open(owner, "PROJECT.MEMBER", project)
+    private = world.create_link(owner, "PROJECT.MEMBER", project)
     paths = {name: f"{LINKS}{name}/" for name in (public, private)}
 
     def listed(person: Person | None) -> list[str]:
@@ -274,10 +274,10 @@ def test_link_of_an_organisation_shows_only_visible_projects(
     world: World, site: Site, owner: Person, organisation: Place, project: Place
 ) -> None:
     other = world.project(organisation)
-    link = world.open(world.staff, "PROJECT.MEMBER", organisation, auto_create_project=True)
+    link = world.create_link(world.staff, "PROJECT.MEMBER", organisation, auto_create_project=True)
     path = f"{LINKS}{link}/projects/"
     member = world.person()
-    world.seat(member, "PROJECT.MEMBER", project)
+    world.give_role(member, "PROJECT.MEMBER", project)
 
     def listed(person: Person) -> set[str]:
         rows = site.get(path, person).json()
@@ -290,7 +290,7 @@ def test_link_of_an_organisation_shows_only_visible_projects(
     assert site.get(path).status_code == 401
     assert site.request("DELETE", other.path, world.staff).status_code == 204
     assert listed(owner) == {project.uuid}
-    of_project = world.open(owner, "PROJECT.MEMBER", project)
+    of_project = world.create_link(owner, "PROJECT.MEMBER", project)
     response = site.get(f"{LINKS}{of_project}/projects/", owner)
     assert (response.status_code, response.content) == (404, b"")
 

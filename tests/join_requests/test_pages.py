@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 import pytest
 
@@ -11,24 +9,15 @@ from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.scopes.groups import actions as group_actions
 from tests.support.browser import Browser, text
-from tests.support.site import counted_statements
+from tests.support.site import record_statements
 from tests.support.world import Person, Place, World
 
 MEMBER = "PROJECT.MEMBER"
 
 
-# Other packages import these three.
-def opened(world: World, who: Person, place: Place, role: str, **details: Any) -> str:
-    return world.open(who, role, place, **details)
-
-
-def group(world: World, lead: Person, name: str = "Night Watch") -> int:
+def create_group(world: World, lead: Person, name: str = "Night Watch") -> int:
     with world.database.write() as tx:
         return group_actions.create(tx, lead.actor, name)
-
-
-def ask(world: World, who: Person, uuid: str, message: str = "") -> str:
-    return world.ask(who, uuid, message)
 
 
 def request_values(page: httpx.Response) -> list[str]:
@@ -39,7 +28,7 @@ def request_values(page: httpx.Response) -> list[str]:
 def test_requester_can_ask_see_the_state_and_withdraw(
     browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    path = f"/open_invitation/{world.open(owner, MEMBER, project)}/"
+    path = f"/open_invitation/{world.create_link(owner, MEMBER, project)}/"
     page = text(browser.sign_in(world, ada).open(path))
     assert "project Atlas of Initech as Project member" in page
     assert "managers of the project and the owners of its organisation decide" in page
@@ -60,7 +49,7 @@ def test_requester_can_ask_see_the_state_and_withdraw(
 def test_auto_approving_link_says_so(
     browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    path = f"/open_invitation/{world.open(owner, MEMBER, project, auto_approve=True)}/"
+    path = f"/open_invitation/{world.create_link(owner, MEMBER, project, auto_approve=True)}/"
     assert "is approved automatically" in text(browser.sign_in(world, ada).open(path))
     assert "Welcome! You are now Project member" in text(browser.follow(browser.send(path)))
 
@@ -68,7 +57,7 @@ def test_auto_approving_link_says_so(
 def test_closed_link_cannot_be_used(
     browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    uuid = world.open(owner, MEMBER, project)
+    uuid = world.create_link(owner, MEMBER, project)
     with world.database.write() as tx:
         invite_link_actions.cancel(tx, owner.actor, uuid)
     page = browser.sign_in(world, ada).open(f"/open_invitation/{uuid}/")
@@ -79,7 +68,7 @@ def test_closed_link_cannot_be_used(
 def test_restricted_link_refuses_other_accounts(
     browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    uuid = world.open(owner, MEMBER, project, email_patterns=[".*@elsewhere.org"])
+    uuid = world.create_link(owner, MEMBER, project, email_patterns=[".*@elsewhere.org"])
     path = f"/open_invitation/{uuid}/"
     browser.sign_in(world, ada).open(path)
     response = browser.send(path)
@@ -92,9 +81,9 @@ def test_restricted_link_refuses_other_accounts(
 def test_visitor_sees_public_links_only(
     browser: Browser, world: World, owner: Person, project: Place
 ) -> None:
-    private = world.open(owner, MEMBER, project)
+    private = world.create_link(owner, MEMBER, project)
     organisation = world.organisation("Public Works")
-    public = world.open(
+    public = world.create_link(
         world.staff, "PROJECT.ADMIN", organisation, is_public=True, auto_create_project=True
     )
     # A private link and an unknown one have the same response.
@@ -110,7 +99,7 @@ def test_visitor_sees_public_links_only(
 def test_group_managers_decide_on_requests_to_the_group(
     browser: Browser, other: Browser, world: World, owner: Person, ada: Person
 ) -> None:
-    path = f"/group/{group(world, owner)}/"
+    path = f"/group/{create_group(world, owner)}/"
     assert owner.email not in browser.sign_in(world, ada).open(path).text
     assert "May I?" in text(browser.follow(browser.send(path, message="May I?")))
     page = other.sign_in(world, owner).open("/requests/")
@@ -128,7 +117,7 @@ def test_group_managers_decide_on_requests_to_the_group(
 def test_several_requests_are_decided_at_once_with_a_result_each(
     browser: Browser, world: World, owner: Person, project: Place
 ) -> None:
-    uuid = world.open(owner, MEMBER, project)
+    uuid = world.create_link(owner, MEMBER, project)
     people = [world.person(name) for name in ("ada", "bob", "cyd")]
     for person in people:
         world.ask(person, uuid)
@@ -151,8 +140,8 @@ def test_several_requests_are_decided_at_once_with_a_result_each(
 def test_requests_to_groups_and_projects_are_decided_together(
     browser: Browser, other: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    number = group(world, owner)
-    world.ask(ada, world.open(owner, MEMBER, project))
+    number = create_group(world, owner)
+    world.ask(ada, world.create_link(owner, MEMBER, project))
     with world.database.write() as tx:
         group_actions.join(tx, ada.actor, number)
     values = request_values(browser.sign_in(world, owner).open("/requests/"))
@@ -165,7 +154,7 @@ def test_requests_to_groups_and_projects_are_decided_together(
 def test_requester_sees_the_comment_of_a_rejection(
     browser: Browser, world: World, owner: Person, project: Place, ada: Person
 ) -> None:
-    world.ask(ada, world.open(owner, MEMBER, project))
+    world.ask(ada, world.create_link(owner, MEMBER, project))
     (value,) = request_values(browser.sign_in(world, owner).open("/requests/"))
     browser.send("/requests/", request=value, action="reject", comment="Full <for> now")
     page = browser.sign_in(world, ada).open("/account/")
@@ -177,10 +166,10 @@ def test_callers_without_right_neither_see_nor_decide_requests(
     browser: Browser, world: World, owner: Person, project: Place
 ) -> None:
     requester, member, foreign = (world.person(name) for name in ("requester", "member", "foreign"))
-    world.seat(member, MEMBER, project)
+    world.give_role(member, MEMBER, project)
     world.organisation("Hooli", owner=foreign)
     support = world.person("support", is_support=True)
-    uuid = world.ask(requester, world.open(owner, MEMBER, project))
+    uuid = world.ask(requester, world.create_link(owner, MEMBER, project))
     for person in (requester, member, foreign, support):
         page = browser.sign_in(world, person).open("/requests/")
         assert "No pending join requests" in text(page), person.actor.username
@@ -198,13 +187,13 @@ def test_callers_without_right_neither_see_nor_decide_requests(
 def test_list_of_requests_takes_a_constant_number_of_statements(
     browser: Browser, world: World, owner: Person, project: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uuid = world.open(owner, MEMBER, project)
+    uuid = world.create_link(owner, MEMBER, project)
     browser.sign_in(world, owner)
     counts = []
     for number in (1, 6):
         for _ in range(number):
             world.ask(world.person(), uuid)
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             browser.open("/requests/")
         counts.append(len(statements))
     assert counts[0] == counts[1] <= 4

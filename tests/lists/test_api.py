@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
-from tests.support.site import BASE, Site, counted_statements
+from tests.support.site import BASE, Site, record_statements
 from tests.support.world import Place, World
 
 # For what does not depend on the database.
@@ -196,7 +196,7 @@ def test_head_of_every_list_has_the_count_without_a_body(site: Site, world: Worl
 def test_head_reads_no_rows(site: Site, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
     for method in ("HEAD", "GET"):
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             site.request(method, USERS, world.staff)
         counts.append(len(statements))
     assert counts[0] < counts[1]
@@ -241,12 +241,12 @@ def test_list_takes_a_constant_number_of_statements(
     for number in range(6):
         world.project(org)
         world.organisation()
-        world.seat(world.person(), "CUSTOMER.OWNER", org)
+        world.give_role(world.person(), "CUSTOMER.OWNER", org)
         world.invite(world.staff, f"p{number}@example.org", "CUSTOMER.OWNER", org)
     for path in every_list(org):
         counts = []
         for size in (1, 6):
-            with counted_statements(monkeypatch) as statements:
+            with record_statements(monkeypatch) as statements:
                 response = site.get(f"{path}?page_size={size}", world.staff)
             assert len(response.json()) == size
             counts.append(len(statements))
@@ -261,7 +261,7 @@ def test_every_list_has_a_default_order(site: Site, world: World) -> None:
         world.project(org, name)
     for number in (2, 1, 3):
         world.invite(world.staff, f"p{number}@example.org", "CUSTOMER.OWNER", org)
-    world.seat(world.person("ada"), "CUSTOMER.OWNER", org)
+    world.give_role(world.person("ada"), "CUSTOMER.OWNER", org)
 
     def values(path: str, key: str) -> list[str]:
         return [row[key] for row in site.get(f"{path}?page_size=50", world.staff).json()]

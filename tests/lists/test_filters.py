@@ -91,9 +91,9 @@ class Data:
         self.kites = world.project(self.air, "Kites")
         self.later = world.project(self.sea, "Later", start_date=date(2999, 1, 1))
         self.until = datetime.now(UTC) + timedelta(days=5)
-        world.seat(self.bob, "PROJECT.MANAGER", self.survey, self.until)
-        world.seat(self.dan, "PROJECT.ADMIN", self.survey)
-        world.seat(self.bob, "PROJECT.MEMBER", self.gone)
+        world.give_role(self.bob, "PROJECT.MANAGER", self.survey, self.until)
+        world.give_role(self.dan, "PROJECT.ADMIN", self.survey)
+        world.give_role(self.bob, "PROJECT.MEMBER", self.gone)
         with world.database.write() as tx:
             membership_queries.end_all(tx, self.gone.id, None)
             removed = update(scopes).where(scopes.c.id == self.gone.id)
@@ -388,8 +388,8 @@ def test_listings_and_apis_have_the_same_filters() -> None:
 
 
 def test_filters_about_own_rights(data: Data, world: World) -> None:
-    world.seat(data.bob, "PROJECT.ADMIN", data.old)
-    world.seat(data.bob, "PROJECT.MEMBER", data.later)
+    world.give_role(data.bob, "PROJECT.ADMIN", data.old)
+    world.give_role(data.bob, "PROJECT.MEMBER", data.later)
     for person, parameter, expected in (
         (data.ada, "can_manage", ["Later", "Old", "Survey ÖST"]),
         (data.ada, "can_admin", []),
@@ -411,7 +411,7 @@ def test_filters_about_own_rights(data: Data, world: World) -> None:
         (data.bob, creating, "true", []),
     ):
         assert data.find("customers", person, **{parameter: value}) == expected, parameter
-    world.unseat(data.ada, "CUSTOMER.OWNER", data.sea)
+    world.remove_role(data.ada, "CUSTOMER.OWNER", data.sea)
     assert data.find("customers", data.ada, owned_by_current_user="true") == []
 
 
@@ -573,7 +573,7 @@ def test_deleted_projects_are_shown_to_those_who_can_delete_them(data: Data) -> 
             keys = data.find("projects", person, **{parameter: "true"})
             assert ("Gone" in keys) is is_shown, parameter
         assert data.find("projects", person, query="gone") == []
-    data.world.unseat(data.ada, "CUSTOMER.OWNER", data.sea)
+    data.world.remove_role(data.ada, "CUSTOMER.OWNER", data.sea)
     assert data.find("projects", data.ada, include_terminated="1") == []
 
 
@@ -618,9 +618,9 @@ def test_filters_and_orders_hide_private_fields_of_staff_members(data: Data, wor
 def test_user_filter_finds_only_organisations_of_visible_memberships(
     data: Data, world: World
 ) -> None:
-    world.seat(data.eve, "PROJECT.MEMBER", data.old)
+    world.give_role(data.eve, "PROJECT.MEMBER", data.old)
     carl = world.person("carl")
-    world.seat(carl, "PROJECT.MEMBER", data.survey)
+    world.give_role(carl, "PROJECT.MEMBER", data.survey)
     assert data.find("customers", carl) == ["Sea 100%"]
     for person, user, expected in (
         (carl, data.eve, []),  # Carl does not see her project

@@ -172,14 +172,14 @@ class Scene:
             ("colleague", "PROJECT.MEMBER", project),
             ("sibling", "PROJECT.MEMBER", sibling),
         ):
-            world.seat(tree[caller], role, place)
+            world.give_role(tree[caller], role, place)
         for caller in ("former", "lapsed"):
             person = self.outside[caller]
             assert person is not None
             for role, place in (("CUSTOMER.OWNER", organisation), ("PROJECT.MANAGER", project)):
-                world.seat(person, role, place)
+                world.give_role(person, role, place)
                 if caller == "former":
-                    world.unseat(person, role, place)
+                    world.remove_role(person, role, place)
                 else:
                     self._lapse(person)
         tenant = Tenant(name, organisation, project, sibling, tree, group)
@@ -204,8 +204,8 @@ class Scene:
             "account number": str(colleague.id),
             "invitation": world.invite(owner, invitee.email, "PROJECT.ADMIN", project),
             "ownership": world.invite(world.staff, invitee.email, "CUSTOMER.OWNER", organisation),
-            "link": world.open(owner, "PROJECT.ADMIN", project),
-            "organisation's link": world.open(world.staff, "CUSTOMER.OWNER", organisation),
+            "link": world.create_link(owner, "PROJECT.ADMIN", project),
+            "organisation's link": world.create_link(world.staff, "CUSTOMER.OWNER", organisation),
             "grant": self._grant(colleague, project),
             "organisation's grant": self._grant(tree["coowner"], organisation),
         }

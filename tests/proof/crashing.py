@@ -56,7 +56,7 @@ class Victim:
 
     Args:
         clock: the clock of both.
-        apart: whether the worker is a separate process, as on PostgreSQL.
+        separate_worker: whether the worker is a separate process, as on PostgreSQL.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Victim:
         settings: Mapping[str, str],
         clock: LateClock | None = None,
         *,
-        apart: bool,
+        separate_worker: bool,
     ) -> None:
         self.folder = folder
         self.clock = clock or LateClock()
-        self.apart = apart
+        self.separate_worker = separate_worker
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.settings = {"base_url": self.base, "rate_limits": "false", **settings}
@@ -105,10 +105,10 @@ class Victim:
             post: whether to start a worker.
             proof: further variables of ``program.py``.
         """
-        options = ["--no-worker"] if self.apart else []
-        kill = server or ("" if self.apart else worker)
+        options = ["--no-worker"] if self.separate_worker else []
+        kill = server or ("" if self.separate_worker else worker)
         self._start_process("serve", "--port", str(self.port), *options, kill=kill, **proof)
-        if self.apart and post:
+        if self.separate_worker and post:
             self._start_process("worker", kill=worker)
         end = time.monotonic() + 6 * PATIENCE
         while time.monotonic() < end:

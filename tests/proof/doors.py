@@ -185,7 +185,7 @@ class Actions:
             reached, role_queries.named(tx, role, None), account
         )
 
-    def _seat(
+    def _give_role(
         self, tx: WriteTransaction, by: str, who: str, role: str, scope: str, days: int | None
     ) -> None:
         until = check_end(days, self.piece.stage.clock)
@@ -197,7 +197,7 @@ class Actions:
         until = check_end(days, self.piece.stage.clock)
         membership_actions.update(tx, self._actor(by), self._place(tx, by, who, role, scope), until)
 
-    def _unseat(self, tx: WriteTransaction, by: str, who: str, role: str, scope: str) -> None:
+    def _remove_role(self, tx: WriteTransaction, by: str, who: str, role: str, scope: str) -> None:
         membership_actions.remove(tx, self._actor(by), self._place(tx, by, who, role, scope))
 
     def _leave(self, tx: WriteTransaction, by: str, scope: str) -> None:
@@ -206,8 +206,10 @@ class Actions:
     def _exchange(
         self, tx: WriteTransaction, by: str, who: str, role: str, new: str, scope: str
     ) -> None:
-        seat = self._place(tx, by, who, role, scope)
-        membership_actions.change_role(tx, self._actor(by), seat, role_queries.named(tx, new, None))
+        assignment = self._place(tx, by, who, role, scope)
+        membership_actions.change_role(
+            tx, self._actor(by), assignment, role_queries.named(tx, new, None)
+        )
 
     def _remove(self, tx: WriteTransaction, by: str, scope: str) -> None:
         if scope in self.names.groups:
@@ -431,7 +433,9 @@ class Wires:
             body["expiration_time"] = until.isoformat()
         return self._post(f"{self.names.scopes[scope].path}{action}_user/", by, body)
 
-    def _seat(self, by: str, who: str, role: str, scope: str, days: int | None) -> httpx.Response:
+    def _give_role(
+        self, by: str, who: str, role: str, scope: str, days: int | None
+    ) -> httpx.Response:
         return self._team("add", by, who, role, scope, days)
 
     def _update_role(
@@ -439,7 +443,7 @@ class Wires:
     ) -> httpx.Response:
         return self._team("update", by, who, role, scope, days)
 
-    def _unseat(self, by: str, who: str, role: str, scope: str) -> httpx.Response:
+    def _remove_role(self, by: str, who: str, role: str, scope: str) -> httpx.Response:
         return self._team("delete", by, who, role, scope, None)
 
     def _leave(self, by: str, scope: str, *, group: bool) -> httpx.Response:

@@ -109,13 +109,15 @@ class ModelMachine(RuleBasedStateMachine):
         self._do("withdraw", by, name)
 
     @rule(by=ACTORS, who=PERSONS, place=PLACES, days=DAYS, data=st.data())
-    def seat(self, by: str, who: str, place: str, days: int | None, data: st.DataObject) -> None:
+    def give_role(
+        self, by: str, who: str, place: str, days: int | None, data: st.DataObject
+    ) -> None:
         role = data.draw(st.sampled_from(ROLES[place]))
         if self.model.people[who]["active"]:
-            self._do("seat", by, who, role, place, days)
+            self._do("give_role", by, who, role, place, days)
 
     @rule(by=ACTORS, days=DAYS, data=st.data())
-    def change_seat(self, by: str, days: int | None, data: st.DataObject) -> None:
+    def change_end_date(self, by: str, days: int | None, data: st.DataObject) -> None:
         grants = [key for key in sorted(self.model.grants) if key[2] != "band"]
         if not grants:
             return
@@ -125,7 +127,7 @@ class ModelMachine(RuleBasedStateMachine):
         if data.draw(st.booleans()):
             self._do("update_role", by, who, role, place, days)
         else:
-            self._do("unseat", by, who, role, place)
+            self._do("remove_role", by, who, role, place)
 
     @precondition(lambda self: "pending" in self._states("invitations") or self.model.links)
     @rule(data=st.data())
@@ -136,7 +138,7 @@ class ModelMachine(RuleBasedStateMachine):
         who = data.draw(st.sampled_from([*givers, "mia"]))
         for key in sorted(self.model.grants):
             if key[0] == who and key[2] != "band" and self.model.people[who]["active"]:
-                self._do("unseat", "staff", *key)
+                self._do("remove_role", "staff", *key)
 
     @rule(by=ACTORS, data=st.data())
     def change_role(self, by: str, data: st.DataObject) -> None:
@@ -196,7 +198,7 @@ class ModelMachine(RuleBasedStateMachine):
     @invariant()
     def rows_equal_the_model(self) -> None:
         type(self).steps += 1
-        actual = self.piece.found()
+        actual = self.piece.current_state()
         for name, expected in self.piece.told().items():
             assert actual[name] == expected, (name, actual[name], expected)
         self._seen += 1

@@ -28,7 +28,7 @@ class Roll(Offers):
         unless(self._staff(by) or above or who != by, "membership.own_role")
         unless(self._staff(by) or self._under_ceiling(by, scope, role), "role.above_ceiling")
 
-    def seat(self, by: str, who: str, role: str, scope: str, days: int | None) -> None:
+    def give_role(self, by: str, who: str, role: str, scope: str, days: int | None) -> None:
         """Give somebody a role, for some days or for good."""
         self._judge(by, "give", who, role, scope)
         unless((who, role, scope) not in self._live(), "grant.exists")
@@ -45,7 +45,7 @@ class Roll(Offers):
         if days is None:
             self._settle(who, role, scope, told=who == by)
 
-    def unseat(self, by: str, who: str, role: str, scope: str) -> None:
+    def remove_role(self, by: str, who: str, role: str, scope: str) -> None:
         """Take a role away."""
         self._judge(by, "revoke", who, role, scope)
         if (who, role, scope) in self._live():

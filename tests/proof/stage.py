@@ -211,8 +211,8 @@ class Piece:
         starts = (self.began + timedelta(days=STARTS)).date()
         later = world.project(lab, start_date=starts)
         names.scopes = {"lab": lab, "pro": world.project(lab), "later": later}
-        world.seat(otto, "CUSTOMER.OWNER", lab)
-        world.seat(mia, "PROJECT.MANAGER", names.scopes["pro"])
+        world.give_role(otto, "CUSTOMER.OWNER", lab)
+        world.give_role(mia, "PROJECT.MANAGER", names.scopes["pro"])
         with self.stage.database.write() as tx:
             names.groups["band"] = group_actions.create(tx, olga.actor, f"Band {number}")
         for name, kind, parent in (
@@ -258,7 +258,7 @@ class Piece:
             "tokens": dict(model.tokens),
         }
 
-    def found(self) -> dict[str, Any]:
+    def current_state(self) -> dict[str, Any]:
         """Return the state of the database, in the form of ``told``."""
         names = self.names
         people = {person.id: name for name, person in names.people.items()}

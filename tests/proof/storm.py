@@ -147,9 +147,9 @@ class Storm:
             "ask": ((person, name, link), {}),
             "decide": ((giver, request), good),
             "withdraw": ((person, request), {}),
-            "seat": ((giver, person, role, place, None), {}),
+            "give_role": ((giver, person, role, place, None), {}),
             "update_role": ((giver, person, role, place, rng.choice((None, 8))), {}),
-            "unseat": ((giver, rng.choice((person, "olga")), role, place), {}),
+            "remove_role": ((giver, rng.choice((person, "olga")), role, place), {}),
             "leave": ((anybody if anybody != "staff" else "olga", "band"), {}),
             "look": ((person,), {}),
             "log_in": ((person,), {}),
@@ -165,7 +165,8 @@ class Storm:
 _ACTIONS = (
     *("accept",) * 6,
     *("decide",) * 4,
-    *("cancel", "send", "withdraw", "ask", "seat", "unseat", "leave", "look", "log_in") * 2,
+    *("cancel", "send", "withdraw", "ask", "give_role", "remove_role", "leave", "look", "log_in")
+    * 2,
     *("invite", "open", "close", "decline", "log_out", "end_token"),
     *("update_role", "switch", "bury", "remove"),
 )

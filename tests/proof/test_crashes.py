@@ -42,7 +42,7 @@ def run(
     clock = LateClock()
     with mail_server(box) as port, closing(Timed(url, clock)) as database:
         values = {"database_url": url, "secret_key": KEY, "mail_url": f"smtp://127.0.0.1:{port}"}
-        victim = Victim(tmp_path, values, clock, apart=not database.is_sqlite)
+        victim = Victim(tmp_path, values, clock, separate_worker=not database.is_sqlite)
         # The test uses the clock of the service: otherwise its tokens would have expired.
         yield CrashRun(Stage(database, settings, vault, clock), victim, box, SEED * 10_000)
         victim.kill()
@@ -81,7 +81,7 @@ def _run_and_kill(run: CrashRun, point: str, rng: random.Random) -> None:
     victim.wait(130)  # leases of killed workers have expired
     if point == "random":
         victim.start()
-        processes = rng.choice([("serve",), ("worker",), ()]) if victim.apart else ()
+        processes = rng.choice([("serve",), ("worker",), ()]) if victim.separate_worker else ()
         timer = threading.Timer(rng.uniform(0.1, 1.5), victim.kill, processes)
         run.run_calls(2.5, actions=200, meanwhile=timer.start)
         if timer.is_alive():
@@ -89,7 +89,7 @@ def _run_and_kill(run: CrashRun, point: str, rng: random.Random) -> None:
         victim.kill()
     elif point in MAILS:
         victim.start(worker=f"{point}:{rng.randint(1, 4)}")
-        _run_until_killed(run, "worker" if victim.apart else "serve")
+        _run_until_killed(run, "worker" if victim.separate_worker else "serve")
     else:
         # The preparation has about ten actions with many statements each.
         most = 300 if point == "statement" else 30

@@ -33,7 +33,7 @@ def call(
 
 BOTH = (0.0, 5.0)
 FIRST, THEN, LAST = (0.0, 1.0), (2.0, 3.0), (4.0, 5.0)
-UNSEAT = ("CUSTOMER.OWNER", "lab")
+REMOVED_ROLE = ("CUSTOMER.OWNER", "lab")
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,16 @@ def test_possible_history_is_accepted(model: Roll, calls: list[Call]) -> None:
         ),
         pytest.param(
             [
-                call(BOTH, 200, "seat", "olga", "ada", "PROJECT.MEMBER", "pro", None),
-                call(BOTH, 200, "seat", "otto", "ada", "PROJECT.MEMBER", "pro", None),
+                call(BOTH, 200, "give_role", "olga", "ada", "PROJECT.MEMBER", "pro", None),
+                call(BOTH, 200, "give_role", "otto", "ada", "PROJECT.MEMBER", "pro", None),
             ],
             id="granted-twice",
         ),
         pytest.param(
-            [call(BOTH, 200, "unseat", "staff", name, *UNSEAT) for name in ("olga", "otto")],
+            [
+                call(BOTH, 200, "remove_role", "staff", name, *REMOVED_ROLE)
+                for name in ("olga", "otto")
+            ],
             id="no-owner",
         ),
         pytest.param(
@@ -130,7 +133,7 @@ def test_possible_history_is_accepted(model: Roll, calls: list[Call]) -> None:
         pytest.param(
             [
                 call(FIRST, 200, "switch", "staff", "ada", active=False),
-                call(THEN, 200, "seat", "olga", "ada", "PROJECT.MEMBER", "pro", None),
+                call(THEN, 200, "give_role", "olga", "ada", "PROJECT.MEMBER", "pro", None),
             ],
             id="role-for-a-deactivated-account",
         ),
@@ -157,7 +160,10 @@ def test_lost_update_is_found(model: Roll) -> None:
 
 def test_call_without_effect_may_have_come_later(model: Roll) -> None:
     role = ("ada", "PROJECT.MEMBER", "pro")
-    calls = [call(BOTH, 200, "unseat", "otto", *role), call(BOTH, 200, "seat", "olga", *role, None)]
+    calls = [
+        call(BOTH, 200, "remove_role", "otto", *role),
+        call(BOTH, 200, "give_role", "olga", *role, None),
+    ]
     assert makes_sense(model, calls, lambda end: role in end.grants)
     assert makes_sense(model, calls, lambda end: role not in end.grants)
 

@@ -16,9 +16,9 @@ def test_objects_of_a_deleted_scope_or_account_are_found(
 ) -> None:
     olga, ada, bob = world.person("olga"), world.person("ada"), world.person("bob")
     project = world.project(world.organisation(owner=olga))
-    world.seat(ada, "PROJECT.MEMBER", project)
+    world.give_role(ada, "PROJECT.MEMBER", project)
     world.invite(olga, "cleo@example.org", "PROJECT.MEMBER", project)
-    world.ask(bob, world.open(olga, "PROJECT.MEMBER", project))
+    world.ask(bob, world.create_link(olga, "PROJECT.MEMBER", project))
     assert broken(database) == []
     with database.write() as tx:
         if deleted == "scope":

@@ -94,7 +94,7 @@ def test_running_server_behaves_like_the_model(
 ) -> None:
     clock = KeptClock(tmp_path / "clock")
     database = Timed(url, clock)
-    victim = Victim(tmp_path, {"database_url": url, "secret_key": KEY}, apart=True)
+    victim = Victim(tmp_path, {"database_url": url, "secret_key": KEY}, separate_worker=True)
     victim.start(post=False, clock=str(tmp_path / "clock"))
 
     class Machine(ApiModelMachine):

@@ -107,7 +107,9 @@ def test_restart_of_postgresql_under_load_loses_nothing(
     started, refusals = time.monotonic(), 0
     with mail_server(box) as port:
         values = {"database_url": restartable.url, "secret_key": KEY}
-        victim = Victim(tmp_path, values | {"mail_url": f"smtp://127.0.0.1:{port}"}, apart=True)
+        victim = Victim(
+            tmp_path, values | {"mail_url": f"smtp://127.0.0.1:{port}"}, separate_worker=True
+        )
         run = CrashRun(Stage(database, settings, vault), victim, box, SEED * 10_000)
         victim.start()
         try:
@@ -204,7 +206,7 @@ def test_full_disk_is_reported_and_leaves_no_half_done_action(
     folder, size = small_disk
     path = folder / "collegium.db"
     path.write_bytes(sqlite_template.read_bytes())
-    full = FullDiskRun(f"sqlite:///{path}", vault, tmp_path, apart=False, size=size)
+    full = FullDiskRun(f"sqlite:///{path}", vault, tmp_path, separate_worker=False, size=size)
     full.execute(folder / "filler")
     assert "database or disk is full" in full.log or size
     full.record("sqlite", "a limit on file size" if size else "a disk of 16 MB")
@@ -215,8 +217,8 @@ def test_full_disk_of_postgresql_is_reported_without_half_done_actions(
     make_disk: Callable[[int], Path], postgresql: PostgreSQL, vault: Vault, tmp_path: Path
 ) -> None:
     disk = make_disk(48)
-    with postgresql.apart(disk) as url:
-        full = FullDiskRun(url, vault, tmp_path, apart=True)
+    with postgresql.new_on_tablespace(disk) as url:
+        full = FullDiskRun(url, vault, tmp_path, separate_worker=True)
         full.execute(disk / "filler")
     assert "No space left on device" in full.log
     full.record("postgresql", "a disk of 48 MB for the tables")
@@ -230,7 +232,7 @@ def test_full_disk_of_the_write_ahead_log_is_an_outage(
     restartable.move_log(disk)
     with closing(Database(restartable.url)) as database:
         schema.migrate(database)
-    full = FullDiskRun(restartable.url, vault, tmp_path, apart=True)
+    full = FullDiskRun(restartable.url, vault, tmp_path, separate_worker=True)
 
     def exhaust() -> None:
         """Start new WAL files until the disk is full."""
@@ -256,10 +258,10 @@ class FullDiskRun:
     """A service whose database has a full disk, and free space again later."""
 
     def __init__(
-        self, url: str, vault: Vault, folder: Path, *, apart: bool, size: str = ""
+        self, url: str, vault: Vault, folder: Path, *, separate_worker: bool, size: str = ""
     ) -> None:
         self._url, self._vault, self._folder = url, vault, folder
-        self._apart, self._size = apart, size
+        self._separate_worker, self._size = separate_worker, size
         self._figures: dict[str, Any] = {}
         self.log = ""
         """The log of the service."""
@@ -317,7 +319,7 @@ class FullDiskRun:
         refused = 0
         with mail_server(box) as port:
             values["mail_url"] = f"smtp://127.0.0.1:{port}"
-            victim = Victim(self._folder, values, apart=self._apart)
+            victim = Victim(self._folder, values, separate_worker=self._separate_worker)
             run = CrashRun(Stage(database, settings, self._vault), victim, box, SEED * 10_000)
             victim.start(file_size=self._size)
             try:

@@ -32,7 +32,7 @@ ACTIONS = 6
 def servers(tmp_path: Path, url: str) -> Iterator[list[str]]:
     """Two of them over one database."""
     settings = {"database_url": url, "secret_key": KEY}
-    both = [Victim(tmp_path, settings, apart=True) for _ in range(2)]
+    both = [Victim(tmp_path, settings, separate_worker=True) for _ in range(2)]
     for one in both:
         one.start(post=False)
     yield [one.base for one in both]
@@ -55,7 +55,7 @@ def test_what_eight_callers_of_two_servers_are_told_makes_sense(
         rooms += 1
         answers.update(call.answer for call in storm.calls)
         assert not storm.lost
-        found = piece.found()
+        found = piece.current_state()
 
         def is_end(model: Roll, found: dict[str, Any] = found, piece: Any = piece) -> bool:
             return untimed(piece.told(model)) == untimed(found)

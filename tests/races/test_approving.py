@@ -35,7 +35,7 @@ class Scene:
 
     def invite(self, email: str, number: int) -> tuple[int, str, Callable[[], httpx.Response]]:
         """Invite to a new group; return the group, the invitation, and a call that approves it."""
-        group = self.groups.found(self.owner, f"Round {number}")
+        group = self.groups.create(self.owner, f"Round {number}")
         self.change(group, {email: {}})
         uuid, now = self.invitation(group).uuid, int(datetime.now(UTC).timestamp())
         token = self.world.vault.sign(approvals.APPROVE, self.world.staff.uuid, uuid, 1, now)

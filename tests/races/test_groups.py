@@ -35,7 +35,7 @@ def test_group_request_accepted_and_withdrawn_has_one_outcome(
 ) -> None:
     olga, alice = groups.world.person("olga"), groups.world.person("alice")
     for number in range(ROUNDS):
-        group = groups.found(olga, f"Round {number}")
+        group = groups.create(olga, f"Round {number}")
         uuid = groups.ask(group, alice)
         responses = together(
             partial(groups.get, olga, "request", uuid, "accept"),
@@ -52,8 +52,8 @@ def test_two_managers_who_accept_a_group_request_both_succeed(
 ) -> None:
     olga, mia, alice = (groups.world.person(name) for name in ("olga", "mia", "alice"))
     for number in range(ROUNDS):
-        group = groups.found(olga, f"Round {number}")
-        groups.seat(group, mia, "GROUP.MANAGER")
+        group = groups.create(olga, f"Round {number}")
+        groups.give_role(group, mia, "GROUP.MANAGER")
         uuid = groups.ask(group, alice)
         responses = together(
             *(partial(groups.get, who, "request", uuid, "accept") for who in (olga, mia))
@@ -68,7 +68,7 @@ def test_asking_twice_at_once_to_join_a_group_makes_one_request(
     olga = groups.world.person("olga")
     requesters = [groups.world.person(f"requester{number}") for number in range(5)]
     for number in range(ROUNDS):
-        group, alice = groups.found(olga, f"Round {number}"), requesters[number % 5]
+        group, alice = groups.create(olga, f"Round {number}"), requesters[number % 5]
         responses = together(*(partial(groups.get, alice, "group", group, "join"),) * 2)
         assert statuses(responses) == [200, 200]
         assert responses[0].json() == responses[1].json()
@@ -82,7 +82,7 @@ def test_request_and_invitation_accepted_at_once_give_one_grant(
 ) -> None:
     olga, alice = groups.world.person("olga"), groups.world.person("alice")
     for number in range(ROUNDS):
-        group = groups.found(olga, f"Round {number}")
+        group = groups.create(olga, f"Round {number}")
         invitation = groups.invite(group, olga, alice, is_manager=True)
         request = groups.ask(group, alice)
         responses = together(
@@ -99,8 +99,8 @@ def test_request_and_invitation_accepted_at_once_give_one_grant(
 def test_of_two_owners_who_leave_at_once_one_remains(groups: Groups, together: Together) -> None:
     olga, otto = groups.world.person("olga"), groups.world.person("otto")
     for number in range(ROUNDS):
-        group = groups.found(olga, f"Round {number}")
-        groups.seat(group, otto, "GROUP.OWNER")
+        group = groups.create(olga, f"Round {number}")
+        groups.give_role(group, otto, "GROUP.OWNER")
         responses = together(
             *(partial(groups.get, who, "group", group, "leave") for who in (olga, otto))
         )

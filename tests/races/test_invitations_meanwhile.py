@@ -181,17 +181,17 @@ def test_account_that_lost_the_right_creates_no_invite_link(
 ) -> None:
     olga, mia = world.person("olga"), world.person("mia")
     project = world.project(world.organisation(owner=olga))
-    world.seat(mia, "PROJECT.MANAGER", project)
+    world.give_role(mia, "PROJECT.MANAGER", project)
     with database.read() as tx:
         reached = access_queries.get_visible(tx, mia.actor, project.kind, project.uuid)
         manager: Any = role_queries.named(tx, "PROJECT.MANAGER", None)
         member: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
         account: Any = account_queries.by_uuid(tx, mia.uuid)
         by_olga = access_queries.get_visible(tx, olga.actor, project.kind, project.uuid)
-    seat = membership_actions.RoleAssignment(by_olga, manager, account)
+    assignment = membership_actions.RoleAssignment(by_olga, manager, account)
     refused = refusal(
         database,
-        lambda tx: membership_actions.remove(tx, olga.actor, seat),
+        lambda tx: membership_actions.remove(tx, olga.actor, assignment),
         lambda tx: invite_link_actions.create(
             tx, mia.actor, world.settings, reached, member, None, {}
         ),

@@ -32,7 +32,7 @@ def test_account_deactivated_during_an_invitation_has_none_pending(
     groups, olga = Groups(world, site), world.person("olga")
     browser = Browser(site).sign_in(world, olga)
     for number in range(ROUNDS):
-        ada, group = world.person(f"ada{number}"), groups.found(olga, f"Round {number}")
+        ada, group = world.person(f"ada{number}"), groups.create(olga, f"Round {number}")
         headers = {"Authorization": f"Bearer {olga.token}"}
         path = f"/api/private/users/group/{group}/"
         body: dict[str, Any] = {"users": {ada.email: {}}}

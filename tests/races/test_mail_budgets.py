@@ -29,7 +29,7 @@ def test_concurrent_senders_do_not_exceed_the_mail_budget(
     senders = []
     for _ in range(6):
         person, project = world.person(), world.project(organisation)
-        world.seat(person, "PROJECT.MANAGER", project)
+        world.give_role(person, "PROJECT.MANAGER", project)
         senders.append((person, project))
     for number in range(ROUNDS):
         bodies = [
@@ -53,7 +53,7 @@ def test_inviting_the_same_people_in_another_order_does_not_deadlock(
         emails = [world.person(f"p{number}x{index}").email for index in range(4)]
         invitations = []
         for who, order in ((olga, emails), (otto, emails[::-1])):
-            group = groups.found(who, f"{who.actor.username} {number}")
+            group = groups.create(who, f"{who.actor.username} {number}")
             body: dict[str, Any] = {"users": {email: {} for email in order}}
             invitations.append(partial(groups.call, "PATCH", who, "group", group, json=body))
         assert statuses(together(*invitations)) == [200, 200]

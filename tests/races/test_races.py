@@ -37,7 +37,7 @@ class Scene:
         self.owner, self.other = world.person("owner"), world.person("other")
         self.ada = world.person("ada")
         self.organisation = world.organisation(owner=self.owner)
-        world.seat(self.other, OWNER, self.organisation)
+        world.give_role(self.other, OWNER, self.organisation)
 
     def projects(self, rounds: int = ROUNDS) -> Iterator[Place]:
         for number in range(rounds):
@@ -49,7 +49,7 @@ class Scene:
 
     def ask(self, project: Place) -> str:
         """Ask to join as Ada; return the UUID of the request."""
-        return self.world.ask(self.ada, self.world.open(self.owner, MEMBER, project))
+        return self.world.ask(self.ada, self.world.create_link(self.owner, MEMBER, project))
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_asking_twice_at_once_makes_one_request(
     for number, project in enumerate(scene.projects()):
         # A new account in each round, because pending requests are limited.
         requester = scene.world.person(f"requester{number}")
-        link = scene.world.open(scene.owner, MEMBER, project)
+        link = scene.world.create_link(scene.owner, MEMBER, project)
         path = f"/api/user-group-invitations/{link}/submit_request/"
         responses = together(*(partial(site.post, path, requester),) * 2)
         assert statuses(responses) == [200, 400]
@@ -192,7 +192,7 @@ def test_of_two_owners_removed_at_once_one_remains(
     for number in range(20):
         owners = [world.person(f"ada{number}"), world.person(f"bob{number}")]
         organisation = world.organisation(owner=owners[0])
-        world.seat(owners[1], OWNER, organisation)
+        world.give_role(owners[1], OWNER, organisation)
         results = together(*(partial(outcome, remove, owner, organisation) for owner in owners))
         assert len(world.grants_in(organisation)) == 1
         assert [type(result) for result in results if result is not None] == [Conflict]

@@ -29,7 +29,7 @@ def test_request_is_never_pending_beside_its_role(
     organisation = world.organisation(owner=owner)
     for number in range(ROUNDS):
         project = world.project(organisation, f"Round {number}")
-        link = world.open(owner, "PROJECT.MEMBER", project)
+        link = world.create_link(owner, "PROJECT.MEMBER", project)
         submit = partial(site.post, f"/api/user-group-invitations/{link}/submit_request/", ada)
         if decision == "submit":
             other = submit

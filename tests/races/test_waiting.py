@@ -85,7 +85,7 @@ class OrganisationScene:
         self.organisation = world.organisation(owner=self.olga)
         self.project = world.project(self.organisation)
 
-    def _seat(
+    def _assignment(
         self, tx: WriteTransaction, who: Person, role: str, place: Place
     ) -> membership_actions.RoleAssignment:
         reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
@@ -93,13 +93,15 @@ class OrganisationScene:
         return membership_actions.RoleAssignment(reached, row, account)
 
     def grant(self, tx: WriteTransaction, who: Person, role: str, place: Place) -> None:
-        membership_actions.add(tx, self.staff.actor, self._seat(tx, who, role, place), None)
+        membership_actions.add(tx, self.staff.actor, self._assignment(tx, who, role, place), None)
 
     def make_permanent(self, tx: WriteTransaction, who: Person, role: str, place: Place) -> None:
-        membership_actions.update(tx, self.staff.actor, self._seat(tx, who, role, place), None)
+        membership_actions.update(
+            tx, self.staff.actor, self._assignment(tx, who, role, place), None
+        )
 
     def revoke(self, tx: WriteTransaction, who: Person, role: str, place: Place) -> None:
-        membership_actions.remove(tx, self.staff.actor, self._seat(tx, who, role, place))
+        membership_actions.remove(tx, self.staff.actor, self._assignment(tx, who, role, place))
 
     def delete(self, tx: WriteTransaction, who: Person) -> None:
         account_actions.delete(tx, self.staff.actor, who.uuid)
@@ -173,14 +175,14 @@ def test_deleted_or_deactivated_account_is_given_no_role(
     scene: OrganisationScene, database: Database, end: str, role: str
 ) -> None:
     place = scene.organisation if role == "CUSTOMER.OWNER" else scene.project
-    seat: list[membership_actions.RoleAssignment] = []
+    assignment: list[membership_actions.RoleAssignment] = []
 
     def read_then_end(tx: WriteTransaction) -> None:
-        seat.append(scene._seat(tx, scene.ada, role, place))
+        assignment.append(scene._assignment(tx, scene.ada, role, place))
         getattr(scene, end)(tx, scene.ada)
 
     def grant(tx: WriteTransaction) -> None:
-        membership_actions.add(tx, scene.staff.actor, seat[0], None)
+        membership_actions.add(tx, scene.staff.actor, assignment[0], None)
 
     assert refusal(database, read_then_end, grant) == (Conflict, "account.inactive")
     assert scene.open_grants(scene.ada) == []
@@ -189,7 +191,7 @@ def test_deleted_or_deactivated_account_is_given_no_role(
 def test_deleted_account_cannot_ask_to_join(
     scene: OrganisationScene, database: Database, world: World
 ) -> None:
-    link = world.open(scene.olga, "PROJECT.MEMBER", scene.project)
+    link = world.create_link(scene.olga, "PROJECT.MEMBER", scene.project)
 
     def ask(tx: WriteTransaction) -> None:
         join_request_actions.submit(tx, scene.ada.actor, world.settings, link)
@@ -212,7 +214,7 @@ def test_deleting_an_account_and_adding_members_do_not_deadlock(
     scene: OrganisationScene, database: Database
 ) -> None:
     # The deletion knows nothing of the organisation when it begins; it has locked the project.
-    scene.world.seat(scene.ada, "PROJECT.MEMBER", scene.project)
+    scene.world.give_role(scene.ada, "PROJECT.MEMBER", scene.project)
     first = partial(scene.grant, who=scene.ada, role="CUSTOMER.OWNER", place=scene.organisation)
     delete = partial(scene.delete, who=scene.ada)
     other = partial(scene.grant, who=scene.otto, role="PROJECT.MEMBER", place=scene.project)
@@ -224,7 +226,7 @@ def test_deleting_an_account_and_adding_members_do_not_deadlock(
 def _become_last_owner(scene: OrganisationScene) -> Action:
     """Make Otto an owner for a day; return an action that makes him the last permanent owner."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    scene.world.seat(scene.otto, "CUSTOMER.OWNER", scene.organisation, tomorrow)
+    scene.world.give_role(scene.otto, "CUSTOMER.OWNER", scene.organisation, tomorrow)
 
     def first(tx: WriteTransaction) -> None:
         scene.make_permanent(tx, scene.otto, "CUSTOMER.OWNER", scene.organisation)
@@ -260,7 +262,7 @@ def test_account_that_became_the_last_owner_cannot_leave(
 def test_of_two_owners_deleted_at_once_one_remains(
     scene: OrganisationScene, database: Database
 ) -> None:
-    scene.world.seat(scene.otto, "CUSTOMER.OWNER", scene.organisation)
+    scene.world.give_role(scene.otto, "CUSTOMER.OWNER", scene.organisation)
     first, second = (partial(scene.delete, who=who) for who in (scene.olga, scene.otto))
     assert refusal(database, first, second) == (Conflict, "account.last_owner")
     assert scene.owners() == {scene.otto.id}
@@ -327,9 +329,9 @@ class GroupScene:
         reached: Any = access_queries.permissions_in_scope(tx, by.actor, self.id)
         account: Any = account_queries.by_uuid(tx, who.uuid)
         first, second = (role_queries.named(tx, name, None, groups=True) for name in (role, new))
-        seat = membership_actions.RoleAssignment(reached, first, account)
+        assignment = membership_actions.RoleAssignment(reached, first, account)
         assert second is not None
-        membership_actions.change_role(tx, by.actor, seat, second)
+        membership_actions.change_role(tx, by.actor, assignment, second)
 
     def leave(self, tx: WriteTransaction, who: Person) -> None:
         group_actions.leave(tx, who.actor, self.id)

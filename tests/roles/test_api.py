@@ -245,7 +245,7 @@ def test_role_is_disabled_and_enabled(site: Site, world: World) -> None:
     owner, ada, bob = world.person("owner"), world.person("ada"), world.person("bob")
     project = world.project(world.organisation(owner=owner))
     role = create(site, world.staff)
-    world.seat(ada, role["name"], project)
+    world.give_role(ada, role["name"], project)
     grant = {"user": bob.uuid, "role": role["uuid"]}
     disabled = (200, {"detail": "The role PROJECT.REVIEWER has been disabled"})
     enabled = (200, {"detail": "The role PROJECT.REVIEWER has been enabled"})
@@ -266,7 +266,7 @@ def test_change_of_permissions_applies_at_once(site: Site, world: World) -> None
     ada = world.person("ada")
     project = world.project(world.organisation(owner=world.person()))
     role = create(site, world.staff, permissions=[])
-    world.seat(ada, role["name"], project)
+    world.give_role(ada, role["name"], project)
     for permissions, status in (([], 403), (["PROJECT.UPDATE"], 200), (["PROJECT.DELETE"], 403)):
         site.request("PATCH", path_of(role), world.staff, json={"permissions": permissions})
         response = site.request("PATCH", project.path, ada, json={"description": "D"})
@@ -281,9 +281,9 @@ def test_used_role_cannot_be_deleted(site: Site, world: World, use: str) -> None
         world.invite(world.staff, "new@example.org", role["name"], project)
     else:
         until = datetime.now(UTC) + timedelta(days=1) if use == "temporary grant" else None
-        world.seat(person, role["name"], project, until)
+        world.give_role(person, role["name"], project, until)
     if use == "ended grant":
-        world.unseat(person, role["name"], project)
+        world.remove_role(person, role["name"], project)
     response = site.request("DELETE", path_of(role), world.staff)
     assert result(response) == (400, ["Role is still used."])
     assert site.get(path_of(role), world.staff).status_code == 200

@@ -30,16 +30,16 @@ class Team:
         self.project = world.project(self.organisation, "Engine")
         self.second = world.project(self.organisation, "Wheel")
         other = world.organisation("Other", owner=self.elsewhere)
-        world.seat(self.member, "PROJECT.ADMIN", world.project(other, "Foreign"))
+        world.give_role(self.member, "PROJECT.ADMIN", world.project(other, "Foreign"))
         with world.database.write() as tx:
             for name in ("CUSTOMER.SUPPORT", "CUSTOMER.MANAGER"):
                 uuid = world.role(name).uuid
                 role_actions.set_active(tx, world.staff.actor, uuid, active=True)
-        world.seat(self.helper, "CUSTOMER.SUPPORT", self.organisation, self.until)
-        world.seat(self.member, "PROJECT.MEMBER", self.project)
-        world.seat(self.member, "PROJECT.MANAGER", self.second, self.until)
-        world.seat(self.former, "CUSTOMER.OWNER", self.organisation)
-        world.unseat(self.former, "CUSTOMER.OWNER", self.organisation)
+        world.give_role(self.helper, "CUSTOMER.SUPPORT", self.organisation, self.until)
+        world.give_role(self.member, "PROJECT.MEMBER", self.project)
+        world.give_role(self.member, "PROJECT.MANAGER", self.second, self.until)
+        world.give_role(self.former, "CUSTOMER.OWNER", self.organisation)
+        world.remove_role(self.former, "CUSTOMER.OWNER", self.organisation)
         self.path = f"{self.organisation.path}users/"
 
 
@@ -102,7 +102,7 @@ def test_members_are_listed_for_owners_and_staff_only(site: Site, team: Team) ->
     support, manager = world.person("support", is_support=True), world.person("manager")
     for person in (team.owner, team.helper, world.staff, support):
         assert len(names(site, team, "", person)) == 3
-    world.seat(manager, "CUSTOMER.MANAGER", team.organisation)
+    world.give_role(manager, "CUSTOMER.MANAGER", team.organisation)
     for person in (team.member, manager):
         assert site.get(team.organisation.path, person).status_code == 200
         response = site.get(team.path, person)
@@ -157,7 +157,7 @@ def test_role_filter_accepts_a_uuid(site: Site, team: Team) -> None:
 
 def test_owner_cannot_filter_by_hidden_fields(site: Site, team: Team, world: World) -> None:
     person = world.person("citizen", civil_number="38001085718", description="Remark")
-    world.seat(person, "PROJECT.MEMBER", team.project)
+    world.give_role(person, "PROJECT.MEMBER", team.project)
     for query in ("civil_number=38001085718", "description=Remark"):
         assert names(site, team, query) == []
         assert names(site, team, query, world.staff) == ["citizen"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.join_requests.test_pages import group
+from tests.join_requests.test_pages import create_group
 from tests.support.browser import Browser, text
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 from tests.support.team import Scene, everybody
 
 PATH = "/teams/"
@@ -16,7 +16,7 @@ def test_scopes_page_shows_the_scopes_of_the_api(
     browser: Browser, site: Site, scene: Scene
 ) -> None:
     world = scene.world
-    group_path = f"/group/{group(world, scene.people['member'], 'Night Watch')}/team/"
+    group_path = f"/group/{create_group(world, scene.people['member'], 'Night Watch')}/team/"
     for name, person in everybody(browser, scene):
         page = browser.open(PATH)
         assert page.status_code == 200
@@ -40,11 +40,13 @@ def test_scopes_are_searched_and_paged_in_a_constant_number_of_statements(
 ) -> None:
     world, owner = scene.world, scene.people["owner"]
     browser.sign_in(world, owner)
-    with counted_statements(monkeypatch) as few:
+    with record_statements(monkeypatch) as few:
         browser.open(PATH)
     for number in range(26):
-        world.seat(owner, "PROJECT.MEMBER", world.project(scene.organisation, f"Brook {number}"))
-    with counted_statements(monkeypatch) as many:
+        world.give_role(
+            owner, "PROJECT.MEMBER", world.project(scene.organisation, f"Brook {number}")
+        )
+    with record_statements(monkeypatch) as many:
         assert "Page 1 of 2" in text(browser.open(PATH))
     assert len(few) == len(many) <= 5
     page_text = text(browser.open(f"{PATH}?q=ook+2&kind=project"))

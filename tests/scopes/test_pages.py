@@ -11,9 +11,8 @@ from collegium.events import queries as event_queries
 from collegium.memberships import queries as membership_queries
 from collegium.web.audit_log import EVENT_GROUPS, SENTENCES
 from tests.accounts.test_pages import grant_of
-from tests.join_requests.test_pages import ask, opened
 from tests.support.browser import Browser, text
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 from tests.support.team import Scene, everybody
 
 MANAGING = {"manager", "owner", "staff"}
@@ -39,7 +38,7 @@ def test_members_are_shown_searched_sorted_and_paged(
 ) -> None:
     world, path = scene.world, scene.paths["project"]
     until = datetime.now(UTC) + timedelta(days=40)
-    world.seat(world.person("zoe"), "PROJECT.ADMIN", scene.project, until)
+    world.give_role(world.person("zoe"), "PROJECT.ADMIN", scene.project, until)
     browser.sign_in(world, scene.people["manager"])
     page = text(browser.open(path))
     for part in ("Zoe Lee", "zoe@example.org", "Project administrator", "Staff Lee", "no end"):
@@ -54,24 +53,24 @@ def test_members_are_shown_searched_sorted_and_paged(
     assert newest.index("zoe@") < newest.index("manager@")
     by_name = text(browser.open(f"{path}?sort=name"))
     assert by_name.index("manager@") < by_name.index("zoe@")
-    with counted_statements(monkeypatch) as few:
+    with record_statements(monkeypatch) as few:
         browser.open(path)
     for _ in range(26):
-        world.seat(world.person(), "PROJECT.MEMBER", scene.project)
-    with counted_statements(monkeypatch) as many:
+        world.give_role(world.person(), "PROJECT.MEMBER", scene.project)
+    with record_statements(monkeypatch) as many:
         browser.open(path)
     assert len(few) == len(many) <= 8
     assert "Page 1 of 2" in text(browser.open(f"{path}?sort=newest"))
     assert "manager@example.org" in text(browser.open(f"{path}?sort=newest&page=2"))
 
 
-def seat_path(scene: Scene, name: str, kind: str = "project") -> str:
+def member_path(scene: Scene, name: str, kind: str = "project") -> str:
     grant = grant_of(scene.world, scene.people[name], getattr(scene, kind))
     return f"{scene.paths[kind]}people/{grant}/"
 
 
 def test_end_date_and_removal_require_the_right(browser: Browser, scene: Scene) -> None:
-    here = seat_path(scene, "member")
+    here = member_path(scene, "member")
     until = (datetime.now(UTC) + timedelta(days=9)).date().isoformat()
     for name, _ in everybody(browser, scene):
         allowed = name in MANAGING
@@ -88,9 +87,9 @@ def test_end_date_and_removal_require_the_right(browser: Browser, scene: Scene) 
             browser.open(here)
             assert browser.send(here, action="end", until="").status_code == 303
     for name in ("owner", "staff"):
-        scene.world.seat(scene.people["former"], "PROJECT.MEMBER", scene.project)
+        scene.world.give_role(scene.people["former"], "PROJECT.MEMBER", scene.project)
         browser.sign_in(scene.world, scene.people[name])
-        path = seat_path(scene, "former")
+        path = member_path(scene, "former")
         browser.open(path)
         assert "no longer" in text(browser.follow(browser.send(path, action="remove")))
         assert browser.open(path).status_code == 404
@@ -102,9 +101,9 @@ def test_role_can_be_changed_to_one_that_the_account_may_grant(
 ) -> None:
     world = scene.world
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=40)
-    world.unseat(scene.people["member"], "PROJECT.MEMBER", scene.project)
-    world.seat(scene.people["member"], "PROJECT.MEMBER", scene.project, until)
-    here = seat_path(scene, "member")
+    world.remove_role(scene.people["member"], "PROJECT.MEMBER", scene.project)
+    world.give_role(scene.people["member"], "PROJECT.MEMBER", scene.project, until)
+    here = member_path(scene, "member")
     admin, member, owner = (
         world.role(name).uuid for name in ("PROJECT.ADMIN", "PROJECT.MEMBER", "CUSTOMER.OWNER")
     )
@@ -123,7 +122,7 @@ def test_role_can_be_changed_to_one_that_the_account_may_grant(
     (row,) = (row for row in world.grants_in(scene.project) if row.username == "member")
     assert (row.role_name, row.valid_until) == ("PROJECT.ADMIN", until)
     # The manager may not change an owner, and nobody the last one.
-    here = seat_path(scene, "owner", "organisation")
+    here = member_path(scene, "owner", "organisation")
     assert browser.call("GET", here).status_code == 403
     browser.sign_in(world, world.staff)
     support = world.role("CUSTOMER.SUPPORT").uuid
@@ -139,12 +138,12 @@ def test_end_date_must_be_in_the_future_and_own_role_is_fixed(
     browser: Browser, scene: Scene
 ) -> None:
     browser.sign_in(scene.world, scene.people["manager"])
-    here = seat_path(scene, "member")
+    here = member_path(scene, "member")
     browser.open(here)
     for until in ("2001-01-01", "soon", "9999-99-99"):
         assert browser.send(here, action="end", until=until).status_code == 422, until
     assert browser.send(here, action="sell").status_code == 422
-    own = seat_path(scene, "manager")
+    own = member_path(scene, "manager")
     assert own not in browser.open(scene.paths["project"]).text
     page = browser.open(own)
     assert page.status_code == 409
@@ -155,7 +154,7 @@ def test_end_date_must_be_in_the_future_and_own_role_is_fixed(
 
 
 def test_last_owner_cannot_be_removed_on_the_page(browser: Browser, scene: Scene) -> None:
-    world, here = scene.world, seat_path(scene, "owner", "organisation")
+    world, here = scene.world, member_path(scene, "owner", "organisation")
     browser.sign_in(world, world.staff)
     page = browser.open(here)
     assert "You cannot remove this role or set an end date" in text(page)
@@ -163,7 +162,7 @@ def test_last_owner_cannot_be_removed_on_the_page(browser: Browser, scene: Scene
     browser.open("/account/tokens/")
     assert browser.send(here, action="remove").status_code == 422
     assert "Make somebody else an owner first" in text(browser.send(here, action="remove"))
-    world.seat(scene.people["member"], "CUSTOMER.OWNER", scene.organisation)
+    world.give_role(scene.people["member"], "CUSTOMER.OWNER", scene.organisation)
     assert 'value="remove"' in browser.open(here).text
     assert browser.send(here, action="remove").status_code == 303
 
@@ -251,8 +250,8 @@ def test_audit_log_shows_the_events_of_the_api(
 ) -> None:
     world = scene.world
     world.invite(scene.people["manager"], "secret@example.org", "PROJECT.MEMBER", scene.project)
-    link = opened(world, scene.people["owner"], scene.project, "PROJECT.MEMBER")
-    ask(world, world.person("asker"), link)
+    link = world.create_link(scene.people["owner"], "PROJECT.MEMBER", scene.project)
+    world.ask(world.person("asker"), link)
     for name, person in everybody(browser, scene):
         for scope, path in scene.places:
             page = browser.open(f"{path}history/")
@@ -276,11 +275,11 @@ def test_audit_log_shows_the_events_of_the_api(
     assert "secret" not in log
     assert "the changes that concern you" in log
     browser.sign_in(world, world.staff)
-    with counted_statements(monkeypatch) as few:
+    with record_statements(monkeypatch) as few:
         browser.open(here)
     for number in range(5):
         world.invite(world.staff, f"{number}@example.org", "PROJECT.MEMBER", scene.project)
-    with counted_statements(monkeypatch) as many:
+    with record_statements(monkeypatch) as many:
         browser.open(here)
     assert len(few) == len(many) <= 8
 
@@ -335,7 +334,7 @@ def test_long_audit_log_is_counted_up_to_the_last_page(
     monkeypatch.setattr("collegium.web.audit_log.ROWS_MAX", 50)
     for people, end in ((40, "Page 1 of 2 "), (20, "Page 1 of 2. Search or filter to see more")):
         for _ in range(people):
-            world.seat(world.person(), "PROJECT.MEMBER", scene.project)
+            world.give_role(world.person(), "PROJECT.MEMBER", scene.project)
         assert end in text(browser.open(here))
     assert "Page 2 of 2. Search or filter to see more" in text(browser.open(f"{here}?page=3"))
     with world.database.read() as tx:

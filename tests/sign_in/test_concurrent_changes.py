@@ -25,7 +25,7 @@ from collegium.sign_in.tokens.rules import TokenKind
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.ssh_keys import queries as ssh_key_queries
-from tests.sign_in.test_pages import HASHED, PASSWORD, enable_two_factor, try_in
+from tests.sign_in.test_pages import HASHED, PASSWORD, enable_two_factor, send_sign_in_form
 from tests.support.browser import Browser
 from tests.support.remote import new_key
 from tests.support.site import Site
@@ -105,7 +105,7 @@ def sign_in(setup: Setup) -> Any:
 
 def enter_code(setup: Setup) -> Any:
     authenticator, _codes = enable_two_factor(setup.world, setup.ada)
-    setup.thief.follow(try_in(setup.thief, "ada", PASSWORD))
+    setup.thief.follow(send_sign_in_form(setup.thief, "ada", PASSWORD))
     return lambda: setup.thief.send("/sign_in/code/", code=authenticator.now())
 
 

@@ -21,7 +21,7 @@ from collegium.db.statements import Row, Statement
 from collegium.db.tables import events
 from collegium.sign_in.tokens import queries as token_queries
 from tests.sign_in.test_credentials import age_token, last_used
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 from tests.support.world import Person, World
 
 ME = "/api/users/me/"
@@ -178,7 +178,7 @@ def test_impersonation_event_is_shown_to_its_account_and_staff_only(
     site: Site, world: World
 ) -> None:
     ada, other = world.person("ada"), world.person("other")
-    world.seat(ada, "CUSTOMER.OWNER", world.organisation(owner=other))
+    world.give_role(ada, "CUSTOMER.OWNER", world.organisation(owner=other))
     impersonate(site, world.staff, ada.uuid)
     for person in (ada, world.staff, world.person(is_support=True)):
         (event,) = site.get(EVENTS, person).json()
@@ -208,7 +208,7 @@ def test_second_impersonation_within_an_hour_writes_nothing(
 ) -> None:
     ada = world.person("ada")
     impersonate(site, world.staff, ada.uuid)
-    with counted_statements(monkeypatch) as statements:
+    with record_statements(monkeypatch) as statements:
         impersonate(site, world.staff, ada.uuid)
     assert not [text for text in statements if text.startswith(("INSERT", "UPDATE", "DELETE"))]
 

@@ -34,14 +34,14 @@ TWO_FACTOR = "/account/second_factor/"
 SESSION = "collegium_session"
 
 
-def owed(database: Database, kind: str) -> list[str]:
+def queued_recipients(database: Database, kind: str) -> list[str]:
     """Return the recipients of all e-mails of a kind in the outbox."""
     with database.read() as tx:
         rows = tx.fetch_all(Statement(outbox_table.select().order_by(outbox_table.c.id)))
     return [row.recipient for row in rows if row.kind == kind]
 
 
-def try_in(browser: Browser, name: str, password: str, **more: str) -> httpx.Response:
+def send_sign_in_form(browser: Browser, name: str, password: str, **more: str) -> httpx.Response:
     """Send the sign-in form."""
     browser.open("/sign_in/")
     return browser.send("/sign_in/", username=name, password=password, **more)
@@ -92,14 +92,14 @@ def reset_link(world: World, person: Person, ago: timedelta = timedelta()) -> st
 
 @pytest.mark.usefixtures("ada")
 def test_sign_in_redirects_to_the_wanted_local_page(browser: Browser) -> None:
-    response = try_in(browser, "ada", PASSWORD, next="/account/keys/")
+    response = send_sign_in_form(browser, "ada", PASSWORD, next="/account/keys/")
     assert response.status_code == 303
     assert response.headers["location"] == "/account/keys/"
     assert browser.open("/account/").status_code == 200
     response = browser.send("/sign_out/")
     assert response.headers["clear-site-data"] == '"cache", "storage"'
     assert browser.open("/account/").status_code == 303
-    foreign = try_in(browser, "ada", PASSWORD, next="//evil.example/")
+    foreign = send_sign_in_form(browser, "ada", PASSWORD, next="//evil.example/")
     assert foreign.headers["location"] == "/account/"
 
 
@@ -108,7 +108,7 @@ def test_all_failed_sign_ins_look_the_same(browser: Browser, world: World) -> No
     world.person("off", password=HASHED, is_active=False)
     pages = set()
     for name, password in (("ada", "wrong"), ("nobody", "wrong"), ("off", PASSWORD)):
-        response = try_in(browser, name, password)
+        response = send_sign_in_form(browser, name, password)
         assert response.status_code == 401
         pages.add(text(response))
     assert len(pages) == 1
@@ -118,14 +118,16 @@ def test_all_failed_sign_ins_look_the_same(browser: Browser, world: World) -> No
 def test_page_and_api_count_failed_logins_together(browser: Browser, site: Site) -> None:
     for _ in range(4):
         site.post("/api-auth/password/", json={"username": "ada", "password": "wrong"})
-    response = try_in(browser, "ada", PASSWORD)
+    response = send_sign_in_form(browser, "ada", PASSWORD)
     assert response.status_code == 401
     assert "Please try again in ten minutes" in text(response)
 
 
 @pytest.mark.usefixtures("ada")
 def test_password_sign_in_can_be_disabled(site_with: Callable[..., Site]) -> None:
-    response = try_in(Browser(site_with(authentication_methods="SAML2")), "ada", PASSWORD)
+    response = send_sign_in_form(
+        Browser(site_with(authentication_methods="SAML2")), "ada", PASSWORD
+    )
     assert response.status_code == 401
     assert "is disabled" in text(response)
 
@@ -135,7 +137,7 @@ def test_sign_in_with_two_factor_needs_a_code_that_works_once(
 ) -> None:
     authenticator, codes = enable_two_factor(world, ada)
     code = authenticator.now()
-    response = try_in(browser, "ada", PASSWORD, next="/account/keys/")
+    response = send_sign_in_form(browser, "ada", PASSWORD, next="/account/keys/")
     assert response.headers["location"] == "/sign_in/code/?next=/account/keys/"
     assert SESSION not in browser.cookies
     browser.follow(response)
@@ -147,7 +149,7 @@ def test_sign_in_with_two_factor_needs_a_code_that_works_once(
     # The same code again, and a recovery code twice.
     for again, status in ((code, 422), (codes[0], 303), (codes[0].upper(), 422)):
         other.cookies.clear()
-        other.follow(try_in(other, "ada", PASSWORD))
+        other.follow(send_sign_in_form(other, "ada", PASSWORD))
         assert other.send("/sign_in/code/", code=again).status_code == status, again
 
 
@@ -168,7 +170,7 @@ def test_password_change_ends_a_sign_in_that_awaits_its_code(
     browser: Browser, world: World, ada: Person
 ) -> None:
     authenticator, _codes = enable_two_factor(world, ada)
-    browser.follow(try_in(browser, "ada", PASSWORD))
+    browser.follow(send_sign_in_form(browser, "ada", PASSWORD))
     with world.database.write() as tx:
         password_actions.change(tx, ada.actor, "another hash")
     response = browser.send("/sign_in/code/", code=authenticator.now())
@@ -178,7 +180,7 @@ def test_password_change_ends_a_sign_in_that_awaits_its_code(
 
 def test_two_factor_codes_are_rate_limited(browser: Browser, world: World, ada: Person) -> None:
     authenticator, _codes = enable_two_factor(world, ada)
-    browser.follow(try_in(browser, "ada", PASSWORD))
+    browser.follow(send_sign_in_form(browser, "ada", PASSWORD))
     for _ in range(6):
         assert browser.send("/sign_in/code/", code="000000").status_code == 422
     response = browser.send("/sign_in/code/", code=authenticator.now())
@@ -335,8 +337,8 @@ def test_reset_link_sets_a_password_once(
     assert other.open("/account/").status_code == 303
     for used in (link, second_link):
         assert browser.open(used).status_code == 410
-    assert try_in(browser, "ada", PASSWORD).status_code == 401
-    assert try_in(browser, "ada", NEW).status_code == 303
+    assert send_sign_in_form(browser, "ada", PASSWORD).status_code == 401
+    assert send_sign_in_form(browser, "ada", NEW).status_code == 303
 
 
 def test_password_reset_keeps_two_factor_on(browser: Browser, world: World, ada: Person) -> None:
@@ -344,7 +346,7 @@ def test_password_reset_keeps_two_factor_on(browser: Browser, world: World, ada:
     link = reset_link(world, ada)
     browser.open(link)
     assert browser.send(link, password=NEW, again=NEW).headers["location"] == "/sign_in/"
-    assert try_in(browser, "ada", NEW).headers["location"] == "/sign_in/code/"
+    assert send_sign_in_form(browser, "ada", NEW).headers["location"] == "/sign_in/code/"
     assert SESSION not in browser.cookies
 
 
@@ -359,8 +361,8 @@ def test_password_is_masked_autocompleted_and_used_unchanged(
     page = browser.open("/sign_in/")
     assert 'name="password" type="password" autocomplete="current-password"' in page.text
     for wrong in (new.strip(), new.lower(), new[:72]):
-        assert try_in(browser, "ada", wrong).status_code == 401
-    assert try_in(browser, "ada", new).status_code == 303
+        assert send_sign_in_form(browser, "ada", wrong).status_code == 401
+    assert send_sign_in_form(browser, "ada", new).status_code == 303
 
 
 def test_reset_link_expires_and_is_bound_to_purpose_and_address(

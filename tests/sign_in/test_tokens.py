@@ -19,7 +19,7 @@ from tests.sign_in.test_pages import (
     TWO_FACTOR,
     begin_two_factor,
     secret_on,
-    try_in,
+    send_sign_in_form,
 )
 from tests.support.browser import Browser, text
 from tests.support.site import Site
@@ -246,7 +246,7 @@ def test_enabling_two_factor_ends_tokens_and_sessions_of_the_password_alone(
     login = pair(site, ada)
     tokens = {"api": ada.token, **delegated(site, world, ada), "pair": login["access"]}
     other.sign_in(world, ada)
-    try_in(browser, "ada", PASSWORD)
+    send_sign_in_form(browser, "ada", PASSWORD)
     secret = begin_two_factor(browser)
     # Nothing ends before the first right code.
     assert browser.send(TWO_FACTOR, action="confirm", code="000000").status_code == 422

@@ -16,7 +16,7 @@ from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT, PEOPLE_ADDRESS
 from tests.groups.scene import Groups
 from tests.support.browser import Browser, text
-from tests.support.site import Site, counted_statements
+from tests.support.site import Site, record_statements
 from tests.support.world import Person, World
 
 
@@ -33,7 +33,7 @@ def olga(world: World) -> Person:
 @pytest.fixture
 def group(groups: Groups, olga: Person) -> int:
     """Return the id of Olga's group."""
-    return groups.found(olga)
+    return groups.create(olga)
 
 
 def invite(groups: Groups, inviter: Person, group: int, *emails: str) -> httpx.Response:
@@ -59,7 +59,7 @@ def test_sixty_unknown_addresses_are_allowed_per_account_and_network(
     assert int(limited.headers["retry-after"]) >= 1
     assert "nobody@example.org" not in limited.text
     # Another account in the same network is limited as well.
-    second = groups.found(other, "Second")
+    second = groups.create(other, "Second")
     assert invite(groups, other, second, "nobody@example.org").status_code == 429
 
 
@@ -94,7 +94,7 @@ def test_requests_refused_for_other_reasons_are_not_counted(
     groups: Groups, olga: Person, group: int
 ) -> None:
     member = groups.world.person("member")
-    groups.seat(group, member)
+    groups.give_role(group, member)
     for _ in range(3):
         assert invite(groups, member, group, *unknown(40)).status_code == 403
         body = {"name": " ", "users": {"a@example.org": {}}}
@@ -114,9 +114,9 @@ def test_unknown_addresses_are_counted_in_one_statement(
     groups: Groups, olga: Person, group: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     invite(groups, olga, group, "first@example.org")
-    with counted_statements(monkeypatch) as one:
+    with record_statements(monkeypatch) as one:
         assert invite(groups, olga, group, "second@example.org").status_code == 400
-    with counted_statements(monkeypatch) as fifty:
+    with record_statements(monkeypatch) as fifty:
         assert invite(groups, olga, group, *unknown(50)).status_code == 400
     assert len(fifty) == len(one)
     assert sum("INSERT INTO rate_limits" in statement for statement in fifty) == 2

@@ -22,8 +22,8 @@ from tests.sign_in.test_pages import (
     TWO_FACTOR,
     begin_two_factor,
     enable_two_factor,
-    owed,
-    try_in,
+    queued_recipients,
+    send_sign_in_form,
     two_factor_is_on,
 )
 from tests.support.browser import Browser, text
@@ -49,7 +49,7 @@ class Setup:
     def half_signed_in(self) -> Browser:
         """Return a browser that has entered the password."""
         browser = Browser(self.site)
-        browser.follow(try_in(browser, "ada", PASSWORD))
+        browser.follow(send_sign_in_form(browser, "ada", PASSWORD))
         return browser
 
     def code_status(self, code: str) -> int:
@@ -72,7 +72,7 @@ class Setup:
         return [row.kind for row in rows if row.kind in {FAILED, LOCKED}]
 
     def mailed(self) -> list[str]:
-        return owed(self.world.database, KIND)
+        return queued_recipients(self.world.database, KIND)
 
 
 def guess(browser: Browser, times: int) -> httpx.Response:
@@ -155,7 +155,7 @@ def test_reset_of_two_factor_by_staff_ends_the_lock(setup: Setup) -> None:
         assert (ONLY_RECOVERY in text(staff.open(path))) is is_locked
     assert staff.send(path, action="second_factor").status_code == 303
     assert ONLY_RECOVERY not in text(staff.open(path))
-    signed_in = try_in(Browser(setup.site), "ada", PASSWORD)
+    signed_in = send_sign_in_form(Browser(setup.site), "ada", PASSWORD)
     assert signed_in.headers["location"] == "/account/"
     enable_two_factor(setup.world, setup.ada)
     assert "recovery code, or ask" not in text(guess(setup.half_signed_in(), 1))
@@ -207,7 +207,7 @@ def test_codes_without_the_password_do_not_lock(site: Site, world: World, ada: P
     setup = Setup(site, world, ada)
     stranger = Browser(site)
     for _ in range(25):
-        try_in(stranger, "ada", "wrong")
+        send_sign_in_form(stranger, "ada", "wrong")
         stranger.cookies["collegium_half"] = world.vault.sign("half", ada.uuid, 0)
         stranger.send("/sign_in/code/", code="000000")
     assert setup.recorded() == []

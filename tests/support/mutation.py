@@ -224,7 +224,7 @@ def passes(*selection: str) -> bool:
     return status == pytest.ExitCode.OK
 
 
-def minded(mutant: Mutant) -> bool:
+def is_killed(mutant: Mutant) -> bool:
     """Tell whether a test fails over the change; the file is as before afterwards.
 
     The likeliest tests run first: the file's own, and of them those that try few values.
@@ -244,7 +244,7 @@ def of_tables() -> tuple[Counter[str], list[str]]:
     known = members(ast.parse((SOURCE / "access" / "rules.py").read_text()))
     for path in RULES:
         for mutant in mutants(path, known):
-            if minded(mutant):
+            if is_killed(mutant):
                 counts["killed"] += 1
             else:
                 counts["survived"] += 1

@@ -221,9 +221,9 @@ class Remote(Answering):
         elif scheme != "Bearer" or credentials not in self.taken:
             asked.send(401, SECRET.encode())
         else:
-            self._tell(asked, path.removeprefix("/userinfo/"))
+            self._send_account(asked, path.removeprefix("/userinfo/"))
 
-    def _tell(self, asked: Asked, username: str) -> None:
+    def _send_account(self, asked: Asked, username: str) -> None:
         known = self.people.get(username)
         if callable(known):
             known(asked)

@@ -54,7 +54,7 @@ class Service:
         self.base = f"http://127.0.0.1:{self.port}"
         self.environment = bare_environment({"base_url": self.base, **settings})
         self._process: subprocess.Popen[bytes] | None = None
-        self._post: subprocess.Popen[bytes] | None = None
+        self._worker: subprocess.Popen[bytes] | None = None
         self.log = folder / "serve.log"
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -116,10 +116,10 @@ class Service:
                 raise AssertionError(f"no answer: {self.log.read_text()[-2000:]}")
             time.sleep(0.02)
 
-    def start_post(self) -> None:
+    def start_worker(self) -> None:
         """Pay the outbox in a process of its own, as one does on PostgreSQL."""
         with self.log.open("ab") as log:
-            self._post = subprocess.Popen(
+            self._worker = subprocess.Popen(
                 [PROGRAM, "worker"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
 
@@ -132,11 +132,11 @@ class Service:
 
     def stop(self) -> None:
         """End it as a service manager does."""
-        for process in (self._process, self._post):
+        for process in (self._process, self._worker):
             if process is not None:
                 process.terminate()
                 process.wait(timeout=PATIENCE)
-        self._process = self._post = None
+        self._process = self._worker = None
 
     def call(self, method: str, path: str, token: str = "", **options: Any) -> httpx.Response:
         """Send one request over the socket."""

@@ -108,7 +108,7 @@ class Site:
 
 
 @contextmanager
-def counted_statements(monkeypatch: Any) -> Iterator[list[str]]:
+def record_statements(monkeypatch: Any) -> Iterator[list[str]]:
     """Collect the text of every statement that the block runs."""
     seen: list[str] = []
     execute = ReadTransaction._execute

@@ -43,8 +43,8 @@ def make(world: World) -> Scene:
     project = world.project(organisation, "Atlas")
     for name in ("member", "manager", "former"):
         role = "PROJECT.MANAGER" if name == "manager" else "PROJECT.MEMBER"
-        world.seat(people[name], role, project)
-    world.unseat(people["former"], "PROJECT.MEMBER", project)
+        world.give_role(people[name], role, project)
+    world.remove_role(people["former"], "PROJECT.MEMBER", project)
     world.organisation("Hooli", owner=people["outsider"])
     return Scene(world, people, organisation, project)
 

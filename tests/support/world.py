@@ -107,7 +107,7 @@ class World:
             found = access_queries.get_visible(tx, self.staff.actor, ScopeKind.ORGANISATION, uuid)
         place = Place(ScopeKind.ORGANISATION, uuid, found.scope.id, name)
         if owner is not None:
-            self.seat(owner, "CUSTOMER.OWNER", place)
+            self.give_role(owner, "CUSTOMER.OWNER", place)
         return place
 
     def project(
@@ -131,7 +131,7 @@ class World:
         row: Row = role_queries.named(tx, role, None)
         return int(row.id)
 
-    def seat(
+    def give_role(
         self,
         person: Person,
         role: str,
@@ -142,14 +142,14 @@ class World:
         """Give a person a role."""
         with self.database.write(now) as tx:
             reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
-            seat = membership_actions.RoleAssignment(
+            assignment = membership_actions.RoleAssignment(
                 reached,
                 role_queries.named(tx, role, None),
                 account_queries.by_uuid(tx, person.uuid),
             )
-            membership_actions.add(tx, self.staff.actor, seat, until)
+            membership_actions.add(tx, self.staff.actor, assignment, until)
 
-    def unseat(self, person: Person, role: str, place: Place) -> None:
+    def remove_role(self, person: Person, role: str, place: Place) -> None:
         """Take a role away, without asking any rule."""
         number = self.role(role).id
         with self.database.write() as tx:
@@ -181,7 +181,7 @@ class World:
         with self.database.read() as tx:
             return invitation_queries.by_uuid(tx, uuid)
 
-    def open(
+    def create_link(
         self,
         opener: Person,
         role: str,

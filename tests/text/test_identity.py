@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 from collegium.accounts import queries as account_queries
 from collegium.security import crypto
 from collegium.security.crypto import hash_password
-from tests.sign_in.test_pages import HASHED, PASSWORD, owed, try_in
+from tests.sign_in.test_pages import HASHED, PASSWORD, queued_recipients, send_sign_in_form
 from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.team import Scene
@@ -71,7 +71,7 @@ def reset_password(browser: Browser, world: World, stored: str, entered: str) ->
     world.person("ada", email=stored, password=HASHED)
     browser.open("/forgotten_password/")
     assert browser.send("/forgotten_password/", email=entered).status_code == 200
-    return owed(world.database, "password_reset")
+    return queued_recipients(world.database, "password_reset")
 
 
 @pytest.mark.parametrize(("stored", "entered"), SAME)
@@ -230,7 +230,7 @@ def test_sign_in_ignores_case_and_invisible_characters_of_user_name(
     browser: Browser, site: Site, world: World, entered: str
 ) -> None:
     world.person("anna", password=HASHED)
-    assert try_in(browser, entered, PASSWORD).status_code == 303
+    assert send_sign_in_form(browser, entered, PASSWORD).status_code == 303
     for path in ("/api-auth/password/", "/api/token/"):
         body = {"username": entered, "password": PASSWORD}
         assert site.post(path, json=body).status_code == 200, path
@@ -241,14 +241,14 @@ def test_sign_in_rejects_confusable_characters(
     browser: Browser, world: World, entered: str
 ) -> None:
     world.person("kim", password=HASHED)
-    assert try_in(browser, entered, PASSWORD).status_code == 401
+    assert send_sign_in_form(browser, entered, PASSWORD).status_code == 401
 
 
 def test_failed_sign_ins_count_for_all_spellings_together(browser: Browser, world: World) -> None:
     world.person("anna", password=HASHED)
     for entered in ("anna", "Anna", "ANNA ", "aNNa"):
-        try_in(browser, entered, "wrong")
-    response = try_in(browser, "anna", PASSWORD)
+        send_sign_in_form(browser, entered, "wrong")
+    response = send_sign_in_form(browser, "anna", PASSWORD)
     assert response.status_code == 401
     assert "Too many failed sign-ins" in text(response)
 
@@ -261,7 +261,7 @@ def test_password_with_accents_matches_in_any_normal_form(
     # Earlier releases hashed the password as it was entered.
     old = crypto._HASHER.hash(stored)
     ada = world.person("ada", password=old)
-    assert try_in(browser, "ada", entered).status_code == 303
+    assert send_sign_in_form(browser, "ada", entered).status_code == 303
     with world.database.read() as tx:
         row: Any = account_queries.with_password(tx, id=ada.id)
     # A hash of another normal form is replaced.
@@ -271,7 +271,7 @@ def test_password_with_accents_matches_in_any_normal_form(
 
 def test_password_without_its_accent_is_wrong(browser: Browser, world: World) -> None:
     world.person("ada", password=hash_password(ACCENTED))
-    assert try_in(browser, "ada", "cafe au lait qui fume").status_code == 401
+    assert send_sign_in_form(browser, "ada", "cafe au lait qui fume").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_name_with_a_link_is_refused_in_every_protocol(
 def test_right_to_left_name_is_isolated_on_pages(browser: Browser, scene: Scene) -> None:
     world = scene.world
     person = world.person("noa", first_name=HEBREW, last_name="")
-    world.seat(person, "PROJECT.MEMBER", scene.project)
+    world.give_role(person, "PROJECT.MEMBER", scene.project)
     page = browser.sign_in(world, scene.people["manager"]).open(scene.paths["project"]).text
     assert f"<bdi>\u2068{HEBREW}\u2069</bdi>" in page
     audit_log = f"{scene.paths['project']}history/"
@@ -357,7 +357,7 @@ def test_right_to_left_name_is_isolated_on_pages(browser: Browser, scene: Scene)
 
 def test_form_shows_names_of_every_script_unchanged(browser: Browser, scene: Scene) -> None:
     world = scene.world
-    link = world.open(world.staff, "PROJECT.MEMBER", scene.project)
+    link = world.create_link(world.staff, "PROJECT.MEMBER", scene.project)
     for index, name in enumerate((HEBREW, "Zo\u00eb \u2013 \u738b")):
         world.ask(world.person(f"asker{index}", first_name=name, last_name=""), link)
     page = browser.sign_in(world, scene.people["manager"]).open("/requests/").text
@@ -373,7 +373,7 @@ def test_right_to_left_roles_and_affiliations_are_isolated(
     path = f"/api/roles/{world.role('PROJECT.MEMBER').uuid}/update_descriptions/"
     response = site.request("PUT", path, world.staff, json={"description": HEBREW})
     assert response.status_code == 200, response.text
-    world.open(world.staff, "PROJECT.MEMBER", scene.project, affiliations=[HEBREW, "lab"])
+    world.create_link(world.staff, "PROJECT.MEMBER", scene.project, affiliations=[HEBREW, "lab"])
     page = browser.sign_in(world, world.staff).open(f"{scene.paths['project']}links/").text
     assert f"Only for people of \u2068{HEBREW}\u2069, lab." in page
     page = browser.open(f"{scene.paths['organisation']}link/").text
@@ -402,7 +402,7 @@ def test_people_are_sorted_by_name_without_case_and_accents(site: Site, world: W
     place = world.organisation("Acme")
     for index, name in enumerate(["\u00d6dil", "oda", "\u00c9va", "Eve", "zo\u00eb", "Zo"]):
         person = world.person(f"p{index}", first_name=name, last_name="")
-        world.seat(person, "CUSTOMER.OWNER", place)
+        world.give_role(person, "CUSTOMER.OWNER", place)
     expected = ["\u00c9va", "Eve", "oda", "\u00d6dil", "Zo", "zo\u00eb"]
     rows = site.get("/api/users/?o=full_name", world.staff).json()
     assert [row["first_name"] for row in rows if row["username"].startswith("p")] == expected
@@ -445,7 +445,7 @@ def test_pasted_list_invites_valid_lines_and_returns_the_rest(
     assert "5 people invited" in text(response)
     assert 'value="jane@example,org\nnobody"' in response.text
     invited = [f"{name}@example.org" for name in ("ada", "grace", "joan", "jane.lee", "tom")]
-    assert owed(scene.world.database, "invitation_created") == invited
+    assert queued_recipients(scene.world.database, "invitation_created") == invited
 
 
 @pytest.mark.skipif(not CASES.exists(), reason="the shared cases are not available")
@@ -457,7 +457,7 @@ def test_pasted_list_of_the_shared_cases_is_understood(browser: Browser, scene: 
     assert "3 cannot" in page
     page = text(browser.send(path, action="send", addresses=lines, role=role))
     assert "18 people invited" in page
-    assert len(set(owed(scene.world.database, "invitation_created"))) == 18
+    assert len(set(queued_recipients(scene.world.database, "invitation_created"))) == 18
 
 
 def test_two_spellings_of_an_address_are_invited_once(browser: Browser, scene: Scene) -> None:

@@ -152,7 +152,9 @@ def test_end_of_a_grant_is_shown_again_after_a_refused_role(
 def test_end_of_an_invite_link_stays_when_the_form_is_saved(
     browser: Browser, scene: Scene, member_page: str, end: datetime
 ) -> None:
-    uuid = scene.world.open(scene.people["owner"], "PROJECT.MEMBER", scene.project, expires_at=end)
+    uuid = scene.world.create_link(
+        scene.people["owner"], "PROJECT.MEMBER", scene.project, expires_at=end
+    )
     path = f"{scene.paths['project']}links/{uuid}/"
     before = audit_log(browser, scene)
     browser.open(path)
@@ -199,7 +201,7 @@ def test_new_date_ends_an_invite_link_at_the_end_of_that_day(
     browser: Browser, scene: Scene, member_page: str
 ) -> None:
     owner = scene.people["owner"]
-    uuid = scene.world.open(owner, "PROJECT.MEMBER", scene.project, expires_at=ENDS[0])
+    uuid = scene.world.create_link(owner, "PROJECT.MEMBER", scene.project, expires_at=ENDS[0])
     path = f"{scene.paths['project']}links/{uuid}/"
     browser.open(path)
     date = (DAY + timedelta(days=1)).date()

@@ -234,7 +234,7 @@ def test_repeated_join_request_is_not_refused_by_the_rate_limit(
     browser.sign_in(world, world.person("ada"))
     last: tuple[str, dict[str, Any]] = ("", {})
     for attempt in range(40):
-        link = world.open(scene.people["owner"], "PROJECT.MEMBER", scene.project)
+        link = world.create_link(scene.people["owner"], "PROJECT.MEMBER", scene.project)
         path = f"/open_invitation/{link}/"
         form = form_on(browser, path, message=f"May I? {attempt}")
         if browser.call("POST", path, data=form).status_code == 429:
@@ -249,7 +249,7 @@ def test_repeated_join_request_is_not_refused_by_the_rate_limit(
 
 def test_join_request_is_created_and_mailed_once(browser: Browser, scene: Scene) -> None:
     world = scene.world
-    link = world.open(
+    link = world.create_link(
         scene.people["owner"], "PROJECT.MEMBER", scene.project, allow_multiple_requests=True
     )
     path = f"/open_invitation/{link}/"
@@ -282,7 +282,7 @@ def test_repeated_decision_shows_the_result_of_the_first(
     browser: Browser, scene: Scene, action: str
 ) -> None:
     world, owner = scene.world, scene.people["owner"]
-    link = world.open(owner, "PROJECT.MEMBER", scene.project)
+    link = world.create_link(owner, "PROJECT.MEMBER", scene.project)
     requests = [world.ask(world.person(name), link) for name in ("ada", "bob")]
     eve = world.person("eve")
     withdrawn = world.ask(eve, link)

@@ -12,9 +12,8 @@ from collegium.refusals import NotFound
 from collegium.scopes import activity
 from collegium.web import charts
 from collegium.web.staff import PARTS
-from tests.join_requests.test_pages import ask, opened
 from tests.support.browser import Browser, text
-from tests.support.site import counted_statements
+from tests.support.site import record_statements
 from tests.support.team import Scene, everybody
 from tests.support.world import World
 from tests.web.test_forms import PAGES, UNKNOWN
@@ -74,17 +73,17 @@ def test_staff_pages_run_as_many_statements_for_many_rows_as_for_few(
     paths = [*pages(scene), "/staff/accounts/?q=lee&sort=name", "/staff/mails/?show=queued"]
 
     def count(path: str) -> int:
-        with counted_statements(monkeypatch) as statements:
+        with record_statements(monkeypatch) as statements:
             assert browser.open(path).status_code == 200
         return len(statements)
 
     few = {path: count(path) for path in paths}
     owner, project = scene.people["owner"], scene.project
     for at in range(30):
-        world.seat(scene.people["member"], "CUSTOMER.OWNER", world.organisation())
+        world.give_role(scene.people["member"], "CUSTOMER.OWNER", world.organisation())
         world.project(scene.organisation)
         world.invite(owner, f"{at}@example.org", "PROJECT.MEMBER", project)
-        ask(world, world.person(), opened(world, owner, project, "PROJECT.MEMBER"))
+        world.ask(world.person(), world.create_link(owner, "PROJECT.MEMBER", project))
     for path in paths:
         assert count(path) == few[path] <= 9, path
 
@@ -96,7 +95,7 @@ def test_charts_show_each_day_as_bars_and_as_a_table(browser: Browser, scene: Sc
         world.person(joined_at=now - timedelta(days=days))
     invited_at = now - timedelta(hours=30)
     uuid = world.invite(owner, outsider.email, "PROJECT.MEMBER", scene.project, now=invited_at)
-    ask(world, scene.people["former"], opened(world, owner, scene.project, "PROJECT.MEMBER"))
+    world.ask(scene.people["former"], world.create_link(owner, "PROJECT.MEMBER", scene.project))
     browser._site.post(f"/api/user-invitations/{uuid}/accept/", outsider, json={})
     with world.database.read() as tx:
         counts = activity.of_days(tx, world.staff.actor)

@@ -126,7 +126,7 @@ def test_staff_create_change_disable_and_delete_a_role(staff: Browser, scene: Sc
     assert "Its current holders keep it" in text(staff.follow(staff.send(path, action="disable")))
     assert "disabled" in text(staff.open(roles))
     assert "The role is enabled" in text(staff.follow(staff.send(path, action="enable")))
-    world.seat(scene.people["outsider"], "PROJECT.REVIEWER", scene.project)
+    world.give_role(scene.people["outsider"], "PROJECT.REVIEWER", scene.project)
     refused = staff.send(path, action="delete")
     assert refused.status_code == 422
     assert "the audit log needs it" in text(refused)

@@ -14,7 +14,7 @@ from collegium.web.routes import ROUTES
 from tests.accounts.test_pages import grant_of
 from tests.support.browser import Browser
 from tests.support.remote import new_key
-from tests.support.site import counted_statements
+from tests.support.site import record_statements
 from tests.support.world import Person, Place, World
 
 MAXIMUM = 14
@@ -34,16 +34,16 @@ ONE_OBJECT = {
 def grow(world: World, viewer: Person, places: tuple[Place, Place], group: int) -> None:
     """Create more of everything that a page can show to the viewer."""
     organisation, project = places
-    link = world.open(viewer, "PROJECT.MEMBER", project)
+    link = world.create_link(viewer, "PROJECT.MEMBER", project)
     for _ in range(MANY):
         member, requester, invited = world.person(), world.person(), world.person()
-        world.seat(member, "PROJECT.MEMBER", project)
-        world.seat(member, "CUSTOMER.OWNER", organisation)
-        world.seat(viewer, "PROJECT.ADMIN", world.project(organisation))
+        world.give_role(member, "PROJECT.MEMBER", project)
+        world.give_role(member, "CUSTOMER.OWNER", organisation)
+        world.give_role(viewer, "PROJECT.ADMIN", world.project(organisation))
         for role, place in (("PROJECT.MEMBER", project), ("CUSTOMER.OWNER", organisation)):
             world.invite(viewer, invited.email, role, place)
             world.invite(world.staff, viewer.email, role, place)
-            world.open(viewer, role, place)
+            world.create_link(viewer, role, place)
         world.ask(requester, link)
         decided = world.ask(world.person(), link)
         with world.database.write() as tx:
@@ -67,10 +67,10 @@ def test_every_page_runs_as_many_statements_for_many_rows_as_for_few(
     with world.database.write() as tx:
         group = group_actions.create(tx, viewer.actor, "Night Watch")
     member = world.person()
-    world.seat(member, "PROJECT.MEMBER", project)
-    world.seat(member, "CUSTOMER.OWNER", organisation)
+    world.give_role(member, "PROJECT.MEMBER", project)
+    world.give_role(member, "CUSTOMER.OWNER", organisation)
     grow(world, viewer, (organisation, project), group)
-    link = world.open(viewer, "PROJECT.MEMBER", project)
+    link = world.create_link(viewer, "PROJECT.MEMBER", project)
     with world.database.read() as tx:
         (grant, *_) = membership_queries.team.page(
             tx, viewer.actor, {"scope": group}, ("-created",), 1, 0
@@ -83,7 +83,7 @@ def test_every_page_runs_as_many_statements_for_many_rows_as_for_few(
         "/account/leave/": {"uuid": grant_of(world, viewer, organisation)},
     }
     links = {
-        "/organisation/": world.open(viewer, "CUSTOMER.OWNER", organisation),
+        "/organisation/": world.create_link(viewer, "CUSTOMER.OWNER", organisation),
         "/project/": link,
     }
     paths = []
@@ -103,7 +103,7 @@ def test_every_page_runs_as_many_statements_for_many_rows_as_for_few(
     for _ in range(2):
         counts.append({})
         for path in paths:
-            with counted_statements(monkeypatch) as statements:
+            with record_statements(monkeypatch) as statements:
                 response = browser.open(path)
             assert response.status_code == (303 if path in REDIRECTS else 200), path
             counts[-1][path] = len(statements)

@@ -76,9 +76,9 @@ class Scenario:
         self.expired = self.invite(self.boss, "old@example.org", now=past, **details)
         past = now - timedelta(days=6, hours=12)
         self.ending = self.invite(self.boss, "late@example.org", now=past, **details)
-        invite_link = world.open(self.owner, ROLE, self.project)
-        other_link = world.open(self.owner, "PROJECT.ADMIN", self.project)
-        own_link = world.open(
+        invite_link = world.create_link(self.owner, ROLE, self.project)
+        other_link = world.create_link(self.owner, "PROJECT.ADMIN", self.project)
+        own_link = world.create_link(
             self.boss, ROLE, self.organisation, auto_create_project=True, template=name
         )
         self.waiting = world.ask(self.requester, other_link, text)
@@ -404,9 +404,9 @@ def test_account_that_receives_no_mail_is_not_notified(
     past = datetime.now(UTC) - timedelta(days=8)
     world.invite(owner, "x@example.org", ROLE, project, now=past)
     invitation = world.invite(owner, bob.email, ROLE, project)
-    request = world.ask(requester, world.open(world.staff, ROLE, project))
-    other = world.ask(requester, world.open(world.staff, "PROJECT.ADMIN", project))
-    world.seat(owner, "PROJECT.MANAGER", project)
+    request = world.ask(requester, world.create_link(world.staff, ROLE, project))
+    other = world.ask(requester, world.create_link(world.staff, "PROJECT.ADMIN", project))
+    world.give_role(owner, "PROJECT.MANAGER", project)
     with world.database.write() as tx:
         account_queries.change(tx, owner.id, {"is_staff": True, **values, "is_active": True})
         account_queries.change(tx, requester.id, {**values, "is_active": True})

@@ -140,7 +140,7 @@ def test_late_worker_sends_neither_expired_invitation_nor_reminder(timeline: Tim
 
 
 def test_expiry_without_inviter_is_recorded_without_a_mail(timeline: Timeline) -> None:
-    timeline.world.seat(timeline.world.person(), "CUSTOMER.OWNER", timeline.organisation)
+    timeline.world.give_role(timeline.world.person(), "CUSTOMER.OWNER", timeline.organisation)
     timeline.invite()
     staff, now = timeline.world.staff, timeline.clock.now
     other = timeline.world.invite(staff, "eve@example.org", ROLE, timeline.project, now)
@@ -215,7 +215,7 @@ def test_invitation_that_cannot_be_accepted_has_no_reminder(timeline: Timeline, 
     if lost == "role":
         timeline.update_all(roles, is_active=False)
     else:
-        timeline.world.unseat(timeline.owner, "CUSTOMER.OWNER", timeline.organisation)
+        timeline.world.remove_role(timeline.owner, "CUSTOMER.OWNER", timeline.organisation)
     assert timeline.deliver() == []
     assert timeline.run_schedule() == 0
 
@@ -268,8 +268,8 @@ def test_scheduled_invitation_waits_for_a_postponed_start(timeline: Timeline) ->
 def test_ended_grant_is_recorded_once(timeline: Timeline) -> None:
     ada, bob = timeline.world.person("ada"), timeline.world.person("bob")
     until = timeline.clock.now + DAY
-    timeline.world.seat(ada, ROLE, timeline.project, until)
-    timeline.world.seat(bob, ROLE, timeline.project)
+    timeline.world.give_role(ada, ROLE, timeline.project, until)
+    timeline.world.give_role(bob, ROLE, timeline.project)
     timeline.clock.now = until - TICK
     assert timeline.deliver() == []
     assert timeline.events("role.expired") == []
@@ -292,7 +292,7 @@ def test_two_workers_notify_each_change_once(timeline: Timeline) -> None:
     for at in range(each):
         timeline.invite(f"held{at}@example.org", project)
         end = timeline.clock.now + timedelta(hours=1)
-        world.seat(world.person(f"guest{at}"), ROLE, timeline.project, end)
+        world.give_role(world.person(f"guest{at}"), ROLE, timeline.project, end)
     timeline.clock.now -= WEEK
     for at in range(each):
         timeline.invite(f"old{at}@example.org")

@@ -1,4 +1,4 @@
-"""What goes on at a busy place, written in bulk beside ``big.py``: people, history, what waits."""
+"""Rows of busy scopes, inserted in bulk after ``bulk_data.py``: members, events, pending items."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ from collegium.db.tables import (
     scopes,
 )
 from collegium.lists import row_counts
-from tests.support import big
+from tests.support import bulk_data
 
 OWNER, MEMBER, STAFF = 77_001, 77_003, 95_000
 """Those who look at it: in charge of everything here, in the project; and staff."""
-ORGANISATION, PROJECT, GROUP = (big.ORGANISATIONS + big.PROJECTS + at for at in (1, 2, 3))
+ORGANISATION, PROJECT, GROUP = (
+    bulk_data.ORGANISATIONS + bulk_data.PROJECTS + at for at in (1, 2, 3)
+)
 PEOPLE: Final = 3_000
 """In each of these, and as many were invited to it; a sixth of them have asked and wait."""
 GROUPS: Final = 200
@@ -63,12 +65,12 @@ _PEOPLE: Final = [number for number in range(1, PEOPLE + 1) if number % 997]
 """Those who are not deleted."""
 
 
-def seat(scope: int) -> str:
+def first_grant(scope: int) -> str:
     """Give the UUID of the first grant in one of these."""
     return uuid("grant", list(_ROLES).index(scope) * len(_PEOPLE))
 
 
-def own(scope: int) -> str:
+def owner_grant(scope: int) -> str:
     """Give the UUID of the grant that the owner has in one of these."""
     return uuid("grant", len(_ROLES) * len(_PEOPLE) + list(_ROLES).index(scope))
 
@@ -84,10 +86,10 @@ class _Bulk:
         return self._now - timedelta(days=DAYS) * (of - at) / of
 
     def scopes(self) -> Iterator[Row]:
-        yield big.scope_row(ORGANISATION, "organisation", None, "Busy")
-        yield big.scope_row(PROJECT, "project", ORGANISATION, "Busy")
+        yield bulk_data.scope_row(ORGANISATION, "organisation", None, "Busy")
+        yield bulk_data.scope_row(PROJECT, "project", ORGANISATION, "Busy")
         for number in range(GROUP, GROUP + GROUPS):
-            yield big.scope_row(number, "group", None, "Busy")
+            yield bulk_data.scope_row(number, "group", None, "Busy")
 
     def groups(self) -> Iterator[Row]:
         for number in range(GROUP, GROUP + GROUPS):
@@ -118,7 +120,7 @@ class _Bulk:
                 "id": at + 1,
                 "kind": "invitation_created",
                 "recipient": f"invited{at}@example.org",
-                "payload": json.dumps({"invitation": big.INVITATIONS + at}),
+                "payload": json.dumps({"invitation": bulk_data.INVITATIONS + at}),
                 "state": state,
                 "created_at": self._ago(at, MAILS),
                 "next_attempt_at": self._ago(at, MAILS),
@@ -180,7 +182,9 @@ class _Bulk:
 
     def events(self) -> Iterator[Row]:
         for at in range(EVENTS):
-            scope = {0: ORGANISATION, 1: PROJECT, 2: GROUP}.get(at % 6, 1 + at % big.ORGANISATIONS)
+            scope = {0: ORGANISATION, 1: PROJECT, 2: GROUP}.get(
+                at % 6, 1 + at % bulk_data.ORGANISATIONS
+            )
             kind = _KINDS[at // 6 % len(_KINDS)]
             role = _ROLES.get(scope, _ROLES[ORGANISATION])[0]
             yield {
@@ -190,7 +194,7 @@ class _Bulk:
                 "actor_id": OWNER if at % 20 == 0 else 1 + at % PEOPLE,
                 "actor_name": "Olga Owner",
                 "scope_id": scope,
-                "account_id": 1 + at % big.ACCOUNTS,
+                "account_id": 1 + at % bulk_data.ACCOUNTS,
                 "payload": json.dumps(
                     {"role": role, "username": f"person{at}", "email": f"Invited{at}@example.org"}
                 ),
@@ -199,14 +203,14 @@ class _Bulk:
 
 _JOIN = Statement(
     update(accounts)
-    .where(accounts.c.id > big.ACCOUNTS - PEOPLE)
+    .where(accounts.c.id > bulk_data.ACCOUNTS - PEOPLE)
     .values(joined_at=bindparam("joined"))
 )
 _SWITCH = Statement(update(accounts).where(accounts.c.id == STAFF).values(is_active=True))
 
 
 def fill(database: Database) -> None:
-    """Write all of that into a database that ``big.fill`` has filled."""
+    """Write all of that into a database that ``bulk_data.fill`` has filled."""
     with database.read() as tx:
         bulk = _Bulk({row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}, tx.now)
     tables: list[tuple[Table, Iterator[Row]]] = [
@@ -221,7 +225,7 @@ def fill(database: Database) -> None:
         (join_requests, bulk.requests()),
         (events, bulk.events()),
     ]
-    big.add(database, tables)
+    bulk_data.add(database, tables)
     with database.write() as tx:
         tx.execute(_JOIN, joined=datetime.now(UTC) - timedelta(days=3))
         tx.execute(_SWITCH)
