@@ -1,4 +1,4 @@
-"""What every test may ask for: a real database of each kind, a house in it, a site to call."""
+"""Fixtures of all tests: a database of each kind, the data in it, a site to call."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ KEY = "a key for tests, long enough to pass for one"
 
 
 def pytest_configure() -> None:
-    """Let hashes of passwords cost next to nothing in this process; test_vault holds the true cost.
+    """Make password hashes cheap in this process; test_vault checks the real cost.
 
-    The running program knows nothing of it.
+    Started programs use the real cost.
     """
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     patch = pytest.MonkeyPatch()
@@ -83,9 +83,9 @@ def _uses_postgresql(item: pytest.Item) -> bool:
 
 
 class PostgreSQL:
-    """A server of our own, with a migrated database to copy from.
+    """A PostgreSQL server with a migrated template database.
 
-    Emptying a copy takes a hundredth of the time of making one, so tests lend each other theirs.
+    Emptying a database takes a hundredth of the time of creating one, so tests reuse them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -121,7 +121,7 @@ class PostgreSQL:
         return str(self._server.get_uri(name))
 
     def copy(self, url: str) -> str:
-        """Make a copy of a database that nobody is at work on."""
+        """Copy a database without connections; return the URL of the copy."""
         assert self._is_unused(url)
         self._made += 1
         name = f"test_{self._made}"
@@ -130,7 +130,7 @@ class PostgreSQL:
 
     @contextmanager
     def new_on_tablespace(self, folder: Path) -> Iterator[str]:
-        """Make a migrated database whose tables lie in an empty folder of their own."""
+        """Create a migrated database with a tablespace in an empty folder."""
         owner = self._server.pgdata.stat()
         os.chown(folder, owner.st_uid, owner.st_gid)
         self._made += 1
@@ -148,7 +148,7 @@ class PostgreSQL:
         self.run(f"DROP DATABASE {_name(url)} WITH (FORCE)")
 
     def acquire(self) -> str:
-        """Give the URL of a migrated, otherwise empty database, whose schema must stay."""
+        """Return the URL of a migrated, empty database whose schema must not change."""
         if self._free:
             return self._free.pop()
         url = self.new()
@@ -156,7 +156,7 @@ class PostgreSQL:
         return url
 
     def release(self, url: str) -> None:
-        """Empty a database for the next test; where somebody is still at work, drop it."""
+        """Empty a database for the next test; drop it if it still has connections."""
         if self._is_unused(url):
             _execute(url, self._emptying)
             self._free.append(url)
@@ -164,7 +164,7 @@ class PostgreSQL:
             self.drop(url)
 
     def _is_unused(self, url: str) -> bool:
-        """Whether everybody has left a database; who has just hung up takes a moment."""
+        """Return whether a database has no connections; wait for those that are closing."""
         there = (
             "SELECT FROM pg_stat_activity "
             f"WHERE datname = '{_name(url)}' AND backend_type = 'client backend'"
@@ -191,7 +191,7 @@ def _execute(url: str, text: str) -> None:
 
 
 def _emptying(connection: Connection) -> str:
-    """Keep aside what is in a migrated database; give what brings another back to that."""
+    """Save the rows of a migrated database; return the SQL that restores them."""
     ask = connection.exec_driver_sql
     tables = ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").scalars().all()
     counters = ask("SELECT sequencename, last_value FROM pg_sequences").all()
@@ -219,7 +219,7 @@ _NO_OTHER_SCHEMA = """
 
 
 class FolderScheduling(LoadScopeScheduling):
-    """Gives these folders to one worker each, and first; all other tests one by one."""
+    """Runs each of these folders on one worker, and first; distributes other tests singly."""
 
     folders = ("tests/browser/", "tests/clients/", "tests/db/")
 
@@ -229,7 +229,7 @@ class FolderScheduling(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
-    """Let what tests share and is slow to make be made once, not once a worker."""
+    """Create slow shared fixtures once instead of once per worker."""
     return FolderScheduling(config, log)
 
 
@@ -322,7 +322,7 @@ def world(database: Database, settings: Settings, vault: Vault) -> World:
 
 @pytest.fixture
 def make_site(database: Database, vault: Vault) -> Iterator[Callable[[Settings], Site]]:
-    """Give a site under settings of the test's own."""
+    """Return a site under settings of the test's own."""
     sites: list[Site] = []
 
     def make(settings: Settings) -> Site:

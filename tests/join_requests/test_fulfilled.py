@@ -50,7 +50,7 @@ class Scene:
         person: Person | None = None,
         until: str | None = None,
     ) -> None:
-        """Give a role over the API."""
+        """Assign a role over the API."""
         body = {"user": (person or self.ada).uuid, "role": role}
         body |= {"expiration_time": until} if until else {}
         path = f"{(place or self.project).path}add_user/"

@@ -203,7 +203,7 @@ class Actions:
     def _leave(self, tx: WriteTransaction, by: str, scope: str) -> None:
         group_actions.leave(tx, self._actor(by), self.names.groups[scope])
 
-    def _exchange(
+    def _change_role(
         self, tx: WriteTransaction, by: str, who: str, role: str, new: str, scope: str
     ) -> None:
         assignment = self._place(tx, by, who, role, scope)
@@ -220,7 +220,7 @@ class Actions:
         ends = project_actions.delete if is_project else organisation_actions.delete
         ends(tx, self._actor(by), reached)
 
-    def _bury(self, tx: WriteTransaction, by: str, who: str) -> None:
+    def _delete_account(self, tx: WriteTransaction, by: str, who: str) -> None:
         account_actions.delete(tx, self._actor(by), self.names.people[who].uuid)
 
     def _block(self, tx: WriteTransaction, by: str, scope: str, *, blocked: bool) -> None:
@@ -266,7 +266,7 @@ _STATUS = {
 
 
 def status(action: str, code: str, *, group: bool) -> int:
-    """Give the status in which a wire says what the model says.
+    """Return the status of a protocol for a result of the model.
 
     Args:
         group: whether it is about a group, and so said on BrainSTEM's wire.
@@ -306,7 +306,7 @@ class Wires:
         return action in {"offer", "leave"} or (at is not None and given[at] in self.names.groups)
 
     def expected(self, code: str, action: str, *given: Any) -> str:
-        """Give the status in which the model's answer is said."""
+        """Return the status for a result of the model."""
         return str(status(action, code, group=self.is_of_group(action, *given)))
 
     def answer(self, action: str, *given: Any, **more: Any) -> str:
@@ -457,7 +457,7 @@ class Wires:
             path = self.names.scopes[scope].path
         return self._ask_wire("DELETE", path, by, group=group)
 
-    def _bury(self, by: str, who: str) -> httpx.Response:
+    def _delete_account(self, by: str, who: str) -> httpx.Response:
         return self._ask_wire("DELETE", f"/api/users/{self.names.people[who].uuid}/", by)
 
     def _switch(self, by: str, who: str, *, active: bool) -> httpx.Response:

@@ -32,7 +32,7 @@ class Call(NamedTuple):
     group: bool = False
 
 
-_ENDS = {"log_out", "end_token", "bury", "switch"}
+_ENDS = {"log_out", "end_token", "delete_account", "switch"}
 """Actions that end the token of the account that they name last."""
 _REFUSALS = {"400", "403", "404", "409"}
 

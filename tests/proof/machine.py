@@ -148,7 +148,7 @@ class ModelMachine(RuleBasedStateMachine):
         who, role, place = data.draw(st.sampled_from(grants))
         if self.model.people[who]["active"]:
             new = data.draw(st.sampled_from(ROLES[place]))
-            self._do("exchange", by, who, role, new, place)
+            self._do("change_role", by, who, role, new, place)
 
     # Deletions come late, because they leave few possible actions.
 
@@ -163,8 +163,8 @@ class ModelMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self._seen > LATE)
     @rule(who=PERSONS)
-    def bury(self, who: str) -> None:
-        self._do("bury", "staff", who)
+    def delete_account(self, who: str) -> None:
+        self._do("delete_account", "staff", who)
 
     @rule(by=PERSONS)
     def leave(self, by: str) -> None:
@@ -217,7 +217,7 @@ class ApiModelMachine(ModelMachine):
         return Wires(self.piece, type(self).send)
 
     def _do(self, action: str, *given: Any, **more: Any) -> None:
-        if action in {"let_out", "block", "switch", "exchange", "bury"}:
+        if action in {"let_out", "block", "switch", "change_role", "delete_account"}:
             Actions(self.piece).answer(action, *given, **more)
             self.model.answer(action, *given, **more)
             return

@@ -29,7 +29,7 @@ class Roll(Offers):
         unless(self._staff(by) or self._under_ceiling(by, scope, role), "role.above_ceiling")
 
     def give_role(self, by: str, who: str, role: str, scope: str, days: int | None) -> None:
-        """Give somebody a role, for some days or for good."""
+        """Assign a role, for some days or permanently."""
         self._judge(by, "give", who, role, scope)
         unless((who, role, scope) not in self._live(), "grant.exists")
         self.grants[who, role, scope] = None if days is None else self.now + days * DAY
@@ -40,7 +40,7 @@ class Roll(Offers):
         self._judge(by, "update_role", who, role, scope)
         unless((who, role, scope) in self._live(), "grant.unknown")
         if days is not None:
-            self._keep_an_owner(who, role, scope)
+            self._ensure_owner_remains(who, role, scope)
         self.grants[who, role, scope] = None if days is None else self.now + days * DAY
         if days is None:
             self._settle(who, role, scope, told=who == by)
@@ -49,29 +49,29 @@ class Roll(Offers):
         """Take a role away."""
         self._judge(by, "revoke", who, role, scope)
         if (who, role, scope) in self._live():
-            self._keep_an_owner(who, role, scope)
+            self._ensure_owner_remains(who, role, scope)
             del self.grants[who, role, scope]
 
-    def _keep_an_owner(self, who: str, role: str, scope: str) -> None:
+    def _ensure_owner_remains(self, who: str, role: str, scope: str) -> None:
         if role in OWNERS and self.grants[who, role, scope] is None:
             unless(self._owners(scope, besides=who), "scope.last_owner")
 
     def leave(self, by: str, scope: str) -> None:
-        """Give up one's own place in a group."""
+        """Leave a group."""
         unless(not self._gone(scope), "group.unknown")
         role = self._role_in(by, scope)
         unless(role, "group.not_member")
-        self._keep_an_owner(by, str(role), scope)
+        self._ensure_owner_remains(by, str(role), scope)
         del self.grants[by, str(role), scope]
 
-    def exchange(self, by: str, who: str, role: str, new: str, scope: str) -> None:
-        """Give somebody another role in place of the one they have, with the same end."""
+    def change_role(self, by: str, who: str, role: str, new: str, scope: str) -> None:
+        """Replace a role by another one with the same end date."""
         self._judge(by, "revoke", who, role, scope)
         self._judge(by, "give", who, new, scope)
         unless((who, role, scope) in self._live(), "grant.unknown")
         unless(role != new, "grant.exists")
         if new not in OWNERS:
-            self._keep_an_owner(who, role, scope)
+            self._ensure_owner_remains(who, role, scope)
         unless((who, new, scope) not in self._live(), "grant.exists")
         self.grants[who, new, scope] = self.grants.pop((who, role, scope))
         self._settle(who, new, scope, told=who == by)
@@ -79,7 +79,7 @@ class Roll(Offers):
     # Ends.
 
     def remove(self, by: str, scope: str) -> None:
-        """Give a scope up, with whatever led into it."""
+        """Delete a scope with its invitations, links and requests."""
         place = self.scopes[scope]
         kind, parent = place["kind"], place["parent"]
         seen = not self._gone(scope) if kind == "group" else self.sees(by, scope)
@@ -101,7 +101,7 @@ class Roll(Offers):
         for link in self.links.values():
             link["closed"] |= link["scope"] == scope
 
-    def bury(self, by: str, who: str) -> None:
+    def delete_account(self, by: str, who: str) -> None:
         """Delete an account: what it holds ends, and nobody shows its token again."""
         unless(self._staff(by), "permission.missing")
         unless(not self.people[who].get("gone"), "account.unknown")
@@ -150,7 +150,7 @@ class Roll(Offers):
                 row["erased"] = True
 
     def log_in(self, who: str, given: str | None = None) -> None:
-        """Give somebody the token, or a new one when it has run out.
+        """Return the token of an account, or a new one if it has expired.
 
         Args:
             given: what the service gave, where that matters.

@@ -34,7 +34,7 @@ class Offers(Standing):
 
     # Invitations.
 
-    def _opening(self, by: str, scope: str, *, approved: bool) -> str:
+    def _initial_state(self, by: str, scope: str, *, approved: bool) -> str:
         if self.staff_decide and not self._staff(by) and not approved:
             return "requested"
         starts = self.scopes[scope]["starts"]
@@ -59,7 +59,7 @@ class Offers(Standing):
         unless(self._is_open(scope), "organisation.unavailable")
         row = self.invitations[name] = _row(email=email, role=role, scope=scope, by=by, voucher=by)
         row.update(approved=False, generation=1, told=False, reminded=False)
-        self._begin(row, self._opening(by, scope, approved=False))
+        self._begin(row, self._initial_state(by, scope, approved=False))
 
     def accept(self, by: str, name: str) -> None:
         """Take the role of an invitation."""
@@ -134,7 +134,7 @@ class Offers(Standing):
         row["state"] = "canceled"
 
     def send(self, by: str, name: str) -> None:
-        """Mail an invitation again, or begin it anew."""
+        """Mail an invitation again, or start it again."""
         row = self.invitations[name]
         unless(self._manages(by, row["scope"], name), "invitation.unknown")
         self._may_give(by, row["scope"], row["role"])
@@ -147,7 +147,7 @@ class Offers(Standing):
             self._announce(row)
         else:
             row.update(told=False, reminded=False, generation=row["generation"] + 1)
-            self._begin(row, self._opening(by, row["scope"], approved=row["approved"]))
+            self._begin(row, self._initial_state(by, row["scope"], approved=row["approved"]))
 
     def decline(self, by: str, name: str) -> None:
         """Say no to an invitation to a group."""
@@ -170,10 +170,10 @@ class Offers(Standing):
             return
         unless(self._is_open(row["scope"]), "organisation.unavailable")
         row["approved"] = True
-        self._begin(row, self._opening(by, row["scope"], approved=True))
+        self._begin(row, self._initial_state(by, row["scope"], approved=True))
 
     def offer(self, by: str, name: str, email: str, role: str, scope: str) -> None:
-        """Wish somebody to be something in a group: whoever is no member is invited."""
+        """Set the role of an account in a group; invite it if it is no member."""
         unless(not self._gone(scope), "group.unknown")
         unless(self._may(by, scope, "give"), "permission.missing")
         now = self._role_in(email, scope)
@@ -206,21 +206,21 @@ class Offers(Standing):
             return
         # Staff agreed to one role, and are asked again about another.
         row["approved"] &= row["role"] == role
-        waited, anew = row["state"] == "requested", over or row["role"] != role
-        state = self._opening(by, scope, approved=row["approved"])
+        waited, is_renewed = row["state"] == "requested", over or row["role"] != role
+        state = self._initial_state(by, scope, approved=row["approved"])
         row["approved"] |= waited and self._staff(by)
-        row["generation"] += anew
+        row["generation"] += is_renewed
         row.update(role=role, expires=self.now + LIFETIME)
-        if anew or state != row["state"]:
+        if is_renewed or state != row["state"]:
             row.update(created=self.now, told=False, reminded=False)
         row["state"] = state
-        if anew or state == "pending" or not waited:
+        if is_renewed or state == "pending" or not waited:
             self._announce(row)
 
     # Open invitations and requests.
 
     def open(self, by: str, name: str, role: str, scope: str, *, auto: bool, many: bool) -> None:
-        """Open a scope to whoever has the link."""
+        """Create an invite link of a scope."""
         unless(self.sees(by, scope), f"{self.scopes[scope]['kind']}.unknown")
         self._may_give(by, scope, role)
         unless(self._is_open(scope), "organisation.unavailable")
@@ -267,7 +267,7 @@ class Offers(Standing):
         row = _row(who=by, role=role, scope=scope, through=through, state="pending")
         self.requests[name] = row
         sponsored = link and link["auto"] and self._vouched({**link, "voucher": link["by"]})
-        if sponsored and not self._merely_reads(by, scope, role):
+        if sponsored and not self._can_only_read(by, scope, role):
             self._let_in(row)
             return
         deciders = [
@@ -279,7 +279,7 @@ class Offers(Standing):
         for one in deciders or self._all_staff():
             self._mail("permission_request_submitted", one)
 
-    def _merely_reads(self, who: str, scope: str, role: str) -> bool:
+    def _can_only_read(self, who: str, scope: str, role: str) -> bool:
         held, give = self.held(who, scope), f"{self.scopes[scope]['kind']}.give"
         gives = self._staff(who) or (give in held and self._under_ceiling(who, scope, role))
         return bool(self.people[who]["support"] or {"list", give} & held) and not gives

@@ -53,7 +53,7 @@ class Standing:
         self.mails: Counter[tuple[str, str]] = Counter()
 
     def copy(self) -> Self:
-        """Give another one that can go another way."""
+        """Return a copy that can change independently."""
         other = copy(self)
         for name in ("people", "scopes", "invitations", "links", "requests"):
             setattr(other, name, {key: dict(row) for key, row in getattr(self, name).items()})
@@ -100,7 +100,7 @@ class Standing:
         return [key for key, until in self.grants.items() if until is None or until > self.now]
 
     def held(self, who: str, scope: str) -> set[str]:
-        """Give the rights somebody has in a scope, from above too."""
+        """Return the permissions of an account in a scope, inherited ones included."""
         around = self._around(scope)
         found = [RIGHTS[role] for one, role, at in self._live() if one == who and at in around]
         return set().union(*found)
@@ -137,7 +137,7 @@ class Standing:
         return not self.scopes[scope if parent is None else parent]["blocked"]
 
     def state(self, name: str) -> str:
-        """Give the state of an invitation as of now."""
+        """Return the state of an invitation as of now."""
         row = self.invitations[name]
         over = row["state"] == "pending" and row["expires"] <= self.now
         return "expired" if over else str(row["state"])
@@ -186,7 +186,7 @@ class Standing:
         return next((role for one, role, at in self._live() if (one, at) == (who, scope)), None)
 
     def _owners(self, scope: str, besides: str) -> list[str]:
-        """Give those who own a scope for good, but for one."""
+        """Return the permanent owners of a scope except one."""
         return [
             one
             for (one, role, at), until in self.grants.items()

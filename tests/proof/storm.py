@@ -118,7 +118,7 @@ class Storm:
     def _choose(self, rng: random.Random, name: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         names = self.piece.names
         action = rng.choice(_ACTIONS)
-        if action in {"remove", "bury"}:
+        if action in {"remove", "delete_account"}:
             self._ends -= 1
             action = action if self._ends >= 0 else "invite"
         giver, person = rng.choice(_GIVERS), rng.choice(_PERSONS)
@@ -156,7 +156,7 @@ class Storm:
             "log_out": ((person,), {}),
             "end_token": (("staff", person), {}),
             "switch": (("staff", person), {"active": rng.random() < 0.5}),
-            "bury": (("staff", rng.choice((person, "olga"))), {}),
+            "delete_account": (("staff", rng.choice((person, "olga"))), {}),
             "remove": ((giver, rng.choice(("pro", "band", "later", "lab"))), {}),
         }
         return (action, *given[action])
@@ -168,5 +168,5 @@ _ACTIONS = (
     *("cancel", "send", "withdraw", "ask", "give_role", "remove_role", "leave", "look", "log_in")
     * 2,
     *("invite", "open", "close", "decline", "log_out", "end_token"),
-    *("update_role", "switch", "bury", "remove"),
+    *("update_role", "switch", "delete_account", "remove"),
 )

@@ -73,7 +73,10 @@ REMOVED_ROLE = ("CUSTOMER.OWNER", "lab")
             id="read-before-deactivation",
         ),
         pytest.param(
-            [call(BOTH, 200, "bury", "staff", "olga"), call(BOTH, 409, "bury", "staff", "otto")],
+            [
+                call(BOTH, 200, "delete_account", "staff", "olga"),
+                call(BOTH, 409, "delete_account", "staff", "otto"),
+            ],
             id="one-owner-remains",
         ),
     ],
@@ -138,11 +141,12 @@ def test_possible_history_is_accepted(model: Roll, calls: list[Call]) -> None:
             id="role-for-a-deactivated-account",
         ),
         pytest.param(
-            [call(BOTH, 200, "bury", "staff", name) for name in ("olga", "otto")],
+            [call(BOTH, 200, "delete_account", "staff", name) for name in ("olga", "otto")],
             id="both-owners-deleted",
         ),
         pytest.param(
-            [call(BOTH, 200, "bury", "staff", "ada") for _ in range(2)], id="deleted-twice"
+            [call(BOTH, 200, "delete_account", "staff", "ada") for _ in range(2)],
+            id="deleted-twice",
         ),
         pytest.param([call(BOTH, 500, "look", "ada")], id="internal-error"),
     ],

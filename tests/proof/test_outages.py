@@ -152,7 +152,7 @@ def _wait_for(database: Database) -> None:
 
 
 def _give_owner(path: Path, like: Path) -> None:
-    """Give a path the owner of another path."""
+    """Set the owner of a path to that of another path."""
     owner = like.stat()
     os.chown(path, owner.st_uid, owner.st_gid)
 

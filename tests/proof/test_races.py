@@ -87,7 +87,7 @@ def untimed(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def told(storm: Storm) -> str:
-    """Write a history down, for whoever has to understand it."""
+    """Write a history to a file, for analysis."""
     first = storm.calls[0].start
     return "\n".join(
         f"{call.start - first:8.4f} {call.end - first:8.4f} {call.answer} {call.action} "

@@ -30,19 +30,19 @@ from collegium.lists import row_counts
 from tests.support import bulk_data
 
 OWNER, MEMBER, STAFF = 77_001, 77_003, 95_000
-"""Those who look at it: in charge of everything here, in the project; and staff."""
+"""Ids of the owner of all busy scopes, a member of the project, and staff."""
 ORGANISATION, PROJECT, GROUP = (
     bulk_data.ORGANISATIONS + bulk_data.PROJECTS + at for at in (1, 2, 3)
 )
 PEOPLE: Final = 3_000
-"""In each of these, and as many were invited to it; a sixth of them have asked and wait."""
+"""Members of each scope; as many invitations and join requests, a sixth of them pending."""
 GROUPS: Final = 200
 OWNED: Final = 10
-"""Organisations that one person is in charge of besides."""
+"""Further organisations of the owner."""
 EVENTS: Final = 60_000
 MAILS: Final = 10_000
 DAYS: Final = 60
-"""So long ago it began."""
+"""Days since the oldest row."""
 
 _ROLES: Final = {
     ORGANISATION: ("CUSTOMER.SUPPORT", "CUSTOMER.OWNER"),
@@ -57,26 +57,26 @@ Row = dict[str, Any]
 
 
 def uuid(what: str, number: int) -> str:
-    """Give the UUID of a row that is made here."""
+    """Return the UUID of a row."""
     return uuid5(NAMESPACE_OID, f"{what} {number}").hex
 
 
 _PEOPLE: Final = [number for number in range(1, PEOPLE + 1) if number % 997]
-"""Those who are not deleted."""
+"""Ids of members that are not deleted."""
 
 
 def first_grant(scope: int) -> str:
-    """Give the UUID of the first grant in one of these."""
+    """Return the UUID of the first grant in a scope."""
     return uuid("grant", list(_ROLES).index(scope) * len(_PEOPLE))
 
 
 def owner_grant(scope: int) -> str:
-    """Give the UUID of the grant that the owner has in one of these."""
+    """Return the UUID of the owner's grant in a scope."""
     return uuid("grant", len(_ROLES) * len(_PEOPLE) + list(_ROLES).index(scope))
 
 
 class _Bulk:
-    """The rows, by a clock that says when it all began."""
+    """Yields the rows of each table."""
 
     def __init__(self, roles_now: dict[str, int], now: datetime) -> None:
         self._roles = roles_now
@@ -143,7 +143,7 @@ class _Bulk:
                 "expires_at": self._now + timedelta(days=7),
                 "created_by": OWNER,
                 "sponsor_id": OWNER,
-                "accepted_at": made + timedelta(hours=at % 200) if state == "accepted_at" else None,
+                "accepted_at": made + timedelta(hours=at % 200) if state == "accepted" else None,
                 "mail_id": at % MAILS + 1,
             }
 
@@ -210,7 +210,7 @@ _SWITCH = Statement(update(accounts).where(accounts.c.id == STAFF).values(is_act
 
 
 def fill(database: Database) -> None:
-    """Write all of that into a database that ``bulk_data.fill`` has filled."""
+    """Insert the rows into a database that ``bulk_data.fill`` has filled."""
     with database.read() as tx:
         bulk = _Bulk({row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}, tx.now)
     tables: list[tuple[Table, Iterator[Row]]] = [

@@ -1,4 +1,4 @@
-"""A hundred thousand accounts, written in bulk: what the plans of lists are judged on."""
+"""A hundred thousand accounts, inserted in bulk, for tests of query plans."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _word(chance: random.Random, syllables: int) -> str:
 
 
 def account_row(number: int, chance: random.Random) -> dict[str, Any]:
-    """Give somebody made up, with a number."""
+    """Return the row of an invented account."""
     first, last = _word(chance, 2), _word(chance, 3)
     username = f"{account_search.to_ascii(first)[:4]}.{account_search.to_ascii(last)[:6]}{number}"
     joined = START + timedelta(minutes=10 * number)
@@ -90,7 +90,7 @@ def account_row(number: int, chance: random.Random) -> dict[str, Any]:
 
 @cache
 def _accounts() -> list[dict[str, Any]]:
-    chance = random.Random(0)  # noqa: S311 - to be the same every time
+    chance = random.Random(0)  # noqa: S311 - reproducible
     return [account_row(number, chance) for number in range(1, ACCOUNTS + 1)]
 
 
@@ -104,7 +104,7 @@ def _texts() -> list[dict[str, Any]]:
 
 
 def scope_row(number: int, kind: str, parent: int | None, word: str) -> dict[str, Any]:
-    """Give an organisation, or a project in one."""
+    """Return the row of an organisation or project."""
     return {
         "id": number,
         "uuid": f"{number:032x}",
@@ -143,7 +143,7 @@ def _grants(chance: random.Random, role_ids: dict[str, int]) -> list[dict[str, A
 
 
 def _invitations(chance: random.Random, role_ids: dict[str, int]) -> list[dict[str, Any]]:
-    """As after years: nearly all are decided, to the common roles."""
+    """Return invitations as after years: nearly all decided, most to common roles."""
     people = _accounts()
     made = []
     for number in range(1, INVITATIONS + 1):
@@ -174,8 +174,8 @@ def _invitations(chance: random.Random, role_ids: dict[str, int]) -> list[dict[s
 
 
 def fill(database: Database) -> None:
-    """Write the accounts, their places and their grants into a migrated, empty database."""
-    chance = random.Random(1)  # noqa: S311 - to be the same every time
+    """Insert accounts, scopes, grants and invitations into a migrated, empty database."""
+    chance = random.Random(1)  # noqa: S311 - reproducible
     with database.read() as tx:
         role_ids = {row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}
     places = [scope_row(n, "organisation", None, "Institute") for n in range(1, ORGANISATIONS + 1)]
@@ -198,7 +198,7 @@ def fill(database: Database) -> None:
 def write(database: Database, tables: Tables) -> None:
     """Write rows in bulk, in the order of the tables; all rows of a table name the same columns.
 
-    What is indexed in one go is indexed several times faster than row by row.
+    Creating an index afterwards is several times faster than updating it for each row.
     """
     connection = database.engine.raw_connection()
     try:
@@ -211,10 +211,10 @@ def write(database: Database, tables: Tables) -> None:
 
 
 def add(database: Database, tables: Tables, *, analyse: bool = True) -> None:
-    """Write more rows in bulk where many are already.
+    """Insert more rows in bulk into a filled database.
 
     Args:
-        analyse: whether the database is told afterwards to look how they are spread.
+        analyse: whether to run ANALYZE afterwards.
     """
     connection = database.engine.raw_connection()
     try:
@@ -239,7 +239,7 @@ def _add_sqlite(cursor: Any, tables: Tables, analyse: bool) -> None:
 def _add_postgresql(cursor: Any, tables: Tables, analyse: bool) -> None:
     for line in (
         "SET default_statistics_target = 20",
-        "SET session_replication_role = replica",  # no foreign key is looked after
+        "SET session_replication_role = replica",  # skips foreign keys
         "BEGIN",
     ):
         cursor.execute(line)
@@ -281,7 +281,7 @@ def _write_postgresql(cursor: Any, tables: Tables) -> None:
     for line in (
         "SET maintenance_work_mem = '256MB'",
         "SET default_statistics_target = 20",
-        "SET session_replication_role = replica",  # no foreign key is looked after
+        "SET session_replication_role = replica",  # skips foreign keys
         "BEGIN",
         *(f"DROP INDEX {name}" for name, _ in later),
     ):
@@ -330,7 +330,7 @@ def reset_sequence(cursor: Any, table: str) -> None:
 
 
 def _named(rows: Iterable[dict[str, Any]]) -> tuple[list[str], Iterable[dict[str, Any]]]:
-    """Give the names of the columns, and all the rows."""
+    """Return the names of the columns, and all the rows."""
     remaining = iter(rows)
     first = next(remaining)
     return list(first), chain([first], remaining)

@@ -1,11 +1,10 @@
-"""Changes the tables of the rules, one entry at a time, and counts what no test minds.
+"""Mutate the tables of the rules, one entry at a time, and count the surviving mutants.
 
-mutmut changes what functions do, and passes over everything else. Half of the rules stand in
-tables, though: states and moves, roles and what they carry, limits and lifetimes. Here each entry
-is left out, spelt otherwise, or exchanged for its neighbour; then the counts of both are told,
-and every change that no test minded must be one that docs/mutation.md explains.
+mutmut mutates only functions. Half of the rules are tables: states and transitions, roles and their
+permissions, limits and lifetimes. This module removes, changes or replaces each entry, and prints
+the counts of both. docs/mutation.md must explain every surviving mutant.
 
-Run by script/mutate, in a copy of the checkout: files are written over.
+script/mutate runs it in a copy of the checkout, because it overwrites files.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ RULES: Final = (
 """The pure modules; each has its tests in ``tests/rules/test_<noun>.py``."""
 ENOUGH: Final = 0.95
 SECONDS: Final = 60
-"""Of a processor; a test run that takes longer has minded."""
+"""CPU seconds; a test run that takes longer counts as failed."""
 
 # What is loaded before the first fork is not loaded again by every child; nothing of ours is.
 WARM: Final = ("PIL.Image", "cryptography", "email_validator", "re2", "zxcvbn.matching")
@@ -84,7 +83,7 @@ def noun_of(parts: Sequence[str]) -> str:
 
 
 def members(tree: ast.Module) -> dict[str, list[str]]:
-    """Give the names that stand in capitals in the classes of a file."""
+    """Return the constants of each class of a file."""
     return {
         node.name: [
             target.id
@@ -99,7 +98,7 @@ def members(tree: ast.Module) -> dict[str, list[str]]:
 
 
 def places(node: ast.AST) -> Iterator[tuple[Any, Any, ast.AST]]:
-    """Give whatever may be changed outside of functions, and the slot that it stands in.
+    """Yield the nodes outside of functions that can be mutated, with their holder and slot.
 
     Left out are types, docstrings and imports, and that the key of a row has as many parts as
     those of the others. What mutmut leaves out, functions under a decorator, is among it.
@@ -128,7 +127,7 @@ def _is_out(node: ast.AST) -> bool:
 
 
 def others(node: ast.AST, known: dict[str, list[str]]) -> Iterator[tuple[ast.AST, str, str]]:
-    """Give what could stand there instead, and the difference in words."""
+    """Yield the replacements of a node, with its text before and after."""
     match node:
         case ast.Tuple(elts, ast.Load()) | ast.Set(elts):
             for at, gone in enumerate(elts):
@@ -163,7 +162,7 @@ def _with(node: ast.AST, **others: Any) -> ast.AST:
 
 
 def mutants(path: Path, known: dict[str, list[str]]) -> Iterator[Mutant]:
-    """Give every changed form of a file."""
+    """Yield the mutants of a file."""
     tree = ast.parse(path.read_text())
     known = known | members(tree)
     for statement in tree.body:
@@ -210,7 +209,7 @@ def warm_up() -> None:
 
 
 def passes(*selection: str) -> bool:
-    """Tell whether the tests pass, in a child that has loaded nothing of ours yet."""
+    """Return whether the tests pass in a child process that has not loaded the package yet."""
     child = os.fork()
     if not child:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
@@ -225,7 +224,7 @@ def passes(*selection: str) -> bool:
 
 
 def is_killed(mutant: Mutant) -> bool:
-    """Tell whether a test fails over the change; the file is as before afterwards.
+    """Return whether a test fails with the mutant; restore the file.
 
     The likeliest tests run first: the file's own, and of them those that try few values.
     """
@@ -239,7 +238,7 @@ def is_killed(mutant: Mutant) -> bool:
 
 
 def of_tables() -> tuple[Counter[str], list[str]]:
-    """Change every table; give the counts, and what nobody minded."""
+    """Mutate every table; return the counts and the surviving mutants."""
     counts, left = Counter[str](), []
     known = members(ast.parse((SOURCE / "access" / "rules.py").read_text()))
     for path in RULES:
@@ -253,7 +252,7 @@ def of_tables() -> tuple[Counter[str], list[str]]:
 
 
 def of_functions() -> tuple[Counter[str], list[str]]:
-    """Give the counts of mutmut's last run, and what nobody minded."""
+    """Return the counts and the surviving mutants of the last run of mutmut."""
     counts, left = Counter[str](), []
     for line in _mutmut("results", "--all", "true"):
         name, _, status = line.strip().rpartition(": ")
@@ -274,7 +273,7 @@ def _mutmut(*words: str) -> list[str]:
 
 
 def main() -> int:
-    """Tell the counts and what survived; 1 where that is too much, or unexplained."""
+    """Print the counts and the survivors; return 1 if too many survive or one is unexplained."""
     warm_up()
     if not passes("tests/rules"):
         print("The tests of the rules fail as they are.")

@@ -1,4 +1,4 @@
-"""Services on a socket of this machine, of every temper: a remote directory among them."""
+"""Servers on a local socket that answer correctly or misbehave; one is a remote directory."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from collegium.integrations.http_client import Timeouts
 
 SECRET = "what-nobody-may-read-7071"
-"""In every answer that goes wrong, and in the address: it must come back nowhere."""
+"""Part of every failed response and of the URL; no output may contain it."""
 
 HASTE = Timeouts(connect=1.0, read=0.4, total=0.8)
 
 
 def new_key(comment: str = "") -> str:
-    """Make an SSH key, as one line of OpenSSH."""
+    """Create an SSH key, as one line of OpenSSH."""
     public = Ed25519PrivateKey.generate().public_key()
     line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     return f"{line} {comment}".strip()
 
 
 def claims(username: str, **others: Any) -> dict[str, Any]:
-    """What a well-kept directory says of somebody."""
+    """Return the claims of a complete directory entry."""
     return {
         "sub": username,
         "mail": [f"{username.split('@', maxsplit=1)[0]}@example.org"],
@@ -70,7 +70,7 @@ class Asked(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self.close_connection = True
-        with suppress(OSError):  # whoever asked may have gone
+        with suppress(OSError):  # the client may have closed the connection
             self.remote.answer(self)
 
     def send(self, status: int, body: bytes, **headers: str) -> None:
@@ -85,13 +85,13 @@ Temper = Callable[[Asked], None]
 
 
 def says(value: Any, status: int = 200, **headers: str) -> Temper:
-    """Answer some JSON, or some bytes."""
+    """Respond with JSON or with bytes."""
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     return lambda asked: asked.send(status, body, **headers)
 
 
 def hangs(asked: Asked) -> None:
-    """Take the request, and never say a word."""
+    """Accept the request and never respond."""
     asked.remote.gone.wait(20)
 
 
@@ -102,7 +102,7 @@ def _drip(asked: Asked, beginning: bytes) -> None:
 
 
 def drips(asked: Asked) -> None:
-    """Send a body for ever, a byte at a time."""
+    """Send an endless body, one byte at a time."""
     _drip(asked, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
 
 
@@ -114,7 +114,7 @@ def drips_chunks(asked: Asked) -> None:
 
 
 def drips_headers(asked: Asked) -> None:
-    """Never come to the end of the first header."""
+    """Send an endless header."""
     _drip(asked, b"HTTP/1.1 200 OK\r\nX-Slow: ")
 
 
@@ -148,11 +148,11 @@ class Server(ThreadingHTTPServer):
     remote: Answering
 
     def handle_error(self, *_where: object) -> None:
-        """Say nothing: who asked may have hung up."""
+        """Ignore errors: the client may have closed the connection."""
 
 
 class Answering(ABC):
-    """Somebody who answers on a socket."""
+    """A server on a local socket."""
 
     def __init__(self) -> None:
         self.gone = threading.Event()
@@ -178,8 +178,8 @@ class Answering(ABC):
 class Remote(Answering):
     """The directory.
 
-    ``people`` holds what is known of somebody, JSON or a temper; whoever is not there is 404.
-    ``token`` and ``feed`` are tempers.
+    ``people`` maps user names to claims or to a handler; other names answer 404.
+    ``token`` and ``feed`` are handlers.
     """
 
     def __init__(self) -> None:

@@ -29,14 +29,14 @@ PATIENCE = 20.0
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def bare_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Give an environment with nothing of ours in it but the settings."""
+    """Return the environment without variables of Collegium except the settings."""
     kept = {name: value for name, value in os.environ.items() if "COLLEGIUM" not in name}
     return kept | {f"COLLEGIUM_{name.upper()}": value for name, value in settings.items()}
 
@@ -70,7 +70,7 @@ class Service:
         )
 
     def staff(self, name: str = "boss") -> str:
-        """Make a staff account, as ``collegium staff`` does but in this process; give its token.
+        """Make a staff account, as ``collegium staff`` does but in this process; return its token.
 
         To start the program takes a second of a processor.
         """
@@ -117,7 +117,7 @@ class Service:
             time.sleep(0.02)
 
     def start_worker(self) -> None:
-        """Pay the outbox in a process of its own, as one does on PostgreSQL."""
+        """Start a worker as a separate process, as on PostgreSQL."""
         with self.log.open("ab") as log:
             self._worker = subprocess.Popen(
                 [PROGRAM, "worker"], cwd=self.folder, env=self.environment, stdout=log, stderr=log

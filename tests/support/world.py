@@ -1,7 +1,7 @@
-"""People, organisations, projects and invitations to test with: the only fixture data.
+"""Create accounts, organisations, projects and invitations for tests.
 
-Everything is made by the actions themselves, so that no test stands on rows
-that the service could not have written.
+The actions of the service create everything, so no test uses rows that the service could not have
+written.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Place:
 
 
 class World:
-    """Builds what a test needs, in one line each."""
+    """Creates the data of a test, in one line each."""
 
     def __init__(self, database: Database, settings: Settings, vault: Vault) -> None:
         self.database = database
@@ -78,7 +78,7 @@ class World:
         self.staff = self.person("staff", is_staff=True)
 
     def person(self, name: str = "", **values: Any) -> Person:
-        """Make an account; other columns by their names."""
+        """Create an account; values of other columns by name."""
         username = name or f"person{next(self._number)}"
         with self.database.write() as tx:
             number = account_actions.create(
@@ -139,7 +139,7 @@ class World:
         until: datetime | None = None,
         now: datetime | None = None,
     ) -> None:
-        """Give a person a role."""
+        """Assign a role to a person."""
         with self.database.write(now) as tx:
             reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
             assignment = membership_actions.RoleAssignment(
@@ -150,7 +150,7 @@ class World:
             membership_actions.add(tx, self.staff.actor, assignment, until)
 
     def remove_role(self, person: Person, role: str, place: Place) -> None:
-        """Take a role away, without asking any rule."""
+        """End a grant without checking any rule."""
         number = self.role(role).id
         with self.database.write() as tx:
             held: Row = membership_queries.active_grant(tx, person.id, number, place.id)
@@ -165,7 +165,7 @@ class World:
         now: datetime | None = None,
         **details: Any,
     ) -> str:
-        """Invite an address; give the UUID."""
+        """Invite an address; return the UUID."""
         with self.database.write(now) as tx:
             reached = access_queries.get_visible(tx, inviter.actor, place.kind, place.uuid)
             return invitation_actions.create(
@@ -190,7 +190,7 @@ class World:
         project_role: str | None = None,
         **details: Any,
     ) -> str:
-        """Open a place to whoever has the link; give the UUID."""
+        """Create an invite link; return its UUID."""
         with self.database.write(now) as tx:
             reached = access_queries.get_visible(tx, opener.actor, place.kind, place.uuid)
             return invite_link_actions.create(
@@ -204,7 +204,7 @@ class World:
             )
 
     def ask(self, asker: Person, link: str, message: str = "") -> str:
-        """Ask through an open invitation; give the UUID of the request."""
+        """Ask to join by an invite link; return the UUID of the request."""
         with self.database.write() as tx:
             asked = join_request_actions.submit(tx, asker.actor, self.settings, link, message)
         return str(asked.request.uuid)
@@ -214,7 +214,7 @@ class World:
             return join_request_queries.get_visible(tx, self.staff.actor, uuid)
 
     def grants_in(self, place: Place) -> list[Row]:
-        """The living grants in a scope."""
+        """Return the active grants in a scope."""
         with self.database.read() as tx:
             return membership_queries.team.page(
                 tx, self.staff.actor, {"scope": place.id}, (), 300, 0
