@@ -345,7 +345,7 @@ class Data:
     def slug(self, name: str, place: Place) -> str:
         rows = {"customers": organisation_queries, "projects": project_queries}[name]
         with self.world.database.read() as tx:
-            return str(rows.find(tx, self.world.staff.actor, place.uuid).slug)
+            return str(rows.get_visible(tx, self.world.staff.actor, place.uuid).slug)
 
 
 @pytest.fixture

@@ -39,4 +39,4 @@ def test_addresses_are_folded_only_in_email_addresses() -> None:
 
 
 def test_addresses_are_validated_by_one_function() -> None:
-    assert {name for name, line in _lines() if "validate_email" in line} == {HOME}
+    assert {name for name, line in _lines() if re.search(r"\bvalidate_email\b", line)} == {HOME}

@@ -87,7 +87,7 @@ class Middleware:
     Args:
         app_context: handed to the routes of the application.
         site: public URL, host names and trusted proxies of the service.
-        note: called with the address of each proxy that is not trusted.
+        record_proxy: called with the address of each proxy that is not trusted.
         is_secure: whether the public URL uses TLS.
     """
 

@@ -791,7 +791,6 @@ events = Table(
     "events",
     metadata,
     _id(),
-    # The default was in rows of earlier releases, until a migration set their UUIDs.
     Column("uuid", UuidHex, nullable=False, server_default="0" * 32),
     Column("created_at", UtcDateTime, nullable=False),
     Column("kind", String(64), nullable=False),

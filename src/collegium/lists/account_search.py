@@ -353,7 +353,7 @@ def _by_right(
     """Return a filter on a field that only some actors may see.
 
     Args:
-        all_see: the condition for actors who see all.
+        condition: the condition for actors who see all.
         others: restricts the condition for everybody else, usually to their own account. Without it
             they find nothing.
     """

@@ -139,7 +139,7 @@ def sentence(viewer: Actor, row: Row, role_labels: dict[str, str]) -> str:
     Args:
         viewer: The reader. Names that the reader may not see become "somebody".
         row: The event, with its actor, account and scope.
-        named: Name of a role → its label.
+        role_labels: Name of a role → its label.
     """
     sees_all = viewer.sees_all
     is_about_viewer, is_by_viewer = row.account_id == viewer.id, row.actor_id == viewer.id
@@ -199,6 +199,6 @@ def routes(kind: ScopeKind, path: str) -> Routes:
     """Return the routes of one kind of scope.
 
     Args:
-        here: Path of the scope.
+        path: Path of the scope.
     """
     return {f"{path}history/": {"GET": Page(partial(_show, kind), "Show the audit log.")}}

@@ -92,7 +92,7 @@ class BrowserRequest(RequestContext):
         """Set a cookie that scripts cannot read and that other sites' forms do not send.
 
         Args:
-            what: Name of the cookie, without our prefix.
+            name: Name of the cookie, without our prefix.
             seconds: Lifetime; 0 deletes the cookie.
         """
         cookie = f"{self._cookie_name(name)}={value}; Path={self.root or '/'}; Max-Age={seconds}"
@@ -324,7 +324,7 @@ class BrowserRequest(RequestContext):
 
         Args:
             path: A path on this site.
-            said: The message; empty for none.
+            message: The message; empty for none.
             kind: ``done``, or ``not`` for something that failed.
         """
         if message:

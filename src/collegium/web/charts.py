@@ -34,7 +34,7 @@ class Chart:
 
     Args:
         name: Prefix of the element ids on the page.
-        said: What the chart shows, in sentences.
+        description: What the chart shows, in sentences.
         column: Table heading of the bars' labels.
         ends: Labels below the chart: all, or the first and the last.
     """

@@ -28,7 +28,7 @@ def confirmed(browser: BrowserRequest, action: Callable[[WriteTransaction], None
     A wrong password or code, and a refusal of the action, are added to the form as errors.
 
     Args:
-        then: The action.
+        action: The action.
 
     Raises:
         NotFound: As ``then``.

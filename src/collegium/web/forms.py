@@ -107,7 +107,7 @@ class Form:
         """Return a text.
 
         Args:
-            most: Maximum number of characters.
+            max_length: Maximum number of characters.
             lines: Whether it may have several lines.
         """
         text = self.raw(name).replace("\r\n", "\n")
@@ -128,7 +128,7 @@ class Form:
         """Return a text that was pasted from another program; control characters are allowed.
 
         Args:
-            most: Maximum number of characters.
+            max_length: Maximum number of characters.
         """
         text = self.raw(name)
         if len(text) > max_length:
@@ -145,8 +145,8 @@ class Form:
         """Return the different lines of a text, stripped, without empty ones.
 
         Args:
-            most: Maximum number of characters in a line.
-            many: Maximum number of lines.
+            max_length: Maximum number of characters in a line.
+            max_lines: Maximum number of lines.
         """
         text = self.text(name, (max_length + 1) * max_lines, lines=True)
         lines = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
@@ -173,7 +173,7 @@ class Form:
         """Return the name of a person or thing, without invisible characters.
 
         Args:
-            most: Maximum number of characters.
+            max_length: Maximum number of characters.
         """
         raw = self.raw(name)
         if len(raw) > max_length + _STRIPPED_MAX:

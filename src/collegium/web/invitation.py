@@ -253,10 +253,10 @@ def _replay_welcome(
     """Answer a repeated form as the first one. The browser dropped that response with its session.
 
     Args:
-        said: The message of the first response.
-        number: Id of the created account; 0 if an existing account accepted.
+        message: The message of the first response.
+        account_id: Id of the created account; 0 if an existing account accepted.
         version: Version of the account's credentials when it was created.
-        made: When the account was created, in seconds since 1970 (UTC).
+        created_at: When the account was created, in seconds since 1970 (UTC).
     """
     if account_id:
         with browser.write() as tx:

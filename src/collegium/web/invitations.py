@@ -129,7 +129,7 @@ def _invited(
     Args:
         role: Id of the role; None for any role.
         keys: Comparable forms of the addresses.
-        known: Comparable address → account, for groups.
+        accounts: Comparable address → account, for groups.
     """
     if not keys:
         return set()
@@ -399,7 +399,7 @@ def routes(kind: ScopeKind, path: str) -> Routes:
     """Return the routes of one kind of scope.
 
     Args:
-        here: Path of the scope.
+        path: Path of the scope.
     """
     return {
         f"{path}invite/": {

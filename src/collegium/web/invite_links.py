@@ -312,7 +312,7 @@ def routes(kind: ScopeKind, path: str) -> Routes:
     """Return the routes of one kind of scope; none for a group.
 
     Args:
-        here: Path of the scope.
+        path: Path of the scope.
     """
     if kind is ScopeKind.GROUP:
         # Everybody may request to join a group directly, so groups have no invite links.

@@ -87,9 +87,9 @@ def _refusal_of(
     """Return the refusal of the action, so that the page shows no button that would be refused.
 
     Args:
-        right: The permission that the action needs.
+        permission: The permission that the action needs.
         row: The grant.
-        carried: Role id → permissions of the role.
+        permissions: Role id → permissions of the role.
     """
     try:
         membership_actions.require_permission(

@@ -187,7 +187,7 @@ def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any
     """Return a rendered template as a response.
 
     Args:
-        facts: Variables of the template.
+        variables: Variables of the template.
     """
     text = (
         templates()

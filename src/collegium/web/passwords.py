@@ -72,7 +72,7 @@ def hash_of_new_password(form: Form, personal_data: tuple[str, ...]) -> str | No
     """Return the hash of a new password that was typed twice; None after adding errors to the form.
 
     Args:
-        about: Facts about the account that the password must not resemble.
+        personal_data: Facts about the account that the password must not resemble.
     """
     password = form.text("password", 128, required=True, strip=False)
     repeated = form.text("again", 128, strip=False)

@@ -41,7 +41,7 @@ def staff_only(routes: Routes, *, staff_paths: tuple[str, ...] = ()) -> Routes:
     """Return routes that only staff and support can use; POST is for staff only.
 
     Args:
-        only_staff: Paths whose form support may not see either.
+        staff_paths: Paths whose form support may not see either.
     """
     return {
         path: {

@@ -1,4 +1,4 @@
-"""SQL of profiles: the data that people show to those with whom they share a group."""
+"""SQL of profiles: the data that people show to those with whom they share a scope."""
 
 from __future__ import annotations
 

@@ -643,7 +643,7 @@ def invitation(
     """Return an invitation for people who manage it.
 
     Args:
-        is_dead: whether it cannot be accepted, because its sponsor may not give the role any more.
+        lacks_sponsor: whether it cannot be accepted, because its sponsor may not grant the role.
     """
     return Invitation(
         f"{context.base}/api/user-invitations/{row.uuid}/",

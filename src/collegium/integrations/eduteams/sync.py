@@ -45,7 +45,7 @@ class DirectorySync:
     """Synchronises accounts one after another; several instances may share a database.
 
     Args:
-        patience: timeouts of one request.
+        timeouts: timeouts of one request.
         clock: returns the current time, UTC; the system clock by default.
     """
 

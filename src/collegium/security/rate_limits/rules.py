@@ -17,7 +17,7 @@ class RateLimit(NamedTuple):
         allowed: number of failures without a delay.
         initial_delay: delay after the next failure; each further failure doubles it.
         max_delay: maximum delay.
-        window: failures older than this no longer count.
+        window: the count starts anew after this time without a failure.
     """
 
     allowed: int
@@ -29,7 +29,7 @@ class RateLimit(NamedTuple):
 _TEN_MINUTES: Final = timedelta(minutes=10)
 
 LOGIN_PAIR: Final = RateLimit(3, _TEN_MINUTES, _TEN_MINUTES, _TEN_MINUTES)
-"""One account from one address. The fourth failure within ten minutes locks it for ten minutes."""
+"""One account from one address. The fourth failure locks it for ten minutes."""
 
 LOGIN_ACCOUNT: Final = RateLimit(10, timedelta(seconds=1), timedelta(seconds=30), _TEN_MINUTES)
 """One account from all addresses. The delays are short, because strangers can cause them."""
