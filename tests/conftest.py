@@ -32,7 +32,7 @@ KEY = "a key for tests, long enough to pass for one"
 
 
 def pytest_configure() -> None:
-    """Make password hashes cheap in this process; test_vault checks the real cost.
+    """Make password hashes cheap in this process; test_crypto checks the real cost.
 
     Started programs use the real cost.
     """
