@@ -41,8 +41,10 @@ class Roll(Offers):
         unless((who, role, scope) in self._live(), "grant.unknown")
         if days is not None:
             self._ensure_owner_remains(who, role, scope)
+        had_end = self.grants[who, role, scope] is not None
         self.grants[who, role, scope] = None if days is None else self.now + days * DAY
-        if days is None:
+        # A role that had no end before is not given anew.
+        if days is None and had_end:
             self._settle(who, role, scope, told=who == by)
 
     def remove_role(self, by: str, who: str, role: str, scope: str) -> None:
