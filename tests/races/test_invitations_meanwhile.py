@@ -199,6 +199,38 @@ def test_account_that_lost_the_right_creates_no_invite_link(
     assert refused == (NotFound, "project.unknown")
 
 
+@pytest.mark.parametrize("how", ["revoke", "delete"])
+def test_inviter_without_rights_creates_no_invitation(
+    world: World, database: Database, how: str
+) -> None:
+    olga, mia = world.person("olga"), world.person("mia")
+    project = world.project(world.organisation(owner=olga))
+    world.give_role(mia, "PROJECT.MANAGER", project)
+    with database.read() as tx:
+        reached = access_queries.get_visible(tx, mia.actor, project.kind, project.uuid)
+        by_olga = access_queries.get_visible(tx, olga.actor, project.kind, project.uuid)
+        manager: Any = role_queries.named(tx, "PROJECT.MANAGER", None)
+        member: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
+        account: Any = account_queries.by_uuid(tx, mia.uuid)
+    assignment = membership_actions.RoleAssignment(by_olga, manager, account)
+
+    def end(tx: WriteTransaction) -> None:
+        if how == "delete":
+            account_actions.delete(tx, world.staff.actor, mia.uuid)
+        else:
+            membership_actions.remove(tx, olga.actor, assignment)
+
+    def invite(tx: WriteTransaction) -> None:
+        invitation_actions.create(
+            tx, mia.actor, world.settings, reached, member, {"email": mia.email}
+        )
+
+    assert refusal(database, end, invite) == (NotFound, "project.unknown")
+    with database.read() as read:
+        mails = read.fetch_all(Statement(select(outbox.c.recipient)))
+    assert mia.email not in {mail.recipient for mail in mails}
+
+
 @pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("sent_first", [True, False])
 def test_invitation_of_a_deleted_account_is_not_renewed(

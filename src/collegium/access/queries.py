@@ -31,7 +31,7 @@ from sqlalchemy import (
 from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
 from collegium.access.subnets.rules import position
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime
+from collegium.db.statements import Row, Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
     accounts,
@@ -239,6 +239,15 @@ _LOCK_SCOPE = Statement(
 )
 
 
+# By id, so that the parent comes first: it is older than its children.
+_HOLD_SCOPES = Statement(
+    select(scopes.c.id)
+    .where(any_of(scopes.c.id, "ids"))
+    .order_by(scopes.c.id)
+    .with_for_update(of=scopes, read=True)
+)
+
+
 _LOCK_ACCOUNT = Statement(
     select(literal(1).label("locked"))
     .select_from(accounts)
@@ -325,6 +334,21 @@ def lock_and_recheck(
     """
     lock_scope_and_parent(tx, scope_access.scope.id, scope_access.scope.parent_id)
     return get_visible_by_id(tx, actor, scope_access.scope.id, *needed)
+
+
+def hold_and_recheck(tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess) -> ScopeAccess:
+    """Keep a scope that was loaded before as it is, and repeat the checks.
+
+    Like ``lock_and_recheck``, but several transactions may hold a scope at the same time. It is for
+    actions that only add something that must not outlive the scope or the rights of the actor.
+
+    Raises:
+        NotFound: ``scope.unknown`` or ``<kind>.unknown``: the scope is gone or no longer visible.
+    """
+    scope = scope_access.scope
+    ids = [scope.id] if scope.parent_id is None else [scope.parent_id, scope.id]
+    tx.fetch_all(_HOLD_SCOPES, ids=ids)
+    return get_visible_by_id(tx, actor, scope.id)
 
 
 def get_visible_by_id(

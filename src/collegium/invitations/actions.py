@@ -60,16 +60,19 @@ def create(
 
     Raises:
         Invalid: ``role.other_kind``: the role belongs to another kind of scope.
-        NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
+        NotFound: ``scope.unknown``, ``<kind>.unknown`` if the scope was deleted or hidden from the
+            actor in the meantime.
         Forbidden: ``permission.missing`` without the permission to invite; ``role.above_ceiling``
             for a role with more permissions than the actor may grant.
         Conflict: ``role.inactive``; ``organisation.unavailable`` while the organisation is blocked
             or archived.
         Limited: ``mail_budget.spent``.
     """
-    scope = scope_access.scope
-    if role.kind != scope.kind:
+    if role.kind != scope_access.scope.kind:
         raise Invalid("role.other_kind")
+    if role.kind != ScopeKind.GROUP:  # a group is locked already
+        scope_access = access_queries.hold_and_recheck(tx, actor, scope_access)
+    scope = scope_access.scope
     _check_may_invite(tx, actor, scope_access, role.id)
     if not role.is_active:
         raise Conflict("role.inactive")
