@@ -438,6 +438,16 @@ def test_deleted_inviter_is_not_notified(scenario: Scenario) -> None:
         scenario.read(kind, 0)
 
 
+def test_mail_queued_while_its_recipient_was_deleted_is_obsolete(scenario: Scenario) -> None:
+    kinds = [f"invitation_{what}" for what in ("rejected", "expired", "accepted", "declined")]
+    with scenario.world.database.write() as tx:
+        for creator in (scenario.boss, scenario.owner):
+            account_queries.anonymise(tx, creator.id)
+    for kind in kinds:
+        with pytest.raises(ObsoleteError, match="was deleted"):
+            scenario.read(kind, 0)
+
+
 @pytest.mark.parametrize(
     "name", ["</p><a href='http://evil.example'>x", "a\r\nBcc: e@x.org\r\n\r\nb"]
 )

@@ -34,6 +34,18 @@ def _load_invitation(tx: ReadTransaction, invitation_id: int) -> Row:
     return invitation
 
 
+def _load_for_creator(tx: ReadTransaction, invitation_id: int) -> Row:
+    """Load an invitation for an e-mail that only its creator gets.
+
+    Deleting an account deletes its queued e-mails, but not one that another transaction queues at
+    the same moment.
+    """
+    invitation = _load_invitation(tx, invitation_id)
+    if not invitation.creator_email:
+        raise ObsoleteError("The account of the recipient was deleted.")
+    return invitation
+
+
 def _common_values(settings: Settings, invitation: Row) -> dict[str, Any]:
     """Return the values that all of these templates use."""
     name = name_line(f"{invitation.creator_first_name or ''} {invitation.creator_last_name or ''}")
@@ -108,13 +120,22 @@ def _load_requested(
 def _load_rejected(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    return _common_values(settings, _load_invitation(tx, payload["invitation"]))
+    return _common_values(settings, _load_for_creator(tx, payload["invitation"]))
 
 
 def _load_expired(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = _load_invitation(tx, payload["invitation"])
+    return _expired_values(tx, settings, _load_for_creator(tx, payload["invitation"]))
+
+
+def _load_renewal_wished(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
+) -> dict[str, Any]:
+    return _expired_values(tx, settings, _load_invitation(tx, payload["invitation"]))
+
+
+def _expired_values(tx: ReadTransaction, settings: Settings, invitation: Row) -> dict[str, Any]:
     if effective_state(invitation.state, invitation.expires_at, tx.now) is not State.EXPIRED:
         raise ObsoleteError("The invitation was sent again, cancelled or accepted.")
     return _values_with_team_link(settings, invitation) | {"expires": invitation.expires_at}
@@ -132,7 +153,7 @@ def _load_turned_away(
 def _load_accepted(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = _load_invitation(tx, payload["invitation"])
+    invitation = _load_for_creator(tx, payload["invitation"])
     account = account_queries.by_id(tx, invitation.accepted_by) if invitation.accepted_by else None
     if account is None:
         raise ObsoleteError("The account no longer exists.")
@@ -145,7 +166,7 @@ def _load_accepted(
 def _load_declined(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = _load_invitation(tx, payload["invitation"])
+    invitation = _load_for_creator(tx, payload["invitation"])
     account = account_queries.by_id(tx, payload["account"]) if payload["account"] else None
     other_account = ""
     # With a link that an inviter has shared, an account with another address may have declined. The
@@ -163,7 +184,7 @@ def _load_declined(
 LOADERS: Final[dict[str, Loader]] = {
     InvitationRequested.kind: _load_requested,
     InvitationRejected.kind: _load_rejected,
-    InvitationRenewalWished.kind: _load_expired,
+    InvitationRenewalWished.kind: _load_renewal_wished,
     InvitationExpired.kind: _load_expired,
     InvitationTurnedAway.kind: _load_turned_away,
     InvitationAccepted.kind: _load_accepted,
