@@ -169,4 +169,4 @@ def test_long_names_are_processed_quickly(character: str) -> None:
     start = time.process_time()
     for function in (clean_name, holds_link, comparable_name, sort_key, trim, typed_username):
         function(text)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 10  # quadratic: minutes

@@ -33,7 +33,7 @@ RULES: Final = (
     SOURCE / "security" / "passwords.py",
 )
 """The pure modules; each has its tests in ``tests/rules/test_<noun>.py``."""
-ENOUGH: Final = 0.95
+ENOUGH: Final = 0.98
 SECONDS: Final = 60
 """CPU seconds; a test run that takes longer counts as failed."""
 
