@@ -241,7 +241,7 @@ class Baseline:
 
     def answer(self, path: str, query: bytes, token: str, base: str, address: str) -> Any:
         """Return the total number of rows and the body of a GET response."""
-        digest = self._vault.digest(token)
+        digest = self._vault.keyed_hash(token)
         if path == "/api/users/me/":
             return 1, self._me(digest, base, address)
         viewer = self._viewer(digest, base, address)
@@ -255,7 +255,7 @@ class Baseline:
 
     def write(self, path: str, body: bytes, token: str) -> tuple[int, bytes]:
         """Run a recorded operation; return status and body."""
-        inputs: dict[str, Any] = {"digest": self._vault.digest(token)}
+        inputs: dict[str, Any] = {"digest": self._vault.keyed_hash(token)}
         *_, uuid, action, _ = path.split("/")
         if action in self._operations:
             inputs["uuid"] = UUID(uuid).hex

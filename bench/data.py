@@ -177,7 +177,7 @@ class _Rows:
         token = token_of(number)
         return {
             "account_id": number,
-            "token_hash": self._vault.digest(token),
+            "token_hash": self._vault.keyed_hash(token),
             "token_encrypted": self._vault.encrypt(token),
             "created_at": self._now,
             "last_used_at": self._now,

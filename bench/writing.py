@@ -147,7 +147,9 @@ def recorded_operations(url: str, actions: Operations) -> dict[str, RecordedOper
                     response = site.post(path, token, json=body, headers={"Host": HOST})
                 if not response.is_success:
                     raise load_generator.LoadError(f"{action}: {response.text}")
-                inputs = {"digest": vault.digest(token)} | (body or {"uuid": path.split("/")[-3]})
+                inputs = {"digest": vault.keyed_hash(token)} | (
+                    body or {"uuid": path.split("/")[-3]}
+                )
                 samples.append(Sample(inputs, steps, response.status_code, response.content))
             operations[action] = learn(samples)
         site.close()

@@ -207,7 +207,7 @@ def allowed_hosts(settings: Settings, host: str) -> frozenset[str]:
 
 
 def _failed(
-    request: falcon.Request, response: falcon.Response, error: Exception, _segments: object
+    request: falcon.Request, falcon_response: falcon.Response, error: Exception, _segments: object
 ) -> None:
     """Answer a request that no route answered: unknown path, body too large, internal error."""
     status = error.status_code if isinstance(error, falcon.HTTPError) else 500
@@ -220,12 +220,12 @@ def _failed(
     else:
         text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
     wire = path.startswith(("/api", "/schema"))
-    answer = errors.detail(status, text) if wire else web.plain(status, text)
+    response = errors.detail(status, text) if wire else web.plain(status, text)
     if status in {429, 503}:  # too many slow uploads
-        answer.headers["Retry-After"] = str(1)
+        response.headers["Retry-After"] = str(1)
     if status == 415:  # noqa: PLR2004 - HTTP
-        answer.headers["Accept-Encoding"] = "identity"
+        response.headers["Accept-Encoding"] = "identity"
     if status == 405:  # noqa: PLR2004 - HTTP; no path here has this method
-        answer.headers["Allow"] = ", ".join(http.METHODS)
+        response.headers["Allow"] = ", ".join(http.METHODS)
     root = request.env.get(http.ROOT, "")
-    http.fill_falcon_response(response, answer, root=root, head=request.method == "HEAD")
+    http.fill_falcon_response(falcon_response, response, root=root, head=request.method == "HEAD")

@@ -365,14 +365,14 @@ def doctor() -> None:
 @main.command()
 def demo() -> None:
     """Fill an empty database with a small, realistic data set."""
-    from collegium import demo as data  # noqa: PLC0415 - only `demo` needs it
+    from collegium import demo as demo_data  # noqa: PLC0415 - only `demo` needs it
 
     settings = _settings()
     with _app_context(settings) as (database, vault):
         try:
-            made = data.fill(database, settings, vault)
-        except data.NotEmptyError:
+            data = demo_data.fill(database, settings, vault)
+        except demo_data.NotEmptyError:
             _stop(
                 "the database already has accounts. Demo data needs an empty database.", NOT_EMPTY
             )
-    click.echo(data.hint(settings.base_url, made))
+    click.echo(demo_data.hint(settings.base_url, data))

@@ -74,7 +74,7 @@ Invite a colleague to the project "{INVITED[0][0]}":
 """
 
 
-class Made(NamedTuple):
+class DemoData(NamedTuple):
     """What somebody needs to try the demo data.
 
     Args:
@@ -88,9 +88,9 @@ class Made(NamedTuple):
     password: str
 
 
-def hint(base: str, made: Made) -> str:
+def hint(base: str, data: DemoData) -> str:
     """Return the text that ``collegium demo`` prints last. Only this text shows the password."""
-    return _HINT.format(base=base, **made._asdict())
+    return _HINT.format(base=base, **data._asdict())
 
 
 class NotEmptyError(Exception):
@@ -109,7 +109,7 @@ def is_own_file(settings: Settings) -> bool:
     return is_checkout and path is not None and path.resolve() == root / "var" / "collegium.db"
 
 
-def fill(database: Database, settings: Settings, vault: Vault) -> Made:
+def fill(database: Database, settings: Settings, vault: Vault) -> DemoData:
     """Write the demo data in one transaction.
 
     Raises:
@@ -135,7 +135,7 @@ def fill(database: Database, settings: Settings, vault: Vault) -> Made:
         role: Row = role_queries.named(tx, INVITED[0][1], None)
         # The staff account was needed only for this. Nobody can sign in with it.
         account_queries.change(tx, keeper.id, {"is_active": False})
-    return Made(str(newest[0].uuid), str(role.uuid), password)
+    return DemoData(str(newest[0].uuid), str(role.uuid), password)
 
 
 def _person(

@@ -92,7 +92,7 @@ def origin(url: str) -> str | None:
 
 
 @cache_short(maxsize=4096)
-def address(text: str) -> str | None:
+def comparable_ip_address(text: str) -> str | None:
     """Return the comparable form of an IP address; None when the text is not one.
 
     Accepts the spellings of proxies: with a port, brackets, quotes or a zone. An IPv4-mapped IPv6
@@ -130,7 +130,7 @@ def is_within(address: str, networks: tuple[Network, ...]) -> bool:
 
 def is_loopback(text: str) -> bool:
     """Tell whether an address to listen on is reachable from this machine only."""
-    ip = address(text)
+    ip = comparable_ip_address(text)
     return text == "localhost" or (ip is not None and ip_address(ip).is_loopback)
 
 

@@ -268,7 +268,7 @@ def worker(
         drain.run()
         end()
 
-    def told() -> None:
+    def begin_to_stop() -> None:
         if drain.is_stopping:
             return  # second Ctrl-C: Granian would block and keep the GIL
         drain.is_stopping = True
@@ -276,7 +276,7 @@ def worker(
         threading.Thread(target=drain_and_end, name="drain", daemon=True).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told)
+        loop.add_signal_handler(number, begin_to_stop)
     stop.add_cb(end)
 
     listener = sock[0] or sock[1]

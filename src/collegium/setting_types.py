@@ -101,7 +101,7 @@ def _network(text: str) -> Network:
     try:
         meant = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        alone = hosts.address(text)
+        alone = hosts.comparable_ip_address(text)
         hint = f": write {alone}" if alone else ""
         raise UnfitError(f"{text[:60]!r} is neither{hint}") from None
     raise UnfitError(f"{text!r} is an address in a network: write {meant}")

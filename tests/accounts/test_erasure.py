@@ -163,7 +163,7 @@ class MarkedAccount:
         lead = world.person("lead")
         group = self.groups.create(lead, "Club")
         with world.database.write() as tx:
-            access = group_actions.lock_and_recheck(tx, lead.actor, group)
+            access = group_actions.lock_group_and_authorise(tx, lead.actor, group)
             member = group_actions.MemberChange(MARKS["email"])
             group_actions.change(tx, lead.actor, world.settings, access, None, [member])
 

@@ -55,7 +55,7 @@ def grant_of(world: World, person: Person, place: Place) -> str:
     return str(uuids[place.id])
 
 
-def test_memberships_show_scope_role_end_and_giver_in_few_statements(
+def test_memberships_show_scope_role_end_and_granter_in_few_statements(
     browser: Browser, world: World, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     organisation = world.organisation("Initech")

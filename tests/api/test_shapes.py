@@ -281,7 +281,7 @@ def test_grants_have_every_key(site: Site, world: World) -> None:
         check(member, TEAM_MEMBER)
 
 
-def test_grant_without_a_giver_leaves_the_keys_out(site: Site, world: World) -> None:
+def test_grant_without_a_granter_leaves_the_keys_out(site: Site, world: World) -> None:
     org, _project, _uuid = build(world)
     with world.database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE grants SET granted_by = NULL")

@@ -172,7 +172,9 @@ def test_grants_at_returns_the_grants_of_a_past_day(database: Database, world: W
         time = day + timedelta(days=after)
         with database.read() as tx:
             rows: list[Row] = membership_queries.grants_at(tx, scope.id, time)
-        return sorted(f"{row.username} {row.role_name} by {row.giver_username}" for row in rows)
+        return sorted(
+            f"{row.username} {row.role_name} by {row.granted_by_username}" for row in rows
+        )
 
     member, admin = "ada PROJECT.MEMBER by staff", "ada PROJECT.ADMIN by staff"
     assert grants_on(-1) == []

@@ -110,7 +110,7 @@ ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
         {
             "id": 1,
             "account_id": 1,
-            "token_hash": VAULT.digest(TOKEN),
+            "token_hash": VAULT.keyed_hash(TOKEN),
             "token_encrypted": VAULT.encrypt(TOKEN),
             "created_at": AT,
             "last_used_at": LATER,

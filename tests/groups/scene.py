@@ -88,7 +88,7 @@ class Groups:
         """Invite a person; return the UUID."""
         change = MemberChange(person.email, is_manager=is_manager, is_owner=is_owner)
         with self.world.database.write() as tx:
-            reached = group_actions.lock_and_recheck(tx, inviter.actor, group)
+            reached = group_actions.lock_group_and_authorise(tx, inviter.actor, group)
             group_actions.change(tx, inviter.actor, self.world.settings, reached, None, [change])
         rows = self.get(person, "invitation").json()["group_membership_invitations"]
         return next(str(row["id"]) for row in rows if row["authgroup"] == group)

@@ -100,5 +100,5 @@ def run(running: Running, described: Path, person: Person, options: tuple[str, .
     print(process.stdout[-1000:])  # noqa: T201 - the number of cases
     assert process.returncode == 0, process.stdout[-20_000:] + process.stderr[-2_000:]
     with running.world.database.read() as tx:
-        owner = token_queries.owner(tx, running.world.vault.digest(token))
+        owner = token_queries.owner(tx, running.world.vault.keyed_hash(token))
     assert owner is not None, "the calls ended their own token"

@@ -113,7 +113,8 @@ def test_actions_follow_the_transition_table(
             continue
         assert response.status_code == 200, (action, response.text)
         grants = [
-            (row.username, row.giver_username, row.valid_until) for row in world.grants_in(project)
+            (row.username, row.granted_by_username, row.valid_until)
+            for row in world.grants_in(project)
         ]
         is_approved = action is Action.APPROVE
         assert grants == ([(person.actor.username, "olga", None)] if is_approved else [])

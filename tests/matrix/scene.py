@@ -288,7 +288,7 @@ class Scene:
             objects["group's request"] = str(
                 UUID(str(group_actions.join(tx, invitee.actor, number)[0].uuid))
             )
-            reached = group_actions.lock_and_recheck(tx, people["owner"].actor, number)
+            reached = group_actions.lock_group_and_authorise(tx, people["owner"].actor, number)
             wish = [MemberChange(invitee.email)]
             group_actions.change(tx, people["owner"].actor, self.settings, reached, None, wish)
             uuid = tx.scalar(_INVITED, email=invitee.email)

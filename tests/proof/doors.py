@@ -87,7 +87,7 @@ class Actions:
         number, person = self.names.groups[scope], self.names.people[email]
         is_manager, is_owner = flags_of(role)
         wish = MemberChange(person.email, is_manager=is_manager, is_owner=is_owner)
-        reached = group_actions.lock_and_recheck(tx, self._actor(by), number)
+        reached = group_actions.lock_group_and_authorise(tx, self._actor(by), number)
         group_actions.change(tx, self._actor(by), self.settings, reached, None, [wish])
         row = invitation_queries.open_of_account(tx, number, person.id)
         if row is not None and row.uuid not in self.names.invitations.values():

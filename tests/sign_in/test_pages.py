@@ -276,7 +276,7 @@ def test_two_factor_begun_before_the_upgrade_must_be_begun_again(
 ) -> None:
     secret, vault = random_base32(), world.vault
     with world.database.write() as tx:
-        two_factor_queries.replace(tx, ada.id, vault.digest(secret), vault.encrypt(secret))
+        two_factor_queries.replace(tx, ada.id, vault.keyed_hash(secret), vault.encrypt(secret))
     page = browser.sign_in(world, ada).open(TWO_FACTOR)
     assert secret not in page.text
     assert "Set up" in text(page)

@@ -138,7 +138,7 @@ def test_session_in_use_ends_after_thirty_days(browser: Browser, world: World) -
         with world.database.write(datetime.now(UTC) - timedelta(days=days)) as tx:
             token = session_actions.begin(tx, world.vault, ada.actor, "password", "a test")
         with world.database.write() as tx:
-            row = token_queries.owner(tx, world.vault.digest(token))
+            row = token_queries.owner(tx, world.vault.keyed_hash(token))
             assert row is not None
             token_queries.touch_now(tx, row.token_id)
         browser.cookies = {"collegium_session": token}

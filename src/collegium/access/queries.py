@@ -240,7 +240,7 @@ _LOCK_SCOPE = Statement(
 
 
 # By id, so that the parent comes first: it is older than its children.
-_HOLD_SCOPES = Statement(
+_LOCK_SCOPES_SHARED = Statement(
     select(scopes.c.id)
     .where(any_of(scopes.c.id, "ids"))
     .order_by(scopes.c.id)
@@ -320,7 +320,7 @@ def get_visible(
     return _check_visibility(tx, actor, scope, needed)
 
 
-def lock_and_recheck(
+def lock_scope_and_recheck(
     tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, *needed: Permission
 ) -> ScopeAccess:
     """Lock a scope that was loaded before, and repeat the checks under the lock.
@@ -336,18 +336,20 @@ def lock_and_recheck(
     return get_visible_by_id(tx, actor, scope_access.scope.id, *needed)
 
 
-def hold_and_recheck(tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess) -> ScopeAccess:
-    """Keep a scope that was loaded before as it is, and repeat the checks.
+def lock_scope_shared_and_recheck(
+    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess
+) -> ScopeAccess:
+    """Take a shared lock of a scope that was loaded before, and repeat the checks under it.
 
-    Like ``lock_and_recheck``, but several transactions may hold a scope at the same time. It is for
-    actions that only add something that must not outlive the scope or the rights of the actor.
+    Like ``lock_scope_and_recheck``, but several transactions can hold the lock at the same time. It
+    is for actions that only add what must not outlive the scope or the rights of the actor.
 
     Raises:
         NotFound: ``scope.unknown`` or ``<kind>.unknown``: the scope is gone or no longer visible.
     """
     scope = scope_access.scope
     ids = [scope.id] if scope.parent_id is None else [scope.parent_id, scope.id]
-    tx.fetch_all(_HOLD_SCOPES, ids=ids)
+    tx.fetch_all(_LOCK_SCOPES_SHARED, ids=ids)
     return get_visible_by_id(tx, actor, scope.id)
 
 

@@ -134,7 +134,7 @@ def update(
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
-    before = account_queries.lock_and_recheck(tx, actor, account)
+    before = account_queries.lock_account_and_recheck(tx, actor, account)
     allowed = account_rules.writable(
         changes,
         by_staff=actor.is_staff,
@@ -324,7 +324,7 @@ def refresh_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
     _check_owns_token(actor, account)
-    account_queries.lock_and_recheck(tx, actor, account)
+    account_queries.lock_account_and_recheck(tx, actor, account)
     credentials.check(tx, actor)
     token = token_actions.issue_api_token(tx, vault, actor, account.id)
     account_row: Row = account_queries.by_id(tx, account.id)

@@ -370,7 +370,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     return row
 
 
-def lock_and_recheck(tx: WriteTransaction, actor: Actor, account: Row) -> Row:
+def lock_account_and_recheck(tx: WriteTransaction, actor: Actor, account: Row) -> Row:
     """Lock an account that was loaded before, and return it as it is under the lock.
 
     While another action held the lock, the account may have been changed, hidden or deleted.

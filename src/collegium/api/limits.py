@@ -143,7 +143,7 @@ class UntrustedProxyLog:
             if len(recent) >= _LOGGED_MAX:
                 return
         self._times[peer] = now
-        address = hosts.address(peer) or ""
+        address = hosts.comparable_ip_address(peer) or ""
         _log.warning("headers of a proxy that is not trusted were ignored", address=address)
         with suppress(UnavailableError), self._database.write() as tx:
             rate_limit_queries.record_failure(tx, UNTRUSTED_PROXY + address, FORWARDED)

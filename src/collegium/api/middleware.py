@@ -66,7 +66,7 @@ _seconds: Final = Histogram(
 )
 # Looking a counter up by its labels takes as long as counting, so counters are cached. There are
 # few combinations of both labels.
-_answered: Final = lru_cache(maxsize=None)(_requests.labels)
+_count_of: Final = lru_cache(maxsize=None)(_requests.labels)
 # The first five characters of the keys in the WSGI environment that hold headers.
 _HEADERS: Final = frozenset({"HTTP_", "CONTE"})
 _FORWARDED: Final = {
@@ -145,7 +145,7 @@ class Middleware:
         finally:
             seconds = time.perf_counter() - began
             method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "?"
-            _answered(method, code).inc()
+            _count_of(method, code).inc()
             _seconds.observe(seconds)
             if _FORWARDED & env.keys() and not trusted(env, self._site.proxies):
                 self._record_proxy(env.get("REMOTE_ADDR", ""))

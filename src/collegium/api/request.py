@@ -1,8 +1,9 @@
 """The parts of a request that all protocols share: context, transactions, routes.
 
-Types of the web framework are used only in ``collegium.api`` and ``collegium.app``. The stack is
-WSGI throughout: our code is synchronous, and passing each request from an event loop to a thread
-and back cost more than most responses (docs/decisions/0015-wsgi.md).
+Types of the web framework are used only in ``collegium.api`` and ``collegium.app``. ``Response`` is
+ours; the framework's is written ``falcon.Response``. The stack is WSGI throughout: our code is
+synchronous, and passing each request from an event loop to a thread and back cost more than most
+responses (docs/decisions/0015-wsgi.md).
 """
 
 from __future__ import annotations
@@ -19,13 +20,8 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
+import falcon
 import structlog
-from falcon import (
-    HTTPContentTooLarge,
-    HTTPUnsupportedMediaType,
-    Request,
-    Response,
-)
 from falcon.routing import CompiledRouter
 
 from collegium import hosts
@@ -73,7 +69,7 @@ ESCAPES_MAX: Final = 200_000
 NESTED_MAX: Final = 30_000
 """Maximum number of lists and objects in a JSON body; each costs an allocation."""
 
-_ASKING: Final = frozenset({"GET", "HEAD"})
+_READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
 _BUSY: Final = "The service is busy. Please try again in a moment.", 5
 _FULL: Final = (
@@ -112,7 +108,7 @@ class AppContext:
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """A response: status, body in bytes, headers, media type and ``Set-Cookie`` values."""
 
     status: int
@@ -165,9 +161,9 @@ class lazy_property(Generic[T]):  # noqa: N801 - used like ``property``
     def __set_name__(self, _owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, call: Any, _owner: type) -> T:
-        made = vars(call)[self._name] = self._make(call)
-        return made
+    def __get__(self, instance: Any, _owner: type) -> T:
+        value = vars(instance)[self._name] = self._make(instance)
+        return value
 
 
 class RequestContext:
@@ -180,7 +176,11 @@ class RequestContext:
     actor: Actor
 
     def __init__(
-        self, app_context: AppContext, request: Request, body: bytes, segments: Mapping[str, str]
+        self,
+        app_context: AppContext,
+        request: falcon.Request,
+        body: bytes,
+        segments: Mapping[str, str],
     ) -> None:
         self.app = app_context
         self.settings = app_context.settings
@@ -198,7 +198,9 @@ class RequestContext:
         # Read requests hold a read slot from their first query to the end of the response. Other
         # requests get none: they may wait for a lock, for password hashing or for the disk, and
         # would block readers meanwhile.
-        self._read_slot = app_context.database.read_slot() if request.method in _ASKING else None
+        self._read_slot = (
+            app_context.database.read_slot() if request.method in _READ_METHODS else None
+        )
 
     def header(self, name: str, default: str = "") -> str:
         """Return a header of the request, decoded as Latin-1. Names are case-insensitive."""
@@ -210,14 +212,14 @@ class RequestContext:
         return _parsed_query(self.raw_query)
 
     @lazy_property
-    def address(self) -> str:
+    def ip_address(self) -> str:
         """Return the client's IP address, from a trusted proxy's header or from the socket."""
-        return client_address(self._env, self.settings.trusted_proxies)
+        return client_ip_address(self._env, self.settings.trusted_proxies)
 
     @property
     def network(self) -> str:
         """Return the network that counts as one client: the IPv4 address or the IPv6 /64."""
-        return network_of(self.address)
+        return network_of(self.ip_address)
 
     @lazy_property
     def base(self) -> str:
@@ -294,7 +296,7 @@ class RequestContext:
         Raises:
             Unauthenticated: ``token.unknown``, ``token.inactive`` or ``token.expired``.
         """
-        account = token_queries.owner(tx, self.app.vault.digest(token), for_profile=shown)
+        account = token_queries.owner(tx, self.app.vault.keyed_hash(token), for_profile=shown)
         if account is None:
             raise Unauthenticated("token.unknown")
         is_of_kind = account.token_kind in kinds
@@ -317,7 +319,7 @@ class RequestContext:
         self.account = account if shown else None
         self.actor = actor_of(
             account,
-            self.address,
+            self.ip_address,
             self.request_id,
             token=account.token_id,
             token_kind=account.token_kind,
@@ -387,11 +389,11 @@ def _parsed_query(query: str) -> Mapping[str, Sequence[str]]:
     return values
 
 
-def network_of(address: str) -> str:
+def network_of(ip_address: str) -> str:
     """Return the network that counts as one client: an IPv4 address or an IPv6 /64."""
-    if ":" not in address:
-        return address
-    parsed = IPv6Address(address)
+    if ":" not in ip_address:
+        return ip_address
+    parsed = IPv6Address(ip_address)
     return str(parsed.ipv4_mapped or IPv6Network((int(parsed), 64), strict=False))
 
 
@@ -424,19 +426,19 @@ def text(wire: str) -> str:
 def trusted(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> bool:
     """Return whether the peer of the socket is a proxy whose headers are trusted."""
     return bool(proxies) and hosts.is_within(
-        hosts.address(env.get("REMOTE_ADDR", "")) or "", proxies
+        hosts.comparable_ip_address(env.get("REMOTE_ADDR", "")) or "", proxies
     )
 
 
-def client_address(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> str:
+def client_ip_address(env: Mapping[str, Any], proxies: tuple[Network, ...]) -> str:
     """Return the client's IP address: the last one in the chain that is not a trusted proxy."""
-    client = hosts.address(env.get("REMOTE_ADDR", "")) or ""
+    client = hosts.comparable_ip_address(env.get("REMOTE_ADDR", "")) or ""
     if trusted(env, proxies):
         for hop in reversed(header(env, "x-forwarded-for").split(",")):
-            address = hosts.address(hop)
-            if address is None:
+            ip_address = hosts.comparable_ip_address(hop)
+            if ip_address is None:
                 break
-            client = address
+            client = ip_address
             if not hosts.is_within(client, proxies):
                 break
     return client
@@ -458,9 +460,9 @@ class PublicUrl:
         parts = urlsplit(url)
         self.path = parts.path
         """Base path of the service; empty, or starting with a slash."""
-        self._own = hosts.host(parts.netloc)
+        self._own_host = hosts.host(parts.netloc)
         default = 443 if parts.scheme == "https" else 80
-        self._ports = {None, (self._own.port if self._own else None) or default}
+        self._ports = {None, (self._own_host.port if self._own_host else None) or default}
         self._base_of = cache_short(maxsize=1024)(self._find_base)
 
     def base(self, env: Mapping[str, Any]) -> str | None:
@@ -481,7 +483,11 @@ class PublicUrl:
             return None
         if self.names and (not host_header or host.name not in self.names):
             return None
-        if self._own is not None and host.name == self._own.name and host.port in self._ports:
+        if (
+            self._own_host is not None
+            and host.name == self._own_host.name
+            and host.port in self._ports
+        ):
             return self.url
         return host.origin(scheme) + self.path
 
@@ -517,7 +523,7 @@ class Endpoint:
         returns_self: whether it returns the account of the caller.
     """
 
-    handler: Callable[..., Answer]
+    handler: Callable[..., Response]
     summary: str
     public: bool = False
     body: Mapping[str, Any] | None = None
@@ -541,16 +547,16 @@ Routes = dict[str, dict[str, Endpoint]]
 def add_routes(
     router: CompiledRouter,
     routes: Routes,
-    perform: Callable[[RequestContext, dict[str, Endpoint]], Answer],
+    dispatch: Callable[[RequestContext, dict[str, Endpoint]], Response],
 ) -> None:
     """Add the routes of one protocol to the router of every application.
 
     Args:
-        perform: dispatches a request to the endpoints of its path, whatever its method.
+        dispatch: hands a request to the endpoint of its path, whatever its method.
     """
-    for path, operations in routes.items():
+    for path, endpoints in routes.items():
         # Paths match with or without the final slash: the router gets them without it.
-        router.add_route(path.rstrip("/") or "/", _Resource(operations, perform))
+        router.add_route(path.rstrip("/") or "/", _Resource(endpoints, dispatch))
 
 
 _bodies: Final = Bodies(SENDERS, SENDERS_NETWORK)
@@ -561,42 +567,46 @@ class _Resource:
 
     def __init__(
         self,
-        operations: dict[str, Endpoint],
-        perform: Callable[[RequestContext, dict[str, Endpoint]], Answer],
+        endpoints: dict[str, Endpoint],
+        dispatch: Callable[[RequestContext, dict[str, Endpoint]], Response],
     ) -> None:
-        self._operations = operations
-        self._perform = perform
+        self._endpoints = endpoints
+        self._dispatch = dispatch
 
-    def on_get(self, request: Request, response: Response, **segments: str) -> None:
+    def on_get(
+        self, request: falcon.Request, falcon_response: falcon.Response, **segments: str
+    ) -> None:
         request.env[ROUTED] = True
         app_context = request.env[APP_CONTEXT]
         body = _body(request, app_context.settings.trusted_proxies)
-        call = RequestContext(app_context, request, body, segments)
+        context = RequestContext(app_context, request, body, segments)
         try:
-            answer = self._perform(call, self._operations)
-            fill_falcon_response(response, answer, root=call.root, head=request.method == "HEAD")
+            response = self._dispatch(context, self._endpoints)
+            fill_falcon_response(
+                falcon_response, response, root=context.root, head=request.method == "HEAD"
+            )
         finally:
-            call.release_read_slot()
+            context.release_read_slot()
 
     on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
 
 
-def _body(request: Request, proxies: tuple[Network, ...]) -> bytes:
+def _body(request: falcon.Request, proxies: tuple[Network, ...]) -> bytes:
     env = request.env
     length = env.get("CONTENT_LENGTH") or ""
     if not length and "HTTP_TRANSFER_ENCODING" not in env:
         return b""
     if length.isdigit() and int(length) > BODY_MAX:
-        raise HTTPContentTooLarge
+        raise falcon.HTTPContentTooLarge
     if length.isdigit() and int(length) == 0:
         return b""
     if env.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in {"", "identity"}:
-        raise HTTPUnsupportedMediaType
+        raise falcon.HTTPUnsupportedMediaType
     return _bodies.read(
         env["wsgi.input"],
         int(length) if length.isdigit() else None,
         BODY_MAX,
-        network_of(client_address(env, proxies)),
+        network_of(client_ip_address(env, proxies)),
     )
 
 
@@ -604,7 +614,7 @@ _LOCAL: Final = re.compile(rb'(?<=\s)((?:href|action|src|formaction)=")/(?!/)')
 
 
 def fill_falcon_response(
-    response: Response, answer: Answer, *, root: str = "", head: bool = False
+    falcon_response: falcon.Response, response: Response, *, root: str = "", head: bool = False
 ) -> None:
     """Copy a response into the framework's response object.
 
@@ -613,24 +623,24 @@ def fill_falcon_response(
             it; it is inserted here. Quotes that people type are escaped in pages, so only our own
             attributes match.
     """
-    response.status = answer.status
-    response.set_headers(answer.headers)
-    for cookie in answer.cookies:
-        response.append_header("set-cookie", cookie)
-    is_text = answer.media.startswith("text/")
-    response.content_type = f"{answer.media}; charset=utf-8" if is_text else answer.media
-    body = answer.body
+    falcon_response.status = response.status
+    falcon_response.set_headers(response.headers)
+    for cookie in response.cookies:
+        falcon_response.append_header("set-cookie", cookie)
+    is_text = response.media.startswith("text/")
+    falcon_response.content_type = f"{response.media}; charset=utf-8" if is_text else response.media
+    body = response.body
     if root:
-        if answer.headers.get("Location", "").startswith("/"):
-            response.set_header("location", root + answer.headers["Location"])
-        if answer.media == "text/html":
+        if response.headers.get("Location", "").startswith("/"):
+            falcon_response.set_header("location", root + response.headers["Location"])
+        if response.media == "text/html":
             body = _LOCAL.sub(rb"\1" + root.encode() + b"/", body)
     if not head:
-        response.data = body
+        falcon_response.data = body
     elif body:
-        response.content_length = len(body)
+        falcon_response.content_length = len(body)
     else:
         # A response to HEAD that was only counted has no body to measure, and building one is not
         # worth the work. The empty stream keeps the framework from sending a content length of
         # zero.
-        response.stream = iter(())
+        falcon_response.stream = iter(())

@@ -58,7 +58,7 @@ def check_password(
     is_correct = crypto.check_password(account.password if account else None, password)
     if account is None or not is_correct or not account.is_active:
         with context.write() as tx:
-            token_actions.record_failed_login(tx, account, context.address)
+            token_actions.record_failed_login(tx, account, context.ip_address)
             context.count_attempt(tx, pair, LOGIN_PAIR)
             context.count_attempt(tx, per_account, LOGIN_ACCOUNT)
             context.count_attempt(tx, per_ip, LOGIN_ADDRESS)
@@ -94,7 +94,7 @@ def actor_of(context: RequestContext, account: Row) -> Actor:
     The actor keeps the version of the credentials at that time.
     """
     return token_actions.actor_of(
-        account, context.address, context.request_id, credentials=account.credentials_version
+        account, context.ip_address, context.request_id, credentials=account.credentials_version
     )
 
 
@@ -136,7 +136,7 @@ def login_keys(context: RequestContext, username: str) -> tuple[str, str, str]:
 
     The account is a keyed digest, because the table must not reveal who tried to sign in.
     """
-    account_key = context.app.vault.digest(typed_username(username)).hex()[:32]
+    account_key = context.app.vault.keyed_hash(typed_username(username)).hex()[:32]
     return (
         f"login pair {account_key} {context.network}"[:128],
         f"login account {account_key}",

@@ -71,7 +71,7 @@ def create(
     if role.kind != scope_access.scope.kind:
         raise Invalid("role.other_kind")
     if role.kind != ScopeKind.GROUP:  # a group is locked already
-        scope_access = access_queries.hold_and_recheck(tx, actor, scope_access)
+        scope_access = access_queries.lock_scope_shared_and_recheck(tx, actor, scope_access)
     scope = scope_access.scope
     _check_may_invite(tx, actor, scope_access, role.id)
     if not role.is_active:

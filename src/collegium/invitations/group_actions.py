@@ -52,7 +52,7 @@ def create(
         Conflict: as ``invitations.actions.create``; ``group.no_account``; ``grant.exists``;
             ``invitation.exists`` if the account already has an open invitation to the group.
     """
-    scope_access = access_queries.lock_and_recheck(
+    scope_access = access_queries.lock_scope_and_recheck(
         tx, actor, scope_access, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant
     )
     if account is None:

@@ -57,7 +57,7 @@ def create(
         NotFound: ``<kind>.unknown``, ``scope.unknown``: the scope was deleted or hidden in the
             meantime.
     """
-    scope_access = access_queries.lock_and_recheck(tx, actor, scope_access)
+    scope_access = access_queries.lock_scope_and_recheck(tx, actor, scope_access)
     scope = scope_access.scope
     for problem in problems(actor, scope.kind, role, project_role, details):
         raise problem

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
-from collegium.access.queries import ScopeAccess, lock_and_recheck
+from collegium.access.queries import ScopeAccess, lock_scope_and_recheck
 from collegium.access.rules import (
     MEMBERSHIP_PERMISSIONS,
     Actor,
@@ -199,7 +199,7 @@ def _lock_and_authorise(
     tx: WriteTransaction, actor: Actor, target: RoleAssignment, permission: Permission
 ) -> RoleAssignment:
     # The rules below concern all members of the scope, so concurrent changes run one after another.
-    target = target._replace(access=lock_and_recheck(tx, actor, target.access, permission))
+    target = target._replace(access=lock_scope_and_recheck(tx, actor, target.access, permission))
     role_permissions = role_queries.permissions_of(tx, [target.role.id]).get(target.role.id, [])
     require_permission(actor, target.access, permission, target.account.id, role_permissions)
     return target

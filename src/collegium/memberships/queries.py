@@ -60,10 +60,10 @@ _all_rows = (
         scopes.c.name.label("scope_name"),
         organisation.c.uuid.label("organisation_uuid"),
         organisation.c.name.label("organisation_name"),
-        _granter.c.uuid.label("giver_uuid"),
-        _granter.c.username.label("giver_username"),
-        _granter.c.first_name.label("giver_first_name"),
-        _granter.c.last_name.label("giver_last_name"),
+        _granter.c.uuid.label("granted_by_uuid"),
+        _granter.c.username.label("granted_by_username"),
+        _granter.c.first_name.label("granted_by_first_name"),
+        _granter.c.last_name.label("granted_by_last_name"),
     )
     .join(accounts, accounts.c.id == grants.c.account_id)
     .join(roles, roles.c.id == grants.c.role_id)
@@ -162,9 +162,9 @@ def _select_by_accounts(*, sees_all: bool, is_single: bool) -> Statement:
             scopes.c.name.label("scope_name"),
             organisation.c.uuid.label("organisation_uuid"),
             organisation.c.name.label("organisation_name"),
-            _granter.c.username.label("giver_username"),
-            _granter.c.first_name.label("giver_first_name"),
-            _granter.c.last_name.label("giver_last_name"),
+            _granter.c.username.label("granted_by_username"),
+            _granter.c.first_name.label("granted_by_first_name"),
+            _granter.c.last_name.label("granted_by_last_name"),
         )
         .select_from(grants)
         .join(roles, roles.c.id == grants.c.role_id)

@@ -90,21 +90,21 @@ class Vault:
         letters = "".join(secrets.choice("BCDFGHJKLMNPQRSTVWXZ") for _ in range(4))
         return f"{letters}-{secrets.randbelow(10_000):04}"
 
-    def digest(self, token: str) -> bytes:
+    def keyed_hash(self, token: str) -> bytes:
         """Return the 32 bytes by which a token is looked up (HMAC-SHA-256)."""
         keyed = self._token_hmac.copy()
         keyed.update(token.encode())
         return keyed.digest()
 
     def encrypt(self, token: str) -> bytes:
-        """Encrypt a token, bound to its digest, so that swapped rows are detected."""
+        """Encrypt a token, bound to its hash, so that swapped rows are detected."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._token_cipher.encrypt(nonce, token.encode(), self.digest(token))
+        return nonce + self._token_cipher.encrypt(nonce, token.encode(), self.keyed_hash(token))
 
-    def decrypt(self, encrypted: bytes, digest: bytes) -> str:
+    def decrypt(self, encrypted: bytes, token_hash: bytes) -> str:
         """Decrypt a token that an API must show again."""
         return self._token_cipher.decrypt(
-            encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], digest
+            encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], token_hash
         ).decode()
 
     def derive_code(self, *values: str | int) -> str:

@@ -75,7 +75,7 @@ def _load_change_email_notice(
     account = _load_account(tx, payload)
     change = email_change_queries.of_account(tx, account.id)
     code = email_change_actions.cancel_code(vault, account.id, account.email, payload["version"])
-    if change is None or change.cancel_code_hash != vault.digest(code):
+    if change is None or change.cancel_code_hash != vault.keyed_hash(code):
         # If the change was confirmed, another e-mail informs the old address.
         raise ObsoleteError("The change was cancelled or confirmed.")
     base = settings.base_url.rstrip("/")

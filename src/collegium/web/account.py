@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from collegium.access.rules import ScopeKind
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import actions as join_request_actions
@@ -19,7 +19,7 @@ from collegium.web.page import Page, page
 _REQUESTS_MAX: Final = 50
 
 
-def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     invitations = [
         # An account with the invited address may see the invitation. The link is the same as in the
         # e-mail.
@@ -35,7 +35,7 @@ def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     )
 
 
-def _withdraw(browser: BrowserRequest) -> Answer:
+def _withdraw(browser: BrowserRequest) -> Response:
     uuid = browser.uuid("request")
     with browser.write() as tx:
         row = join_request_queries.get_own(tx, browser.actor.id, uuid)
@@ -46,12 +46,12 @@ def _withdraw(browser: BrowserRequest) -> Answer:
     )
 
 
-def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     grant, may_leave = leaving.can_leave(tx, browser.actor, browser.uuid("grant"))
     return page(browser, "leave", grant=grant, may_leave=may_leave)
 
 
-def _leave(browser: BrowserRequest) -> Answer:
+def _leave(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
         grant = membership_queries.get_own(tx, browser.actor.id, browser.uuid("grant"))
         leaving.leave(tx, browser.actor, grant.uuid)

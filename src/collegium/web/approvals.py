@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations import approvals
 from collegium.invitations import queries as invitation_queries
@@ -17,7 +17,7 @@ from collegium.web.messages import message_for
 from collegium.web.page import Page, page
 
 
-def _show(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     """Show the invitation to decide on. Opening the page changes nothing."""
     try:
         link = _read_link(purpose, browser)
@@ -38,7 +38,7 @@ def _show(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     return page(browser, "decision", state="ask", purpose=purpose, invitation=row)
 
 
-def _decide(purpose: str, browser: BrowserRequest) -> Answer:
+def _decide(purpose: str, browser: BrowserRequest) -> Response:
     try:
         with (
             browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
@@ -46,9 +46,11 @@ def _decide(purpose: str, browser: BrowserRequest) -> Answer:
         ):
             link = _read_link(purpose, browser)
             if purpose == approvals.APPROVE:
-                approvals.approve(tx, browser.settings, link, browser.address, browser.request_id)
+                approvals.approve(
+                    tx, browser.settings, link, browser.ip_address, browser.request_id
+                )
             else:
-                approvals.reject(tx, link, browser.address, browser.request_id)
+                approvals.reject(tx, link, browser.ip_address, browser.request_id)
     except (Invalid, Conflict) as refusal:
         return page(browser, "decision", 410, state="gone", said=message_for(refusal))
     return page(browser, "decision", state="done", purpose=purpose)

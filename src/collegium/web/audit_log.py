@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from collegium.access.rules import Actor, ScopeKind
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
@@ -88,7 +88,7 @@ class Entry(NamedTuple):
     elsewhere: str
 
 
-def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     team = ScopePage.load(browser, tx, kind)
     parameters = ("about", "since", "until")
     form = Form.showing(**{name: browser.query_value(name) for name in parameters})

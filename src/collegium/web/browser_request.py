@@ -14,7 +14,7 @@ import msgspec
 
 from collegium import hosts
 from collegium.access.rules import ANONYMOUS, Actor
-from collegium.api.request import Answer, RequestContext, lazy_property
+from collegium.api.request import RequestContext, Response, lazy_property
 from collegium.db import idempotency
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Forbidden, Unauthenticated
@@ -250,7 +250,7 @@ class BrowserRequest(RequestContext):
         if not number or len(number) > _NUMBER_MAX:
             return None
         facts = (_SUBMISSION, self._browser_secret, self.path, self._content_hash, part)
-        return self.app.vault.digest("\x1f".join(facts)).hex()
+        return self.app.vault.keyed_hash("\x1f".join(facts)).hex()
 
     def recall(self, tx: ReadTransaction) -> list[Any] | None:
         """Return what the same form has led to before; None on its first submission."""
@@ -319,7 +319,7 @@ class BrowserRequest(RequestContext):
         """Return the first value of a query parameter; empty when it is absent."""
         return self.query.get(name, [""])[0]
 
-    def redirect(self, path: str, message: str = "", *, kind: str = "done") -> Answer:
+    def redirect(self, path: str, message: str = "", *, kind: str = "done") -> Response:
         """Redirect to another page (303), and show there what has happened.
 
         Args:
@@ -331,9 +331,9 @@ class BrowserRequest(RequestContext):
             self.set_cookie(
                 _FLASH, self.app.vault.sign(_FLASH, kind, message[:600]), _FLASH_SECONDS
             )
-        return Answer(303, headers={"Location": path}, media="text/html")
+        return Response(303, headers={"Location": path}, media="text/html")
 
-    def to_sign_in(self, path: str = "") -> Answer:
+    def to_sign_in(self, path: str = "") -> Response:
         """Redirect to the sign-in page, which continues here afterwards.
 
         Args:

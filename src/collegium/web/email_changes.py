@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.api.request import Response, Routes, hex_uuid
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Limited, Refusal
 from collegium.security.rate_limits.rules import CODE_ADDRESS
@@ -13,12 +13,12 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import Page, page
 
 
-def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     """Show the button. Opening the page changes nothing and does not test the code."""
     return page(browser, "address", state="ask")
 
 
-def _confirm(browser: BrowserRequest) -> Answer:
+def _confirm(browser: BrowserRequest) -> Response:
     """Confirm the address whose code is in the path. No sign-in is needed."""
     return _use_code(
         browser,
@@ -29,25 +29,25 @@ def _confirm(browser: BrowserRequest) -> Answer:
     )
 
 
-def _ask_cancel(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+def _ask_cancel(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     """Show the button. Opening the page changes nothing and does not test the code."""
     return page(browser, "address_cancel", state="ask")
 
 
-def _cancel(browser: BrowserRequest) -> Answer:
+def _cancel(browser: BrowserRequest) -> Response:
     """Cancel the change whose code is in the path. No sign-in is needed."""
     return _use_code(
         browser,
         "address_cancel",
         lambda tx, code: email_change_actions.cancel_by_code(
-            tx, browser.app.vault, code, browser.address
+            tx, browser.app.vault, code, browser.ip_address
         ),
     )
 
 
 def _use_code(
     browser: BrowserRequest, name: str, action: Callable[[WriteTransaction, str], None]
-) -> Answer:
+) -> Response:
     code = hex_uuid(browser.segments["code"])
     if code is None:
         return page(browser, name, 404, state="gone")
@@ -58,9 +58,9 @@ def _use_code(
         ):
             action(tx, code)
     except Limited as refusal:
-        answer = page(browser, name, 429, state="wait")
-        answer.headers["Retry-After"] = str(refusal.facts["seconds"])
-        return answer
+        response = page(browser, name, 429, state="wait")
+        response.headers["Retry-After"] = str(refusal.facts["seconds"])
+        return response
     except Refusal:
         return page(browser, name, 410, state="gone")
     return page(browser, name, state="done")

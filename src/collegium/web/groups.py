@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collegium.api import limits
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import queries as membership_queries
@@ -17,13 +17,13 @@ from collegium.web.page import Page, page
 from collegium.web.scope import group_id
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_group(browser, tx, Form())
 
 
 def _render_group(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     group = group_queries.by_id(tx, group_id(browser))
     return page(
         browser,
@@ -36,7 +36,7 @@ def _render_group(
     )
 
 
-def _ask(browser: BrowserRequest) -> Answer:
+def _ask(browser: BrowserRequest) -> Response:
     form = browser.form
     message = form.text("message", MESSAGE_MAX, lines=True)
     if form.is_valid:

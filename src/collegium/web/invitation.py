@@ -9,7 +9,7 @@ from collegium.access.rules import ANONYMOUS
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.rules import usernames_for
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
@@ -90,7 +90,7 @@ def _is_on_hold(row: Row, state: str) -> bool:
     return bool(state == "unavailable" and row.role_is_active)
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     """Show the invitation. Opening the page changes nothing."""
     try:
         row = _load_invitation(browser, tx)
@@ -103,7 +103,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
 
 def _render_invitation(
     browser: BrowserRequest, tx: ReadTransaction, row: Row, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     state = _state(tx, row)
     checks_email = browser.settings.validate_invitation_email
     is_strict = checks_email or browser.settings.enable_strict_check_accepting_invitation
@@ -148,7 +148,7 @@ def _load_limited(browser: BrowserRequest) -> tuple[Row, str]:
         return row, _state(tx, row)
 
 
-def _accept_or_renew(browser: BrowserRequest) -> Answer:
+def _accept_or_renew(browser: BrowserRequest) -> Response:
     try:
         row, state = _load_limited(browser)
     except NotFound:
@@ -167,7 +167,7 @@ def _accept_or_renew(browser: BrowserRequest) -> Answer:
     return _turn_away(browser, row) if is_turned_away else _join(browser, row)
 
 
-def _accept(browser: BrowserRequest, row: Row) -> Answer:
+def _accept(browser: BrowserRequest, row: Row) -> Response:
     try:
         with browser.create() as tx:
             invitation_actions.accept(
@@ -179,7 +179,7 @@ def _accept(browser: BrowserRequest, row: Row) -> Answer:
     return browser.redirect("/account/", _welcome_message(row))
 
 
-def _join(browser: BrowserRequest, row: Row) -> Answer:
+def _join(browser: BrowserRequest, row: Row) -> Response:
     """Create an account and accept, or do neither. The link has proven the address.
 
     Raises:
@@ -230,7 +230,7 @@ def _join(browser: BrowserRequest, row: Row) -> Answer:
                 tx, None, browser.settings, browser.app.vault, values, invitation=row.uuid
             )
             account: Row = account_queries.with_password(tx, id=account_id)
-            actor = actor_of(account, browser.address, browser.request_id)
+            actor = actor_of(account, browser.ip_address, browser.request_id)
             invitation_actions.accept(
                 tx, actor, browser.settings, row.uuid, link_version=row.link_version
             )
@@ -249,7 +249,7 @@ def _replay_welcome(
     account_id: int = 0,
     version: int = 0,
     created_at: int = 0,
-) -> Answer:
+) -> Response:
     """Answer a repeated form as the first one. The browser dropped that response with its session.
 
     Args:
@@ -264,12 +264,12 @@ def _replay_welcome(
             is_unchanged = account.is_active and account.credentials_version == version
             if not is_unchanged or browser.now.timestamp() > created_at + _REPLAY_SECONDS:
                 return browser.to_sign_in("/account/")
-            actor = actor_of(account, browser.address, browser.request_id, credentials=version)
+            actor = actor_of(account, browser.ip_address, browser.request_id, credentials=version)
             browser.sign_in(tx, actor, _METHOD)
     return browser.redirect("/account/", message)
 
 
-def _decline(browser: BrowserRequest) -> Answer:
+def _decline(browser: BrowserRequest) -> Response:
     try:
         row, state = _load_limited(browser)
     except NotFound:
@@ -282,7 +282,7 @@ def _decline(browser: BrowserRequest) -> Answer:
         if not _is_proof(browser, row):
             return browser.to_sign_in(_own_path(browser))
         actor = replace(
-            ANONYMOUS, email=row.email, ip_address=browser.address, request_id=browser.request_id
+            ANONYMOUS, email=row.email, ip_address=browser.ip_address, request_id=browser.request_id
         )
     try:
         with browser.write() as tx:
@@ -295,7 +295,7 @@ def _decline(browser: BrowserRequest) -> Answer:
     return browser.redirect(browser.next or _own_path(browser), message)
 
 
-def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
+def _turn_away(browser: BrowserRequest, row: Row) -> Response:
     """Create no account, show the reason, and notify the inviter."""
     try:
         with browser.write() as tx:
@@ -307,7 +307,7 @@ def _turn_away(browser: BrowserRequest, row: Row) -> Answer:
     return _render_refused(browser)
 
 
-def _renew(browser: BrowserRequest, row: Row) -> Answer:
+def _renew(browser: BrowserRequest, row: Row) -> Response:
     with browser.write() as tx:
         renewals.request_renewal(tx, row.uuid, row.link_version)
     return browser.redirect(
@@ -318,7 +318,7 @@ def _renew(browser: BrowserRequest, row: Row) -> Answer:
 
 def _render_refused(
     browser: BrowserRequest, refusal: NotFound | Conflict | Invalid | None = None
-) -> Answer:
+) -> Response:
     if refusal is not None:
         browser.form.add_refusal(refusal)
     with browser.read() as tx:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from collegium.access.rules import ScopeKind, may_grant
 from collegium.accounts import queries as account_queries
 from collegium.api import limits
-from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.api.request import Response, Routes, hex_uuid
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
@@ -141,20 +141,20 @@ def _invited(
     return {key for key, row in accounts.items() if row.id in invited}
 
 
-def _ask(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _ask(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_form(kind, browser, tx, Form())
 
 
 def _render_form(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     team = ScopePage.load(browser, tx, kind, right="grant")
     return page(
         browser, "team_invite", status, team=team, form=form, options=grantable_roles(tx, team)
     )
 
 
-def _invite(kind: ScopeKind, browser: BrowserRequest) -> Answer:
+def _invite(kind: ScopeKind, browser: BrowserRequest) -> Response:
     """Check the pasted list and show the result. Only the second step sends invitations.
 
     Raises:
@@ -271,10 +271,10 @@ class InvitationItem(NamedTuple):
     link: str
     may_send: bool
     may_cancel: bool
-    is_dead: bool
+    inviter_lost_right: bool
 
 
-def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     team = ScopePage.load(browser, tx, kind, right="invitations")
     search = search_text(browser)
     state = browser.query_value("state") if browser.query_value("state") in list(State) else ""
@@ -348,7 +348,7 @@ def _state_label(row: Row, state: State) -> str:
     return STATES[state]
 
 
-def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
+def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     """Do what the pressed button says: mail an invitation again, or cancel it.
 
     Raises:

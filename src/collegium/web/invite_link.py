@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from collegium.api import limits
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links.rules import is_active
@@ -20,13 +20,13 @@ from collegium.web.page import Page, page
 MESSAGE_MAX: Final = 1000
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_link(browser, tx, Form())
 
 
 def _render_link(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     try:
         link = invite_link_queries.get_by_uuid(tx, browser.actor, browser.uuid("open_invitation"))
     except NotFound:
@@ -53,7 +53,7 @@ def _render_link(
     )
 
 
-def _ask(browser: BrowserRequest) -> Answer:
+def _ask(browser: BrowserRequest) -> Response:
     form = browser.form
     message = form.text("message", MESSAGE_MAX, lines=True)
     if form.is_valid:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from markupsafe import Markup
 
 from collegium.access.rules import Permission, ScopeKind
-from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.api.request import Response, Routes, hex_uuid
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import links
@@ -45,7 +45,7 @@ class LinkItem(NamedTuple):
     may_change: bool
 
 
-def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     team = ScopePage.load(browser, tx, kind, right="invitations")
     filters = {"scope": (kind.value, team.scope.uuid)}
     paging = Paging(
@@ -90,7 +90,7 @@ def _link_item(
     )
 
 
-def _new(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _new(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_form(
         kind, browser, tx, Form.showing(expires=_latest_end(browser, tx.now).date().isoformat())
     )
@@ -103,7 +103,7 @@ def _render_form(
     form: Form,
     status: int = 200,
     row: Row | None = None,
-) -> Answer:
+) -> Response:
     """Show the form of a new link, or of an existing one, whose role cannot be changed."""
     team = ScopePage.load(browser, tx, kind, right="grant")
     may_create_projects = _may_create_projects(team)
@@ -197,7 +197,7 @@ def _add_refusals(form: Form, problems: Iterable[Invalid]) -> None:
         form.add_refusal(problem)
 
 
-def _create(kind: ScopeKind, browser: BrowserRequest) -> Answer:
+def _create(kind: ScopeKind, browser: BrowserRequest) -> Response:
     form = browser.form
     values = _read_settings(form) | _read_end(browser, browser.now)
     values["auto_create_project"] = form.flag("auto_create_project")
@@ -252,7 +252,7 @@ def _load_link(
     return team, row
 
 
-def _edit(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _edit(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     _, row = _load_link(kind, browser, tx)
     invite_link_rules.check_may_change(is_public=row.is_public, is_staff=browser.actor.is_staff)
     invite_link_rules.check_active(
@@ -273,7 +273,7 @@ def _filled_form(row: Row) -> Form:
     )
 
 
-def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
+def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     """Do what the pressed button says: change a link, or close it.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from collegium.access.rules import Actor
-from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.api.request import Response, Routes, hex_uuid
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.join_requests import actions as join_request_actions
@@ -31,13 +31,13 @@ class Result(NamedTuple):
     is_done: bool
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_requests(browser, tx, Form())
 
 
 def _render_requests(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     decided = browser.query_value("show") == "decided"
     filters = {"waits": not decided}
     decider = _decider(browser.actor)
@@ -56,7 +56,7 @@ def _decider(actor: Actor) -> Actor:
     return replace(actor, is_support=False)
 
 
-def _decide(browser: BrowserRequest) -> Answer:
+def _decide(browser: BrowserRequest) -> Response:
     form = browser.form
     action = form.choice("action", "approve", "reject")
     comment = form.text("comment", _COMMENT_MAX, lines=True)

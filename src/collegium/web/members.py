@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Routes, hex_uuid
+from collegium.api.request import Response, Routes, hex_uuid
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import group_actions as group_invitation_actions
@@ -44,7 +44,7 @@ SORTS: Final = {
 _MATCHES_MAX: Final = 20
 
 
-def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     team = ScopePage.load(browser, tx, kind)
     search = search_text(browser)
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
@@ -100,7 +100,7 @@ def _refusal_of(
     return None
 
 
-def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_grant(kind, browser, tx)
 
 
@@ -110,7 +110,7 @@ def _render_grant(
     tx: ReadTransaction,
     form: Form | None = None,
     status: int = 200,
-) -> Answer:
+) -> Response:
     team = ScopePage.load(browser, tx, kind)
     row = membership_queries.get_in_scope(tx, team.scope.id, _grant_uuid(browser, "grant.unknown"))
     permissions = role_queries.permissions_of(tx, [row.role_id])
@@ -142,7 +142,7 @@ def _render_grant(
     )
 
 
-def _change(kind: ScopeKind, browser: BrowserRequest) -> Answer:
+def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     """Do what the pressed button says: change the end or the role of a grant, or remove it.
 
     Raises:
@@ -205,13 +205,13 @@ def _grant_uuid(browser: BrowserRequest, code: str) -> str:
     return uuid
 
 
-def _find(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _find(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_search(kind, browser, tx, Form.showing(q=search_text(browser)))
 
 
 def _render_search(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     """Show the accounts that match the search, among those that the viewer may see anyway."""
     team = ScopePage.load(browser, tx, kind, right="grant")
     search = "".join(filter(str.isprintable, form.raw("q"))).strip()
@@ -234,7 +234,7 @@ def _render_search(
     )
 
 
-def _add(kind: ScopeKind, browser: BrowserRequest) -> Answer:
+def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
     form = browser.form
     valid_until = form.end("until")
     uuid = hex_uuid(form.raw("account"))

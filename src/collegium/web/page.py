@@ -2,11 +2,11 @@
 
 1. Write a function in the noun's file of this folder.
 
-   To show something, write ``def show(browser, tx) -> Answer``. It runs queries, which start from
+   To show something, write ``def show(browser, tx) -> Response``. It runs queries, which start from
    what ``browser.actor`` may see, and ends with ``return page(browser, "name", fact=...)``.
 
-   To do something, write ``def save(browser) -> Answer``. It reads the fields of ``browser.form``,
-   opens ``with browser.write() as tx:``, calls an action, and ends with
+   To do something, write ``def save(browser) -> Response``. It reads the fields of
+   ``browser.form``, opens ``with browser.write() as tx:``, calls an action, and ends with
    ``return browser.redirect("/path/", "A sentence that says what happened.")``.
 2. Put ``"/path/": {"GET": Page(show, "What it is."), "POST": Page(save, "What it does.")}`` into
    the noun's ``ROUTES``, and those into ``routes.py``. A page requires a signed-in account unless
@@ -56,7 +56,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from collegium.api.request import Answer, Endpoint
+from collegium.api.request import Endpoint, Response
 from collegium.invitations import links
 from collegium.text.names import isolated, keep_isolates
 from collegium.web import messages
@@ -97,7 +97,7 @@ class Page(Endpoint):
     """
 
     creates: bool = False
-    replay: Callable[..., Answer] | None = None
+    replay: Callable[..., Response] | None = None
 
 
 class Paging:
@@ -183,7 +183,7 @@ def moment(at: datetime) -> str:
     return f"{day(at)}, {at:%H:%M} UTC"
 
 
-def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any) -> Answer:
+def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any) -> Response:
     """Return a rendered template as a response.
 
     Args:
@@ -199,12 +199,12 @@ def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any
             **variables,
         )
     )
-    return Answer(status, text.encode("utf-8", "replace"), media=HTML)
+    return Response(status, text.encode("utf-8", "replace"), media=HTML)
 
 
 def error_page(
     browser: BrowserRequest, status: int, title: str, message: str, *, link: str = ""
-) -> Answer:
+) -> Response:
     """Return a page that says why something was not done, and where to go from there.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import NotFound
 from collegium.security.crypto import hash_password
@@ -15,11 +15,11 @@ from collegium.web.forms import Form
 from collegium.web.page import Page, page
 
 
-def _show_request(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+def _show_request(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     return page(browser, "forgotten_password", form=Form(), sent=False)
 
 
-def _request_link(browser: BrowserRequest) -> Answer:
+def _request_link(browser: BrowserRequest) -> Response:
     """Queue the e-mail, if an account has this address.
 
     The response is the same for every address, and the work nearly the same, so that nobody learns
@@ -32,18 +32,18 @@ def _request_link(browser: BrowserRequest) -> Answer:
     email = form.email("email")
     if not form.is_valid:
         return page(browser, "forgotten_password", 422, form=form, sent=False)
-    email_hash = browser.app.vault.digest(comparable_address(email)).hex()
+    email_hash = browser.app.vault.keyed_hash(comparable_address(email)).hex()
     email_subject = f"password mail {email_hash[:32]}"
     network_subject = f"password address {browser.network}"[:128]
     browser.check_rate_limits(email_subject, network_subject)
     with browser.write() as tx:
-        password_actions.request_reset(tx, email, browser.address)
+        password_actions.request_reset(tx, email, browser.ip_address)
         browser.count_attempt(tx, email_subject, MAIL_ACCOUNT)
         browser.count_attempt(tx, network_subject, MAIL_ACCOUNT)
     return page(browser, "forgotten_password", form=form, sent=True)
 
 
-def _show_reset(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show_reset(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     try:
         account = password_actions.read_link(tx, browser.app.vault, browser.segments["token"])
     except NotFound:
@@ -51,7 +51,7 @@ def _show_reset(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     return page(browser, "password_reset", account=account, form=Form())
 
 
-def _reset(browser: BrowserRequest) -> Answer:
+def _reset(browser: BrowserRequest) -> Response:
     link = browser.segments["token"]
     subject = f"code address {browser.network}"
     try:
@@ -62,7 +62,7 @@ def _reset(browser: BrowserRequest) -> Answer:
         if password_hash is None:
             return page(browser, "password_reset", 422, account=account, form=form)
         with browser.write() as tx:
-            password_actions.reset(tx, browser.app.vault, link, password_hash, browser.address)
+            password_actions.reset(tx, browser.app.vault, link, password_hash, browser.ip_address)
     except NotFound:
         return page(browser, "password_reset", 410, account=None, form=Form())
     return browser.redirect("/sign_in/", "Your new password is set. You can sign in with it now.")

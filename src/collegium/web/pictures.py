@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collegium.accounts.pictures import queries as picture_queries
-from collegium.api.request import Answer, RequestContext, hex_uuid
+from collegium.api.request import RequestContext, Response, hex_uuid
 from collegium.db.database import ReadTransaction
 
 
-def show(context: RequestContext, tx: ReadTransaction) -> Answer:
+def show(context: RequestContext, tx: ReadTransaction) -> Response:
     """Return a picture. Its URL never serves another one, so browsers may cache it for ever."""
     uuid = hex_uuid(context.segments["uuid"])
     row = None if uuid is None else picture_queries.by_uuid(tx, uuid)
     if row is None:
-        return Answer(404, b'{"detail":"Not found."}')
-    return Answer(
+        return Response(404, b'{"detail":"Not found."}')
+    return Response(
         200,
         bytes(row.data),
         {"Content-Disposition": "inline", "Cache-Control": "private, max-age=31536000, immutable"},

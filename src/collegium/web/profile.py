@@ -11,7 +11,7 @@ from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.pictures.rules import BYTES, ImageTooLargeError, InvalidImageError
 from collegium.accounts.rules import writable
 from collegium.api import pictures, sign_in
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.refusals import Conflict, Invalid, Unauthenticated
@@ -52,14 +52,16 @@ def _editable(browser: BrowserRequest, account: Row) -> dict[str, Any]:
     return editable
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     account = account_queries.own(tx, browser.actor)
     return _render_profile(
         browser, account, Form.showing(**{name: getattr(account, name) for name in _FIELDS})
     )
 
 
-def _render_profile(browser: BrowserRequest, account: Row, form: Form, status: int = 200) -> Answer:
+def _render_profile(
+    browser: BrowserRequest, account: Row, form: Form, status: int = 200
+) -> Response:
     return page(
         browser,
         "profile",
@@ -72,7 +74,7 @@ def _render_profile(browser: BrowserRequest, account: Row, form: Form, status: i
     )
 
 
-def _render_errors(browser: BrowserRequest) -> Answer:
+def _render_errors(browser: BrowserRequest) -> Response:
     with browser.read() as tx:
         account = account_queries.own(tx, browser.actor)
     for name in _FIELDS:
@@ -80,7 +82,7 @@ def _render_errors(browser: BrowserRequest) -> Answer:
     return _render_profile(browser, account, browser.form, 422)
 
 
-def _save(browser: BrowserRequest) -> Answer:
+def _save(browser: BrowserRequest) -> Response:
     with browser.read() as tx:
         editable = _editable(browser, account_queries.own(tx, browser.actor))
     form = browser.form
@@ -94,7 +96,7 @@ def _save(browser: BrowserRequest) -> Answer:
     return _save_changes(browser, changes, "Your profile is saved.")
 
 
-def _save_changes(browser: BrowserRequest, changes: dict[str, Any], message: str) -> Answer:
+def _save_changes(browser: BrowserRequest, changes: dict[str, Any], message: str) -> Response:
     agrees = browser.form.flag("agree_with_policy")
     try:
         with browser.write() as tx:
@@ -112,7 +114,7 @@ def _save_changes(browser: BrowserRequest, changes: dict[str, Any], message: str
     return browser.redirect(_HERE, message)
 
 
-def _picture(browser: BrowserRequest) -> Answer:
+def _picture(browser: BrowserRequest) -> Response:
     if browser.form.flag("remove"):
         return _save_changes(browser, {"picture": None}, "Your picture is removed.")
     data = browser.form.files.get("picture", b"")
@@ -133,13 +135,13 @@ def _picture(browser: BrowserRequest) -> Answer:
     return _save_changes(browser, {"picture": picture}, "Your new picture is saved.")
 
 
-def _ask_address(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _ask_address(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_address(browser, tx, Form())
 
 
 def _render_address(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     account = account_queries.own(tx, browser.actor)
     return page(
         browser,
@@ -152,7 +154,7 @@ def _render_address(
     )
 
 
-def _change_address(browser: BrowserRequest) -> Answer:
+def _change_address(browser: BrowserRequest) -> Response:
     if browser.form.flag("cancel"):
         with browser.write() as tx:
             email_change_actions.cancel(tx, browser.actor, browser.actor.uuid)
@@ -215,12 +217,12 @@ def _request_change(browser: BrowserRequest, email: str) -> bool:
     return True
 
 
-def _ask_password(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _ask_password(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     del tx
     return page(browser, "new_password", form=Form())
 
 
-def _change_password(browser: BrowserRequest) -> Answer:
+def _change_password(browser: BrowserRequest) -> Response:
     form = browser.form
     current = form.text("current", 128, required=True, strip=False)
     with browser.read() as tx:

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from collegium.api import middleware
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes, outage_words
+from collegium.api.request import Endpoint, RequestContext, Response, Routes, outage_words
 from collegium.db import schema
 from collegium.db.database import ReadTransaction, StorageFullError, UnavailableError
 from collegium.outbox import queries as outbox_queries
@@ -48,29 +48,29 @@ _METRICS: Final = "text/plain; version=1.0.0"
 _TEXT: Final = "text/plain"
 
 
-def _home(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+def _home(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     return page(browser, "home", base=browser.base)
 
 
-def _alive(_call: RequestContext) -> Answer:
-    return Answer(200, b"ok\n", media=_TEXT)
+def _alive(_context: RequestContext) -> Response:
+    return Response(200, b"ok\n", media=_TEXT)
 
 
-def _ready(context: RequestContext) -> Answer:
+def _ready(context: RequestContext) -> Response:
     status = schema.status(context.app.database)
     if status is not schema.SchemaStatus.CURRENT:
-        return Answer(503, f"the schema is {status}\n".encode(), media=_TEXT)
+        return Response(503, f"the schema is {status}\n".encode(), media=_TEXT)
     try:
         context.app.database.check_free_space()
     except StorageFullError:
-        return Answer(503, b"the disk of the database is full\n", media=_TEXT)
+        return Response(503, b"the disk of the database is full\n", media=_TEXT)
     except UnavailableError:
         # The disk is not known to be full. A service whose database is busy is still ready.
         pass
-    return Answer(200, b"ready\n", media=_TEXT)
+    return Response(200, b"ready\n", media=_TEXT)
 
 
-def _metrics(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _metrics(context: RequestContext, tx: ReadTransaction) -> Response:
     del context
     counts = outbox_queries.counts(tx)
     lines = "".join(
@@ -81,17 +81,17 @@ def _metrics(context: RequestContext, tx: ReadTransaction) -> Answer:
             ("failed", counts.failed),
         )
     )
-    return Answer(200, generate_latest(middleware.registry) + lines.encode(), media=_METRICS)
+    return Response(200, generate_latest(middleware.registry) + lines.encode(), media=_METRICS)
 
 
-def _stylesheet(context: RequestContext) -> Answer:
+def _stylesheet(context: RequestContext) -> Response:
     # The URL has a digest of the content as its query. Without that query the content may change.
     policy = "max-age=31536000, immutable" if context.raw_query else "no-cache"
-    return Answer(200, style()[1], {"Cache-Control": f"public, {policy}"}, "text/css")
+    return Response(200, style()[1], {"Cache-Control": f"public, {policy}"}, "text/css")
 
 
-def _robots(_call: RequestContext) -> Answer:
-    return Answer(200, b"User-agent: *\nDisallow: /\n", media=_TEXT)
+def _robots(_context: RequestContext) -> Response:
+    return Response(200, b"User-agent: *\nDisallow: /\n", media=_TEXT)
 
 
 def description_routes(document: dict[str, Any]) -> Routes:
@@ -103,14 +103,14 @@ def description_routes(document: dict[str, Any]) -> Routes:
         for method, description in table.items()
     ]
 
-    def _document(context: RequestContext) -> Answer:
+    def _document(context: RequestContext) -> Response:
         # The public URL has one path prefix or none, so at most two documents are cached.
         if context.root not in encoded:
             servers = {"servers": [{"url": context.root}]} if context.root else {}
             encoded[context.root] = msgspec.json.encode(document | servers)
-        return Answer(200, encoded[context.root])
+        return Response(200, encoded[context.root])
 
-    def _reference(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+    def _reference(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
         return page(browser, "schema", operations=operations)
 
     return {
@@ -154,72 +154,72 @@ ROUTES: Routes = {
 }
 
 
-def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
+def dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
     """Return the response to a request for a page or a plain endpoint.
 
     Args:
-        operations: Method → endpoint, for the path of the request.
+        endpoints: Method → endpoint, for the path of the request.
     """
-    operation = operations.get("GET" if context.method == "HEAD" else context.method)
-    if operation is None:
-        answer = plain(405, "This page does not support the request.")
-        answer.headers["Allow"] = ", ".join([*operations, "HEAD"])
-        return answer
+    endpoint = endpoints.get("GET" if context.method == "HEAD" else context.method)
+    if endpoint is None:
+        response = plain(405, "This page does not support the request.")
+        response.headers["Allow"] = ", ".join([*endpoints, "HEAD"])
+        return response
     browser = BrowserRequest(context)
     try:
-        if isinstance(operation, Page):
-            answer = _respond(browser, operation, operations)
-            answer.cookies += browser.set_cookies
+        if isinstance(endpoint, Page):
+            response = _respond(browser, endpoint, endpoints)
+            response.cookies += browser.set_cookies
             browser.touch_token()
-            return answer
-        if operation.reads_db:
+            return response
+        if endpoint.reads_db:
             with context.read() as tx:
-                return operation.handler(context, tx)
-        return operation.handler(context)
+                return endpoint.handler(context, tx)
+        return endpoint.handler(context)
     except UnavailableError as outage:
         message, seconds = outage_words(outage)
-        answer = plain(503, message)
-        answer.headers["Retry-After"] = str(seconds)
-        return answer
+        response = plain(503, message)
+        response.headers["Retry-After"] = str(seconds)
+        return response
 
 
-def _respond(browser: BrowserRequest, operation: Page, operations: dict[str, Endpoint]) -> Answer:
+def _respond(browser: BrowserRequest, endpoint: Page, endpoints: dict[str, Endpoint]) -> Response:
     try:
         if browser.method in {"GET", "HEAD"}:
             with browser.read() as tx:
                 browser.load_session(tx)
-                if not operation.public and not browser.is_signed_in:
+                if not endpoint.public and not browser.is_signed_in:
                     return browser.to_sign_in()
-                return operation.handler(browser, tx)
+                return endpoint.handler(browser, tx)
         with browser.read() as tx:
             browser.load_session(tx)
-        browser.page = browser.path if "GET" in operations else ""
+        browser.page = browser.path if "GET" in endpoints else ""
         browser.check_form()
-        if not operation.public and not browser.is_signed_in:
-            return browser.to_sign_in() if "GET" in operations else browser.redirect("/sign_in/")
-        if operation.creates:
-            return _respond_once(browser, operation)
+        if not endpoint.public and not browser.is_signed_in:
+            return browser.to_sign_in() if "GET" in endpoints else browser.redirect("/sign_in/")
+        if endpoint.creates:
+            return _respond_once(browser, endpoint)
         # The handler opens its own write transaction. The read transaction above has returned its
         # connection.
-        return operation.handler(browser)
+        return endpoint.handler(browser)
     except Refusal as refusal:
         return refused(browser, refusal)
 
 
-def _respond_once(browser: BrowserRequest, operation: Page) -> Answer:
+def _respond_once(browser: BrowserRequest, endpoint: Page) -> Response:
     """Run the handler of a form that creates something, unless the browser has sent it before.
 
     A repeated form gets the response of the first one. It is looked up before limits and rules,
     because the first submission may be the reason to refuse the second. It is looked up again after
     a refusal, because the first submission may have finished in the meantime.
     """
-    replay = operation.replay or BrowserRequest.redirect
+    replay = endpoint.replay or BrowserRequest.redirect
     with browser.read() as tx:
         stored = browser.recall(tx)
     if stored is not None:
         return replay(browser, *stored)
     try:
-        answer = operation.handler(browser)
+        response = endpoint.handler(browser)
     except RepeatedFormError as repeated:
         return replay(browser, *repeated.facts)
     except Refusal:
@@ -228,15 +228,15 @@ def _respond_once(browser: BrowserRequest, operation: Page) -> Answer:
         if stored is None:
             raise
         return replay(browser, *stored)
-    if answer.status >= HTTPStatus.BAD_REQUEST:
+    if response.status >= HTTPStatus.BAD_REQUEST:
         with browser.read() as tx:
             stored = browser.recall(tx)
         if stored is not None:
             return replay(browser, *stored)
-    return answer
+    return response
 
 
-def refused(browser: BrowserRequest, refusal: Refusal) -> Answer:
+def refused(browser: BrowserRequest, refusal: Refusal) -> Response:
     """Return the error page of a refusal. An ended session is redirected to the sign-in page."""
     match refusal:
         case NotFound():
@@ -258,15 +258,15 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Answer:
             # The session has ended since it was loaded.
             return browser.to_sign_in("/account/")
         case Limited():
-            answer = error_page(browser, 429, "Too many attempts", message_for(refusal))
-            answer.headers["Retry-After"] = str(refusal.facts["seconds"])
-            return answer
+            response = error_page(browser, 429, "Too many attempts", message_for(refusal))
+            response.headers["Retry-After"] = str(refusal.facts["seconds"])
+            return response
     return error_page(browser, 409, "This could not be done", message_for(refusal))
 
 
-def plain(status: int, text: str) -> Answer:
+def plain(status: int, text: str) -> Response:
     """Return a page with one sentence, which needs neither a session nor the database."""
     title = "Page not found" if status == 404 else "This could not be done"  # noqa: PLR2004 - HTTP
     sentence = "Please check the address." if status == 404 else text  # noqa: PLR2004 - HTTP
     html = templates().get_template("plain.html").render(title=title, said=sentence)
-    return Answer(status, html.encode(), media=HTML)
+    return Response(status, html.encode(), media=HTML)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any, Final
 
 from collegium.access.rules import ScopeKind
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Invalid
@@ -30,13 +30,13 @@ _KINDS: Final = [
 ]
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_scopes(browser, tx, Form())
 
 
 def _render_scopes(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     search = search_text(browser)
     kind = browser.query_value("kind") if browser.query_value("kind") in list(ScopeKind) else ""
     filters: dict[str, Any] = {"name": search} if search else {}
@@ -61,7 +61,7 @@ def _render_scopes(
     )
 
 
-def _create_group(browser: BrowserRequest) -> Answer:
+def _create_group(browser: BrowserRequest) -> Response:
     form = browser.form
     name = form.name("name", NAME_LENGTH, required=True)
     if form.is_valid:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from collegium.accounts import queries as account_queries
 from collegium.api import sign_in
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid, Unauthenticated
 from collegium.security.rate_limits import queries as rate_limit_queries
@@ -23,13 +23,13 @@ _HALF_SECONDS: Final = 10 * 60
 _HOME: Final = "/account/"
 
 
-def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     if browser.is_signed_in:
         return browser.redirect(browser.next or _HOME)
     return page(browser, "sign_in", form=Form(), next=browser.next)
 
 
-def _check(browser: BrowserRequest) -> Answer:
+def _check(browser: BrowserRequest) -> Response:
     if browser.is_signed_in:
         return browser.redirect(browser.next or _HOME)
     form = browser.form
@@ -59,13 +59,13 @@ def _check(browser: BrowserRequest) -> Answer:
     return browser.redirect(f"/sign_in/code/{after}")
 
 
-def _ask_code(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+def _ask_code(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     if browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS) is None:
         return browser.redirect("/sign_in/")
     return page(browser, "sign_in_code", form=Form(), next=browser.next)
 
 
-def _check_code(browser: BrowserRequest) -> Answer:
+def _check_code(browser: BrowserRequest) -> Response:
     match browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS):
         case [str(uuid), int(version)]:
             with browser.read() as tx:
@@ -92,21 +92,21 @@ def _check_code(browser: BrowserRequest) -> Answer:
     return page(browser, "sign_in_code", 422, form=form, next=browser.next)
 
 
-def _over(browser: BrowserRequest) -> Answer:
+def _over(browser: BrowserRequest) -> Response:
     browser.set_cookie(_HALF, "", 0)
     return browser.redirect(
         "/sign_in/", "Your sign-in has expired. Please sign in again.", kind="not"
     )
 
 
-def _sign_out(browser: BrowserRequest) -> Answer:
+def _sign_out(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
         browser.sign_out(tx)
-    answer = browser.redirect("/sign_in/", "You are signed out.")
+    response = browser.redirect("/sign_in/", "You are signed out.")
     # The next user of the browser must not reach pages with the back button. Cookies stay, because
     # one of them carries the message.
-    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
-    return answer
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return response
 
 
 ROUTES: Routes = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys import actions as ssh_key_actions
@@ -18,19 +18,19 @@ from collegium.web.page import Page, page
 _HERE: Final = "/account/keys/"
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_keys(browser, tx, Form())
 
 
 def _render_keys(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     return page(
         browser, "keys", status, keys=ssh_key_queries.of_account(tx, browser.actor.id), form=form
     )
 
 
-def _add(browser: BrowserRequest) -> Answer:
+def _add(browser: BrowserRequest) -> Response:
     form = browser.form
     text = form.text("public_key", LENGTH_MAX + 500, required=True, lines=True)
     name = form.name("name", NAME_MAX)
@@ -52,7 +52,7 @@ def _add(browser: BrowserRequest) -> Answer:
         return _render_keys(browser, tx, form, 422)
 
 
-def _remove(browser: BrowserRequest) -> Answer:
+def _remove(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
         ssh_key_actions.delete(tx, browser.actor, browser.uuid("key"))
     return browser.redirect(_HERE, "The key is removed.")

@@ -13,7 +13,7 @@ from typing import Any, Final
 from collegium.access.rules import require_staff_or_support
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
-from collegium.api.request import Answer, Endpoint, Routes
+from collegium.api.request import Endpoint, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.outbox import queries as outbox_queries
 from collegium.scopes import activity
@@ -31,7 +31,7 @@ PARTS: Final = [
 ]
 
 
-def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any) -> Answer:
+def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any) -> Response:
     """Render a staff page. Its template gets ``may_change``: whether the viewer is staff."""
     may_change = browser.actor.is_staff
     return kit.page(browser, name, status, parts=PARTS, may_change=may_change, **variables)
@@ -53,7 +53,7 @@ def staff_only(routes: Routes, *, staff_paths: tuple[str, ...] = ()) -> Routes:
 
 
 def _restrict(operation: Endpoint, *, for_staff: bool) -> Endpoint:
-    def handler(browser: BrowserRequest, *tx: ReadTransaction) -> Answer:
+    def handler(browser: BrowserRequest, *tx: ReadTransaction) -> Response:
         require_staff_or_support(browser.actor)
         if for_staff:
             require_staff(browser.actor)
@@ -62,7 +62,7 @@ def _restrict(operation: Endpoint, *, for_staff: bool) -> Endpoint:
     return replace(operation, handler=handler)
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     statistics = activity.of_days(tx, browser.actor)
     day_chart = partial(charts.of_days, statistics.days)
     return page(

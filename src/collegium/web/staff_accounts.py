@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.memberships import queries as membership_queries
@@ -47,7 +47,7 @@ KINDS: Final = {
 }
 
 
-def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     search = search_text(browser)
     show = browser.query_value("show") if browser.query_value("show") in SHOWS else "all"
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "username"
@@ -70,13 +70,13 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     )
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_account(browser, tx, Form())
 
 
 def _render_account(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     row = account_queries.get_visible(tx, browser.actor, browser.uuid("account"))
     # How an account signs in is for staff only: support could do nothing with it.
     token_counts, factor = {}, None
@@ -99,7 +99,7 @@ def _render_account(
     )
 
 
-def _change(browser: BrowserRequest) -> Answer:
+def _change(browser: BrowserRequest) -> Response:
     """Do what the pressed button says."""
     form = browser.form
     action = form.choice("action", "deactivate", "activate", "second_factor", "password")
@@ -130,17 +130,17 @@ def _perform_on_account(browser: BrowserRequest, action: str) -> str:
     return f"The account of {name} is deactivated and signed out everywhere."
 
 
-def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     del tx
     return _render_new(browser, Form.showing(send="yes"))
 
 
-def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
+def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Response:
     kinds = [(value, label) for value, (label, _) in KINDS.items()]
     return page(browser, "staff_account_new", status, form=form, kinds=kinds)
 
 
-def _create(browser: BrowserRequest) -> Answer:
+def _create(browser: BrowserRequest) -> Response:
     form = browser.form
     values: dict[str, Any] = {
         "username": typed_username(form.text("username", 128, required=True)),

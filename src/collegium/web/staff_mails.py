@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.outbox import actions as outbox_actions
 from collegium.outbox import queries as outbox_queries
@@ -50,13 +50,13 @@ _STATES: Final = {
 """For each list of the page, by its name in the URL: the state of its e-mails, and their order."""
 
 
-def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_mails(browser, tx, Form())
 
 
 def _render_mails(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     show = browser.query_value("show") if browser.query_value("show") in _STATES else "queued"
     counts = outbox_queries.counts(tx)
     state, order = _STATES[show]
@@ -77,7 +77,7 @@ def _render_mails(
     )
 
 
-def _change(browser: BrowserRequest) -> Answer:
+def _change(browser: BrowserRequest) -> Response:
     """Do what the pressed button says."""
     form = browser.form
     action = form.choice("action", "retry", "retry_all", "drop")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import ScopeKind
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.scopes.organisations import actions as organisation_actions
@@ -41,7 +41,7 @@ ACTIONS: Final[dict[str, tuple[dict[str, bool], str]]] = {
 }
 
 
-def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     search = search_text(browser)
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
     filters: dict[str, Any] = {"query": search} if search else {}
@@ -60,13 +60,13 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     )
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_organisation(browser, tx, Form())
 
 
 def _render_organisation(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     row = organisation_queries.get_visible(tx, browser.actor, browser.uuid("organisation"))
     projects = organisation_queries.projects_of(tx, browser.actor, [row.id])
     return page(
@@ -80,7 +80,7 @@ def _render_organisation(
     )
 
 
-def _change(browser: BrowserRequest) -> Answer:
+def _change(browser: BrowserRequest) -> Response:
     """Do what the pressed button says."""
     form = browser.form
     action = form.choice("action", *ACTIONS)
@@ -100,16 +100,16 @@ def _change(browser: BrowserRequest) -> Answer:
         return _render_organisation(browser, tx, form, 422)
 
 
-def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     del tx
     return _render_new(browser, Form())
 
 
-def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
+def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Response:
     return page(browser, "staff_organisation_new", status, form=form, fields=FIELDS)
 
 
-def _create(browser: BrowserRequest) -> Answer:
+def _create(browser: BrowserRequest) -> Response:
     form = browser.form
     values = {
         name: (form.name if name in _NAMES else form.text)(

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from collegium.access.rules import Permission, ScopeKind
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.roles import actions as role_actions
@@ -124,7 +124,7 @@ def _cell(area: Area, permissions: Collection[str]) -> str:
     )
 
 
-def _matrix(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _matrix(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     rows = role_queries.all_roles(tx)
     permissions = role_queries.permissions_of(tx, [row.id for row in rows])
     tables = []
@@ -138,7 +138,7 @@ def _matrix(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
     return page(browser, "staff_roles", tables=tables)
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_role(browser, tx)
 
 
@@ -149,7 +149,7 @@ def _render_role(
     status: int = 200,
     *,
     from_database: bool = True,
-) -> Answer:
+) -> Response:
     """Show a role.
 
     Args:
@@ -167,7 +167,7 @@ def _render_role(
     return page(browser, "staff_role", status, row=row, where=where, areas=TREE, form=form)
 
 
-def _change(browser: BrowserRequest) -> Answer:
+def _change(browser: BrowserRequest) -> Response:
     """Do what the pressed button says."""
     form = browser.form
     action = form.choice("action", "save", "enable", "disable", "delete")
@@ -208,17 +208,17 @@ def _checked_permissions(form: Form) -> list[str]:
     return list(dict.fromkeys(form.many("permissions")))
 
 
-def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     del tx
     return _render_new(browser, Form())
 
 
-def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Answer:
+def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Response:
     kinds = list(KINDS.items())
     return page(browser, "staff_role_new", status, form=form, kinds=kinds, areas=TREE)
 
 
-def _create(browser: BrowserRequest) -> Answer:
+def _create(browser: BrowserRequest) -> Response:
     form = browser.form
     values = {
         "name": form.name("name", NAME_MAX, required=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from collegium.api.request import Answer, Routes, hex_uuid, network_of
+from collegium.api.request import Response, Routes, hex_uuid, network_of
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.refusals import Conflict, Invalid, NotFound
@@ -45,13 +45,13 @@ class TokenItem(NamedTuple):
     expires_at: datetime | None
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_tokens(browser, tx, Form())
 
 
 def _render_tokens(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200, token: str = ""
-) -> Answer:
+) -> Response:
     valid_tokens = token_queries.list_valid(tx, browser.actor.id, browser.settings.token_max_age)
     # An access token belongs to its refresh token and ends with it.
     access_tokens = {row.family: row for row, _ in valid_tokens if row.kind == TokenKind.ACCESS}
@@ -74,7 +74,7 @@ def _render_tokens(
     )
 
 
-def _create(browser: BrowserRequest) -> Answer:
+def _create(browser: BrowserRequest) -> Response:
     form = browser.form
     name = form.name("name", _NAME_MAX, required=True)
     token = ""
@@ -94,7 +94,7 @@ def _create(browser: BrowserRequest) -> Answer:
         return _render_tokens(browser, tx, Form(), token=token)
 
 
-def _replay_token(browser: BrowserRequest, token: str, token_id: int) -> Answer:
+def _replay_token(browser: BrowserRequest, token: str, token_id: int) -> Response:
     """Show the same token, not a second one: the browser dropped the first response with it."""
     with browser.read() as tx:
         if any(row.id == token_id for row in token_queries.personal(tx, browser.actor.id)):
@@ -104,7 +104,7 @@ def _replay_token(browser: BrowserRequest, token: str, token_id: int) -> Answer:
     )
 
 
-def _revoke(browser: BrowserRequest) -> Answer:
+def _revoke(browser: BrowserRequest) -> Response:
     """End one session or token, all other sessions, or everything but this session.
 
     Raises:
@@ -137,7 +137,7 @@ def _revoke(browser: BrowserRequest) -> Answer:
     return browser.redirect(_HERE, message)
 
 
-def _ask_device(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _ask_device(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     """Show the program whose request the URL names, or ask for its code."""
     del tx
     if not browser.query_value("session"):
@@ -155,7 +155,7 @@ def _parse_uuid(text: str) -> str:
     return uuid
 
 
-def _render_device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -> Answer:
+def _render_device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -> Response:
     """Show the program that the URL names, to be approved or denied.
 
     Raises:
@@ -179,7 +179,7 @@ def _lifetime_options(browser: BrowserRequest, device: Row) -> list[int]:
 
 def _render_decision(
     browser: BrowserRequest, tx: ReadTransaction, device: Row, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     lifetime = device_actions.lifetime(device, browser.settings)
     form.values.setdefault("lifetime", [str(lifetime)])
     return page(
@@ -200,7 +200,7 @@ def _render_decision(
     )
 
 
-def _decide_device(browser: BrowserRequest) -> Answer:
+def _decide_device(browser: BrowserRequest) -> Response:
     form = browser.form
     action = form.choice("action", "find", "approve", "deny")
     try:
@@ -218,7 +218,7 @@ def _decide_device(browser: BrowserRequest) -> Answer:
     return page(browser, "authorize", state=action, form=form)
 
 
-def _find_device(browser: BrowserRequest) -> Answer:
+def _find_device(browser: BrowserRequest) -> Response:
     form = browser.form
     code = form.text("code", 40, required=True)
     if not form.is_valid:
@@ -231,7 +231,7 @@ def _find_device(browser: BrowserRequest) -> Answer:
         return _render_decision(browser, tx, device, form)
 
 
-def _approve_device(browser: BrowserRequest) -> Answer:
+def _approve_device(browser: BrowserRequest) -> Response:
     """Approve a program. Staff and support must enter their password or a two-factor code again.
 
     Raises:
@@ -269,12 +269,12 @@ def _approve_device(browser: BrowserRequest) -> Answer:
     return _render_device(browser, uuid, form, 422)
 
 
-def _replay_decision(browser: BrowserRequest, action: str) -> Answer:
+def _replay_decision(browser: BrowserRequest, action: str) -> Response:
     """Show the decision again. The program no longer waits."""
     return page(browser, "authorize", state=action, form=browser.form)
 
 
-def _redirect_moved(browser: BrowserRequest, _tx: ReadTransaction) -> Answer:
+def _redirect_moved(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     """Redirect people who follow the instructions of a BrainSTEM client to our page for tokens."""
     return browser.redirect(_HERE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from collegium.api import sign_in
-from collegium.api.request import Answer, Routes
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.security.rate_limits import queries as rate_limit_queries
@@ -20,13 +20,13 @@ from collegium.web.page import Page, page
 _HERE: Final = "/account/second_factor/"
 
 
-def _show(browser: BrowserRequest, tx: ReadTransaction) -> Answer:
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_two_factor(browser, tx, Form())
 
 
 def _render_two_factor(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
-) -> Answer:
+) -> Response:
     is_on = two_factor_queries.is_on(tx, browser.actor.id)
     secret = two_factor_actions.unconfirmed(
         tx, browser.actor, browser.app.vault, browser.settings.site_name
@@ -43,7 +43,7 @@ def _render_two_factor(
     )
 
 
-def _change(browser: BrowserRequest) -> Answer:
+def _change(browser: BrowserRequest) -> Response:
     """Do what the pressed button says."""
     form = browser.form
     action = form.choice("action", "begin", "confirm", "codes", "remove")
@@ -99,7 +99,7 @@ def _change_two_factor(browser: BrowserRequest, action: str, code: str) -> list[
     return []
 
 
-def _begin(browser: BrowserRequest) -> Answer:
+def _begin(browser: BrowserRequest) -> Response:
     if profile.check_own_password(browser, "password", browser.form.raw("password")[:128]):
         try:
             with browser.create() as tx:
@@ -113,7 +113,7 @@ def _begin(browser: BrowserRequest) -> Answer:
         return _render_two_factor(browser, tx, browser.form, 422)
 
 
-def _replay_codes(browser: BrowserRequest, action: str, *codes: str) -> Answer:
+def _replay_codes(browser: BrowserRequest, action: str, *codes: str) -> Response:
     """Show the same codes, or the next step: the browser dropped the first response."""
     if action == "begin":
         return browser.redirect(_HERE)

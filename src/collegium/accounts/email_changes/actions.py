@@ -53,11 +53,13 @@ def request_change(
     check_email_not_protected(email_is_protected="email" in protected)
     if actor.id == account.id:
         credentials.confirm(tx, actor)
-    locked = account_queries.lock_and_recheck(tx, actor, account)
+    locked = account_queries.lock_account_and_recheck(tx, actor, account)
     version = locked.credentials_version
     code = vault.derive_code(account.id, email, tx.now.isoformat())
     to_cancel = cancel_code(vault, locked.id, locked.email, version)
-    email_change_queries.replace(tx, account.id, email, vault.digest(code), vault.digest(to_cancel))
+    email_change_queries.replace(
+        tx, account.id, email, vault.keyed_hash(code), vault.keyed_hash(to_cancel)
+    )
     mail_budget_actions.spend(tx, settings, email, actor)
     outbox_queries.enqueue(tx, mails.ChangeEmailRequest(email, account.id, tx.now.isoformat()))
     notices.send_notice(tx, mails.ChangeEmailNotice, locked, actor, email=email, version=version)
@@ -73,7 +75,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> bool:
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
-    account_queries.lock_and_recheck(tx, actor, account)
+    account_queries.lock_account_and_recheck(tx, actor, account)
     is_canceled = email_change_queries.cancel(tx, account.id)
     if is_canceled:
         event_queries.record(tx, "account.address_change_canceled", actor, account=account.id)
@@ -103,12 +105,12 @@ def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, ip_address: st
     Raises:
         NotFound: ``address.unknown_code``.
     """
-    change = email_change_queries.by_cancel_code_hash(tx, vault.digest(code))
+    change = email_change_queries.by_cancel_code_hash(tx, vault.keyed_hash(code))
     if change is not None:
         lock_account(tx, change.account_id)
         # Checked again under the lock, because the change may just have been confirmed or
         # cancelled.
-        change = email_change_queries.by_cancel_code_hash(tx, vault.digest(code))
+        change = email_change_queries.by_cancel_code_hash(tx, vault.keyed_hash(code))
     if change is None:
         raise NotFound("address.unknown_code")
     credentials.revoke_everything(tx, change.account_id)
@@ -132,12 +134,12 @@ def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -
         NotFound: ``address.unknown_code``.
         Conflict: ``address.code_expired``.
     """
-    change = email_change_queries.by_code_hash(tx, vault.digest(code))
+    change = email_change_queries.by_code_hash(tx, vault.keyed_hash(code))
     if change is None:
         raise NotFound("address.unknown_code")
     lock_account(tx, change.account_id)
     # Checked again under the lock, because a concurrent confirmation may have used the code.
-    locked: Row | None = email_change_queries.by_code_hash(tx, vault.digest(code))
+    locked: Row | None = email_change_queries.by_code_hash(tx, vault.keyed_hash(code))
     if locked is None:
         raise NotFound("address.unknown_code")
     if locked.created_at + timedelta(seconds=settings.email_change_max_age) < tx.now:

@@ -61,7 +61,7 @@ def notify_operator(
         )
 
 
-def lock_and_recheck(tx: WriteTransaction, actor: Actor, account_id: int) -> Row:
+def lock_profile_and_authorise(tx: WriteTransaction, actor: Actor, account_id: int) -> Row:
     """Lock an account whose profile the actor may change. Return the profile.
 
     Args:
@@ -86,7 +86,7 @@ def change(
     names: Mapping[str, str],
     fields: Mapping[str, Any],
 ) -> None:
-    """Update a profile that was locked by ``lock_and_recheck``.
+    """Update a profile that was locked by ``lock_profile_and_authorise``.
 
     Names that a remote directory decides are ignored.
 

@@ -11,7 +11,7 @@ from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.profiles import queries as profile_queries
 from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import parse_id
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 
@@ -37,53 +37,53 @@ _CHANGE: Final = {**_NAMES, **_PROFILE_FIELDS}
 _READ_ONLY: Final = frozenset(schemas.Profile.__struct_fields__)
 
 
-def _profile_response(tx: ReadTransaction, row: Row, *, with_email: bool = True) -> Answer:
+def _profile_response(tx: ReadTransaction, row: Row, *, with_email: bool = True) -> Response:
     (profile,) = schemas.profiles(tx, [row], with_email=with_email)
-    return Answer(200, schemas.encode(schemas.OneProfile(profile)))
+    return Response(200, schemas.encode(schemas.OneProfile(profile)))
 
 
-def _page_response(tx: ReadTransaction, result: query.ListResult, *, with_email: bool) -> Answer:
+def _page_response(tx: ReadTransaction, result: query.ListResult, *, with_email: bool) -> Response:
     profiles = schemas.profiles(tx, result.rows, with_email=with_email)
     page = schemas.ProfilePage(profiles, result.meta, result.count, result.next, result.previous)
-    return Answer(200, schemas.encode(page))
+    return Response(200, schemas.encode(page))
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     return _page_response(tx, query.load_page(context, tx, context.actor, _TABLE), with_email=True)
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     return _profile_response(
         tx, profile_queries.get_visible(tx, context.actor, parse_id(context, "account"))
     )
 
 
-def _list_public(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list_public(context: RequestContext, tx: ReadTransaction) -> Response:
     result = query.load_page(context, tx, ANONYMOUS, _PUBLIC)
     return _page_response(tx, result, with_email=context.settings.brainstem_public_emails)
 
 
-def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Response:
     row = profile_queries.get_visible(tx, ANONYMOUS, parse_id(context, "account"), is_public=True)
     return _profile_response(tx, row, with_email=context.settings.brainstem_public_emails)
 
 
-def _change(context: RequestContext) -> Answer:
+def _change(context: RequestContext) -> Response:
     account = parse_id(context, "account")
     with context.write() as tx:
-        profile_actions.lock_and_recheck(tx, context.actor, account)
+        profile_actions.lock_profile_and_authorise(tx, context.actor, account)
         values = bodies.read(context, _CHANGE, read_only=_READ_ONLY)
         names = {name: values.pop(name) for name in _NAMES if name in values}
         profile_actions.change(tx, context.actor, context.settings, account, names, values)
         return _profile_response(tx, profile_queries.get_visible(tx, context.actor, account))
 
 
-def _delete(context: RequestContext) -> Answer:
+def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         row = profile_queries.get_visible(tx, context.actor, parse_id(context, "account"))
         require_staff(context.actor)
         account_actions.delete(tx, context.actor, row.uuid, cancel_requests=True)
-    return Answer(204)
+    return Response(204)
 
 
 ROUTES: Routes = {

@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from collegium.api.brainstem import bodies, schemas
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.security.rate_limits.rules import CODE_ADDRESS, DEVICE_ADDRESS
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices.rules import INTERVAL, LIFETIME, State
@@ -44,7 +44,7 @@ class DevicePoll(Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
-def _begin(context: RequestContext) -> Answer:
+def _begin(context: RequestContext) -> Response:
     values = bodies.read(context, _BEGIN)
     context.check_rate_limits(subject := f"device address {context.network}"[:128])
     with context.write() as tx:
@@ -53,13 +53,13 @@ def _begin(context: RequestContext) -> Answer:
             tx,
             context.app.vault,
             name,
-            ip_address=context.address,
+            ip_address=context.ip_address,
             lifetime=values.get("token_lifetime"),
             settings=context.settings,
         )
         context.count_attempt(tx, subject, DEVICE_ADDRESS)
     session, page = str(UUID(login.uuid)), context.base + _PAGE
-    return Answer(
+    return Response(
         200,
         schemas.encode(
             DeviceLogin(
@@ -75,7 +75,7 @@ def _begin(context: RequestContext) -> Answer:
     )
 
 
-def _poll(context: RequestContext) -> Answer:
+def _poll(context: RequestContext) -> Response:
     code = bodies.read(context, _POLL)["device_code"]
     context.check_rate_limits(subject := f"code address {context.network}")
     with context.read() as tx:
@@ -83,15 +83,15 @@ def _poll(context: RequestContext) -> Answer:
     if state is None:
         with context.write() as tx:
             context.count_attempt(tx, subject, CODE_ADDRESS)
-    response: dict[str, Any]
+    content: dict[str, Any]
     if state is State.APPROVED:
         with context.write() as tx:
             token = device_actions.fetch(tx, context.app.vault, code, settings=context.settings)
-        response = {"status": "success", "token": token} if token else _RESPONSES[State.USED]
+        content = {"status": "success", "token": token} if token else _RESPONSES[State.USED]
     else:
-        response = _RESPONSES[state]
+        content = _RESPONSES[state]
     # The status is always 200: the clients treat any other status as a fatal error.
-    return Answer(200, schemas.encode(response))
+    return Response(200, schemas.encode(content))
 
 
 ROUTES: Routes = {

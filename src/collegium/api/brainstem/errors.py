@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collegium.api.request import Answer
+from collegium.api.request import Response
 from collegium.refusals import (
     Conflict,
     Forbidden,
@@ -104,14 +104,14 @@ class BadRequestError(Exception):
         self.status = status
 
 
-def bad_request(error: BadRequestError) -> Answer:
+def bad_request(error: BadRequestError) -> Response:
     """Return the response with the errors of all fields."""
-    return Answer(error.status, _encode(error.errors))
+    return Response(error.status, _encode(error.errors))
 
 
-def detail_response(status: int, text: str, headers: dict[str, str] | None = None) -> Answer:
+def detail_response(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
     """Return a response with one sentence under ``detail``."""
-    return Answer(status, _encode({"detail": text}), headers or {})
+    return Response(status, _encode({"detail": text}), headers or {})
 
 
 def _status(refusal: Refusal) -> int:
@@ -122,7 +122,7 @@ def _status(refusal: Refusal) -> int:
     return next(status for kind, status in _STATUS if isinstance(refusal, kind))
 
 
-def refusal_response(refusal: Refusal) -> Answer:
+def refusal_response(refusal: Refusal) -> Response:
     """Return the response for a refusal."""
     status = _status(refusal)
     if refusal.code == "group.people":
@@ -132,10 +132,10 @@ def refusal_response(refusal: Refusal) -> Answer:
         if refusal.facts["is_name_taken"]:
             field, text = _FIELDS["group.name_taken"]
             errors = {field: [text], **errors}
-        return Answer(status, _encode(errors))
+        return Response(status, _encode(errors))
     if refusal.code in _FIELDS:
         field, text = _FIELDS[refusal.code]
-        return Answer(status, _encode({field: [text.format(**refusal.facts)]}))
+        return Response(status, _encode({field: [text.format(**refusal.facts)]}))
     template = _MESSAGES.get(refusal.code)
     text = template.format(**refusal.facts) if template else _DEFAULTS.get(status, _DEFAULTS[400])
     headers: dict[str, str] = {}

@@ -8,7 +8,7 @@ from collegium.access.rules import ANONYMOUS, Actor
 from collegium.api import limits
 from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import mutating_route, parse_id, with_aliases
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.refusals import Invalid
@@ -32,45 +32,45 @@ _READ_ONLY: Final = frozenset(schemas.Group.__struct_fields__)
 
 def _group_response(
     tx: ReadTransaction, actor: Actor, row: Row, status: int = 200, *, shows_all: bool = False
-) -> Answer:
+) -> Response:
     (group,) = schemas.groups(tx, actor, [row], shows_all=shows_all)
-    return Answer(status, schemas.encode(schemas.OneGroup(group)))
+    return Response(status, schemas.encode(schemas.OneGroup(group)))
 
 
 def _page_response(
     tx: ReadTransaction, actor: Actor, result: query.ListResult, *, shows_all: bool = False
-) -> Answer:
+) -> Response:
     groups = schemas.groups(tx, actor, result.rows, shows_all=shows_all)
     page = schemas.GroupPage(groups, result.meta, result.count, result.next, result.previous)
-    return Answer(200, schemas.encode(page))
+    return Response(200, schemas.encode(page))
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     return _page_response(tx, context.actor, query.load_page(context, tx, context.actor, _TABLE))
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     return _group_response(tx, context.actor, group_queries.by_id(tx, parse_id(context, "group")))
 
 
-def _list_public(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list_public(context: RequestContext, tx: ReadTransaction) -> Response:
     result = query.load_page(context, tx, ANONYMOUS, _TABLE)
     return _page_response(tx, ANONYMOUS, result, shows_all=context.settings.brainstem_public_emails)
 
 
-def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Response:
     row = group_queries.by_id(tx, parse_id(context, "group"))
     return _group_response(tx, ANONYMOUS, row, shows_all=context.settings.brainstem_public_emails)
 
 
-def _create(context: RequestContext) -> Answer:
+def _create(context: RequestContext) -> Response:
     values = bodies.read(context, _NEW, read_only=_READ_ONLY)
     with context.write() as tx:
         group = group_actions.create(tx, context.actor, values["name"], settings=context.settings)
         return _group_response(tx, context.actor, group_queries.by_id(tx, group), 201)
 
 
-def _change(context: RequestContext) -> Answer:
+def _change(context: RequestContext) -> Response:
     limits.check(context, limits.INVITE)
     limits.check(context, limits.PEOPLE)
     try:
@@ -82,9 +82,11 @@ def _change(context: RequestContext) -> Answer:
         raise
 
 
-def _change_in_transaction(context: RequestContext) -> Answer:
+def _change_in_transaction(context: RequestContext) -> Response:
     with context.write() as tx:
-        access = group_actions.lock_and_recheck(tx, context.actor, parse_id(context, "group"))
+        access = group_actions.lock_group_and_authorise(
+            tx, context.actor, parse_id(context, "group")
+        )
         # Authorisation comes before validation: callers who may not change the group get that
         # refusal, whatever body they have sent.
         values = bodies.read(context, _CHANGE, read_only=_READ_ONLY)
@@ -96,13 +98,13 @@ def _change_in_transaction(context: RequestContext) -> Answer:
         return _group_response(tx, context.actor, group_queries.by_id(tx, access.scope.id))
 
 
-def _delete(context: RequestContext) -> Answer:
+def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         group_actions.delete(tx, context.actor, parse_id(context, "group"))
-    return Answer(204)
+    return Response(204)
 
 
-def _join(context: RequestContext) -> Answer:
+def _join(context: RequestContext) -> Response:
     limits.check(context, limits.JOIN)
     with context.write() as tx:
         row, is_new = group_actions.join(
@@ -110,10 +112,10 @@ def _join(context: RequestContext) -> Answer:
         )
         limits.count(context, tx, limits.JOIN, int(is_new))
         (request,) = schemas.requests(tx, context.actor, [row])
-    return Answer(200, schemas.encode(schemas.OneMembershipRequest(request)))
+    return Response(200, schemas.encode(schemas.OneMembershipRequest(request)))
 
 
-def _leave(context: RequestContext) -> Answer:
+def _leave(context: RequestContext) -> Response:
     with context.write() as tx:
         group = parse_id(context, "group")
         group_actions.leave(tx, context.actor, group)

@@ -7,7 +7,7 @@ from typing import Final
 from collegium.access.rules import Actor
 from collegium.api.brainstem import query, schemas
 from collegium.api.brainstem.paths import mutating_route, with_aliases
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import group_actions as group_invitation_actions
@@ -31,21 +31,21 @@ _TABLE: Final = query.Table(
 )
 
 
-def _invitation_response(tx: ReadTransaction, actor: Actor, row: Row) -> Answer:
+def _invitation_response(tx: ReadTransaction, actor: Actor, row: Row) -> Response:
     (invitation,) = schemas.invitations(tx, actor, [row])
-    return Answer(200, schemas.encode(schemas.OneMembershipInvitation(invitation)))
+    return Response(200, schemas.encode(schemas.OneMembershipInvitation(invitation)))
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     result = query.load_page(context, tx, context.actor, _TABLE)
     invitations = schemas.invitations(tx, context.actor, result.rows, result.embedded)
     page = schemas.MembershipInvitationPage(
         invitations, result.meta, result.count, result.next, result.previous
     )
-    return Answer(200, schemas.encode(page))
+    return Response(200, schemas.encode(page))
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = invitation_queries.get_visible(
         tx, context.actor, context.uuid("invitation"), in_groups=True
     )
@@ -54,7 +54,7 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     return _invitation_response(tx, context.actor, row)
 
 
-def _accept(context: RequestContext) -> Answer:
+def _accept(context: RequestContext) -> Response:
     with context.write() as tx:
         return _invitation_response(
             tx,
@@ -65,7 +65,7 @@ def _accept(context: RequestContext) -> Answer:
         )
 
 
-def _reject(context: RequestContext) -> Answer:
+def _reject(context: RequestContext) -> Response:
     with context.write() as tx:
         return _invitation_response(
             tx,
@@ -74,7 +74,7 @@ def _reject(context: RequestContext) -> Answer:
         )
 
 
-def _cancel(context: RequestContext) -> Answer:
+def _cancel(context: RequestContext) -> Response:
     with context.write() as tx:
         return _invitation_response(
             tx,

@@ -7,7 +7,7 @@ from typing import Final
 from collegium.access.rules import Actor
 from collegium.api.brainstem import query, schemas
 from collegium.api.brainstem.paths import mutating_route, with_aliases
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.join_requests import actions as join_request_actions
@@ -29,21 +29,21 @@ _TABLE: Final = query.Table(
 )
 
 
-def _request_response(tx: ReadTransaction, actor: Actor, row: Row) -> Answer:
+def _request_response(tx: ReadTransaction, actor: Actor, row: Row) -> Response:
     (request,) = schemas.requests(tx, actor, [row])
-    return Answer(200, schemas.encode(schemas.OneMembershipRequest(request)))
+    return Response(200, schemas.encode(schemas.OneMembershipRequest(request)))
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     result = query.load_page(context, tx, context.actor, _TABLE)
     requests = schemas.requests(tx, context.actor, result.rows, result.embedded)
     page = schemas.MembershipRequestPage(
         requests, result.meta, result.count, result.next, result.previous
     )
-    return Answer(200, schemas.encode(page))
+    return Response(200, schemas.encode(page))
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = join_request_queries.get_visible(tx, context.actor, context.uuid("request"), groups=True)
     if row.state != State.PENDING:
         # Decided requests stay in the audit log, but this API no longer shows them.
@@ -51,7 +51,7 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
     return _request_response(tx, context.actor, row)
 
 
-def _accept(context: RequestContext) -> Answer:
+def _accept(context: RequestContext) -> Response:
     with context.write() as tx:
         uuid = context.uuid("request")
         return _request_response(
@@ -63,7 +63,7 @@ def _accept(context: RequestContext) -> Answer:
         )
 
 
-def _reject(context: RequestContext) -> Answer:
+def _reject(context: RequestContext) -> Response:
     with context.write() as tx:
         uuid = context.uuid("request")
         return _request_response(
@@ -73,7 +73,7 @@ def _reject(context: RequestContext) -> Answer:
         )
 
 
-def _cancel(context: RequestContext) -> Answer:
+def _cancel(context: RequestContext) -> Response:
     with context.write() as tx:
         return _request_response(
             tx,

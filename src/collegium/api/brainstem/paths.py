@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.refusals import NotFound
 
 _ID_DIGITS: Final = 15
@@ -23,7 +23,7 @@ def with_aliases(routes: Callable[[str], Routes], *bases: str) -> tuple[Routes, 
 
 
 def mutating_route(
-    path: str, handler: Callable[..., Answer], summary: str, response_type: Any
+    path: str, handler: Callable[..., Response], summary: str, response_type: Any
 ) -> Routes:
     """Return a route for an action that may be called by GET, PATCH or POST.
 

@@ -16,7 +16,7 @@ from collegium.api.brainstem import (
     tokens,
 )
 from collegium.api.brainstem.errors import BadRequestError
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes, outage_words
+from collegium.api.request import Endpoint, RequestContext, Response, Routes, outage_words
 from collegium.db.database import ReadTransaction, UnavailableError
 from collegium.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 
@@ -26,7 +26,9 @@ _PUBLIC: Final = "/api/public/"
 _PREFETCH_HEADERS: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
 
-def _raise_no_laboratories(_call: RequestContext, _tx: ReadTransaction | None = None) -> NoReturn:
+def _raise_no_laboratories(
+    _context: RequestContext, _tx: ReadTransaction | None = None
+) -> NoReturn:
     raise NotFound("laboratory.none")
 
 
@@ -62,13 +64,13 @@ ROUTES: Routes = {
 }
 
 
-def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
+def dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
     """Return the response to a request: authenticate the caller, then run the endpoint.
 
     A database outage answers 503 with ``Retry-After``.
     """
     try:
-        answer = _respond(context, operations)
+        response = _respond(context, endpoints)
         context.touch_token()
     except UnavailableError as outage:
         message, seconds = outage_words(outage)
@@ -77,63 +79,63 @@ def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer
             message,
             {"Retry-After": str(seconds)},
         )
-    return answer
+    return response
 
 
-def _respond(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
+def _respond(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
     try:
-        return _dispatch(context, operations)
+        return _dispatch(context, endpoints)
     except BadRequestError as error:
         return errors.bad_request(error)
     except Refusal as refusal:
         return errors.refusal_response(refusal)
 
 
-def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
+def _dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
     if context.path.startswith(_PUBLIC) and not context.settings.brainstem_public_portal:
         # Answer as for an unknown path, whatever the method.
         raise NotFound("portal.off")
-    allowed = _allowed_methods(context, operations)
+    allowed = _allowed_methods(context, endpoints)
     headers = {"Allow": ", ".join(allowed)}
     if context.method == "OPTIONS":
-        return Answer(204, headers=headers)
-    operation = operations.get("GET" if context.method == "HEAD" else context.method)
+        return Response(204, headers=headers)
+    endpoint = endpoints.get("GET" if context.method == "HEAD" else context.method)
     if context.method not in allowed:
-        operation = None
-    if any(endpoint.public for endpoint in operations.values()):
-        return _run_public(context, operation, headers)
+        endpoint = None
+    if any(method.public for method in endpoints.values()):
+        return _run_public(context, endpoint, headers)
     with context.read() as tx:
         context.authenticate(tx, _parse_token(context.header("authorization")))
-        if operation is not None and not operation.mutates and context.method in {"GET", "HEAD"}:
-            return operation.handler(context, tx)
-    if operation is None:
+        if endpoint is not None and not endpoint.mutates and context.method in {"GET", "HEAD"}:
+            return endpoint.handler(context, tx)
+    if endpoint is None:
         return errors.detail_response(405, _method_error(context), headers)
-    if operation.mutates:
+    if endpoint.mutates:
         _refuse_prefetch(context)
     # A write opens its own transaction, after the read transaction has returned its connection.
-    return operation.handler(context)
+    return endpoint.handler(context)
 
 
 def _run_public(
-    context: RequestContext, operation: Endpoint | None, headers: dict[str, str]
-) -> Answer:
+    context: RequestContext, endpoint: Endpoint | None, headers: dict[str, str]
+) -> Response:
     """Run a public endpoint and ignore credentials, so that bad ones lock nobody out."""
-    if operation is None:
+    if endpoint is None:
         return errors.detail_response(405, _method_error(context), headers)
-    if not operation.reads_db:
-        return operation.handler(context)
+    if not endpoint.reads_db:
+        return endpoint.handler(context)
     with context.read() as tx:
-        return operation.handler(context, tx)
+        return endpoint.handler(context, tx)
 
 
-def _allowed_methods(context: RequestContext, operations: dict[str, Endpoint]) -> list[str]:
+def _allowed_methods(context: RequestContext, endpoints: dict[str, Endpoint]) -> list[str]:
     """Return the allowed methods of a path; HEAD only if GET changes nothing."""
     methods = [
         method
-        for method, operation in operations.items()
-        if context.settings.brainstem_get_actions or not operation.mutates
+        for method, endpoint in endpoints.items()
+        if context.settings.brainstem_get_actions or not endpoint.mutates
     ]
-    get = operations.get("GET")
+    get = endpoints.get("GET")
     if get is not None and not get.mutates:
         methods.insert(methods.index("GET") + 1, "HEAD")
     return [*methods, "OPTIONS"]

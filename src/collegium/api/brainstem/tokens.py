@@ -10,7 +10,7 @@ from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.api import sign_in
 from collegium.api.brainstem import bodies, schemas
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.refusals import Forbidden, Unauthenticated
@@ -51,7 +51,7 @@ class TokenPair(Struct, frozen=True):
     expires_in: int
 
 
-def _log_in(context: RequestContext) -> Answer:
+def _log_in(context: RequestContext) -> Response:
     values = bodies.read(context, _LOGIN)
     actor = _authenticate(context, values["username"], values["password"])
     with context.write() as tx:
@@ -59,10 +59,10 @@ def _log_in(context: RequestContext) -> Answer:
         row: Row = token_queries.of_account(tx, actor.id)
         _reset_rate_limits(context, tx, actor)
     message = "Keep this token in a safe place."
-    return Answer(200, schemas.encode(LoggedIn(token, token, row.id, message)))
+    return Response(200, schemas.encode(LoggedIn(token, token, row.id, message)))
 
 
-def _log_in_pair(context: RequestContext) -> Answer:
+def _log_in_pair(context: RequestContext) -> Response:
     values = bodies.read(context, _LOGIN_PAIR, one_of=("email", "username"))
     actor = _authenticate(context, values.get("email") or values["username"], values["password"])
     with context.write() as tx:
@@ -73,7 +73,7 @@ def _log_in_pair(context: RequestContext) -> Answer:
     return _pair_response(pair)
 
 
-def _refresh(context: RequestContext) -> Answer:
+def _refresh(context: RequestContext) -> Response:
     values = bodies.read(context, _REFRESH)
     with context.rate_limited(f"refresh address {context.network}"[:128], CODE_ADDRESS):
         with context.write() as tx:
@@ -83,8 +83,8 @@ def _refresh(context: RequestContext) -> Answer:
     return _pair_response(pair)
 
 
-def _pair_response(pair: token_actions.TokenPair) -> Answer:
-    return Answer(
+def _pair_response(pair: token_actions.TokenPair) -> Response:
+    return Response(
         200, schemas.encode(TokenPair(pair.access, pair.refresh, "bearer", ACCESS_LIFETIME))
     )
 

@@ -12,7 +12,7 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.pictures.rules import BYTES, InvalidImageError
 from collegium.api import pictures
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import (
     Boolean,
@@ -104,9 +104,9 @@ FILTERS: Final = {
 }
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     if context.actor.is_identity_manager and not context.actor.sees_all:
-        return Answer(403, schemas.encode("Identity manager is not allowed to list users."))
+        return Response(403, schemas.encode("Identity manager is not allowed to list users."))
 
     def render(rows: Sequence[Row]) -> list[schemas.User]:
         grants = membership_queries.by_account(tx, context.actor, [row.id for row in rows])
@@ -118,28 +118,28 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = account_queries.get_visible(tx, context.actor, context.uuid("account"))
     shown = _render_user(context, tx, row)
-    return Answer(200, schemas.encode(lists.fields(context, shown)))
+    return Response(200, schemas.encode(lists.fields(context, shown)))
 
 
-def _me(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _me(context: RequestContext, tx: ReadTransaction) -> Response:
     row = context.account or account_queries.own(tx, context.actor)
-    shown = _render_user(context, tx, row, address=context.address or None)
+    shown = _render_user(context, tx, row, ip_address=context.ip_address or None)
     # This is not a list, but the official client reads the count anyway.
-    return Answer(200, schemas.encode(lists.fields(context, shown)), {"X-Result-Count": "1"})
+    return Response(200, schemas.encode(lists.fields(context, shown)), {"X-Result-Count": "1"})
 
 
 def _render_user(
-    context: RequestContext, tx: ReadTransaction, row: Row, *, address: str | None = None
+    context: RequestContext, tx: ReadTransaction, row: Row, *, ip_address: str | None = None
 ) -> schemas.User:
     grants = membership_queries.by_account(tx, context.actor, [row.id]).get(row.id, ())
     token: str | UnsetType = UNSET
     is_own = row.id == context.actor.id and context.impersonator is None
     if is_own and context.actor.token_kind == TokenKind.API and row.token_encrypted is not None:
         token = context.app.vault.decrypt(row.token_encrypted, row.token_hash)
-    return schemas.user(context, row, grants, token=token, address=address)
+    return schemas.user(context, row, grants, token=token, ip_address=ip_address)
 
 
 def _read_profile(context: RequestContext, definitions: Mapping[str, Field]) -> Form:
@@ -160,7 +160,7 @@ def _read_profile(context: RequestContext, definitions: Mapping[str, Field]) -> 
     return form
 
 
-def _create(context: RequestContext) -> Answer:
+def _create(context: RequestContext) -> Response:
     account_actions.require_staff(context.actor)
     form = _read_profile(context, NEW)
     values: dict[str, Any] = form.values
@@ -176,10 +176,10 @@ def _create(context: RequestContext) -> Answer:
             tx, context.actor, context.settings, context.app.vault, values
         )
         row = account_queries.by_id(tx, account_id)
-        return Answer(201, schemas.encode(schemas.user(context, row, ())))
+        return Response(201, schemas.encode(schemas.user(context, row, ())))
 
 
-def _update(context: RequestContext) -> Answer:
+def _update(context: RequestContext) -> Response:
     uuid = context.uuid("account")
     with context.read() as tx:
         # Authorisation comes before validation: callers who may not change the account get that
@@ -195,16 +195,16 @@ def _update(context: RequestContext) -> Answer:
             tx, context.actor, context.settings, uuid, form.values, agrees_to_policy=agrees
         )
         row = account_queries.get_visible(tx, context.actor, uuid)
-        return Answer(200, schemas.encode(_render_user(context, tx, row)))
+        return Response(200, schemas.encode(_render_user(context, tx, row)))
 
 
-def _delete(context: RequestContext) -> Answer:
+def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         account_actions.delete(tx, context.actor, context.uuid("account"))
-    return Answer(204)
+    return Response(204)
 
 
-def _change_password(context: RequestContext) -> Answer:
+def _change_password(context: RequestContext) -> Response:
     with context.read() as tx:
         target = account_queries.get_visible(tx, context.actor, context.uuid("account"))
     account_actions.require_staff(context.actor)
@@ -218,24 +218,24 @@ def _change_password(context: RequestContext) -> Answer:
     password_hash = crypto.hash_password(password)
     with context.write() as tx:
         account_actions.set_password(tx, context.actor, target.id, password_hash)
-    return Answer(200, schemas.encode(schemas.Status("password set")))
+    return Response(200, schemas.encode(schemas.Status("password set")))
 
 
-def _token(context: RequestContext, _tx: ReadTransaction) -> Answer:
+def _token(context: RequestContext, _tx: ReadTransaction) -> Response:
     # Reading a token is recorded in the audit log, so it needs a write transaction.
     with context.write() as tx:
         row, token = account_actions.read_token(
             tx, context.actor, context.app.vault, context.uuid("account")
         )
-    return Answer(200, schemas.encode(schemas.user_token(row, token)))
+    return Response(200, schemas.encode(schemas.user_token(row, token)))
 
 
-def _refresh_token(context: RequestContext) -> Answer:
+def _refresh_token(context: RequestContext) -> Response:
     with context.write() as tx:
         row, token = account_actions.refresh_token(
             tx, context.actor, context.app.vault, context.uuid("account")
         )
-    return Answer(200, schemas.encode(schemas.user_token(row, token)))
+    return Response(200, schemas.encode(schemas.user_token(row, token)))
 
 
 ROUTES: Routes = {

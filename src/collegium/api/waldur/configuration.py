@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import UNSET, Struct, UnsetType
 
 from collegium import __version__
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import schemas
 from collegium.db.database import ReadTransaction
 
@@ -51,7 +51,7 @@ class Version(Struct, frozen=True):
     latest_version: str | UnsetType = UNSET
 
 
-def _configuration(context: RequestContext, _tx: ReadTransaction | None = None) -> Answer:
+def _configuration(context: RequestContext, _tx: ReadTransaction | None = None) -> Response:
     settings = context.settings
     published: dict[str, dict[str, object]] = {
         section: {name.upper(): getattr(settings, name) for name in names}
@@ -60,11 +60,11 @@ def _configuration(context: RequestContext, _tx: ReadTransaction | None = None) 
     published["WALDUR_CORE"]["HOMEPORT_URL"] = settings.homeport_url or settings.base_url
     # A front end has more features than we support. Features that are not listed are off.
     published["FEATURES"] = {}
-    return Answer(200, schemas.encode(published))
+    return Response(200, schemas.encode(published))
 
 
-def _version(_call: RequestContext, _tx: ReadTransaction) -> Answer:
-    return Answer(200, schemas.encode(Version(__version__)))
+def _version(_context: RequestContext, _tx: ReadTransaction) -> Response:
+    return Response(200, schemas.encode(Version(__version__)))
 
 
 ROUTES: Routes = {

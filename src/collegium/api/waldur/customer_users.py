@@ -11,7 +11,7 @@ from msgspec import Struct
 from collegium.access.rules import ScopeKind
 from collegium.accounts import organisation_users
 from collegium.accounts.queries import full_name
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.countries import NAMES
 from collegium.db.database import ReadTransaction
@@ -99,12 +99,12 @@ def _render_user(context: RequestContext, row: Row, grants: Sequence[Row]) -> Cu
     )
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     scope = organisation_queries.get_visible(tx, context.actor, context.uuid("organisation")).id
     if not context.actor.sees_all and not may_list_people(
         organisation_users.role_names(tx, context.actor, scope)
     ):
-        return Answer(403)
+        return Response(403)
 
     def render(rows: Sequence[Row]) -> list[CustomerUser]:
         grants = organisation_users.roles_of(tx, scope, [row.id for row in rows])
@@ -118,10 +118,10 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _countries(context: RequestContext, _tx: ReadTransaction) -> Answer:
+def _countries(context: RequestContext, _tx: ReadTransaction) -> Response:
     # All countries are on one page, because clients that fill a menu send a single request.
     countries = [Country(NAMES.get(code, code), code) for code in context.settings.countries]
-    return Answer(200, schemas.encode(countries), {"X-Result-Count": str(len(countries))})
+    return Response(200, schemas.encode(countries), {"X-Result-Count": str(len(countries))})
 
 
 ROUTES: Routes = {

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import schemas
 from collegium.api.waldur.fields import Text, read
 from collegium.integrations.eduteams import actions as eduteams_actions
@@ -30,7 +30,7 @@ class RemoteAccount(Struct, frozen=True):
     uuid: str
 
 
-def _add(context: RequestContext) -> Answer:
+def _add(context: RequestContext) -> Response:
     eduteams_actions.check_may_add(context.actor)
     form = read(context, _NEW)
     form.check()
@@ -42,10 +42,10 @@ def _add(context: RequestContext) -> Answer:
         )
     if uuid is None:
         raise NotFound("account.unknown")
-    return Answer(200, schemas.encode(RemoteAccount(uuid)))
+    return Response(200, schemas.encode(RemoteAccount(uuid)))
 
 
-def _pull(context: RequestContext) -> Answer:
+def _pull(context: RequestContext) -> Response:
     with context.read() as tx:
         account = account_queries.get_visible(tx, context.actor, context.uuid("account"))
     eduteams_actions.check_may_pull(context.actor, account)
@@ -54,7 +54,7 @@ def _pull(context: RequestContext) -> Answer:
         eduteams_actions.apply(
             tx, context.actor, context.settings, context.app.vault, account.username, person
         )
-    return Answer(200)
+    return Response(200)
 
 
 ROUTES: Routes = {

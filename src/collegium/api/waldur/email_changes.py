@@ -7,7 +7,7 @@ from typing import Final
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_self_or_staff
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid
+from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid
 from collegium.api.waldur import schemas
 from collegium.api.waldur.errors import BadRequestError
 from collegium.api.waldur.fields import Email, Text, decode, read
@@ -19,7 +19,7 @@ _ASK: Final = {"email": Email(required=True, max=320)}
 _CONFIRM: Final = {"code": Text(required=True, blank=False, max=100)}
 
 
-def _change(context: RequestContext) -> Answer:
+def _change(context: RequestContext) -> Response:
     uuid = context.uuid("account")
     with context.read() as tx:
         # Authorisation comes before validation: callers who may not change the account get that
@@ -39,7 +39,7 @@ def _change(context: RequestContext) -> Answer:
     return detail_response("The change email request has been successfully created.")
 
 
-def _cancel(context: RequestContext) -> Answer:
+def _cancel(context: RequestContext) -> Response:
     with context.write() as tx:
         was_cancelled = email_change_actions.cancel(tx, context.actor, context.uuid("account"))
     outcome = "successfully deleted" if was_cancelled else "not been found"
@@ -47,7 +47,7 @@ def _cancel(context: RequestContext) -> Answer:
     return detail_response(text)
 
 
-def _confirm(context: RequestContext) -> Answer:
+def _confirm(context: RequestContext) -> Response:
     body, _ = decode(context)
     code = hex_uuid(body.get("code"))
     if code is None:

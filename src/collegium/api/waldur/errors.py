@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collegium.api.request import Answer
+from collegium.api.request import Response
 from collegium.refusals import (
     Conflict,
     Forbidden,
@@ -213,12 +213,12 @@ class BadRequestError(Exception):
         self.body = body
 
 
-def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Answer:
+def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
     """Return a response with one sentence under ``detail``."""
-    return Answer(status, _encode({"detail": text}), headers or {})
+    return Response(status, _encode({"detail": text}), headers or {})
 
 
-def unauthenticated(code: str) -> Answer:
+def unauthenticated(code: str) -> Response:
     """Return the 401 response for missing or wrong credentials.
 
     Args:
@@ -227,46 +227,46 @@ def unauthenticated(code: str) -> Answer:
     return detail(401, _CREDENTIALS[code], {"WWW-Authenticate": "Token"})
 
 
-def bad_request(error: BadRequestError) -> Answer:
+def bad_request(error: BadRequestError) -> Response:
     """Return the response for a request that is not valid."""
-    return Answer(error.status, _encode(error.body))
+    return Response(error.status, _encode(error.body))
 
 
-def not_allowed(method: str, allowed: str) -> Answer:
+def not_allowed(method: str, allowed: str) -> Response:
     """Return the 405 response for a method that the path does not have."""
     return detail(405, f'Method "{method}" not allowed.', {"Allow": allowed})
 
 
-def refusal_response(refusal: Refusal) -> Answer:
+def refusal_response(refusal: Refusal) -> Response:
     """Return the response for a refusal."""
     match refusal:
         case Unauthenticated(code=code) if code in _LOGIN_FAILURES:
-            answer = detail(401, _LOGIN_FAILURES[code])
+            response = detail(401, _LOGIN_FAILURES[code])
         case Unauthenticated():
-            answer = unauthenticated(refusal.code)
+            response = unauthenticated(refusal.code)
         case NotFound():
-            answer = detail(404, _NOT_FOUND.get(refusal.code, "Not found."))
+            response = detail(404, _NOT_FOUND.get(refusal.code, "Not found."))
         case Forbidden():
-            answer = detail(403, _FORBIDDEN.get(refusal.code, DENIED))
+            response = detail(403, _FORBIDDEN.get(refusal.code, DENIED))
         case Limited():
             is_budget_spent = refusal.code == "mail_budget.spent"
             sentence = _BUDGET_SPENT if is_budget_spent else "Request was throttled."
-            answer = _throttled(int(str(refusal.facts["seconds"])), sentence)
+            response = _throttled(int(str(refusal.facts["seconds"])), sentence)
         case Conflict(code=code) if code in _CONFLICTS:
-            answer = detail(409, _CONFLICTS[code])
+            response = detail(409, _CONFLICTS[code])
         case Conflict(code=code) | Invalid(code=code) if code in _DETAILS:
-            answer = detail(400, _DETAILS[code].format(**refusal.facts))
+            response = detail(400, _DETAILS[code].format(**refusal.facts))
         case Conflict() | Invalid():
-            answer = _field_error(refusal)
+            response = _field_error(refusal)
         case _:
             raise refusal
-    return answer
+    return response
 
 
 _BUDGET_SPENT: Final = "This address has got too many e-mails today."
 
 
-def _throttled(seconds: int, sentence: str) -> Answer:
+def _throttled(seconds: int, sentence: str) -> Response:
     unit = "second" if seconds == 1 else "seconds"
     text = f"{sentence} Expected available in {seconds} {unit}."
     return detail(429, text, {"Retry-After": str(seconds)})
@@ -285,6 +285,6 @@ def _format_fact(fact: object) -> str:
     return ",".join(map(str, fact)) if isinstance(fact, (list, tuple)) else str(fact)
 
 
-def _field_error(refusal: Refusal) -> Answer:
+def _field_error(refusal: Refusal) -> Response:
     field, text = reason_for(refusal)
-    return Answer(400, _encode([text] if field is None else {field: [text]}))
+    return Response(400, _encode([text] if field is None else {field: [text]}))

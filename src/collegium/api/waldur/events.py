@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from collegium.access.rules import Actor, ScopeKind
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid
+from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid
 from collegium.api.waldur import event_types, filters, lists, schemas
 from collegium.api.waldur.event_types import GROUPS, NAMES, TYPES, UNKNOWN, Guard, Type
 from collegium.api.waldur.fields import ValidationError
@@ -271,7 +271,7 @@ def _matching_kinds(types: list[str] | None, groups: list[str] | None) -> list[s
     return sorted(NAMES[name] for name in names if name in NAMES)
 
 
-def _list(request_context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(request_context: RequestContext, tx: ReadTransaction) -> Response:
     return lists.respond(
         request_context,
         tx,
@@ -282,7 +282,7 @@ def _list(request_context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(request_context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(request_context: RequestContext, tx: ReadTransaction) -> Response:
     text = request_context.segments["uuid"]
     key: str | int | None = hex_uuid(text)
     if key is None and text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS:
@@ -290,23 +290,23 @@ def _retrieve(request_context: RequestContext, tx: ReadTransaction) -> Answer:
     row = None if key is None else event_queries.get_visible(tx, request_context.actor, key)
     if row is None or row.scope_kind == ScopeKind.GROUP:
         raise NotFound("event.unknown")
-    return Answer(
+    return Response(
         200, schemas.encode(lists.fields(request_context, _render_event(request_context, row)))
     )
 
 
-def _count(request_context: RequestContext, tx: ReadTransaction) -> Answer:
+def _count(request_context: RequestContext, tx: ReadTransaction) -> Response:
     number = event_queries.listing.count(tx, request_context.actor, _read_filters(request_context))
-    return Answer(200, schemas.encode(EventCount(number)), {"X-Result-Count": str(number)})
+    return Response(200, schemas.encode(EventCount(number)), {"X-Result-Count": str(number)})
 
 
-def _groups(_call: RequestContext, _tx: ReadTransaction) -> Answer:
-    return Answer(200, schemas.encode(GROUPS), {"X-Result-Count": str(len(GROUPS))})
+def _groups(_context: RequestContext, _tx: ReadTransaction) -> Response:
+    return Response(200, schemas.encode(GROUPS), {"X-Result-Count": str(len(GROUPS))})
 
 
-def _scope_types(_call: RequestContext, _tx: ReadTransaction) -> Answer:
+def _scope_types(_context: RequestContext, _tx: ReadTransaction) -> Response:
     names = list(schemas.KINDS.values())
-    return Answer(200, schemas.encode(names), {"X-Result-Count": str(len(names))})
+    return Response(200, schemas.encode(names), {"X-Result-Count": str(len(names))})
 
 
 ROUTES: Routes = {

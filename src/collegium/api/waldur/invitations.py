@@ -12,7 +12,7 @@ from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import ANONYMOUS, Actor, ScopeKind
 from collegium.api import limits
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import PROFILE
 from collegium.api.waldur.errors import BadRequestError
@@ -95,7 +95,7 @@ FILTERS: Final = {
 }
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     return lists.respond(
         context,
         tx,
@@ -105,9 +105,9 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = invitation_queries.get_visible(tx, context.actor, context.uuid("invitation"))
-    return Answer(200, schemas.encode(_render_invitations(context, tx, [row])[0]))
+    return Response(200, schemas.encode(_render_invitations(context, tx, [row])[0]))
 
 
 def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
@@ -159,7 +159,7 @@ def named_role(
     return role
 
 
-def _create(context: RequestContext) -> Answer:
+def _create(context: RequestContext) -> Response:
     form = read(context, FIELDS)
     limits.check(context, limits.INVITE)
     with context.write() as tx:
@@ -171,17 +171,17 @@ def _create(context: RequestContext) -> Answer:
         )
         limits.count(context, tx, limits.INVITE)
         row: Any = invitation_queries.by_uuid(tx, uuid)
-        return Answer(201, schemas.encode(schemas.invitation(context, row, tx.now)))
+        return Response(201, schemas.encode(schemas.invitation(context, row, tx.now)))
 
 
-def _details(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _details(context: RequestContext, tx: ReadTransaction) -> Response:
     row = invitation_actions.get_for_invitee(
         tx, context.actor, context.settings, context.uuid("invitation"), no_groups=True
     )
-    return Answer(200, schemas.encode(schemas.invitation_details(context, row, tx.now)))
+    return Response(200, schemas.encode(schemas.invitation_details(context, row, tx.now)))
 
 
-def _check(context: RequestContext) -> Answer:
+def _check(context: RequestContext) -> Response:
     actor: Actor = vars(context).get("actor", ANONYMOUS)  # credentials are optional
     with context.rate_limited(f"check address {context.network}", CODE_ADDRESS):
         try:
@@ -191,13 +191,13 @@ def _check(context: RequestContext) -> Answer:
                 )
         except NotFound as refusal:
             if refusal.code == "invitation.closed":
-                return Answer(404, media="text/plain")
+                return Response(404, media="text/plain")
             raise
     has_civil_number = True if row.civil_number else UNSET
-    return Answer(200, schemas.encode(schemas.InvitationCheck(row.email, has_civil_number)))
+    return Response(200, schemas.encode(schemas.InvitationCheck(row.email, has_civil_number)))
 
 
-def _accept(context: RequestContext) -> Answer:
+def _accept(context: RequestContext) -> Response:
     with (
         remap_conflicts(wrong_state="invitation.unknown", exists="grant.held"),
         context.write() as tx,
@@ -208,13 +208,13 @@ def _accept(context: RequestContext) -> Answer:
     return detail_response("Invitation has been successfully accepted.")
 
 
-def _cancel(context: RequestContext) -> Answer:
+def _cancel(context: RequestContext) -> Response:
     with remap_conflicts(wrong_state="invitation.not_cancelable"), context.write() as tx:
         invitation_actions.cancel(tx, context.actor, context.uuid("invitation"))
     return detail_response("Invitation has been successfully canceled.")
 
 
-def _send(context: RequestContext) -> Answer:
+def _send(context: RequestContext) -> Response:
     uuid = context.uuid("invitation")
     limits.check(context, limits.INVITE)
     context.check_rate_limits(subject := f"send invitation {uuid}")
@@ -242,35 +242,35 @@ def _decide(
         decide(tx, link)
 
 
-def _approve(context: RequestContext) -> Answer:
+def _approve(context: RequestContext) -> Response:
     _decide(
         context,
         approvals.APPROVE,
         lambda tx, link: approvals.approve(
-            tx, context.settings, link, context.address, context.request_id
+            tx, context.settings, link, context.ip_address, context.request_id
         ),
     )
     return detail_response("Invitation has been approved.")
 
 
-def _reject(context: RequestContext) -> Answer:
+def _reject(context: RequestContext) -> Response:
     _decide(
         context,
         approvals.REJECT,
-        lambda tx, link: approvals.reject(tx, link, context.address, context.request_id),
+        lambda tx, link: approvals.reject(tx, link, context.ip_address, context.request_id),
     )
     return detail_response("Invitation has been rejected.")
 
 
-def _delete(context: RequestContext) -> Answer:
+def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         invitation_actions.delete(tx, context.actor, context.uuid("invitation"))
     return detail_response("Invitation has been successfully deleted.")
 
 
-def detail_response(text: str) -> Answer:
+def detail_response(text: str) -> Response:
     """Return a response with one sentence, for actions that return no object."""
-    return Answer(200, schemas.encode(schemas.Detail(text)))
+    return Response(200, schemas.encode(schemas.Detail(text)))
 
 
 _ONE: Final = "/api/user-invitations/{uuid}/"

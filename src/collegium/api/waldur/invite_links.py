@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from collegium.access.rules import ScopeKind
 from collegium.api import limits
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, join_request_schemas, lists, schemas
 from collegium.api.waldur.fields import Boolean, Field, Name, StringList, Text, Uuid, read
 from collegium.api.waldur.invitations import detail_response, named_role, named_scope
@@ -42,7 +42,7 @@ FILTERS: Final = {
 }
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     return lists.respond(
         context,
         tx,
@@ -52,9 +52,11 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = _load_link(context, tx)
-    return Answer(200, schemas.encode(join_request_schemas.group_invitation(context, row, tx.now)))
+    return Response(
+        200, schemas.encode(join_request_schemas.group_invitation(context, row, tx.now))
+    )
 
 
 def _load_link(context: RequestContext, tx: ReadTransaction) -> Any:
@@ -64,7 +66,7 @@ def _load_link(context: RequestContext, tx: ReadTransaction) -> Any:
     return row
 
 
-def _create(context: RequestContext) -> Answer:
+def _create(context: RequestContext) -> Response:
     form = read(context, FIELDS)
     form.drop_blank("template")
     with context.write() as tx:
@@ -81,20 +83,20 @@ def _create(context: RequestContext) -> Answer:
             tx, context.actor, context.settings, access, role, project_role, form.values
         )
         row = invite_link_queries.get_by_uuid(tx, context.actor, uuid)
-        return Answer(
+        return Response(
             201, schemas.encode(join_request_schemas.group_invitation(context, row, tx.now))
         )
 
 
-def _projects(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _projects(context: RequestContext, tx: ReadTransaction) -> Response:
     """List the organisation's projects that the caller may see anyway.
 
     An invite link does not reveal the names of other projects.
     """
     row = _load_link(context, tx)
     if row.scope_kind != ScopeKind.ORGANISATION:
-        return Answer(404, media="text/plain")
-    return Answer(
+        return Response(404, media="text/plain")
+    return Response(
         200,
         schemas.encode(
             [
@@ -107,13 +109,13 @@ def _projects(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _cancel(context: RequestContext) -> Answer:
+def _cancel(context: RequestContext) -> Response:
     with context.write() as tx:
         invite_link_actions.cancel(tx, context.actor, _load_link(context, tx).uuid)
     return detail_response("Invitation has been successfully canceled.")
 
 
-def _submit(context: RequestContext) -> Answer:
+def _submit(context: RequestContext) -> Response:
     uuid = context.uuid("open_invitation")
     limits.check(context, limits.ASK)
     with context.write() as tx:
@@ -122,7 +124,7 @@ def _submit(context: RequestContext) -> Answer:
         # Each join request e-mails people who did not ask for it.
         limits.count(context, tx, limits.ASK)
         struct = join_request_schemas.submitted(result.request, is_approved=result.is_approved)
-    return Answer(200, schemas.encode(struct))
+    return Response(200, schemas.encode(struct))
 
 
 _ONE: Final = "/api/user-group-invitations/{uuid}/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, join_request_schemas, lists, schemas
 from collegium.api.waldur.fields import Field, Text, read
 from collegium.api.waldur.invitations import remap_conflicts
@@ -21,7 +21,7 @@ FILTERS: Final = {
 }
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     return lists.respond(
         context,
         tx,
@@ -31,13 +31,13 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = join_request_queries.get_visible(tx, context.actor, context.uuid("request"))
     (struct,) = join_request_schemas.permission_requests(context, [row])
-    return Answer(200, schemas.encode(struct))
+    return Response(200, schemas.encode(struct))
 
 
-def _approve(context: RequestContext) -> Answer:
+def _approve(context: RequestContext) -> Response:
     uuid = context.uuid("request")
     form = read(context, FIELDS)
     with context.write() as tx:
@@ -47,10 +47,10 @@ def _approve(context: RequestContext) -> Answer:
         join_request_actions.approve(
             tx, context.actor, context.settings, uuid, form.values.get("comment")
         )
-    return Answer(200)
+    return Response(200)
 
 
-def _reject(context: RequestContext) -> Answer:
+def _reject(context: RequestContext) -> Response:
     uuid = context.uuid("request")
     form = read(context, FIELDS)
     with context.write() as tx:
@@ -58,14 +58,14 @@ def _reject(context: RequestContext) -> Answer:
             join_request_actions.check_may_decide(tx, context.actor, uuid, Action.REJECT)
             form.check()
         join_request_actions.reject(tx, context.actor, uuid, form.values.get("comment"))
-    return Answer(200)
+    return Response(200)
 
 
-def _cancel(context: RequestContext) -> Answer:
+def _cancel(context: RequestContext) -> Response:
     with remap_conflicts(wrong_state="request.not_cancelable"), context.write() as tx:
         row = join_request_actions.cancel(tx, context.actor, context.uuid("request"))
         struct = join_request_schemas.canceled(row)
-    return Answer(200, schemas.encode(struct))
+    return Response(200, schemas.encode(struct))
 
 
 _ONE: Final = "/api/user-permission-requests/{uuid}/"

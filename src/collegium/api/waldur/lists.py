@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
-from collegium.api.request import Answer, RequestContext
+from collegium.api.request import RequestContext, Response
 from collegium.api.waldur import filters as filters_of
 from collegium.api.waldur.errors import BadRequestError
 from collegium.caching import cache_short
@@ -31,7 +31,7 @@ def respond(
     *,
     filters: Mapping[str, Any] | None = None,
     sparse: bool = False,
-) -> Answer:
+) -> Response:
     """Return the response with one page of a list.
 
     Args:
@@ -58,13 +58,13 @@ def respond(
         raise NotFound("page.unknown")
     headers = {"X-Result-Count": str(total), "Link": _links(context, page, last)}
     if context.method == "HEAD":
-        return Answer(200, b"", headers)
+        return Response(200, b"", headers)
     if rows is None:
         rows = listing.page(tx, context.actor, filter_values, order, size, (page - 1) * size)
     structs: Any = render(rows)
     if sparse:
         structs = [fields(context, struct) for struct in structs]
-    return Answer(200, _encode(structs), headers)
+    return Response(200, _encode(structs), headers)
 
 
 def fields(context: RequestContext, struct: Any) -> Any:

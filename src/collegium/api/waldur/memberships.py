@@ -9,7 +9,7 @@ from typing import Final
 from collegium.access import queries as access_queries
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid
+from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import DateTime, Form, Text, Uuid, read
 from collegium.db.database import ReadTransaction, WriteTransaction
@@ -50,7 +50,7 @@ def _render_grant(row: Row) -> schemas.Permission:
     return schemas.permission(row, row.account_uuid, account_queries.full_name(row), row.slug)
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     return lists.respond(
         context,
         tx,
@@ -60,9 +60,9 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = membership_queries.get_visible(tx, context.actor, context.uuid("grant"))
-    return Answer(200, schemas.encode(_render_grant(row)))
+    return Response(200, schemas.encode(_render_grant(row)))
 
 
 def _read_assignment(
@@ -103,7 +103,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
     """
     rights = MEMBERSHIP_PERMISSIONS[kind]
 
-    def _team(context: RequestContext, tx: ReadTransaction) -> Answer:
+    def _team(context: RequestContext, tx: ReadTransaction) -> Response:
         scope = access_queries.get_visible(tx, context.actor, kind, context.uuid(kind)).scope
         return lists.respond(
             context,
@@ -135,7 +135,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
             action(tx, context.actor, assignment, valid_until)
         return valid_until
 
-    def _add(context: RequestContext) -> Answer:
+    def _add(context: RequestContext) -> Response:
         try:
             valid_until = _change(context, rights.grant, membership_actions.add)
         except Conflict as refusal:
@@ -143,13 +143,13 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
             if refusal.code == "role.other_kind":
                 raise Conflict("role.not_for_scope") from refusal
             raise
-        return Answer(201, schemas.encode(schemas.Expiry(valid_until)))
+        return Response(201, schemas.encode(schemas.Expiry(valid_until)))
 
-    def _update(context: RequestContext) -> Answer:
+    def _update(context: RequestContext) -> Response:
         valid_until = _change(context, rights.update_role, membership_actions.update)
-        return Answer(200, schemas.encode(schemas.Expiry(valid_until)))
+        return Response(200, schemas.encode(schemas.Expiry(valid_until)))
 
-    def _delete(context: RequestContext) -> Answer:
+    def _delete(context: RequestContext) -> Response:
         _change(
             context,
             rights.revoke,
@@ -157,7 +157,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
                 tx, actor, assignment
             ),
         )
-        return Answer(200)
+        return Response(200)
 
     return {
         f"{base}list_users/": {

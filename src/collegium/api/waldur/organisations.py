@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import Permission, ScopeKind
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import (
@@ -139,7 +139,7 @@ FILTERS: Final = {
 }
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     filter_values = filters.read(context, FILTERS, organisation_queries.listing.orders)
     if context.actor.is_staff:
         # Staff may create projects in every organisation, so the filter changes nothing for them.
@@ -154,21 +154,21 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     struct = _load_organisation(context, tx, context.uuid("organisation"))
-    return Answer(200, schemas.encode(lists.fields(context, struct)))
+    return Response(200, schemas.encode(lists.fields(context, struct)))
 
 
-def _create(context: RequestContext) -> Answer:
+def _create(context: RequestContext) -> Response:
     form = _form(context)
     form.check()
     with context.write() as tx:
         values = {"domain": organisation_actions.default_domain(tx, context.actor)} | form.values
         uuid = organisation_actions.create(tx, context.actor, context.settings, values)
-        return Answer(201, schemas.encode(_load_organisation(context, tx, uuid)))
+        return Response(201, schemas.encode(_load_organisation(context, tx, uuid)))
 
 
-def _update(context: RequestContext) -> Answer:
+def _update(context: RequestContext) -> Response:
     uuid = context.uuid("organisation")
     with context.write() as tx:
         access = access_queries.get_visible(
@@ -177,10 +177,10 @@ def _update(context: RequestContext) -> Answer:
         form = _form(context, partial=context.method == "PATCH")
         form.check()
         organisation_actions.update(tx, context.actor, access, form.values)
-        return Answer(200, schemas.encode(_load_organisation(context, tx, uuid)))
+        return Response(200, schemas.encode(_load_organisation(context, tx, uuid)))
 
 
-def _delete(context: RequestContext) -> Answer:
+def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         access = access_queries.get_visible(
             tx,
@@ -190,7 +190,7 @@ def _delete(context: RequestContext) -> Answer:
             Permission.ORGANISATION_DELETE,
         )
         organisation_actions.delete(tx, context.actor, access)
-    return Answer(204)
+    return Response(204)
 
 
 ROUTES: Routes = {

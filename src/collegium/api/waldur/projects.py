@@ -11,7 +11,7 @@ import nh3
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import Permission, ScopeKind
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid
+from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import (
@@ -140,7 +140,7 @@ FILTERS: Final = {
 }
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     filter_values = filters.read(context, FILTERS, project_queries.listing.orders)
     with_removed = filter_values.pop("include_terminated", False)
     listing = (
@@ -160,12 +160,12 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     struct = _load_project(context, tx, context.uuid("project"))
-    return Answer(200, schemas.encode(lists.fields(context, struct)))
+    return Response(200, schemas.encode(lists.fields(context, struct)))
 
 
-def _create(context: RequestContext) -> Answer:
+def _create(context: RequestContext) -> Response:
     form = _clean_values(read(context, NEW))
     with context.write() as tx:
         parent = _load_parent(tx, context, form)
@@ -175,10 +175,10 @@ def _create(context: RequestContext) -> Answer:
         uuid = project_actions.create(
             tx, context.actor, parent, form.values, settings=context.settings
         )
-        return Answer(201, schemas.encode(_load_project(context, tx, uuid)))
+        return Response(201, schemas.encode(_load_project(context, tx, uuid)))
 
 
-def _update(context: RequestContext) -> Answer:
+def _update(context: RequestContext) -> Response:
     uuid = context.uuid("project")
     with context.write() as tx:
         access = access_queries.get_visible(
@@ -188,16 +188,16 @@ def _update(context: RequestContext) -> Answer:
         _check_dates(form, tx.now, access.scope.start_date)
         form.check()
         project_actions.update(tx, context.actor, access, form.values)
-        return Answer(200, schemas.encode(_load_project(context, tx, uuid)))
+        return Response(200, schemas.encode(_load_project(context, tx, uuid)))
 
 
-def _delete(context: RequestContext) -> Answer:
+def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         access = access_queries.get_visible(
             tx, context.actor, ScopeKind.PROJECT, context.uuid("project")
         )
         project_actions.delete(tx, context.actor, access)
-    return Answer(204)
+    return Response(204)
 
 
 ROUTES: Routes = {

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from collegium.access.rules import ScopeKind
 from collegium.accounts.actions import require_staff
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import (
     Boolean,
@@ -115,7 +115,7 @@ FILTERS: Final = {
 }
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     return lists.respond(
         context,
         tx,
@@ -126,9 +126,11 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = role_queries.get_visible(tx, context.actor, context.uuid("role"))
-    return Answer(200, schemas.encode(lists.fields(context, _render_roles(context, tx, [row])[0])))
+    return Response(
+        200, schemas.encode(lists.fields(context, _render_roles(context, tx, [row])[0]))
+    )
 
 
 def _read_form(
@@ -171,25 +173,25 @@ def _check_unique(tx: WriteTransaction, form: Form, role: Row | None) -> None:
     form.check()
 
 
-def _role_response(context: RequestContext, tx: ReadTransaction, uuid: str) -> Answer:
-    return Answer(
+def _role_response(context: RequestContext, tx: ReadTransaction, uuid: str) -> Response:
+    return Response(
         200, schemas.encode(_render_roles(context, tx, [role_queries.get_by_uuid(tx, uuid)])[0])
     )
 
 
-def _create(context: RequestContext) -> Answer:
+def _create(context: RequestContext) -> Response:
     require_staff(context.actor)
     form = _read_form(context, _FIELDS)
     with context.write() as tx:
         _check_unique(tx, form, None)
         permissions = form.values.pop("permissions")
         uuid = role_actions.create(tx, context.actor, form.values, permissions)
-        answer = _role_response(context, tx, uuid)
-    answer.status = 201
-    return answer
+        response = _role_response(context, tx, uuid)
+    response.status = 201
+    return response
 
 
-def _update(context: RequestContext) -> Answer:
+def _update(context: RequestContext) -> Response:
     require_staff(context.actor)
     uuid = context.uuid("role")
     with context.write() as tx:
@@ -201,7 +203,7 @@ def _update(context: RequestContext) -> Answer:
         return _role_response(context, tx, uuid)
 
 
-def _describe(context: RequestContext) -> Answer:
+def _describe(context: RequestContext) -> Response:
     require_staff(context.actor)
     uuid = context.uuid("role")
     with context.write() as tx:
@@ -209,22 +211,22 @@ def _describe(context: RequestContext) -> Answer:
         form = _read_form(context, _DESCRIPTIONS)
         form.check()
         role_actions.update(tx, context.actor, uuid, form.values)
-        return Answer(
+        return Response(
             200, schemas.encode(schemas.role_description(role_queries.get_by_uuid(tx, uuid)))
         )
 
 
-def _set_active(context: RequestContext, *, active: bool) -> Answer:
+def _set_active(context: RequestContext, *, active: bool) -> Response:
     with context.write() as tx:
         role = role_actions.set_active(tx, context.actor, context.uuid("role"), active=active)
     state = "enabled" if active else "disabled"
-    return Answer(200, schemas.encode(schemas.Detail(f"The role {role.name} has been {state}")))
+    return Response(200, schemas.encode(schemas.Detail(f"The role {role.name} has been {state}")))
 
 
-def _delete(context: RequestContext) -> Answer:
+def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         role_actions.delete(tx, context.actor, context.uuid("role"))
-    return Answer(204)
+    return Response(204)
 
 
 ROUTES: Routes = {

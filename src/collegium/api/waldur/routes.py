@@ -9,7 +9,7 @@ import structlog
 
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes, hex_uuid, outage_words
+from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid, outage_words
 from collegium.api.waldur import (
     accounts,
     configuration,
@@ -43,14 +43,14 @@ _RECORDED_MAX: Final = 1000
 """Maximum number of impersonations that a process remembers as recorded."""
 
 
-def _root(context: RequestContext, _tx: ReadTransaction) -> Answer:
-    return Answer(
+def _root(context: RequestContext, _tx: ReadTransaction) -> Response:
+    return Response(
         200,
         schemas.encode(
             {
                 path.removeprefix("/api/").strip("/"): context.base + path
-                for path, operations in ROUTES.items()
-                if "GET" in operations and path.startswith("/api/") and path.count("/") == 3  # noqa: PLR2004 - a list
+                for path, endpoints in ROUTES.items()
+                if "GET" in endpoints and path.startswith("/api/") and path.count("/") == 3  # noqa: PLR2004 - a list
             }
         ),
     )
@@ -76,25 +76,25 @@ ROUTES: Routes = {
 }
 
 
-def dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
+def dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
     """Return the response to a request: authenticate the caller, then run the endpoint.
 
     A database outage answers 503 with ``Retry-After``.
     """
     try:
-        answer = _respond(context, operations)
+        response = _respond(context, endpoints)
         context.touch_token()
         _record_impersonation(context)
     except UnavailableError as outage:
         message, seconds = outage_words(outage)
-        answer = errors.detail(
+        response = errors.detail(
             503,
             message,
             {"Retry-After": str(seconds)},
         )
     if context.impersonator is not None:
-        answer.headers["X-impersonator-uuid"] = context.impersonator.uuid
-    return answer
+        response.headers["X-impersonator-uuid"] = context.impersonator.uuid
+    return response
 
 
 def _record_impersonation(context: RequestContext) -> None:
@@ -132,54 +132,52 @@ def _record_impersonation(context: RequestContext) -> None:
         recorded[key] = context.now + timedelta(hours=1)
 
 
-def _respond(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
+def _respond(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
     # A refused request counts as use of the token too, so refusals become responses here and
     # ``dispatch`` extends the token's lifetime.
     try:
-        return _dispatch(context, operations)
+        return _dispatch(context, endpoints)
     except BadRequestError as error:
         return errors.bad_request(error)
     except Refusal as refusal:
         return errors.refusal_response(refusal)
 
 
-def _dispatch(context: RequestContext, operations: dict[str, Endpoint]) -> Answer:
+def _dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
     if not _accepts_json(context.header("accept", "*/*")):
         return errors.detail(406, "Could not satisfy the request Accept header.")
     if context.method == "OPTIONS":
-        return Answer(204, headers={"Allow": _allowed_methods(operations)})
-    operation = operations.get("GET" if context.method == "HEAD" else context.method)
+        return Response(204, headers={"Allow": _allowed_methods(endpoints)})
+    endpoint = endpoints.get("GET" if context.method == "HEAD" else context.method)
     token = _parse_token(context.header("authorization"))
-    is_public = (
-        operation.public if operation else any(endpoint.public for endpoint in operations.values())
-    )
+    is_public = endpoint.public if endpoint else any(method.public for method in endpoints.values())
     if token is None:
         if not is_public:
             raise Unauthenticated("credentials.missing")
-        return _call_handler(context, operations, operation)
+        return _call_handler(context, endpoints, endpoint)
     with context.read() as tx:
-        context.authenticate(tx, token, shown=operation is not None and operation.returns_self)
+        context.authenticate(tx, token, shown=endpoint is not None and endpoint.returns_self)
         _impersonate(context, tx)
-        if operation is not None and context.method in {"GET", "HEAD"}:
-            return operation.handler(context, tx)
+        if endpoint is not None and context.method in {"GET", "HEAD"}:
+            return endpoint.handler(context, tx)
     # A write opens its own transaction, after the read transaction has returned its connection.
-    return _call_handler(context, operations, operation)
+    return _call_handler(context, endpoints, endpoint)
 
 
 def _call_handler(
-    context: RequestContext, operations: dict[str, Endpoint], operation: Endpoint | None
-) -> Answer:
-    if operation is None:
-        return errors.not_allowed(context.method, _allowed_methods(operations))
-    if operation.reads_db and context.method in {"GET", "HEAD"}:
+    context: RequestContext, endpoints: dict[str, Endpoint], endpoint: Endpoint | None
+) -> Response:
+    if endpoint is None:
+        return errors.not_allowed(context.method, _allowed_methods(endpoints))
+    if endpoint.reads_db and context.method in {"GET", "HEAD"}:
         context.actor = ANONYMOUS
         with context.read() as tx:
-            return operation.handler(context, tx)
-    return operation.handler(context)
+            return endpoint.handler(context, tx)
+    return endpoint.handler(context)
 
 
-def _allowed_methods(operations: dict[str, Endpoint]) -> str:
-    return ", ".join([*operations, *(["HEAD"] if "GET" in operations else []), "OPTIONS"])
+def _allowed_methods(endpoints: dict[str, Endpoint]) -> str:
+    return ", ".join([*endpoints, *(["HEAD"] if "GET" in endpoints else []), "OPTIONS"])
 
 
 def _accepts_json(accept_header: str) -> bool:
@@ -224,5 +222,5 @@ def _impersonate(context: RequestContext, tx: ReadTransaction) -> None:
         raise Forbidden("impersonation.no_session")
     context.impersonator, context.account = context.actor, None
     context.actor = actor_of(
-        account, context.address, context.request_id, impersonator=context.actor
+        account, context.ip_address, context.request_id, impersonator=context.actor
     )

@@ -387,7 +387,7 @@ def permission(row: Row, uuid: str, name: str, slug: str) -> Permission:
     Args:
         uuid: UUID of the account; ``name`` and ``slug`` are those of the account too.
     """
-    has_granter = row.giver_username is not None
+    has_granter = row.granted_by_username is not None
     # The arguments are positional: with keywords this takes twice as long.
     return Permission(
         uuid,
@@ -404,7 +404,7 @@ def permission(row: Row, uuid: str, name: str, slug: str) -> Permission:
         row.organisation_uuid,
         row.organisation_name,
         _granted_by(row) if has_granter else UNSET,
-        row.giver_username if has_granter else UNSET,
+        row.granted_by_username if has_granter else UNSET,
     )
 
 
@@ -421,13 +421,13 @@ def team_member(context: RequestContext, row: Row) -> TeamMember:
         user_username=row.username,
         user_uuid=row.account_uuid,
         user_image=picture_url(context, row.picture),
-        created_by_full_name=_granted_by(row) if row.giver_uuid else None,
-        created_by_uuid=row.giver_uuid or UNSET,
+        created_by_full_name=_granted_by(row) if row.granted_by_uuid else None,
+        created_by_uuid=row.granted_by_uuid or UNSET,
     )
 
 
 def _granted_by(row: Row) -> str:
-    return f"{row.giver_first_name} {row.giver_last_name}".strip()
+    return f"{row.granted_by_first_name} {row.granted_by_last_name}".strip()
 
 
 def user(
@@ -436,14 +436,14 @@ def user(
     grants: Sequence[Row],
     *,
     token: str | UnsetType = UNSET,
-    address: str | None = None,
+    ip_address: str | None = None,
     listed: bool = False,
 ) -> User:
     """Return an account as the caller may see it.
 
     Args:
         token: the account's own token, if the response includes it.
-        address: the caller's own IP address, if the response includes it.
+        ip_address: the caller's own IP address, if the response includes it.
         listed: whether the account is part of a list; ``token_lifetime`` is then left out.
     """
     viewer = context.actor
@@ -497,7 +497,7 @@ def user(
         token_lifetime=row.token_lifetime
         if is_own and context.impersonator is None and not listed
         else UNSET,
-        ip_address=address,
+        ip_address=ip_address,
     )
 
 

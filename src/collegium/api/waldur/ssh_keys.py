@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, Name, Text, read
 from collegium.db.database import ReadTransaction
@@ -66,7 +66,7 @@ _FILTERS: Final = {
 }
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     return lists.respond(
         context,
         tx,
@@ -77,9 +77,9 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = ssh_key_queries.get_visible(tx, context.actor, context.uuid("key"))
-    return Answer(200, schemas.encode(lists.fields(context, _render_key(context, row))))
+    return Response(200, schemas.encode(lists.fields(context, _render_key(context, row))))
 
 
 def _parse_key(form: Form) -> PublicKey | None:
@@ -91,7 +91,7 @@ def _parse_key(form: Form) -> PublicKey | None:
     return None
 
 
-def _create(context: RequestContext) -> Answer:
+def _create(context: RequestContext) -> Response:
     form = read(context, _NEW)
     key = _parse_key(form)
     name_or_none = form.values.get("name")
@@ -103,7 +103,7 @@ def _create(context: RequestContext) -> Answer:
         uuid = ssh_key_actions.create(
             tx, context.actor, form.checked(key), name_or_none, settings=context.settings
         )
-        return Answer(
+        return Response(
             201,
             schemas.encode(
                 _render_key(context, ssh_key_queries.get_visible(tx, context.actor, uuid))
@@ -111,10 +111,10 @@ def _create(context: RequestContext) -> Answer:
         )
 
 
-def _delete(context: RequestContext) -> Answer:
+def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         ssh_key_actions.delete(tx, context.actor, context.uuid("key"))
-    return Answer(204)
+    return Response(204)
 
 
 ROUTES: Routes = {

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from collegium.api import sign_in
-from collegium.api.request import Answer, Endpoint, RequestContext, Routes
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import lists, schemas
 from collegium.api.waldur.fields import Text, read
 from collegium.db.database import ReadTransaction
@@ -24,7 +24,7 @@ _LOGIN: Final = {
 }
 
 
-def _log_in(context: RequestContext) -> Answer:
+def _log_in(context: RequestContext) -> Response:
     form = read(context, _LOGIN)
     form.check()
     username = form.values["username"]
@@ -33,13 +33,13 @@ def _log_in(context: RequestContext) -> Answer:
     with context.write() as tx:
         token = token_actions.log_in(tx, context.app.vault, context.settings, actor, "password")
         rate_limit_queries.reset(tx, sign_in.login_keys(context, username)[:2])
-    return Answer(200, schemas.encode(schemas.Token(token)))
+    return Response(200, schemas.encode(schemas.Token(token)))
 
 
-def _log_out(context: RequestContext) -> Answer:
+def _log_out(context: RequestContext) -> Response:
     with context.write() as tx:
         token_actions.log_out(tx, context.actor)
-    return Answer(204)
+    return Response(204)
 
 
 class AuthToken(Struct, frozen=True):
@@ -75,7 +75,7 @@ def _parse_id(context: RequestContext) -> int:
     return int(text)
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     token_actions.check_may_manage_tokens(context.actor)
     return lists.respond(
         context,
@@ -85,20 +85,20 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Answer:
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Answer:
+def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     token_actions.check_may_manage_tokens(context.actor)
-    return Answer(
+    return Response(
         200,
         schemas.encode(_render_token(context, token_queries.public_data(tx, _parse_id(context)))),
     )
 
 
-def _revoke(context: RequestContext) -> Answer:
+def _revoke(context: RequestContext) -> Response:
     token_actions.check_may_manage_tokens(context.actor)
     account = _parse_id(context)
     with context.write() as tx:
         token_actions.revoke_api_token(tx, context.actor, account)
-    return Answer(204)
+    return Response(204)
 
 
 ROUTES: Routes = {

@@ -70,7 +70,7 @@ def create(tx: WriteTransaction, actor: Actor, name: str, *, settings: Settings 
     return group_id
 
 
-def lock_and_recheck(tx: WriteTransaction, actor: Actor, group_id: int) -> ScopeAccess:
+def lock_group_and_authorise(tx: WriteTransaction, actor: Actor, group_id: int) -> ScopeAccess:
     """Lock a group for an actor who may change it.
 
     Args:
@@ -105,7 +105,7 @@ def change(
     is changed to that role.
 
     Args:
-        scope_access: the result of ``lock_and_recheck``.
+        scope_access: the result of ``lock_group_and_authorise``.
         name: the new name; None to keep it.
         changes: the changes of members.
 

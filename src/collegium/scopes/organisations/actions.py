@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from collegium.access.queries import ScopeAccess, lock_and_recheck
+from collegium.access.queries import ScopeAccess, lock_scope_and_recheck
 from collegium.access.rules import Actor, Permission, ScopeKind
 from collegium.access.subnets import queries as subnet_queries
 from collegium.access.subnets.rules import denied_ranges
@@ -122,7 +122,7 @@ def update(
         Conflict: ``organisation.blocked``, ``organisation.archived``.
         Invalid: ``scope.slug_taken``.
     """
-    scope_access = lock_and_recheck(tx, actor, scope_access, Permission.ORGANISATION_UPDATE)
+    scope_access = lock_scope_and_recheck(tx, actor, scope_access, Permission.ORGANISATION_UPDATE)
     _check_may_change(actor, scope_access.scope, changes)
     if not actor.is_staff:
         changes = {
@@ -153,7 +153,7 @@ def delete(tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess) -> Non
         Conflict: ``organisation.blocked``, ``organisation.archived``,
             ``organisation.has_projects``.
     """
-    scope_access = lock_and_recheck(tx, actor, scope_access, Permission.ORGANISATION_DELETE)
+    scope_access = lock_scope_and_recheck(tx, actor, scope_access, Permission.ORGANISATION_DELETE)
     check_available(scope_access.scope)
     scope_queries.check_childless(tx, scope_access.scope.id)
     delete_scope(tx, actor, scope_access.scope.id)

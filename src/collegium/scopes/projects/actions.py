@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from collegium.access.queries import ScopeAccess, lock_and_recheck
+from collegium.access.queries import ScopeAccess, lock_scope_and_recheck
 from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
 from collegium.db.database import WriteTransaction
 from collegium.db.tables import projects
@@ -44,7 +44,7 @@ def create(
         Conflict: ``organisation.unavailable``, ``organisation.too_many_projects``.
         Invalid: ``project.date_in_the_past``, ``scope.slug_taken``.
     """
-    parent = lock_and_recheck(tx, actor, parent, Permission.PROJECT_CREATE)
+    parent = lock_scope_and_recheck(tx, actor, parent, Permission.PROJECT_CREATE)
     check_open(parent.scope)
     values = _writable(actor, values)
     check_dates(tx.now, values)
@@ -137,7 +137,7 @@ def update(
         Conflict: ``organisation.unavailable``.
         Invalid: ``project.date_in_the_past``, ``scope.slug_taken``.
     """
-    scope_access = lock_and_recheck(tx, actor, scope_access, Permission.PROJECT_UPDATE)
+    scope_access = lock_scope_and_recheck(tx, actor, scope_access, Permission.PROJECT_UPDATE)
     check_open(scope_access.scope)
     changes = _writable(actor, changes)
     if scope_access.scope.start_date is not None and scope_access.scope.start_date <= tx.now.date():
@@ -165,7 +165,7 @@ def delete(tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess) -> Non
             organisation.
         Conflict: ``organisation.unavailable``.
     """
-    scope_access = lock_and_recheck(tx, actor, scope_access)
+    scope_access = lock_scope_and_recheck(tx, actor, scope_access)
     if not has_permission(actor, scope_access.parent_permissions, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
     check_open(scope_access.scope)

@@ -71,7 +71,7 @@ def begin(
             device_queries.add(
                 tx,
                 login.uuid,
-                vault.digest(login.device_code),
+                vault.keyed_hash(login.device_code),
                 _hash_user_code(vault, login.user_code),
                 vault.encrypt(_user_code_text(login.user_code)),
                 name,
@@ -175,7 +175,7 @@ def deny(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
 
 def peek(tx: ReadTransaction, vault: Vault, device_code: str) -> State | None:
     """Return the state of a device sign-in to its program; None if it is expired or unknown."""
-    device = device_queries.by_device_code_hash(tx, vault.digest(device_code))
+    device = device_queries.by_device_code_hash(tx, vault.keyed_hash(device_code))
     return None if device is None or device.expires_at <= tx.now else State(device.state)
 
 
@@ -183,7 +183,7 @@ def fetch(
     tx: WriteTransaction, vault: Vault, device_code: str, *, settings: Settings = DEFAULTS
 ) -> str | None:
     """Issue the token of an approved program, once. Return None if no token is available."""
-    device = device_queries.by_device_code_hash(tx, vault.digest(device_code))
+    device = device_queries.by_device_code_hash(tx, vault.keyed_hash(device_code))
     if device is None or device.expires_at <= tx.now or device.state != State.APPROVED:
         return None
     # Revoking the credentials of the account denies the program. With this lock, the revocation
@@ -218,7 +218,7 @@ def _require_pending(tx: ReadTransaction, device: Row | None) -> Row:
 
 
 def _hash_user_code(vault: Vault, user_code: str) -> bytes:
-    return vault.digest(_user_code_text(user_code))
+    return vault.keyed_hash(_user_code_text(user_code))
 
 
 def _user_code_text(user_code: str) -> str:

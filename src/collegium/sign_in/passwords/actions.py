@@ -78,7 +78,7 @@ def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
-    account = account_queries.lock_and_recheck(tx, actor, account)
+    account = account_queries.lock_account_and_recheck(tx, actor, account)
     if not may_have_password(account):
         raise Conflict("password.elsewhere")
     outbox_queries.enqueue(tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat()))

@@ -78,7 +78,7 @@ def issue_api_token(tx: WriteTransaction, vault: Vault, actor: Actor | None, acc
     """Issue a new API token for an account. The old one is invalid at once."""
     token_queries.revoke(tx, account)
     token = vault.new_token()
-    token_queries.add(tx, account, vault.digest(token), vault.encrypt(token))
+    token_queries.add(tx, account, vault.keyed_hash(token), vault.encrypt(token))
     event_queries.record(tx, "token.created", actor, account=account)
     return token
 
@@ -103,7 +103,7 @@ def issue_personal(
     token_id = token_queries.add(
         tx,
         actor.id,
-        vault.digest(token),
+        vault.keyed_hash(token),
         kind=TokenKind.PERSONAL,
         name=name,
         lifetime=PERSONAL_LIFETIME,
@@ -126,7 +126,7 @@ def issue_device(tx: WriteTransaction, vault: Vault, account: Row, name: str, li
     token_queries.add(
         tx,
         account.id,
-        vault.digest(token),
+        vault.keyed_hash(token),
         kind=TokenKind.DEVICE,
         name=name,
         expires_at=tx.now + timedelta(seconds=lifetime),
@@ -231,11 +231,11 @@ def refresh(tx: WriteTransaction, vault: Vault, settings: Settings, token: str) 
         Unauthenticated: ``token.unknown``, ``token.inactive`` (deactivated account) or
             ``token.expired``.
     """
-    owner = token_queries.owner(tx, vault.digest(token))
+    owner = token_queries.owner(tx, vault.keyed_hash(token))
     if owner is not None:
         # Read again under the lock, because all tokens of the account may just have been revoked.
         access_queries.lock_account(tx, owner.id)
-        owner = token_queries.owner(tx, vault.digest(token))
+        owner = token_queries.owner(tx, vault.keyed_hash(token))
     if owner is None or owner.token_kind != TokenKind.REFRESH:
         if owner is None and _revoke_reused(tx, vault, token):
             return None
@@ -279,7 +279,7 @@ def _issue_pair(
         token_queries.add(
             tx,
             account,
-            vault.digest(token),
+            vault.keyed_hash(token),
             kind=kind,
             expires_at=tx.now + timedelta(seconds=seconds),
             family=family,

@@ -53,7 +53,7 @@ def begin(
     token_queries.add(
         tx,
         actor.id,
-        vault.digest(token),
+        vault.keyed_hash(token),
         kind=TokenKind.SESSION,
         name=browser,
         lifetime=SESSION_LIFETIME,

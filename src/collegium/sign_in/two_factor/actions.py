@@ -50,7 +50,7 @@ def begin(tx: WriteTransaction, actor: Actor, vault: Vault) -> None:
     credentials.confirm(tx, actor)
     two_factor_rules.check_off(is_on=two_factor_queries.is_on(tx, actor.id))
     text = f"{random_base32()} {actor.token}"
-    two_factor_queries.replace(tx, actor.id, vault.digest(text), vault.encrypt(text))
+    two_factor_queries.replace(tx, actor.id, vault.keyed_hash(text), vault.encrypt(text))
 
 
 def unconfirmed(tx: ReadTransaction, actor: Actor, vault: Vault, site: str) -> Secret | None:
@@ -209,7 +209,7 @@ def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     require_staff(actor)
     if account.id == actor.id:
         raise Conflict("second_factor.own")
-    account = account_queries.lock_and_recheck(tx, actor, account)
+    account = account_queries.lock_account_and_recheck(tx, actor, account)
     if not two_factor_queries.is_on(tx, account.id):
         raise Conflict("second_factor.none")
     two_factor_queries.remove(tx, account.id)
@@ -254,4 +254,4 @@ def _replace_codes(tx: WriteTransaction, vault: Vault, account: int) -> list[str
 
 
 def _hash_code(vault: Vault, account: int, code: str) -> bytes:
-    return vault.digest(f"recovery {account} {code}")
+    return vault.keyed_hash(f"recovery {account} {code}")
