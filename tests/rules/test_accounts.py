@@ -15,6 +15,7 @@ from collegium.accounts.rules import (
     check_email_not_protected,
     check_lifetime,
     check_policy,
+    longest_lifetime,
     protected_fields,
     username_from,
     usernames_for,
@@ -154,3 +155,13 @@ def test_protected_address_cannot_be_changed() -> None:
     check_email_not_protected(email_is_protected=False)
     with refused(Conflict, "account.address_protected"):
         check_email_not_protected(email_is_protected=True)
+
+
+@pytest.mark.parametrize(
+    ("is_own", "max_age", "longest"),
+    [(True, None, 60), (True, 90, 60), (True, 30, 30), (False, None, None), (False, 90, 90)],
+)
+def test_longest_lifetime_depends_on_who_sets_it(
+    *, is_own: bool, max_age: int | None, longest: int | None
+) -> None:
+    assert longest_lifetime(is_own=is_own, own_limit=60, max_age=max_age) == longest

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.refusals import NotFound
+from collegium.refusals import Invalid, NotFound
 from collegium.sign_in.devices import rules as device_rules
-from collegium.sign_in.devices.rules import check_open, plain
+from collegium.sign_in.devices.rules import check_lifetime, check_open, lifetime, plain
 from tests.rules.refusing import refused
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
@@ -56,3 +56,26 @@ def test_typed_code_is_normalised(typed: str) -> None:
 def test_normalised_code_has_only_capitals_and_digits(typed: str) -> None:
     assert set(plain(typed)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
     assert plain(plain(typed)) == plain(typed)
+
+
+def test_requested_lifetime_has_a_maximum() -> None:
+    check_lifetime(60, 60)
+    with refused(Invalid, "device.lifetime", {"field": "token_lifetime", "longest": 60}):
+        check_lifetime(61, 60)
+
+
+@pytest.mark.parametrize(
+    ("requested", "limit", "max_age", "seconds"),
+    [
+        (5, 60, None, 5),
+        (None, 60, None, 10),
+        (70, 60, None, 60),
+        (70, 60, 40, 40),
+        (5, 60, 40, 5),
+        (None, 60, 3, 3),
+    ],
+)
+def test_lifetime_is_the_requested_one_within_all_limits(
+    requested: int | None, limit: int, max_age: int | None, seconds: int
+) -> None:
+    assert lifetime(requested, 10, limit, max_age) == seconds

@@ -19,6 +19,8 @@ from collegium.invitations.rules import (
     effective_state,
     initial_state,
     inviter_can_still_grant,
+    is_known_by,
+    mail_state,
     may_accept,
     transition,
 )
@@ -202,3 +204,38 @@ def test_delivery_status_of_an_invitation(
     mail: str | None, leased: datetime | None, error: str | None, status: str
 ) -> None:
     assert delivery_status(mail, leased, error, NOW) is DeliveryStatus(status)
+
+
+@pytest.mark.parametrize(
+    ("row", "mailed_at", "state"),
+    [
+        ("queued", None, "queued"),
+        ("failed", NOW, "failed"),
+        (None, None, None),
+        (None, NOW, "sent"),
+        (None, NOW + TICK, "sent"),
+        (None, NOW - TICK, None),  # it was renewed since
+    ],
+)
+def test_mail_was_sent_if_its_row_is_gone_since(
+    row: str | None, mailed_at: datetime | None, state: str | None
+) -> None:
+    assert mail_state(row, mailed_at, NOW) == state
+
+
+@pytest.mark.parametrize(
+    ("version", "shown", "invited", "known"),
+    [
+        (1, 1, "bob@example.org", True),
+        (2, 1, "ada@example.org", False),
+        (2, 2, "bob@example.org", True),
+        (1, 2, "ada@example.org", False),
+        (1, None, "bob@example.org", True),
+        (2, None, "bob@example.org", False),
+        (2, None, "ada@example.org", True),
+    ],
+)
+def test_renewed_invitation_is_known_by_its_new_link_or_the_invited_address(
+    version: int, shown: int | None, invited: str, *, known: bool
+) -> None:
+    assert is_known_by(person(), invited, version, shown) == known

@@ -13,6 +13,7 @@ from collegium.join_requests.rules import (
     State,
     check_may_request,
     check_pending_quota,
+    is_fulfilled,
     is_repeated,
     transition,
 )
@@ -90,3 +91,20 @@ def test_pending_join_requests_are_limited() -> None:
     check_pending_quota(99, 100)
     with refused(Conflict, "request.too_many", {"most": 100}):
         check_pending_quota(100, 100)
+
+
+@pytest.mark.parametrize(
+    ("requested", "granted", "fulfils"),
+    [
+        ((1, ["a"]), (1, ["a"]), True),
+        ((1, ["a"]), (1, []), True),
+        ((1, ["a"]), (2, ["a", "b"]), True),
+        ((1, ["a"]), (2, ["a"]), False),
+        ((1, ["a", "b"]), (2, ["a"]), False),
+        ((1, ["a"]), (2, ["b", "c"]), False),
+    ],
+)
+def test_request_is_fulfilled_by_the_role_itself_or_by_more_permissions(
+    requested: tuple[int, list[str]], granted: tuple[int, list[str]], *, fulfils: bool
+) -> None:
+    assert is_fulfilled(*requested, *granted) == fulfils

@@ -14,6 +14,8 @@ from collegium.text.names import (
     clean_name,
     comparable_name,
     holds_link,
+    isolated,
+    keep_isolates,
     sort_key,
     trim,
     typed_username,
@@ -170,3 +172,36 @@ def test_long_names_are_processed_quickly(character: str) -> None:
     for function in (clean_name, holds_link, comparable_name, sort_key, trim, typed_username):
         function(text)
     assert time.process_time() - start < 10  # quadratic: minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Ada", "Ada"),
+        ("Ren\u00e9", "Ren\u00e9"),
+        ("\u05d0b", "\u2068\u05d0b\u2069"),  # Hebrew
+        ("a\u0628", "\u2068a\u0628\u2069"),  # Arabic
+        ("a\u0661", "\u2068a\u0661\u2069"),  # Arabic digit
+        ("\u202e\u05d0\u2069", "\u2068\u05d0\u2069"),
+        ("\u05d0\u2068b", "\u2068\u05d0b\u2069"),
+    ],
+)
+def test_text_from_right_to_left_is_isolated(text: str, shown: str) -> None:
+    assert isolated(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Ada", "Ada"),
+        ("\u2068\u05d0\u2069", "\u2068\u05d0\u2069"),
+        ("\u2068\u05d0\u2068b\u2069\u2069 \u2068c\u2069", None),
+        ("\u202e\u2068\u05d0\u2069", "\u2068\u05d0\u2069"),
+        ("\u05d0\u2068", "\u05d0"),
+        ("\u05d0\u2069", "\u05d0"),
+        ("\u05d0\u2069\u2068", "\u05d0"),
+        ("\u2068\u2068\u05d0\u2069", "\u05d0"),
+    ],
+)
+def test_only_paired_isolates_are_kept(text: str, kept: str | None) -> None:
+    assert keep_isolates(text) == (text if kept is None else kept)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from collegium.security.passwords import password_errors
+from collegium.security.passwords import password_errors, spellings
 
 ADA = ("ada.lovelace", "countess@analytical.example", "Ada", "Lovelace", "")
 
@@ -100,3 +100,18 @@ def test_long_password_is_checked_quickly(unit: str) -> None:
     start = time.thread_time()
     password_errors(long, ADA)
     assert time.thread_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "forms"),
+    [
+        ("plain", ("plain",)),
+        ("caf\u00e9", ("caf\u00e9", "cafe\u0301")),
+        ("cafe\u0301", ("caf\u00e9", "cafe\u0301")),
+        ("e\u0301\u00e9", ("\u00e9\u00e9", "e\u0301\u00e9", "e\u0301e\u0301")),
+    ],
+)
+def test_password_is_compared_in_every_form_and_the_current_one_first(
+    typed: str, forms: tuple[str, ...]
+) -> None:
+    assert spellings(typed) == forms

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.refusals import Forbidden
+from collegium.refusals import Conflict, Forbidden, Limited
 from collegium.sign_in.tokens import rules as token_rules
 from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
 from tests.rules.refusing import refused
@@ -82,3 +82,27 @@ def test_only_the_api_token_may_change_the_address() -> None:
     for kind in {*map(str, TokenKind)} - {TokenKind.API.value}:
         with refused(Forbidden, "token.delegated"):
             token_rules.check_is_own(kind)
+
+
+def test_number_of_tokens_for_programs_is_limited() -> None:
+    token_rules.check_token_quota(1, 2)
+    for count in (2, 3):
+        with refused(Conflict, "token.too_many", {"most": 2}):
+            token_rules.check_token_quota(count, 2)
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"),
+    [(timedelta(0), 600), (timedelta(minutes=9, seconds=58.5), 2), (timedelta(minutes=10), 1)],
+)
+def test_sign_in_waits_until_the_earliest_one_is_outside_the_window(
+    age: timedelta, seconds: int
+) -> None:
+    token_rules.check_logins(None, USED)
+    with refused(Limited, "tries.wait", {"seconds": seconds}):
+        token_rules.check_logins(USED - age, USED)
+
+
+def test_programs_have_no_access_to_the_api_token() -> None:
+    allowed = {kind for kind in (None, *TokenKind) if token_rules.may_hold_api_token(kind)}
+    assert allowed == {None, TokenKind.API}
