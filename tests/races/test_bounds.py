@@ -1,4 +1,4 @@
-"""Limits and tokens under concurrent requests, on PostgreSQL, where writers do not queue."""
+"""Limits and tokens under concurrent requests."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from collegium.settings import Settings
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.ssh_keys import queries as ssh_key_queries
-from tests.races.conftest import Together, on_postgresql, statuses
+from tests.races.conftest import Together, statuses
 from tests.sign_in.test_pages import HASHED, PASSWORD
 from tests.support.browser import Browser
 from tests.support.remote import new_key
@@ -24,7 +24,6 @@ from tests.support.world import Person, World
 ROUNDS = 10
 LIMIT = 2
 Send = Callable[[], Any]
-pytestmark = on_postgresql
 
 
 @pytest.fixture
@@ -44,10 +43,9 @@ def create_group(site: Site, _world: World, person: Person) -> Send:
 
 def ask_to_join(site: Site, world: World, person: Person) -> Send:
     headers = {"Authorization": f"Bearer {person.token}"}
+    owners = [world.person().actor for _ in range(3)]
     with world.database.write() as tx:
-        groups = iter(
-            [group_actions.create(tx, world.person().actor, f"{person.id} {n}") for n in range(3)]
-        )
+        groups = iter([group_actions.create(tx, who, f"{person.id} {who.id}") for who in owners])
     return lambda: site.get(f"/api/private/users/group/{next(groups)}/join/", headers=headers)
 
 

@@ -1,4 +1,4 @@
-"""A new password ends whatever is created at the same moment, on PostgreSQL."""
+"""A new password ends whatever is created at the same moment."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,22 +10,26 @@ import pytest
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import devices as device_rows
-from collegium.db.tables import rate_limits
 from collegium.security.crypto import hash_password
+from collegium.settings import Settings
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
-from tests.races.conftest import Together, on_postgresql
+from tests.races.conftest import Together
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import Person, World
 
-pytestmark = on_postgresql
 ROUNDS = 25
 PASSWORD = "four winds over quiet water"
 HASHED = hash_password(PASSWORD)
 OTHER = hash_password("a quiet harbour at night")
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings]) -> Settings:
+    return make_settings(rate_limits="false")
 
 
 @pytest.fixture
@@ -71,7 +75,6 @@ def test_refresh_during_a_password_change_leaves_no_token(
     for ada in people:
         with world.database.write() as tx:
             pair = token_actions.log_in_with_refresh(tx, world.vault, ada.actor, "password")
-            tx.execute(Statement(rate_limits.delete()))
         refresh = partial(site.post, "/api/auth/token/refresh/", json={"refresh": pair.refresh})
         response, _ = together(refresh, change(world, ada))
         assert response.status_code in {200, 401}

@@ -1,4 +1,4 @@
-"""An account is deactivated while it is invited to a group, on PostgreSQL."""
+"""An account is deactivated while it is invited to a group."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,12 +11,11 @@ from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.settings import Settings
 from tests.groups.scene import Groups
-from tests.races.conftest import Together, on_postgresql
+from tests.races.conftest import Together
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import World
 
-pytestmark = on_postgresql
 ROUNDS = 12
 
 

@@ -1,4 +1,4 @@
-"""The mail budget of an address limits concurrent senders, on PostgreSQL."""
+"""The mail budget of an address limits concurrent senders."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,11 +8,10 @@ import pytest
 
 from collegium.settings import Settings
 from tests.groups.scene import Groups
-from tests.races.conftest import Together, on_postgresql, statuses
+from tests.races.conftest import Together, statuses
 from tests.support.site import Site
 from tests.support.world import World
 
-pytestmark = on_postgresql
 ROUNDS = 10
 
 

@@ -1,4 +1,4 @@
-"""A join request is decided while its role is given, on PostgreSQL."""
+"""A join request is decided while its role is given."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,11 +6,10 @@ from functools import partial
 import pytest
 
 from collegium.settings import Settings
-from tests.races.conftest import Together, on_postgresql
+from tests.races.conftest import Together
 from tests.support.site import Site
 from tests.support.world import World
 
-pytestmark = on_postgresql
 ROUNDS = 15
 REQUESTS = "/api/user-permission-requests/"
 
