@@ -318,7 +318,7 @@ class GroupScene:
                 membership_queries.grant(tx, uuid, who.id, role.id, self.id, None, None)
 
     def change_member(self, tx: WriteTransaction, by: Person, who: Person, **flags: bool) -> None:
-        reached = group_actions.lock_and_recheck(tx, by.actor, self.id)
+        reached = group_actions.lock_group_and_authorise(tx, by.actor, self.id)
         changes = [MemberChange(who.email, **flags)]
         group_actions.change(tx, by.actor, self.world.settings, reached, None, changes)
 

@@ -444,7 +444,7 @@ def test_mail_queued_while_its_recipient_was_deleted_is_obsolete(scenario: Scena
         for creator in (scenario.boss, scenario.owner):
             account_queries.anonymise(tx, creator.id)
     for kind in kinds:
-        with pytest.raises(ObsoleteError, match="was deleted"):
+        with pytest.raises(ObsoleteError, match="account no longer exists"):
             scenario.read(kind, 0)
 
 

@@ -40,5 +40,5 @@ def turn_away(tx: WriteTransaction, uuid: str, link_version: int) -> None:
     event_queries.record(
         tx, "invitation.turned_away", None, scope=invitation.scope_id, invitation=uuid
     )
-    for recipient in recipients(tx, invitation):
-        outbox_queries.enqueue(tx, mails.InvitationTurnedAway(recipient, invitation.id))
+    for account, email in recipients(tx, invitation):
+        outbox_queries.enqueue(tx, mails.InvitationTurnedAway(email, invitation.id, account))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from collegium.accounts import queries as account_queries
+from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import approvals, links
@@ -35,14 +36,16 @@ def _load_invitation(tx: ReadTransaction, invitation_id: int) -> Row:
 
 
 def _load_for_creator(tx: ReadTransaction, invitation_id: int) -> Row:
-    """Load an invitation for an e-mail that only its creator gets.
-
-    Deleting an account deletes its queued e-mails, but not one that another transaction queues at
-    the same moment.
-    """
+    """Load an invitation for an e-mail that only its creator gets."""
     invitation = _load_invitation(tx, invitation_id)
-    if not invitation.creator_email:
-        raise ObsoleteError("The account of the recipient was deleted.")
+    load_account(tx, invitation.created_by)
+    return invitation
+
+
+def _load_for_inviter(tx: ReadTransaction, payload: dict[str, Any]) -> Row:
+    """Load an invitation for an e-mail that its inviter or another manager gets."""
+    invitation = _load_invitation(tx, payload["invitation"])
+    load_account(tx, payload["account"])
     return invitation
 
 
@@ -132,7 +135,7 @@ def _load_expired(
 def _load_renewal_wished(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    return _expired_values(tx, settings, _load_invitation(tx, payload["invitation"]))
+    return _expired_values(tx, settings, _load_for_inviter(tx, payload))
 
 
 def _expired_values(tx: ReadTransaction, settings: Settings, invitation: Row) -> dict[str, Any]:
@@ -144,7 +147,7 @@ def _expired_values(tx: ReadTransaction, settings: Settings, invitation: Row) ->
 def _load_turned_away(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = _load_invitation(tx, payload["invitation"])
+    invitation = _load_for_inviter(tx, payload)
     if invitation.turned_away_at is None:
         raise ObsoleteError("The invitation was sent again, or the account was activated.")
     return _values_with_team_link(settings, invitation)

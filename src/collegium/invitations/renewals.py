@@ -43,17 +43,21 @@ def request_renewal(tx: WriteTransaction, uuid: str, link_version: int) -> None:
     event_queries.record(
         tx, "invitation.renewal_wished", None, scope=invitation.scope_id, invitation=uuid
     )
-    for recipient in recipients(tx, invitation):
-        outbox_queries.enqueue(tx, mails.InvitationRenewalWished(recipient, invitation.id))
+    for account, email in recipients(tx, invitation):
+        outbox_queries.enqueue(tx, mails.InvitationRenewalWished(email, invitation.id, account))
 
 
-def recipients(tx: WriteTransaction, invitation: Row) -> list[str]:
-    """Return the addresses that hear from an invitee: the inviter, or else the scope's managers."""
+def recipients(tx: WriteTransaction, invitation: Row) -> list[tuple[int, str]]:
+    """Return who hears from an invitee: the inviter, or else the scope's managers.
+
+    Returns:
+        Tuples of account id and address.
+    """
     if creator_wants_mail(invitation):
-        return [invitation.creator_email]
+        return [(invitation.created_by, invitation.creator_email)]
     organisation_id = invitation.organisation_id
     parent_id = None if organisation_id == invitation.scope_id else organisation_id
     managers = join_request_queries.managers(
         tx, invitation.scope_id, parent_id, invitation.scope_kind
     )
-    return [email for _account_id, email, _permissions in managers]
+    return [(account_id, email) for account_id, email, _permissions in managers]

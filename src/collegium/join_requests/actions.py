@@ -431,14 +431,14 @@ def _notify_deciders(tx: WriteTransaction, request: Row) -> None:
     """Notify those who may decide, or staff if there is nobody else."""
     needed = invite_link_queries.permissions_to_grant(tx, request)
     deciders = [
-        email
+        (account_id, email)
         for account_id, email, permissions in join_request_queries.managers(
             tx, request.scope_id, _parent(request), request.scope_kind
         )
         if needed <= permissions and account_id != request.account_id
-    ] or [row.email for row in join_request_queries.staff(tx)]
-    for email in deciders:
-        outbox_queries.enqueue(tx, mails.PermissionRequestSubmitted(email, request.id))
+    ] or [(row.id, row.email) for row in join_request_queries.staff(tx)]
+    for account_id, email in deciders:
+        outbox_queries.enqueue(tx, mails.PermissionRequestSubmitted(email, request.id, account_id))
 
 
 def _parent(request: Row) -> int | None:

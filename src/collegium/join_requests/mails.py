@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.join_requests import queries as join_request_queries
@@ -29,6 +30,13 @@ def _load_request(tx: ReadTransaction, request_id: int, state: State) -> Row:
     return request
 
 
+def _load_for_requester(tx: ReadTransaction, request_id: int, state: State) -> Row:
+    """Load a request for an e-mail to the person who sent it."""
+    request = _load_request(tx, request_id, state)
+    load_account(tx, request.account_id)
+    return request
+
+
 def _common_values(settings: Settings, request: Row) -> dict[str, Any]:
     """Return the values that all of these templates use."""
     name = name_line(f"{request.first_name} {request.last_name}")
@@ -50,6 +58,7 @@ def _load_submitted(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
     request = _load_request(tx, payload["request"], State.PENDING)
+    load_account(tx, payload["account"])
     return _common_values(settings, request) | {
         "message": paragraph(request.message),
         "requests_link": f"{settings.homeport_url.rstrip('/')}/profile/permission-requests/"
@@ -61,13 +70,13 @@ def _load_submitted(
 def _load_rejected(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    return _common_values(settings, _load_request(tx, payload["request"], State.REJECTED))
+    return _common_values(settings, _load_for_requester(tx, payload["request"], State.REJECTED))
 
 
 def _load_granted(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    return _common_values(settings, _load_request(tx, payload["request"], State.APPROVED))
+    return _common_values(settings, _load_for_requester(tx, payload["request"], State.APPROVED))
 
 
 LOADERS: Final[dict[str, Loader]] = {

@@ -155,10 +155,12 @@ class InvitationTurnedAway(Mail):
 
     Args:
         invitation: id of the row.
+        account: id of the account that gets the e-mail.
     """
 
     kind: ClassVar[str] = "invitation_turned_away"
     invitation: int
+    account: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +169,12 @@ class InvitationRenewalWished(Mail):
 
     Args:
         invitation: id of the row.
+        account: id of the account that gets the e-mail.
     """
 
     kind: ClassVar[str] = "invitation_renewal_wished"
     invitation: int
+    account: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,10 +335,12 @@ class PermissionRequestSubmitted(Mail):
 
     Args:
         request: id of the row.
+        account: id of the account that gets the e-mail.
     """
 
     kind: ClassVar[str] = "permission_request_submitted"
     request: int
+    account: int
 
 
 @dataclass(frozen=True, slots=True)

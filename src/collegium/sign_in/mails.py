@@ -6,8 +6,8 @@ from typing import Any, Final
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.outbox.mails import (
     ChangeEmailNotice,
     PasswordChanged,
@@ -25,17 +25,10 @@ from collegium.sign_in.passwords.mails import Loader
 from collegium.text.plain import name_line
 
 
-def _load_account(tx: ReadTransaction, payload: dict[str, Any]) -> Row:
-    account = account_queries.by_id(tx, payload["account"])
-    if account is None or account.deleted_at is not None:
-        raise ObsoleteError("The account no longer exists.")
-    return account
-
-
 def _load_notice(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    account = _load_account(tx, payload)
+    account = load_account(tx, payload["account"])
     # These links go to our own pages, because other front ends have no such pages.
     base = settings.base_url.rstrip("/")
     # An e-mail queued by an earlier release contains neither the time nor the person.
@@ -72,7 +65,7 @@ def _load_change_email_notice(
     tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
     values = _load_notice(tx, settings, vault, payload)
-    account = _load_account(tx, payload)
+    account = load_account(tx, payload["account"])
     change = email_change_queries.of_account(tx, account.id)
     code = email_change_actions.cancel_code(vault, account.id, account.email, payload["version"])
     if change is None or change.cancel_code_hash != vault.keyed_hash(code):

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import invited_accounts, links
@@ -141,9 +141,7 @@ def _invitation_approved(
     tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
     variables = _invitation_created(tx, settings, vault, payload)
-    account = account_queries.by_id(tx, payload["account"])
-    if account is None or account.deleted_at is not None:
-        raise ObsoleteError("The account no longer exists.")
+    account = load_account(tx, payload["account"])
     password = invited_accounts.first_password(vault, account.uuid)
     return variables | {"username": name_line(account.username), "password": password}
 
@@ -168,9 +166,7 @@ def _change_email_request(
 def _email_changed(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    account = account_queries.by_id(tx, payload["account"])
-    if account is None or account.deleted_at is not None:
-        raise ObsoleteError("The account no longer exists.")
+    account = load_account(tx, payload["account"])
     return {
         "name": name_line(f"{account.first_name} {account.last_name}")
         or name_line(account.username),
@@ -183,9 +179,7 @@ def _email_changed(
 def _profile_changes(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    account = account_queries.by_id(tx, payload["account"])
-    if account is None or account.deleted_at is not None:
-        raise ObsoleteError("The account no longer exists.")
+    account = load_account(tx, payload["account"])
     username = name_line(account.username)
     return {
         "user": name_line(f"{account.first_name} {account.last_name}") or username,

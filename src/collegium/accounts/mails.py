@@ -1,0 +1,21 @@
+"""Load the account that an e-mail goes to or is about."""
+
+from collegium.accounts import queries as account_queries
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row
+from collegium.outbox.outcomes import ObsoleteError
+
+
+def load_account(tx: ReadTransaction, account_id: int) -> Row:
+    """Load an account that still exists.
+
+    Deleting an account deletes its queued e-mails, but not one that another transaction queues at
+    the same moment.
+
+    Raises:
+        ObsoleteError: the account was deleted.
+    """
+    account = account_queries.by_id(tx, account_id)
+    if account is None or account.deleted_at is not None:
+        raise ObsoleteError("The account no longer exists.")
+    return account

@@ -1,0 +1,135 @@
+"""Every kind of mail isolates names, keeps the path of the front end, and needs a recipient."""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+
+import pytest
+from sqlalchemy import select
+
+from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.db.database import ReadTransaction
+from collegium.db.statements import Row, Statement
+from collegium.db.tables import outbox
+from collegium.invitations import deactivated_invitees, renewals
+from collegium.outbox import mails as kinds
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.outcomes import ObsoleteError
+from collegium.settings import Settings
+from collegium.sign_in import mails as sign_in_mails
+from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.passwords import mails as password_mails
+from collegium.worker import mails
+from tests.support.world import World
+from tests.worker.scene import words
+from tests.worker.test_mails import HtmlTags
+from tests.worker.test_names_in_mails import HEBREW
+from tests.worker.test_notifications import Scenario
+
+OWN_PAGES = {*sign_in_mails.LOADERS, *password_mails.LOADERS}
+"""The mails whose links lead to pages that only this service has."""
+
+
+class EveryKind(Scenario):
+    """Queues every kind of mail; every name in them is read from right to left."""
+
+    def __init__(self, world: World, settings: Settings) -> None:
+        details = dict.fromkeys(("full_name", "native_name", "organization"), HEBREW)
+        super().__init__(world, settings, name=HEBREW, text="Welcome", **details)
+        bob, now = self.bob, datetime.now(UTC).isoformat()
+        notice = (bob.email, bob.id, now, "person", "203.0.113.9")
+        pending = world.invitation(self.ending).id
+        changes, new = {"last_name": [HEBREW, HEBREW]}, "new@elsewhere.example"
+        with world.database.write() as tx:
+            email_change_actions.request_change(
+                tx, bob.actor, self.world.settings, world.vault, bob.uuid, new
+            )
+            renewals.request_renewal(tx, self.expired, 1)
+            deactivated_invitees.turn_away(tx, self.ending, 1)
+            password_actions.request_reset(tx, bob.email, "")
+            for mail in (
+                kinds.InvitationApproved(bob.email, pending, bob.id),
+                kinds.EmailChanged(bob.email, bob.id, new),
+                kinds.PasswordChanged(*notice),
+                kinds.TokenCreated(*notice, HEBREW),
+                kinds.TokenCreated(*notice, HEBREW, program=True),
+                kinds.SecondFactorEnabled(*notice),
+                kinds.SecondFactorDisabled(*notice),
+                kinds.SecondFactorReset(*notice),
+                kinds.SecondFactorFailed(*notice, codes=3, locked=True),
+                kinds.ProfileChangesOperator("desk@example.org", bob.id, changes, [HEBREW]),
+            ):
+                outbox_queries.enqueue(tx, mail)
+        self.rows_to_send = []
+        with world.database.read() as tx:
+            for row in tx.fetch_all(Statement(select(outbox).order_by(outbox.c.id))):
+                with suppress(ObsoleteError):
+                    self.render(tx, row, settings)
+                    self.rows_to_send.append(row)
+        assert {row.kind for row in self.rows_to_send} == set(mails.LOADERS)
+
+    def render(self, tx: ReadTransaction, row: Row, settings: Settings) -> EmailMessage:
+        """Render a mail and parse it as a client does."""
+        message = mails.render(tx, settings, self.world.vault, row)
+        return message_from_bytes(message.as_bytes(), policy=default)
+
+
+@pytest.fixture
+def every_kind(world: World, make_settings: Callable[..., Settings]) -> EveryKind:
+    return EveryKind(world, make_settings(only_staff_can_invite_users="true"))
+
+
+def test_right_to_left_names_are_isolated_in_every_kind_of_mail(every_kind: EveryKind) -> None:
+    for row in every_kind.rows_to_send:
+        with every_kind.world.database.read() as tx:
+            message = every_kind.render(tx, row, Settings())
+        parts = [words(message, "plain"), words(message, "html")]
+        assert all(f"\u2068{HEBREW}" in part for part in parts), row.kind
+        for part in (message["Subject"], *parts):
+            assert HEBREW not in re.sub("\u2068[^\u2069]*\u2069", "", part), row.kind
+
+
+def test_links_of_every_kind_of_mail_begin_with_the_path_of_the_front_end(
+    every_kind: EveryKind, make_settings: Callable[..., Settings]
+) -> None:
+    front, own = "https://front.example/hpc/portal", "https://own.example/members"
+    settings = make_settings(homeport_url=f"{front}/", base_url=f"{own}/")
+    for row in every_kind.rows_to_send:
+        with every_kind.world.database.read() as tx:
+            message = every_kind.render(tx, row, settings)
+        plain, html = words(message, "plain"), words(message, "html")
+        base = own if row.kind in OWN_PAGES else front
+        has_link = "link }}" in (mails.TEMPLATES / f"{row.kind}.txt").read_text()
+        for links in (set(re.findall(r"https?://[^\s>]+", plain)), HtmlTags(html).links):
+            links -= {front}  # the footer
+            assert bool(links) is has_link, row.kind
+            for link in map(str, links):
+                assert re.fullmatch(rf"{base}/([^/\s]+/)*", link), (row.kind, link)
+
+
+def test_no_kind_of_mail_is_sent_to_an_account_that_was_deleted_while_it_was_queued(
+    every_kind: EveryKind,
+) -> None:
+    class RollBackError(Exception):
+        """Restores the account."""
+
+    people = (every_kind.boss, every_kind.owner, every_kind.requester, every_kind.bob)
+    accounts = {person.email: person.id for person in (*people, every_kind.world.staff)}
+    rows = [row for row in every_kind.rows_to_send if row.recipient in accounts]
+    assert set(mails.LOADERS) - {row.kind for row in rows} == {
+        "invitation_created",
+        "change_email_request",
+        "notifications_profile_changes_operator",
+    }
+    for row in rows:
+        with suppress(RollBackError), every_kind.world.database.write() as tx:
+            every_kind.render(tx, row, Settings())
+            account_queries.anonymise(tx, accounts[row.recipient])
+            with pytest.raises(ObsoleteError):
+                every_kind.render(tx, row, Settings())
+            raise RollBackError
