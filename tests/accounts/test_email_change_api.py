@@ -42,11 +42,14 @@ def confirm(site: Site, code: str) -> Any:
 
 
 def mailed_codes(world: World) -> tuple[str, str]:
-    """Send the e-mails; return the newest code that confirms and the newest that cancels."""
-    content = "\n".join(map(mail_text, sent_mails(world)))
-    confirming = re.findall(r"/user_email_change/([0-9a-f]{32})/", content)
-    cancelling = re.findall(r"/user_email_change_cancel/([0-9a-f]{32})/", content)
-    return confirming[-1], cancelling[-1]
+    """Send the e-mails; return the newest code of the new address and that of the old address."""
+    mails = {mail["X-Collegium-Mail"]: mail_text(mail) for mail in sent_mails(world)}
+    request, notice = mails["change_email_request"], mails["change_email_notice"]
+    (confirming,) = re.findall(r"/user_email_change/([0-9a-f]{32})/", request)
+    (cancelling,) = re.findall(r"/user_email_change_cancel/([0-9a-f]{32})/", notice)
+    assert confirming not in notice
+    assert cancelling not in request
+    return confirming, cancelling
 
 
 def email_of(world: World, person: Person) -> str:

@@ -322,6 +322,32 @@ def test_token_page_lists_and_ends_every_kind_of_token(
     assert other.open("/account/").status_code == 200
 
 
+def test_token_page_lists_sessions_and_ends_one(
+    site: Site, browser: Browser, other: Browser, world: World, ada: Person
+) -> None:
+    third = Browser(site)
+    for one, name in ((browser, "Phone"), (other, "Library"), (third, "Laptop")):
+        one.sign_in(world, ada, name)
+    Browser(site).sign_in(world, world.person())
+
+    def sessions() -> dict[str, str]:
+        """Return the row of each session on the page."""
+        table = re.findall(r"(?s)<h2>Sessions</h2>(.*?)</table>", browser.open(TOKENS).text)[0]
+        rows = re.findall(r"(?s)<tr[^>]*>(.*?)</tr>", table)[1:]
+        return {re.findall("<bdi>(.*?)</bdi>", row)[0]: row for row in rows}
+
+    rows = sessions()
+    assert rows.keys() == {"Phone", "Library", "Laptop"}
+    assert [name for name in rows if "(this browser)" in rows[name]] == ["Phone"]
+    for label in ("Signed in", "Last used", "Expires"):
+        assert all(f'data-label="{label}"' in row for row in rows.values())
+    assert "<button" not in rows["Phone"]
+    end = dict(re.findall(r'name="(kind|number)" value="(\w+)"', rows["Library"]))
+    assert browser.send(f"{TOKENS}end/", **end).status_code == 303
+    assert sessions().keys() == {"Phone", "Laptop"}
+    assert [one.open("/account/").status_code for one in (browser, other, third)] == [200, 303, 200]
+
+
 def test_one_button_ends_all_tokens_and_other_sessions(
     site: Site, browser: Browser, other: Browser, world: World, ada: Person
 ) -> None:

@@ -23,10 +23,10 @@ class Browser:
         self.cookies: dict[str, str] = {}
         self.page: httpx.Response | None = None
 
-    def sign_in(self, world: World, person: Person) -> Browser:
+    def sign_in(self, world: World, person: Person, name: str = "a test") -> Browser:
         """Sign somebody in without asking for a password, which is slow on purpose."""
         with world.database.write() as tx:
-            token = session_actions.begin(tx, world.vault, person.actor, "password", "a test")
+            token = session_actions.begin(tx, world.vault, person.actor, "password", name)
         self.cookies["collegium_session"] = token
         return self
 

@@ -174,8 +174,17 @@ def test_two_accounts_with_one_mailbox_both_work(site: Site, world: World) -> No
         assert account_queries.active_by_email(tx, [UELLE_DECOMPOSED])[UELLE_SMALL].id == first.id
 
 
+def request_email_changes(site: Site, browser: Browser, person: Person, email: str) -> list[int]:
+    """Request a change of address in the API and on the page; return the statuses."""
+    path, body = f"/api/users/{person.uuid}/change_email/", {"email": email}
+    browser.open("/account/address/")
+    page = browser.send("/account/address/", **body, password=PASSWORD)
+    return [site.post(path, person, json=body).status_code, page.status_code]
+
+
 @pytest.mark.parametrize(
-    "domain", ["localhost", "printer.local", "mail.test", "box.home.arpa", "intranet"]
+    "domain",
+    ["lab.internal", "localhost", "printer.local", "mail.test", "box.home.arpa", "intranet"],
 )
 def test_private_domains_are_accepted_in_every_protocol(
     site: Site, browser: Browser, scene: Scene, domain: str
@@ -192,6 +201,13 @@ def test_private_domains_are_accepted_in_every_protocol(
     path = open_invite_form(browser, scene)
     page = text(browser.send(path, action="check", addresses=f"bob@{domain}", role=role))
     assert "1 person can be invited" in page
+    ada = world.person("ada", email=f"ada@{domain}", password=HASHED)
+    path, users = f"{GROUPS}{add_group(site, world.staff, 'Lab')}/", {f"Ada@{domain}": {}}
+    assert brainstem(site, "PATCH", path, world.staff, {"users": users}).status_code == 200
+    assert f"ada@{domain}" in queued_recipients(world.database, "invitation_created")
+    email = f"eve@{domain}"
+    assert request_email_changes(site, browser.sign_in(world, ada), ada, email) == [200, 303]
+    assert queued_recipients(world.database, "change_email_request") == [email, email]
 
 
 @pytest.mark.parametrize("address", ["ada@mail.invalid", "ada@invalid", "ada@x..org", "ada"])
@@ -204,6 +220,10 @@ def test_invalid_address_is_refused_in_every_protocol(
     assert response.json() == {"email": ["Enter a valid email address."]}
     browser.open("/forgotten_password/")
     assert browser.send("/forgotten_password/", email=address).status_code == 422
+    path, users = f"{GROUPS}{add_group(site, world.staff, 'Lab')}/", {address: {}}
+    assert brainstem(site, "PATCH", path, world.staff, {"users": users}).status_code == 400
+    ada = world.person("ada", password=HASHED)
+    assert request_email_changes(site, browser.sign_in(world, ada), ada, address) == [400, 422]
 
 
 @pytest.mark.parametrize(
