@@ -143,6 +143,8 @@ class Scene:
     def keep(self) -> None:
         """Save the current rows for `restore`."""
         is_sqlite = self.database.is_sqlite
+        if "backup" in vars(self):
+            self.backup.close()
         self.backup = _SQLiteBackup(self._url) if is_sqlite else _PostgreSQLBackup(self.database)
         self._before = self.contents()
 
@@ -377,6 +379,7 @@ class _PostgreSQLBackup:
         self._connection = database.engine.raw_connection()
         self._cursor = self._connection.cursor()
         names = [table.name for table in metadata.sorted_tables]
+        self._run("DROP SCHEMA IF EXISTS stage CASCADE")
         self._run("CREATE SCHEMA stage")
         for name in names:
             self._run(f"CREATE TABLE stage.{name} AS TABLE public.{name}")

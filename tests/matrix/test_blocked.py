@@ -5,7 +5,6 @@ The changes that stay possible are listed here with their columns.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -13,7 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from collegium.db.statements import Statement
-from collegium.db.tables import organisations
+from collegium.db.tables import organisations, roles
 from tests.matrix import requests
 from tests.matrix.rows import ROWS, Row, RowCheck
 from tests.matrix.scene import Scene, Tenant
@@ -139,32 +138,30 @@ REFUSED: Final = {
             "invitations/{one}/ send",
             "links/{one}/ save",
             "people/{one}/ end",
+            "people/{one}/ role",
         )
     ),
-    "POST /project/{uuid}/people/{one}/ role",
 }
 """Requests that succeed in an open organisation only."""
 
 
 @pytest.fixture
-def blocked(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Scene]:
-    path = tmp_path_factory.mktemp("blocked") / "collegium.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    scene = Scene(f"sqlite:///{path}")
+def blocked(scene: Scene) -> Scene:
     with scene.database.write() as tx:
         tx.execute(Statement(update(organisations).values(blocked=True)))
+        # Organisations have a second role to change to.
+        tx.execute(Statement(update(roles).values(is_active=True)))
     scene.keep()
-    yield scene
-    scene.close()
+    return scene
 
 
-def writes() -> Iterator[tuple[Row, str, dict[str, Any]]]:
+def writes(scene: Scene) -> Iterator[tuple[Row, str, dict[str, Any]]]:
+    """Yield rows with button and body; on PostgreSQL, which restores slowly, the refused ones."""
     for row in ROWS:
-        if row.writes:
-            yield row, "", {}
-            if row.method in {"POST", "PATCH"}:
-                for name, form in BUTTONS.get(row.path, {}).items():
-                    yield row, name, form
+        forms = BUTTONS.get(row.path, {}) if row.method in {"POST", "PATCH"} else {}
+        for name, form in {"": {}, **forms}.items():
+            if row.writes and (scene.database.is_sqlite or label(row, name) in REFUSED):
+                yield row, name, form
 
 
 def send(
@@ -236,7 +233,7 @@ def test_blocked_organisation_allows_only_removing(blocked: Scene) -> None:
     changed: dict[str, set[str]] = {}
     errors = []
     tried = 0
-    for row, variant, form in writes():
+    for row, variant, form in writes(blocked):
         in_group = requests.is_of_group(row.path)
         for name in CALLERS:
             caller = blocked.caller(name, in_group=in_group)
@@ -254,11 +251,12 @@ def test_blocked_organisation_allows_only_removing(blocked: Scene) -> None:
                 ]
                 changed.setdefault(label(row, variant), set()).update(columns & allowed)
     assert not errors, "\n".join([f"{len(errors)} errors", *errors])
-    missing = {
-        route: columns for route, columns in ALLOWED.items() if changed.get(route) != columns
-    }
-    assert not missing, missing
-    assert tried > 500
+    if blocked.database.is_sqlite:
+        missing = {
+            route: columns for route, columns in ALLOWED.items() if changed.get(route) != columns
+        }
+        assert not missing, missing
+    assert tried > (500 if blocked.database.is_sqlite else 200)
 
 
 def test_same_requests_succeed_in_an_open_organisation(blocked: Scene) -> None:
@@ -268,9 +266,11 @@ def test_same_requests_succeed_in_an_open_organisation(blocked: Scene) -> None:
         tx.execute(Statement(update(organisations).values(blocked=False)))
     blocked.keep()
     before = rows_of(blocked, tenant)
-    changed = set()
-    for row, variant, form in writes():
+    changed: set[str] = set()
+    for row, variant, form in writes(blocked):
         for name in CALLERS:
+            if label(row, variant) in changed:
+                break
             caller = blocked.caller(name, in_group=requests.is_of_group(row.path))
             send(blocked, row, form, caller, tenant)
             if blocked.has_changed():
