@@ -71,6 +71,8 @@ class Tenant:
 class Scene:
     """The tenants, their sessions, and the other callers."""
 
+    backup: "_SQLiteBackup | _PostgreSQLBackup"
+
     def __init__(self, url: str) -> None:
         self.settings = load(
             {

@@ -192,18 +192,19 @@ def test_private_domains_are_accepted_in_every_protocol(
     world = scene.world
     role = world.role("PROJECT.MEMBER").uuid
     scope = f"http://collegium.test{scene.project.path}"
-    for path, body in (
+    for path, fields in (
         ("/api/users/", {"username": "new", "email": f"new@{domain}"}),
         ("/api/user-invitations/", {"email": f"ada@{domain}", "role": role, "scope": scope}),
     ):
-        response = site.post(path, world.staff, json=body)
+        response = site.post(path, world.staff, json=fields)
         assert response.status_code == 201, response.text
     path = open_invite_form(browser, scene)
     page = text(browser.send(path, action="check", addresses=f"bob@{domain}", role=role))
     assert "1 person can be invited" in page
     ada = world.person("ada", email=f"ada@{domain}", password=HASHED)
-    path, users = f"{GROUPS}{add_group(site, world.staff, 'Lab')}/", {f"Ada@{domain}": {}}
-    assert brainstem(site, "PATCH", path, world.staff, {"users": users}).status_code == 200
+    path = f"{GROUPS}{add_group(site, world.staff, 'Lab')}/"
+    body = {"users": {f"Ada@{domain}": {"is_manager": True}}}
+    assert brainstem(site, "PATCH", path, world.staff, body).status_code == 200
     assert f"ada@{domain}" in queued_recipients(world.database, "invitation_created")
     email = f"eve@{domain}"
     assert request_email_changes(site, browser.sign_in(world, ada), ada, email) == [200, 303]
@@ -214,14 +215,15 @@ def test_private_domains_are_accepted_in_every_protocol(
 def test_invalid_address_is_refused_in_every_protocol(
     site: Site, browser: Browser, world: World, address: str
 ) -> None:
-    body = {"username": "new", "email": address}
-    response = site.post("/api/users/", world.staff, json=body)
+    new = {"username": "new", "email": address}
+    response = site.post("/api/users/", world.staff, json=new)
     assert response.status_code == 400
     assert response.json() == {"email": ["Enter a valid email address."]}
     browser.open("/forgotten_password/")
     assert browser.send("/forgotten_password/", email=address).status_code == 422
-    path, users = f"{GROUPS}{add_group(site, world.staff, 'Lab')}/", {address: {}}
-    assert brainstem(site, "PATCH", path, world.staff, {"users": users}).status_code == 400
+    path = f"{GROUPS}{add_group(site, world.staff, 'Lab')}/"
+    body = {"users": {address: {"is_manager": True}}}
+    assert brainstem(site, "PATCH", path, world.staff, body).status_code == 400
     ada = world.person("ada", password=HASHED)
     assert request_email_changes(site, browser.sign_in(world, ada), ada, address) == [400, 422]
 
