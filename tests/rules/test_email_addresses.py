@@ -166,3 +166,21 @@ def test_invisible_characters_in_an_address_are_refused(character: str) -> None:
 
 def test_mixed_scripts_have_their_own_error() -> None:
     assert address_error("p\u0430ypal@example.org") == MIXED
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("ada.example.org", "An e-mail address must contain an @."),
+        (
+            "ada\uff20example.org",
+            "The address contains a character that only looks like an @.",
+        ),
+        (
+            "ada\ufe6bexample.org",
+            "The address contains a character that only looks like an @.",
+        ),
+    ],
+)
+def test_address_without_at_sign_says_what_is_missing(address: str, error: str) -> None:
+    assert address_error(address) == error

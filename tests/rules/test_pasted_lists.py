@@ -100,6 +100,12 @@ VALID = [
     (f"sip:{ADA}", ""),
     (f"E-Mail:{ADA}", ""),
     (f"mailto://{ADA}", ""),
+    # Marks around the address.
+    (f"{'*' * 16}{ADA}{'*' * 16}", ""),
+    (f"_**{ADA}**_", ""),
+    (f"..{ADA}", ""),
+    (f"\uf0b7{ADA}", ""),
+    (f"\uf0b7 Ada Lee {ADA}", "Ada Lee"),
 ]
 
 MALFORMED = [
@@ -108,6 +114,9 @@ MALFORMED = [
     *("jane@ example.org", "jane @example.org", "jane@", "@example.org", "@jane", "a@b@c.org"),
     *("jane@example..org", "jane.@example.org", "jane\uff20example.org", "j\ufe6bexample.org"),
     *("o\u2019brien@example.org", "j\u0430ne@example.org", "jane@example.invalid"),
+    *("jane@example.org .de", "jane@example.org, .de", "jane@example.org,com.au", "jane@lab,xy"),
+    *("jane@lab,exam-ple.org", "j.doe@lab org", "jane@lab,x.y", "jane@lab,1x.2", "j@Lab,Ex.Org"),
+    *("JANE@EXAMPLE,ORG", "Jane@Example,Org", "JANE@EXAMPLE.ORG,DE", "JANE@MAIL.EXAMPLE,ORG"),
     *("jane@exa_mple.org", "jane(work)@example.org", "<jane@example,org>", "a@b.org/c@d.org"),
     "Jane <jane@example,org>",
     "Jane <jane doe@example.org>",
@@ -127,6 +136,41 @@ def test_malformed_address_is_reported_and_never_cut(line: str) -> None:
     assert people
     assert not any(person.email for person in people)
     assert all(person.fault.endswith(".") and person.fault != NONE for person in people)
+
+
+@pytest.mark.parametrize(
+    ("after", "name"),
+    [
+        *((".org de", "de"), (".org,De", "De"), (".org,xyz", "xyz"), (".org,x-y.com", "x-y.com")),
+        *((".org,d1", "d1"), (".org,12", ""), (".org, .", ""), (",xyz", "xyz"), (",c-d", "c-d")),
+        *(("(org)", "org"), ('"org"', "org"), (",\u00e9x.org", "\u00e9x.org"), (",-.-", "")),
+        *((",De", "De"), (" J. Lee", "J. Lee"), (", Dr. Lee", "Dr. Lee")),
+    ],
+)
+def test_name_after_an_address_is_no_part_of_its_domain(after: str, name: str) -> None:
+    assert names_of(f"jane@example{after}") == [
+        (f"jane@example{'.org' * after.startswith('.')}", name)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("malformed", "fault"),
+    [
+        ("jane@", "The part after the @ is missing."),
+        ("j\u0430ne@example.org", "The address mixes letters of several scripts."),
+        ("jane@example,org", "A comma or a space may stand where a dot belongs."),
+    ],
+)
+def test_malformed_address_of_several_is_returned_as_it_was(malformed: str, fault: str) -> None:
+    assert read_people(f"{malformed}; {ADA}", 200) == [
+        PastedPerson(malformed, "", "", fault),
+        PastedPerson(ADA, ADA, ""),
+    ]
+
+
+@pytest.mark.parametrize("email", ["Xan@example.boX", "\u00fclle@example.org", "#ada@example.org"])
+def test_characters_of_an_address_are_no_marks_around_it(email: str) -> None:
+    assert read_people(email, 200) == [PastedPerson(email, email, "")]
 
 
 @pytest.mark.parametrize("line", ["nobody", "Name;E-mail", "ada(at)example.org", "-"])
@@ -179,6 +223,7 @@ def test_numeric_local_part_is_not_taken_for_a_time() -> None:
 def test_domain_keeps_its_joiners() -> None:
     domain = "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.example"
     assert emails_of(f"\u200ba\u200bda@{domain}\u200e") == [f"ada@{domain}"]
+    assert emails_of(f"ada@{domain.replace('.', chr(0x200B) + '.')}") == [f"ada@{domain}"]
     assert emails_of("ada@exam\u200cple.org") == ["ada@example.org"]
 
 
@@ -212,6 +257,8 @@ def test_too_long_line_is_reported() -> None:
 def test_too_long_name_is_reported() -> None:
     (person,) = read_people("ada@example.org " + "x" * 101, 200)
     assert person.fault == "The name is too long."
+    (person,) = read_people("ada@example.org " + "x" * 100, 200)
+    assert person.fault == ""
 
 
 @given(st.text(st.sampled_from("a@.,;<>()[]\"' \n|:*_\u200b\u201c-/?&="), max_size=120))
@@ -239,3 +286,24 @@ def test_collected_cases_are_read() -> None:
     assert [len(emails) for emails in valid[:18]] == [1] * 18
     assert valid[18:] == [[], [], []]
     assert all(people[0].fault for people in results[18:])
+
+
+@pytest.mark.parametrize("spaces", [0, 1])
+def test_part_of_a_long_line_is_split_only_if_it_is_too_long(spaces: int) -> None:
+    part = 'bob@example.org "Lee, Ada" <ada@example.org>,'
+    part = part.replace(' "', " " * (LINE_MAX + 1 - len(part) + spaces) + '"')
+    assert len(part) == LINE_MAX + spaces
+    people = read_people(f"{part} Cy <cy@example.org>", 200)
+    names = {person.email: person.name for person in people}
+    assert names == {
+        "bob@example.org": "",
+        "ada@example.org": "Ada" if spaces else "Lee, Ada",
+        "cy@example.org": "Cy",
+    }
+
+
+def test_texts_of_several_people_of_a_line_can_be_read_again() -> None:
+    people = read_people(f"bob@example.org, Ada Lee <{ADA}>, Ada <1> cy@example.org", 200)
+    texts = [person.text for person in people]
+    assert texts == ["bob@example.org", f"Ada Lee <{ADA}>", "Ada 1 <cy@example.org>"]
+    assert [read_people(text, 200) for text in texts] == [[person] for person in people]

@@ -178,3 +178,20 @@ def test_huge_image_is_refused_without_a_warning(side: int) -> None:
 def test_unreadable_data_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidImageError):
         sanitise_image(data)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_large_transparent_image_is_scaled_down_like_a_whole(mode: str) -> None:
+    """It is scaled in strips, of which the last is not full."""
+    tile = Image.effect_noise((97, 89), 90).convert("L")
+    image = Image.new(mode, (4101, 1001))
+    bands = [tile.rotate(90 * turn, expand=True) for turn in range(len(mode))]
+    pattern = Image.merge(mode, [band.resize((97, 89)) for band in bands])
+    for left in range(0, image.width, 97):
+        for top in range(0, image.height, 89):
+            image.paste(pattern, (left, top))
+    media_type, scaled = sanitise(encode(image))
+    expected = image.reduce(2)
+    expected.thumbnail((1024, 1024), reducing_gap=3.0)
+    assert (media_type, scaled.size) == ("image/png", (1024, 250))
+    assert scaled.tobytes() == expected.convert("RGBA").tobytes()

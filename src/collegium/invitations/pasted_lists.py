@@ -299,12 +299,15 @@ def _is_domain_split(email: str, between: str, following: str) -> bool:
         return True
     if any(char in rest for char in _AT_SIGNS):
         return False
-    is_label = rest.isascii() and rest.replace("-", "").replace(".", "").isalnum()
-    is_small = is_label and rest == rest.lower()
-    is_ending = rest.partition(".")[0] in _TOP_LEVEL_DOMAINS or (rest.isalpha() and len(rest) == 2)  # noqa: PLR2004 - a country code
+    if not (rest.isascii() and rest.replace("-", "").replace(".", "").isalnum()):
+        return False
+    is_ending = rest.lower().partition(".")[0] in _TOP_LEVEL_DOMAINS
+    # Two letters are a country if they are written like the domain. "De" is part of a name.
+    cases = (str.lower, str.upper) if domain == domain.upper() else (str.lower,)
+    is_country = rest.isalpha() and len(rest) == 2 and rest in [case(rest) for case in cases]  # noqa: PLR2004 - a country code
     if "." in domain:
-        return is_small and is_ending and not any(char.isspace() for char in between)
-    return is_small and (is_ending or "." in rest)
+        return (is_ending or is_country) and not any(char.isspace() for char in between)
+    return is_ending or is_country or "." in rest
 
 
 def _join_name(words: list[_Part]) -> str:
