@@ -121,9 +121,7 @@ def _check_address(settings: Settings) -> Finding:
     other_hosts = [host for host in settings.allowed_hosts if host.strip("[]") != name]
     text = f"the public URL is {settings.base_url}"
     if settings.base_url == type(settings).base_url:
-        return Finding(
-            well=True, what="address", text=f"{text}, because COLLEGIUM_BASE_URL is not set"
-        )
+        text += ", because COLLEGIUM_BASE_URL is not set"
     text += f"; also answers to {', '.join(other_hosts)}" if other_hosts else ""
     if settings.base_url.startswith("http:") and not hosts.is_loopback(name):
         text += ", without TLS: passwords can be read on the network"

@@ -279,3 +279,19 @@ def test_doctor_shows_the_public_url_and_warns_without_tls(installation: Install
     (check,) = installation.examine(base_url="https://example.org/api")
     assert not check.well
     assert "choose another, such as /members" in check.text
+
+
+def test_doctor_shows_the_other_hosts_that_the_service_answers_to(
+    installation: Installation,
+) -> None:
+    hosts = "Members.example.org,roll.example,M\u00dcNCHEN.example,::1"
+    others = "; also answers to roll.example, xn--mnchen-3ya.example, [::1]"
+    for url, expected in (
+        ("https://members.example.org", others),
+        ("", others.replace("to ", "to members.example.org, ")),
+    ):
+        warns, text = installation.warning("address", base_url=url, allowed_hosts=hosts)
+        assert text.endswith(expected)
+        assert not warns
+    own = {"base_url": "http://members.example.org", "allowed_hosts": "members.example.org"}
+    assert "also answers" not in installation.warning("address", **own)[1]

@@ -54,6 +54,18 @@ def slow_server() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
         process.wait()
 
 
+def test_probes_answer_without_a_host(make_service: Callable[..., Service]) -> None:
+    service = make_service(base_url="https://members.example.org")
+    service.start()
+    # The first as old load balancers do, the others as scripts do.
+    for host in ("", "Host:\r\n", "Host: \r\nX-Forwarded-Host: \r\n"):
+        for path, status in (("healthz", 200), ("readyz", 200), ("metrics", 200), ("", 400)):
+            response = say(service.port, f"GET /{path} HTTP/1.0\r\n{host}\r\n".encode())
+            assert response.status == status, (path, host)
+    empty = b"GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n"
+    assert say(service.port, empty).status == 200
+
+
 def _send(port: int, data: bytes) -> socket.socket:
     connection = connect(port, 20)
     connection.sendall(data)
