@@ -18,6 +18,7 @@ ADA = "ada@example.org"
 VALID = [
     # Invisible characters, from spreadsheets and web pages.
     (f"\ufeff{ADA}", ""),
+    (f"\u200b{ADA}", ""),
     (f"\u200b{ADA}\u200b", ""),
     (f"\u202a{ADA}\u202c", ""),
     (f"\u2066{ADA}\u2069\u200e", ""),
@@ -34,16 +35,19 @@ VALID = [
     (f"\u201c{ADA}\u201d", ""),
     (f"\u201e{ADA}\u201c", ""),
     (f"\u00ab {ADA} \u00bb", ""),
+    (f"\u00ab{ADA}\u00bb", ""),
     (f"\u2039{ADA}\u203a", ""),
     # Mail programs.
     (f"Ada Lee <{ADA}>", "Ada Lee"),
     (f"Ada Lee<{ADA}>;", "Ada Lee"),
+    (f'"Lee, Ada" <{ADA}>', "Lee, Ada"),
     (f'"Lee, Ada" <{ADA}>,', "Lee, Ada"),
     (f"'Ada L.' <{ADA}>", "Ada L."),
     (f"\u201cAda\u201d <{ADA}>", "Ada"),
     (f"{ADA} <{ADA}>", ""),
     (f"{ADA} (Ada Lee)", "Ada Lee"),
     (f"Ada Lee ({ADA})", "Ada Lee"),
+    (f"({ADA})", ""),
     (f"Name <{ADA}>", "Name"),
     (f"To: {ADA}", ""),
     (f"E-mail: {ADA}", ""),
@@ -62,7 +66,7 @@ VALID = [
     (f"&lt;{ADA}&gt;", ""),
     (f"Ada&nbsp;Lee &lt;{ADA}&gt;", "Ada Lee"),
     # Columns.
-    (f"{ADA}\tAda Lee", "Ada Lee"),
+    (f"{ADA}\tAda L.", "Ada L."),
     (f"Ada\tLee\t{ADA}", "Ada Lee"),
     (f"{ADA},Ada,Lee", "Ada Lee"),
     (f'"{ADA}","Ada Lee"', "Ada Lee"),

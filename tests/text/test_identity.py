@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +12,7 @@ from argon2 import PasswordHasher
 from collegium.accounts import queries as account_queries
 from collegium.security import crypto
 from collegium.security.crypto import hash_password
+from tests.rules.test_pasted_lists import VALID
 from tests.sign_in.test_pages import HASHED, PASSWORD, queued_recipients, send_sign_in_form
 from tests.support.browser import Browser, text
 from tests.support.site import Site
@@ -24,7 +24,6 @@ UELLE, UELLE_SMALL, UELLE_DECOMPOSED = (
     "\u00fclle@example.org",
     "u\u0308lle@example.org",
 )
-CASES = Path(__file__).parents[3] / "shared" / "cases" / "people.txt"
 ACCENTED = "caf\u00e9 au lait qui fume"
 ACCENTED_DECOMPOSED = "cafe\u0301 au lait qui fume"
 HEBREW = "\u05e0\u05d5\u05e2\u05d4"
@@ -470,16 +469,20 @@ def test_pasted_list_invites_valid_lines_and_returns_the_rest(
     assert queued_recipients(scene.world.database, "invitation_created") == invited
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="the shared cases are not available")
-def test_pasted_list_of_the_shared_cases_is_understood(browser: Browser, scene: Scene) -> None:
+def test_pasted_list_of_lines_of_every_program_is_understood(
+    browser: Browser, scene: Scene
+) -> None:
     path, role = open_invite_form(browser, scene), scene.world.role("PROJECT.MEMBER").uuid
-    lines = CASES.read_text(encoding="utf-8").replace("\n", "\r\n")
-    page = text(browser.send(path, action="check", addresses=lines, role=role))
-    assert "18 people can be invited" in page
+    valid = [line for line, _ in VALID if "ada@" in line]
+    lines = [line.replace("ada@", f"ada{number}@") for number, line in enumerate(valid)]
+    pasted = "\r\n".join([*lines, "jane@example,org", "jane@@example.org", "nobody"])
+    page = text(browser.send(path, action="check", addresses=pasted, role=role))
+    assert f"{len(valid)} people can be invited" in page
     assert "3 cannot" in page
-    page = text(browser.send(path, action="send", addresses=lines, role=role))
-    assert "18 people invited" in page
-    assert len(set(queued_recipients(scene.world.database, "invitation_created"))) == 18
+    page = text(browser.send(path, action="send", addresses=pasted, role=role))
+    assert f"{len(valid)} people invited" in page
+    recipients = queued_recipients(scene.world.database, "invitation_created")
+    assert recipients == [f"ada{number}@example.org" for number in range(len(valid))]
 
 
 def test_two_spellings_of_an_address_are_invited_once(browser: Browser, scene: Scene) -> None:
