@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import update
 
 from collegium.accounts import queries as account_queries
 from collegium.accounts.organisation_users import listing as organisation_users
+from collegium.accounts.profiles import queries as profile_queries
 from collegium.api.waldur import accounts, customer_users, memberships
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as accounts_table
 from collegium.memberships.queries import team
+from collegium.scopes.groups import rules as group_rules
+from collegium.settings import Settings
+from collegium.web import members
+from tests.groups.scene import Groups
+from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.world import Person, World
 
@@ -84,7 +92,7 @@ class Setup:
         self.world = world
         self.viewers = {name: world.person(name) for name in ("owner", "member", "manager")}
         self.organisation = world.organisation(owner=self.viewers["owner"])
-        project = world.project(self.organisation)
+        self.project = project = world.project(self.organisation)
         self.people = [world.person("one"), world.person("two")]
         self.staff = [world.person("three"), world.person("four")]
         world.give_role(self.viewers["member"], "PROJECT.MEMBER", project)
@@ -196,3 +204,60 @@ def test_order_by_a_hidden_field_is_ignored(site: Site, setup: Setup) -> None:
     backwards = ordered("is_support,-username")
     assert backwards[2] == default[2][::-1]
     assert ordered("-username,is_support") == backwards
+
+
+VALUES = [quote(str(value)) for values in (FIRST, LAST) for value in values.values()]
+
+
+def test_brainstem_lists_reveal_no_hidden_fields(
+    make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings], setup: Setup
+) -> None:
+    site = make_site(make_settings(brainstem_public_portal="true"))
+    groups, member = Groups(setup.world, site), setup.viewers["member"]
+    group = groups.create(setup.viewers["owner"])
+    for person in (*setup.people, member):
+        groups.give_role(group, person, group_rules.MEMBER)
+    listing = profile_queries.listing
+    tried = [f"sort[]={sign}{name}" for name in listing.orders for sign in ("", "-")]
+    for name in listing.filters:
+        if name.endswith("__icontains"):
+            tried += [f"filter{{{name.replace('__', '.')}}}={value}" for value in VALUES]
+    hidden = [column for column in FIRST if column not in {"first_name", "last_name"}]
+
+    def load(portal: str, query: str) -> Any:
+        headers = {"Authorization": f"Bearer {member.token}"} if portal == "private" else {}
+        body = site.get(f"/api/{portal}/users/user/?{query}", headers=headers).json()
+        return [user["id"] for user in body["users"]] if "users" in body else body
+
+    for portal in ("private", "public"):
+        setup.set_values(setup.people, FIRST, LAST)
+        before = {query: load(portal, query) for query in tried}
+        assert {person.id for person in setup.people} < set(before["sort[]=id"])
+        setup.set_values(setup.people, *swap(hidden))
+        revealing = [query for query in tried if load(portal, query) != before[query]]
+        assert not revealing, (portal, revealing)
+
+
+@pytest.mark.parametrize(
+    ("who", "place", "page"),
+    [("owner", "organisation", ""), ("manager", "project", ""), ("manager", "project", "add/")],
+)
+def test_pages_of_members_reveal_no_hidden_fields(
+    site: Site, setup: Setup, who: str, place: str, page: str
+) -> None:
+    viewer, path = setup.viewers[who], f"/{place}/{getattr(setup, place).uuid}/{page}"
+    browser = Browser(site).sign_in(setup.world, viewer)
+    tried = [f"q={value}" for value in VALUES] + [f"sort={order}" for order in members.SORTS]
+    setup.set_values(setup.people, FIRST, LAST)
+    visible = {*site.get(f"/api/users/{setup.people[0].uuid}/", viewer).json(), "first_name"}
+    hidden = [column for column in FIRST if API_NAMES.get(column, column) not in visible]
+
+    def load(query: str) -> list[str]:
+        return re.findall("Anna Abel|Zoe Zorn", text(browser.open(f"{path}?{query}")))
+
+    before = {query: load(query) for query in tried}
+    assert set(before["q=Abel"]) == {"Anna Abel"}
+    setup.set_values(setup.people, *swap(hidden))
+    revealing = [query for query in tried if load(query) != before[query]]
+    assert not revealing, (hidden, revealing)
+    assert {"description", "civil_number", "is_support"} <= set(hidden)
