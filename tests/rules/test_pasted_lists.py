@@ -104,6 +104,10 @@ VALID = [
     (f"sip:{ADA}", ""),
     (f"E-Mail:{ADA}", ""),
     (f"mailto://{ADA}", ""),
+    (f"<{ADA}> Ada Lee", "Ada Lee"),
+    (f"Ada Lee <{ADA}> a > b", "Ada Lee"),
+    (f"Ada Lee <{ADA}>, {ADA}", "Ada Lee"),
+    (f"Ann Lee {ADA}", "Ann Lee"),
     # Marks around the address.
     (f"{'*' * 16}{ADA}{'*' * 16}", ""),
     (f"_**{ADA}**_", ""),
@@ -163,11 +167,14 @@ def test_name_after_an_address_is_no_part_of_its_domain(after: str, name: str) -
         ("jane@", "The part after the @ is missing."),
         ("j\u0430ne@example.org", "The address mixes letters of several scripts."),
         ("jane@example,org", "A comma or a space may stand where a dot belongs."),
+        ("jane do@example.org", "A comma or a space may stand where a dot belongs."),
     ],
 )
 def test_malformed_address_of_several_is_returned_as_it_was(malformed: str, fault: str) -> None:
-    assert read_people(f"{malformed}; {ADA}", 200) == [
+    line = f"<{malformed}>" if " " in malformed else malformed
+    assert read_people(f"{line}; joe@; {ADA}", 200) == [
         PastedPerson(malformed, "", "", fault),
+        PastedPerson("joe@", "", "", "The part after the @ is missing."),
         PastedPerson(ADA, ADA, ""),
     ]
 

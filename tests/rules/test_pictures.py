@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngInfo
 
+from collegium.accounts.pictures import rules as picture_rules
 from collegium.accounts.pictures.rules import InvalidImageError, sanitise_image
 
 ORIENTATION, ARTIST = 0x0112, 0x013B
@@ -195,3 +197,60 @@ def test_large_transparent_image_is_scaled_down_like_a_whole(mode: str) -> None:
     expected.thumbnail((1024, 1024), reducing_gap=3.0)
     assert (media_type, scaled.size) == ("image/png", (1024, 250))
     assert scaled.tobytes() == expected.convert("RGBA").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "decoded", "gap"),
+    [
+        ("JPEG", (4095, 64), (4095, 64), None),
+        ("JPEG", (4096, 64), (2048, 32), 3.0),
+        ("JPEG", (8200, 1000), (2050, 250), 3.0),
+        ("JPEG", (6140, 5), (3070, 3), 3.0),
+        ("JPEG", (5, 6140), (3, 3070), 3.0),
+        ("PNG", (4096, 64), (4096, 64), 3.0),
+    ],
+)
+def test_large_jpeg_is_decoded_at_a_smaller_size(
+    kind: str, size: tuple[int, int], decoded: Any, gap: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is scaled to the final size, a very large one in two steps."""
+    seen = []
+    thumbnail = Image.Image.thumbnail
+
+    def spy(image: Image.Image, to: Any, **options: Any) -> None:
+        seen.append((image.size, options["reducing_gap"]))
+        thumbnail(image, to, **options)
+
+    monkeypatch.setattr(Image.Image, "thumbnail", spy)
+    assert max(sanitise(encode(Image.new("RGB", size), kind))[1].size) == 1024
+    assert seen == [(decoded, gap)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit", "most"),
+    [
+        ("PNG", "PIXELS", 800),
+        ("WEBP", "PIXELS_WEBP", 800),
+        ("JPEG", "SCANS", 10),
+        ("JPEG", "_JPEG_PIXELS", 8000),
+    ],
+)
+def test_cost_of_decoding_is_limited_by_format(
+    kind: str, limit: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = PngInfo()
+    marked.add(b"ruSt", b"\xff\xda" * 99)  # means nothing in this format
+    images = {
+        "PNG": encode(halves(), pnginfo=marked),
+        "WEBP": encode(halves(), "WEBP"),
+        "JPEG": encode(halves(), "JPEG", progressive=True),
+    }
+    assert images["JPEG"].count(b"\xff\xda") == 10
+    monkeypatch.setattr(picture_rules, limit, most)
+    sanitise(images[kind])
+    monkeypatch.setattr(picture_rules, limit, most - 1)
+    with pytest.raises(InvalidImageError):
+        sanitise_image(images[kind])
+    if limit != "PIXELS":
+        for other in images.keys() - {kind}:
+            sanitise(images[other])
