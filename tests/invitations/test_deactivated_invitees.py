@@ -24,7 +24,7 @@ from tests.support.world import Person, Place, World
 SPELLINGS = ("bob@bücher.example", "BOB@xn--bcher-kva.example", "Bob@BÜCHER.example")
 PAGE_REASON = "Your account is deactivated"
 INVITER_REASON = "their account is deactivated"
-MAIL = "invitation_turned_away"
+MAIL = "invitation_invitee_deactivated"
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ def test_only_an_expired_link_can_request_a_new_link_once(
     pending = link(world, invite(world, owner, project))
     browser.open(pending)
     browser.send(pending, action="renew")
-    assert queued_recipients(database, "invitation_renewal_wished") == []
+    assert queued_recipients(database, "invitation_renewal_requested") == []
     long_ago = datetime.now(UTC) - timedelta(days=30)
     path = link(world, invite(world, owner, project, now=long_ago))
     page = browser.open(path)
@@ -259,7 +259,7 @@ def test_only_an_expired_link_can_request_a_new_link_once(
     response = browser.send(path, action="renew")
     assert "You have asked for a new link" in text(browser.follow(response))
     browser.call("POST", path, data={"csrf": csrf, "action": "renew"})
-    assert queued_recipients(database, "invitation_renewal_wished") == [owner.email]
+    assert queued_recipients(database, "invitation_renewal_requested") == [owner.email]
     # An expired invitation cannot be accepted.
     assert browser.call("POST", path, data={"csrf": csrf, **NEW}).status_code == 410
     assert roles_of(world, project) == []

@@ -182,7 +182,7 @@ def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_ac
     """Update credentials and invitations after an account was activated or deactivated."""
     credentials.set_active(tx, account, is_active=is_active)
     if is_active:
-        invitation_queries.clear_turned_away(tx, account)
+        invitation_queries.clear_invitee_deactivated(tx, account)
     else:
         cancel_account_invitations(tx, actor, account)
 

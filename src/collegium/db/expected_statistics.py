@@ -264,6 +264,7 @@ POSTGRESQL: Final[dict[str, str]] = {
         extra_text 0 1 1
         full_name 0 9 -1
         id 0 8 -1
+        invitee_deactivated_at 1 8 0
         job_title 0 1 1
         link_version 0 4 1
         mail_id 0 8 -1
@@ -277,7 +278,6 @@ POSTGRESQL: Final[dict[str, str]] = {
         scope_id 0 8 -0.06
         sponsor_id 0 8 -0.02
         state 0 8 3 {accepted,canceled,pending} {0.608,0.196,0.196}
-        turned_away_at 1 8 0
         uuid 0 16 -1
     """,
     "invite_links": """

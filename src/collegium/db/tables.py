@@ -643,7 +643,7 @@ invitations = Table(
     # The link version for which the invitee asked for a new link.
     Column("renewal_requested_version", Integer),
     # When the invitee could not accept, because the account with the address is deactivated.
-    Column("turned_away_at", UtcDateTime),
+    Column("invitee_deactivated_at", UtcDateTime),
     _one_of("state", STORED),
 )
 Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created_at)

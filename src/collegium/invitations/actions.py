@@ -332,7 +332,7 @@ def send(
         raise Conflict("organisation.unavailable")
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
-    changes: dict[str, Any] = {"sponsor_id": actor.id, "turned_away_at": None}
+    changes: dict[str, Any] = {"sponsor_id": actor.id, "invitee_deactivated_at": None}
     state = State.PENDING
     if state_before is not State.PENDING:
         approved = invitation.approved_by is not None

@@ -12,7 +12,7 @@ from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
 
 
-def turn_away(tx: WriteTransaction, uuid: str, link_version: int) -> None:
+def notify_inviter(tx: WriteTransaction, uuid: str, link_version: int) -> None:
     """Notify the inviter, once per link, that the invitee's account is deactivated.
 
     The e-mail reveals that an account is deactivated. Therefore only a link that proves the
@@ -34,11 +34,11 @@ def turn_away(tx: WriteTransaction, uuid: str, link_version: int) -> None:
         or effective_state(invitation.state, invitation.expires_at, tx.now) is not State.PENDING
     ):
         raise NotFound("invitation.unknown")
-    if invitation.turned_away_at is not None:
+    if invitation.invitee_deactivated_at is not None:
         return
-    invitation_queries.set_state(tx, invitation, State.PENDING, turned_away_at=tx.now)
+    invitation_queries.set_state(tx, invitation, State.PENDING, invitee_deactivated_at=tx.now)
     event_queries.record(
-        tx, "invitation.turned_away", None, scope=invitation.scope_id, invitation=uuid
+        tx, "invitation.invitee_deactivated", None, scope=invitation.scope_id, invitation=uuid
     )
     for account, email in recipients(tx, invitation):
-        outbox_queries.enqueue(tx, mails.InvitationTurnedAway(email, invitation.id, account))
+        outbox_queries.enqueue(tx, mails.InvitationInviteeDeactivated(email, invitation.id, account))

@@ -14,10 +14,10 @@ from collegium.outbox.mails import (
     InvitationAccepted,
     InvitationDeclined,
     InvitationExpired,
+    InvitationInviteeDeactivated,
     InvitationRejected,
-    InvitationRenewalWished,
+    InvitationRenewalRequested,
     InvitationRequested,
-    InvitationTurnedAway,
 )
 from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
@@ -132,7 +132,7 @@ def _load_expired(
     return _expired_values(tx, settings, _load_for_creator(tx, payload["invitation"]))
 
 
-def _load_renewal_wished(
+def _load_renewal_requested(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
     return _expired_values(tx, settings, _load_for_inviter(tx, payload))
@@ -144,11 +144,11 @@ def _expired_values(tx: ReadTransaction, settings: Settings, invitation: Row) ->
     return _values_with_team_link(settings, invitation) | {"expires": invitation.expires_at}
 
 
-def _load_turned_away(
+def _load_invitee_deactivated(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
     invitation = _load_for_inviter(tx, payload)
-    if invitation.turned_away_at is None:
+    if invitation.invitee_deactivated_at is None:
         raise ObsoleteError("The invitation was sent again, or the account was activated.")
     return _values_with_team_link(settings, invitation)
 
@@ -187,9 +187,9 @@ def _load_declined(
 LOADERS: Final[dict[str, Loader]] = {
     InvitationRequested.kind: _load_requested,
     InvitationRejected.kind: _load_rejected,
-    InvitationRenewalWished.kind: _load_renewal_wished,
+    InvitationRenewalRequested.kind: _load_renewal_requested,
     InvitationExpired.kind: _load_expired,
-    InvitationTurnedAway.kind: _load_turned_away,
+    InvitationInviteeDeactivated.kind: _load_invitee_deactivated,
     InvitationAccepted.kind: _load_accepted,
     InvitationDeclined.kind: _load_declined,
 }

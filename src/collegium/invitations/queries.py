@@ -424,16 +424,16 @@ _CANCEL_IN_SCOPE = Statement(
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
-_CLEAR_TURNED_AWAY = Statement(
+_CLEAR_INVITEE_DEACTIVATED = Statement(
     update(invitations)
     .where(
         invitations.c.email_comparable
         == select(accounts.c.email_comparable)
         .where(accounts.c.id == bindparam("account", type_=BigInt))
         .scalar_subquery(),
-        invitations.c.turned_away_at.is_not(None),
+        invitations.c.invitee_deactivated_at.is_not(None),
     )
-    .values(turned_away_at=None)
+    .values(invitee_deactivated_at=None)
 )
 _CANCEL_OF_ACCOUNT = Statement(
     update(invitations)
@@ -784,9 +784,9 @@ def has_mail_of_other(tx: ReadTransaction, invitation: Row, kind: str) -> bool:
     return bool(tx.scalar(_HAS_MAIL_OF_OTHER, email=email, excluded_id=invitation.id, kind=kind))
 
 
-def clear_turned_away(tx: WriteTransaction, account: int) -> None:
-    """Clear ``turned_away_at`` of the invitations to an account that is active again."""
-    tx.execute(_CLEAR_TURNED_AWAY, account=account)
+def clear_invitee_deactivated(tx: WriteTransaction, account: int) -> None:
+    """Clear ``invitee_deactivated_at`` of the invitations to an account that is active again."""
+    tx.execute(_CLEAR_INVITEE_DEACTIVATED, account=account)
 
 
 def delete_row(tx: WriteTransaction, invitation: int) -> None:

@@ -41,10 +41,10 @@ def request_renewal(tx: WriteTransaction, uuid: str, link_version: int) -> None:
         tx, invitation, State(invitation.state), renewal_requested_version=link_version
     )
     event_queries.record(
-        tx, "invitation.renewal_wished", None, scope=invitation.scope_id, invitation=uuid
+        tx, "invitation.renewal_requested", None, scope=invitation.scope_id, invitation=uuid
     )
     for account, email in recipients(tx, invitation):
-        outbox_queries.enqueue(tx, mails.InvitationRenewalWished(email, invitation.id, account))
+        outbox_queries.enqueue(tx, mails.InvitationRenewalRequested(email, invitation.id, account))
 
 
 def recipients(tx: WriteTransaction, invitation: Row) -> list[tuple[int, str]]:

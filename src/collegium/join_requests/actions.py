@@ -172,7 +172,7 @@ def reject(
     join_request_queries.set_state(tx, request, State.REJECTED, actor.id, comment)
     _record(tx, "request.rejected", actor, request)
     if notifications_enabled(request):
-        outbox_queries.enqueue(tx, mails.PermissionRequestRejected(request.email, request.id))
+        outbox_queries.enqueue(tx, mails.JoinRequestRejected(request.email, request.id))
     return _reload(tx, request.id)
 
 
@@ -371,7 +371,7 @@ def _add_member(
     if request.scope_kind == ScopeKind.GROUP:
         close_pending_after_join(tx, actor, request.account_id, request.scope_id)
     if is_granted and notifications_enabled(request):
-        outbox_queries.enqueue(tx, mails.StructureRoleGranted(request.email, request.id))
+        outbox_queries.enqueue(tx, mails.JoinRequestApproved(request.email, request.id))
 
 
 def _check_one_role(tx: WriteTransaction, request: Row) -> None:
@@ -438,7 +438,7 @@ def _notify_deciders(tx: WriteTransaction, request: Row) -> None:
         if needed <= permissions and account_id != request.account_id
     ] or [(row.id, row.email) for row in join_request_queries.staff(tx)]
     for account_id, email in deciders:
-        outbox_queries.enqueue(tx, mails.PermissionRequestSubmitted(email, request.id, account_id))
+        outbox_queries.enqueue(tx, mails.JoinRequestSubmitted(email, request.id, account_id))
 
 
 def _parent(request: Row) -> int | None:

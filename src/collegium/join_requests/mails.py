@@ -9,9 +9,9 @@ from collegium.db.statements import Row
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.rules import State
 from collegium.outbox.mails import (
-    PermissionRequestRejected,
-    PermissionRequestSubmitted,
-    StructureRoleGranted,
+    JoinRequestApproved,
+    JoinRequestRejected,
+    JoinRequestSubmitted,
 )
 from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
@@ -73,14 +73,14 @@ def _load_rejected(
     return _common_values(settings, _load_for_requester(tx, payload["request"], State.REJECTED))
 
 
-def _load_granted(
+def _load_approved(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
     return _common_values(settings, _load_for_requester(tx, payload["request"], State.APPROVED))
 
 
 LOADERS: Final[dict[str, Loader]] = {
-    PermissionRequestSubmitted.kind: _load_submitted,
-    PermissionRequestRejected.kind: _load_rejected,
-    StructureRoleGranted.kind: _load_granted,
+    JoinRequestSubmitted.kind: _load_submitted,
+    JoinRequestRejected.kind: _load_rejected,
+    JoinRequestApproved.kind: _load_approved,
 }

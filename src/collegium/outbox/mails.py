@@ -150,7 +150,7 @@ class InvitationDeclined(Mail):
 
 
 @dataclass(frozen=True, slots=True)
-class InvitationTurnedAway(Mail):
+class InvitationInviteeDeactivated(Mail):
     """Notice that an invitee cannot accept with a deactivated account, to the inviter.
 
     Args:
@@ -158,13 +158,13 @@ class InvitationTurnedAway(Mail):
         account: id of the account that gets the e-mail.
     """
 
-    kind: ClassVar[str] = "invitation_turned_away"
+    kind: ClassVar[str] = "invitation_invitee_deactivated"
     invitation: int
     account: int
 
 
 @dataclass(frozen=True, slots=True)
-class InvitationRenewalWished(Mail):
+class InvitationRenewalRequested(Mail):
     """Notice that an invitee asks for a new link to an expired invitation, to the inviter.
 
     Args:
@@ -172,7 +172,7 @@ class InvitationRenewalWished(Mail):
         account: id of the account that gets the e-mail.
     """
 
-    kind: ClassVar[str] = "invitation_renewal_wished"
+    kind: ClassVar[str] = "invitation_renewal_requested"
     invitation: int
     account: int
 
@@ -330,7 +330,7 @@ class SecondFactorFailed(Mail):
 
 
 @dataclass(frozen=True, slots=True)
-class PermissionRequestSubmitted(Mail):
+class JoinRequestSubmitted(Mail):
     """Notice of a join request, to the accounts that may decide.
 
     Args:
@@ -344,7 +344,7 @@ class PermissionRequestSubmitted(Mail):
 
 
 @dataclass(frozen=True, slots=True)
-class PermissionRequestRejected(Mail):
+class JoinRequestRejected(Mail):
     """Notice that a join request was rejected, to the requester.
 
     Args:
@@ -356,7 +356,7 @@ class PermissionRequestRejected(Mail):
 
 
 @dataclass(frozen=True, slots=True)
-class StructureRoleGranted(Mail):
+class JoinRequestApproved(Mail):
     """Notice that a join request was approved, to the requester.
 
     Args:

@@ -129,7 +129,7 @@ def finish_join(
             request_uuid=request.uuid,
         )
         if not is_notified and notifications_enabled(request):
-            outbox_queries.enqueue(tx, mails.StructureRoleGranted(request.email, request.id))
+            outbox_queries.enqueue(tx, mails.JoinRequestApproved(request.email, request.id))
             is_notified = True
 
 

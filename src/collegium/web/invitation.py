@@ -53,7 +53,7 @@ def _is_mailed(browser: BrowserRequest) -> bool:
     return browser.app.vault.unsign(links.MAILED, browser.segments["token"]) is not None
 
 
-def _is_turned_away(browser: BrowserRequest, tx: ReadTransaction, row: Row) -> bool:
+def _is_invitee_deactivated(browser: BrowserRequest, tx: ReadTransaction, row: Row) -> bool:
     """Tell whether the invitee's account is deactivated. Only a mailed link may learn that."""
     return (
         not browser.is_signed_in
@@ -123,10 +123,10 @@ def _render_invitation(
         strict=is_strict,
         is_same=is_same,
         fits=may_answer,
-        wished=row.renewal_requested_version == row.link_version,
+        is_renewal_requested=row.renewal_requested_version == row.link_version,
         is_mailed=_is_mailed(browser),
         is_on_hold=_is_on_hold(row, state),
-        is_deactivated=state == State.PENDING and _is_turned_away(browser, tx, row),
+        is_deactivated=state == State.PENDING and _is_invitee_deactivated(browser, tx, row),
         is_for_account=row.account_id is not None,
         may_decline=may_answer if browser.is_signed_in else _is_proof(browser, row),
         here=_own_path(browser),
@@ -163,8 +163,8 @@ def _accept_or_renew(browser: BrowserRequest) -> Response:
     if not _is_mailed(browser) or row.account_id is not None:
         return browser.to_sign_in()
     with browser.read() as tx:
-        is_turned_away = _is_turned_away(browser, tx, row)
-    return _turn_away(browser, row) if is_turned_away else _join(browser, row)
+        is_invitee_deactivated = _is_invitee_deactivated(browser, tx, row)
+    return _refuse_deactivated(browser, row) if is_invitee_deactivated else _join(browser, row)
 
 
 def _accept(browser: BrowserRequest, row: Row) -> Response:
@@ -295,11 +295,11 @@ def _decline(browser: BrowserRequest) -> Response:
     return browser.redirect(browser.next or _own_path(browser), message)
 
 
-def _turn_away(browser: BrowserRequest, row: Row) -> Response:
+def _refuse_deactivated(browser: BrowserRequest, row: Row) -> Response:
     """Create no account, show the reason, and notify the inviter."""
     try:
         with browser.write() as tx:
-            deactivated_invitees.turn_away(tx, row.uuid, row.link_version)
+            deactivated_invitees.notify_inviter(tx, row.uuid, row.link_version)
     except (NotFound, Conflict) as refusal:
         return _render_refused(browser, refusal)
     if browser.form.raw("action") == "tell":

@@ -23,7 +23,7 @@ _ANSWER_KINDS: Final = ("invitation.accepted", "invitation.declined")
 _INVITATION_KINDS: Final = (
     *(f"invitation.{what}" for what in ("created", "sent", "accepted", "declined", "canceled")),
     *(f"invitation.{what}" for what in ("deleted", "approved", "rejected", "released", "expired")),
-    "invitation.renewal_wished",
+    "invitation.renewal_requested",
 )
 _MAIL_KINDS: Final = ("mail.retried", "mail.dropped")
 _OPEN_STATES: Final = tuple(state.value for state in (State.PENDING, State.HELD, State.REQUESTED))

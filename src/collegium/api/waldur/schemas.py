@@ -605,7 +605,7 @@ def _common(
     now: datetime,
     *,
     lacks_sponsor: bool = False,
-    is_turned_away: bool = False,
+    is_invitee_deactivated: bool = False,
 ) -> tuple[Any, ...]:
     """Return the values at the end of both invitation structs, in the order of their fields."""
     delivery, reason = execution(row, now)
@@ -613,7 +613,11 @@ def _common(
         row.email,
         STATES[effective_state(row.state, row.expires_at, now)],
         delivery,
-        _NO_SPONSOR if lacks_sponsor else _TURNED_AWAY if is_turned_away else reason,
+        _NO_SPONSOR
+        if lacks_sponsor
+        else _INVITEE_DEACTIVATED
+        if is_invitee_deactivated
+        else reason,
         row.scope_uuid,
         row.scope_name,
         row.scope_description,
@@ -628,7 +632,7 @@ def _common(
     )
 
 
-_TURNED_AWAY: Final = (
+_INVITEE_DEACTIVATED: Final = (
     "The invited person cannot accept, because their account is deactivated. Staff can activate it."
 )
 _NO_SPONSOR: Final = (
@@ -663,12 +667,13 @@ def invitation(
             row,
             now,
             lacks_sponsor=lacks_sponsor,
-            is_turned_away=row.turned_away_at is not None and _is_turned_away(row, now),
+            is_invitee_deactivated=row.invitee_deactivated_at is not None
+            and _is_invitee_deactivated(row, now),
         ),
     )
 
 
-def _is_turned_away(row: Row, now: datetime) -> bool:
+def _is_invitee_deactivated(row: Row, now: datetime) -> bool:
     return effective_state(row.state, row.expires_at, now) in {State.PENDING, State.EXPIRED}
 
 

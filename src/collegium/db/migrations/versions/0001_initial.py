@@ -547,7 +547,7 @@ def _invitations() -> None:
         sa.Column("reminded_at", UtcDateTime()),
         sa.Column("expiry_notified_at", UtcDateTime()),
         sa.Column("renewal_requested_version", sa.Integer()),
-        sa.Column("turned_away_at", UtcDateTime()),
+        sa.Column("invitee_deactivated_at", UtcDateTime()),
         sa.CheckConstraint(
             "state IN ('held', 'requested', 'pending', 'accepted', 'rejected', 'canceled')",
             name=op.f("ck_invitations_state"),
