@@ -220,7 +220,7 @@ def test_service_below_a_path_uses_it_in_every_url(site_with: SiteWith, world: W
         for link in re.findall(r'(?:href|action|src)="(/[^"]*)"', page.text):
             assert link.startswith("/members/"), link
         (line,) = page.headers.get_list("set-cookie")
-        assert line.startswith("__Secure-collegium_visit=")
+        assert line.startswith("__Secure-collegium_form=")
         assert {"Path=/members", "Secure"} <= set(line.split("; "))
         redirect = browser.call("GET", f"{prefix}/account/profile/?x=/teams/")
         assert redirect.headers["location"].startswith("/members/sign_in/?next=/account/profile/")

@@ -64,7 +64,7 @@ class Team(NamedTuple):
     def invited(self) -> dict[str, str]:
         with self.world.database.read() as tx:
             filters = {"scope_id": self.group}
-            rows = invitation_queries.team.page(tx, self.world.staff.actor, filters, (), 300, 0)
+            rows = invitation_queries.of_scope.page(tx, self.world.staff.actor, filters, (), 300, 0)
         return {row.email: row.role_name for row in rows}
 
 

@@ -312,10 +312,10 @@ def test_audit_log_has_every_action_on_requests_and_links(
         actors = {row.kind: row.actor_id for row in rows}
         requester = request.requester.id
         expected = {
-            "open_invitation.created": owner.id,
+            "invite_link.created": owner.id,
             "request.submitted": requester,
             kind: requester if state is State.CANCELED else owner.id,
-            "open_invitation.canceled": owner.id,
+            "invite_link.canceled": owner.id,
         } | ({"role.granted": owner.id} if state is State.APPROVED else {})
         assert {name: actors.get(name) for name in expected} == expected
         assert {row.account_id for row in rows if row.kind == kind} == {requester}

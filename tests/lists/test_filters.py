@@ -378,7 +378,7 @@ def test_listings_and_apis_have_the_same_filters() -> None:
     for name, listing, internal in (
         ("user-invitations", invitation_queries.listing, set()),
         ("user-permissions", membership_queries.listing, set()),
-        ("team", membership_queries.team, {"scope"}),
+        ("team", membership_queries.of_scope, {"scope"}),
         ("roles", role_queries.listing, set()),
         ("customers", organisation_queries.listing, set()),
         ("projects", project_queries.history, set()),
@@ -543,7 +543,7 @@ def test_every_order_works_in_both_directions(data: Data) -> None:
     for name, listing, orders in (
         ("user-invitations", invitation_queries.listing, "created created_by email state"),
         ("user-permissions", membership_queries.listing, of_grants),
-        ("team", membership_queries.team, of_grants),
+        ("team", membership_queries.of_scope, of_grants),
         ("roles", role_queries.listing, "name"),
         ("customers", organisation_queries.listing, "name"),
         ("projects", project_queries.listing, "name"),

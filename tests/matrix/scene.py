@@ -128,8 +128,8 @@ class Scene:
         if caller is not None:
             secret = self.sessions[caller.uuid]
             return {"collegium_session": secret}, self.vault.derive_code("form", secret)
-        secret = self.vault.sign("visit", uuid4().hex, int(datetime.now(UTC).timestamp()))
-        return {"collegium_visit": secret}, self.vault.derive_code("form", secret)
+        secret = self.vault.sign("form", uuid4().hex, int(datetime.now(UTC).timestamp()))
+        return {"collegium_form": secret}, self.vault.derive_code("form", secret)
 
     def contents(self) -> dict[str, list[Any]]:
         """Return every row by table."""

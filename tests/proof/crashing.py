@@ -46,8 +46,8 @@ _EVENT_KINDS = {
     "decline": "invitation.declined",
     "ask": "request.submitted",
     "withdraw": "request.canceled",
-    "open": "open_invitation.created",
-    "close": "open_invitation.canceled",
+    "open": "invite_link.created",
+    "close": "invite_link.canceled",
 }
 
 

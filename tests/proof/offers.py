@@ -233,9 +233,9 @@ class Offers(Standing):
     def close(self, by: str, name: str) -> None:
         """Close an open invitation."""
         link = self.links[name]
-        unless(not self._gone(link["scope"]), "open_invitation.unknown")
+        unless(not self._gone(link["scope"]), "invite_link.unknown")
         unless(self._may(by, link["scope"], "give"), "permission.missing")
-        unless(self._is_active(link), "open_invitation.closed")
+        unless(self._is_active(link), "invite_link.closed")
         link["closed"] = True
 
     def ask(self, by: str, name: str, through: str) -> None:
@@ -243,7 +243,7 @@ class Offers(Standing):
         link = self.links.get(through)
         role = link["role"] if link else "GROUP.MEMBER"
         scope = link["scope"] if link else through
-        unless(not self._gone(scope), "open_invitation.unknown" if link else "group.unknown")
+        unless(not self._gone(scope), "invite_link.unknown" if link else "group.unknown")
         earlier = {
             row["state"]
             for row in self.requests.values()
@@ -254,7 +254,7 @@ class Offers(Standing):
             if "pending" in earlier:
                 return
         else:
-            unless(self._is_active(link), "open_invitation.inactive")
+            unless(self._is_active(link), "invite_link.inactive")
             unless(self._is_open(scope), "organisation.unavailable")
             if not link["many"]:
                 until = self.grants.get((by, role, scope), 0)

@@ -42,7 +42,7 @@ def test_end_of_a_link_must_be_within_its_maximum_lifetime() -> None:
     for expires in (NOW - TICK, NOW, NOW + minute + TICK):
         with pytest.raises(Invalid) as caught:
             check_end(expires, NOW, 60)
-        assert caught.value.code == "open_invitation.end"
+        assert caught.value.code == "invite_link.end"
         assert caught.value.facts["field"] == "expires"
 
 
@@ -116,7 +116,7 @@ def test_names_are_not_evaluated_as_templates() -> None:
 def test_invalid_template_is_refused(template: str, invalid: str) -> None:
     allowed = "email, full_name, username"
     facts = {"field": "template", "wrong": invalid, "allowed": allowed}
-    with refused(Invalid, "open_invitation.template", facts):
+    with refused(Invalid, "invite_link.template", facts):
         check_template(template)
 
 
@@ -178,7 +178,7 @@ def test_expensive_or_invalid_pattern_is_refused(
     pattern: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     facts = {"field": "email_patterns", "wrong": [pattern]}
-    with refused(Invalid, "open_invitation.patterns", facts):
+    with refused(Invalid, "invite_link.patterns", facts):
         check_patterns([".*", pattern])
     assert capfd.readouterr() == ("", "")  # nothing is logged
 
@@ -214,8 +214,8 @@ def test_maximum_number_and_length_of_patterns() -> None:
 
 FACTS: dict[str, dict[str, str]] = {
     "role.other_kind": {},
-    "open_invitation.not_in_organisation": {"field": "auto_create_project"},
-    "open_invitation.project_role": {"field": "project_role"},
+    "invite_link.not_in_organisation": {"field": "auto_create_project"},
+    "invite_link.project_role": {"field": "project_role"},
 }
 
 
@@ -233,8 +233,8 @@ FACTS: dict[str, dict[str, str]] = {
         ("project", "organisation", None, True, "role.other_kind"),
         ("project", "project", None, True, None),
         ("group", "group", None, False, None),
-        ("group", "group", None, True, "open_invitation.not_in_organisation"),
-        ("organisation", "organisation", "organisation", True, "open_invitation.project_role"),
+        ("group", "group", None, True, "invite_link.not_in_organisation"),
+        ("organisation", "organisation", "organisation", True, "invite_link.project_role"),
     ],
 )
 def test_roles_of_a_link_must_fit_its_scope(
@@ -248,9 +248,9 @@ def test_roles_of_a_link_must_fit_its_scope(
     ("staff", "creates_project", "role", "code", "field"),
     [
         (True, True, "project", None, ""),
-        (False, True, "project", "open_invitation.public_staff", "is_public"),
-        (True, False, "project", "open_invitation.public_auto", "auto_create_project"),
-        (True, True, "organisation", "open_invitation.public_role", "role"),
+        (False, True, "project", "invite_link.public_staff", "is_public"),
+        (True, False, "project", "invite_link.public_auto", "auto_create_project"),
+        (True, True, "organisation", "invite_link.public_role", "role"),
     ],
 )
 def test_only_staff_create_public_links(
@@ -323,7 +323,7 @@ def test_replaced_pattern_is_wider() -> None:
 @pytest.mark.parametrize(("public", "staff"), [(True, True), (False, False), (False, True)])
 def test_only_staff_change_public_links(*, public: bool, staff: bool) -> None:
     check_may_change(is_public=public, is_staff=staff)
-    with refused(Forbidden, "open_invitation.public"):
+    with refused(Forbidden, "invite_link.public"):
         check_may_change(is_public=True, is_staff=False)
 
 

@@ -12,7 +12,7 @@ from tests.rules.refusing import refused
 
 QUOTAS = [
     (check_project_quota, "organisation.too_many_projects"),
-    (check_invite_link_quota, "open_invitation.too_many"),
+    (check_invite_link_quota, "invite_link.too_many"),
 ]
 
 

@@ -311,7 +311,7 @@ def test_every_kind_of_event_of_a_scope_has_a_sentence(scene: Scene) -> None:
     assert grants
     from collegium.api.waldur.event_types import TYPES  # noqa: PLC0415 - only to compare
 
-    nouns = ("organisation.", "project.", "invitation.", "open_invitation.", "request.")
+    nouns = ("organisation.", "project.", "invitation.", "invite_link.", "request.")
     of_roles = {"role.granted", "role.updated", "role.revoked", "role.expired"}
     of_groups = {"group.created", "group.updated", "group.deleted"}  # not in the Waldur API
     kinds = {kind for kind in TYPES if kind.startswith(nouns)} | of_roles | of_groups
@@ -339,5 +339,5 @@ def test_long_audit_log_is_counted_up_to_the_last_page(
     assert "Page 2 of 2. Search or filter to see more" in text(browser.open(f"{here}?page=3"))
     with world.database.read() as tx:
         filters = {"scope_id": (scene.project.kind, scene.project.id)}
-        assert event_queries.team.count(tx, world.staff.actor, filters, 51) == 51
-        assert event_queries.team.count(tx, world.staff.actor, filters) > 60
+        assert event_queries.of_scope.count(tx, world.staff.actor, filters, 51) == 51
+        assert event_queries.of_scope.count(tx, world.staff.actor, filters) > 60

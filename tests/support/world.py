@@ -216,6 +216,6 @@ class World:
     def grants_in(self, place: Place) -> list[Row]:
         """Return the active grants in a scope."""
         with self.database.read() as tx:
-            return membership_queries.team.page(
+            return membership_queries.of_scope.page(
                 tx, self.staff.actor, {"scope": place.id}, (), 300, 0
             )

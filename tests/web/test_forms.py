@@ -57,9 +57,9 @@ def test_form_of_another_visitor_is_refused(browser: Browser, other: Browser) ->
 def test_old_form_of_a_visitor_is_refused(browser: Browser, world: World) -> None:
     browser.open(FORGOTTEN)
     three_hours_ago = int((datetime.now(UTC) - timedelta(hours=3)).timestamp())
-    visit = world.vault.sign("visit", UNKNOWN, three_hours_ago)
-    browser.cookies["collegium_visit"] = visit
-    old = {"csrf": world.vault.derive_code("form", visit), "email": "a@example.org"}
+    cookie = world.vault.sign("form", UNKNOWN, three_hours_ago)
+    browser.cookies["collegium_form"] = cookie
+    old = {"csrf": world.vault.derive_code("form", cookie), "email": "a@example.org"}
     response = browser.call("POST", FORGOTTEN, data=old)
     assert response.status_code == 403
     assert "reload the page" in text(response)
@@ -99,7 +99,7 @@ def test_sign_in_leads_back_to_the_requested_page(browser: Browser) -> None:
 def test_cookies_are_http_only_and_for_this_site(browser: Browser) -> None:
     (line,) = browser.open("/sign_in/").headers.get_list("set-cookie")
     parts = line.split("; ")
-    assert parts[0].startswith("collegium_visit=")
+    assert parts[0].startswith("collegium_form=")
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(parts)
     assert "Secure" not in parts
 
@@ -115,7 +115,7 @@ def test_cookies_are_secure_behind_tls(
     ):
         browser = Browser(make_site(make_settings(**settings)))
         (line,) = browser.open("/sign_in/", headers=headers).headers.get_list("set-cookie")
-        name = "__Host-collegium_visit" if is_secure else "collegium_visit"
+        name = "__Host-collegium_form" if is_secure else "collegium_form"
         assert line.split("=")[0] == name
         assert ("Secure" in line.split("; ")) is is_secure
         assert "Domain" not in line

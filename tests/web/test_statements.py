@@ -72,7 +72,7 @@ def test_every_page_runs_as_many_statements_for_many_rows_as_for_few(
     grow(world, viewer, (organisation, project), group)
     link = world.create_link(viewer, "PROJECT.MEMBER", project)
     with world.database.read() as tx:
-        (grant, *_) = membership_queries.team.page(
+        (grant, *_) = membership_queries.of_scope.page(
             tx, viewer.actor, {"scope": group}, ("-created",), 1, 0
         )
     segments: dict[str, dict[str, object]] = {

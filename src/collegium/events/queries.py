@@ -187,7 +187,10 @@ _rows = (
         or_(
             events.c.scope_id.in_(
                 scopes_with_permission(
-                    *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items())
+                    *(
+                        (kind, membership.grant)
+                        for kind, membership in MEMBERSHIP_PERMISSIONS.items()
+                    )
                 )
             ),
             events.c.scope_id.in_(in_organisations()),
@@ -340,7 +343,7 @@ listing = Listing(
 
 _scope_id = bindparam("scope_id", type_=BigInt)
 
-team = Listing(
+of_scope = Listing(
     _rows,
     visible=_visible_in_scope,
     key=events.c.id,

@@ -102,7 +102,7 @@ _PENDING = invitations.c.state == State.PENDING.value
 
 READERS = (
     (None, Permission.INVITATION_LIST),
-    *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items()),
+    *((kind, membership.grant) for kind, membership in MEMBERSHIP_PERMISSIONS.items()),
 )
 """The permissions that allow reading the invitations of a scope."""
 
@@ -217,7 +217,7 @@ listing = Listing(
     filters=_FILTERS,
 )
 
-team = Listing(
+of_scope = Listing(
     _rows,
     visible=true,  # access to the scope was checked before
     key=invitations.c.id,

@@ -51,9 +51,9 @@ def create(
         details: the other columns: ``is_public``, ``auto_create_project`` and so on.
 
     Raises:
-        Invalid: as ``problems`` yields; ``open_invitation.end``.
+        Invalid: as ``problems`` yields; ``invite_link.end``.
         Forbidden: ``permission.missing``, ``role.above_ceiling``.
-        Conflict: ``organisation.unavailable``, ``role.inactive``, ``open_invitation.too_many``.
+        Conflict: ``organisation.unavailable``, ``role.inactive``, ``invite_link.too_many``.
         NotFound: ``<kind>.unknown``, ``scope.unknown``: the scope was deleted or hidden in the
             meantime.
     """
@@ -97,7 +97,7 @@ def create(
         },
     )
     event_queries.record(
-        tx, "open_invitation.created", actor, scope=scope.id, invitation=uuid, role=role.name
+        tx, "invite_link.created", actor, scope=scope.id, invitation=uuid, role=role.name
     )
     return uuid
 
@@ -169,10 +169,10 @@ def change(
         changes: columns, except those of roles and projects, which earlier requesters rely on.
 
     Raises:
-        NotFound: ``open_invitation.unknown``.
-        Forbidden: ``permission.missing``, ``role.above_ceiling``; ``open_invitation.public`` if the
+        NotFound: ``invite_link.unknown``.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``; ``invite_link.public`` if the
             link is public and the actor is not staff.
-        Conflict: ``open_invitation.closed``, ``organisation.unavailable``.
+        Conflict: ``invite_link.closed``, ``organisation.unavailable``.
         Invalid: as ``create``.
     """
     row, access = _load_active_managed(tx, actor, uuid)
@@ -197,7 +197,7 @@ def change(
     invite_link_queries.change(tx, row.id, changes)
     event_queries.record(
         tx,
-        "open_invitation.updated",
+        "invite_link.updated",
         actor,
         scope=row.scope_id,
         invitation=uuid,
@@ -209,27 +209,25 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """Cancel an invite link; the join requests made with it remain to be decided.
 
     Raises:
-        NotFound: ``open_invitation.unknown``.
+        NotFound: ``invite_link.unknown``.
         Forbidden: ``permission.missing`` without the permission to invite there.
-        Conflict: ``open_invitation.closed``.
+        Conflict: ``invite_link.closed``.
     """
     row, _access = _load_active_managed(tx, actor, uuid)
     invite_link_queries.cancel(tx, row.id)
-    event_queries.record(tx, "open_invitation.canceled", actor, scope=row.scope_id, invitation=uuid)
+    event_queries.record(tx, "invite_link.canceled", actor, scope=row.scope_id, invitation=uuid)
 
 
 def _load_active_managed(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple[Row, ScopeAccess]:
     row = invite_link_queries.by_uuid_locked(tx, uuid)
     access = access_queries.permissions_in_scope(tx, actor, row.scope_id)
     if access is None:
-        raise NotFound("open_invitation.unknown")
+        raise NotFound("invite_link.unknown")
     if not has_permission(
         actor, access.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant
     ):
         raise Forbidden("permission.missing")
-    invite_link_rules.check_active(
-        row.canceled_at, row.expires_at, tx.now, "open_invitation.closed"
-    )
+    invite_link_rules.check_active(row.canceled_at, row.expires_at, tx.now, "invite_link.closed")
     return row, access
 
 

@@ -170,11 +170,11 @@ def get_by_uuid(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     An anonymous caller gets public links only.
 
     Raises:
-        NotFound: ``open_invitation.unknown``.
+        NotFound: ``invite_link.unknown``.
     """
     row = tx.fetch_one(_select_by_uuid(public=actor.id == 0), uuid=uuid, now=tx.now)
     if row is None:
-        raise NotFound("open_invitation.unknown")
+        raise NotFound("invite_link.unknown")
     return row
 
 
@@ -187,14 +187,14 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
     """Return an invite link; lock its scope and the parent scope before its row is read.
 
     Raises:
-        NotFound: ``open_invitation.unknown``.
+        NotFound: ``invite_link.unknown``.
     """
     scope = tx.fetch_one(_SCOPE_OF, uuid=uuid)
     if scope is not None:
         lock_scope_and_parent(tx, scope.id, scope.parent_id)
     row = tx.fetch_one(_select_by_uuid(public=False), uuid=uuid, now=tx.now)
     if row is None:
-        raise NotFound("open_invitation.unknown")
+        raise NotFound("invite_link.unknown")
     return row
 
 

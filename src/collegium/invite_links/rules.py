@@ -68,10 +68,10 @@ def check_end(expires_at: datetime | None, now: datetime, lifetime: int) -> None
         lifetime: seconds.
 
     Raises:
-        Invalid: ``open_invitation.end``.
+        Invalid: ``invite_link.end``.
     """
     if expires_at is not None and not now < expires_at <= now + timedelta(seconds=lifetime):
-        raise Invalid("open_invitation.end", field="expires")
+        raise Invalid("invite_link.end", field="expires")
 
 
 def check_roles(
@@ -87,8 +87,8 @@ def check_roles(
         project_role_kind: the same of the project role; None if there is none.
 
     Raises:
-        Invalid: ``role.other_kind``, ``open_invitation.not_in_organisation``,
-            ``open_invitation.project_role``.
+        Invalid: ``role.other_kind``, ``invite_link.not_in_organisation``,
+            ``invite_link.project_role``.
     """
     projects = (
         auto_create_project and kind == ScopeKind.ORGANISATION and role_kind == ScopeKind.PROJECT
@@ -96,9 +96,9 @@ def check_roles(
     if role_kind != kind and not projects:
         raise Invalid("role.other_kind")
     if auto_create_project and kind not in {ScopeKind.ORGANISATION, ScopeKind.PROJECT}:
-        raise Invalid("open_invitation.not_in_organisation", field="auto_create_project")
+        raise Invalid("invite_link.not_in_organisation", field="auto_create_project")
     if project_role_kind not in {None, ScopeKind.PROJECT.value}:
-        raise Invalid("open_invitation.project_role", field="project_role")
+        raise Invalid("invite_link.project_role", field="project_role")
 
 
 def check_public(
@@ -107,27 +107,27 @@ def check_public(
     """Require that a public link is made by staff, creates projects and grants a project role.
 
     Raises:
-        Invalid: ``open_invitation.public_staff``, ``open_invitation.public_auto``,
-            ``open_invitation.public_role``.
+        Invalid: ``invite_link.public_staff``, ``invite_link.public_auto``,
+            ``invite_link.public_role``.
     """
     if not is_public:
         return
     if not is_staff:
-        raise Invalid("open_invitation.public_staff", field="is_public")
+        raise Invalid("invite_link.public_staff", field="is_public")
     if not auto_create_project:
-        raise Invalid("open_invitation.public_auto", field="auto_create_project")
+        raise Invalid("invite_link.public_auto", field="auto_create_project")
     if role_kind != ScopeKind.PROJECT:
-        raise Invalid("open_invitation.public_role", field="role")
+        raise Invalid("invite_link.public_role", field="role")
 
 
 def check_may_change(*, is_public: bool, is_staff: bool) -> None:
     """Allow only staff to change a public invite link.
 
     Raises:
-        Forbidden: ``open_invitation.public``.
+        Forbidden: ``invite_link.public``.
     """
     if is_public and not is_staff:
-        raise Forbidden("open_invitation.public")
+        raise Forbidden("invite_link.public")
 
 
 def is_wider(before: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
@@ -164,7 +164,7 @@ def check_template(template: str) -> None:
     """Require a template that yields a name for every requester.
 
     Raises:
-        Invalid: ``open_invitation.template`` with the unknown placeholders.
+        Invalid: ``invite_link.template`` with the unknown placeholders.
     """
     invalid = []
     try:
@@ -176,7 +176,7 @@ def check_template(template: str) -> None:
         invalid.append(_ESCAPED_BRACES.sub("", template))
     if invalid:
         raise Invalid(
-            "open_invitation.template",
+            "invite_link.template",
             field="template",
             wrong=", ".join(invalid),
             allowed=", ".join(PLACEHOLDERS),
@@ -195,11 +195,11 @@ def check_patterns(patterns: Iterable[str]) -> None:
     """Require patterns that compile and are cheap to match.
 
     Raises:
-        Invalid: ``open_invitation.patterns`` with the other patterns.
+        Invalid: ``invite_link.patterns`` with the other patterns.
     """
     invalid = [pattern for pattern in patterns if not _compiles(pattern)]
     if invalid:
-        raise Invalid("open_invitation.patterns", field="email_patterns", wrong=invalid)
+        raise Invalid("invite_link.patterns", field="email_patterns", wrong=invalid)
 
 
 def _compiles(pattern: str) -> bool:

@@ -54,15 +54,15 @@ def submit(
         message: from the requester to those who decide.
 
     Raises:
-        NotFound: ``open_invitation.unknown``.
-        Conflict: ``open_invitation.inactive``; ``open_invitation.not_for_you`` if the link's
+        NotFound: ``invite_link.unknown``.
+        Conflict: ``invite_link.inactive``; ``invite_link.not_for_you`` if the link's
             restrictions do not admit the actor; ``request.exists``; ``grant.held``;
             ``grant.elsewhere`` under the one-role rule; ``organisation.unavailable``;
             ``role.inactive``; ``account.inactive``; ``request.too_many``.
     """
     link = invite_link_queries.by_uuid_locked(tx, uuid)
     invite_link_rules.check_active(
-        link.canceled_at, link.expires_at, tx.now, "open_invitation.inactive"
+        link.canceled_at, link.expires_at, tx.now, "invite_link.inactive"
     )
     _check_role_available(link)
     if not link.allow_multiple_requests:
@@ -75,7 +75,7 @@ def submit(
     if not invite_link_rules.matches_restrictions(
         link.affiliations, link.email_patterns, of_account=affiliations, email=actor.email
     ):
-        raise Conflict("open_invitation.not_for_you")
+        raise Conflict("invite_link.not_for_you")
     exclusive_key = None if link.allow_multiple_requests else link.id
     request = _create(tx, actor, link, link.id, exclusive_key, message)
     if is_approved_automatically(tx, actor, link):

@@ -100,7 +100,10 @@ def visible() -> ColumnElement[bool]:
             select(_inner.c.id).where(
                 _inner.c.scope_id.in_(
                     scopes_with_permission(
-                        *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items())
+                        *(
+                            (kind, membership.grant)
+                            for kind, membership in MEMBERSHIP_PERMISSIONS.items()
+                        )
                     )
                 )
             ),
@@ -160,7 +163,7 @@ deciding = Listing(
         join_requests.c.scope_id,
         select(
             scopes_with_permission(
-                *((kind, team.grant) for kind, team in MEMBERSHIP_PERMISSIONS.items())
+                *((kind, membership.grant) for kind, membership in MEMBERSHIP_PERMISSIONS.items())
             )
             .subquery()
             .c.id

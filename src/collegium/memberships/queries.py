@@ -106,7 +106,7 @@ listing = Listing(
     filters=list_filters.GRANTS,
 )
 
-team = Listing(
+of_scope = Listing(
     _rows.where(accounts.c.is_active),
     visible=true,  # access to the scope was checked before
     key=grants.c.id,

@@ -27,7 +27,7 @@ def check_invite_link_quota(count: int, limit: int) -> None:
         limit: maximum number.
 
     Raises:
-        Conflict: ``open_invitation.too_many``.
+        Conflict: ``invite_link.too_many``.
     """
     if count >= limit:
-        raise Conflict("open_invitation.too_many", most=limit)
+        raise Conflict("invite_link.too_many", most=limit)

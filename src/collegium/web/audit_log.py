@@ -45,9 +45,9 @@ SENTENCES: Final = {
     "invitation.expired": "The invitation for {email} expired.",
     "invitation.invitee_deactivated": "The invited account is deactivated and could not accept.",
     "invitation.renewal_requested": "The invited person asked for a new link.",
-    "open_invitation.created": "{who} created an invite link.",
-    "open_invitation.updated": "{who} edited an invite link.",
-    "open_invitation.canceled": "{who} closed an invite link.",
+    "invite_link.created": "{who} created an invite link.",
+    "invite_link.updated": "{who} edited an invite link.",
+    "invite_link.canceled": "{who} closed an invite link.",
     "request.submitted": "{who} asked to join.",
     "request.approved": "{who} approved the join request of {whom}.",
     "request.rejected": "{who} rejected the join request of {whom}.",
@@ -69,7 +69,7 @@ _LINK_SENTENCES: Final = {
 EVENT_GROUPS: Final = {
     "people": ("Members and roles", ("role.",)),
     "invitations": ("Invitations", ("invitation.",)),
-    "links": ("Invite links", ("open_invitation.",)),
+    "links": ("Invite links", ("invite_link.",)),
     "requests": ("Join requests", ("request.",)),
     "place": ("Details", ("organisation.", "project.", "group.")),
 }
@@ -89,10 +89,10 @@ class Entry(NamedTuple):
 
 
 def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    team = ScopePage.load(browser, tx, kind)
+    scope_page = ScopePage.load(browser, tx, kind)
     parameters = ("about", "since", "until")
     form = Form.showing(**{name: browser.query_value(name) for name in parameters})
-    filters: dict[str, Any] = {"scope_id": (kind, team.scope.id)}
+    filters: dict[str, Any] = {"scope_id": (kind, scope_page.scope.id)}
     if form.raw("about") in EVENT_GROUPS:
         _, prefixes = EVENT_GROUPS[form.raw("about")]
         filters["kinds"] = [
@@ -103,20 +103,20 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         filters["created_from"] = datetime.combine(since, time(), UTC)
     if until is not None and until < date.max:
         filters["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
-    paging = Paging(browser, event_queries.team.count(tx, browser.actor, filters, ROWS_MAX + 1))
-    rows = event_queries.team.page(tx, browser.actor, filters, (), paging.size, paging.offset)
+    paging = Paging(browser, event_queries.of_scope.count(tx, browser.actor, filters, ROWS_MAX + 1))
+    rows = event_queries.of_scope.page(tx, browser.actor, filters, (), paging.size, paging.offset)
     role_labels = role_queries.display_names(tx)
     return page(
         browser,
-        "team_history",
-        team=team,
-        entries=[_entry(browser.actor, team, row, role_labels) for row in rows],
+        "audit_log",
+        scope_page=scope_page,
+        entries=[_entry(browser.actor, scope_page, row, role_labels) for row in rows],
         paging=paging,
         form=form,
         options=[("", "All"), *((value, label) for value, (label, _) in EVENT_GROUPS.items())],
         is_filtered=any(map(form.raw, parameters)),
         is_all=browser.actor.sees_all
-        or team.holds(
+        or scope_page.holds(
             *(
                 right
                 for scope_kind, right in event_queries.EVENT_READERS
@@ -126,9 +126,9 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     )
 
 
-def _entry(viewer: Actor, team: ScopePage, row: Row, role_labels: dict[str, str]) -> Entry:
+def _entry(viewer: Actor, scope_page: ScopePage, row: Row, role_labels: dict[str, str]) -> Entry:
     elsewhere = ""
-    if row.scope_id != team.scope.id and (viewer.sees_all or row.sees_scope):
+    if row.scope_id != scope_page.scope.id and (viewer.sees_all or row.sees_scope):
         elsewhere = f"{row.scope_kind} {isolated(row.scope_name)}"
     return Entry(row.created_at, sentence(viewer, row, role_labels), elsewhere)
 

@@ -24,12 +24,12 @@ from collegium.web.forms import Form
 
 _SESSION: Final = "session"
 _FLASH: Final = "flash"
-_ANONYMOUS: Final = "visit"
+_FORM_COOKIE: Final = "form"
 """Name of the cookie that binds forms to a browser that is not signed in."""
 
 _SUBMISSION: Final = "submission"
 _NUMBER_MAX: Final = 64
-_ANONYMOUS_SECONDS: Final = 2 * 3600
+_FORM_COOKIE_SECONDS: Final = 2 * 3600
 _FLASH_SECONDS: Final = 60
 _BROWSER_MAX: Final = 150
 _PATH_MAX: Final = 1000
@@ -131,7 +131,7 @@ class BrowserRequest(RequestContext):
             settings=self.settings,
         )
         self.set_cookie(_SESSION, token, SESSION_AGE)
-        self.set_cookie(_ANONYMOUS, "", 0)
+        self.set_cookie(_FORM_COOKIE, "", 0)
 
     def sign_out(self, tx: WriteTransaction) -> None:
         """End the session of this browser."""
@@ -145,19 +145,19 @@ class BrowserRequest(RequestContext):
         """Return the CSRF token for the forms of this page. It is bound to this browser."""
         if self.is_signed_in:
             return self._csrf_of(self.cookie(_SESSION))
-        cookie = self.cookie(_ANONYMOUS)
-        if not self._is_fresh_cookie(cookie, _ANONYMOUS_SECONDS // 2):
+        cookie = self.cookie(_FORM_COOKIE)
+        if not self._is_fresh_cookie(cookie, _FORM_COOKIE_SECONDS // 2):
             cookie = self.app.vault.sign(
-                _ANONYMOUS, secrets.token_hex(16), int(self.now.timestamp())
+                _FORM_COOKIE, secrets.token_hex(16), int(self.now.timestamp())
             )
-            self.set_cookie(_ANONYMOUS, cookie, _ANONYMOUS_SECONDS)
+            self.set_cookie(_FORM_COOKIE, cookie, _FORM_COOKIE_SECONDS)
         return self._csrf_of(cookie)
 
     def _csrf_of(self, secret: str) -> str:
         return self.app.vault.derive_code("form", secret)
 
     def _is_fresh_cookie(self, text: str, seconds: int) -> bool:
-        match self.app.vault.unsign(_ANONYMOUS, text):
+        match self.app.vault.unsign(_FORM_COOKIE, text):
             case [str(), int(created_at)]:
                 return created_at <= self.now.timestamp() <= created_at + seconds
         return False
@@ -177,8 +177,8 @@ class BrowserRequest(RequestContext):
                 or old token.
         """
         self._check_origin()
-        secret = self.cookie(_SESSION if self.is_signed_in else _ANONYMOUS)
-        is_fresh = self.is_signed_in or self._is_fresh_cookie(secret, _ANONYMOUS_SECONDS)
+        secret = self.cookie(_SESSION if self.is_signed_in else _FORM_COOKIE)
+        is_fresh = self.is_signed_in or self._is_fresh_cookie(secret, _FORM_COOKIE_SECONDS)
         csrf = self.form.raw("csrf").encode()
         if not is_fresh or not hmac.compare_digest(csrf, self._csrf_of(secret).encode()):
             raise Forbidden(self._stale_code(secret))
@@ -238,7 +238,7 @@ class BrowserRequest(RequestContext):
     @lazy_property
     def _browser_secret(self) -> str:
         """Return the cookie that binds forms to this browser, as before any sign-in here."""
-        return self.cookie(_SESSION if self.is_signed_in else _ANONYMOUS)
+        return self.cookie(_SESSION if self.is_signed_in else _FORM_COOKIE)
 
     def _submission_key(self, part: str = "") -> str | None:
         """Return the idempotency key of the form, or of one part; None for a form without a number.

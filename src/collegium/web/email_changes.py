@@ -15,14 +15,14 @@ from collegium.web.page import Page, page
 
 def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     """Show the button. Opening the page changes nothing and does not test the code."""
-    return page(browser, "address", state="ask")
+    return page(browser, "email_change", state="ask")
 
 
 def _confirm(browser: BrowserRequest) -> Response:
     """Confirm the address whose code is in the path. No sign-in is needed."""
     return _use_code(
         browser,
-        "address",
+        "email_change",
         lambda tx, code: email_change_actions.confirm(
             tx, browser.settings, browser.app.vault, code
         ),
@@ -31,14 +31,14 @@ def _confirm(browser: BrowserRequest) -> Response:
 
 def _ask_cancel(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     """Show the button. Opening the page changes nothing and does not test the code."""
-    return page(browser, "address_cancel", state="ask")
+    return page(browser, "email_change_cancel", state="ask")
 
 
 def _cancel(browser: BrowserRequest) -> Response:
     """Cancel the change whose code is in the path. No sign-in is needed."""
     return _use_code(
         browser,
-        "address_cancel",
+        "email_change_cancel",
         lambda tx, code: email_change_actions.cancel_by_code(
             tx, browser.app.vault, code, browser.ip_address
         ),

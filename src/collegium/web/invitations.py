@@ -86,7 +86,7 @@ class Line(NamedTuple):
 
 
 def check_lines(
-    tx: ReadTransaction, team: ScopePage, role: Row, lines: Sequence[Line]
+    tx: ReadTransaction, scope_page: ScopePage, role: Row, lines: Sequence[Line]
 ) -> list[Line]:
     """Return the lines with their errors. The number of queries does not depend on their number.
 
@@ -95,10 +95,12 @@ def check_lines(
     """
     keys = {comparable_address(line.email) for line in lines if not line.error}
     # An account has one role in a group, so any role there prevents an invitation.
-    role_id = None if team.is_group else role.id
-    members = membership_queries.member_emails(tx, team.scope.id, role_id, keys) if keys else set()
-    accounts = account_queries.active_by_email(tx, keys) if team.is_group else {}
-    invited = _invited(tx, team, role_id, keys, accounts)
+    role_id = None if scope_page.is_group else role.id
+    members = (
+        membership_queries.member_emails(tx, scope_page.scope.id, role_id, keys) if keys else set()
+    )
+    accounts = account_queries.active_by_email(tx, keys) if scope_page.is_group else {}
+    invited = _invited(tx, scope_page, role_id, keys, accounts)
     seen: set[str] = set()
     checked = []
     for original in lines:
@@ -107,10 +109,10 @@ def check_lines(
             if key in seen:
                 line = line._replace(error="This address is in the list more than once.")
             elif key in members:
-                line = line._replace(error=_ALREADY_MEMBER[team.is_group])
+                line = line._replace(error=_ALREADY_MEMBER[scope_page.is_group])
             elif key in invited:
-                line = line._replace(error=_ALREADY_INVITED[team.is_group])
-            elif team.is_group and key not in accounts:
+                line = line._replace(error=_ALREADY_INVITED[scope_page.is_group])
+            elif scope_page.is_group and key not in accounts:
                 line = line._replace(error=_NO_ACCOUNT)
             seen.add(key)
         checked.append(line)
@@ -119,7 +121,7 @@ def check_lines(
 
 def _invited(
     tx: ReadTransaction,
-    team: ScopePage,
+    scope_page: ScopePage,
     role: int | None,
     keys: set[str],
     accounts: Mapping[str, Row],
@@ -133,10 +135,10 @@ def _invited(
     """
     if not keys:
         return set()
-    if not team.is_group:
-        return invitation_queries.open_emails(tx, team.scope.id, role, keys)
+    if not scope_page.is_group:
+        return invitation_queries.open_emails(tx, scope_page.scope.id, role, keys)
     invited = invitation_queries.accounts_with_open(
-        tx, team.scope.id, {row.id for row in accounts.values()}
+        tx, scope_page.scope.id, {row.id for row in accounts.values()}
     )
     return {key for key, row in accounts.items() if row.id in invited}
 
@@ -148,9 +150,14 @@ def _ask(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Respo
 def _render_form(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
-    team = ScopePage.load(browser, tx, kind, right="grant")
+    scope_page = ScopePage.load(browser, tx, kind, right="grant")
     return page(
-        browser, "team_invite", status, team=team, form=form, options=grantable_roles(tx, team)
+        browser,
+        "invite",
+        status,
+        scope_page=scope_page,
+        form=form,
+        options=grantable_roles(tx, scope_page),
     )
 
 
@@ -168,18 +175,18 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Response:
         limits.check(browser, limits.PEOPLE)
     with browser.read() as tx:
         # Permissions are checked before the content, so that errors tell nothing to outsiders.
-        team = ScopePage.load(browser, tx, kind, right="grant")
+        scope_page = ScopePage.load(browser, tx, kind, right="grant")
         action = form.choice("action", "check", "edit", "send")
         text = form.pasted("addresses", LINES_MAX * LINE_MAX)
         extra = form.text("extra_text", _TEXT_MAX, lines=True)
-        role = chosen_role(tx, team, form)
+        role = chosen_role(tx, scope_page, form)
         # An invalid list is not parsed.
         lines = _parse_lines(form, text) if form.is_valid else []
         if role is None or not form.is_valid or action == "edit":
             return _render_form(kind, browser, tx, form, 200 if form.is_valid else 422)
-        if team.is_closed:
+        if scope_page.is_closed:
             raise Conflict("organisation.unavailable")
-        lines = check_lines(tx, team, role, lines)
+        lines = check_lines(tx, scope_page, role, lines)
         earlier_results = _results_before(browser, tx, lines) if action == "send" else {}
         lines = [
             line._replace(error="", result=earlier_results[index])
@@ -205,8 +212,8 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Response:
     valid_count = sum(not line.error for line in lines)
     return page(
         browser,
-        "team_invite_check",
-        team=team,
+        "invite_check",
+        scope_page=scope_page,
         form=form,
         role=role,
         lines=lines,
@@ -241,14 +248,18 @@ def _send_one(
     """Send one invitation in its own transaction, so that a failed one does not stop the others."""
     try:
         with browser.create(part) as tx:
-            team = ScopePage.load(browser, tx, kind, right="grant")
-            role = role_by_uuid(tx, team, role_uuid)
-            (line,) = check_lines(tx, team, role, [line])
+            scope_page = ScopePage.load(browser, tx, kind, right="grant")
+            role = role_by_uuid(tx, scope_page, role_uuid)
+            (line,) = check_lines(tx, scope_page, role, [line])
             if line.error:
                 return line
             details = {"email": line.email, "full_name": line.name, "extra_text": extra}
-            create = group_invitation_actions.create if team.is_group else invitation_actions.create
-            uuid = create(tx, browser.actor, browser.settings, team.access, role, details)
+            create = (
+                group_invitation_actions.create
+                if scope_page.is_group
+                else invitation_actions.create
+            )
+            uuid = create(tx, browser.actor, browser.settings, scope_page.access, role, details)
             limits.count(browser, tx, limits.INVITE)
             row: Row = invitation_queries.by_uuid(tx, uuid)
             result = _SENT_MESSAGES[State(row.state)]
@@ -275,21 +286,23 @@ class InvitationItem(NamedTuple):
 
 
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    team = ScopePage.load(browser, tx, kind, right="invitations")
+    scope_page = ScopePage.load(browser, tx, kind, right="invitations")
     search = search_text(browser)
     state = browser.query_value("state") if browser.query_value("state") in list(State) else ""
-    filters: dict[str, object] = {"scope_id": team.scope.id}
+    filters: dict[str, object] = {"scope_id": scope_page.scope.id}
     if search:
         filters["email"] = search
     if state:
         filters["state"] = [state]
-    paging = Paging(browser, invitation_queries.team.count(tx, browser.actor, filters))
-    rows = invitation_queries.team.page(tx, browser.actor, filters, (), paging.size, paging.offset)
+    paging = Paging(browser, invitation_queries.of_scope.count(tx, browser.actor, filters))
+    rows = invitation_queries.of_scope.page(
+        tx, browser.actor, filters, (), paging.size, paging.offset
+    )
     return page(
         browser,
-        "team_invitations",
-        team=team,
-        rows=_invitation_items(browser, tx, team, rows),
+        "invitations",
+        scope_page=scope_page,
+        rows=_invitation_items(browser, tx, scope_page, rows),
         paging=paging,
         form=Form.showing(q=search, state=state),
         options=[
@@ -301,7 +314,7 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
 
 
 def _invitation_items(
-    browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]
+    browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage, rows: Sequence[Row]
 ) -> list[InvitationItem]:
     pending = [
         row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
@@ -311,8 +324,8 @@ def _invitation_items(
     items = []
     for row in rows:
         state = effective_state(row.state, row.expires_at, tx.now)
-        may_manage = team.may_add and may_grant(
-            team.actor, team.access.permissions, permissions.get(row.role_id, ())
+        may_manage = scope_page.may_add and may_grant(
+            scope_page.actor, scope_page.access.permissions, permissions.get(row.role_id, ())
         )
         mail = mail_state(row.mail_state, row.mailed_at, row.created_at)
         delivery = delivery_status(mail, row.mail_locked_until, row.mail_error, tx.now)
@@ -333,7 +346,7 @@ def _invitation_items(
                 and (state, Action.SEND) in TRANSITIONS
                 and bool(row.email)
                 and row.role_is_active
-                and not team.is_closed,
+                and not scope_page.is_closed,
                 may_manage and (state, Action.CANCEL) in TRANSITIONS,
                 state is State.PENDING and row.id not in sponsored_ids,
             )
@@ -379,11 +392,11 @@ def _send_or_cancel(
     kind: ScopeKind, browser: BrowserRequest, action: str, uuid: str, subject: str
 ) -> tuple[str, str]:
     with browser.write() as tx:
-        team = ScopePage.load(browser, tx, kind, right="invitations")
-        row = invitation_queries.get_visible(tx, browser.actor, uuid, in_groups=team.is_group)
-        if row.scope_id != team.scope.id:
+        scope_page = ScopePage.load(browser, tx, kind, right="invitations")
+        row = invitation_queries.get_visible(tx, browser.actor, uuid, in_groups=scope_page.is_group)
+        if row.scope_id != scope_page.scope.id:
             raise NotFound("invitation.unknown")
-        actions = group_invitation_actions if team.is_group else invitation_actions
+        actions = group_invitation_actions if scope_page.is_group else invitation_actions
         if action == "send":
             actions.send(tx, browser.actor, browser.settings, uuid)
             browser.count_attempt(tx, subject, MAIL_INVITEE)
@@ -392,7 +405,7 @@ def _send_or_cancel(
         else:
             actions.cancel(tx, browser.actor, uuid)
             message = f"The invitation for {isolated(row.email)} is cancelled."
-    return message, team.path
+    return message, scope_page.path
 
 
 def routes(kind: ScopeKind, path: str) -> Routes:

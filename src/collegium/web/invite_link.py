@@ -28,7 +28,7 @@ def _render_link(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
     try:
-        link = invite_link_queries.get_by_uuid(tx, browser.actor, browser.uuid("open_invitation"))
+        link = invite_link_queries.get_by_uuid(tx, browser.actor, browser.uuid("invite_link"))
     except NotFound:
         # Without an account only public links are visible. The response must not tell whether
         # another one exists.
@@ -40,7 +40,7 @@ def _render_link(
         own_request = join_request_queries.latest(tx, browser.actor.id, link.scope_id, link.id)
     return page(
         browser,
-        "open_invitation",
+        "invite_link",
         status,
         link=link,
         is_open=is_active(link.canceled_at, link.expires_at, tx.now)
@@ -57,7 +57,7 @@ def _ask(browser: BrowserRequest) -> Response:
     form = browser.form
     message = form.text("message", MESSAGE_MAX, lines=True)
     if form.is_valid:
-        uuid = browser.uuid("open_invitation")
+        uuid = browser.uuid("invite_link")
         limits.check(browser, limits.ASK)
         try:
             with browser.create() as tx:

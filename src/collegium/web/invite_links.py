@@ -46,8 +46,8 @@ class LinkItem(NamedTuple):
 
 
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    team = ScopePage.load(browser, tx, kind, right="invitations")
-    filters = {"scope": (kind.value, team.scope.uuid)}
+    scope_page = ScopePage.load(browser, tx, kind, right="invitations")
+    filters = {"scope": (kind.value, scope_page.scope.uuid)}
     paging = Paging(
         browser, invite_link_queries.listing.count(tx, browser.actor, filters), _PAGE_SIZE
     )
@@ -56,25 +56,31 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     )
     return page(
         browser,
-        "team_links",
-        team=team,
-        rows=_link_items(browser, tx, team, rows),
+        "invite_links",
+        scope_page=scope_page,
+        rows=_link_items(browser, tx, scope_page, rows),
         paging=paging,
     )
 
 
 def _link_items(
-    browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]
+    browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage, rows: Sequence[Row]
 ) -> list[LinkItem]:
     auto_approved = [row for row in rows if row.auto_approve]
     sponsored_ids = invite_link_queries.with_sponsor(tx, auto_approved) if auto_approved else set()
     return [
-        _link_item(browser, tx, team, row, is_sponsored=row.id in sponsored_ids) for row in rows
+        _link_item(browser, tx, scope_page, row, is_sponsored=row.id in sponsored_ids)
+        for row in rows
     ]
 
 
 def _link_item(
-    browser: BrowserRequest, tx: ReadTransaction, team: ScopePage, row: Row, *, is_sponsored: bool
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    scope_page: ScopePage,
+    row: Row,
+    *,
+    is_sponsored: bool,
 ) -> LinkItem:
     link = links.to_invite_link(browser.settings, row.uuid)
     is_open = invite_link_rules.is_active(row.canceled_at, row.expires_at, tx.now)
@@ -86,7 +92,7 @@ def _link_item(
         is_open,
         is_over=row.canceled_at is None and not is_open,
         is_resting=is_open and row.auto_approve and not is_sponsored,
-        may_change=not team.is_closed and (browser.actor.is_staff or not row.is_public),
+        may_change=not scope_page.is_closed and (browser.actor.is_staff or not row.is_public),
     )
 
 
@@ -105,38 +111,38 @@ def _render_form(
     row: Row | None = None,
 ) -> Response:
     """Show the form of a new link, or of an existing one, whose role cannot be changed."""
-    team = ScopePage.load(browser, tx, kind, right="grant")
-    may_create_projects = _may_create_projects(team)
+    scope_page = ScopePage.load(browser, tx, kind, right="grant")
+    may_create_projects = _may_create_projects(scope_page)
     return page(
         browser,
-        "team_link",
+        "invite_link_edit",
         status,
-        team=team,
+        scope_page=scope_page,
         row=row,
         form=form,
         latest=_latest_end(browser, tx.now),
-        options=_role_options(tx, team),
+        options=_role_options(tx, scope_page),
         makes_projects=row.auto_create_project if row else may_create_projects,
-        projects=grantable_roles(tx, team, ScopeKind.PROJECT) if may_create_projects else [],
+        projects=grantable_roles(tx, scope_page, ScopeKind.PROJECT) if may_create_projects else [],
         placeholders=invite_link_rules.PLACEHOLDERS,
     )
 
 
-def _may_create_projects(team: ScopePage) -> bool:
-    return team.holds(Permission.PROJECT_CREATE)
+def _may_create_projects(scope_page: ScopePage) -> bool:
+    return scope_page.holds(Permission.PROJECT_CREATE)
 
 
-def _role_options(tx: ReadTransaction, team: ScopePage) -> list[tuple[str, str]]:
+def _role_options(tx: ReadTransaction, scope_page: ScopePage) -> list[tuple[str, str]]:
     """Return UUID and label of the roles that a link may have.
 
     For an organisation these include roles of a project that is created for each new member.
     """
-    options = grantable_roles(tx, team)
-    if team.scope.kind != ScopeKind.ORGANISATION or not _may_create_projects(team):
+    options = grantable_roles(tx, scope_page)
+    if scope_page.scope.kind != ScopeKind.ORGANISATION or not _may_create_projects(scope_page):
         return options
     return options + [
         (uuid, f"{label}, in a new project for each member")
-        for uuid, label in grantable_roles(tx, team, ScopeKind.PROJECT)
+        for uuid, label in grantable_roles(tx, scope_page, ScopeKind.PROJECT)
     ]
 
 
@@ -202,18 +208,20 @@ def _create(kind: ScopeKind, browser: BrowserRequest) -> Response:
     values = _read_settings(form) | _read_end(browser, browser.now)
     values["auto_create_project"] = form.flag("auto_create_project")
     with browser.create() as tx:
-        team = ScopePage.load(browser, tx, kind, right="grant")
+        scope_page = ScopePage.load(browser, tx, kind, right="grant")
         destination = (
-            f"{team.path}links/",
+            f"{scope_page.path}links/",
             "The invite link is ready. Share it with the people who should join.",
         )
-        role = _chosen_option(tx, form, "role", _role_options(tx, team))
+        role = _chosen_option(tx, form, "role", _role_options(tx, scope_page))
         if role is None:
             form.add_error("role", "Please choose an option.")
         project_role = None
         if form.raw("project_role"):
             options = (
-                grantable_roles(tx, team, ScopeKind.PROJECT) if _may_create_projects(team) else []
+                grantable_roles(tx, scope_page, ScopeKind.PROJECT)
+                if _may_create_projects(scope_page)
+                else []
             )
             project_role = _chosen_option(tx, form, "project_role", options)
         if role is not None:
@@ -223,7 +231,13 @@ def _create(kind: ScopeKind, browser: BrowserRequest) -> Response:
         if role is not None and form.is_valid:
             try:
                 invite_link_actions.create(
-                    tx, browser.actor, browser.settings, team.access, role, project_role, values
+                    tx,
+                    browser.actor,
+                    browser.settings,
+                    scope_page.access,
+                    role,
+                    project_role,
+                    values,
                 )
                 browser.created(tx, *destination)
             except (Conflict, Forbidden) as refusal:
@@ -245,19 +259,17 @@ def _load_link(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction
 ) -> tuple[ScopePage, Row]:
     uuid = hex_uuid(browser.segments["one"])
-    team = ScopePage.load(browser, tx, kind, right="grant")
+    scope_page = ScopePage.load(browser, tx, kind, right="grant")
     row = invite_link_queries.get_by_uuid(tx, browser.actor, uuid) if uuid else None
-    if row is None or row.scope_id != team.scope.id:
-        raise NotFound("open_invitation.unknown")
-    return team, row
+    if row is None or row.scope_id != scope_page.scope.id:
+        raise NotFound("invite_link.unknown")
+    return scope_page, row
 
 
 def _edit(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     _, row = _load_link(kind, browser, tx)
     invite_link_rules.check_may_change(is_public=row.is_public, is_staff=browser.actor.is_staff)
-    invite_link_rules.check_active(
-        row.canceled_at, row.expires_at, tx.now, "open_invitation.closed"
-    )
+    invite_link_rules.check_active(row.canceled_at, row.expires_at, tx.now, "invite_link.closed")
     return _render_form(kind, browser, tx, _filled_form(row), row=row)
 
 
@@ -277,7 +289,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     """Do what the pressed button says: change a link, or close it.
 
     Raises:
-        NotFound: ``open_invitation.unknown``: no such link in this scope.
+        NotFound: ``invite_link.unknown``: no such link in this scope.
         Forbidden: ``permission.missing``, or the actor may not make this change.
         Conflict: The link is closed or has expired.
     """
@@ -285,7 +297,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     action = form.choice("action", "save", "close")
     values = _read_settings(form) if action == "save" else {}
     with browser.write() as tx:
-        team, row = _load_link(kind, browser, tx)
+        scope_page, row = _load_link(kind, browser, tx)
         if action == "close":
             invite_link_actions.cancel(tx, browser.actor, row.uuid)
         else:
@@ -305,7 +317,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
         if action == "save"
         else "The invite link is closed. You can still approve earlier requests."
     )
-    return browser.redirect(f"{team.path}links/", message)
+    return browser.redirect(f"{scope_page.path}links/", message)
 
 
 def routes(kind: ScopeKind, path: str) -> Routes:

@@ -48,7 +48,9 @@ def _render_requests(
     rows = join_request_queries.deciding.page(
         tx, decider, filters, order, paging.size, paging.offset
     )
-    return page(browser, "requests", status, rows=rows, paging=paging, form=form, decided=decided)
+    return page(
+        browser, "join_requests", status, rows=rows, paging=paging, form=form, decided=decided
+    )
 
 
 def _decider(actor: Actor) -> Actor:
@@ -70,7 +72,7 @@ def _decide(browser: BrowserRequest) -> Response:
         _decide_one(browser, action, uuid, comment or None, is_group=is_group)
         for uuid, is_group in chosen
     ]
-    return page(browser, "requests_decided", results=results, action=action)
+    return page(browser, "join_requests_decided", results=results, action=action)
 
 
 def _parse_choice(text: str) -> tuple[str, bool] | None:

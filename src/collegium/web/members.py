@@ -45,44 +45,44 @@ _MATCHES_MAX: Final = 20
 
 
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    team = ScopePage.load(browser, tx, kind)
+    scope_page = ScopePage.load(browser, tx, kind)
     search = search_text(browser)
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
-    filters: dict[str, Any] = {"scope": team.scope.id}
+    filters: dict[str, Any] = {"scope": scope_page.scope.id}
     if search:
         filters["search_string" if "@" in search else "full_name"] = search
-    paging = Paging(browser, membership_queries.team.count(tx, browser.actor, filters))
-    rows = membership_queries.team.page(
+    paging = Paging(browser, membership_queries.of_scope.count(tx, browser.actor, filters))
+    rows = membership_queries.of_scope.page(
         tx, browser.actor, filters, (SORTS[sort][1],), paging.size, paging.offset
     )
     return page(
         browser,
-        "team_people",
-        team=team,
+        "members",
+        scope_page=scope_page,
         rows=rows,
         paging=paging,
-        open=_changeable(tx, team, rows),
+        open=_changeable(tx, scope_page, rows),
         form=Form.showing(q=search, sort=sort),
         sorts=[(value, label) for value, (label, _) in SORTS.items()],
         search=search,
     )
 
 
-def _changeable(tx: ReadTransaction, team: ScopePage, rows: Sequence[Row]) -> set[int]:
+def _changeable(tx: ReadTransaction, scope_page: ScopePage, rows: Sequence[Row]) -> set[int]:
     """Return the ids of the grants that the viewer may change or remove."""
-    rights = (team.rights.update_role, team.rights.revoke)
-    if not any(team.holds(right) for right in rights):
+    rights = (scope_page.rights.update_role, scope_page.rights.revoke)
+    if not any(scope_page.holds(right) for right in rights):
         return set()
     permissions = role_queries.permissions_of(tx, {row.role_id for row in rows})
     return {
         row.id
         for row in rows
-        if any(_refusal_of(team, right, row, permissions) is None for right in rights)
+        if any(_refusal_of(scope_page, right, row, permissions) is None for right in rights)
     }
 
 
 def _refusal_of(
-    team: ScopePage, permission: Permission, row: Row, permissions: dict[int, list[str]]
+    scope_page: ScopePage, permission: Permission, row: Row, permissions: dict[int, list[str]]
 ) -> Forbidden | Conflict | None:
     """Return the refusal of the action, so that the page shows no button that would be refused.
 
@@ -93,7 +93,11 @@ def _refusal_of(
     """
     try:
         membership_actions.require_permission(
-            team.actor, team.access, permission, row.account_id, permissions.get(row.role_id, ())
+            scope_page.actor,
+            scope_page.access,
+            permission,
+            row.account_id,
+            permissions.get(row.role_id, ()),
         )
     except (Forbidden, Conflict) as refusal:
         return refusal
@@ -111,32 +115,34 @@ def _render_grant(
     form: Form | None = None,
     status: int = 200,
 ) -> Response:
-    team = ScopePage.load(browser, tx, kind)
-    row = membership_queries.get_in_scope(tx, team.scope.id, _grant_uuid(browser, "grant.unknown"))
+    scope_page = ScopePage.load(browser, tx, kind)
+    row = membership_queries.get_in_scope(
+        tx, scope_page.scope.id, _grant_uuid(browser, "grant.unknown")
+    )
     permissions = role_queries.permissions_of(tx, [row.role_id])
-    may_end = _refusal_of(team, team.rights.update_role, row, permissions)
-    may_remove = _refusal_of(team, team.rights.revoke, row, permissions)
+    may_end = _refusal_of(scope_page, scope_page.rights.update_role, row, permissions)
+    may_remove = _refusal_of(scope_page, scope_page.rights.revoke, row, permissions)
     if may_end and may_remove:
         raise may_remove
     is_last = (
-        is_owner_role(team.scope.kind, row.role_name)
+        is_owner_role(scope_page.scope.kind, row.role_name)
         and row.valid_until is None
-        and membership_queries.count_other_owners(tx, team.scope.id, row.id) == 0
+        and membership_queries.count_other_owners(tx, scope_page.scope.id, row.id) == 0
     )
     form = form or Form()
     form.show_end("until", row.valid_until)
     return page(
         browser,
-        "team_seat",
+        "member",
         status,
-        team=team,
+        scope_page=scope_page,
         row=row,
         may_end=may_end is None,
         may_remove=may_remove is None,
         is_last=is_last,
         # A change of role needs the permission to remove the old role and to grant the new one.
-        others=[option for option in grantable_roles(tx, team) if option[0] != row.role_uuid]
-        if may_remove is None and team.may_add and not team.is_closed
+        others=[option for option in grantable_roles(tx, scope_page) if option[0] != row.role_uuid]
+        if may_remove is None and scope_page.may_add and not scope_page.is_closed
         else [],
         form=form,
     )
@@ -156,17 +162,17 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     if form.is_valid:
         try:
             with browser.write() as tx:
-                team = ScopePage.load(browser, tx, kind)
+                scope_page = ScopePage.load(browser, tx, kind)
                 row = membership_queries.get_in_scope(
-                    tx, team.scope.id, _grant_uuid(browser, "grant.unknown")
+                    tx, scope_page.scope.id, _grant_uuid(browser, "grant.unknown")
                 )
                 assignment = membership_actions.RoleAssignment(
-                    team.access,
-                    role_by_uuid(tx, team, row.role_uuid),
+                    scope_page.access,
+                    role_by_uuid(tx, scope_page, row.role_uuid),
                     account_queries.by_uuid(tx, row.account_uuid),
                 )
                 if action == "role":
-                    target = chosen_role(tx, team, form)
+                    target = chosen_role(tx, scope_page, form)
                     if target is not None:
                         membership_actions.change_role(tx, browser.actor, assignment, target)
                         message = (
@@ -188,7 +194,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
         if form.is_valid:
             # Somebody who removed their own role may no longer see this page.
             is_gone = action == "remove" and row.account_id == browser.actor.id
-            return browser.redirect("/account/" if is_gone else team.path, message)
+            return browser.redirect("/account/" if is_gone else scope_page.path, message)
     with browser.read() as tx:
         return _render_grant(kind, browser, tx, form, 422)
 
@@ -213,7 +219,7 @@ def _render_search(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
     """Show the accounts that match the search, among those that the viewer may see anyway."""
-    team = ScopePage.load(browser, tx, kind, right="grant")
+    scope_page = ScopePage.load(browser, tx, kind, right="grant")
     search = "".join(filter(str.isprintable, form.raw("q"))).strip()
     rows: list[Row] = []
     if search:
@@ -223,14 +229,14 @@ def _render_search(
         )
     return page(
         browser,
-        "team_add",
+        "member_add",
         status,
-        team=team,
+        scope_page=scope_page,
         form=form,
         search=search,
         people=[(row.uuid, f"{person(row)}, {isolated(row.email)}") for row in rows[:_MATCHES_MAX]],
         is_more=len(rows) > _MATCHES_MAX,
-        options=grantable_roles(tx, team),
+        options=grantable_roles(tx, scope_page),
     )
 
 
@@ -245,34 +251,37 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
         browser.check_rate_limits(subject)
     try:
         with browser.create() as tx:
-            team = ScopePage.load(browser, tx, kind, right="grant")
-            target = chosen_role(tx, team, form)
+            scope_page = ScopePage.load(browser, tx, kind, right="grant")
+            target = chosen_role(tx, scope_page, form)
             if uuid is not None and target is not None and form.is_valid:
                 account = _active_account(tx, browser, uuid)
-                if team.is_group:
+                if scope_page.is_group:
                     # A group has no direct additions: the account is invited.
                     group_invitation_actions.create(
                         tx,
                         browser.actor,
                         browser.settings,
-                        team.access,
+                        scope_page.access,
                         target,
                         {"email": account.email},
                         account,
                     )
                     browser.count_attempt(tx, subject, INVITE_ACCOUNT)
-                    destination = (f"{team.path}invitations/", f"{person(account)} is invited.")
+                    destination = (
+                        f"{scope_page.path}invitations/",
+                        f"{person(account)} is invited.",
+                    )
                     browser.created(tx, *destination)
                     return browser.redirect(*destination)
                 membership_actions.add(
                     tx,
                     browser.actor,
-                    membership_actions.RoleAssignment(team.access, target, account),
+                    membership_actions.RoleAssignment(scope_page.access, target, account),
                     valid_until,
                 )
                 message = f"{person(account)} is now {isolated(target.description or target.name)}."
-                browser.created(tx, team.path, message)
-                return browser.redirect(team.path, message)
+                browser.created(tx, scope_page.path, message)
+                return browser.redirect(scope_page.path, message)
     except (Conflict, Invalid) as refusal:
         form.add_refusal(refusal)
     with browser.read() as tx:

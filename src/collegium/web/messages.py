@@ -66,23 +66,23 @@ _MESSAGES: Final = {
     "login.disabled": "Signing in with a password is disabled. Please ask the operator of this "
     "service.",
     "membership.own_role": "You cannot change your own role. Please ask another owner or manager.",
-    "open_invitation.end": "Please choose a date in the future that is not later than the last "
+    "invite_link.end": "Please choose a date in the future that is not later than the last "
     "possible day.",
-    "open_invitation.not_in_organisation": "Only links of an organisation can create projects.",
-    "open_invitation.patterns": "These regular expressions are not valid",
-    "open_invitation.project_role": "Please choose a role in a project.",
-    "open_invitation.public": "This link is visible to everybody, so only staff can edit it. You "
+    "invite_link.not_in_organisation": "Only links of an organisation can create projects.",
+    "invite_link.patterns": "These regular expressions are not valid",
+    "invite_link.project_role": "Please choose a role in a project.",
+    "invite_link.public": "This link is visible to everybody, so only staff can edit it. You "
     "can close it.",
-    "open_invitation.public_auto": "A link that is visible to everybody must create a project for "
+    "invite_link.public_auto": "A link that is visible to everybody must create a project for "
     "each new member. Please select that option too.",
-    "open_invitation.public_role": "A link that is visible to everybody must have a role in the "
+    "invite_link.public_role": "A link that is visible to everybody must have a role in the "
     "new project.",
-    "open_invitation.public_staff": "Only staff can make a link visible to everybody.",
-    "open_invitation.template": "These placeholders are not available",
-    "open_invitation.closed": "This link was already closed.",
-    "open_invitation.inactive": "This link was closed or has expired. Please ask the person who "
+    "invite_link.public_staff": "Only staff can make a link visible to everybody.",
+    "invite_link.template": "These placeholders are not available",
+    "invite_link.closed": "This link was already closed.",
+    "invite_link.inactive": "This link was closed or has expired. Please ask the person who "
     "gave it to you for a new one.",
-    "open_invitation.not_for_you": "This link is only for people of certain institutions or with "
+    "invite_link.not_for_you": "This link is only for people of certain institutions or with "
     "certain e-mail addresses. Please ask the person who gave it to you.",
     "organisation.unavailable": "This organisation is blocked or archived, so nothing can be "
     "changed. Please ask the staff of this service.",
@@ -121,7 +121,7 @@ _MESSAGES: Final = {
     "token.none": "This session or access token has already ended.",
     "token.too_many": "You have reached the maximum number of access tokens. Please revoke one "
     "first.",
-    "open_invitation.too_many": "The maximum number of open invite links is reached. Please close "
+    "invite_link.too_many": "The maximum number of open invite links is reached. Please close "
     "one first.",
     "organisation.too_many_projects": "This organisation has reached its maximum number of "
     "projects. Please ask the staff of this service.",

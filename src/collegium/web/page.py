@@ -157,7 +157,7 @@ def templates() -> Environment:
     environment.filters["label"] = messages.label
     environment.filters["isolated"] = isolated
     environment.globals["deciders"] = messages.deciders
-    environment.globals["team_path"] = links.scope_path
+    environment.globals["scope_path"] = links.scope_path
     environment.globals["style"] = lambda: style()[0]
     environment.globals["navigation"] = NAVIGATION
     environment.globals["staff_navigation"] = STAFF_NAVIGATION
@@ -210,4 +210,4 @@ def error_page(
     Args:
         link: Absolute URL to continue at; empty for none.
     """
-    return page(browser, "trouble", status, title=title, said=message, link=link)
+    return page(browser, "error", status, title=title, said=message, link=link)

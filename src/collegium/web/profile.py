@@ -145,7 +145,7 @@ def _render_address(
     account = account_queries.own(tx, browser.actor)
     return page(
         browser,
-        "new_address",
+        "email_change_request",
         status,
         account=account,
         form=form,

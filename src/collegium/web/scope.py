@@ -69,12 +69,12 @@ class ScopePage:
         else:
             access = access_queries.get_visible(tx, browser.actor, kind, browser.uuid(kind))
         scope = access.scope
-        team = cls(browser.actor, access, scope_path(kind, scope.uuid, scope.id))
-        if (right == "grant" and not team.may_add) or (
-            right == "invitations" and not team.reads_invitations
+        scope_page = cls(browser.actor, access, scope_path(kind, scope.uuid, scope.id))
+        if (right == "grant" and not scope_page.may_add) or (
+            right == "invitations" and not scope_page.reads_invitations
         ):
             raise Forbidden("permission.missing")
-        return team
+        return scope_page
 
     @property
     def scope(self) -> Row:
@@ -149,38 +149,38 @@ def search_text(browser: BrowserRequest) -> str:
 
 
 def grantable_roles(
-    tx: ReadTransaction, team: ScopePage, kind: ScopeKind | None = None
+    tx: ReadTransaction, scope_page: ScopePage, kind: ScopeKind | None = None
 ) -> list[tuple[str, str]]:
     """Return UUID and label of the roles that the viewer may grant here, the weakest first.
 
     Args:
         kind: Kind of the roles, if it differs from that of the scope.
     """
-    rows = role_queries.of_kind(tx, kind or team.scope.kind)
+    rows = role_queries.of_kind(tx, kind or scope_page.scope.kind)
     permissions = role_queries.permissions_of(tx, [row.id for row in rows])
     grantable = [
         row
         for row in rows
-        if may_grant(team.actor, team.access.permissions, permissions.get(row.id, ()))
+        if may_grant(scope_page.actor, scope_page.access.permissions, permissions.get(row.id, ()))
     ]
     # The weakest is preselected, so that nobody becomes an owner by mistake.
     grantable.sort(key=lambda row: (len(permissions.get(row.id, ())), -row.id))
     return [(row.uuid, isolated(row.description or row.name)) for row in grantable]
 
 
-def chosen_role(tx: ReadTransaction, team: ScopePage, form: Form) -> Row | None:
+def chosen_role(tx: ReadTransaction, scope_page: ScopePage, form: Form) -> Row | None:
     """Return the role that the form names; None after adding an error to its field."""
-    uuid = form.choice("role", "", *(uuid for uuid, _ in grantable_roles(tx, team)))
+    uuid = form.choice("role", "", *(uuid for uuid, _ in grantable_roles(tx, scope_page)))
     if not uuid:
         form.add_error("role", "Please choose an option.")
         return None
-    return role_by_uuid(tx, team, uuid)
+    return role_by_uuid(tx, scope_page, uuid)
 
 
-def role_by_uuid(tx: ReadTransaction, team: ScopePage, uuid: str) -> Any:
+def role_by_uuid(tx: ReadTransaction, scope_page: ScopePage, uuid: str) -> Any:
     """Return a role of this kind of scope.
 
     Args:
         uuid: UUID of the role, 32 hex digits.
     """
-    return role_queries.named(tx, "", uuid, groups=team.is_group)
+    return role_queries.named(tx, "", uuid, groups=scope_page.is_group)

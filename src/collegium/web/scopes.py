@@ -48,7 +48,7 @@ def _render_scopes(
         roles_by_scope[grant.scope_id].append(role(grant))
     return page(
         browser,
-        "teams",
+        "scopes",
         status,
         rows=scope_queries.listing.page(tx, browser.actor, filters, (), paging.size, paging.offset),
         held=roles_by_scope,

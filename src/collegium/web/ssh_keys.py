@@ -26,7 +26,11 @@ def _render_keys(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
     return page(
-        browser, "keys", status, keys=ssh_key_queries.of_account(tx, browser.actor.id), form=form
+        browser,
+        "ssh_keys",
+        status,
+        keys=ssh_key_queries.of_account(tx, browser.actor.id),
+        form=form,
     )
 
 

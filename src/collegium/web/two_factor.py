@@ -33,7 +33,7 @@ def _render_two_factor(
     )
     return page(
         browser,
-        "second_factor",
+        "two_factor",
         status,
         is_on=is_on,
         left=two_factor_queries.count_codes(tx, browser.actor.id) if is_on else 0,

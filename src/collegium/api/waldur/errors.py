@@ -55,7 +55,7 @@ _NOT_FOUND: Final = {
     "role.unknown": "No Role matches the given query.",
     "grant.unknown": "No UserRole matches the given query.",
     "invitation.unknown": "No Invitation matches the given query.",
-    "open_invitation.unknown": "No GroupInvitation matches the given query.",
+    "invite_link.unknown": "No GroupInvitation matches the given query.",
     "request.unknown": "No PermissionRequest matches the given query.",
     "key.unknown": "No SshPublicKey matches the given query.",
     "event.unknown": "No Event matches the given query.",
@@ -150,37 +150,37 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
         _NO_FIELD,
         "Only pending, expired and canceled invitations can be resent.",
     ),
-    "open_invitation.inactive": (_NO_FIELD, "Only pending invitation can be requested."),
-    "open_invitation.closed": (_NO_FIELD, "Only pending invitation can be canceled."),
-    "open_invitation.not_for_you": (
+    "invite_link.inactive": (_NO_FIELD, "Only pending invitation can be requested."),
+    "invite_link.closed": (_NO_FIELD, "Only pending invitation can be canceled."),
+    "invite_link.not_for_you": (
         _NO_FIELD,
         (
             "You are not allowed to accept this invitation. "
             "Your email or organization must match the invitation restrictions."
         ),
     ),
-    "open_invitation.public_staff": (
+    "invite_link.public_staff": (
         "is_public",
         "Only staff users can create public invitations.",
     ),
-    "open_invitation.public_auto": (
+    "invite_link.public_auto": (
         "auto_create_project",
         "Public invitations must have auto_create_project enabled.",
     ),
-    "open_invitation.public_role": (
+    "invite_link.public_role": (
         "role",
         "Public invitations can only use project-level roles, not customer-level roles.",
     ),
-    "open_invitation.template": (
+    "invite_link.template": (
         "project_name_template",
         "Invalid placeholders in template: {wrong}. Allowed placeholders are: {allowed}",
     ),
-    "open_invitation.patterns": ("user_email_patterns", "Invalid regex patterns: [{wrong}]"),
+    "invite_link.patterns": ("user_email_patterns", "Invalid regex patterns: [{wrong}]"),
     "request.too_many": (
         _NO_FIELD,
         "You have {most} pending requests. Withdraw one first.",
     ),
-    "open_invitation.too_many": (
+    "invite_link.too_many": (
         _NO_FIELD,
         "There are {most} open invitations in this scope. Cancel one first.",
     ),

@@ -60,9 +60,9 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _load_link(context: RequestContext, tx: ReadTransaction) -> Any:
-    row = invite_link_queries.get_by_uuid(tx, context.actor, context.uuid("open_invitation"))
+    row = invite_link_queries.get_by_uuid(tx, context.actor, context.uuid("invite_link"))
     if row.scope_kind == ScopeKind.GROUP:
-        raise NotFound("open_invitation.unknown")
+        raise NotFound("invite_link.unknown")
     return row
 
 
@@ -116,7 +116,7 @@ def _cancel(context: RequestContext) -> Response:
 
 
 def _submit(context: RequestContext) -> Response:
-    uuid = context.uuid("open_invitation")
+    uuid = context.uuid("invite_link")
     limits.check(context, limits.ASK)
     with context.write() as tx:
         _load_link(context, tx)

@@ -108,10 +108,10 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
         return lists.respond(
             context,
             tx,
-            membership_queries.team,
+            membership_queries.of_scope,
             lambda rows: [schemas.team_member(context, row) for row in rows],
             filters={
-                **filters.read(context, TEAM_FILTERS, membership_queries.team.orders),
+                **filters.read(context, TEAM_FILTERS, membership_queries.of_scope.orders),
                 "scope": scope.id,
             },
             sparse=True,
@@ -167,7 +167,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
                 response_type=schemas.TeamMember,
                 is_list=True,
                 filters=TEAM_FILTERS,
-                orders=membership_queries.team.orders,
+                orders=membership_queries.of_scope.orders,
                 sparse_fields=True,
             ),
         },
