@@ -61,7 +61,7 @@ SELECT g.account_id, g.valid_from, g.valid_until, r.name, r.description, r.uuid,
 FROM grants AS g JOIN roles AS r ON r.id = g.role_id JOIN scopes AS s ON s.id = g.scope_id
 JOIN scopes AS o ON o.id = coalesce(s.parent_id, s.id)
 LEFT JOIN accounts AS b ON b.id = g.granted_by
-WHERE {_LIVE} AND s.removed_at IS NULL AND s.kind <> 'group'"""
+WHERE {_LIVE} AND s.deleted_at IS NULL AND s.kind <> 'group'"""
 GRANTS_OF_ONE: Final = f"{_GRANTS} AND g.account_id = :actor ORDER BY g.valid_from, g.id"
 GRANTS: Final = f"{_GRANTS} AND g.account_id = ANY(:accounts) ORDER BY g.valid_from, g.id"
 GRANTS_SEEN: Final = f"""{_GRANTS} AND g.account_id = ANY(:accounts)

@@ -132,7 +132,7 @@ def fill(database: Database, settings: Settings, vault: Vault) -> DemoData:
                 )
             _projects(tx, actor_of(people[owners[0]]), settings, uuid, projects, people)
         newest = project_queries.listing.page(tx, staff, {}, ("-name",), 1, 0)
-        role: Row = role_queries.named(tx, INVITED[0][1], None)
+        role: Row = role_queries.by_name_or_uuid(tx, INVITED[0][1], None)
         # The staff account was needed only for this. Nobody can sign in with it.
         account_queries.change(tx, keeper.id, {"is_active": False})
     return DemoData(str(newest[0].uuid), str(role.uuid), password)
@@ -184,7 +184,7 @@ def _projects(
                     owner,
                     settings,
                     access_queries.get_visible(tx, owner, ScopeKind.PROJECT, uuid),
-                    role_queries.named(tx, role, None),
+                    role_queries.by_name_or_uuid(tx, role, None),
                     {"email": address},
                 )
 
@@ -203,7 +203,7 @@ def _grant_role(
         staff,
         membership_actions.RoleAssignment(
             access_queries.get_visible(tx, staff, kind, scope),
-            role_queries.named(tx, role, None),
+            role_queries.by_name_or_uuid(tx, role, None),
             person,
         ),
         None if days is None else tx.now + timedelta(days=days),

@@ -213,11 +213,11 @@ class Builder:
             ScopeKind.PROJECT: ("PROJECT.MANAGER", "PROJECT.MEMBER"),
         }
         for kind, names in built_in.items():
-            self._roles[kind] = [role_queries.named(tx, name, None) for name in names]
+            self._roles[kind] = [role_queries.by_name_or_uuid(tx, name, None) for name in names]
             for _ in range(3):
                 permissions = self.rng.sample(list(Permission), self.rng.randrange(5))
                 name = add_role(tx, f"CUSTOM.{next(self._number)}", kind, permissions)
-                self._roles[kind].append(role_queries.named(tx, name, None))
+                self._roles[kind].append(role_queries.by_name_or_uuid(tx, name, None))
 
     def _grant(self, tx: WriteTransaction) -> None:
         scope, account = self.rng.choice(self.model.scopes), self.rng.choice(self.model.accounts)

@@ -177,7 +177,7 @@ class MarkedAccount:
         actor = self.actor()
         with self.world.database.write() as tx:
             access = access_queries.get_visible(tx, actor, ScopeKind.PROJECT, self.project.uuid)
-            role: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
+            role: Any = role_queries.by_name_or_uuid(tx, "PROJECT.MEMBER", None)
             invitation_actions.create(tx, actor, self.world.settings, access, role, details)
 
     def request_to_join(self) -> None:

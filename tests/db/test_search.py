@@ -259,7 +259,7 @@ def test_accounts_are_found_by_role_with_every_plan(world: World) -> None:
         assert search_ids(tx, world, organization_roles=["CUSTOMER.OWNER"], email="ada") == {ada.id}
         tx.execute(Statement(ended))
         assert search_ids(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id}
-        remove = update(scopes).values(removed_at=scopes.c.created_at)
+        remove = update(scopes).values(deleted_at=scopes.c.created_at)
         tx.execute(Statement(remove.where(scopes.c.id == organisation.id)))
         assert search_ids(tx, world, organization_roles=["CUSTOMER.OWNER"]) == set()
 

@@ -69,7 +69,7 @@ class Team:
 
     def add_request(self, state: str) -> str:
         with self.groups.world.database.write() as tx:
-            role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
+            role: Any = role_queries.by_name_or_uuid(tx, "GROUP.MEMBER", None, groups=True)
             access: Any = access_queries.permissions_in_scope(tx, self.subject.actor, self.group)
             row = request_group_membership(tx, self.subject.actor, access.scope, role)
         self.set_state("join_requests", row.uuid, state)
@@ -78,7 +78,7 @@ class Team:
     def add_invitation(self, state: str, role_name: str) -> str:
         lead, uuid = self.people["lead"], uuid4().hex
         with self.groups.world.database.write() as tx:
-            role: Any = role_queries.named(tx, role_name, None, groups=True)
+            role: Any = role_queries.by_name_or_uuid(tx, role_name, None, groups=True)
             days = -1 if state == "expired" else 7
             values = {
                 "uuid": uuid,

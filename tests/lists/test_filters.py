@@ -97,7 +97,7 @@ class Data:
         with world.database.write() as tx:
             membership_queries.end_all(tx, self.gone.id, None)
             removed = update(scopes).where(scopes.c.id == self.gone.id)
-            tx.execute(Statement(removed.values(removed_at=tx.now)))
+            tx.execute(Statement(removed.values(deleted_at=tx.now)))
             ended = update(project_table).where(project_table.c.scope_id == self.old.id)
             tx.execute(Statement(ended.values(end_date=date(2020, 1, 1))))
         self.invited: dict[str, str] = {}

@@ -213,7 +213,7 @@ def _newcomer(role: str, tenant: Tenant) -> Person:
 
 def _role_uuid(scene: Scene, role: str) -> str:
     with scene.database.read() as tx:
-        row: Any = role_queries.named(tx, role, None, groups=role.startswith("GROUP."))
+        row: Any = role_queries.by_name_or_uuid(tx, role, None, groups=role.startswith("GROUP."))
     return str(row.uuid)
 
 

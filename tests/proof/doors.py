@@ -77,7 +77,7 @@ class Actions:
             self._actor(by),
             self.settings,
             reached,
-            role_queries.named(tx, role, None),
+            role_queries.by_name_or_uuid(tx, role, None),
             {"email": self.names.people[email].email},
         )
 
@@ -144,7 +144,7 @@ class Actions:
             self._actor(by),
             self.settings,
             reached,
-            role_queries.named(tx, role, None),
+            role_queries.by_name_or_uuid(tx, role, None),
             None,
             {"auto_approve": auto, "allow_multiple_requests": many},
         )
@@ -182,7 +182,7 @@ class Actions:
         reached = self._reached(tx, by, scope)
         account = account_queries.by_uuid(tx, self.names.people[who].uuid)
         return membership_actions.RoleAssignment(
-            reached, role_queries.named(tx, role, None), account
+            reached, role_queries.by_name_or_uuid(tx, role, None), account
         )
 
     def _give_role(
@@ -208,7 +208,7 @@ class Actions:
     ) -> None:
         assignment = self._place(tx, by, who, role, scope)
         membership_actions.change_role(
-            tx, self._actor(by), assignment, role_queries.named(tx, new, None)
+            tx, self._actor(by), assignment, role_queries.by_name_or_uuid(tx, new, None)
         )
 
     def _remove(self, tx: WriteTransaction, by: str, scope: str) -> None:

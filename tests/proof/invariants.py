@@ -44,7 +44,7 @@ class _Rows:
         self.rows = rows
         self.roles = {row.id: row.name for row in rows["roles"]}
         self.kinds = {row.id: row.kind for row in rows["scopes"]}
-        self.removed = {row.id for row in rows["scopes"] if row.removed_at is not None}
+        self.removed = {row.id for row in rows["scopes"] if row.deleted_at is not None}
         self.deleted_accounts = {row.id for row in rows["accounts"] if row.deleted_at is not None}
         self.events: Counter[tuple[str, str]] = Counter()
         self.granted: Counter[tuple[int, int, str]] = Counter()

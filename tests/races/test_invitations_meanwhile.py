@@ -53,7 +53,7 @@ class Invited:
     def create(self, tx: WriteTransaction) -> None:
         """Invite Ann as the page does, which has loaded her account before."""
         reached: Any = access_queries.permissions_in_scope(tx, self.group.olga.actor, self.group.id)
-        role: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
+        role: Any = role_queries.by_name_or_uuid(tx, "GROUP.MEMBER", None, groups=True)
         account = account_queries.by_uuid(tx, self.ann.uuid)
         group_invitation_actions.create(
             tx, self.group.olga.actor, self.world.settings, reached, role, {}, account
@@ -184,8 +184,8 @@ def test_account_that_lost_the_right_creates_no_invite_link(
     world.give_role(mia, "PROJECT.MANAGER", project)
     with database.read() as tx:
         reached = access_queries.get_visible(tx, mia.actor, project.kind, project.uuid)
-        manager: Any = role_queries.named(tx, "PROJECT.MANAGER", None)
-        member: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
+        manager: Any = role_queries.by_name_or_uuid(tx, "PROJECT.MANAGER", None)
+        member: Any = role_queries.by_name_or_uuid(tx, "PROJECT.MEMBER", None)
         account: Any = account_queries.by_uuid(tx, mia.uuid)
         by_olga = access_queries.get_visible(tx, olga.actor, project.kind, project.uuid)
     assignment = membership_actions.RoleAssignment(by_olga, manager, account)
@@ -209,8 +209,8 @@ def test_inviter_without_rights_creates_no_invitation(
     with database.read() as tx:
         reached = access_queries.get_visible(tx, mia.actor, project.kind, project.uuid)
         by_olga = access_queries.get_visible(tx, olga.actor, project.kind, project.uuid)
-        manager: Any = role_queries.named(tx, "PROJECT.MANAGER", None)
-        member: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
+        manager: Any = role_queries.by_name_or_uuid(tx, "PROJECT.MANAGER", None)
+        member: Any = role_queries.by_name_or_uuid(tx, "PROJECT.MEMBER", None)
         account: Any = account_queries.by_uuid(tx, mia.uuid)
     assignment = membership_actions.RoleAssignment(by_olga, manager, account)
 

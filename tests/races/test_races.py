@@ -183,7 +183,7 @@ def test_of_two_owners_removed_at_once_one_remains(
                 tx, world.staff.actor, ScopeKind.ORGANISATION, place.uuid
             )
             role, account = (
-                role_queries.named(tx, OWNER, None),
+                role_queries.by_name_or_uuid(tx, OWNER, None),
                 account_queries.by_uuid(tx, person.uuid),
             )
             assignment = membership_actions.RoleAssignment(access, role, account)

@@ -89,7 +89,10 @@ class OrganisationScene:
         self, tx: WriteTransaction, who: Person, role: str, place: Place
     ) -> membership_actions.RoleAssignment:
         reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
-        row, account = role_queries.named(tx, role, None), account_queries.by_uuid(tx, who.uuid)
+        row, account = (
+            role_queries.by_name_or_uuid(tx, role, None),
+            account_queries.by_uuid(tx, who.uuid),
+        )
         return membership_actions.RoleAssignment(reached, row, account)
 
     def grant(self, tx: WriteTransaction, who: Person, role: str, place: Place) -> None:
@@ -276,7 +279,7 @@ def test_deleted_scope_gets_no_invitation_or_link(
     with database.write() as tx:
         scene.cancel(tx, old)
         reached = access_queries.get_visible(tx, actor, scene.project.kind, scene.project.uuid)
-        role: Any = role_queries.named(tx, "PROJECT.MEMBER", None)
+        role: Any = role_queries.by_name_or_uuid(tx, "PROJECT.MEMBER", None)
     email = {"email": scene.ada.email}
     actions: dict[str, Action] = {
         "invite": lambda tx: invitation_actions.create(tx, actor, settings, reached, role, email),
@@ -313,7 +316,7 @@ class GroupScene:
         with world.database.write() as tx:
             self.id = group_actions.create(tx, self.olga.actor, "GroupScene")
             for who, name in ((self.otto, "GROUP.OWNER"), (self.ada, "GROUP.MEMBER")):
-                role: Any = role_queries.named(tx, name, None, groups=True)
+                role: Any = role_queries.by_name_or_uuid(tx, name, None, groups=True)
                 uuid = f"{who.id:032x}"
                 membership_queries.grant(tx, uuid, who.id, role.id, self.id, None, None)
 
@@ -328,7 +331,9 @@ class GroupScene:
         """Change a role as the members page does."""
         reached: Any = access_queries.permissions_in_scope(tx, by.actor, self.id)
         account: Any = account_queries.by_uuid(tx, who.uuid)
-        first, second = (role_queries.named(tx, name, None, groups=True) for name in (role, new))
+        first, second = (
+            role_queries.by_name_or_uuid(tx, name, None, groups=True) for name in (role, new)
+        )
         assignment = membership_actions.RoleAssignment(reached, first, account)
         assert second is not None
         membership_actions.change_role(tx, by.actor, assignment, second)

@@ -255,18 +255,3 @@ def test_page_offers_exactly_the_lifetimes_that_can_be_chosen(
         assert poll(site, device)["status"] == "success"
     too_long = decide(browser, begin(site, **requested), lifetime=str(offered[-1] + 1))
     assert too_long.status_code == 422
-
-
-def test_program_pending_since_before_the_upgrade_can_be_approved(
-    ada_browser: Browser, site: Site, world: World
-) -> None:
-    device = begin(site, client_name="patient")
-    with world.database.write() as tx:
-        old = {"user_code_encrypted": None, "ip_address": "", "lifetime": None}
-        tx.execute(Statement(update(devices).values(old)))
-    page = text(ada_browser.open(url_of(device)))
-    assert "patient" in page
-    assert "unknown" in page
-    assert "Not the network of your browser" not in page
-    assert decide(ada_browser, device).status_code == 200
-    assert poll(site, device)["status"] == "success"

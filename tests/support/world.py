@@ -125,10 +125,10 @@ class World:
 
     def role(self, name: str) -> Row:
         with self.database.read() as tx:
-            return role_queries.named(tx, name, None)
+            return role_queries.by_name_or_uuid(tx, name, None)
 
     def number_of(self, tx: ReadTransaction, role: str) -> int:
-        row: Row = role_queries.named(tx, role, None)
+        row: Row = role_queries.by_name_or_uuid(tx, role, None)
         return int(row.id)
 
     def give_role(
@@ -144,7 +144,7 @@ class World:
             reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
             assignment = membership_actions.RoleAssignment(
                 reached,
-                role_queries.named(tx, role, None),
+                role_queries.by_name_or_uuid(tx, role, None),
                 account_queries.by_uuid(tx, person.uuid),
             )
             membership_actions.add(tx, self.staff.actor, assignment, until)
@@ -173,7 +173,7 @@ class World:
                 inviter.actor,
                 self.settings,
                 reached,
-                role_queries.named(tx, role, None),
+                role_queries.by_name_or_uuid(tx, role, None),
                 {"email": email, **details},
             )
 
@@ -198,8 +198,8 @@ class World:
                 opener.actor,
                 self.settings,
                 reached,
-                role_queries.named(tx, role, None),
-                role_queries.named(tx, project_role, None) if project_role else None,
+                role_queries.by_name_or_uuid(tx, role, None),
+                role_queries.by_name_or_uuid(tx, project_role, None) if project_role else None,
                 details,
             )
 

@@ -315,7 +315,7 @@ def test_repeated_invitation_is_not_refused_by_the_rate_limit(
     if kind == "group":
         with world.database.write() as tx:
             path = f"/group/{group_actions.create(tx, owner.actor, 'Lab')}/team/invite/"
-            member: Any = role_queries.named(tx, "GROUP.MEMBER", None, groups=True)
+            member: Any = role_queries.by_name_or_uuid(tx, "GROUP.MEMBER", None, groups=True)
         role = member.uuid
     browser.sign_in(world, owner).open(path)
     addresses = "\n".join([*people[:2], "nonsense@"])

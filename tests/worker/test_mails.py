@@ -132,7 +132,7 @@ def test_mail_is_obsolete_from_the_expiry_of_the_invitation(database: Database) 
 
 @pytest.mark.parametrize(
     "removal",
-    [delete(invitations), update(scopes).values(removed_at=scopes.c.created_at)],
+    [delete(invitations), update(scopes).values(deleted_at=scopes.c.created_at)],
     ids=["invitation", "scope"],
 )
 def test_mail_is_obsolete_after_removal_of_invitation_or_scope(

@@ -341,9 +341,9 @@ def test_notification_is_obsolete_after_removal(scenario: Scenario) -> None:
             with pytest.raises(ObsoleteError, match="no longer exists"):
                 scenario.read(kind, 0)
 
-    scenario.update_all(scopes, removed_at=datetime.now(UTC))
+    scenario.update_all(scopes, deleted_at=datetime.now(UTC))
     check_void()
-    scenario.update_all(scopes, removed_at=None)
+    scenario.update_all(scopes, deleted_at=None)
     for kind in KINDS:
         scenario.read(kind, 0)
     with scenario.world.database.write() as tx:

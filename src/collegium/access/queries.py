@@ -199,7 +199,7 @@ _scope_rows = (
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
     .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
     .outerjoin(projects, projects.c.scope_id == scopes.c.id)
-    .where(scopes.c.removed_at.is_(None))
+    .where(scopes.c.deleted_at.is_(None))
 )
 
 _BY_UUID = Statement(
@@ -275,7 +275,7 @@ def add_to_scope(table: Any, names: Collection[str]) -> Statement:
 
     It returns the new ``id``. It inserts nothing and returns no row if the scope has been deleted.
     """
-    return _insert_while(scopes, "scope_id", scopes.c.removed_at.is_(None), table, names)
+    return _insert_while(scopes, "scope_id", scopes.c.deleted_at.is_(None), table, names)
 
 
 def add_to_account(table: Any, names: Collection[str]) -> Statement:

@@ -21,7 +21,7 @@ _scope = bindparam("scope", type_=BigInt)
 _in_organisation = _grant.c.scope_id.in_(
     union_all(
         select(scopes.c.id).where(scopes.c.id == _scope),
-        select(scopes.c.id).where(scopes.c.parent_id == _scope, scopes.c.removed_at.is_(None)),
+        select(scopes.c.id).where(scopes.c.parent_id == _scope, scopes.c.deleted_at.is_(None)),
     )
 )
 _member_ids = select(_grant.c.account_id).where(is_active(_grant), _in_organisation)
@@ -93,7 +93,7 @@ _ROLES = Statement(
         is_active(_grant),
         or_(
             scopes.c.id == _scope,
-            and_(scopes.c.parent_id == _scope, scopes.c.removed_at.is_(None)),
+            and_(scopes.c.parent_id == _scope, scopes.c.deleted_at.is_(None)),
         ),
     )
     .order_by(_grant.c.valid_from, _grant.c.id)
@@ -111,7 +111,7 @@ _OWNED_NAMES = Statement(
         _grant.c.account_id == bindparam("account", type_=BigInt),
         is_active(_grant),
         or_(*(roles.c.name == name for name in OWNER_ROLES[ScopeKind.ORGANISATION])),
-        scopes.c.removed_at.is_(None),
+        scopes.c.deleted_at.is_(None),
     )
     .order_by(scopes.c.name_sort, scopes.c.id)
     .limit(literal_column("50"))

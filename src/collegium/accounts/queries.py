@@ -402,12 +402,12 @@ def by_id(tx: ReadTransaction, account_id: int) -> Row | None:
     return tx.fetch_one(_BY_ID, id=account_id)
 
 
-def by_id_shared(tx: WriteTransaction, number: int) -> Row | None:
+def by_id_shared(tx: WriteTransaction, account_id: int) -> Row | None:
     """Return ``id email is_active`` of an account that stays as it is until this transaction ends.
 
     Several transactions can hold this lock at the same time. Actions that change the account wait.
     """
-    return tx.fetch_one(_SHARED, id=number)
+    return tx.fetch_one(_SHARED, id=account_id)
 
 
 def any_exist(tx: ReadTransaction) -> bool:

@@ -347,13 +347,13 @@ POSTGRESQL: Final[dict[str, str]] = {
     """,
     "scopes": """
         created_at 0 8 -1
+        deleted_at 0.99 8 -0.01
         description 0 1 1
         id 0 8 -1
         kind 0 9 2 {project,organisation} {0.8,0.2}
         name 0 11 -1
         name_sort 0 11 -1
         parent_id 0.2 8 -0.2
-        removed_at 0.99 8 -0.01
         slug 0 12 -1
         uuid 0 16 -1
     """,

@@ -267,13 +267,13 @@ devices = Table(
     Column("uuid", UuidHex, nullable=False, unique=True),
     Column("device_code_hash", LargeBinary(32), nullable=False, unique=True),
     Column("user_code_hash", LargeBinary(32), nullable=False, unique=True),
-    # The code that the person compares with the device. Null in rows of an earlier release.
-    Column("user_code_encrypted", LargeBinary),
+    # The code that the person compares with the device.
+    Column("user_code_encrypted", LargeBinary, nullable=False),
     _text("name", 150),
     # The network address of the program.
     _text("ip_address", 64),
-    # Lifetime of the token in seconds. Null in rows of an earlier release.
-    Column("lifetime", Integer),
+    # Lifetime of the token in seconds.
+    Column("lifetime", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
@@ -295,9 +295,8 @@ email_changes = Table(
     _text("email_comparable"),
     # Digest of the confirmation code. The code itself is only in the e-mail.
     Column("code_hash", LargeBinary(32), nullable=False, unique=True),
-    # Digest of the code that went to the old address and cancels the change. Null in changes from a
-    # release without such codes.
-    Column("cancel_code_hash", LargeBinary(32)),
+    # Digest of the code that went to the old address and cancels the change.
+    Column("cancel_code_hash", LargeBinary(32), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
 )
 Index("ix_email_changes_email_comparable", email_changes.c.email_comparable)
@@ -373,7 +372,7 @@ scopes = Table(
     Column("slug", String(64), nullable=False),
     _text("description"),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("removed_at", UtcDateTime),
+    Column("deleted_at", UtcDateTime),
     _sort("name"),
     _one_of("kind", access_rules.ScopeKind),
     CheckConstraint("(kind = 'project') = (parent_id IS NOT NULL)", name="parent"),
@@ -563,7 +562,7 @@ outbox = Table(
     _text("error"),
     Column("finished_at", UtcDateTime),
     # The account that the e-mail is about, so that its e-mails are found when the account is
-    # deleted. There is no foreign key, because SQLite cannot add one to an existing table.
+    # deleted. There is no foreign key: rows of accounts are never deleted.
     Column("account_id", BigInt),
     _one_of("state", ("queued", "sent", "obsolete", "failed")),
     sqlite_autoincrement=True,
@@ -630,9 +629,8 @@ invitations = Table(
     _account("approved_by"),
     _account("accepted_by"),
     # The invited account, whatever its address. Set for invitations to groups, which invite
-    # accounts; null for the others, which invite addresses. There is no foreign key: rows of
-    # accounts are never deleted.
-    Column("account_id", BigInt),
+    # accounts; null for the others, which invite addresses.
+    _account("account_id"),
     Column("accepted_at", UtcDateTime),
     Column("mail_id", BigInt, ForeignKey("outbox.id", ondelete="SET NULL")),
     # When that e-mail was queued. Kept after the e-mail has been deleted.
@@ -721,9 +719,7 @@ invite_links = Table(
     Column("email_patterns", JsonColumn, nullable=False),
     # The person who created the link, or the last one who made it admit more people. Automatic
     # approval requires that this person may still grant the role, checked at each join request.
-    # There is no foreign key, because SQLite cannot add one to an existing table; rows of accounts
-    # are never deleted.
-    Column("sponsor_id", BigInt),
+    _account("sponsor_id"),
 )
 Index("ix_invite_links_scope_id", invite_links.c.scope_id, invite_links.c.created_at)
 Index("ix_invite_links_created_at", invite_links.c.created_at, invite_links.c.id)
@@ -791,7 +787,7 @@ events = Table(
     "events",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, server_default="0" * 32),
+    Column("uuid", UuidHex, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("kind", String(64), nullable=False),
     _account("actor_id"),

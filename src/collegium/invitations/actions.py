@@ -251,7 +251,7 @@ def get_open(
             a new link contains the same UUID, so a renewed invitation is returned there too.
     """
     invitation = _exclude_group(invitation_queries.by_uuid(tx, uuid), no_groups=no_groups)
-    if invitation is None or invitation.scope_removed_at is not None:
+    if invitation is None or invitation.scope_deleted_at is not None:
         raise NotFound("invitation.unknown")
     if (
         invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now)
@@ -328,7 +328,7 @@ def send(
     if not invitation.email:
         raise Conflict("invitation.no_address")
     check_open(invitation)
-    if invitation.scope_removed_at is not None:
+    if invitation.scope_deleted_at is not None:
         raise Conflict("organisation.unavailable")
     if not invitation.role_is_active:
         raise Conflict("role.inactive")
@@ -583,7 +583,7 @@ def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
 def _is_open(tx: ReadTransaction, invitation: Row, *, allow_unavailable: bool = False) -> bool:
     return (
         _state_now(tx, invitation) is State.PENDING
-        and invitation.scope_removed_at is None
+        and invitation.scope_deleted_at is None
         and invitation.role_is_active
         and (allow_unavailable or not (invitation.blocked or invitation.archived))
     )

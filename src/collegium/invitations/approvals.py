@@ -129,7 +129,7 @@ def _lock_for_decision(
     invitation = invitation_queries.by_uuid_locked(tx, link.invitation)
     if (
         invitation is None
-        or invitation.scope_removed_at is not None
+        or invitation.scope_deleted_at is not None
         or invitation.link_version != link.link_version
         or invitation.state != State.REQUESTED
     ):

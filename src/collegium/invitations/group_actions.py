@@ -237,13 +237,13 @@ def _lock_visible(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     return _reload(tx, actor, uuid)
 
 
-def _lock_invitee(tx: WriteTransaction, number: int) -> Row:
+def _lock_invitee(tx: WriteTransaction, account_id: int) -> Row:
     """Return ``id email`` of an account that is invited, which does not change any more.
 
     Raises:
         Conflict: ``group.no_account`` unless it is active.
     """
-    account = account_queries.by_id_shared(tx, number)
+    account = account_queries.by_id_shared(tx, account_id)
     if account is None or not account.is_active:
         raise Conflict("group.no_account")
     return account

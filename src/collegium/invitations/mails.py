@@ -30,7 +30,7 @@ Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, 
 
 def _load_invitation(tx: ReadTransaction, invitation_id: int) -> Row:
     invitation = invitation_queries.by_id(tx, invitation_id)
-    if invitation is None or invitation.scope_removed_at is not None:
+    if invitation is None or invitation.scope_deleted_at is not None:
         raise ObsoleteError("The invitation no longer exists.")
     return invitation
 

@@ -198,7 +198,7 @@ listing = Listing(
     # BrainSTEM API lists groups.
     omit_columns(
         _rows,
-        *("scope_slug", "scope_removed_at", "blocked", "archived", "start_date", "role_kind"),
+        *("scope_slug", "scope_deleted_at", "blocked", "archived", "start_date", "role_kind"),
         *("creator_email", "creator_is_active"),
         "creator_notifications_enabled",
     ).where(_not_in_group),
@@ -304,7 +304,7 @@ def _select_visible(*, sees_all: bool, in_groups: bool) -> Statement:
     seen = or_(
         _is_of_account(invitations), invitations.c.scope_id.in_(scopes_with_permission(*READERS))
     )
-    in_use = scopes.c.removed_at.is_(None)
+    in_use = scopes.c.deleted_at.is_(None)
     return Statement(_in_groups.where(uuid, in_use, true() if sees_all else seen))
 
 
@@ -358,7 +358,7 @@ _addressed_to_actor = union(
 _TO_ACTOR = Statement(
     _rows.where(
         in_subquery(invitations.c.id, select(_addressed_to_actor.c.id)),
-        scopes.c.removed_at.is_(None),
+        scopes.c.deleted_at.is_(None),
     ).order_by(invitations.c.created_at.desc(), invitations.c.id.desc())
 )
 _SCOPE_AND_ACCOUNT = Statement(

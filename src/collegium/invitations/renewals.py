@@ -30,7 +30,7 @@ def request_renewal(tx: WriteTransaction, uuid: str, link_version: int) -> None:
     if (
         invitation is None
         or invitation.link_version != link_version
-        or invitation.scope_removed_at is not None
+        or invitation.scope_deleted_at is not None
         or effective_state(invitation.state, invitation.expires_at, tx.now) is not State.EXPIRED
     ):
         raise NotFound("invitation.unknown")

@@ -43,7 +43,7 @@ _rows = (
     )
     .outerjoin(accounts, accounts.c.id == invite_links.c.created_by)
     .outerjoin(_project_role, _project_role.c.id == invite_links.c.project_role_id)
-    .where(no_index_on_join(scopes.c.removed_at, invite_links.c.id).is_(None))
+    .where(no_index_on_join(scopes.c.deleted_at, invite_links.c.id).is_(None))
 )
 
 
@@ -85,7 +85,7 @@ listing = Listing(
     count_query=select(invite_links.c.id)
     .join(scopes, scopes.c.id == invite_links.c.scope_id)
     .where(
-        no_index_on_join(scopes.c.removed_at, invite_links.c.id).is_(None),
+        no_index_on_join(scopes.c.deleted_at, invite_links.c.id).is_(None),
         no_index_on_join(scopes.c.kind, invite_links.c.id) != ScopeKind.GROUP.value,
     ),
     filters_fit_count_query=True,

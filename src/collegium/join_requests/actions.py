@@ -219,7 +219,7 @@ def _check_role_available(row: Row) -> None:
         NotFound: ``request.unknown`` if the scope was deleted.
         Conflict: ``role.inactive``, ``organisation.unavailable``.
     """
-    if row.scope_removed_at is not None:
+    if row.scope_deleted_at is not None:
         raise NotFound("request.unknown")
     if not row.role_is_active or row.project_role_is_active is False:
         raise Conflict("role.inactive")

@@ -23,7 +23,7 @@ Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, 
 
 def _load_request(tx: ReadTransaction, request_id: int, state: State) -> Row:
     request = join_request_queries.by_id(tx, request_id)
-    if request is None or request.scope_removed_at is not None:
+    if request is None or request.scope_deleted_at is not None:
         raise ObsoleteError("The request no longer exists.")
     if request.state != state:
         raise ObsoleteError(f"The request is no longer {state}: it is {request.state}.")

@@ -134,7 +134,7 @@ listing = Listing(
             "exclusive_key",
             "project_id",
         ),
-        *("scope_kind", "scope_slug", "scope_description", "scope_removed_at", "organisation_id"),
+        *("scope_kind", "scope_slug", "scope_description", "scope_deleted_at", "organisation_id"),
         *("blocked", "archived", "start_date", "role_uuid", "role_kind", "role_is_active"),
         *("auto_create_project", "project_role_id", "account_uuid", "account_is_active"),
         *("notifications_enabled", "project_role_is_active", "project_uuid", "project_name"),
@@ -158,7 +158,7 @@ listing = Listing(
 
 deciding = Listing(
     # The requests that the actor may decide, in every kind of scope.
-    _rows.where(no_index_on_join(scopes.c.removed_at, join_requests.c.id).is_(None)),
+    _rows.where(no_index_on_join(scopes.c.deleted_at, join_requests.c.id).is_(None)),
     visible=lambda: in_subquery(
         join_requests.c.scope_id,
         select(
@@ -172,7 +172,7 @@ deciding = Listing(
     key=join_requests.c.id,
     count_query=select(join_requests.c.id)
     .join(scopes, scopes.c.id == join_requests.c.scope_id)
-    .where(no_index_on_join(scopes.c.removed_at, join_requests.c.id).is_(None)),
+    .where(no_index_on_join(scopes.c.deleted_at, join_requests.c.id).is_(None)),
     filters_fit_count_query=True,
     default="created",
     orders={"created": (join_requests.c.created_at,)},
@@ -272,7 +272,7 @@ def _select_visible(*, sees_all: bool, groups: bool) -> Statement:
     return Statement(
         (_rows if sees_all else _rows.add_columns(_link_is_visible)).where(
             join_requests.c.uuid == bindparam("uuid"),
-            and_(~_not_in_group(), scopes.c.removed_at.is_(None)) if groups else _not_in_group(),
+            and_(~_not_in_group(), scopes.c.deleted_at.is_(None)) if groups else _not_in_group(),
             true() if sees_all else visible(),
         )
     )

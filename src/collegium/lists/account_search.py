@@ -390,20 +390,20 @@ def _in_scope(name: str, kind: ScopeKind) -> Filter:
     is_named = and_(
         scopes.c.uuid == bindparam(name, type_=UuidHex),
         scopes.c.kind == kind.value,
-        scopes.c.removed_at.is_(None),
+        scopes.c.deleted_at.is_(None),
     )
     scope_ids = union_all(
         select(scopes.c.id).where(is_named),
         select(_inner_scope.c.id)
         .join(scopes, scopes.c.id == _inner_scope.c.parent_id)
-        .where(is_named, _inner_scope.c.removed_at.is_(None)),
+        .where(is_named, _inner_scope.c.deleted_at.is_(None)),
     )
     return _holders(name, _grant.c.scope_id.in_(scope_ids))
 
 
 def _in_role(name: str, kind: ScopeKind) -> Filter:
     """Return a filter for accounts with a role of this kind in any scope that is not deleted."""
-    deleted_scopes = select(scopes.c.id).where(scopes.c.removed_at.is_not(None))
+    deleted_scopes = select(scopes.c.id).where(scopes.c.deleted_at.is_not(None))
     # Start from the role. There are far more scopes, so the condition excludes deleted scopes
     # instead of listing the others.
     has_role = and_(

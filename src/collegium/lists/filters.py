@@ -356,7 +356,7 @@ def _has_member(_variant: str, sees_all: bool) -> ColumnElement[bool]:
         .where(
             _is(accounts.c.uuid, "user_uuid"),
             is_active(_member_grant),
-            _scope.c.removed_at.is_(None),
+            _scope.c.deleted_at.is_(None),
             true()
             if sees_all
             # Like lists of members, which show only active accounts.

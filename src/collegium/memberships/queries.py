@@ -71,7 +71,7 @@ _all_rows = (
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
     .outerjoin(_granter, _granter.c.id == grants.c.granted_by)
 )
-_rows = _all_rows.where(is_active(), scopes.c.removed_at.is_(None))
+_rows = _all_rows.where(is_active(), scopes.c.deleted_at.is_(None))
 
 _viewer = accounts.alias("viewer")
 
@@ -98,7 +98,7 @@ listing = Listing(
         is_active(),
         grants.c.scope_id.not_in(
             select(scopes.c.id).where(
-                or_(scopes.c.removed_at.is_not(None), scopes.c.kind == ScopeKind.GROUP.value)
+                or_(scopes.c.deleted_at.is_not(None), scopes.c.kind == ScopeKind.GROUP.value)
             )
         ),
     ),
@@ -173,7 +173,7 @@ def _select_by_accounts(*, sees_all: bool, is_single: bool) -> Statement:
         .outerjoin(_granter, _granter.c.id == grants.c.granted_by)
         .where(
             is_active(),
-            scopes.c.removed_at.is_(None),
+            scopes.c.deleted_at.is_(None),
             # With a single account an equality keeps its plan. PostgreSQL would plan an array
             # comparison anew each time, which takes longer than the query.
             grants.c.account_id == bindparam("ids", type_=BigInt)
@@ -226,7 +226,7 @@ _ANY_OF_ACCOUNT = Statement(
     .where(
         grants.c.account_id == bindparam("account", type_=BigInt),
         is_active(),
-        scopes.c.removed_at.is_(None),
+        scopes.c.deleted_at.is_(None),
     )
     .limit(1)
 )

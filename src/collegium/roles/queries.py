@@ -181,7 +181,9 @@ def get_by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
     return row
 
 
-def named(tx: ReadTransaction, name: str, uuid: str | None, *, groups: bool = False) -> Row | None:
+def by_name_or_uuid(
+    tx: ReadTransaction, name: str, uuid: str | None, *, groups: bool = False
+) -> Row | None:
     """Return a role by name or UUID, whichever matches; None if there is none.
 
     Args:

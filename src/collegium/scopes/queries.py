@@ -49,12 +49,12 @@ _INSERT_SCOPE = Statement(
     .returning(scopes.c.id)
 )
 _MARK_REMOVED = Statement(
-    update(scopes).where(scopes.c.id == bindparam("scope")).values(removed_at=bindparam("moment"))
+    update(scopes).where(scopes.c.id == bindparam("scope")).values(deleted_at=bindparam("moment"))
 )
 _COUNT_CHILDREN = Statement(
     select(func.count().label("count"))
     .select_from(scopes)
-    .where(scopes.c.parent_id == bindparam("parent"), scopes.c.removed_at.is_(None))
+    .where(scopes.c.parent_id == bindparam("parent"), scopes.c.deleted_at.is_(None))
 )
 
 
@@ -88,7 +88,7 @@ def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[An
             scopes.c.name.label("scope_name"),
             scopes.c.slug.label("scope_slug"),
             scopes.c.description.label("scope_description"),
-            scopes.c.removed_at.label("scope_removed_at"),
+            scopes.c.deleted_at.label("scope_deleted_at"),
             organisation.c.id.label("organisation_id"),
             organisation.c.uuid.label("organisation_uuid"),
             organisation.c.name.label("organisation_name"),
@@ -120,10 +120,10 @@ listing = Listing(
         organisation.c.name.label("organisation_name"),
     )
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-    .where(scopes.c.removed_at.is_(None)),
+    .where(scopes.c.deleted_at.is_(None)),
     visible=lambda: scopes.c.id.in_(visible_scopes()),
     key=scopes.c.id,
-    count_query=select(scopes.c.id).where(scopes.c.removed_at.is_(None)),
+    count_query=select(scopes.c.id).where(scopes.c.deleted_at.is_(None)),
     filters_fit_count_query=True,
     default="name",
     orders={"name": (scopes.c.kind, scopes.c.name_sort)},  # matches the index

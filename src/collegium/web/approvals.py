@@ -29,7 +29,7 @@ def _show(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Respons
         row is None
         or staff is None
         or not (staff.is_active and staff.is_staff)
-        or row.scope_removed_at is not None
+        or row.scope_deleted_at is not None
         or row.link_version != link.link_version
         or row.state != State.REQUESTED
     ):

@@ -78,7 +78,7 @@ def _state(tx: ReadTransaction, row: Row) -> str:
     state = effective_state(row.state, row.expires_at, tx.now)
     if state is not State.PENDING:
         return state.value
-    if row.scope_removed_at is not None:
+    if row.scope_deleted_at is not None:
         return State.CANCELED.value
     if not row.role_is_active or row.blocked or row.archived:
         return "unavailable"

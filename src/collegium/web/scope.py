@@ -183,4 +183,4 @@ def role_by_uuid(tx: ReadTransaction, scope_page: ScopePage, uuid: str) -> Any:
     Args:
         uuid: UUID of the role, 32 hex digits.
     """
-    return role_queries.named(tx, "", uuid, groups=scope_page.is_group)
+    return role_queries.by_name_or_uuid(tx, "", uuid, groups=scope_page.is_group)

@@ -104,7 +104,7 @@ def _invitation_created(
     tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
     invitation = invitation_queries.by_id(tx, payload["invitation"])
-    if invitation is None or invitation.scope_removed_at is not None:
+    if invitation is None or invitation.scope_deleted_at is not None:
         raise ObsoleteError("The invitation no longer exists.")
     state = effective_state(invitation.state, invitation.expires_at, tx.now)
     if state is not State.PENDING:

@@ -51,7 +51,7 @@ def _confirm(context: RequestContext) -> Response:
     body, _ = decode(context)
     code = hex_uuid(body.get("code"))
     if code is None:
-        raise BadRequestError(400, ["The confirmation code is required."])
+        raise BadRequestError(["The confirmation code is required."])
     with (
         context.rate_limited(f"code address {context.network}", CODE_ADDRESS),
         context.write() as tx,

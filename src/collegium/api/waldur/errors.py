@@ -203,14 +203,14 @@ class BadRequestError(Exception):
     """The request cannot be parsed or is not valid.
 
     Args:
+        errors: name of a field or parameter to its errors; ``detail`` to one message; or a list.
         status: HTTP status code.
-        body: the response body, before JSON encoding.
     """
 
-    def __init__(self, status: int, body: Any) -> None:
+    def __init__(self, errors: Any, status: int = 400) -> None:
         super().__init__(status)
+        self.errors = errors
         self.status = status
-        self.body = body
 
 
 def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
@@ -229,7 +229,7 @@ def unauthenticated(code: str) -> Response:
 
 def bad_request(error: BadRequestError) -> Response:
     """Return the response for a request that is not valid."""
-    return Response(error.status, _encode(error.body))
+    return Response(error.status, _encode(error.errors))
 
 
 def not_allowed(method: str, allowed: str) -> Response:

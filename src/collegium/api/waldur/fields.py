@@ -493,7 +493,7 @@ class Form:
             BadRequestError: with the errors of all fields.
         """
         if self.errors:
-            raise BadRequestError(400, self.errors)
+            raise BadRequestError(self.errors)
 
     def checked(self, value: T | None) -> T:
         """Return the object that a field names, after checking that the form has no errors.
@@ -506,7 +506,7 @@ class Form:
         """
         self.check()
         if value is None:
-            raise BadRequestError(400, self.errors)
+            raise BadRequestError(self.errors)
         return value
 
 
@@ -561,23 +561,23 @@ def decode(context: RequestContext) -> tuple[dict[str, Any], bool]:
         return _parse_json(context.body), False
     if not context.body:
         return {}, False
-    raise BadRequestError(415, {"detail": f'Unsupported media type "{header}" in request.'})
+    raise BadRequestError({"detail": f'Unsupported media type "{header}" in request.'}, 415)
 
 
 def _parse_json(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     if is_nested(body):
-        raise BadRequestError(400, {"detail": "JSON parse error - nested too deeply"})
+        raise BadRequestError({"detail": "JSON parse error - nested too deeply"})
     try:
         parsed = json.loads(body, parse_constant=_no_constant)
     except RecursionError:
-        raise BadRequestError(400, {"detail": "JSON parse error - nested too deeply"}) from None
+        raise BadRequestError({"detail": "JSON parse error - nested too deeply"}) from None
     except ValueError as error:
-        raise BadRequestError(400, {"detail": f"JSON parse error - {error}"}) from None
+        raise BadRequestError({"detail": f"JSON parse error - {error}"}) from None
     if not isinstance(parsed, dict):
         text = f"Invalid data. Expected a dictionary, but got {type(parsed).__name__}."
-        raise BadRequestError(400, {NON_FIELD: [text]})
+        raise BadRequestError({NON_FIELD: [text]})
     return parsed
 
 
@@ -595,12 +595,12 @@ def _scalar_text(raw: Any) -> str:
 
 def _parse_urlencoded(body: bytes) -> dict[str, Any]:
     if is_escaped(body):
-        raise BadRequestError(400, {"detail": "Form parse error - too many percent signs"})
+        raise BadRequestError({"detail": "Form parse error - too many percent signs"})
     try:
         text = body.decode("utf-8")
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_PARTS_MAX)
     except ValueError as error:
-        raise BadRequestError(400, {"detail": f"Form parse error - {error}"}) from None
+        raise BadRequestError({"detail": f"Form parse error - {error}"}) from None
     return dict(pairs)
 
 
@@ -620,5 +620,5 @@ def _parse_multipart(body: bytes, boundary: str) -> dict[str, Any]:
         for part in parts:
             values[part.name] = part.raw if part.filename else _part_value(part)
     except (MultipartError, ValueError, LookupError) as error:  # LookupError: unknown charset
-        raise BadRequestError(400, {"detail": f"Multipart form parse error - {error}"}) from None
+        raise BadRequestError({"detail": f"Multipart form parse error - {error}"}) from None
     return values

@@ -317,7 +317,7 @@ def read(
     if orders is not None and (order_errors := bad_orders(context, orders)):
         errors["o"] = order_errors
     if errors:
-        raise BadRequestError(400, errors)
+        raise BadRequestError(errors)
     return values
 
 

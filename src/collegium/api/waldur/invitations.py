@@ -147,7 +147,7 @@ def named_role(
     uuid = form.values.pop(field, None)
     if uuid is None:
         return None
-    role = role_queries.named(tx, "", uuid)
+    role = role_queries.by_name_or_uuid(tx, "", uuid)
     if (
         role is None
         or not role.is_active
@@ -233,7 +233,7 @@ def _decide(
 ) -> None:
     token = decode(context)[0].get("token")
     if not token or not isinstance(token, str):
-        raise BadRequestError(400, ["token is required parameter"])
+        raise BadRequestError(["token is required parameter"])
     with (
         context.rate_limited(f"decision address {context.network}", CODE_ADDRESS),
         context.write() as tx,

@@ -94,7 +94,7 @@ def ordering(context: RequestContext, listing: Listing) -> tuple[str, ...]:
         return ()
     errors = filters_of.bad_orders(context, listing.orders)
     if errors:
-        raise BadRequestError(400, {"o": errors})
+        raise BadRequestError({"o": errors})
     # Sorting by the same column again cannot change the order, so only its unique use is kept.
     unique: dict[str, str] = {}
     for name in names:

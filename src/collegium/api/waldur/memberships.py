@@ -79,7 +79,7 @@ def _read_assignment(
     role = account = None
     if "role" in form.values:
         name = form.values["role"]
-        role = role_queries.named(tx, name, hex_uuid(name))
+        role = role_queries.by_name_or_uuid(tx, name, hex_uuid(name))
         if role is None:
             form.reject("role", "Role is not found.")
     if "user" in form.values:

@@ -585,7 +585,7 @@ def project(context: RequestContext, row: Row) -> Project:
         oecd_fos_2007_label="",
         is_industry=row.is_industry,
         kind=row.kind,
-        is_removed=row.removed_at is not None,
+        is_removed=row.deleted_at is not None,
         max_service_accounts=row.max_service_accounts,
         grace_period_days=row.grace_period_days,
         staff_notes=row.staff_notes if context.actor.sees_all else UNSET,

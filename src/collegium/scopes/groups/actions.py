@@ -143,7 +143,7 @@ def change(
     for change in sorted(changes, key=lambda change: comparable_address(change.email)):
         member = people.members.get(comparable_address(change.email))
         if member is None:
-            role: Any = role_queries.named(tx, _requested_role(change), None, groups=True)
+            role: Any = role_queries.by_name_or_uuid(tx, _requested_role(change), None, groups=True)
             account = people.others[comparable_address(change.email)]
             mailed += group_invitation_actions.invite(
                 tx, actor, settings, scope_access, role, account
@@ -204,7 +204,7 @@ def join(
         join_request_rules.check_pending_quota(
             join_request_queries.count_pending(tx, actor.id), settings.max_join_requests
         )
-    role: Any = role_queries.named(tx, group_rules.MEMBER, None, groups=True)
+    role: Any = role_queries.by_name_or_uuid(tx, group_rules.MEMBER, None, groups=True)
     return join_request_actions.request_group_membership(
         tx, actor, access.scope, role, message
     ), True
@@ -341,7 +341,7 @@ def _assign(
     *,
     replaces: bool = False,
 ) -> None:
-    row: Any = role_queries.named(tx, role, None, groups=True)
+    row: Any = role_queries.by_name_or_uuid(tx, role, None, groups=True)
     grant(
         tx, actor, account, row.id, ScopeRef(scope, ScopeKind.GROUP), by=actor.id, replaces=replaces
     )

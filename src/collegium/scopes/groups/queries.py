@@ -23,11 +23,11 @@ _rows = (
         *(
             c
             for c in scope_rows.c
-            if c.name not in {"kind", "removed_at", "parent_id", "name_sort"}
+            if c.name not in {"kind", "deleted_at", "parent_id", "name_sort"}
         ),
     )
     .join(groups, groups.c.scope_id == scope_rows.c.id)
-    .where(scope_rows.c.removed_at.is_(None))
+    .where(scope_rows.c.deleted_at.is_(None))
 )
 
 listing = Listing(
@@ -69,7 +69,7 @@ _OWNED = Statement(
     .where(
         any_of(grants.c.account_id, "ids"),
         or_(*(roles.c.name == name for name in sorted(OWNER_ROLES[ScopeKind.GROUP]))),
-        scope_rows.c.removed_at.is_(None),
+        scope_rows.c.deleted_at.is_(None),
         is_active(),
     )
     .order_by(scope_rows.c.id)
@@ -78,7 +78,7 @@ _COUNT_CREATED = Statement(
     select(func.count().label("count"))
     .select_from(groups)
     .join(scope_rows, scope_rows.c.id == groups.c.scope_id)
-    .where(groups.c.founder_id == bindparam("account"), scope_rows.c.removed_at.is_(None))
+    .where(groups.c.founder_id == bindparam("account"), scope_rows.c.deleted_at.is_(None))
 )
 _RELEASE_NAME = Statement(
     update(groups).where(groups.c.scope_id == bindparam("scope")).values(name_casefolded=None)

@@ -19,11 +19,11 @@ from collegium.scopes.queries import visible
 
 _rows = (
     select(
-        *(c for c in scopes.c if c.name not in {"kind", "removed_at", "parent_id", "name_sort"}),
+        *(c for c in scopes.c if c.name not in {"kind", "deleted_at", "parent_id", "name_sort"}),
         *(c for c in organisations.c if c.name != "scope_id" and not c.name.endswith("_sort")),
     )
     .join(organisations, organisations.c.scope_id == scopes.c.id)
-    .where(scopes.c.kind == ScopeKind.ORGANISATION.value, scopes.c.removed_at.is_(None))
+    .where(scopes.c.kind == ScopeKind.ORGANISATION.value, scopes.c.deleted_at.is_(None))
 )
 
 listing = Listing(
@@ -81,7 +81,7 @@ def _select_projects(*, sees_all: bool) -> Statement:
         .join(projects, projects.c.scope_id == _child.c.id)
         .where(
             any_of(_child.c.parent_id, "ids"),
-            _child.c.removed_at.is_(None),
+            _child.c.deleted_at.is_(None),
             true() if sees_all else _child.c.id.in_(visible_scopes()),
         )
         .order_by(_child.c.name_sort, _child.c.id)

@@ -36,8 +36,8 @@ _all_rows = (
     # the kind.
     .where(scopes.c.kind == ScopeKind.PROJECT.value)
 )
-_not_removed = scopes.c.removed_at.is_(None)
-_rows = _all_rows.where(_not_removed)
+_not_deleted = scopes.c.deleted_at.is_(None)
+_rows = _all_rows.where(_not_deleted)
 _ORDERS = {
     "name": (scopes.c.name_sort,),
     "created": (scopes.c.created_at,),
@@ -54,7 +54,7 @@ listing = Listing(
     _rows,
     visible=lambda: visible(ScopeKind.PROJECT),
     key=scopes.c.id,
-    count_query=select(scopes.c.id).where(scopes.c.kind == ScopeKind.PROJECT.value, _not_removed),
+    count_query=select(scopes.c.id).where(scopes.c.kind == ScopeKind.PROJECT.value, _not_deleted),
     default="name",
     orders=_ORDERS,
     filters=list_filters.PROJECTS,
@@ -65,9 +65,9 @@ history = Listing(
     # Deletion ends all memberships. Therefore a deleted project is visible to those who could
     # delete it.
     visible=lambda: or_(
-        and_(_not_removed, visible(ScopeKind.PROJECT)),
+        and_(_not_deleted, visible(ScopeKind.PROJECT)),
         and_(
-            scopes.c.removed_at.is_not(None),
+            scopes.c.deleted_at.is_not(None),
             scopes.c.id.in_(scopes_with_permission((ScopeKind.PROJECT, Permission.PROJECT_DELETE))),
         ),
     ),
@@ -76,7 +76,7 @@ history = Listing(
     orders=_ORDERS,
     filters={
         **list_filters.PROJECTS,
-        "is_removed": scopes.c.removed_at.is_not(None) == bindparam("is_removed", type_=Boolean()),
+        "is_removed": scopes.c.deleted_at.is_not(None) == bindparam("is_removed", type_=Boolean()),
     },
 )
 """The list of projects, deleted ones included."""

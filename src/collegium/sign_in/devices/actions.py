@@ -109,9 +109,7 @@ def get_pending_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
 
 
 def user_code(vault: Vault, device: Row) -> str:
-    """Return the code that the device shows; "" for a sign-in started by an earlier release."""
-    if device.user_code_encrypted is None:
-        return ""
+    """Return the code that the device shows."""
     code = vault.decrypt(device.user_code_encrypted, device.user_code_hash).removeprefix(_USER_CODE)
     return f"{code[:4]}-{code[4:]}"
 
@@ -120,7 +118,6 @@ def lifetime(device: Row, settings: Settings) -> int:
     """Return the lifetime in seconds that the token of a program will have."""
     return device_rules.lifetime(
         device.lifetime,
-        settings.device_token_lifetime,
         settings.device_token_lifetime_max,
         settings.token_max_age,
     )
@@ -129,7 +126,7 @@ def lifetime(device: Row, settings: Settings) -> int:
 def longest_lifetime(settings: Settings) -> int:
     """Return the maximum lifetime in seconds of the token of a program."""
     limit = settings.device_token_lifetime_max
-    return device_rules.lifetime(None, limit, limit, settings.token_max_age)
+    return device_rules.lifetime(limit, limit, settings.token_max_age)
 
 
 def approve(

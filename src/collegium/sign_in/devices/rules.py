@@ -49,16 +49,15 @@ def check_lifetime(seconds: int, limit: int) -> None:
         raise Invalid("device.lifetime", field="token_lifetime", longest=limit)
 
 
-def lifetime(requested: int | None, default: int, limit: int, max_age: int | None) -> int:
+def lifetime(requested: int, limit: int, max_age: int | None) -> int:
     """Return the lifetime of the token of a program in seconds.
 
     Args:
-        requested: requested lifetime in seconds; None in rows of an earlier release.
-        default: default in seconds.
+        requested: requested lifetime in seconds.
         limit: present maximum of the operator in seconds.
         max_age: maximum of all tokens in seconds; None for no limit.
     """
-    return min(requested or default, limit, *([] if max_age is None else [max_age]))
+    return min(requested, limit, *([] if max_age is None else [max_age]))
 
 
 def plain(user_code: str) -> str:

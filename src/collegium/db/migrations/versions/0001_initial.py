@@ -284,7 +284,7 @@ def _scopes() -> None:
         sa.Column("slug", sa.String(64), nullable=False),
         sa.Column("description", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.Column("removed_at", UtcDateTime()),
+        sa.Column("deleted_at", UtcDateTime()),
         sa.Column("name_sort", SortKey, server_default="", nullable=False),
         sa.CheckConstraint(
             "(kind = 'project') = (parent_id IS NOT NULL)", name=op.f("ck_scopes_parent")
@@ -357,10 +357,10 @@ def _devices() -> None:
         sa.Column("uuid", UuidHex(), nullable=False),
         sa.Column("device_code_hash", sa.LargeBinary(32), nullable=False),
         sa.Column("user_code_hash", sa.LargeBinary(32), nullable=False),
-        sa.Column("user_code_encrypted", sa.LargeBinary()),
+        sa.Column("user_code_encrypted", sa.LargeBinary(), nullable=False),
         sa.Column("name", sa.String(150), server_default="", nullable=False),
         sa.Column("ip_address", sa.String(64), server_default="", nullable=False),
-        sa.Column("lifetime", sa.Integer()),
+        sa.Column("lifetime", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("expires_at", UtcDateTime(), nullable=False),
@@ -387,7 +387,7 @@ def _email_changes() -> None:
         sa.Column("email", sa.String(320), nullable=False),
         sa.Column("email_comparable", sa.Text(), server_default="", nullable=False),
         sa.Column("code_hash", sa.LargeBinary(32), nullable=False),
-        sa.Column("cancel_code_hash", sa.LargeBinary(32)),
+        sa.Column("cancel_code_hash", sa.LargeBinary(32), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"],
@@ -408,9 +408,7 @@ def _events() -> None:
     op.create_table(
         "events",
         sa.Column("id", BigInt, autoincrement=True, nullable=False),
-        sa.Column(
-            "uuid", UuidHex(), server_default="00000000000000000000000000000000", nullable=False
-        ),
+        sa.Column("uuid", UuidHex(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("kind", sa.String(64), nullable=False),
         sa.Column("actor_id", BigInt),
@@ -559,6 +557,12 @@ def _invitations() -> None:
             ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(
+            ["account_id"],
+            ["accounts.id"],
+            name=op.f("fk_invitations_account_id"),
+            ondelete="SET NULL",
+        ),
+        sa.ForeignKeyConstraint(
             ["approved_by"],
             ["accounts.id"],
             name=op.f("fk_invitations_approved_by"),
@@ -651,6 +655,12 @@ def _invite_links() -> None:
         ),
         sa.ForeignKeyConstraint(["role_id"], ["roles.id"], name=op.f("fk_invite_links_role_id")),
         sa.ForeignKeyConstraint(["scope_id"], ["scopes.id"], name=op.f("fk_invite_links_scope_id")),
+        sa.ForeignKeyConstraint(
+            ["sponsor_id"],
+            ["accounts.id"],
+            name=op.f("fk_invite_links_sponsor_id"),
+            ondelete="SET NULL",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invite_links")),
         sa.UniqueConstraint("uuid", name=op.f("uq_invite_links_uuid")),
     )
