@@ -96,6 +96,7 @@ ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
         "events",
         {
             "id": 1,
+            "uuid": uuid(14),
             "created_at": AT,
             "kind": "role.granted",
             "actor_id": 1,
@@ -123,7 +124,13 @@ ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("rate_limits", {"subject": "login", "count": 3, "last_attempt_at": AT, "blocked_until": AT}),
     (
         "email_changes",
-        {"account_id": 2, "email": "x@example.org", "code_hash": b"c", "created_at": AT},
+        {
+            "account_id": 2,
+            "email": "x@example.org",
+            "code_hash": b"c",
+            "cancel_code_hash": b"d",
+            "created_at": AT,
+        },
     ),
     (
         "ssh_keys",
@@ -178,6 +185,8 @@ ROWS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
             "uuid": uuid(13),
             "device_code_hash": b"d",
             "user_code_hash": b"u",
+            "user_code_encrypted": b"e",
+            "lifetime": 3600,
             "state": "pending",
             "created_at": AT,
             "expires_at": LATER,

@@ -91,7 +91,6 @@ def visible() -> ColumnElement[bool]:
     True for the actor, and for active accounts, staff excluded, with a grant in a scope that the
     actor sees.
     """
-    is_actor = accounts.c.id == bindparam("actor", type_=BigInt)
     # One set of ids, so that the planner starts from it. An OR over the table would read all
     # accounts.
     return and_(
@@ -105,7 +104,7 @@ def visible() -> ColumnElement[bool]:
         ),
         # Means active and not staff. In this form SQLite does not use an index on either column,
         # which would fetch all such accounts.
-        or_(is_actor, accounts.c.is_active > accounts.c.is_staff),
+        or_(account_search.is_actor, accounts.c.is_active > accounts.c.is_staff),
     )
 
 

@@ -13,8 +13,6 @@ from collegium.access.rules import (
     MEMBERSHIP_PERMISSIONS,
     Actor,
     ScopeKind,
-    has_permission,
-    may_grant,
 )
 from collegium.accounts.actions import require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
@@ -25,9 +23,10 @@ from collegium.invitations import rules as invitation_rules
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
 from collegium.invitations.rules import Action, State
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.actions import check_may_grant
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import (
     ScopeRef,
@@ -73,7 +72,7 @@ def create(
     if role.kind != ScopeKind.GROUP:  # a group is locked already
         scope_access = access_queries.lock_scope_shared_and_recheck(tx, actor, scope_access)
     scope = scope_access.scope
-    _check_may_invite(tx, actor, scope_access, role.id)
+    check_may_grant(tx, actor, scope_access, [role.id])
     if not role.is_active:
         raise Conflict("role.inactive")
     check_open(scope)
@@ -492,21 +491,6 @@ def expiry(now: datetime, settings: Settings) -> datetime:
     return now + timedelta(seconds=settings.invitation_lifetime)
 
 
-def _check_may_invite(
-    tx: ReadTransaction, actor: Actor, scope_access: ScopeAccess, role: int
-) -> None:
-    if not has_permission(
-        actor,
-        scope_access.permissions,
-        MEMBERSHIP_PERMISSIONS[ScopeKind(scope_access.scope.kind)].grant,
-    ):
-        raise Forbidden("permission.missing")
-    if not may_grant(
-        actor, scope_access.permissions, role_queries.permissions_of(tx, [role]).get(role, [])
-    ):
-        raise Forbidden("role.above_ceiling")
-
-
 def _lock_managed(tx: WriteTransaction, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
     invitation = invitation_queries.get_visible(tx, actor, uuid, in_groups=in_groups)
     if not in_groups:
@@ -517,7 +501,7 @@ def _lock_managed(tx: WriteTransaction, actor: Actor, uuid: str, *, in_groups: b
     access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
     if access is None:
         raise NotFound("invitation.unknown")
-    _check_may_invite(tx, actor, access, invitation.role_id)
+    check_may_grant(tx, actor, access, [invitation.role_id])
     return invitation
 
 

@@ -11,8 +11,6 @@ from collegium.access.rules import (
     MEMBERSHIP_PERMISSIONS,
     Actor,
     ScopeKind,
-    has_permission,
-    may_grant,
 )
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
@@ -23,8 +21,8 @@ from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
 from collegium.invitations.rules import Action, State
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.actions import check_may_grant
 from collegium.refusals import Conflict, Forbidden, NotFound
-from collegium.roles import queries as role_queries
 from collegium.scopes.actions import notify_staff
 from collegium.settings import Settings
 from collegium.text.email_addresses import comparable_address, same_mailbox
@@ -79,7 +77,7 @@ def send(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> N
     access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
     if access is None:
         raise NotFound("invitation.unknown")
-    _check_may_grant(tx, actor, access, invitation.role_id)
+    check_may_grant(tx, actor, access, [invitation.role_id])
     account = _lock_invitee(tx, invitation.account_id or 0)
     _check_uninvited(tx, invitation.scope_id, account.id, excluded_id=invitation.id)
     if invitation.email != account.email:
@@ -124,8 +122,8 @@ def invite(
         uuid = invitation_actions.create(tx, actor, settings, scope_access, role, _invitee(account))
         invitation: Any = invitation_queries.by_uuid(tx, uuid)
         return bool(invitation.state == State.PENDING)
-    _check_may_grant(tx, actor, scope_access, before.role_id)
-    _check_may_grant(tx, actor, scope_access, role.id)
+    check_may_grant(tx, actor, scope_access, [before.role_id])
+    check_may_grant(tx, actor, scope_access, [role.id])
     effective_state = invitation_rules.effective_state(before.state, before.expires_at, tx.now)
     if effective_state is State.PENDING and before.role_id == role.id:
         invitation_queries.set_state(tx, before, State.PENDING, sponsor_id=actor.id)
@@ -216,7 +214,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
     if access is None:
         raise NotFound("invitation.unknown")
-    _check_may_grant(tx, actor, access, invitation.role_id)
+    check_may_grant(tx, actor, access, [invitation.role_id])
     if invitation.state == State.CANCELED:
         return invitation
     state = _next_state(tx, invitation, Action.CANCEL)
@@ -291,19 +289,6 @@ def _next_state(tx: WriteTransaction, invitation: Row, action: Action) -> State:
     return invitation_rules.transition(
         invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now), action
     )
-
-
-def _check_may_grant(
-    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, role: int
-) -> None:
-    if not has_permission(
-        actor, scope_access.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant
-    ):
-        raise Forbidden("permission.missing")
-    if not may_grant(
-        actor, scope_access.permissions, role_queries.permissions_of(tx, [role]).get(role, [])
-    ):
-        raise Forbidden("role.above_ceiling")
 
 
 def _record(tx: WriteTransaction, kind: str, actor: Actor, invitation: Row, **data: Any) -> None:

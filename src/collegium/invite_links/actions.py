@@ -5,7 +5,7 @@ Using a link creates a join request: see ``join_requests.actions``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,18 +16,16 @@ from collegium.access.queries import ScopeAccess
 from collegium.access.rules import (
     MEMBERSHIP_PERMISSIONS,
     Actor,
-    Permission,
     ScopeKind,
     has_permission,
-    may_grant,
 )
-from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
+from collegium.memberships.actions import check_may_grant
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
-from collegium.roles import queries as role_queries
 from collegium.scopes.actions import check_open
 from collegium.scopes.rules import check_invite_link_quota
 from collegium.settings import Settings
@@ -229,37 +227,3 @@ def _load_active_managed(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple
         raise Forbidden("permission.missing")
     invite_link_rules.check_active(row.canceled_at, row.expires_at, tx.now, "invite_link.closed")
     return row, access
-
-
-def check_may_grant(
-    tx: ReadTransaction,
-    actor: Actor,
-    scope_access: ScopeAccess,
-    role_ids: Collection[int],
-    *,
-    creates_projects: bool,
-) -> None:
-    """Require that the actor could grant what a link or join request offers.
-
-    Args:
-        role_ids: ids of the roles.
-        creates_projects: whether a project is created for each admitted person.
-
-    Raises:
-        Forbidden: ``permission.missing``, ``role.above_ceiling``.
-    """
-    if not has_permission(
-        actor,
-        scope_access.permissions,
-        MEMBERSHIP_PERMISSIONS[ScopeKind(scope_access.scope.kind)].grant,
-    ):
-        raise Forbidden("permission.missing")
-    if creates_projects and not has_permission(
-        actor, scope_access.permissions, Permission.PROJECT_CREATE
-    ):
-        raise Forbidden("permission.missing")
-    by_role = role_queries.permissions_of(tx, role_ids)
-    if not may_grant(
-        actor, scope_access.permissions, {name for names in by_role.values() for name in names}
-    ):
-        raise Forbidden("role.above_ceiling")

@@ -14,11 +14,11 @@ from collegium.events import queries as event_queries
 from collegium.invitations.rules import can_read_but_not_grant
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
-from collegium.invite_links.actions import check_may_grant
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests import rules as join_request_rules
 from collegium.join_requests.rules import Action, State
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.actions import check_may_grant
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Forbidden, NotFound

@@ -443,7 +443,7 @@ def _where_description(_variant: str, sees_all: bool) -> ColumnElement[bool]:
     return and_(indexed_description() == bindparam("description_beginning", type_=Text), whole)
 
 
-_is_actor = accounts.c.id == bindparam("actor", type_=BigInt)
+is_actor = accounts.c.id == bindparam("actor", type_=BigInt)
 
 
 def without_private_fields(name: str, original: ColumnElement[bool] | Filter) -> Filter:
@@ -459,14 +459,14 @@ def without_private_fields(name: str, original: ColumnElement[bool] | Filter) ->
 
     def where(variant: str, sees_all: bool) -> ColumnElement[bool]:
         found = inner.predicate(variant, sees_all)
-        return found if sees_all else and_(found, or_(_is_actor, not_(accounts.c.is_staff)))
+        return found if sees_all else and_(found, or_(is_actor, not_(accounts.c.is_staff)))
 
     return replace(inner, predicate=where, scan_predicate=None)
 
 
 FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "agreement_date": not_before("agreement_date", accounts.c.agreed_at),
-    "civil_number": _by_right("civil_number", _is("civil_number"), _is_actor),
+    "civil_number": _by_right("civil_number", _is("civil_number"), is_actor),
     "customer_uuid": _in_scope("customer_uuid", ScopeKind.ORGANISATION),
     "date_joined": not_before("date_joined", accounts.c.joined_at),
     "description": Filter(
@@ -483,7 +483,7 @@ FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
     "is_support": _by_right("is_support", _is("is_support")),
     "job_title": part_of("job_title"),
     # No list shows this time to others. It would reveal when somebody changed a password.
-    "modified": _by_right("modified", not_before("modified", accounts.c.modified_at), _is_actor),
+    "modified": _by_right("modified", not_before("modified", accounts.c.modified_at), is_actor),
     "native_name": part_of("native_name"),
     "organization": part_of("organization"),
     "organization_roles": _in_role("organization_roles", ScopeKind.ORGANISATION),

@@ -54,7 +54,6 @@ from collegium.text.email_addresses import comparable_address
 
 Filters: TypeAlias = Mapping[str, ColumnElement[bool] | Filter]
 
-_is_actor = accounts.c.id == bindparam("actor", type_=BigInt)
 _scope = scopes.alias("scope")
 _parent = scopes.alias("parent")
 _inner_grant = grants.alias("inner_grant")
@@ -145,7 +144,7 @@ def _grant_filter(
     def where(variant: str, sees_all: bool) -> ColumnElement[bool]:
         condition = account_filter.predicate(variant, sees_all)
         if hides_staff and not sees_all:
-            condition = and_(condition, or_(_is_actor, not_(accounts.c.is_staff)))
+            condition = and_(condition, or_(account_search.is_actor, not_(accounts.c.is_staff)))
         return and_(condition, _in_one_scope()) if in_one_scope else _holder_meets(condition)
 
     return Filter(account_filter.read, where)

@@ -15,11 +15,12 @@ from collegium.access.rules import (
     has_permission,
     may_grant,
 )
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
+from collegium.memberships.leaving import check_owner_remains
 from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import (
@@ -100,7 +101,7 @@ def update(
     if until == current.valid_until:
         return False
     if until is not None:
-        _ensure_owner_remains(tx, target, current)
+        check_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.set_end(tx, current.id, until)
     _record(tx, "role.updated", actor, target, until)
     if until is None:
@@ -140,7 +141,7 @@ def change_role(tx: WriteTransaction, actor: Actor, target: RoleAssignment, role
     if role.id == target.role.id:
         raise Conflict("grant.exists")
     if not membership_rules.is_owner_role(kind, role.name):
-        _ensure_owner_remains(tx, target, current)
+        check_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.end(tx, current.id, actor.id)
     grant(tx, actor, account, role.id, _scope_ref(target), by=actor.id, until=current.valid_until)
     _record(tx, "role.revoked", actor, target, tx.now)
@@ -163,7 +164,7 @@ def remove(tx: WriteTransaction, actor: Actor, target: RoleAssignment) -> None:
     )
     if current is None:
         return
-    _ensure_owner_remains(tx, target, current)
+    check_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.end(tx, current.id, actor.id)
     _record(tx, "role.revoked", actor, target, tx.now)
 
@@ -237,11 +238,38 @@ def require_permission(
         raise Forbidden("role.above_ceiling")
 
 
-def _ensure_owner_remains(tx: WriteTransaction, target: RoleAssignment, current: Row) -> None:
-    scope = target.access.scope
-    if current.valid_until is None and membership_rules.is_owner_role(scope.kind, target.role.name):
-        others = membership_queries.count_other_owners(tx, scope.id, current.id)
-        membership_rules.ensure_owner_remains(scope.kind, target.role.name, others)
+def check_may_grant(
+    tx: ReadTransaction,
+    actor: Actor,
+    scope_access: ScopeAccess,
+    role_ids: Collection[int],
+    *,
+    creates_projects: bool = False,
+) -> None:
+    """Require that the actor may grant what an invitation, a link or a join request offers.
+
+    Args:
+        role_ids: ids of the roles.
+        creates_projects: whether a project is created for each admitted person.
+
+    Raises:
+        Forbidden: ``permission.missing``, ``role.above_ceiling``.
+    """
+    if not has_permission(
+        actor,
+        scope_access.permissions,
+        MEMBERSHIP_PERMISSIONS[ScopeKind(scope_access.scope.kind)].grant,
+    ):
+        raise Forbidden("permission.missing")
+    if creates_projects and not has_permission(
+        actor, scope_access.permissions, Permission.PROJECT_CREATE
+    ):
+        raise Forbidden("permission.missing")
+    by_role = role_queries.permissions_of(tx, role_ids)
+    if not may_grant(
+        actor, scope_access.permissions, {name for names in by_role.values() for name in names}
+    ):
+        raise Forbidden("role.above_ceiling")
 
 
 def _record(

@@ -8,7 +8,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.rules import ensure_owner_remains, is_owner_role
+from collegium.memberships import rules as membership_rules
 from collegium.refusals import Conflict, NotFound
 
 
@@ -23,7 +23,7 @@ def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[Row, bool]:
     """
     grant = membership_queries.get_own(tx, actor.id, uuid)
     try:
-        _ensure_owner_remains(tx, grant)
+        check_owner_remains(tx, grant.scope_kind, grant.role_name, grant)
     except Conflict:
         return grant, False
     return grant, True
@@ -44,7 +44,7 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     # Loaded again under the lock: in the meantime the grant may have lost its end, and so have
     # become the last owner's grant without one.
     grant = membership_queries.get_own(tx, actor.id, uuid)
-    _ensure_owner_remains(tx, grant)
+    check_owner_remains(tx, grant.scope_kind, grant.role_name, grant)
     if not membership_queries.end(tx, grant.id, actor.id):
         raise NotFound("grant.unknown")
     event_queries.record(
@@ -60,7 +60,17 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     )
 
 
-def _ensure_owner_remains(tx: ReadTransaction, grant: Row) -> None:
-    if grant.valid_until is None and is_owner_role(grant.scope_kind, grant.role_name):
+def check_owner_remains(tx: ReadTransaction, kind: str, role_name: str, grant: Row) -> None:
+    """Require that another owner without an end remains if a grant ends or gets an end.
+
+    Args:
+        kind: of the scope, which is locked unless the answer is only shown.
+        role_name: name of the granted role.
+        grant: ``id scope_id valid_until`` of the grant.
+
+    Raises:
+        Conflict: ``scope.last_owner``.
+    """
+    if grant.valid_until is None and membership_rules.is_owner_role(kind, role_name):
         others = membership_queries.count_other_owners(tx, grant.scope_id, grant.id)
-        ensure_owner_remains(grant.scope_kind, grant.role_name, others)
+        membership_rules.ensure_owner_remains(kind, role_name, others)

@@ -26,7 +26,8 @@ from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests import rules as join_request_rules
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.rules import ensure_owner_remains, is_owner_role
+from collegium.memberships.leaving import check_owner_remains
+from collegium.memberships.rules import is_owner_role
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import ScopeRef, delete_scope, grant
@@ -171,7 +172,7 @@ def change(
     if loses_owner:
         # Only checked if an owner is removed here: a group whose owners are all deactivated must
         # remain manageable.
-        _ensure_owner_remains(tx, scope_access.scope.id)
+        _ensure_group_keeps_owner(tx, scope_access.scope.id)
     return mailed
 
 
@@ -224,9 +225,7 @@ def leave(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
     grant = membership_queries.grant_in_scope(tx, actor.id, group_id)
     if grant is None:
         raise Conflict("group.not_member")
-    if grant.valid_until is None and is_owner_role(ScopeKind.GROUP, grant.role_name):
-        others = membership_queries.count_other_owners(tx, group_id, grant.id)
-        ensure_owner_remains(ScopeKind.GROUP, grant.role_name, others)
+    check_owner_remains(tx, ScopeKind.GROUP, grant.role_name, grant)
     membership_queries.end(tx, grant.id, actor.id)
     _record(
         tx,
@@ -321,7 +320,7 @@ def _lock_group(tx: WriteTransaction, actor: Actor, group_id: int) -> ScopeAcces
     return access
 
 
-def _ensure_owner_remains(tx: WriteTransaction, scope: int) -> None:
+def _ensure_group_keeps_owner(tx: WriteTransaction, scope: int) -> None:
     owners = OWNER_ROLES[ScopeKind.GROUP]
     if not any(
         row.role_name in owners and row.valid_until is None and row.is_active
