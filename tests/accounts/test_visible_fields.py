@@ -60,7 +60,12 @@ def create_people(world: World) -> dict[str, Person]:
     for name, scope in (("self", project), ("member", project), ("sibling", other)):
         world.give_role(people[name], "PROJECT.MEMBER", scope)
     with world.database.write() as tx:
-        values = {"account_id": target.id, "email": "new@example.org", "code_hash": b"1" * 32}
+        values = {
+            "account_id": target.id,
+            "email": "new@example.org",
+            "code_hash": b"1" * 32,
+            "cancel_code_hash": b"2" * 32,
+        }
         tx.execute(Statement(insert(email_changes).values(**values, created_at=tx.now)))
     return people
 

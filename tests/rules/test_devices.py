@@ -68,14 +68,13 @@ def test_requested_lifetime_has_a_maximum() -> None:
     ("requested", "limit", "max_age", "seconds"),
     [
         (5, 60, None, 5),
-        (None, 60, None, 10),
         (70, 60, None, 60),
         (70, 60, 40, 40),
         (5, 60, 40, 5),
-        (None, 60, 3, 3),
+        (5, 60, 3, 3),
     ],
 )
 def test_lifetime_is_the_requested_one_within_all_limits(
-    requested: int | None, limit: int, max_age: int | None, seconds: int
+    requested: int, limit: int, max_age: int | None, seconds: int
 ) -> None:
-    assert lifetime(requested, 10, limit, max_age) == seconds
+    assert lifetime(requested, limit, max_age) == seconds

@@ -50,7 +50,7 @@ class EveryKind(Scenario):
                 tx, bob.actor, self.world.settings, world.vault, bob.uuid, new
             )
             renewals.request_renewal(tx, self.expired, 1)
-            deactivated_invitees.turn_away(tx, self.ending, 1)
+            deactivated_invitees.notify_inviter(tx, self.ending, 1)
             password_actions.request_reset(tx, bob.email, "")
             for mail in (
                 kinds.InvitationApproved(bob.email, pending, bob.id),

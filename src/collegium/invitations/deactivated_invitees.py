@@ -41,4 +41,6 @@ def notify_inviter(tx: WriteTransaction, uuid: str, link_version: int) -> None:
         tx, "invitation.invitee_deactivated", None, scope=invitation.scope_id, invitation=uuid
     )
     for account, email in recipients(tx, invitation):
-        outbox_queries.enqueue(tx, mails.InvitationInviteeDeactivated(email, invitation.id, account))
+        outbox_queries.enqueue(
+            tx, mails.InvitationInviteeDeactivated(email, invitation.id, account)
+        )
