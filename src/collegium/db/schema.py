@@ -36,6 +36,7 @@ def _config() -> Config:
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("file_template", "%%(rev)s")
     return config
 
 

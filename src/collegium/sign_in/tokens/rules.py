@@ -41,6 +41,7 @@ PERSONAL_LIFETIME: Final = 365 * 24 * 3600
 ACCESS_LIFETIME: Final = 3600
 REFRESH_LIFETIME: Final = 30 * 24 * 3600
 SESSION_LIFETIME: Final = 12 * 3600
+"""Seconds without use after which a browser is signed out. Each use extends the session."""
 SESSION_AGE: Final = 30 * 24 * 3600
 """Seconds that a browser stays signed in at most, however much it is used."""
 
