@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
+from collegium.api.request import BODY_MAX
 from collegium.db.tables import outbox
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import DeliveryStatus
@@ -85,19 +86,28 @@ def test_invalid_lists_and_callers_without_right_are_refused(
     world, path = scene.world, open_form(browser, scene)
     role = world.role("PROJECT.MEMBER").uuid
     valid = {"addresses": "a@example.org", "role": role, "action": "send"}
-    for wrong in (
+    invalid = (
         {"addresses": ""},
         {"addresses": "a\x00b@example.org"},
         {"addresses": "\n".join(f"a{index}@example.org" for index in range(LINES_MAX + 1))},
+        {"addresses": "a. " * (BODY_MAX // 4)},
         {"role": ""},
         {"role": world.role("CUSTOMER.OWNER").uuid},
         {"extra_text": "x" * 251},
         {"action": "sell"},
-    ):
+    )
+    for wrong in invalid:
         assert browser.send(path, **valid | wrong).status_code == 422, wrong
     for name, _ in everybody(browser, scene):
         if name not in MANAGERS:
-            assert browser.send(path, **valid).status_code in {403, 404}, name
+            refusal = browser.send(path, **valid)
+            assert refusal.status_code in {403, 404}, name
+            # Rights come first: an invalid list is refused with the same words.
+            for wrong in invalid:
+                browser.open("/account/tokens/")
+                response = browser.send(path, **valid | wrong)
+                assert response.status_code == refusal.status_code, (name, wrong)
+                assert text(response) == text(refusal)
     assert invited(world, scene.project) == set()
 
 
