@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
@@ -22,7 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.hostile.raw import connect
+from collegium.server import PAUSE_SECONDS
+from tests.hostile.raw import connect, listen
 from tests.support.serving import PATIENCE, Service, free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
@@ -157,11 +159,11 @@ class Proxied:
         self.root = root
         self.base = f"https://{NAME}:{port}{root}"
         self._port = port
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        self._context = ssl.create_default_context()
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE
         self._client = httpx.Client(
-            transport=httpx.HTTPTransport(verify=context, local_address=CALLER), timeout=20
+            transport=httpx.HTTPTransport(verify=self._context, local_address=CALLER), timeout=20
         )
         self.cookies: dict[str, str] = {}
 
@@ -185,6 +187,17 @@ class Proxied:
             self.cookies[name] = rest.partition(";")[0]
         return response
 
+    def stall(self, sent: bytes) -> float:
+        """Send a part of a request; return the seconds until the connection is ended."""
+        head = f"POST /api/token/ HTTP/1.1\r\nHost: {NAME}:{self._port}\r\n".encode()
+        plain = connect(self._port, PAUSE_SECONDS)
+        with self._context.wrap_socket(plain, server_hostname=NAME) as connection:
+            connection.sendall(head + sent)
+            began = time.monotonic()
+            response = listen(connection)
+            assert "x-request-id" not in response.headers, "the service responded"
+            return time.monotonic() - began
+
     def open(self, path: str) -> httpx.Response:
         return self.call("GET", self.root + path)
 
@@ -197,7 +210,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Proxied]]:
     """Start a service behind a proxy, or skip the test if the proxy is not installed."""
     ends: list[Callable[[], object]] = []
 
-    def start(kind: str, *, below_path: bool = False, keeps_path: bool = True) -> Proxied:
+    def start(
+        kind: str, *, below_path: bool = False, keeps_path: bool = True, timeout: int = 0
+    ) -> Proxied:
         program = installed(kind)
         if program is None:
             pytest.skip(f"NOT TESTED behind {kind}: install it (Debian: {PROGRAMS[kind]})")
@@ -210,6 +225,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Proxied]]:
         service = Service(tmp_path, settings)
         text = site(kind, below_path=below_path, keeps_path=keeps_path)
         text = text.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}")
+        if timeout:
+            text, changes = re.subn(r"\b[16][50](s|,MinRate)", rf"{timeout}\1", text)
+            assert changes == 2
         arguments = command(kind, program, text, folder, port)
         log = (folder / "log").open("wb")
         ends.append(log.close)
@@ -218,8 +236,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Proxied]]:
         process = subprocess.Popen(arguments, stdout=log, stderr=log, env=home)
         ends.append(lambda: process.wait(timeout=10))
         ends.append(process.terminate)
-        service.start()
         ends.append(service.stop)
+        service.start()
         end = time.monotonic() + PATIENCE
         while True:
             try:
@@ -267,6 +285,17 @@ def test_client_behind_a_proxy_cannot_forge_its_address(
         me = response.json()
         assert me["ip_address"] == CALLER, headers
         assert me["url"] == f"{proxied.base.lower()}/api/users/{me['uuid']}/", headers
+
+
+@each_proxy
+def test_proxy_ends_clients_that_stall(start: Callable[..., Proxied], kind: str) -> None:
+    proxied = start(kind, timeout=2)
+    body = b"Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+    with ThreadPoolExecutor(2) as threads:
+        # In the headers, and in the body. The service itself waits for longer.
+        for seconds in threads.map(proxied.stall, (b"Accept: */*\r\n", body)):
+            assert 1 < seconds < PAUSE_SECONDS - 3
+    assert proxied.open("/healthz").status_code == 200
 
 
 @each_proxy
