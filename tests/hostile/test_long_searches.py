@@ -39,8 +39,8 @@ def test_no_search_of_postgresql_takes_long(
     open_site: Site, scene: Scene, world: World, postgresql: PostgreSQL, url: str
 ) -> None:
     for number in range(30):
-        name = {"first_name": "a" * 100, "last_name": "a" * 100, "organization": "a" * 100}
-        world.person(f"{'a' * 100}{number}", **name, email=f"{'a.' * 30}{number}@{'a.' * 60}org")
+        names = dict.fromkeys(("first_name", "last_name", "organization"), "a" * 100)
+        world.person(f"{'a' * 100}{number}", **names, email=f"{'a.' * 30}{number}@{'a.' * 60}org")
         world.organisation("a" * 150, description="a" * 2000, native_name="a" * 150)
     open_site.get("/api/users/", world.staff)
     stopwatch = Stopwatch(open_site, backend_seconds(postgresql, url))
