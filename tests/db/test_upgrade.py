@@ -284,7 +284,7 @@ def test_failed_migration_leaves_the_database_unchanged(
 
     with monkeypatch.context() as patch:
         patch.setattr("collegium.db.statistics.gather", fail)
-        patch.setattr("collegium.db.statistics.import_expected", fail)
+        patch.setattr("collegium.db.statistics.apply_expected", fail)
         with pytest.raises(RuntimeError):
             schema.migrate(empty)
     assert schema.status(empty) is schema.SchemaStatus.EMPTY

@@ -104,7 +104,7 @@ def migrate(database: Database) -> None:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
                 cursor = connection.connection.cursor()
-                (statistics.gather if database.is_sqlite else statistics.import_expected)(cursor)
+                (statistics.gather if database.is_sqlite else statistics.apply_expected)(cursor)
             except BaseException:
                 connection.exec_driver_sql("ROLLBACK")
                 raise

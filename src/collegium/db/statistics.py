@@ -7,15 +7,15 @@ accounts. A plan made for that costs almost nothing extra on a small table. Larg
 gathered statistics.
 
 PostgreSQL always knows how large a table is, but nothing about its content before the first
-ANALYZE. Until then it gets the same expected statistics. This needs PostgreSQL 18, which can import
-statistics.
+ANALYZE. Until then it gets the same expected statistics. PostgreSQL 18 can import them; earlier
+versions analyse sample rows (``sample_statistics``).
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from collegium.db import expected_statistics
+from collegium.db import expected_statistics, sample_statistics
 
 _GATHER: Final = ("PRAGMA analysis_limit = 1000", "ANALYZE")
 """Sample the indexes; this takes milliseconds."""
@@ -65,21 +65,26 @@ def _rows(stat: str) -> int:
     return int(stat.split(" ", 1)[0])
 
 
-def import_expected(cursor: Any) -> None:
-    """Import expected statistics into PostgreSQL for columns that were never analysed.
+def apply_expected(cursor: Any) -> None:
+    """Give PostgreSQL the expected statistics for columns that were never analysed.
 
-    Do nothing before PostgreSQL 18.
+    Before version 18, do nothing if there are accounts.
 
     Args:
-        cursor: a PostgreSQL cursor of the owner of the tables.
+        cursor: a PostgreSQL cursor of the owner of the tables, in a transaction.
     """
+    tables = {
+        table: [line.split() for line in lines.strip().splitlines()]
+        for table, lines in expected_statistics.POSTGRESQL.items()
+    }
     if cursor.connection.info.server_version < _FIRST_VERSION:
+        sample_statistics.analyse(cursor, tables)
         return
     cursor.execute(_ANALYSED)
     analysed = set(cursor.fetchall())
     parameters: list[tuple[str | None, ...]] = []
-    for table, lines in expected_statistics.POSTGRESQL.items():
-        for column, *values in map(str.split, lines.strip().splitlines()):
+    for table, lines in tables.items():
+        for column, *values in lines:
             if (table, column) not in analysed:
                 missing = [None] * (_LINE_LENGTH - 1 - len(values))
                 parameters.append((table, column, *values, *missing))
