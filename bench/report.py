@@ -263,6 +263,11 @@ def _unanalysed(results: dict[str, Any], _part: dict[str, Any]) -> Iterator[str]
             cells.append(f"{without:.0f}, {analysed:.0f}, {seen[name]['ratio']:.2f}")
         rows.append((name, *cells))
     yield from _table(("requests/s", *heads), rows)
+    client = "`wrk`" if results["wrk"] else "our own client"
+    yield (
+        f"Sent by {client}. The machine had a load average of {results['busy']:g} on "
+        f"{os.cpu_count()} cores in the last 15 minutes.\n"
+    )
 
 
 def _logins(results: dict[str, Any], _part: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from statistics import median
@@ -49,7 +50,8 @@ def run(
             unanalysed, analysed = (median(one[side]) for side in ("unanalysed", "analysed"))
             rates = f"{unanalysed:8.0f}/s {analysed:8.0f}/s"
             say(f"{size:8,} {name:32} {rates}  ratio {one['ratio']:.2f}")
-    return {"target": TARGET, "sizes": results}
+    busy = round(os.getloadavg()[2], 1)
+    return {"target": TARGET, "sizes": results, "wrk": bool(load_generator.wrk()), "busy": busy}
 
 
 def _compared(
@@ -60,7 +62,11 @@ def _compared(
 
     for program in programs:
         load_generator.read(program.port, path, token, 0.5)  # warm up
-    seen = [(rate(programs[0]), rate(programs[1])) for _ in range(rounds)]
+    seen = []
+    for number in range(rounds):
+        first = rate(programs[number % 2])  # take turns, because other load varies
+        second = rate(programs[1 - number % 2])
+        seen.append((second, first) if number % 2 else (first, second))
     return {
         "ratio": round(median(unanalysed / analysed for unanalysed, analysed in seen), 3),
         "unanalysed": [rate for rate, _ in seen],

