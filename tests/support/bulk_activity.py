@@ -147,7 +147,7 @@ class _Bulk:
                 "mail_id": at % MAILS + 1,
             }
 
-    def open_invitations(self) -> Iterator[Row]:
+    def invite_links(self) -> Iterator[Row]:
         for at in range(600):
             scope = (ORGANISATION, PROJECT)[at % 2]
             yield {
@@ -221,7 +221,7 @@ def fill(database: Database) -> None:
         (grants, bulk.grants()),
         (outbox, bulk.outbox()),
         (invitations, bulk.invitations()),
-        (invite_links, bulk.open_invitations()),
+        (invite_links, bulk.invite_links()),
         (join_requests, bulk.requests()),
         (events, bulk.events()),
     ]

@@ -55,8 +55,8 @@ class _Transport(httpx.BaseTransport):
         began = time.thread_time()
         body = b"".join(self._application(env, lambda *start: begun.append(start)))  # type: ignore[arg-type]
         self.took = time.thread_time() - began
-        status, told = begun[0]
-        return httpx.Response(int(status[:3]), headers=told, content=body)
+        status, response_headers = begun[0]
+        return httpx.Response(int(status[:3]), headers=response_headers, content=body)
 
 
 class Site:
