@@ -108,6 +108,7 @@ VALID = [
     (f"Ada Lee <{ADA}> a > b", "Ada Lee"),
     (f"Ada Lee <{ADA}>, {ADA}", "Ada Lee"),
     (f"Ann Lee {ADA}", "Ann Lee"),
+    (f"[10:00] Ada Lee 11:00 {ADA}", "Ada Lee 11:00"),
     # Marks around the address.
     (f"{'*' * 16}{ADA}{'*' * 16}", ""),
     (f"_**{ADA}**_", ""),
@@ -262,7 +263,7 @@ def test_long_line_cuts_no_address() -> None:
 
 def test_too_long_line_is_reported() -> None:
     (person,) = read_people("x" * LINE_MAX + " ada@example.org", 200)
-    assert (person.email, person.fault, len(person.text)) == ("", TOO_LONG, LINE_MAX)
+    assert (*person[1:], len(person.text)) == ("", "", TOO_LONG, LINE_MAX)
 
 
 def test_too_long_name_is_reported() -> None:
@@ -304,13 +305,24 @@ def test_part_of_a_long_line_is_split_only_if_it_is_too_long(spaces: int) -> Non
     part = 'bob@example.org "Lee, Ada" <ada@example.org>,'
     part = part.replace(' "', " " * (LINE_MAX + 1 - len(part) + spaces) + '"')
     assert len(part) == LINE_MAX + spaces
-    people = read_people(f"{part} Cy <cy@example.org>", 200)
+    people = read_people(f"{part} Cy <cy@example.org>,", 200)
     names = {person.email: person.name for person in people}
     assert names == {
         "bob@example.org": "",
         "ada@example.org": "Ada" if spaces else "Lee, Ada",
         "cy@example.org": "Cy",
     }
+    assert people[-1].text == "Cy <cy@example.org>"
+
+
+def test_line_of_the_maximum_length_is_read_as_a_whole() -> None:
+    line = f"Ada{' ' * (LINE_MAX - len(ADA) - 3)}{ADA}"
+    assert read_people(line, 200) == [PastedPerson(line, ADA, "Ada")]
+
+
+def test_reading_stops_after_the_first_person_too_many() -> None:
+    lines = "\n".join(f"ada{number}@example.org" for number in range(5))
+    assert [len(read_people(lines, most)) for most in (1, 3, 4, 5)] == [2, 4, 5, 5]
 
 
 def test_texts_of_several_people_of_a_line_can_be_read_again() -> None:

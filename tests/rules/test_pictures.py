@@ -254,3 +254,11 @@ def test_cost_of_decoding_is_limited_by_format(
     if limit != "PIXELS":
         for other in images.keys() - {kind}:
             sanitise(images[other])
+
+
+def test_file_of_the_maximum_size_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(halves())
+    monkeypatch.setattr(picture_rules, "BYTES", len(data))
+    sanitise(data)
+    with pytest.raises(picture_rules.ImageTooLargeError):
+        sanitise_image(data + b" ")
