@@ -13,6 +13,7 @@ from collegium.text.email_addresses import (
     MIXED,
     address_error,
     ascii_domain,
+    canonical_address,
     comparable_address,
     same_mailbox,
 )
@@ -168,19 +169,54 @@ def test_mixed_scripts_have_their_own_error() -> None:
     assert address_error("p\u0430ypal@example.org") == MIXED
 
 
+_NO_DOMAIN = "The part after the @ is not a domain name."
+_TOO_LONG = "The address is too long (maximum 254 characters)."
+
+
 @pytest.mark.parametrize(
     ("address", "error"),
     [
         ("ada.example.org", "An e-mail address must contain an @."),
-        (
-            "ada\uff20example.org",
-            "The address contains a character that only looks like an @.",
-        ),
-        (
-            "ada\ufe6bexample.org",
-            "The address contains a character that only looks like an @.",
-        ),
+        ("ada\uff20example.org", "The address contains a character that only looks like an @."),
+        ("ada\ufe6bexample.org", "The address contains a character that only looks like an @."),
+        ("@example.org", "The part before the @ is missing."),
+        ("a@b@example.org", "An e-mail address can contain only one @."),
+        ("a\u200bb@example.org", "The part before the @ contains an invisible character."),
+        ("ada@127.0.0.1", "The part after the @ ends with a number."),
+        ("ada@mail.invalid", "Domains that end with .invalid cannot receive e-mail."),
+        ("ada@", "The part after the @ is missing."),
+        ("ada@.org", "The part after the @ has a dot at its start or end, or two dots in a row."),
+        ("ada@exa mple.org", "A domain cannot contain a space."),
+        ("ada@a_b.org", 'A domain cannot contain "_".'),
+        ("ada@a\tb.org", "A domain cannot contain a control character."),
+        (f"ada@{'a' * 63}.org", ""),
+        (f"ada@{'a' * 64}.org", "The part after the @ has too many characters without a dot."),
+        ("ada@-a.org", _NO_DOMAIN),
+        ("ada@xn--a.org", _NO_DOMAIN),
+        ("ada@xn--4db.1.example", _NO_DOMAIN),  # Hebrew
+        ("ada@\u0628.1.example", _NO_DOMAIN),  # Arabic
+        # The domain has 253 characters, the most that a name can have, and one more.
+        ("a@" + "\u4e2d." * 31 + "abcde", _TOO_LONG),
+        ("a@" + "\u4e2d." * 31 + "abcdef", "The part after the @ is too long."),
+        ("\u00fc" * 127 + "@", _TOO_LONG),
     ],
 )
-def test_address_without_at_sign_says_what_is_missing(address: str, error: str) -> None:
+def test_error_says_what_is_wrong_with_an_address(address: str, error: str) -> None:
     assert address_error(address) == error
+
+
+def test_domain_has_at_most_253_characters() -> None:
+    longest = "x." * 126 + "x"
+    assert ascii_domain(longest) == longest
+    with pytest.raises(ValueError, match=r"^The part after the @ is too long\.$"):
+        ascii_domain(f"{longest}x")
+
+
+def test_text_of_more_than_320_characters_equals_only_itself() -> None:
+    text = "\u00dc" + "A" * 319
+    assert comparable_address(text) == "\u00fc" + "a" * 319
+    assert comparable_address(f"{text}A") == f"{text}A"
+
+
+def test_address_is_stored_in_nfc() -> None:
+    assert canonical_address("U\u0308lle@Example.org") == "\u00dclle@Example.org"

@@ -314,6 +314,20 @@ def test_change_of_an_unknown_column_is_wider() -> None:
     assert not is_wider(TERMS, {})
 
 
+def test_change_of_all_terms_for_fewer_people_is_not_wider() -> None:
+    before = {**TERMS, **dict.fromkeys(FLAGS, True)}
+    after = {
+        **dict.fromkeys(FLAGS, False),
+        "affiliations": ["a"],
+        "email_patterns": ["p"],
+        "expires_at": NOW - timedelta(days=1),
+        "custom_text": "",
+        "template": "{username}",
+    }
+    assert before.keys() == after.keys()
+    assert not is_wider(before, after)
+
+
 def test_replaced_pattern_is_wider() -> None:
     assert is_wider(TERMS, {"email_patterns": ["p"], "affiliations": ["a", "c"]})
     assert is_wider(TERMS, {"email_patterns": ["P"]})

@@ -79,12 +79,9 @@ def ascii_domain(domain: str) -> str:
         (char for char in domain if char.isascii() and not _DOMAIN_CHAR.match(char)), None
     )
     if bad_char is not None:
-        shown = (
-            f'"{bad_char}"'
-            if bad_char.isprintable() and bad_char != " "
-            else unicodedata.name(bad_char, "a control")
-        )
-        message = f"A domain cannot contain {shown.lower()}."
+        shown = f'"{bad_char}"' if bad_char.isprintable() else "a control character"
+        shown = "a space" if bad_char == " " else shown
+        message = f"A domain cannot contain {shown}."
         raise ValueError(message)
     _check_bidi(labels)
     return ".".join(map(_ascii_label, labels))
@@ -197,7 +194,8 @@ def _check_bidi(labels: list[str]) -> None:
     """Raise ValueError if a domain mixes reading directions in a misleading order (RFC 5893)."""
     try:
         shown = [idna.ulabel(label) if label.startswith("xn--") else label for label in labels]
-        if any(unicodedata.bidirectional(char) in {"R", "AL", "AN"} for char in "".join(shown)):
+        # A label with Arabic digits has Arabic letters, or is refused by itself.
+        if any(unicodedata.bidirectional(char) in {"R", "AL"} for char in "".join(shown)):
             for label in shown:
                 idna.check_bidi(label, check_ltr=True)
     except (idna.IDNAError, UnicodeError):
