@@ -354,7 +354,16 @@ def test_name_with_a_link_is_refused_in_every_protocol(
     response = site.request("PATCH", path, world.staff, json=body)
     assert response.status_code == 400
     assert list(response.json()) == ["first_name"]
-    assert site.post("/api/customers/", world.staff, json={"name": name}).status_code == 400
+    place, role = world.organisation(), world.role("CUSTOMER.OWNER").uuid
+    invitation = {"email": "x@example.org", "role": role, "scope": f"http://x{place.path}"}
+    fields: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("/api/customers/", "name", {}),
+        ("/api/user-invitations/", "full_name", invitation),
+        ("/api/roles/", "name", {"permissions": [], "content_type": "customer"}),
+    )
+    for path, field, others in fields:
+        response = site.post(path, world.staff, json={field: name, **others})
+        assert (response.status_code, list(response.json())) == (400, [field]), path
     response = brainstem(site, "POST", GROUPS, ada, {"name": name})
     assert response.status_code == 400
     assert "name" in response.text

@@ -36,15 +36,15 @@ OWN_PAGES = {*sign_in_mails.LOADERS, *password_mails.LOADERS}
 
 
 class EveryKind(Scenario):
-    """Queues every kind of mail; every name in them is read from right to left."""
+    """Queues every kind of mail; every name in them is the same."""
 
-    def __init__(self, world: World, settings: Settings) -> None:
-        details = dict.fromkeys(("full_name", "native_name", "organization"), HEBREW)
-        super().__init__(world, settings, name=HEBREW, text="Welcome", **details)
+    def __init__(self, world: World, settings: Settings, name: str = HEBREW) -> None:
+        details = dict.fromkeys(("full_name", "native_name", "organization"), name)
+        super().__init__(world, settings, name=name, text="Welcome", **details)
         bob, now = self.bob, datetime.now(UTC).isoformat()
         notice = (bob.email, bob.id, now, "person", "203.0.113.9")
         pending = world.invitation(self.ending).id
-        changes, new = {"last_name": [HEBREW, HEBREW]}, "new@elsewhere.example"
+        changes, new = {"last_name": [name, name]}, "new@elsewhere.example"
         with world.database.write() as tx:
             email_change_actions.request_change(
                 tx, bob.actor, self.world.settings, world.vault, bob.uuid, new
@@ -56,13 +56,13 @@ class EveryKind(Scenario):
                 kinds.InvitationApproved(bob.email, pending, bob.id),
                 kinds.EmailChanged(bob.email, bob.id, new),
                 kinds.PasswordChanged(*notice),
-                kinds.TokenCreated(*notice, HEBREW),
-                kinds.TokenCreated(*notice, HEBREW, program=True),
+                kinds.TokenCreated(*notice, name),
+                kinds.TokenCreated(*notice, name, program=True),
                 kinds.SecondFactorEnabled(*notice),
                 kinds.SecondFactorDisabled(*notice),
                 kinds.SecondFactorReset(*notice),
                 kinds.SecondFactorFailed(*notice, codes=3, locked=True),
-                kinds.ProfileChangesOperator("desk@example.org", bob.id, changes, [HEBREW]),
+                kinds.ProfileChangesOperator("desk@example.org", bob.id, changes, [name]),
             ):
                 outbox_queries.enqueue(tx, mail)
         self.rows_to_send = []
@@ -92,6 +92,18 @@ def test_right_to_left_names_are_isolated_in_every_kind_of_mail(every_kind: Ever
         assert all(f"\u2068{HEBREW}" in part for part in parts), row.kind
         for part in (message["Subject"], *parts):
             assert HEBREW not in re.sub("\u2068[^\u2069]*\u2069", "", part), row.kind
+
+
+def test_url_in_a_name_is_no_link_in_any_kind_of_mail(
+    world: World, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings(only_staff_can_invite_users="true")
+    every_kind = EveryKind(world, settings, "evil://x")
+    for row in every_kind.rows_to_send:
+        with world.database.read() as tx:
+            message = every_kind.render(tx, row, settings)
+        for part in (message["Subject"], words(message, "plain"), words(message, "html")):
+            assert "evil://" not in part, row.kind
 
 
 def test_links_of_every_kind_of_mail_begin_with_the_path_of_the_front_end(
