@@ -1,4 +1,4 @@
-"""Give PostgreSQL before version 18 expected statistics, which it cannot import.
+"""Set expected statistics in PostgreSQL before version 18, which cannot import them.
 
 Only ANALYZE sets statistics there. So it analyses sample rows, which are removed again in the same
 transaction.

@@ -66,7 +66,7 @@ def _rows(stat: str) -> int:
 
 
 def apply_expected(cursor: Any) -> None:
-    """Give PostgreSQL the expected statistics for columns that were never analysed.
+    """Set expected statistics in PostgreSQL for columns that were never analysed.
 
     Before version 18, do nothing if there are accounts.
 
