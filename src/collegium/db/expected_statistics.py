@@ -377,3 +377,9 @@ The values are the name, the share of nulls, the average width and the number of
 (negative: times the number of rows). For columns whose conditions name one of a few values, the
 most common values and their shares follow.
 """
+
+ORDERED: Final = frozenset({("grants", "account_id")})
+"""Tables and columns whose values mostly grow in the order of the rows (correlation 1).
+
+Without this, PostgreSQL expects that the grants of some accounts are far apart.
+"""

@@ -31,7 +31,8 @@ _IMPORT: Final = """
     SELECT pg_restore_attribute_stats(
         'schemaname', current_schema()::text, 'relname', %s::text, 'attname', %s::text,
         'inherited', false, 'null_frac', %s::real, 'avg_width', %s::integer,
-        'n_distinct', %s::real, 'most_common_vals', %s::text, 'most_common_freqs', %s::real[]
+        'n_distinct', %s::real, 'most_common_vals', %s::text, 'most_common_freqs', %s::real[],
+        'correlation', %s::real
     )
 """
 _LINE_LENGTH: Final = 6
@@ -82,10 +83,11 @@ def apply_expected(cursor: Any) -> None:
         return
     cursor.execute(_ANALYSED)
     analysed = set(cursor.fetchall())
-    parameters: list[tuple[str | None, ...]] = []
+    parameters: list[tuple[str | float | None, ...]] = []
     for table, lines in tables.items():
         for column, *values in lines:
             if (table, column) not in analysed:
                 missing = [None] * (_LINE_LENGTH - 1 - len(values))
-                parameters.append((table, column, *values, *missing))
+                correlation = 1.0 if (table, column) in expected_statistics.ORDERED else None
+                parameters.append((table, column, *values, *missing, correlation))
     cursor.executemany(_IMPORT, parameters)
