@@ -12,12 +12,11 @@ from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.world import World
 
-pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-
 NO_CHOICE = "Select a valid choice. {} is not one of the available choices."
 NO_UUID = "Enter a valid UUID."
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)  # reads no rows
 @pytest.mark.parametrize(
     ("path", "name"),
     [
