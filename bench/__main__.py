@@ -12,54 +12,28 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from itertools import product
 from typing import Any, Final
 
 import click
 
 from bench import background_load, data, growth, reading, report, unanalysed, writing
-from bench.databases import KINDS, Databases
+from bench.databases import KINDS, Databases, Part
 from bench.machine import LOAD_CORE, available
 from collegium import logs
 from collegium.settings import load
 
 _RESULTS: Final = data.FOLDER / "results.json"
-_NOUNS: Final = ("reads", "writes", "growth", "unanalysed", "logins", "worker", "scaling")
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
-def _parts(
-    databases: Databases, big: int, seconds: float, rounds: int
-) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Return the benchmarks by name, such as ``reads-sqlite``."""
-    small = data.SMALL
-
-    def part(noun: str, kind: str) -> Callable[[], dict[str, Any]]:
-        common: dict[str, Any] = {"seconds": seconds, "say": _say}
-        match noun:
-            case "reads":
-                url = partial(databases.url, kind, small)
-                return lambda: reading.run(url(), small, rounds=rounds, **common)
-            case "writes":
-                run: Callable[..., dict[str, Any]] = writing.run
-            case "growth":
-                sizes = (small, big)
-                return lambda: growth.run(databases, kind, sizes, rounds=rounds, **common)
-            case "unanalysed":
-                few = unanalysed.SIZES if big > small else unanalysed.SIZES[:2]
-                return lambda: unanalysed.run(databases, kind, few, rounds=rounds, **common)
-            case "logins":
-                run = background_load.logins
-            case "worker":
-                return lambda: background_load.worker(databases, kind, big, **common)
-            case _:
-                run = background_load.scaling
-        return lambda: run(databases, kind, small, rounds=rounds, **common)
-
-    return {f"{noun}-{kind}": part(noun, kind) for noun, kind in product(_NOUNS, KINDS)}
+_NOUNS: Final[dict[str, Callable[[Part], dict[str, Any]]]] = {
+    "reads": reading.run,
+    "writes": writing.run,
+    "growth": growth.run,
+    "unanalysed": unanalysed.run,
+    "logins": background_load.logins,
+    "worker": background_load.worker,
+    "scaling": background_load.scaling,
+}
+_say = partial(click.echo, err=True)
+_PARTS: Final = {f"{noun}-{kind}": (noun, kind) for noun in _NOUNS for kind in KINDS}
 
 
 def _stored() -> dict[str, Any]:
@@ -69,12 +43,7 @@ def _stored() -> dict[str, Any]:
 
 
 def _git(*words: str) -> str:
-    return subprocess.run(  # noqa: S603 - constants
-        ["git", *words],  # noqa: S607 - found in PATH
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    return subprocess.check_output(["git", *words], text=True).strip()  # noqa: S603, S607 - constants
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,17 +72,17 @@ def main(
         seconds, rounds, accounts = min(seconds, 1.0), min(rounds, 2), data.SMALL
     stored = _stored()
     databases = Databases(_say)
-    parts = {} if render else _parts(databases, accounts, seconds, rounds)
-    unknown = set(only) - {word for name in parts for word in (name, *name.split("-"))}
-    if unknown and not render:
-        raise click.BadParameter(f"unknown part {', '.join(unknown)}: {', '.join(parts)}")
+    unknown = set(only) - {word for name, words in _PARTS.items() for word in (name, *words)}
+    if unknown:
+        raise click.BadParameter(f"unknown part {', '.join(unknown)}: {', '.join(_PARTS)}")
     try:
-        for name, run in parts.items():
-            if only and not {name, *name.split("-")} & set(only):
+        for name, (noun, kind) in _PARTS.items():
+            if render or (only and not {name, noun, kind} & set(only)):
                 continue
             _say(f"\n{name}")
             started = time.perf_counter()
-            results = run()
+            part = Part(databases, kind, (data.SMALL, accounts), seconds, rounds, _say)
+            results = _NOUNS[noun](part)
             # Another run may have stored another part in the meantime.
             stored = _stored()
             stored[name] = {
@@ -127,7 +96,6 @@ def main(
                 "results": results,
             }
             if not quick:
-                data.FOLDER.mkdir(parents=True, exist_ok=True)
                 _RESULTS.write_text(json.dumps(stored))
         if not quick:
             report.write(stored, databases.server.version)

@@ -1,6 +1,6 @@
 """The baseline: a minimal program with the same responses, database and server as the service.
 
-It has no framework, no log and no metrics.
+It has no framework, no log and no metrics. Its SQL is in ``baseline_sql.py``.
 """
 
 from __future__ import annotations
@@ -8,56 +8,50 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pickle
 import re
+import secrets
 import sqlite3
+import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
-from uuid import UUID
+from uuid import UUID, uuid4
 
-import click
 import msgspec
 import psycopg
 from granian.constants import Interfaces
 from granian.server import Server
 from msgspec import UNSET
+from msgspec.structs import asdict
 from psycopg.adapt import Loader
 
 from bench import baseline_sql as sql
-from bench.baseline_types import Invitation, Permission, Request, User
-from bench.replay import PreparedOperation, RecordedOperation
 from collegium import bootstrap, server
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, ScopeKind
 from collegium.access.subnets.rules import position
-from collegium.invitations.rules import (
-    DeliveryStatus,
-    State,
-    delivery_status,
-    effective_state,
-    inviter_can_still_grant,
-)
 from collegium.security.crypto import Vault
 
-IN_THREADS: Final = "_BASELINE_IN_THREADS"
-"""Environment variable: query the database in threads instead of on the event loop."""
-
-RECORDED_OPERATIONS: Final = "_BASELINE_RECIPES"
-"""Environment variable: file with the recorded operations; empty for reads only."""
-
-_KINDS: Final = {"organisation": "customer", "project": "project"}
-_STATES: Final = {state: "project" if state is State.HELD else state.value for state in State}
+_INVITATION_LIFETIME: Final = timedelta(days=7)
+_ACCEPTED: Final = b'{"detail":"Invitation has been successfully accepted."}'
 _INVITER_CANNOT_GRANT: Final = (
     "Cannot be accepted, because the inviter can no longer assign this role. "
     "Somebody who can assign it can send the invitation again."
 )
-_ANY: Final = re.compile(r"= ANY\(:(\w+)\)")
-_NAME: Final = re.compile(r"(?<!:):(\w+)")
+_LISTS: Final = {
+    "/api/users/": sql.USERS,
+    "/api/user-invitations/": sql.INVITATIONS,
+    "/api/user-permission-requests/": sql.REQUESTS,
+}
 _encode = msgspec.json.Encoder().encode
+Values = dict[str, Any]
+Row = Any
+"""A row: a struct with a field for each column, which is encoded as it is."""
 
 
 class StatusError(Exception):
@@ -68,73 +62,99 @@ class StatusError(Exception):
         self.status = status
 
 
-class SQLite:
-    """Queries SQLite with one connection per thread; timestamps are strings."""
+class Store(ABC):
+    """A database with one connection per thread."""
+
+    begin = "BEGIN"
 
     def __init__(self, url: str) -> None:
-        self._path = url.removeprefix("sqlite:///")
-        self._write_lock = threading.Lock()
+        self._url = url
         self._local = threading.local()
-        self._texts: dict[str, str] = {}
+        self._translated: dict[str, str] = {}
+        self._rows: dict[str, Callable[..., Row]] = {}
+        self.statements = 0
+        """Statements so far, without BEGIN and COMMIT."""
+
+    @abstractmethod
+    def _connect(self) -> Any: ...
+
+    @abstractmethod
+    def _translate(self, text: str) -> str: ...
+
+    def time(self, value: datetime) -> Any:
+        """Return a time as a value of a statement."""
+        return value
+
+    def array(self, value: list[int]) -> Any:
+        """Return a list as a value of a statement."""
+        return value
 
     @property
-    def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = sqlite3.connect(self._path, isolation_level=None, timeout=10)
-            for line in (
-                "journal_mode=WAL",
-                "synchronous=FULL",
-                "foreign_keys=ON",
-                "cache_size=-16000",
-                "temp_store=MEMORY",
-            ):
-                found.execute(f"PRAGMA {line}")
-            self._local.connection = found
-        return found
+    def _connection(self) -> Any:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+        return connection
 
-    def ask(self, text: str, **binds: Any) -> list[Any]:
-        """Run a query and return all rows."""
-        known = self._texts.get(text)
-        if known is None:
-            listed = _ANY.sub(r"IN (SELECT value FROM json_each(:\1))", text)
-            # Prevent a Bloom filter over all tokens, as the service does.
-            known = self._texts[text] = listed.replace("k.kind =", "+k.kind =")
-        for name, value in binds.items():
-            if value.__class__ is list:
-                binds[name] = json.dumps(value)
-        return self._connection.execute(known, binds).fetchall()
+    def run(self, text: str, values: Values) -> Any:
+        """Run a statement, which may use fewer values than given; return its cursor."""
+        self.statements += 1
+        translated = self._translated.get(text)
+        if translated is None:
+            translated = self._translated[text] = self._translate(text)
+        return self._connection.execute(translated, values)
+
+    def ask(self, text: str, values: Values) -> list[Row]:
+        """Run a statement and return its rows."""
+        cursor = self.run(text, values)
+        row = self._rows.get(text)
+        if row is None:
+            columns = [column[0] for column in cursor.description]
+            row = self._rows[text] = msgspec.defstruct("Row", columns, gc=False)
+        return [row(*cells) for cells in cursor]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit the statements of the block together."""
+        connection = self._connection
+        connection.execute(self.begin)
+        try:
+            yield
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
 
     def close(self) -> None:
         """Close the connection of this thread."""
         self._connection.close()
 
-    def now(self) -> str:
-        """Return the current time as a parameter."""
-        return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
-    @staticmethod
-    def out(value: str | None) -> str | None:
-        """Return a timestamp as the API writes it."""
-        if value is None:
-            return None
-        return f"{value.removesuffix('.000000')}Z"
+class SQLite(Store):
+    """Queries SQLite; timestamps are strings, lists are JSON."""
 
-    @staticmethod
-    def time(value: str) -> datetime:
-        """Return a timestamp as ``datetime``."""
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    begin = "BEGIN IMMEDIATE"
 
-    read_json = staticmethod(json.loads)
+    def _connect(self) -> sqlite3.Connection:
+        path = self._url.removeprefix("sqlite:///")
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+        settings = {"journal_mode": "WAL", "synchronous": "FULL", "foreign_keys": "ON"}
+        settings |= {"cache_size": "-16000", "temp_store": "MEMORY"}
+        for name, value in settings.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+        return connection
 
-    def prepare(self, recorded: RecordedOperation) -> PreparedOperation:
-        """Prepare a recorded operation for this database."""
-        return PreparedOperation(recorded, "BEGIN IMMEDIATE", as_text=True)
+    def _translate(self, text: str) -> str:
+        text = re.sub(r"FOR (SHARE|NO KEY UPDATE) OF .*", "", text)
+        text = re.sub(r"= ANY\(:(\w+)\)", r"IN (SELECT value FROM json_each(:\1))", text)
+        # Prevent a Bloom filter over all tokens, as the service does.
+        return text.replace("k.kind =", "+k.kind =")
 
-    def run(self, operation: PreparedOperation, inputs: Mapping[str, Any]) -> bytes:
-        """Run an operation; only one thread writes at a time."""
-        with self._write_lock:
-            return operation.run(self._connection, inputs)
+    def time(self, value: datetime) -> str:
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+    def array(self, value: list[int]) -> str:
+        return json.dumps(value)
 
 
 class _Hex(Loader):
@@ -142,425 +162,307 @@ class _Hex(Loader):
         return bytes(data).decode().replace("-", "")
 
 
-class PostgreSQL:
-    """Queries PostgreSQL with one connection per thread; psycopg prepares frequent statements."""
+class PostgreSQL(Store):
+    """Queries PostgreSQL; psycopg prepares frequent statements."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._local = threading.local()
-        self._texts: dict[str, str] = {}
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = psycopg.connect(self._url, autocommit=True)
+        connection.adapters.register_loader("uuid", _Hex)
+        for setting in ("TIME ZONE 'UTC'", "jit = off", "random_page_cost = 1.1"):
+            connection.execute(f"SET {setting}")
+        return connection
 
-    @property
-    def _connection(self) -> psycopg.Connection[Any]:
-        found: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = psycopg.connect(self._url, autocommit=True)
-            found.adapters.register_loader("uuid", _Hex)
-            found.execute("SET TIME ZONE 'UTC'")
-            found.execute("SET jit = off")
-            found.execute("SET random_page_cost = 1.1")
-            self._local.connection = found
-        return found
-
-    def ask(self, text: str, **binds: Any) -> list[Any]:
-        """Run a query and return all rows."""
-        known = self._texts.get(text)
-        if known is None:
-            known = self._texts[text] = _NAME.sub(r"%(\1)s", text.replace("%", "%%"))
-        return self._connection.execute(known, binds).fetchall()
-
-    def close(self) -> None:
-        """Close the connection of this thread."""
-        self._connection.close()
-
-    def now(self) -> datetime:
-        """Return the current time as a parameter."""
-        return datetime.now(UTC)
-
-    @staticmethod
-    def out(value: datetime | None) -> datetime | None:
-        """Return a timestamp as the API writes it."""
-        return value
-
-    @staticmethod
-    def time(value: datetime) -> datetime:
-        """Return a timestamp as ``datetime``."""
-        return value
-
-    @staticmethod
-    def read_json(value: Any) -> Any:
-        """Return a value that the driver has decoded."""
-        return value
-
-    def prepare(self, recorded: RecordedOperation) -> PreparedOperation:
-        """Prepare a recorded operation for this database."""
-        return PreparedOperation(recorded, "BEGIN", as_text=False)
-
-    def run(self, operation: PreparedOperation, inputs: Mapping[str, Any]) -> bytes:
-        """Run an operation."""
-        return operation.run(self._connection, inputs)
+    def _translate(self, text: str) -> str:
+        return re.sub(r"(?<!:):(\w+)", r"%(\1)s", text.replace("%", "%%"))
 
 
-def _page(text: str, limit: int, offset: int) -> str:
-    """Add LIMIT and OFFSET as literals, so that PostgreSQL plans for a short page."""
-    return f"{text} LIMIT {limit}" + (f" OFFSET {offset}" if offset else "")
+def open_store(url: str) -> Store:
+    """Return the store of a database."""
+    return SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)
 
 
-class Viewer:
-    """The caller of a request."""
+def _time(value: Any) -> Any:
+    """Return a timestamp of a row, which is a string on SQLite."""
+    if value.__class__ is str:
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return value
 
-    __slots__ = ("address", "base", "email", "id", "is_staff", "sees_all")
 
-    def __init__(self, number: int, email: str, base: str, address: str) -> None:
-        self.id = number
-        self.email = email
-        self.base = base
-        self.address = address
-        self.is_staff = self.sees_all = False
+def _out(value: Any) -> Any:
+    """Return a timestamp of a row as the API writes it."""
+    return f"{value.removesuffix('.000000')}Z" if value.__class__ is str else value
+
+
+@dataclass(slots=True)
+class Caller:
+    """The account that sends a request, and from where."""
+
+    id: int
+    email: str
+    name: str
+    sees_all: bool
+    base: str
+    ip_address: str
 
 
 class Baseline:
     """Answers requests."""
 
-    def __init__(
-        self,
-        database: Any,
-        vault: Vault,
-        recorded_operations: Mapping[str, RecordedOperation] | None = None,
-    ) -> None:
-        self._db = database
-        self._operations = {
-            name: database.prepare(one) for name, one in (recorded_operations or {}).items()
-        }
+    def __init__(self, store: Store, vault: Vault) -> None:
+        self._store = store
+        self._ask = store.ask
         self._vault = vault
-        self._lists: dict[str, Callable[..., tuple[int, bytes]]] = {
-            "/api/users/": self._users,
-            "/api/user-invitations/": self._invitations,
-            "/api/user-permission-requests/": self._requests,
-        }
 
-    def answer(self, path: str, query: bytes, token: str, base: str, address: str) -> Any:
-        """Return the total number of rows and the body of a GET response."""
-        digest = self._vault.keyed_hash(token)
+    def get(
+        self, path: str, query: bytes, token: str, base: str, ip_address: str
+    ) -> tuple[int, bytes]:
+        """Return the total number of rows and the body."""
         if path == "/api/users/me/":
-            return 1, self._me(digest, base, address)
-        viewer = self._viewer(digest, base, address)
-        page = self._lists.get(path)
-        if page is None:
-            return 0, self._user(viewer, path[len("/api/users/") : -1])
+            row, caller = self._caller(sql.ME, token, base, ip_address)
+            for name in sql.CALLER_COLUMNS:
+                setattr(row, name, UNSET)
+            row.ip_address = ip_address
+            return 1, _encode(self._user(caller, row, self._grants_of(row)))
+        _, caller = self._caller(sql.CALLER, token, base, ip_address)
+        listing = _LISTS.get(path)
+        if listing is None and caller.sees_all:
+            row = self._one(sql.USER, {"uuid": path.split("/")[-2]})
+            return 0, _encode(self._user(caller, row, self._grants_of(row)))
+        if listing is None:
+            raise StatusError(404)
         parameters = parse_qs(query)
         size = min(int(parameters.get(b"page_size", [b"10"])[-1]), 300)
-        number = int(parameters.get(b"page", [b"1"])[-1])
-        return page(viewer, size, (number - 1) * size)
+        offset = (int(parameters.get(b"page", [b"1"])[-1]) - 1) * size
+        return self._page(caller, listing, size, offset)
 
-    def write(self, path: str, body: bytes, token: str) -> tuple[int, bytes]:
-        """Run a recorded operation; return status and body."""
-        inputs: dict[str, Any] = {"digest": self._vault.keyed_hash(token)}
-        *_, uuid, action, _ = path.split("/")
-        if action in self._operations:
-            inputs["uuid"] = UUID(uuid).hex
-        else:
-            action = "create"
-            inputs |= msgspec.json.decode(body)
-        operation = self._operations[action]
-        return operation.status, self._db.run(operation, inputs)
+    def post(
+        self, path: str, body: bytes, token: str, base: str, ip_address: str
+    ) -> tuple[int, bytes]:
+        """Return status and body."""
+        _, caller = self._caller(sql.CALLER, token, base, ip_address)
+        with self._store.transaction():
+            values = {
+                "actor": caller.id,
+                "actor_name": caller.name,
+                "address": position(ip_address),
+                "ip_address": ip_address,
+                "now": self._now(),
+                "request_id": secrets.token_hex(8),
+            }
+            if body:
+                return 201, self._create(caller, values, msgspec.json.decode(body))
+            *_, uuid, action, _ = path.split("/")
+            values["uuid"] = UUID(uuid).hex
+            return 200, self._accept(values) if action == "accept" else self._approve(values)
 
-    def _check_expiry(
-        self, kind: str, lifetime: int | None, issued: Any, used: Any, ends: Any
-    ) -> None:
-        del issued  # the maximum age of tokens is not configured
-        time = self._db.time
-        bounds = [] if lifetime is None else [time(used) + timedelta(seconds=lifetime)]
-        if ends is not None:
-            bounds.append(time(ends))
-        if kind not in {"api", "personal", "access"} or (
-            bounds and min(bounds) < datetime.now(UTC)
+    def _caller(self, text: str, token: str, base: str, ip_address: str) -> tuple[Row, Caller]:
+        """Return the row of a token and the caller."""
+        row = self._one(text, {"token_hash": self._vault.keyed_hash(token)}, status=401)
+        bounds = [] if row.token_ends_at is None else [_time(row.token_ends_at)]
+        if row.used_token_lifetime is not None:
+            lifetime = timedelta(seconds=row.used_token_lifetime)
+            bounds.append(_time(row.token_used_at) + lifetime)
+        if (
+            not row.actor_is_active
+            or row.token_kind not in {"api", "personal", "access"}
+            or (bounds and min(bounds) < datetime.now(UTC))
         ):
             raise StatusError(401)
+        who = (row.actor, row.actor_email, row.actor_name, row.actor_sees_all)
+        return row, Caller(*who, base, ip_address)
 
-    def _viewer(self, digest: bytes, base: str, address: str) -> Viewer:
-        for row in self._db.ask(sql.WHO, digest=digest):
-            number, active, staff, support, email, own_lifetime, kind, *rest = row
-            issued, used, lifetime, ends = rest
-            if not active:
-                break
-            self._check_expiry(
-                kind, own_lifetime if kind == "api" else lifetime, issued, used, ends
-            )
-            viewer = Viewer(number, email, base, address)
-            viewer.is_staff = bool(staff)
-            viewer.sees_all = bool(staff or support)
-            return viewer
-        raise StatusError(401)
+    def _now(self) -> Any:
+        return self._store.time(datetime.now(UTC))
 
-    def _me(self, digest: bytes, base: str, address: str) -> bytes:
-        for row in self._db.ask(sql.ME, digest=digest):
-            kind, issued, used, lifetime, ends, *account = row
-            staff, active, support, own_lifetime = account[22:26]
-            if not active:
-                break
-            self._check_expiry(
-                kind, own_lifetime if kind == "api" else lifetime, issued, used, ends
-            )
-            viewer = Viewer(account[0], account[8], base, address)
-            viewer.is_staff = bool(staff)
-            viewer.sees_all = bool(staff or support)
-            grants = self._db.ask(sql.GRANTS_OF_ONE, actor=viewer.id, now=self._db.now())
-            return _encode(self._shown(viewer, account, grants, address=address))
-        raise StatusError(401)
+    def _one(self, text: str, values: Values, status: int = 404) -> Row:
+        """Return the only row, or respond with the status."""
+        for row in self._ask(text, values):
+            return row
+        raise StatusError(status)
 
-    def _user(self, viewer: Viewer, uuid: str) -> bytes:
-        if not viewer.sees_all:
-            raise StatusError(404)
-        for row in self._db.ask(sql.USER, uuid=uuid):
-            grants = self._db.ask(sql.GRANTS_OF_ONE, actor=row[0], now=self._db.now())
-            return _encode(self._shown(viewer, row, grants))
-        raise StatusError(404)
+    def _grants_of(self, row: Row) -> list[Row]:
+        return self._ask(sql.GRANTS_OF_ONE, {"account": row.id, "now": self._now()})
 
-    def _users(self, viewer: Viewer, limit: int, offset: int) -> tuple[int, bytes]:
-        ask, now = self._db.ask, self._db.now()
-        if viewer.sees_all:
-            [[total]] = ask(sql.USERS_COUNT)
-            rows = ask(_page(sql.USERS, limit, offset))
-            found = ask(sql.GRANTS, accounts=[row[0] for row in rows], now=now)
+    def _page(
+        self, caller: Caller, listing: sql.Listing, limit: int, offset: int
+    ) -> tuple[int, bytes]:
+        values: Values = {"now": self._now()}
+        # Literals, so that PostgreSQL plans for a short page.
+        part = f" LIMIT {limit}" + (f" OFFSET {offset}" if offset else "")
+        count, page = listing.count, listing.page
+        if not caller.sees_all:
+            count, page = listing.count_seen, listing.page_seen
+            values |= {"actor": caller.id, "email": caller.email.lower()}
+            values["address"] = position(caller.ip_address)
+            found = [row.scope_id for row in self._ask(listing.scopes, values)]
+            values["scopes"] = self._store.array(found)
+        [total] = self._ask(count, values)
+        rows = self._ask(page + part, values)
+        if listing is sql.USERS:
+            return total.count, _encode(self._users(caller, rows, values))
+        if listing is sql.REQUESTS:
+            return total.count, _encode([self._request(caller, row) for row in rows])
+        self._add_errors([row for row in rows if row.state == "pending"], values)
+        return total.count, _encode([self._invitation(caller, row) for row in rows])
+
+    def _users(self, caller: Caller, rows: list[Row], values: Values) -> list[Row]:
+        grants: dict[int, list[Row]] = {row.id: [] for row in rows}
+        values["accounts"] = self._store.array(list(grants))
+        for grant in self._ask(sql.GRANTS if caller.sees_all else sql.GRANTS_SEEN, values):
+            grants[grant.account_id].append(grant)
+        return [self._user(caller, row, grants[row.id], listed=True) for row in rows]
+
+    def _user(self, caller: Caller, row: Row, grants: list[Row], *, listed: bool = False) -> Row:
+        """Complete the row of an account and remove what the caller may not see."""
+        own = row.id == caller.id
+        token, token_hash, used = row.token, row.token_hash, row.token_expires_at
+        row.id = row.token = row.token_hash = UNSET
+        row.url = f"{caller.base}/api/users/{row.uuid}/"
+        row.full_name = f"{row.first_name} {row.last_name}".strip()
+        row.date_joined, row.agreement_date = _out(row.date_joined), _out(row.agreement_date)
+        if row.image:
+            row.image = f"{caller.base}/api/media/{row.image}/"
+        row.permissions = grants
+        for grant in grants:
+            grant.account_id = UNSET
+            grant.user_uuid, grant.user_name, grant.user_slug = row.uuid, row.full_name, row.slug
+            grant.created, grant.expiration_time = _out(grant.created), _out(grant.expiration_time)
+            if grant.created_by_username is None:
+                grant.created_by_full_name = grant.created_by_username = UNSET
+            else:
+                grant.created_by_full_name = grant.created_by_full_name.strip()
+        row.notifications_enabled = bool(row.notifications_enabled)
+        if row.affiliations.__class__ is str:
+            row.affiliations = json.loads(row.affiliations)
+        local = row.registration_method == "default"
+        row.identity_provider_name = row.identity_provider_label = "Local DB" if local else ""
+        provided = row.registration_method == "eduteams"
+        row.identity_provider_fields = ["email", "first_name", "last_name"] if provided else []
+        if not (own or caller.sees_all):
+            row.token_expires_at = None
+            row.civil_number = row.birth_date = row.requested_email = UNSET
+        elif used is not None:
+            lifetime = row.token_lifetime
+            row.token_expires_at = lifetime and _time(used) + timedelta(seconds=lifetime)
+        if caller.sees_all:
+            row.has_active_session = used is not None
+            row.is_staff, row.is_active = bool(row.is_staff), bool(row.is_active)
+            row.is_support = bool(row.is_support)
         else:
-            about = {"actor": viewer.id, "now": now}
-            scopes = [one for (one,) in ask(sql.SCOPES, **about, address=position(viewer.address))]
-            [[total]] = ask(sql.USERS_SEEN_COUNT, **about, scopes=scopes)
-            rows = ask(_page(sql.USERS_SEEN, limit, offset), **about, scopes=scopes)
-            found = ask(sql.GRANTS_SEEN, **about, scopes=scopes, accounts=[row[0] for row in rows])
-        held: dict[int, list[Any]] = {}
-        for one in found:
-            held.setdefault(one[0], []).append(one)
-        return total, _encode(
-            [self._shown(viewer, row, held.get(row[0], ()), listed=True) for row in rows]
-        )
+            row.description = row.is_staff = row.is_active = row.is_support = UNSET
+            row.has_active_session = UNSET
+        if not own or listed:
+            row.token_lifetime = UNSET
+        elif token is not None:
+            row.token = self._vault.decrypt(token, token_hash)
+        return row
 
-    def _shown(
-        self,
-        viewer: Viewer,
-        row: Any,
-        grants: Iterable[Any],
-        *,
-        listed: bool = False,
-        address: str | None = None,
-    ) -> User:
-        (
-            number, uuid, username, slug, first, last, native, job, email, phone, organization,
-            method, source, joined, agreed, notified, language, affiliations, picture, civil,
-            birth, description, staff, active, support, lifetime, _issued, used, digest, sealed,
-            requested,
-        ) = row  # fmt: skip
-        out = self._db.out
-        name = f"{first} {last}".strip()
-        own, privileged = number == viewer.id, viewer.sees_all
-        local = method == "default"
-        user = User(
-            f"{viewer.base}/api/users/{uuid}/",
-            uuid,
-            username,
-            slug,
-            name,
-            native,
-            job,
-            email,
-            phone,
-            organization,
-            method,
-            source,
-            out(joined),
-            out(agreed),
-            bool(notified),
-            language,
-            [self._permission(one, uuid, name, slug) for one in grants],
-            [] if affiliations == "[]" else self._db.read_json(affiliations),
-            first,
-            last,
-            "Local DB" if local else "",
-            "Local DB" if local else "",
-            "",
-            ["email", "first_name", "last_name"] if method == "eduteams" else [],
-            image=picture and f"{viewer.base}/api/media/{picture}/",
-            ip_address=address,
-        )
-        if own or privileged:
-            if used is not None and lifetime is not None:
-                user.token_expires_at = self._db.time(used) + timedelta(seconds=lifetime)
-            user.civil_number, user.birth_date, user.requested_email = civil, birth, requested
-        if privileged:
-            user.description = description
-            user.is_staff, user.is_active = bool(staff), bool(active)
-            user.is_support = bool(support)
-            user.has_active_session = used is not None
-        if own and not listed:
-            user.token_lifetime = lifetime
-            user.token = self._vault.decrypt(sealed, digest) if sealed is not None else UNSET
-        return user
-
-    def _permission(self, grant: Any, uuid: str, name: str, slug: str) -> Permission:
-        (
-            _, since, until, role, role_text, role_uuid, kind, scope, scope_name, top, top_name,
-            first, last, by,
-        ) = grant  # fmt: skip
-        out = self._db.out
-        return Permission(
-            uuid,
-            name,
-            slug,
-            out(since),
-            out(until),
-            role,
-            role_text,
-            role_uuid,
-            _KINDS[kind],
-            scope,
-            scope_name,
-            top,
-            top_name,
-            UNSET if by is None else f"{first} {last}".strip(),
-            UNSET if by is None else by,
-        )
-
-    def _invitations(self, viewer: Viewer, limit: int, offset: int) -> tuple[int, bytes]:
-        ask, now = self._db.ask, self._db.now()
-        if viewer.sees_all:
-            [[total]] = ask(sql.INVITATIONS_COUNT)
-            rows = ask(_page(sql.INVITATIONS, limit, offset))
-        else:
-            found = ask(sql.READ_SCOPES, actor=viewer.id, now=now, address=position(viewer.address))
-            about = {"scopes": [one for (one,) in found], "email": viewer.email.lower(), "now": now}
-            [[total]] = ask(sql.INVITATIONS_SEEN_COUNT, **about)
-            rows = ask(_page(sql.INVITATIONS_SEEN, limit, offset), **about)
-        invalid = self._without_inviter(rows, now)
-        return total, _encode([self._invitation(viewer, row, now, invalid) for row in rows])
-
-    def _without_inviter(self, rows: list[Any], now: Any) -> set[int]:
-        """Return ids of pending invitations whose inviter can no longer grant the role."""
-        pending = [row for row in rows if effective_state(row[12], row[3], now) is State.PENDING]
+    def _add_errors(self, pending: list[Row], values: Values) -> None:
+        """Set the error of pending invitations whose inviter can no longer give the role."""
         if not pending:
-            return set()
-        held: dict[tuple[int, int], set[str]] = {}
-        for account, scope, permission in self._db.ask(
-            sql.HELD_BY,
-            accounts=list({row[15] for row in pending}),
-            scopes=list({scope for row in pending for scope in (row[14], row[23])}),
-            now=now,
-        ):
-            held.setdefault((account, scope), set()).add(permission)
-        carried: dict[int, set[str]] = {}
-        for role, permission in self._db.ask(sql.CARRIED, roles=list({row[13] for row in pending})):
-            carried.setdefault(role, set()).add(permission)
-        nothing: set[str] = set()
-        return {
-            row[0]
-            for row in pending
-            if not inviter_can_still_grant(
-                held.get((row[15], row[14]), nothing) | held.get((row[15], row[23]), nothing),
-                MEMBERSHIP_PERMISSIONS[ScopeKind(row[22])].grant,
-                carried.get(row[13], nothing),
-                is_active=bool(row[33]),
-                is_staff=bool(row[34]),
-            )
+            return
+        asked = {
+            "accounts": {row.sponsor_id for row in pending},
+            "scopes": {scope for row in pending for scope in (row.scope_id, row.parent_id)},
+            "roles": {row.role_id for row in pending},
         }
+        values = values | {name: self._store.array(list(ids)) for name, ids in asked.items()}
+        held = defaultdict[tuple[int, int], set[str]](set)
+        for row in self._ask(sql.PERMISSIONS, values):
+            held[row.account_id, row.scope_id].add(row.permission)
+        needed = defaultdict[int, set[str]](set)
+        for row in self._ask(sql.ROLE_PERMISSIONS, values):
+            needed[row.role_id].add(row.permission)
+        for row in pending:
+            who = row.sponsor_id
+            permissions = held[who, row.scope_id] | held[who, row.parent_id]
+            grants = permissions >= {
+                f"{row.scope_type.upper()}.CREATE_PERMISSION",
+                *needed[row.role_id],
+            }
+            if not (row.sponsor_is_active and (row.sponsor_is_staff or grants)):
+                row.error_message = _INVITER_CANNOT_GRANT
 
-    def _invitation(self, viewer: Viewer, row: Any, now: Any, invalid: set[int]) -> Invitation:
-        (
-            number, uuid, created, expires, full_name, native, phone, organization, job, civil,
-            extra, email, state, _role_id, _scope_id, _sponsor_id, mail, leased, error, scope,
-            scope_name, scope_text, kind, _top_id, top, top_name, role, role_name, role_text,
-            first, last, by, picture, _is_active, _is_staff,
-        ) = row  # fmt: skip
-        happened = delivery_status(mail, leased, error, now)
-        reason = error if happened is DeliveryStatus.ERRED else ""
-        return Invitation(
-            f"{viewer.base}/api/user-invitations/{uuid}/",
-            uuid,
-            role,
-            self._db.out(created),
-            self._db.out(expires),
-            full_name,
-            native,
-            phone,
-            organization,
-            job,
-            civil,
-            extra,
-            email,
-            _STATES[effective_state(state, expires, now)],
-            happened.value,
-            _INVITER_CANNOT_GRANT if number in invalid else reason,
-            scope,
-            scope_name,
-            scope_text,
-            _KINDS[kind],
-            top,
-            top_name,
-            role_name,
-            role_text,
-            f"{first or ''} {last or ''}".strip(),
-            by or "",
-            picture and f"{viewer.base}/api/media/{picture}/",
-        )
+    def _invitation(self, caller: Caller, row: Row) -> Row:
+        row.url = f"{caller.base}/api/user-invitations/{row.uuid}/"
+        row.created, row.expires = _out(row.created), _out(row.expires)
+        row.created_by_full_name = row.created_by_full_name.strip()
+        if row.created_by_image:
+            row.created_by_image = f"{caller.base}/api/media/{row.created_by_image}/"
+        row.role_id = row.scope_id = row.parent_id = row.sponsor_id = UNSET
+        row.sponsor_is_active = row.sponsor_is_staff = UNSET
+        return row
 
-    def _requests(self, viewer: Viewer, limit: int, offset: int) -> tuple[int, bytes]:
-        ask = self._db.ask
-        if viewer.sees_all:
-            [[total]] = ask(sql.REQUESTS_COUNT)
-            rows = ask(_page(sql.REQUESTS, limit, offset))
-        else:
-            address = position(viewer.address)
-            found = ask(sql.DECIDED_SCOPES, actor=viewer.id, now=self._db.now(), address=address)
-            about = {"scopes": [one for (one,) in found], "actor": viewer.id}
-            [[total]] = ask(sql.REQUESTS_SEEN_COUNT, **about)
-            rows = ask(_page(sql.REQUESTS_SEEN, limit, offset), **about)
-        return total, _encode([self._request(viewer, row) for row in rows])
+    def _request(self, caller: Caller, row: Row) -> Row:
+        link = row.invitation
+        row.url = f"{caller.base}/api/user-permission-requests/{row.uuid}/"
+        row.invitation = f"{caller.base}/api/user-group-invitations/{link}/" if link else ""
+        row.created, row.reviewed_at = _out(row.created), _out(row.reviewed_at)
+        row.created_by_full_name = row.created_by_full_name.strip()
+        return row
 
-    def _request(self, viewer: Viewer, row: Any) -> Request:
-        (
-            uuid, link, state, created, first, last, username, email, by_first, by_last, by,
-            decided, comment, scope, scope_name, top, top_name, role, role_text, template,
-        ) = row  # fmt: skip
-        reviewed = state != "canceled"
-        known = reviewed and by is not None
-        base, out = viewer.base, self._db.out
-        return Request(
-            f"{base}/api/user-permission-requests/{uuid}/",
-            uuid,
-            f"{base}/api/user-group-invitations/{link}/" if link else "",
-            state,
-            out(created),
-            f"{first} {last}".strip(),
-            username,
-            email,
-            f"{by_first or ''} {by_last or ''}".strip() if known else None,
-            by if known else None,
-            out(decided) if reviewed else None,
-            comment,
-            scope,
-            scope_name,
-            top,
-            top_name,
-            role,
-            role_text,
-            template or "",
-        )
+    def _create(self, caller: Caller, values: Values, sent: Values) -> bytes:
+        values |= {
+            "uuid": uuid4().hex,
+            "recipient": sent["email"],
+            "comparable_email": sent["email"].lower(),
+            "full_name": sent["full_name"],
+            "role_uuid": sent["role"],
+            "scope_uuid": sent["scope"].split("/")[-2],
+            "expires_at": self._store.time(datetime.now(UTC) + _INVITATION_LIFETIME),
+        }
+        values |= asdict(self._one(sql.TO_CREATE, values))
+        values |= asdict(self._one(sql.INVITE, values))
+        about = {"invitation": values["uuid"], "email": sent["email"]}
+        self._record("invitation.created", values, None, about)
+        number = values["invitation"]
+        mail = self._mail("invitation_created", values, invitation=number, reminder=False)
+        self._store.run(sql.MAILED, values | {"mail": mail})
+        return _encode(self._invitation(caller, self._one(sql.INVITATION, values)))
+
+    def _accept(self, values: Values) -> bytes:
+        values |= asdict(self._one(sql.TO_ACCEPT, values))
+        self._one(sql.ACCEPT, values, status=409)
+        about = {"invitation": values["uuid"], "role": values["role_name"]}
+        self._record("invitation.accepted", values, None, about)
+        self._grant(values, {})
+        self._mail("invitation_accepted", values, invitation=values["invitation"])
+        return _ACCEPTED
+
+    def _approve(self, values: Values) -> bytes:
+        values |= asdict(self._one(sql.TO_APPROVE, values))
+        self._one(sql.APPROVE, values, status=409)
+        about = self._grant(values, {"request_uuid": values["uuid"]})
+        self._record("request.approved", values, values["account"], about)
+        self._mail("structure_role_granted", values, request=values["request"])
+        return b""
+
+    def _grant(self, values: Values, about: Values) -> Values:
+        """Insert the grant and its event; return the facts of the event."""
+        self._store.run(sql.GRANT, values | {"grant": uuid4().hex})
+        facts = {"role": values["role_name"], "scope_name": values["scope_name"]}
+        facts |= {"username": values["username"]} | about
+        self._record("role.granted", values, values["account"], facts)
+        return facts
+
+    def _record(self, kind: str, values: Values, account: int | None, facts: Values) -> None:
+        event = {"event": uuid4().hex, "kind": kind, "account": account}
+        self._store.run(sql.EVENT, values | event | {"payload": json.dumps(facts)})
+
+    def _mail(self, kind: str, values: Values, **facts: Any) -> int:
+        payload = json.dumps(facts | {"request_id": values["request_id"]})
+        number: int = self._one(sql.MAIL, values | {"kind": kind, "payload": payload}).mail
+        return number
 
 
-def application(
-    url: str,
-    secret_key: str,
-    recorded_operations: Mapping[str, RecordedOperation],
-    *,
-    in_threads: bool,
-) -> Callable[..., Any]:
+def application(url: str, secret_key: str) -> Callable[..., Any]:
     """Return the ASGI application.
 
-    Args:
-        in_threads: query the database in threads instead of on the event loop.
+    SQLite is queried on the event loop, PostgreSQL in threads: whichever was faster in the
+    measurements (decision 0035).
     """
-    database = SQLite(url) if url.startswith("sqlite") else PostgreSQL(url)
-    baseline = Baseline(database, Vault(secret_key), recorded_operations)
-    threads = ThreadPoolExecutor(8) if in_threads else None
+    baseline = Baseline(open_store(url), Vault(secret_key))
+    threads = None if url.startswith("sqlite") else ThreadPoolExecutor(8)
 
     async def run(answer: Callable[..., Any], *args: Any) -> Any:
         if threads is None:
@@ -568,72 +470,48 @@ def application(
         return await asyncio.get_running_loop().run_in_executor(threads, answer, *args)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await _lifespan(receive, send)
-            return
-        token = base = ""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                token = value[6:].decode()
-            elif name == b"host":
-                base = f"http://{value.decode()}"
+        headers = dict(scope["headers"])
+        token = headers.get(b"authorization", b"")[6:].decode()
+        about = (token, f"http://{headers[b'host'].decode()}", scope["client"][0])
         total, status = 0, 200
         try:
             if scope["method"] == "POST":
-                status, body = await run(baseline.write, scope["path"], await _body(receive), token)
+                sent = await _body(receive)
+                status, body = await run(baseline.post, scope["path"], sent, *about)
             else:
-                args = (scope["path"], scope["query_string"], token, base, scope["client"][0])
-                total, body = await run(baseline.answer, *args)
+                query = scope["query_string"]
+                total, body = await run(baseline.get, scope["path"], query, *about)
         except StatusError as refusal:
             status, body = refusal.status, b""
-        headers = [
+        sent_headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"x-result-count", b"%d" % total),
         ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": sent_headers})
         await send({"type": "http.response.body", "body": body})
 
     return app
 
 
 async def _body(receive: Any) -> bytes:
-    parts: list[bytes] = []
-    while True:
+    body, more = b"", True
+    while more:
         message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
 
 
-async def _lifespan(receive: Any, send: Any) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
-
-
-def build(environment: Mapping[str, str] = os.environ) -> Callable[..., Any]:
+def build() -> Callable[..., Any]:
     """Return the application of one worker; Granian calls this."""
-    recorded_operations = environment.get(RECORDED_OPERATIONS)
-    return application(
-        environment["COLLEGIUM_DATABASE_URL"],
-        environment["COLLEGIUM_SECRET_KEY"],
-        pickle.loads(Path(recorded_operations).read_bytes()) if recorded_operations else {},  # noqa: S301 - our own
-        in_threads=bool(environment.get(IN_THREADS)),
-    )
+    return application(os.environ["COLLEGIUM_DATABASE_URL"], os.environ["COLLEGIUM_SECRET_KEY"])
 
 
-@click.command()
-@click.option("--port", required=True, type=int)
-@click.option("--workers", default=1)
-@click.option("--threads/--loop", default=False)
-def main(port: int, workers: int, *, threads: bool) -> None:
+def main() -> None:
     """Serve the baseline with the server options of the service, but ASGI."""
-    os.environ[IN_THREADS] = "1" if threads else ""
-    options = server.options("127.0.0.1", port, workers)
-    options |= {"interface": Interfaces.ASGI, "blocking_threads": None}
+    options = server.options("127.0.0.1", int(sys.argv[-1]), workers=1)
+    options |= {"interface": Interfaces.ASGINL, "blocking_threads": None}
     os.environ[bootstrap.PARENT] = str(os.getpid())
     Server("bench.baseline:build", **options).serve()
 

@@ -6,13 +6,10 @@ benchmarks owns one of them and sees about a hundred accounts.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import random
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -20,25 +17,9 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from bench import machine
-from collegium.db import migrations, schema
+from collegium.db import tables
 from collegium.db.database import Database
 from collegium.db.statements import Statement
-from collegium.db.tables import (
-    account_texts,
-    accounts,
-    grants,
-    invitations,
-    invite_links,
-    join_requests,
-    metadata,
-    organisations,
-    outbox,
-    projects,
-    roles,
-    scopes,
-    tokens,
-)
 from collegium.lists import account_search
 from collegium.security.crypto import Vault, hash_password
 from tests.support import bulk_data
@@ -62,7 +43,6 @@ def token_of(number: int) -> str:
     return f"{number:040x}"
 
 
-@dataclass(frozen=True)
 class Layout:
     """Ids of accounts and scopes in a database.
 
@@ -70,27 +50,16 @@ class Layout:
         size: number of accounts.
     """
 
-    size: int
-
-    @property
-    def person(self) -> int:
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.person = size - 7
         """An account with two grants."""
-        return self.size - 7
-
-    @property
-    def manager(self) -> int:
+        self.manager = 1
         """The owner of an active organisation."""
-        return 1
-
-    @property
-    def staff(self) -> int:
+        self.staff = size // 2
         """The staff account."""
-        return self.size // 2
-
-    @property
-    def organisations(self) -> int:
+        self.organisations = size // ACCOUNTS_PER_ORGANISATION
         """Number of organisations; their scopes and owners have the lowest ids."""
-        return self.size // ACCOUNTS_PER_ORGANISATION
 
     def home(self, number: int) -> int:
         """Return the organisation of an account."""
@@ -121,17 +90,23 @@ class _Rows:
     def tables(self) -> bulk_data.Tables:
         """Return all tables with their rows, referenced tables first."""
         return (
-            (accounts, map(self._account, self._numbers())),
-            (account_texts, self._texts()),
-            (tokens, map(self._token, self._numbers())),
-            (scopes, self._scopes()),
-            (organisations, ({"scope_id": n} for n in range(1, self._layout.organisations + 1))),
-            (projects, ({"scope_id": one["id"]} for one in self._scopes() if one["parent_id"])),
-            (grants, self._grants()),
-            (outbox, map(self._mail, self._few())),
-            (invitations, map(self._invitation, self._few())),
-            (invite_links, self._invite_links()),
-            (join_requests, map(self._request, self._few())),
+            (tables.accounts, map(self._account, self._numbers())),
+            (tables.account_texts, self._texts()),
+            (tables.tokens, map(self._token, self._numbers())),
+            (tables.scopes, self._scopes()),
+            (
+                tables.organisations,
+                ({"scope_id": n} for n in range(1, self._layout.organisations + 1)),
+            ),
+            (
+                tables.projects,
+                ({"scope_id": one["id"]} for one in self._scopes() if one["parent_id"]),
+            ),
+            (tables.grants, self._grants()),
+            (tables.outbox, map(self._mail, self._few())),
+            (tables.invitations, map(self._invitation, self._few())),
+            (tables.invite_links, self._invite_links()),
+            (tables.join_requests, map(self._request, self._few())),
         )
 
     def _numbers(self) -> range:
@@ -310,61 +285,14 @@ def fill(database: Database, size: int, *, analyse: bool = True) -> None:
         analyse: whether to run ANALYZE.
     """
     with database.read() as tx:
-        role_ids = {row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}
+        role_ids = {row.name: row.id for row in tx.fetch_all(Statement(select(tables.roles)))}
         now = tx.now
-    tables = _Rows(size, role_ids, now).tables()
+    rows = _Rows(size, role_ids, now).tables()
     if analyse:
-        bulk_data.write(database, tables)
+        bulk_data.write(database, rows)
     else:
         # Recreating an index would store the number of rows.
-        bulk_data.add(database, tables, analyse=False)
-
-
-def sqlite(size: int, say: Callable[[str], None]) -> Path:
-    """Return the path of the SQLite database of a size; create it if needed."""
-    path = FOLDER / f"{size}.db"
-    if _is_kept(path):
-        return path
-    say(f"creating the SQLite database of {size:,} accounts")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for old in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-        old.unlink(missing_ok=True)
-    with closing(Database(f"sqlite:///{path}", size=1)) as database:
-        schema.migrate(database)
-        fill(database, size)
-        database.optimize()  # as the worker does at its start
-    checkpoint(path)
-    _keep(path)
-    return path
-
-
-def unanalysed_sqlite(size: int) -> Path:
-    """Create a SQLite database without statistics."""
-    path = FOLDER / "unanalysed.db"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for end in ("", "-wal", "-shm"):
-        path.with_name(path.name + end).unlink(missing_ok=True)
-    with closing(Database(f"sqlite:///{path}", size=1)) as database:
-        schema.migrate(database)
-        fill(database, size, analyse=False)
-    checkpoint(path)
-    return path
-
-
-def unanalysed_postgresql(server: machine.PostgreSQL, source: Path) -> str:
-    """Copy a SQLite database to PostgreSQL, without statistics and autovacuum."""
-    name = "bench_unanalysed"
-    server.drop(name)
-    server.run(f"CREATE DATABASE {name}")
-    with closing(Database(server.url(name), size=1)) as database:
-        schema.migrate(database)
-        with database.engine.connect() as connection:
-            for table in metadata.sorted_tables:
-                off = f"ALTER TABLE {table.name} SET (autovacuum_enabled = false)"
-                connection.exec_driver_sql(off)
-        with closing(Database(f"sqlite:///{source}", size=1)) as origin:
-            _copy_rows(origin, database, analyse=False)
-    return name
+        bulk_data.add(database, rows, analyse=False)
 
 
 def checkpoint(path: Path) -> None:
@@ -384,68 +312,6 @@ def copy(path: Path, name: str) -> Path:
     return to
 
 
-def postgresql(server: machine.PostgreSQL, size: int, say: Callable[[str], None]) -> str:
-    """Return the name of the PostgreSQL database of a size; create it if needed."""
-    name = f"bench_{size}"
-    stamp = FOLDER / f"{size}.postgresql"
-    if _is_kept(stamp) and server.has(name):
-        return name
-    source = sqlite(size, say)
-    say(f"creating the PostgreSQL database of {size:,} accounts")
-    server.drop(name)
-    server.run(f"CREATE DATABASE {name}")
-    with closing(Database(server.url(name), size=1)) as database:
-        schema.migrate(database)
-        with closing(Database(f"sqlite:///{source}", size=1)) as origin:
-            _copy_rows(origin, database)
-    stamp.touch()
-    _keep(stamp)
-    return name
-
-
-def _copy_rows(origin: Database, to: Database, *, analyse: bool = True) -> None:
-    """Copy all rows from SQLite to PostgreSQL.
-
-    Args:
-        analyse: whether to run ANALYZE.
-    """
-    names = [table.name for table in metadata.sorted_tables]
-    kept = origin.engine.raw_connection()
-    source: Any = kept.cursor()
-    connection = to.engine.raw_connection()
-    cursor: Any = connection.cursor()
-    later = cursor.execute(
-        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
-        " AND indexname LIKE 'ix%'"
-    ).fetchall()
-    if not analyse:
-        later = []  # recreating an index would store the number of rows
-    for line in (
-        "SET maintenance_work_mem = '512MB'",
-        "SET session_replication_role = replica",  # skips foreign keys
-        "BEGIN",
-        f"TRUNCATE {', '.join(names)}",
-        *(f"DROP INDEX {name}" for name, _ in later),
-    ):
-        cursor.execute(line)
-    for table in metadata.sorted_tables:
-        columns = ", ".join(column.name for column in table.c)
-        with cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as stream:
-            source.execute(f"SELECT {columns} FROM {table.name}")
-            for row in source:
-                stream.write_row(row)
-        if "id" in table.c:
-            bulk_data.reset_sequence(cursor, table.name)
-    for _, statement in later:
-        cursor.execute(statement)
-    cursor.execute("COMMIT")
-    if analyse:
-        cursor.execute("VACUUM ANALYZE")
-    cursor.execute("CHECKPOINT")
-    connection.close()
-    kept.close()
-
-
 def refresh(database: Database, numbers: Iterable[int] = ()) -> None:
     """Mark the tokens of some or all accounts as just used, so that they are valid."""
     listed = ", ".join(map(str, numbers))
@@ -456,23 +322,3 @@ def refresh(database: Database, numbers: Iterable[int] = ()) -> None:
         f"UPDATE tokens SET created_at = '{now}', last_used_at = '{now}' {those}"
     )
     connection.close()
-
-
-def _stamp_of(path: Path) -> Path:
-    return path.with_name(path.name + ".made")
-
-
-def _is_kept(path: Path) -> bool:
-    stamp = _stamp_of(path)
-    return path.exists() and stamp.exists() and stamp.read_text("ascii") == _fingerprint()
-
-
-def _keep(path: Path) -> None:
-    _stamp_of(path).write_text(_fingerprint(), "ascii")
-
-
-def _fingerprint() -> str:
-    """Return whether a database would be made the same today: by the maker and the schema."""
-    versions = Path(os.fspath(migrations.__path__[0])) / "versions"
-    files = [Path(__file__), Path(bulk_data.__file__), *sorted(versions.glob("*.py"))]
-    return hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()

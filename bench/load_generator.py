@@ -1,34 +1,25 @@
-"""Closed-loop load over a few connections, by ``wrk`` if installed, else by our own client."""
+"""Closed-loop load: each connection sends the next request after the response."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import shutil
-import subprocess
-import tempfile
+import selectors
+import socket
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from itertools import repeat
-from pathlib import Path
+from math import inf
 from statistics import median
 from typing import Any, Final
 
-from bench.machine import HERE, HOST, LOAD_CORE
+from bench import data
+from bench.machine import HERE, HOST, Program
 
 CONNECTIONS: Final = 8
-
-_LUA: Final = """
-done = function(summary, latency, requests)
-  local e = summary.errors
-  io.stderr:write(string.format(
-    '{"requests":%d,"seconds":%.6f,"failed":%d,"p50":%.4f,"p99":%.4f}',
-    summary.requests, summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout,
-    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
-end
-"""
+_TIMEOUT: Final = 300.0
 
 
 class LoadError(Exception):
@@ -54,171 +45,156 @@ class Round:
         """Requests per second."""
         return self.requests / self.seconds
 
-
-def wrk() -> str | None:
-    """Return the path of ``wrk`` if it is installed."""
-    return shutil.which("wrk")
-
-
-def request(method: str, path: str, token: str, body: Any = None) -> bytes:
-    """Return an HTTP request as bytes."""
-    sent = b"" if body is None else json.dumps(body).encode()
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}"]
-    if token:
-        lines.append(f"Authorization: Token {token}")
-    if sent or method != "GET":
-        lines += ["Content-Type: application/json", f"Content-Length: {len(sent)}"]
-    return "\r\n".join([*lines, "", ""]).encode() + sent
+    def rounded(self) -> dict[str, float]:
+        """Return the figures that are stored."""
+        return {name: round(value, 4) for name, value in (vars(self) | {"rate": self.rate}).items()}
 
 
-class Wrk:
-    """A running ``wrk``; ``end`` waits for its results."""
+@dataclass(frozen=True)
+class Case:
+    """A request that is measured.
 
-    def __init__(self, port: int, path: str, token: str, seconds: float, connections: int) -> None:
-        with tempfile.NamedTemporaryFile("w", suffix=".lua", delete=False) as script:
-            script.write(_LUA)
-        self._script = Path(script.name)
-        self._process = subprocess.Popen(  # noqa: S603 - constants
-            [
-                *(["taskset", "-c", str(LOAD_CORE)] if shutil.which("taskset") else []),
-                str(wrk()),
-                "-t1",
-                f"-c{connections}",
-                f"-d{max(1, round(seconds))}s",
-                "--timeout=30s",
-                f"-HHost: {HOST}",
-                f"-HAuthorization: Token {token}",
-                f"-s{self._script}",
-                f"http://{HERE}:{port}{path}",
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    Args:
+        name: name in the results.
+        who: id of the calling account; 0 for nobody.
+        target: bound of the ratio; 0 for no target.
+    """
+
+    name: str
+    who: int
+    path: str
+    target: float = 0.0
+    method: str = "GET"
+    body: Any = None
+
+    @property
+    def token(self) -> str:
+        """The API token of the caller."""
+        return data.token_of(self.who)
+
+    @property
+    def content(self) -> bytes:
+        """The body as bytes."""
+        return b"" if self.body is None else json.dumps(self.body).encode()
+
+    @property
+    def sent(self) -> bytes:
+        """The HTTP request as bytes."""
+        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {HOST}"]
+        if self.who:
+            lines.append(f"Authorization: Token {self.token}")
+        if self.method != "GET":
+            lines += ["Content-Type: application/json", f"Content-Length: {len(self.content)}"]
+        return "\r\n".join([*lines, "", ""]).encode() + self.content
+
+
+class _Connection:
+    def __init__(self, port: int, number: int) -> None:
+        # Each from another address, because the service limits what one address sends at once.
+        self.socket = socket.create_connection(
+            (HERE, port), source_address=(f"127.0.1.{number}", 0)
         )
-
-    def end(self) -> Round:
-        """Wait for ``wrk`` and return the results."""
-        _, output = self._process.communicate()
-        self._script.unlink()
-        results = json.loads(output[output.index("{") :])
-        if results.pop("failed") or not results["requests"]:
-            raise LoadError(f"wrk: {output}")
-        return Round(**results)
-
-
-@dataclass
-class _Tally:
-    """Response times and failures of some connections."""
-
-    continues: Callable[[], bool]
-    began: float = field(default_factory=time.perf_counter)
-    times: list[float] = field(default_factory=list)
-    failures: list[bytes] = field(default_factory=list)
-    last: float = 0.0
-
-    def round(self) -> Round:
-        """Return the results."""
-        if self.failures or not self.times:
-            raise LoadError(f"{len(self.failures)} failed: {self.failures[:2]!r}")
-        ordered = sorted(self.times)
-        return Round(
-            len(ordered),
-            self.last - self.began,
-            median(ordered) * 1e3,
-            ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)] * 1e3,
-        )
-
-
-class _Connection(asyncio.Protocol):
-    """One connection: sends the next request after each response."""
-
-    def __init__(
-        self, requests: Iterator[bytes], tally: _Tally, done: asyncio.Future[None]
-    ) -> None:
-        self._requests = requests
-        self._tally = tally
-        self._done = done
-        self._buffer = b""
-        self._transport: Any = None
-        self._began = 0.0
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.close = self.socket.close
+        self._received = b""
         self._is_head = False
+        self._began = 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._next()
-
-    def _next(self) -> None:
-        sent = next(self._requests, None) if self._tally.continues() else None
-        if sent is None:
-            self._end()
-            return
-        self._is_head = sent.startswith(b"HEAD")
+    def send(self, request: bytes) -> None:
+        self._is_head = request.startswith(b"HEAD")
         self._began = time.perf_counter()
-        self._transport.write(sent)
+        self.socket.sendall(request)
 
-    def _end(self) -> None:
-        self._transport.close()
-        if not self._done.done():
-            self._done.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, separator, body = self._buffer.partition(b"\r\n\r\n")
-        if not separator:
-            return
+    def receive(self) -> float | None:
+        """Return the time of the response in seconds when all of it has arrived."""
+        data = self.socket.recv(1 << 16)
+        if not data:
+            raise LoadError("the connection was closed")
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
         at = head.lower().find(b"content-length:")
         length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 and not self._is_head else 0
-        if len(body) < length:
-            return
-        self._buffer = b""
-        self._tally.last = time.perf_counter()
-        self._tally.times.append(self._tally.last - self._began)
+        if not separator or len(body) < length:
+            return None
         if head[9:10] != b"2":
-            self._tally.failures.append(head[:60] + body[:200])
-        self._next()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self._done.done():
-            self._tally.failures.append(f"the connection was closed: {exc}".encode())
-            self._done.set_result(None)
+            raise LoadError(f"failed: {self._received[:300]!r}")
+        self._received = b""
+        return time.perf_counter() - self._began
 
 
-async def _load(port: int, requests: Iterator[bytes], tally: _Tally, connections: int) -> None:
-    loop = asyncio.get_running_loop()
-    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(connections)]
-    for end in ends:
-        await loop.create_connection(partial(_Connection, requests, tally, end), HERE, port)
-    await asyncio.gather(*ends)
+def _send(
+    port: int, requests: Iterator[bytes], continues: Callable[[], bool], connections: int
+) -> Round:
+    times: list[float] = []
+    began = time.perf_counter()
+    with selectors.DefaultSelector() as selector, ExitStack() as stack:
+
+        def connect(number: int) -> _Connection:
+            connection = stack.enter_context(closing(_Connection(port, number)))
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+            return connection
+
+        idle: Iterable[_Connection] = map(connect, range(1, connections + 1))
+        while True:
+            for connection in idle:
+                sent = next(requests, None) if continues() else None
+                if sent is None:
+                    selector.unregister(connection.socket)
+                else:
+                    connection.send(sent)
+            if not selector.get_map():
+                break
+            ready = selector.select(_TIMEOUT)
+            if not ready:
+                raise LoadError("no response")
+            responses = [(key.data, key.data.receive()) for key, _ in ready]
+            times += [took for _, took in responses if took is not None]
+            idle = [connection for connection, took in responses if took is not None]
+        seconds = time.perf_counter() - began
+    if not times:
+        raise LoadError("no request was sent")
+    times.sort()
+    return Round(len(times), seconds, median(times) * 1e3, times[len(times) * 99 // 100] * 1e3)
 
 
 def send(
-    port: int, requests: Iterator[bytes], seconds: float, connections: int = CONNECTIONS
+    program: Program, requests: Iterator[bytes], seconds: float, connections: int = CONNECTIONS
 ) -> Round:
     """Send requests until the iterator or the time ends."""
-    until = time.perf_counter() + seconds
-    tally = _Tally(lambda: time.perf_counter() < until)
-    asyncio.run(_load(port, requests, tally, connections))
-    return tally.round()
+    until, before = time.perf_counter() + seconds, program.cpu()
+    one = _send(program.port, requests, lambda: time.perf_counter() < until, connections)
+    return replace(one, cpu=(program.cpu() - before) * 1e3 / one.requests)
 
 
-def send_during(port: int, repeated: bytes, at_once: list[bytes]) -> tuple[Round, Round]:
+def send_during(program: Program, repeated: bytes, at_once: list[bytes]) -> tuple[Round, Round]:
     """Repeat one request while others, all started at once, are in progress."""
-
-    async def load() -> tuple[_Tally, _Tally]:
-        few = _Tally(lambda: True)
-        others = asyncio.ensure_future(_load(port, iter(at_once), few, len(at_once)))
-        many = _Tally(lambda: not others.done())
-        await _load(port, repeat(repeated), many, CONNECTIONS)
-        await others
-        return many, few
-
-    many, few = asyncio.run(load())
-    return many.round(), few.round()
+    with ThreadPoolExecutor(1) as thread:
+        others = thread.submit(send, program, iter(at_once), inf, len(at_once))
+        seen = _send(program.port, repeat(repeated), lambda: not others.done(), CONNECTIONS)
+        return seen, others.result()
 
 
-def read(port: int, path: str, token: str, seconds: float, connections: int = CONNECTIONS) -> Round:
-    """Repeat one GET request."""
-    if wrk():
-        return Wrk(port, path, token, seconds, connections).end()
-    sent = request("GET", path, token)
-    return send(port, repeat(sent), seconds, connections)
+def compare(
+    *sides: tuple[Program, Iterator[bytes]],
+    seconds: float,
+    rounds: int,
+    connections: int = CONNECTIONS,
+) -> list[list[Round]]:
+    """Measure programs alternately; return the rounds of each.
+
+    They start in turns, because the other load of the machine varies.
+    """
+    seen: list[list[Round]] = [[] for _ in sides]
+    for program, requests in sides:  # warm up
+        send(program, requests, min(1.0, seconds), connections)
+    order = list(zip(seen, sides, strict=True))
+    for _ in range(rounds):
+        for rounds_of_side, (program, requests) in order:
+            rounds_of_side.append(send(program, requests, seconds, connections))
+        order.reverse()
+    return seen
+
+
+def ratio(ours: list[Round], theirs: list[Round]) -> float:
+    """Return the median of the ratios of the request rates."""
+    return median(one.rate / other.rate for one, other in zip(ours, theirs, strict=True))

