@@ -11,7 +11,6 @@ import pytest
 from collegium.refusals import Refusal
 
 Together = Callable[..., list[Any]]
-on_postgresql = pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 
 
 @pytest.fixture

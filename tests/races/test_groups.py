@@ -1,4 +1,4 @@
-"""Concurrent actions on groups, on PostgreSQL."""
+"""Concurrent actions on groups."""
 
 from functools import partial
 
@@ -8,12 +8,11 @@ from sqlalchemy import select
 from collegium.db.statements import Statement
 from collegium.db.tables import grants, join_requests
 from tests.groups.scene import Groups
-from tests.races.conftest import Together, on_postgresql, statuses
+from tests.races.conftest import Together, statuses
 from tests.support.site import Site
 from tests.support.world import World
 
 ROUNDS = 50
-pytestmark = on_postgresql
 
 
 @pytest.fixture
