@@ -150,7 +150,13 @@ def test_malformed_address_is_reported_and_never_cut(line: str) -> None:
 @pytest.mark.parametrize(
     ("after", "name"),
     [
-        *((".org de", "de"), (".org,De", "De"), (".org,xyz", "xyz"), (".org,x-y.com", "x-y.com")),
+        *(
+            (".org de", "de"),
+            (".org,De", "De"),
+            (".org,DE", "DE"),
+            (".org,xyz", "xyz"),
+            (".org,x-y.com", "x-y.com"),
+        ),
         *((".org,d1", "d1"), (".org,12", ""), (".org, .", ""), (",xyz", "xyz"), (",c-d", "c-d")),
         *(("(org)", "org"), ('"org"', "org"), (",\u00e9x.org", "\u00e9x.org"), (",-.-", "")),
         *((",De", "De"), (" J. Lee", "J. Lee"), (", Dr. Lee", "Dr. Lee")),

@@ -11,6 +11,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -206,7 +207,7 @@ def _parse_plain_text(text: str) -> tuple[list[PastedPerson], str]:
     people: list[PastedPerson] = []
     words: list[_Part] = []
     skip_next = False
-    for part, following in zip(parts, [*parts[1:], _Part("", "")], strict=True):
+    for part, following in pairwise([*parts, _Part("", "")]):
         if skip_next:
             skip_next = False
         elif any(char in part.text for char in _AT_SIGNS):
