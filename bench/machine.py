@@ -134,7 +134,11 @@ class Program:
         self.took = 0.0
         """Seconds from start to the first response."""
         if serves:
-            self._wait()
+            try:
+                self._wait()
+            except BaseException:
+                self.__exit__()
+                raise
             self.took = time.perf_counter() - started
 
     def _wait(self) -> None:
