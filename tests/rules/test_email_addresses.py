@@ -192,6 +192,7 @@ _TOO_LONG = "The address is too long (maximum 254 characters)."
         (f"ada@{'a' * 63}.org", ""),
         (f"ada@{'a' * 64}.org", "The part after the @ has too many characters without a dot."),
         ("ada@-a.org", _NO_DOMAIN),
+        ("ada@\u2665.org", _NO_DOMAIN),
         ("ada@xn--a.org", _NO_DOMAIN),
         ("ada@xn--4db.1.example", _NO_DOMAIN),  # Hebrew
         ("ada@\u0628.1.example", _NO_DOMAIN),  # Arabic

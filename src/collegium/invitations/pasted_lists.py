@@ -202,8 +202,7 @@ def _is_one_address(inside: str) -> bool:
 def _parse_plain_text(text: str) -> tuple[list[PastedPerson], str]:
     """Return the people in a text without angle brackets, and the remaining text as a name."""
     pieces = _SPLIT.split(text)
-    parts = [_Part(*pieces[index : index + 2]) for index in range(0, len(pieces) - 1, 2)]
-    parts.append(_Part(pieces[-1], ""))
+    parts = list(map(_Part, pieces[::2], [*pieces[1::2], ""]))
     people: list[PastedPerson] = []
     words: list[_Part] = []
     skip_next = False

@@ -143,7 +143,7 @@ def is_wider(before: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
     changed = {name: value for name, value in changes.items() if value != before[name]}
     if any(changed.get(name) for name in _FLAGS):
         return True
-    if "expires_at" in changed and changed["expires_at"] > before["expires_at"]:
+    if "expires_at" in changes and changes["expires_at"] > before["expires_at"]:
         return True
     if not changed.keys().isdisjoint(_RESTRICTIONS) and _matches_more(before, changed):
         return True

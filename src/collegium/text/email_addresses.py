@@ -165,7 +165,7 @@ def _canonical(text: str) -> str:
 
 def _unicode_label(label: str) -> str:
     try:
-        return idna.ulabel(label) if label.startswith("xn--") else label
+        return idna.ulabel(label)
     except (idna.IDNAError, UnicodeError):
         return label
 
@@ -181,7 +181,7 @@ def _ascii_label(label: str) -> str:
     if len(label) > _LABEL_MAX:
         message = "The part after the @ has too many characters without a dot."
         raise ValueError(message)
-    if label.isascii() and not label.startswith("xn--"):
+    if label.isascii():
         return label
     try:
         return idna.alabel(label).decode()
@@ -191,9 +191,9 @@ def _ascii_label(label: str) -> str:
 
 
 def _check_bidi(labels: list[str]) -> None:
-    """Raise ValueError if a domain mixes reading directions in a misleading order (RFC 5893)."""
+    """Raise ValueError for an invalid label, or for misleading reading directions (RFC 5893)."""
     try:
-        shown = [idna.ulabel(label) if label.startswith("xn--") else label for label in labels]
+        shown = [idna.ulabel(label) for label in labels]
         # A label with Arabic digits has Arabic letters, or is refused by itself.
         if any(unicodedata.bidirectional(char) in {"R", "AL"} for char in "".join(shown)):
             for label in shown:

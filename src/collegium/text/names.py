@@ -112,7 +112,7 @@ def keep_isolates(text: str) -> str:
 
 def without_link(text: str) -> str:
     """Break links in a name. Such names were stored before links in names were refused."""
-    return text.replace(LINK, ": //") if LINK in text else text
+    return text.replace(LINK, ": //")
 
 
 def comparable_name(name: str) -> str:

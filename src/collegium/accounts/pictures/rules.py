@@ -94,7 +94,7 @@ def _downscale(image: Image.Image, factor: int) -> Image.Image:
     image.load()
     small = Image.new(image.mode, (-(-image.width // factor), -(-image.height // factor)))
     small.info = image.info
-    rows = factor * (_STRIP_PIXELS // image.width // factor + 1)
+    rows = factor * max(1, _STRIP_PIXELS // image.width // factor)
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(image.height, top + rows)))
         small.paste(strip.reduce(factor), (0, top // factor))
@@ -105,8 +105,8 @@ def _encode(image: Image.Image) -> tuple[str, bytes]:
     largest = max(image.size)
     if largest > SIDE:
         # Let the JPEG decoder scale down while decoding, to no more than a good result needs.
-        size = (2 * SIDE * image.width // largest or 1, 2 * SIDE * image.height // largest or 1)
-        image.draft(None, size)
+        width, height = (max(1, 2 * SIDE * side // largest) for side in image.size)
+        image.draft(None, (width, height))
         image = _downscale(image, largest // (2 * SIDE))
         # Scale down in place before rotating, because each step copies the picture.
         image.thumbnail((SIDE, SIDE), reducing_gap=None if largest < 4 * SIDE else 3.0)
