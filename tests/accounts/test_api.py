@@ -203,9 +203,10 @@ def test_deleted_account_is_anonymised_and_its_name_is_free_again(
     project = world.project(world.organisation(owner=owner))
     world.give_role(ada, "PROJECT.MANAGER", project)
     uuid = world.invite(ada, "somebody@example.org", "PROJECT.MEMBER", project)
-    values = {"account_id": ada.id, "email": "new@example.org", "code_hash": b"1" * 32}
+    values = {"account_id": ada.id, "email": "new@example.org"}
+    hashes = {"code_hash": b"1" * 32, "cancel_code_hash": b"2" * 32}
     with database.write() as tx:
-        tx.execute(Statement(email_changes.insert().values(**values, created_at=tx.now)))
+        tx.execute(Statement(email_changes.insert().values(**values, **hashes, created_at=tx.now)))
     assert site.request("DELETE", path_of(ada), world.staff).status_code == 204
 
     row = " ".join(str(value) for value in row_of(world, ada)._asdict().values())
