@@ -171,11 +171,13 @@ class Settings:
     max_join_requests: Count = 100
     invitations_enabled: Flag = True  # front ends read it; the server does not
     invitation_lifetime: Duration = 7 * 86400
+    # Of an invite link, which the Waldur API calls a group invitation.
     group_invitation_lifetime: Duration = 7 * 86400
     # Maximum number of invitation e-mails and address confirmations to one e-mail address in 24
     # hours, from all senders together, while it accepts none of them.
     recipient_mail_limit: Count = 20
-    # How long a link to approve or reject an invitation works; None: as long as the invitation.
+    # How long the links work by which staff approve or reject an invitation; None: as long as the
+    # invitation.
     invitation_max_age: MaybeDuration = 7 * 86400
     # Only invitations to the account's own address count as its own.
     validate_invitation_email: Flag = False

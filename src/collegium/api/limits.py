@@ -5,7 +5,7 @@ account.
 
 Each limit applies to the account and to its network. Another account from another network is not
 affected. Staff are not limited: they may do everything anyway, and their programs send invitations
-by the thousand.
+by the thousand. Sign-ins are limited in ``api/sign_in.py``.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def create(
             "role_id": role.id,
             "state": state.value,
             "created_at": tx.now,
-            "expires_at": expiry(tx.now, settings),
+            "expires_at": new_expiry(tx.now, settings),
             "created_by": actor.id,
             "sponsor_id": actor.id,
             "mail_id": None,
@@ -338,7 +338,7 @@ def send(
         state = initial_state(tx, actor, settings, invitation.start_date, approved=approved)
         changes |= {
             "created_at": tx.now,
-            "expires_at": expiry(tx.now, settings),
+            "expires_at": new_expiry(tx.now, settings),
             "link_version": invitation.link_version + 1,
             "reminded_at": None,
             "expiry_notified_at": None,
@@ -372,7 +372,7 @@ def release(tx: WriteTransaction, settings: Settings, invitation_id: int) -> boo
         return False
     state = invitation_rules.transition(State.HELD, Action.RELEASE)
     invitation_queries.set_state(
-        tx, invitation, state, created_at=tx.now, expires_at=expiry(tx.now, settings)
+        tx, invitation, state, created_at=tx.now, expires_at=new_expiry(tx.now, settings)
     )
     _record(tx, "invitation.released", None, invitation.scope_id, invitation.uuid)
     enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation_id), state, None)
@@ -486,7 +486,7 @@ def initial_state(
     )
 
 
-def expiry(now: datetime, settings: Settings) -> datetime:
+def new_expiry(now: datetime, settings: Settings) -> datetime:
     """Return the end of an invitation that begins now, UTC."""
     return now + timedelta(seconds=settings.invitation_lifetime)
 

@@ -12,7 +12,12 @@ from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
-from collegium.invitations.actions import creator_wants_mail, enqueue_mail, expiry, initial_state
+from collegium.invitations.actions import (
+    creator_wants_mail,
+    enqueue_mail,
+    initial_state,
+    new_expiry,
+)
 from collegium.invitations.rules import Action, State
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -92,7 +97,7 @@ def approve(
         state,
         approved_by=actor.id,
         created_at=tx.now,
-        expires_at=expiry(tx.now, settings),
+        expires_at=new_expiry(tx.now, settings),
     )
     _record(tx, "invitation.approved", actor, invitation)
     if state is State.PENDING:

@@ -140,7 +140,7 @@ def invite(
         "role_id": role.id,
         "sponsor_id": actor.id,
         "approved_by": approved_by,
-        "expires_at": invitation_actions.expiry(tx.now, settings),
+        "expires_at": invitation_actions.new_expiry(tx.now, settings),
     }
     if is_renewed or state != before.state:
         changes |= {"created_at": tx.now, "reminded_at": None, "expiry_notified_at": None}

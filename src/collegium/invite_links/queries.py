@@ -92,7 +92,7 @@ listing = Listing(
     default="-created",
     orders={"created": (invite_links.c.created_at,)},
     filters={
-        **list_filters.OPEN_INVITATIONS,
+        **list_filters.INVITE_LINKS,
         "is_active": Filter(
             lambda value: ("yes" if value else "no", {}),
             lambda form, _sees_all: (

@@ -1,4 +1,8 @@
-"""Rules of join requests: states, transitions, and when a person may ask again."""
+"""Rules of join requests: states, transitions, and when a person may ask again.
+
+Who may decide on a request is in ``join_requests.actions._lock_for_decision``: who may grant the
+requested role.
+"""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ INVITATIONS: Final[Filters] = {
 }
 """The filters of invitations except the state. It depends on the time and is filtered elsewhere."""
 
-OPEN_INVITATIONS: Final[Filters] = {
+INVITE_LINKS: Final[Filters] = {
     **_scope_filters(invite_links.c.scope_id, "customer_uuid", "scope", "scope_type"),
     "role_name": _with_role(invite_links.c.role_id, _is(_role.c.name, "role_name")),
     "role_uuid": _with_role(invite_links.c.role_id, _is(_role.c.uuid, "role_uuid")),
