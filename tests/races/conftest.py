@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from collegium.refusals import Refusal
+from tests.support.world import World
 
 Together = Callable[..., list[Any]]
 
@@ -30,6 +31,11 @@ def together() -> Iterator[Together]:
 
     yield run
     pool.shutdown()
+
+
+def rounds_of(world: World) -> int:
+    """Return how often a race is repeated. Writers of SQLite queue, so few rounds show them all."""
+    return 10 if world.database.is_sqlite else 50
 
 
 def outcome(function: Callable[..., Any], *arguments: Any) -> Any:

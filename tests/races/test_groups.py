@@ -8,11 +8,9 @@ from sqlalchemy import select
 from collegium.db.statements import Statement
 from collegium.db.tables import grants, join_requests
 from tests.groups.scene import Groups
-from tests.races.conftest import Together, statuses
+from tests.races.conftest import Together, rounds_of, statuses
 from tests.support.site import Site
 from tests.support.world import World
-
-ROUNDS = 50
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def test_group_request_accepted_and_withdrawn_has_one_outcome(
     groups: Groups, together: Together
 ) -> None:
     olga, alice = groups.world.person("olga"), groups.world.person("alice")
-    for number in range(ROUNDS):
+    for number in range(rounds_of(groups.world)):
         group = groups.create(olga, f"Round {number}")
         uuid = groups.ask(group, alice)
         responses = together(
@@ -50,7 +48,7 @@ def test_two_managers_who_accept_a_group_request_both_succeed(
     groups: Groups, together: Together
 ) -> None:
     olga, mia, alice = (groups.world.person(name) for name in ("olga", "mia", "alice"))
-    for number in range(ROUNDS):
+    for number in range(rounds_of(groups.world)):
         group = groups.create(olga, f"Round {number}")
         groups.give_role(group, mia, "GROUP.MANAGER")
         uuid = groups.ask(group, alice)
@@ -66,7 +64,7 @@ def test_asking_twice_at_once_to_join_a_group_makes_one_request(
 ) -> None:
     olga = groups.world.person("olga")
     requesters = [groups.world.person(f"requester{number}") for number in range(5)]
-    for number in range(ROUNDS):
+    for number in range(rounds_of(groups.world)):
         group, alice = groups.create(olga, f"Round {number}"), requesters[number % 5]
         responses = together(*(partial(groups.get, alice, "group", group, "join"),) * 2)
         assert statuses(responses) == [200, 200]
@@ -80,7 +78,7 @@ def test_request_and_invitation_accepted_at_once_give_one_grant(
     groups: Groups, together: Together
 ) -> None:
     olga, alice = groups.world.person("olga"), groups.world.person("alice")
-    for number in range(ROUNDS):
+    for number in range(rounds_of(groups.world)):
         group = groups.create(olga, f"Round {number}")
         invitation = groups.invite(group, olga, alice, is_manager=True)
         request = groups.ask(group, alice)
@@ -97,7 +95,7 @@ def test_request_and_invitation_accepted_at_once_give_one_grant(
 
 def test_of_two_owners_who_leave_at_once_one_remains(groups: Groups, together: Together) -> None:
     olga, otto = groups.world.person("olga"), groups.world.person("otto")
-    for number in range(ROUNDS):
+    for number in range(rounds_of(groups.world)):
         group = groups.create(olga, f"Round {number}")
         groups.give_role(group, otto, "GROUP.OWNER")
         responses = together(

@@ -20,11 +20,10 @@ from collegium.security.crypto import Vault
 from collegium.settings import Settings, load
 from collegium.sign_in.tokens import actions as token_actions
 from tests.conftest import KEY
-from tests.races.conftest import Together, outcome, statuses
+from tests.races.conftest import Together, outcome, rounds_of, statuses
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
 
-ROUNDS = 50
 MEMBER, OWNER = "PROJECT.MEMBER", "CUSTOMER.OWNER"
 
 
@@ -38,8 +37,8 @@ class Scene:
         self.organisation = world.organisation(owner=self.owner)
         world.give_role(self.other, OWNER, self.organisation)
 
-    def projects(self, rounds: int = ROUNDS) -> Iterator[Place]:
-        for number in range(rounds):
+    def projects(self, most: int = 50) -> Iterator[Place]:
+        for number in range(min(most, rounds_of(self.world))):
             yield self.world.project(self.organisation, f"Round {number}")
 
     def invite(self, email: str, project: Place) -> str:
@@ -123,7 +122,7 @@ def test_only_one_of_two_managers_approves_a_request(
         assert len(scene.world.grants_in(project)) == 1
     mails = select(outbox.c.id).where(outbox.c.kind == "structure_role_granted")
     with database.read() as tx:
-        assert len(tx.fetch_all(Statement(mails))) == ROUNDS, "one mail per grant"
+        assert len(tx.fetch_all(Statement(mails))) == rounds_of(scene.world), "one mail per grant"
 
 
 def test_request_approved_and_withdrawn_at_once_has_one_outcome(
