@@ -1,4 +1,4 @@
-"""The main tasks with mouse and keyboard, with JavaScript and without."""
+"""The main tasks with mouse and keyboard."""
 
 import os
 import re
@@ -19,35 +19,26 @@ ROOT = Path(__file__).parents[2]
 
 
 class Visitor:
-    """Opens pages, and makes names that no other test uses."""
+    """Opens pages without JavaScript. With it they are the same: their policy allows no script."""
 
-    def __init__(
-        self, live: LiveService, open_window: Callable[..., Page], *, scripts: bool
-    ) -> None:
+    def __init__(self, live: LiveService, open_window: Callable[..., Page]) -> None:
         self.live = live
-        self.suffix = "with" if scripts else "without"
         self._browser = open_window
-        self._scripts = scripts
 
     def page(self) -> Page:
-        return self._browser(self.live.base, scripts=self._scripts)
-
-    def name(self, name: str) -> str:
-        return f"{name}-{self.suffix}"
+        return self._browser(self.live.base)
 
     def person(self, name: str, first: str, last: str) -> Person:
-        return self.live.person(self.name(name), first, last)
+        return self.live.person(name, first, last)
 
     def project(self, owner: Person, name: str) -> Place:
         world = self.live.world
         return world.project(world.organisation("Institute of Tides", owner=owner), name)
 
 
-@pytest.fixture(params=[False, True], ids=["without-scripts", "with-scripts"])
-def visitor(
-    request: pytest.FixtureRequest, live: LiveService, open_window: Callable[..., Page]
-) -> Visitor:
-    return Visitor(live, open_window, scripts=request.param)
+@pytest.fixture
+def visitor(live: LiveService, open_window: Callable[..., Page]) -> Visitor:
+    return Visitor(live, open_window)
 
 
 def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
@@ -68,7 +59,7 @@ def expect(page: Page, *texts: str) -> None:
 
 
 def test_invitee_signs_up_and_becomes_a_member(visitor: Visitor) -> None:
-    live, name = visitor.live, visitor.name("ines")
+    live, name = visitor.live, "ines"
     owner = visitor.person("mail-owner", "Olga", "Owner")
     project = visitor.project(owner, "Tide Table")
     invited = f"{name}@example.org"
@@ -94,8 +85,8 @@ def test_invitee_signs_up_and_becomes_a_member(visitor: Visitor) -> None:
 def test_invitee_declines(visitor: Visitor) -> None:
     live = visitor.live
     owner = visitor.person("nay-owner", "Olga", "Owner")
-    project = visitor.project(owner, visitor.name("Tide Table"))
-    nay, ann = f"{visitor.name('nay')}@example.org", visitor.person("ann", "Ann", "Able")
+    project = visitor.project(owner, "Tide Table")
+    nay, ann = "nay@example.org", visitor.person("ann", "Ann", "Able")
     for address in (nay, ann.email):
         live.world.invite(owner, address, "PROJECT.MEMBER", project)
     page = visitor.page()
@@ -112,14 +103,14 @@ def test_invitee_declines(visitor: Visitor) -> None:
     assert f"{nay} has declined your invitation" in " ".join(live.mails(owner.email)[-1].split())
 
     page = visitor.page()
-    sign_in(page, visitor.name("ann"))
+    sign_in(page, "ann")
     expect(page, "My invitations", project.name)
     page.get_by_role("button", name=f"Decline the invitation to {project.name}").click()
     expect(page, "You have declined the invitation to", "You are not a member of an organisation")
     assert "My invitations" not in page.inner_text("main")
 
     page = visitor.page()
-    sign_in(page, visitor.name("nay-owner"))
+    sign_in(page, "nay-owner")
     page.goto(f"/project/{project.uuid}/invitations/?state=rejected")
     expect(page, nay, ann.email, "declined")
     assert not page.get_by_role("button", name="Send again").count()
@@ -131,18 +122,18 @@ def test_invitee_declines(visitor: Visitor) -> None:
 def test_join_request_is_approved(visitor: Visitor) -> None:
     lead = visitor.person("lead", "Lena", "Lead")
     visitor.person("asker", "Aron", "Asker")
-    title = visitor.name("Watch")
+    title = "Watch"
     number = visitor.live.group(lead, title)
     page = visitor.page()
     page.goto(f"/group/{number}/")
-    fill_in(page, visitor.name("asker"))
+    fill_in(page, "asker")
     expect(page, title, "the owners and managers of the group decide")
     page.get_by_label("Message").fill("I keep the lamp.")
     page.get_by_role("button", name="Ask to join").click()
     expect(page, "Your request was sent.", "I keep the lamp.")
 
     inbox = visitor.page()
-    sign_in(inbox, visitor.name("lead"))
+    sign_in(inbox, "lead")
     inbox.get_by_role("link", name="Join requests").click()
     expect(inbox, "Aron Asker", "I keep the lamp.", f"group {title}")
     inbox.get_by_label("Select Aron Asker").check()
@@ -159,10 +150,10 @@ def test_join_request_is_approved(visitor: Visitor) -> None:
 def test_list_of_invitees_with_one_invalid_line(visitor: Visitor) -> None:
     live = visitor.live
     owner = visitor.person("list-owner", "Olga", "Owner")
-    project = visitor.project(owner, visitor.name("Tide Table"))
-    good = [f"{visitor.name(name)}@example.org" for name in ("nora", "nils")]
+    project = visitor.project(owner, "Tide Table")
+    good = [f"{name}@example.org" for name in ("nora", "nils")]
     page = visitor.page()
-    sign_in(page, visitor.name("list-owner"))
+    sign_in(page, "list-owner")
     page.get_by_role("link", name="Organisations and groups").click()
     page.get_by_role("link", name=project.name).click()
     page.get_by_role("link", name="Invite people").click()
@@ -184,9 +175,9 @@ def test_list_of_invitees_with_one_invalid_line(visitor: Visitor) -> None:
 
 def test_account_changes_its_email_address(visitor: Visitor) -> None:
     visitor.person("mover", "Mona", "Mover")
-    address = f"{visitor.name('mona')}@example.org"
+    address = "mona@example.org"
     page = visitor.page()
-    sign_in(page, visitor.name("mover"))
+    sign_in(page, "mover")
     page.get_by_role("link", name="E-mail address").click()
     page.get_by_label("New e-mail address").fill(address)
     page.get_by_label("Your password").fill(PASSWORD)
@@ -202,7 +193,7 @@ def test_account_changes_its_email_address(visitor: Visitor) -> None:
 def test_two_factor_authentication(visitor: Visitor) -> None:
     visitor.person("safe", "Sara", "Safe")
     page = visitor.page()
-    sign_in(page, visitor.name("safe"))
+    sign_in(page, "safe")
     page.get_by_role("link", name="Two-factor authentication").click()
     page.get_by_label("Your password").fill(PASSWORD)
     page.get_by_role("button", name="Set up").click()
@@ -213,7 +204,7 @@ def test_two_factor_authentication(visitor: Visitor) -> None:
     codes = page.locator(".codes li").all_inner_texts()
     assert len(codes) == 10
     page.get_by_role("button", name="Sign out").click()
-    sign_in(page, visitor.name("safe"))
+    sign_in(page, "safe")
     expect(page, "Enter the six-digit code")
     page.get_by_label("Code").fill("000000")
     page.get_by_role("button", name="Sign in").click()
@@ -238,7 +229,7 @@ def test_forgotten_password_is_reset(visitor: Visitor) -> None:
     page.get_by_label("Repeat password").fill("another tide comes in")
     page.get_by_role("button", name="Set password").click()
     expect(page, "Your new password is set")
-    sign_in(page, visitor.name("lost"), "another tide comes in")
+    sign_in(page, "lost", "another tide comes in")
     expect(page, "My memberships")
 
 
@@ -248,8 +239,8 @@ def test_program_is_approved_or_denied(visitor: Visitor) -> None:
     login = live.device("a lamp script")
     page = visitor.page()
     page.goto(f"/account/authorize/?session={login.uuid}")
-    fill_in(page, visitor.name("prog"))
-    expect(page, "Approve this program?", "a lamp script", visitor.name("prog"))
+    fill_in(page, "prog")
+    expect(page, "Approve this program?", "a lamp script", "prog")
     page.get_by_role("button", name="Approve").click()
     expect(page, "The program is approved")
     assert live.fetch(login)
@@ -266,10 +257,10 @@ def test_program_is_approved_or_denied(visitor: Visitor) -> None:
 
 
 def test_staff_create_and_deactivate_an_account(visitor: Visitor) -> None:
-    live, new = visitor.live, visitor.name("visitor-new")
-    live.person(visitor.name("visitor-staff"), "Sven", "Staff", is_staff=True)
+    live, new = visitor.live, "visitor-new"
+    live.person("visitor-staff", "Sven", "Staff", is_staff=True)
     page = visitor.page()
-    sign_in(page, visitor.name("visitor-staff"))
+    sign_in(page, "visitor-staff")
     page.get_by_role("link", name="Staff", exact=True).click()
     expect(page, "Health", "The last 30 days")
     page.get_by_role("link", name="Accounts", exact=True).click()
@@ -329,10 +320,10 @@ def test_brainstem_client_signs_in(visitor: Visitor, tmp_path: Path) -> None:
     with client(visitor.live.base, tmp_path) as process:
         where, code = read_until(process, r"Open (\S+) and enter: (\S+)")
         page.goto(where)
-        fill_in(page, visitor.name("lab"))
+        fill_in(page, "lab")
         page.get_by_label("Code").fill(code)
         page.get_by_role("button", name="Continue").click()
-        expect(page, "Approve this program?", visitor.name("lab"))
+        expect(page, "Approve this program?", "lab")
         page.get_by_role("button", name="Approve").click()
         expect(page, "The program is approved")
         assert read_until(process, r"I am (\S+)") == (person.email,)
@@ -369,13 +360,13 @@ class Keys:
 def test_team_is_managed_by_keyboard(visitor: Visitor) -> None:
     live = visitor.live
     owner = visitor.person("keys", "Kim", "Keys")
-    project = visitor.project(owner, visitor.name("Lamp Room"))
+    project = visitor.project(owner, "Lamp Room")
     asker = visitor.person("keys-asker", "Abel", "Asker")
     live.world.ask(asker, live.world.create_link(owner, "PROJECT.MEMBER", project))
     page = visitor.page()
     keys = Keys(page)
     page.goto("/sign_in/")
-    keys.write("User name", visitor.name("keys"))
+    keys.write("User name", "keys")
     keys.write("Password", PASSWORD)
     keys.press("Sign in")
     expect(page, "My memberships")
@@ -394,7 +385,7 @@ def test_team_is_managed_by_keyboard(visitor: Visitor) -> None:
     keys.press("Change role")
     expect(page, "Abel Asker is now Project manager.")
     keys.press("Invite people")
-    keys.write("E-mail addresses", f"{visitor.name('nele')}@example.org")
+    keys.write("E-mail addresses", "nele@example.org")
     keys.press("Check list")
     keys.press("Invite 1 person")
     expect(page, "1 person invited")
