@@ -176,32 +176,10 @@ def test_invitation_accepted_and_deleted_at_once_gives_the_role(
     assert world.invitation(uuid) is None
 
 
-def test_account_that_lost_the_right_creates_no_invite_link(
-    world: World, database: Database
-) -> None:
-    olga, mia = world.person("olga"), world.person("mia")
-    project = world.project(world.organisation(owner=olga))
-    world.give_role(mia, "PROJECT.MANAGER", project)
-    with database.read() as tx:
-        reached = access_queries.get_visible(tx, mia.actor, project.kind, project.uuid)
-        manager: Any = role_queries.by_name_or_uuid(tx, "PROJECT.MANAGER", None)
-        member: Any = role_queries.by_name_or_uuid(tx, "PROJECT.MEMBER", None)
-        account: Any = account_queries.by_uuid(tx, mia.uuid)
-        by_olga = access_queries.get_visible(tx, olga.actor, project.kind, project.uuid)
-    assignment = membership_actions.RoleAssignment(by_olga, manager, account)
-    refused = refusal(
-        database,
-        lambda tx: membership_actions.remove(tx, olga.actor, assignment),
-        lambda tx: invite_link_actions.create(
-            tx, mia.actor, world.settings, reached, member, None, {}
-        ),
-    )
-    assert refused == (NotFound, "project.unknown")
-
-
 @pytest.mark.parametrize("how", ["revoke", "delete"])
-def test_inviter_without_rights_creates_no_invitation(
-    world: World, database: Database, how: str
+@pytest.mark.parametrize("what", ["invitation", "link"])
+def test_account_that_lost_the_right_creates_no_invitation_and_no_invite_link(
+    world: World, database: Database, how: str, what: str
 ) -> None:
     olga, mia = world.person("olga"), world.person("mia")
     project = world.project(world.organisation(owner=olga))
@@ -220,12 +198,14 @@ def test_inviter_without_rights_creates_no_invitation(
         else:
             membership_actions.remove(tx, olga.actor, assignment)
 
-    def invite(tx: WriteTransaction) -> None:
-        invitation_actions.create(
-            tx, mia.actor, world.settings, reached, member, {"email": mia.email}
-        )
+    def create(tx: WriteTransaction) -> None:
+        context = (tx, mia.actor, world.settings, reached, member)
+        if what == "link":
+            invite_link_actions.create(*context, None, {})
+        else:
+            invitation_actions.create(*context, {"email": mia.email})
 
-    assert refusal(database, end, invite) == (NotFound, "project.unknown")
+    assert refusal(database, end, create) == (NotFound, "project.unknown")
     with database.read() as read:
         mails = read.fetch_all(Statement(select(outbox.c.recipient)))
     assert mia.email not in {mail.recipient for mail in mails}
