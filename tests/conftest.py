@@ -23,7 +23,7 @@ from collegium.db import schema
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
 from collegium.settings import Settings, load
-from tests.support import recording, team
+from tests.support import recording, row_types, team
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import World
@@ -45,6 +45,7 @@ def pytest_configure() -> None:
         colors=False, exception_formatter=structlog.dev.plain_traceback
     )
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
+    row_types.check_all()
     recording.start_if_wanted()
 
 

@@ -24,7 +24,7 @@ from collegium.db.connections import (
     first_line,
     is_unusable,
 )
-from collegium.db.statements import CompiledStatement, Row, Statement
+from collegium.db.statements import CompiledStatement, R, Statement
 
 __all__ = ("StorageFullError", "UnavailableError")
 from collections.abc import Iterator
@@ -100,7 +100,7 @@ class ReadTransaction:
         """Return ``sqlite`` or ``postgresql``, for the few statements that differ."""
         return self._dialect.name
 
-    def _execute(self, statement: Statement, parameters: dict[str, Any]) -> CompiledStatement:
+    def _execute(self, statement: Statement[R], parameters: dict[str, Any]) -> CompiledStatement[R]:
         compiled = statement.compiled(self._dialect)
         self.statements += 1
         try:
@@ -116,18 +116,23 @@ class ReadTransaction:
             raise
         return compiled
 
-    def fetch_all(self, statement: Statement, **parameters: Any) -> list[Row]:
+    def fetch_all(self, statement: Statement[R], **parameters: Any) -> list[R]:
         """Return all rows."""
         compiled = self._execute(statement, parameters)
         return compiled.rows(self._cursor.fetchall())
 
-    def fetch_one(self, statement: Statement, **parameters: Any) -> Row | None:
+    def fetch_one(self, statement: Statement[R], **parameters: Any) -> R | None:
         """Return the first row, or None."""
         compiled = self._execute(statement, parameters)
         values = self._cursor.fetchone()
         return None if values is None else compiled.rows([values])[0]
 
-    def scalar(self, statement: Statement, **parameters: Any) -> Any:
+    def fetch_only(self, statement: Statement[R], **parameters: Any) -> R:
+        """Return the first row of a statement that always returns one, such as a count."""
+        compiled = self._execute(statement, parameters)
+        return compiled.rows([self._cursor.fetchone()])[0]
+
+    def scalar(self, statement: Statement[Any], **parameters: Any) -> Any:
         """Return the first value of the first row, or None."""
         row = self.fetch_one(statement, **parameters)
         return None if row is None else row[0]
@@ -148,7 +153,7 @@ class WriteTransaction(ReadTransaction):
         Queued e-mails carry it for tracing.
         """
 
-    def execute(self, statement: Statement, **parameters: Any) -> int:
+    def execute(self, statement: Statement[Any], **parameters: Any) -> int:
         """Execute a statement. Return the number of affected rows."""
         self._execute(statement, parameters)
         return int(self._cursor.rowcount)

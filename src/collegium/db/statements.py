@@ -10,7 +10,7 @@ import json
 from collections import namedtuple
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from sqlalchemy import (
     ARRAY,
@@ -31,12 +31,24 @@ from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.sql.visitors import replacement_traverse
 from sqlalchemy.types import NullType, TypeDecorator, TypeEngine
 
+SCALARS: Final = frozenset({bool, bytes, datetime, int, str})
+"""Types of values of a statement with one column that are returned instead of rows."""
+
 # PostgreSQL's type OID of double precision. Only SQLAlchemy's result processor for floats looks at
 # the type of the column, and all our float columns have this type.
 _FLOAT8: Final = 701
 
 Row = Any
 """A named tuple for one row of a result. Its fields are the columns of the statement."""
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", default=Any)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -155,37 +167,43 @@ def like_pattern(text: str) -> str:
     return f"%{text}%"
 
 
-class Statement:
+class Statement(Generic[R]):
     """A statement that is built once and compiled once per database, on first use.
 
     Args:
         statement: a Core ``select``, ``insert``, ``update`` or ``delete`` with named
-            ``bindparam``s. The rows have the column names of the result.
+            ``bindparam``s.
+        row: a class whose annotations are the names and types of columns of the result. Rows are
+            named tuples with all columns; this class tells mypy and editors which they have. The
+            tests check it against the columns. With a scalar type, such as ``int``, the result has
+            one column, and its values are returned instead of rows. Without it no rows are fetched.
         replan: make PostgreSQL plan the statement on each execution, because the best plan
             depends on the parameters.
     """
 
-    __slots__ = ("_compiled", "replan", "statement")
+    __slots__ = ("_compiled", "replan", "row", "statement")
 
-    def __init__(self, statement: Any, *, replan: bool = False) -> None:
+    def __init__(self, statement: Any, row: type[R] | None = None, *, replan: bool = False) -> None:
         self.statement = statement
+        self.row = row
         self.replan = replan
-        self._compiled: dict[str, CompiledStatement] = {}
+        self._compiled: dict[str, CompiledStatement[R]] = {}
 
-    def compiled(self, dialect: Dialect) -> CompiledStatement:
+    def compiled(self, dialect: Dialect) -> CompiledStatement[R]:
         """Return the statement compiled for a database."""
         compiled = self._compiled.get(dialect.name)
         if compiled is None:
-            compiled = self._compiled[dialect.name] = CompiledStatement(self.statement, dialect)
+            compiled = CompiledStatement(self.statement, self.row, dialect)
+            self._compiled[dialect.name] = compiled
         return compiled
 
 
-class CompiledStatement:
+class CompiledStatement(Generic[R]):
     """SQL text with the converters for its parameters and its result rows."""
 
     __slots__ = ("converters", "defaults", "rows", "text")
 
-    def __init__(self, statement: Any, dialect: Dialect) -> None:
+    def __init__(self, statement: Any, row: type[R] | None, dialect: Dialect) -> None:
         compiled = _inline_constants(statement, dialect).compile(dialect=dialect)
         self.text: str = str(compiled)
         self.converters: dict[str, Callable[[Any], Any]] = {}
@@ -197,7 +215,9 @@ class CompiledStatement:
             if not bind.required:
                 value = bind.effective_value
                 self.defaults[name] = value if convert is None else convert(value)
-        self.rows = _row_factory(_result_columns(statement), dialect)
+        self.rows: Callable[[Sequence[Any]], list[R]] = _row_factory(
+            result_columns(statement), dialect, is_scalar=row in SCALARS
+        )
 
     def parameters(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters in the form of the driver, with defaults filled in."""
@@ -230,7 +250,9 @@ def _inline_constants(statement: Any, dialect: Dialect) -> Any:
     return replacement_traverse(statement, {}, inline)
 
 
-def _row_factory(columns: Sequence[Any], dialect: Dialect) -> Callable[[Sequence[Any]], list[Row]]:
+def _row_factory(
+    columns: Sequence[Any], dialect: Dialect, *, is_scalar: bool
+) -> Callable[[Sequence[Any]], list[Any]]:
     """Return the function that turns rows of the driver into named tuples of Python values.
 
     Its source text is generated for each statement, as ``namedtuple`` does it. A loop over the
@@ -254,8 +276,10 @@ def _row_factory(columns: Sequence[Any], dialect: Dialect) -> Callable[[Sequence
     if not values:
         return list
     names = ", ".join(f"v{index}" for index in range(len(values)))
-    source = f"lambda raw: [new(row, ({', '.join(values)},)) for {names}, in raw]"
-    make_rows: Callable[[Sequence[Any]], list[Row]] = eval(source, namespace)  # noqa: S307 - generated from column names
+    made = values[0] if is_scalar else f"new(row, ({', '.join(values)},))"
+    make_rows: Callable[[Sequence[Any]], list[Any]] = eval(  # noqa: S307 - generated from column names
+        f"lambda raw: [{made} for {names}, in raw]", namespace
+    )
     return make_rows
 
 
@@ -263,7 +287,8 @@ def _converter(bind: BindParameter[Any], dialect: Dialect) -> Callable[[Any], An
     return bind.type.dialect_impl(dialect).bind_processor(dialect)
 
 
-def _result_columns(statement: Any) -> list[Any]:
+def result_columns(statement: Any) -> list[Any]:
+    """Return the columns of a select or of ``RETURNING``; none for other statements."""
     if statement.is_select:
         return list(statement.selected_columns)
     return list(statement.exported_columns) if getattr(statement, "_returning", ()) else []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Generic
 
 from sqlalchemy import (
     ColumnElement,
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from collegium.access.queries import viewer_params
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import R, Statement
 from collegium.db.tables import BigInt
 from collegium.lists.sql_hints import correlated_exists, in_subquery, sort_without_index
 
@@ -68,6 +68,11 @@ _MANY: Final = SAMPLE * 3 // 100
 """Number of matches in the sample from which on a search counts as having many matches."""
 
 
+class _Sample:
+    matches: int
+    candidates: int
+
+
 class SearchPlan(StrEnum):
     """How a search finds its rows."""
 
@@ -82,11 +87,12 @@ class SearchPlan(StrEnum):
     """
 
 
-class Listing:
+class Listing(Generic[R]):
     """A list with the same behaviour in every protocol.
 
     Args:
         rows: the select, without the condition of visibility.
+        row: the type of the rows, as in ``Statement``.
         visible: returns the condition for an actor who does not see all. Its parameters are those
             of ``viewer_params``.
         key: the primary key. It is always the last column of the order, so that pages do not
@@ -110,6 +116,7 @@ class Listing:
     def __init__(
         self,
         rows: Select[Any],
+        row: type[R] | None = None,
         *,
         visible: Callable[[], ColumnElement[bool]],
         key: ColumnElement[Any],
@@ -120,12 +127,13 @@ class Listing:
         tiebreaker: ColumnElement[Any] | None = None,
         filters_fit_count_query: bool = False,
         search_table: SearchTable | None = None,
-        stored_count: Statement | None = None,
+        stored_count: Statement[int] | None = None,
         loads_rows_late: bool = False,
         privileged: Collection[str] = (),
         restricted: Sequence[ColumnElement[Any]] = (),
     ) -> None:
         self._rows = rows
+        self._row = row
         self._restricted = restricted
         self._visible = visible
         self._key = key
@@ -153,7 +161,7 @@ class Listing:
         plan: SearchPlan,
         size: int = 0,
         is_first: bool = True,
-    ) -> Statement:
+    ) -> Statement[Any]:
         conditions, scan_conditions = [], []
         for name, variant in filters:
             definition = self.filters[name]
@@ -203,7 +211,7 @@ class Listing:
         *,
         is_first: bool,
         without_index: bool,
-    ) -> Statement:
+    ) -> Statement[R]:
         columns = [
             (column, name.startswith("-"))
             for name in names
@@ -218,7 +226,8 @@ class Listing:
         # with an unknown limit it expects a page to be a tenth of the table.
         limit_literal = literal_column(str(size), BigInt)
         if is_first:
-            return Statement(rows_query.where(*conditions).order_by(*ordering).limit(limit_literal))
+            first = rows_query.where(*conditions).order_by(*ordering).limit(limit_literal)
+            return Statement(first, self._row)
         # Far into a list only keys are skipped, from an index if there is one. The page is joined:
         # with ``IN`` PostgreSQL would go through all rows in their order.
         page = (
@@ -237,7 +246,7 @@ class Listing:
         )
         if rows_query.whereclause is not None:
             rows = rows.where(rows_query.whereclause)
-        return Statement(rows.order_by(*ordering), replan=True)
+        return Statement(rows.order_by(*ordering), self._row, replan=True)
 
     def _select_keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
         """Select the keys from as few tables as the filters and these columns need."""
@@ -249,7 +258,7 @@ class Listing:
 
     def _build_sample_count(
         self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]
-    ) -> Statement | None:
+    ) -> Statement[_Sample] | None:
         """Build the statement that counts the matches in the sample.
 
         It also counts what an index would find there. Return None if no filter needs the sample.
@@ -273,7 +282,8 @@ class Listing:
             select(
                 func.count().filter(and_(*matches)).label("matches"),
                 func.count().filter(and_(true(), *candidates)).label("candidates"),
-            ).where(in_subquery(self._search_table.key, self._search_table.sample))
+            ).where(in_subquery(self._search_table.key, self._search_table.sample)),
+            _Sample,
         )
 
     def _choose_plan(
@@ -289,8 +299,8 @@ class Listing:
         # The page and the count of one request use the same sample.
         cache_key = (sample, actor.id, repr(binds))
         if cache_key not in tx.cache:
-            tx.cache[cache_key] = tx.fetch_one(sample, **viewer_params(tx, actor), **binds)
-        row: Row = tx.cache[cache_key]
+            tx.cache[cache_key] = tx.fetch_only(sample, **viewer_params(tx, actor), **binds)
+        row: _Sample = tx.cache[cache_key]
         if row.candidates < _MANY:
             return SearchPlan.INDEX
         return SearchPlan.SCAN if row.matches < _MANY and actor.sees_all else SearchPlan.WALK
@@ -303,7 +313,7 @@ class Listing:
         order: tuple[str, ...],
         limit: int,
         offset: int,
-    ) -> list[Row]:
+    ) -> list[R]:
         """Return the rows of a page.
 
         Args:
@@ -335,20 +345,21 @@ class Listing:
             maximum: stop counting at this number; 0 for no limit.
         """
         if self._stored_count is not None and actor.sees_all and not filters:
-            return int(tx.scalar(self._stored_count))
+            return tx.fetch_only(self._stored_count)
         variants, binds = self._parse_filters(filters)
         plan = self._choose_plan(tx, actor, variants, binds)
         statement = self._statement(
             sees_all=actor.sees_all, filters=variants, order=None, plan=plan, size=maximum
         )
-        return int(tx.scalar(statement, **viewer_params(tx, actor), **binds))
+        count: int = tx.fetch_only(statement, **viewer_params(tx, actor), **binds)
+        return count
 
     def total(
         self,
         tx: ReadTransaction,
         actor: Actor,
         filters: Mapping[str, Any],
-        rows: Sequence[Row],
+        rows: Sequence[R],
         limit: int,
         offset: int,
     ) -> int:
@@ -396,7 +407,7 @@ def omit_columns(rows: Select[Any], *names: str) -> Select[Any]:
     return rows.with_only_columns(*columns)
 
 
-def _count_statement(keys: Select[Any], maximum: int) -> Statement:
+def _count_statement(keys: Select[Any], maximum: int) -> Statement[int]:
     if maximum:
         keys = keys.limit(literal_column(str(maximum), BigInt))
-    return Statement(select(func.count().label("count")).select_from(keys.subquery()))
+    return Statement(select(func.count().label("count")).select_from(keys.subquery()), int)

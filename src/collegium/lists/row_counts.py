@@ -15,13 +15,13 @@ from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, invitations, join_requests, row_counts, scopes
 
 
-def stored_count(table: Table) -> Statement:
+def stored_count(table: Table) -> Statement[int]:
     """Return the statement that reads the stored number of rows in the list of a table."""
     total = func.coalesce(func.sum(row_counts.c.count), 0, type_=BigInt)
-    return Statement(select(total.label("count")).where(row_counts.c.name == table.name))
+    return Statement(select(total.label("count")).where(row_counts.c.name == table.name), int)
 
 
-_COUNT_ROWS = Statement(select(func.count().label("rows")).select_from(row_counts))
+_COUNT_ROWS = Statement(select(func.count().label("rows")).select_from(row_counts), int)
 _deleted = delete(row_counts).returning(row_counts.c.name, row_counts.c.count).cte("deleted")
 _MERGE = Statement(
     insert(row_counts).from_select(
@@ -48,7 +48,7 @@ _COUNT_AGAIN = [
 
 def compact(tx: WriteTransaction) -> None:
     """Add up the rows of each count. This concerns only PostgreSQL; SQLite has one row for each."""
-    if tx.scalar(_COUNT_ROWS) > len(_COUNT_AGAIN):
+    if tx.fetch_only(_COUNT_ROWS) > len(_COUNT_AGAIN):
         tx.execute(_MERGE)
 
 

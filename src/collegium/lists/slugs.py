@@ -19,12 +19,13 @@ from collegium.db.tables import BigInt, accounts, scopes, slugs
 _PREFIX_MAX: Final = 8
 
 
-def _increment(insert: Callable[..., object]) -> Statement:
+def _increment(insert: Callable[..., object]) -> Statement[int]:
     row = insert(slugs).values(prefix=bindparam("prefix"), last_number=1)  # type: ignore[attr-defined]  # either dialect
     return Statement(
         row.on_conflict_do_update(
             index_elements=[slugs.c.prefix], set_={"last_number": slugs.c.last_number + 1}
-        ).returning(slugs.c.last_number)
+        ).returning(slugs.c.last_number),
+        int,
     )
 
 
@@ -32,12 +33,13 @@ _INCREMENT = {"sqlite": _increment(_insert_sqlite), "postgresql": _increment(_in
 
 
 _FIND_SLUG = {
-    "user": Statement(select(accounts.c.id).where(accounts.c.slug == bindparam("slug"))),
+    "user": Statement(select(accounts.c.id).where(accounts.c.slug == bindparam("slug")), int),
     **{
         kind.value: Statement(
             select(scopes.c.id).where(
                 scopes.c.kind == kind.value, scopes.c.slug == bindparam("slug")
-            )
+            ),
+            int,
         )
         for kind in ScopeKind
     },
@@ -51,7 +53,8 @@ _HAS_PREFIX = Statement(
         accounts.c.slug < bindparam("high"),
         accounts.c.id != bindparam("besides", type_=BigInt),
     )
-    .limit(literal_column("1"))
+    .limit(literal_column("1")),
+    int,
 )
 _DELETE_COUNTER = Statement(delete(slugs).where(slugs.c.prefix == bindparam("prefix")))
 
@@ -82,7 +85,7 @@ def new(tx: WriteTransaction, noun: str, name: str) -> str:
     """
     prefix = _prefix(noun, name)
     while True:
-        slug = f"{prefix}-{tx.scalar(_INCREMENT[tx.backend], prefix=f'{noun}:{prefix}')}"
+        slug = f"{prefix}-{tx.fetch_only(_INCREMENT[tx.backend], prefix=f'{noun}:{prefix}')}"
         # Somebody may have set this slug by hand. Then the next number is tried.
         if tx.fetch_one(_FIND_SLUG[noun], slug=slug) is None:
             return slug

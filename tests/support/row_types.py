@@ -1,0 +1,101 @@
+"""Compare declared rows with the columns of their statements."""
+
+from typing import Any, Final, get_args, get_type_hints
+
+from sqlalchemy import BinaryExpression, Column, CompoundSelect, Label, Null, Select
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.selectable import FromClause, Join
+from sqlalchemy.types import JSON, NullType, TypeDecorator, TypeEngine
+
+from collegium.db.statements import SCALARS, CompiledStatement, result_columns
+
+_NULL_SAFE: Final = {operators.is_, operators.is_distinct_from, operators.is_not_distinct_from}
+
+
+def check_all() -> None:
+    """Check each statement of this process when it is compiled."""
+    compile_statement = CompiledStatement.__init__
+
+    def check_and_compile(self: Any, statement: Any, row: Any, dialect: Dialect) -> None:
+        check_row(statement, row)
+        compile_statement(self, statement, row, dialect)
+
+    CompiledStatement.__init__ = check_and_compile  # type: ignore[method-assign]
+
+
+def check_row(statement: Any, row: type[Any] | None) -> None:
+    """Raise a ``TypeError`` if a statement does not return what its row declares.
+
+    Computed columns whose type or nullability SQLAlchemy does not know are compared by name only.
+    """
+    if row is None:
+        return
+    columns = result_columns(statement)
+    if row in SCALARS:
+        if len(columns) != 1:
+            raise TypeError(f"{len(columns)} columns, declared as {row.__name__}")
+        _check_column(statement, columns[0].key, row)
+        return
+    for name, declared in get_type_hints(row).items():
+        if name not in {column.key for column in columns}:
+            raise TypeError(f"{row.__name__}.{name}: no such column")
+        try:
+            _check_column(statement, name, declared)
+        except TypeError as error:
+            raise TypeError(f"{row.__name__}.{name}: {error}") from None
+
+
+def _check_column(statement: Any, name: str, declared: Any) -> None:
+    kinds = set(get_args(declared)) or {declared}
+    for select in statement.selects if isinstance(statement, CompoundSelect) else [statement]:
+        column = next(c for c in result_columns(select) if c.key == name)
+        element = column.element if isinstance(column, Label) else column
+        if type(None) not in kinds and _is_nullable(select, element):
+            raise TypeError(f"may be null, declared as {declared}")
+        kind = _python_type(column.type)
+        if kind is not None and kind not in kinds and not isinstance(element, Null):
+            raise TypeError(f"is {kind.__name__}, declared as {declared}")
+
+
+def _python_type(kind: TypeEngine[Any]) -> type[Any] | None:
+    if isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    return None if isinstance(kind, JSON | NullType) else kind.python_type
+
+
+def _is_nullable(select: Any, element: Any) -> bool:
+    if isinstance(element, Null):
+        return True
+    if not isinstance(element, Column):
+        return False
+    if not isinstance(select, Select):
+        return bool(element.nullable)
+    optional: set[FromClause] = set()
+    conditions = list(select._where_criteria)
+    for origin in select.get_final_froms():
+        _walk(origin, optional, conditions)
+    if element in {column for each in conditions for column in _compared(each)}:
+        return False
+    return bool(element.nullable) or element.table in optional
+
+
+def _walk(origin: Any, optional: set[FromClause], conditions: list[Any]) -> None:
+    """Collect the tables of outer joins, and the conditions of inner joins."""
+    if not isinstance(origin, Join):
+        return
+    _walk(origin.left, optional, conditions)
+    if origin.isouter:
+        optional.update(origin.right._from_objects)
+    else:
+        _walk(origin.right, optional, conditions)
+        conditions.append(origin.onclause)
+
+
+def _compared(condition: Any) -> list[Any]:
+    """Return the columns that are not null where a condition is true."""
+    if getattr(condition, "operator", None) is operators.and_:
+        return [column for each in condition.clauses for column in _compared(each)]
+    if not isinstance(condition, BinaryExpression) or condition.operator in _NULL_SAFE:
+        return []
+    return [condition.left, condition.right]
