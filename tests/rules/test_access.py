@@ -103,6 +103,7 @@ def test_anonymous_actor_has_no_permissions(
 ) -> None:
     values = (ANONYMOUS.id, ANONYMOUS.uuid, ANONYMOUS.username, ANONYMOUS.name, ANONYMOUS.email)
     assert values == (0, "", "", "", "")
+    assert ANONYMOUS.token == 0
     assert not ANONYMOUS.sees_all
     assert not has_permission(ANONYMOUS, (), *required)
 

@@ -9,6 +9,7 @@ import pytest
 
 from collegium.access.rules import Actor, Permission
 from collegium.invitations.rules import (
+    REMIND_BEFORE,
     STORED,
     TRANSITIONS,
     Action,
@@ -239,3 +240,7 @@ def test_renewed_invitation_is_known_by_its_new_link_or_the_invited_address(
     version: int, shown: int | None, invited: str, *, known: bool
 ) -> None:
     assert is_known_by(person(), invited, version, shown) == known
+
+
+def test_invitee_is_reminded_one_day_before_the_end() -> None:
+    assert timedelta(days=1) == REMIND_BEFORE

@@ -12,6 +12,10 @@ from collegium.invitations.mail_budgets.rules import WINDOW, next_slot
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def test_budget_is_for_one_day() -> None:
+    assert timedelta(days=1) == WINDOW
+
+
 @given(st.lists(st.integers(0, 200_000), max_size=60), st.integers(1, 7))
 def test_mail_budget_limits_each_window_without_needless_delay(
     steps: list[int], limit: int

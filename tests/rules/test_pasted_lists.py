@@ -130,6 +130,7 @@ MALFORMED = [
     "Jane <jane@example,org>",
     "Jane <jane doe@example.org>",
     "Jane <jane @example.org>",
+    "\uff20",
 ]
 
 

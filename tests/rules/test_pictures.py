@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from contextlib import nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -207,6 +208,7 @@ def test_large_transparent_image_is_scaled_down_like_a_whole(mode: str) -> None:
         ("JPEG", (8200, 1000), (2050, 250), 3.0),
         ("JPEG", (6140, 5), (3070, 3), 3.0),
         ("JPEG", (5, 6140), (3, 3070), 3.0),
+        ("JPEG", (8192, 7), (2048, 2), 3.0),
         ("PNG", (4096, 64), (4096, 64), 3.0),
     ],
 )
@@ -254,6 +256,20 @@ def test_cost_of_decoding_is_limited_by_format(
     if limit != "PIXELS":
         for other in images.keys() - {kind}:
             sanitise(images[other])
+
+
+def test_limits_of_formats() -> None:
+    assert picture_rules.BYTES == 1_048_576
+    assert picture_rules.PIXELS_WEBP == 8_000_000
+    assert (picture_rules.SCANS, picture_rules._JPEG_PIXELS) == (64, 384_000_000)
+
+
+def test_text_of_a_picture_has_a_maximum_size() -> None:
+    for length, allowed in ((64 * 1024, True), (64 * 1024 + 1, False)):
+        text = PngInfo()
+        text.add_text("Comment", "x" * length, zip=True)
+        with nullcontext() if allowed else pytest.raises(InvalidImageError):
+            sanitise(encode(halves(), pnginfo=text))
 
 
 def test_file_of_the_maximum_size_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

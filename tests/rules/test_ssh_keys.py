@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from collegium.refusals import Conflict, Invalid
-from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, check_key_quota, parse
+from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, SYNCED_MAX, check_key_quota, parse
 from tests.rules.refusing import refused
 
 BODY: Final = "AAAAC3NzaC1lZDI1NTE5AAAAICeB+l/IE2p7oBozHnnWHqKU45R67r5r9CxLAAFZ5xmB"
@@ -126,3 +126,4 @@ def test_number_of_keys_is_limited() -> None:
     for count in (2, 3):
         with refused(Conflict, "key.too_many", {"most": 2}):
             check_key_quota(count, 2)
+    assert SYNCED_MAX == 100

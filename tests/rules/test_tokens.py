@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from collegium.refusals import Conflict, Forbidden, Limited
 from collegium.sign_in.tokens import rules as token_rules
-from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
+from collegium.sign_in.tokens.rules import BEARERS, COUNTED, TokenKind, expiry
 from tests.rules.refusing import refused
 
 ISSUED = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -59,6 +59,7 @@ def test_another_limit_never_extends_a_token(
 
 def test_kinds_of_bearer_tokens() -> None:
     assert {kind.value for kind in BEARERS} == {"api", "personal", "device", "access"}
+    assert {kind.value for kind in COUNTED} == {"personal", "device"}
     assert {kind.value for kind in set(TokenKind) - BEARERS} == {"session", "refresh", "spent"}
 
 

@@ -11,7 +11,6 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -39,11 +38,13 @@ _SEPARATORS: Final = (
     "\u060c\u061b\u3008-\u3011\u3014-\u301b\uff08\uff09\uff1c\uff1e\uff3b\uff3d\uff5b\uff5c\uff5d"
 )
 _SPLIT: Final = re.compile(f"([{_SEPARATORS}]+)")
+_INSTEAD_OF_DOT: Final = re.compile("[ ,;\u3001\uff0c\uff1b|]+")
 _AT_SIGNS: Final = "@\uff20\ufe6b"
 _ENTITY: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
 _LEADING_PUNCTUATION: Final = "'.:!?="
 _TRAILING_PUNCTUATION: Final = "'.:!?/\\"
 _AROUND_NAMES: Final = " ,;:|'\u2018\u2019\u201a\u201b\"\u2022\u00b7\u2013\u2014-*=/\\_"
+_MARKUP: Final = frozenset("*_~")
 _QUOTES: Final = "\u2018\u2019\u201a\u201b\u2032\u00b4"
 _MAILTO: Final = "mailto:"
 _SCHEME: Final = re.compile(r"(?:(mailto)|smtp|sip|e-?mail|mail)[:\uff1a](?://)?", re.IGNORECASE)
@@ -84,10 +85,11 @@ class PastedPerson(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A part of a line, and the separators after it."""
+    """A part of a line, the separators after it, and the next part."""
 
     text: str
     separators: str
+    following: str
 
 
 def read_people(text: str, max_people: int) -> list[PastedPerson]:
@@ -177,8 +179,9 @@ def _parse_people(line: str) -> list[PastedPerson]:
             people += named
             bracketed, remainder = _parse_plain_text(inside)
             if remainder and bracketed[0].email:
-                bracketed = [PastedPerson(inside, "", "", _SPLIT_DOMAIN)]
-            people += [person._replace(name=name) for person in bracketed]
+                people.append(PastedPerson(inside, "", name, _SPLIT_DOMAIN))
+            else:
+                people += [person._replace(name=name) for person in bracketed]
             pending = after
         elif closes and _TAG.match(inside):
             # In an HTML tag only the address that it links to is useful.
@@ -201,29 +204,26 @@ def _is_one_address(inside: str) -> bool:
 
 def _parse_plain_text(text: str) -> tuple[list[PastedPerson], str]:
     """Return the people in a text without angle brackets, and the remaining text as a name."""
-    pieces = _SPLIT.split(text)
-    parts = list(map(_Part, pieces[::2], [*pieces[1::2], ""]))
+    pieces = _SPLIT.split(f"{text} ")  # so that separators follow the last part too
+    parts = map(_Part, pieces[::2], pieces[1::2], pieces[2::2])
     people: list[PastedPerson] = []
     words: list[_Part] = []
-    skip_next = False
-    for part, following in pairwise([*parts, _Part("", "")]):
-        if skip_next:
-            skip_next = False
-        elif any(char in part.text for char in _AT_SIGNS):
-            person = _parse_person(part, following)
+    for part in parts:
+        if any(char in part.text for char in _AT_SIGNS):
+            person = _parse_person(part)
             people.append(person)
-            skip_next = person.fault == _SPLIT_DOMAIN
+            if person.fault == _SPLIT_DOMAIN:
+                next(parts)
         else:
             words.append(part)
     return people, _join_name(words)
 
 
-def _parse_person(part: _Part, following: _Part) -> PastedPerson:
+def _parse_person(part: _Part) -> PastedPerson:
     email = canonical_address(_without_marks(_without_hidden(part.text)))
     fault = address_error(email)
-    if not fault and _is_domain_split(email, part.separators, following.text):
-        text = part.text + part.separators + following.text
-        return PastedPerson(text, "", "", _SPLIT_DOMAIN)
+    if not fault and _is_domain_split(email, part):
+        return PastedPerson("".join(part), "", "", _SPLIT_DOMAIN)
     if not fault and any(char in email for char in _QUOTES):
         fault = _TYPOGRAPHIC_QUOTE
     if fault == MIXED:
@@ -236,24 +236,20 @@ def _parse_person(part: _Part, following: _Part) -> PastedPerson:
 def _without_hidden(text: str) -> str:
     """Remove invisible characters, except joiners that a domain may contain (RFC 5892 A.1, A.2)."""
     local, at, domain = text.rpartition("@")
-    if any(char in domain for char in _JOINERS):
-        cleaned = "".join(char if char in _JOINERS else remove_hidden(char) for char in domain)
-        try:
-            ascii_domain(_without_end(cleaned))
-        except ValueError:
-            pass
-        else:
-            return remove_hidden(local) + at + cleaned
-    return remove_hidden(text)
+    cleaned = "".join(char if char in _JOINERS else remove_hidden(char) for char in domain)
+    try:
+        ascii_domain(_without_end(cleaned))
+    except ValueError:
+        return remove_hidden(text)
+    return remove_hidden(local) + at + cleaned
 
 
 def _without_marks(text: str) -> str:
     """Remove punctuation and markup around an address in running text."""
     text = _without_start(text)
-    marks = 0
-    while marks < len(text) // 2 and text[marks] in "*_~" and text[-1 - marks] == text[marks]:
-        marks += 1
-    text = _without_start(text[marks : len(text) - marks])
+    while text[:1] in _MARKUP and text[-1] == text[0]:
+        text = text[1:-1]
+    text = _without_start(text)
     if scheme := _SCHEME.match(text):
         text = text[scheme.end() :]
         if scheme[1]:
@@ -283,19 +279,18 @@ def _is_mark(char: str) -> bool:
     return not char.isascii() and unicodedata.category(char).startswith(("P", "S", "Co"))
 
 
-def _is_domain_split(email: str, between: str, following: str) -> bool:
+def _is_domain_split(email: str, part: _Part) -> bool:
     """Return whether the text after an address looks like the rest of its domain.
 
     Args:
-        email: the address.
-        between: the separators after it.
-        following: the next part of the line.
+        email: the address, which is valid.
+        part: the part of the line that has it.
     """
-    rest = _without_end(remove_hidden(following))
-    if not rest or not between or between.strip(" ,;\u3001\uff0c\uff1b|"):
+    rest = _without_end(remove_hidden(part.following))
+    if not rest or not _INSTEAD_OF_DOT.fullmatch(part.separators):
         return False
     domain = email.rpartition("@")[2]
-    if following.startswith("."):
+    if part.following.startswith("."):
         return True
     if any(char in rest for char in _AT_SIGNS):
         return False
@@ -306,7 +301,7 @@ def _is_domain_split(email: str, between: str, following: str) -> bool:
     cases = (str.lower, str.upper) if domain == domain.upper() else (str.lower,)
     is_country = rest.isalpha() and len(rest) == 2 and rest in [case(rest) for case in cases]  # noqa: PLR2004 - a country code
     if "." in domain:
-        return (is_ending or is_country) and not any(char.isspace() for char in between)
+        return (is_ending or is_country) and not any(char.isspace() for char in part.separators)
     return is_ending or is_country or "." in rest
 
 

@@ -22,7 +22,6 @@ _DOMAIN_MAX: Final = 253
 _LABEL_MAX: Final = 63
 _COMPARED_MAX: Final = 320
 _DOMAIN_CHAR: Final = re.compile(r"[0-9A-Za-z.-]")
-_HOST_LABEL: Final = re.compile(r"[0-9a-z](?:[0-9a-z-]*[0-9a-z])?\Z")
 _AT_SIGNS: Final = "\uff20\ufe6b"
 _ASCII_EQUIVALENTS: Final = re.compile("([\u212a\u037e\u1fef])")
 """The characters whose canonical form is an ASCII character.
@@ -51,8 +50,14 @@ def comparable_address(address: str) -> str:
 
 
 def canonical_address(text: str) -> str:
-    """Return an address as it is stored: as written, in NFC (RFC 6532 3.1)."""
-    return text if text.isascii() else _canonical(text)
+    """Return an address as it is stored: as written, in NFC (RFC 6532 3.1).
+
+    Characters whose canonical form is ASCII stay unchanged.
+    """
+    return "".join(
+        part if _ASCII_EQUIVALENTS.fullmatch(part) else unicodedata.normalize("NFC", part)
+        for part in _ASCII_EQUIVALENTS.split(text)
+    )
 
 
 def same_mailbox(one: str, other: str) -> bool:
@@ -112,7 +117,7 @@ def address_error(address: str) -> str:
 
 def is_single_script_address(address: str) -> bool:
     """Return whether an address has no letters that imitate those of another script."""
-    return is_single_script(_canonical(address))
+    return is_single_script(canonical_address(address))
 
 
 def spellings(address: str) -> tuple[str, ...]:
@@ -138,7 +143,7 @@ def lower_letters(text: str) -> str:
         return text.lower()
     # Normalise again: some capitals have no composed form although their small letters do, such as
     # U+1E96.
-    return _canonical("".join(map(_lower_letter, _canonical(text))))
+    return canonical_address("".join(map(_lower_letter, canonical_address(text))))
 
 
 @lru_cache(maxsize=1024)
@@ -153,14 +158,6 @@ def _comparable_label(label: str) -> str:
         return _ascii_label(label)
     except ValueError:
         return label
-
-
-def _canonical(text: str) -> str:
-    """Return a text in NFC. Characters whose canonical form is ASCII stay unchanged."""
-    return "".join(
-        part if _ASCII_EQUIVALENTS.fullmatch(part) else unicodedata.normalize("NFC", part)
-        for part in _ASCII_EQUIVALENTS.split(text)
-    )
 
 
 def _unicode_label(label: str) -> str:
@@ -195,7 +192,8 @@ def _check_bidi(labels: list[str]) -> None:
     try:
         shown = [idna.ulabel(label) for label in labels]
         # A label with Arabic digits has Arabic letters, or is refused by itself.
-        if any(unicodedata.bidirectional(char) in {"R", "AL"} for char in "".join(shown)):
+        directions = {unicodedata.bidirectional(char) for label in shown for char in label}
+        if not directions.isdisjoint({"R", "AL"}):
             for label in shown:
                 idna.check_bidi(label, check_ltr=True)
     except (idna.IDNAError, UnicodeError):
@@ -227,19 +225,14 @@ def _check_local(local: str) -> None:
 
 
 def _check_host(domain: str) -> None:
-    """Raise ValueError for an invalid host name (RFC 952, RFC 1123 2.1, RFC 5890 2.3.1)."""
+    """Raise ValueError for a domain that no host can have: too long, a number, or reserved."""
     if len(domain) > _DOMAIN_MAX:
         message = "The part after the @ is too long."
         raise ValueError(message)
-    labels = domain.split(".")
-    for label in labels:
-        reserved = label[2:4] == "--" and not label.startswith("xn--")
-        if reserved or not _HOST_LABEL.match(label):
-            message = "The part after the @ is not a domain name."
-            raise ValueError(message)
-    if labels[-1].isdigit():
+    last = domain.rpartition(".")[2]
+    if last.isdigit():
         message = "The part after the @ ends with a number."
         raise ValueError(message)
-    if labels[-1] == "invalid":
+    if last == "invalid":
         message = "Domains that end with .invalid cannot receive e-mail."
         raise ValueError(message)

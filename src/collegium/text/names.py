@@ -22,7 +22,8 @@ _CONTROLS: Final = re.compile(f"[{_CONTROL_CHARACTERS}]+")
 _BIDI_CONTROLS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _OVERRIDES: Final = re.compile("[\u202a-\u202e\u2066\u2067]")
 _TRIMMED: Final = re.compile(f"[{_SPACE}{_CONTROL_CHARACTERS}{IGNORABLE}{BLANK}]")
-_INVISIBLE: Final = frozenset({"Mn", "Me", "Cf", "Cc", "Cs", "Zs", "Zl", "Zp"})
+_INVISIBLE: Final = frozenset({"Mn", "Me", "Cf", "Cc", "Cs"})
+"""Categories of characters that are invisible alone but may stand beside others."""
 
 _SORT_LETTERS: Final = str.maketrans(
     {
@@ -55,7 +56,7 @@ def trim(text: str) -> str:
 
 def remove_hidden(text: str) -> str:
     """Remove all invisible characters, also those inside the text."""
-    return text if text.isascii() else HIDDEN.sub("", text)
+    return HIDDEN.sub("", text)
 
 
 def without_controls(text: str) -> str:

@@ -8,7 +8,7 @@ has no rows.
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from typing import Final
 
 _LAST_ADDRESS: Final = 2**128 - 1
@@ -53,7 +53,7 @@ def position(address: str) -> bytes:
 
 def _bounds(text: str) -> tuple[int, int] | None:
     try:
-        network = ip_network(text, strict=False)
+        network = ip_interface(text).network
     except ValueError:
         return None
     return _to_integer(network.network_address), _to_integer(network.broadcast_address)
@@ -64,4 +64,4 @@ def _to_integer(address: IPv4Address | IPv6Address) -> int:
 
 
 def _to_bytes(number: int) -> bytes:
-    return b"" if number == NO_ADDRESS else number.to_bytes(16, "big")
+    return b"" if number == NO_ADDRESS else number.to_bytes(16)

@@ -89,7 +89,7 @@ def _downscale(image: Image.Image, factor: int) -> Image.Image:
 
     Scaling makes a copy in which transparent pixels count less. In strips, that copy is small.
     """
-    if image.mode not in {"RGBA", "LA"} or factor <= 1:
+    if image.mode not in {"RGBA", "LA"} or factor < 2:  # noqa: PLR2004 - 1 changes nothing
         return image
     image.load()
     small = Image.new(image.mode, (-(-image.width // factor), -(-image.height // factor)))
@@ -103,13 +103,12 @@ def _downscale(image: Image.Image, factor: int) -> Image.Image:
 
 def _encode(image: Image.Image) -> tuple[str, bytes]:
     largest = max(image.size)
-    if largest > SIDE:
-        # Let the JPEG decoder scale down while decoding, to no more than a good result needs.
-        width, height = (max(1, 2 * SIDE * side // largest) for side in image.size)
-        image.draft(None, (width, height))
-        image = _downscale(image, largest // (2 * SIDE))
-        # Scale down in place before rotating, because each step copies the picture.
-        image.thumbnail((SIDE, SIDE), reducing_gap=None if largest < 4 * SIDE else 3.0)
+    # Let the JPEG decoder scale down while decoding, to no more than a good result needs.
+    width, height = (max(1, 2 * SIDE * side // largest) for side in image.size)
+    image.draft(None, (width, height))
+    image = _downscale(image, largest // (2 * SIDE))
+    # Scale down in place before rotating, because each step copies the picture.
+    image.thumbnail((SIDE, SIDE), reducing_gap=None if largest < 4 * SIDE else 3.0)
     upright = ImageOps.exif_transpose(image)
     has_transparency = upright.mode in {"RGBA", "LA"} or "transparency" in upright.info
     output = BytesIO()

@@ -18,5 +18,5 @@ def next_slot(sent: Collection[datetime], now: datetime, limit: int) -> datetime
         sent: times of sent and planned e-mails, UTC.
         limit: e-mails in 24 hours; at least 1.
     """
-    recent = sorted(at for at in sent if at > now - WINDOW)
-    return now if len(recent) < limit else recent[-limit] + WINDOW
+    latest = sorted(sent)[-limit:]
+    return now if len(latest) < limit else max(now, latest[0] + WINDOW)

@@ -117,8 +117,8 @@ def expiry(
     earliest = expires_at
     if lifetime is not None:
         idle_end = last_used_at + timedelta(seconds=lifetime)
-        earliest = idle_end if earliest is None or idle_end < earliest else earliest
+        earliest = idle_end if earliest is None else min(earliest, idle_end)
     if max_age is not None:
         old = created_at + timedelta(seconds=max_age)
-        earliest = old if earliest is None or old < earliest else earliest
+        earliest = old if earliest is None else min(earliest, old)
     return earliest
