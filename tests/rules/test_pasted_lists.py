@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.invitations.pasted_lists import LINE_MAX, NONE, TOO_LONG, PastedPerson, read_people
+from collegium.invitations.pasted_lists import LINE_MAX, NONE, PastedPerson, read_people
 from collegium.text.email_addresses import address_error
 
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "people.txt"
@@ -48,7 +48,7 @@ VALID = [
     (f"{ADA} (Ada Lee)", "Ada Lee"),
     (f"Ada Lee ({ADA})", "Ada Lee"),
     (f"({ADA})", ""),
-    (f"Name <{ADA}>", "Name"),
+    (f"Xan BoX <{ADA}>", "Xan BoX"),
     (f"To: {ADA}", ""),
     (f"E-mail: {ADA}", ""),
     (f"mailto:{ADA}", ""),
@@ -192,9 +192,10 @@ def test_characters_of_an_address_are_no_marks_around_it(email: str) -> None:
     assert read_people(email, 200) == [PastedPerson(email, email, "")]
 
 
-@pytest.mark.parametrize("line", ["nobody", "Name;E-mail", "ada(at)example.org", "-"])
+@pytest.mark.parametrize("line", ["Xaver", "Name;E-mail", "ada(at)example.org", "-"])
 def test_line_without_an_address_is_reported(line: str) -> None:
-    assert read_people(line, 200) == [PastedPerson(line, "", "", NONE)]
+    fault = "This line contains no e-mail address."
+    assert read_people(line, 200) == [PastedPerson(line, "", "", fault)]
 
 
 @pytest.mark.parametrize("text", ["", " \n\t\n", "\ufeff\n\u200b", "\u3000"])
@@ -248,7 +249,7 @@ def test_domain_keeps_its_joiners() -> None:
 
 @pytest.mark.parametrize("separator", ["; ", ", ", ";"])
 def test_all_recipients_in_one_line_are_read(separator: str) -> None:
-    emails = [f"ada{number}@example.org" for number in range(40)]
+    emails = [f"Xan{number}@example.org" for number in range(40)]
     people = read_people(separator.join(f"Lee, Ada <{email}>" for email in emails), 200)
     assert [person[1:] for person in people] == [(email, "Lee, Ada", "") for email in emails]
     assert emails_of(separator.join(emails)) == emails
@@ -269,8 +270,8 @@ def test_long_line_cuts_no_address() -> None:
 
 
 def test_too_long_line_is_reported() -> None:
-    (person,) = read_people("x" * LINE_MAX + " ada@example.org", 200)
-    assert (*person[1:], len(person.text)) == ("", "", TOO_LONG, LINE_MAX)
+    (person,) = read_people("x" * 500 + " ada@example.org", 200)
+    assert (*person[1:], len(person.text)) == ("", "", "This line is too long.", 500)
 
 
 def test_too_long_name_is_reported() -> None:

@@ -25,7 +25,6 @@ from collegium.text.names import clean_name, holds_link, remove_hidden, trim, wi
 
 LINE_MAX: Final = 500
 """Maximum characters of a line. A longer line is read in parts, each with this maximum."""
-ADDRESS_MAX: Final = 254
 NAME_MAX: Final = 100
 
 NONE: Final = "This line contains no e-mail address."
