@@ -445,7 +445,7 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
 def test_every_accepted_value_can_be_read_back(site: Site, world: World) -> None:
     org, quiet = world.organisation(), world.organisation()
     places: tuple[tuple[Place, Mapping[str, Any]], ...] = (
-        (org, organisations.FIELDS),
+        (org, organisations.Customer.body()),
         (world.project(quiet), projects.CHANGE),
     )
     for number, value in enumerate(VALUES):

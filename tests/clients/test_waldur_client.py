@@ -40,7 +40,7 @@ LISTS = {
     "user-permissions": memberships.FILTERS,
     "team": memberships.TEAM_FILTERS,
     "roles": roles.FILTERS,
-    "customers": organisations.FILTERS,
+    "customers": organisations.LIST.parameters,
     "projects": projects.FILTERS,
 }
 GROUPS = ["organization_group_name", "organization_group_uuid"]

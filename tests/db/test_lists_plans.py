@@ -6,13 +6,13 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import select
 
+from collegium.api.waldur import organisations
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts, grants, roles
 from collegium.invitations import queries as invitation_queries
 from collegium.lists.listing import Listing
 from collegium.memberships import queries as membership_queries
-from collegium.scopes.organisations import queries as organisation_queries
 from collegium.scopes.projects import queries as project_queries
 from collegium.sign_in.tokens.actions import actor_of
 from tests.db.plans import plans_of, reads_all, seconds
@@ -146,8 +146,8 @@ def test_filter_without_matches_is_fast(big_tx: ReadTransaction) -> None:
 def test_search_for_names_of_scopes_is_fast(big_tx: ReadTransaction) -> None:
     tx, staff = big_tx, actor_of(person(big_tx, STAFF))
     for listing, filters in (
-        (organisation_queries.listing, {"name": "%E 77%"}),
-        (organisation_queries.listing, {"query": "E 77"}),
+        (organisations.LIST.listing, {"name": "E 77"}),
+        (organisations.LIST.listing, {"query": "E 77"}),
         (project_queries.listing, {"name": "%Y 177%"}),
         (project_queries.listing, {"customer_name": "%E 77%"}),
     ):

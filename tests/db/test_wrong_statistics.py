@@ -34,7 +34,7 @@ def plan(
     Args:
         statistics: the statistics of the listing's own table, by index, as in ``sqlite_stat1``.
     """
-    own = listing._key.table
+    own = listing.key.table
     with database.write() as tx:
         tx._cursor.execute("ANALYZE")
         for table in metadata.tables.values():
@@ -76,7 +76,7 @@ def test_page_builds_no_bloom_filter_for_a_joined_table(
 )
 def test_page_is_not_collected_by_role_and_sorted(name: str, database: Database) -> None:
     listing = LISTINGS[name]
-    own = listing._key.table.name
+    own = listing.key.table.name
     statistics: dict[str | None, str] = {
         f"ix_{own}_{column}": f"{MANY} 1001 1 1" for column in ("role_id", "scope_id")
     }

@@ -42,7 +42,7 @@ LISTS: dict[str, Mapping[str, filters.FilterType]] = {
     "user-permissions": memberships.FILTERS,
     "team": memberships.TEAM_FILTERS,
     "roles": roles.FILTERS,
-    "customers": organisations.FILTERS,
+    "customers": organisations.LIST.parameters,
     "projects": projects.FILTERS,
 }
 # The field that identifies a row.
@@ -380,7 +380,7 @@ def test_listings_and_apis_have_the_same_filters() -> None:
         ("user-permissions", membership_queries.listing, set()),
         ("team", membership_queries.of_scope, {"scope"}),
         ("roles", role_queries.listing, set()),
-        ("customers", organisation_queries.listing, set()),
+        ("customers", organisations.LIST.listing, set()),
         ("projects", project_queries.history, set()),
     ):
         assert set(listing.filters) - internal == set(LISTS[name]) - {"include_terminated"}, name
@@ -545,7 +545,7 @@ def test_every_order_works_in_both_directions(data: Data) -> None:
         ("user-permissions", membership_queries.listing, of_grants),
         ("team", membership_queries.of_scope, of_grants),
         ("roles", role_queries.listing, "name"),
-        ("customers", organisation_queries.listing, "name"),
+        ("customers", organisations.LIST.listing, "name"),
         ("projects", project_queries.listing, "name"),
         ("projects", project_queries.history, "name"),
     ):

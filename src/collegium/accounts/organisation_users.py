@@ -50,7 +50,7 @@ _SHOWN_FIELDS: Final = frozenset(
 )
 
 listing = Listing(
-    select(
+    rows=select(
         accounts.c.id,
         accounts.c.uuid,
         accounts.c.username,

@@ -112,7 +112,7 @@ def visible() -> ColumnElement[bool]:
 _not_deleted = accounts.c.deleted_at.is_(None)
 
 listing = Listing(
-    omit_columns(
+    rows=omit_columns(
         _rows,
         "modified_at",
         "last_synced_at",

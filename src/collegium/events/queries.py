@@ -311,7 +311,7 @@ _COMMON_FILTERS: dict[str, ColumnElement[bool] | Filter] = {
 }
 
 listing = Listing(
-    _rows,
+    rows=_rows,
     visible=visible,
     key=events.c.id,
     count_query=select(events.c.id),
@@ -344,7 +344,7 @@ listing = Listing(
 _scope_id = bindparam("scope_id", type_=BigInt)
 
 of_scope = Listing(
-    _rows,
+    rows=_rows,
     visible=_visible_in_scope,
     key=events.c.id,
     count_query=select(events.c.id),

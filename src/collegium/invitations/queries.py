@@ -196,7 +196,7 @@ _FILTERS = {
 listing = Listing(
     # This list belongs to the Waldur API and contains organisations and projects only. The
     # BrainSTEM API lists groups.
-    omit_columns(
+    rows=omit_columns(
         _rows,
         *("scope_slug", "scope_deleted_at", "blocked", "archived", "start_date", "role_kind"),
         *("creator_email", "creator_is_active"),
@@ -218,7 +218,7 @@ listing = Listing(
 )
 
 of_scope = Listing(
-    _rows,
+    rows=_rows,
     visible=true,  # access to the scope was checked before
     key=invitations.c.id,
     count_query=select(invitations.c.id),
@@ -255,7 +255,7 @@ def visible_in_groups() -> ColumnElement[bool]:
 
 group_listing = Listing(
     # Few joins, as in ``join_requests.queries``, so that PostgreSQL begins with the visible rows.
-    select(
+    rows=select(
         *(
             invitations.c[name]
             for name in ("id", "uuid", "state", "created_at", "scope_id", "email")

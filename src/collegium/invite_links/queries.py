@@ -79,7 +79,7 @@ def is_visible() -> ColumnElement[bool]:
 
 
 listing = Listing(
-    _rows.where(no_index_on_join(scopes.c.kind, invite_links.c.id) != ScopeKind.GROUP.value),
+    rows=_rows.where(no_index_on_join(scopes.c.kind, invite_links.c.id) != ScopeKind.GROUP.value),
     visible=visible,
     key=invite_links.c.id,
     count_query=select(invite_links.c.id)

@@ -123,7 +123,7 @@ _state_order = case(
 )
 
 listing = Listing(
-    omit_columns(
+    rows=omit_columns(
         _rows,
         *(
             "role_id",
@@ -158,7 +158,7 @@ listing = Listing(
 
 deciding = Listing(
     # The requests that the actor may decide, in every kind of scope.
-    _rows.where(no_index_on_join(scopes.c.deleted_at, join_requests.c.id).is_(None)),
+    rows=_rows.where(no_index_on_join(scopes.c.deleted_at, join_requests.c.id).is_(None)),
     visible=lambda: in_subquery(
         join_requests.c.scope_id,
         select(
@@ -241,7 +241,7 @@ def visible_in_groups() -> ColumnElement[bool]:
 
 
 group_listing = Listing(
-    _group_rows.where(_PENDING),
+    rows=_group_rows.where(_PENDING),
     visible=visible_in_groups,
     key=join_requests.c.id,
     default="created",

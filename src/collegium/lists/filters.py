@@ -28,10 +28,9 @@ from collegium.access.queries import (
     actor_grants,
     is_active,
     organisation,
-    scopes_with_permission,
     visible_scopes,
 )
-from collegium.access.rules import OWNER_ROLES, Permission, ScopeKind
+from collegium.access.rules import OWNER_ROLES, ScopeKind
 from collegium.db.statements import UtcDateTime, any_of, contains, like_pattern
 from collegium.db.tables import (
     BigInt,
@@ -298,7 +297,7 @@ REQUESTS: Final[Filters] = {
 }
 
 
-def _text_filter(
+def text_filter(
     parts: Iterable[ColumnElement[Any]], wholes: Iterable[ColumnElement[Any]] = ()
 ) -> Filter:
     """Return a filter for a text or a UUID, ignoring letter case.
@@ -339,7 +338,8 @@ def _actor_has_role(*names: str) -> Callable[[ColumnElement[Any]], ColumnElement
     return lambda column: in_subquery(column, scope_ids)
 
 
-_as_owner = _actor_has_role(*sorted(OWNER_ROLES[ScopeKind.ORGANISATION]))
+as_owner = _actor_has_role(*sorted(OWNER_ROLES[ScopeKind.ORGANISATION]))
+"""Returns the condition that the actor owns the organisation that a column references."""
 
 
 def _has_member(_variant: str, sees_all: bool) -> ColumnElement[bool]:
@@ -371,37 +371,7 @@ def _contains_filters(columns: Mapping[str, ColumnElement[Any]]) -> dict[str, Co
 
 _organisation = organisations.c
 
-ORGANISATIONS: Final[Filters] = {
-    **_contains_filters(
-        {
-            "abbreviation": _organisation.abbreviation,
-            "contact_details": _organisation.contact_details,
-            "name": scopes.c.name,
-            "native_name": _organisation.native_name,
-        }
-    ),
-    "agreement_number": _is(_organisation.agreement_number, "agreement_number"),
-    "archived": _is(_organisation.archived, "archived"),
-    "backend_id": _is(_organisation.backend_id, "backend_id"),
-    "current_user_has_project_create_permission": scopes.c.id.in_(
-        scopes_with_permission((ScopeKind.ORGANISATION, Permission.PROJECT_CREATE))
-    ),
-    "name_exact": _is(scopes.c.name, "name_exact"),
-    "owned_by_current_user": _as_owner(scopes.c.id),
-    "query": _text_filter(
-        (
-            scopes.c.name,
-            _organisation.native_name,
-            _organisation.abbreviation,
-            _organisation.domain,
-            _organisation.registration_code,
-            _organisation.agreement_number,
-        )
-    ),
-    "registration_code": _is(_organisation.registration_code, "registration_code"),
-    "slug": _is(scopes.c.slug, "slug"),
-    "user_uuid": Filter(lambda value: ("", {"user_uuid": value}), _has_member),
-}
+HAS_MEMBER: Final = Filter(lambda value: ("", {"user_uuid": value}), _has_member)
 
 
 def _projects_changed() -> ColumnElement[bool]:
@@ -427,7 +397,7 @@ PROJECTS: Final[Filters] = {
     "backend_id": _is(projects.c.backend_id, "backend_id"),
     "can_admin": _actor_has_role("PROJECT.ADMIN")(scopes.c.id),
     "can_manage": or_(
-        _actor_has_role("PROJECT.MANAGER")(scopes.c.id), _as_owner(scopes.c.parent_id)
+        _actor_has_role("PROJECT.MANAGER")(scopes.c.id), as_owner(scopes.c.parent_id)
     ),
     "conceal_finished_projects": or_(
         projects.c.end_date.is_(None),
@@ -437,6 +407,6 @@ PROJECTS: Final[Filters] = {
     "customer": any_of(organisation.c.uuid, "customer"),
     "modified": _projects_changed(),
     "name_exact": _is(scopes.c.name, "name_exact"),
-    "query": _text_filter((scopes.c.name, scopes.c.slug), (projects.c.backend_id,)),
+    "query": text_filter((scopes.c.name, scopes.c.slug), (projects.c.backend_id,)),
     "slug": _is(scopes.c.slug, "slug"),
 }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, Generic
 
 from sqlalchemy import (
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    false,
     func,
     literal_column,
     select,
@@ -48,6 +49,54 @@ class Filter:
     scan_predicate: Callable[[str, bool], ColumnElement[bool]] | None = None
     selectivity_estimate: Callable[[str], ColumnElement[bool] | None] = lambda _variant: None
     row_predicate: Callable[[ColumnElement[Any]], ColumnElement[bool]] | None = None
+
+
+Condition = ColumnElement[bool] | Filter
+"""A filter: a condition whose parameter has the name of the filter, or a ``Filter``."""
+
+Order = tuple[ColumnElement[Any], ...]
+"""The columns to sort by."""
+
+
+def restricted(
+    name: str, condition: Condition, others: ColumnElement[bool] | None = None
+) -> Filter:
+    """Restrict a filter on a field that only some actors may see.
+
+    A filter would reveal the value letter by letter.
+
+    Args:
+        name: name of the filter.
+        others: the rows whose field an actor who does not see all may see; None: of no row.
+    """
+    inner = condition if isinstance(condition, Filter) else simple(name, condition)
+
+    def predicate(variant: str, sees_all: bool) -> ColumnElement[bool]:
+        if sees_all:
+            return inner.predicate(variant, sees_all)
+        return false() if others is None else and_(inner.predicate(variant, sees_all), others)
+
+    return replace(inner, predicate=predicate, scan_predicate=None)
+
+
+def simple(
+    name: str, condition: ColumnElement[bool], read: Callable[[Any], Any] = lambda value: value
+) -> Filter:
+    """Return a filter with one condition and one parameter.
+
+    Args:
+        name: name of the filter and of its parameter.
+        read: converts the value for the parameter.
+    """
+    return Filter(lambda value: ("", {name: read(value)}), lambda _variant, _sees_all: condition)
+
+
+def choice(yes: ColumnElement[bool], no: ColumnElement[bool]) -> Filter:
+    """Return a filter by a Boolean, with one condition for each value and no parameter."""
+    return Filter(
+        lambda value: ("yes" if value else "no", {}),
+        lambda variant, _sees_all: yes if variant == "yes" else no,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +136,11 @@ class SearchPlan(StrEnum):
     """
 
 
+@dataclass(frozen=True, eq=False)
 class Listing(Generic[R]):
     """A list with the same behaviour in every protocol.
+
+    ``dataclasses.replace`` makes a list of the same rows with other columns, filters or orders.
 
     Args:
         rows: the select, without the condition of visibility.
@@ -97,12 +149,12 @@ class Listing(Generic[R]):
             of ``viewer_params``.
         key: the primary key. It is always the last column of the order, so that pages do not
             overlap.
-        filters: name to condition, whose parameter has the name of the filter; or to a ``Filter``.
         orders: name to the columns to sort by.
         default: the order if none is requested: names of ``orders``, with ``-`` for descending.
+        filters: name to condition, whose parameter has the name of the filter; or to a ``Filter``.
         count_query: the same rows without the joins that are only needed for display; used for
             counting.
-        tiebreaker: a unique column that breaks ties instead of the key.
+        tiebreaker: a unique column that breaks ties; by default the key.
         filters_fit_count_query: whether all filters use only tables of ``count_query``.
         search_table: the table for filters with a ``scan_predicate``.
         stored_count: a statement that returns the stored number of all rows.
@@ -113,44 +165,32 @@ class Listing(Generic[R]):
         restricted: further columns of the rows for actors who do not see all.
     """
 
-    def __init__(
-        self,
-        rows: Select[Any],
-        row: type[R] | None = None,
-        *,
-        visible: Callable[[], ColumnElement[bool]],
-        key: ColumnElement[Any],
-        orders: Mapping[str, tuple[ColumnElement[Any], ...]],
-        default: str,
-        filters: Mapping[str, ColumnElement[bool] | Filter] | None = None,
-        count_query: Select[Any] | None = None,
-        tiebreaker: ColumnElement[Any] | None = None,
-        filters_fit_count_query: bool = False,
-        search_table: SearchTable | None = None,
-        stored_count: Statement[int] | None = None,
-        loads_rows_late: bool = False,
-        privileged: Collection[str] = (),
-        restricted: Sequence[ColumnElement[Any]] = (),
-    ) -> None:
-        self._rows = rows
-        self._row = row
-        self._restricted = restricted
-        self._visible = visible
-        self._key = key
-        self._count_query = count_query
-        self._tiebreaker = key if tiebreaker is None else tiebreaker
-        self._filters_fit_count_query = filters_fit_count_query
-        self._search_table = search_table
-        self._stored_count = stored_count
-        self._loads_rows_late = loads_rows_late
-        self._privileged = frozenset(privileged)
-        self.orders = orders
-        self.filters = filters or {}
-        self._default = default
+    rows: Select[Any]
+    row: type[R] | None = None
+    _: KW_ONLY
+    visible: Callable[[], ColumnElement[bool]]
+    key: ColumnElement[Any]
+    orders: Mapping[str, Order]
+    default: str
+    filters: Mapping[str, Condition] = field(default_factory=dict)
+    count_query: Select[Any] | None = None
+    tiebreaker: ColumnElement[Any] | None = None
+    filters_fit_count_query: bool = False
+    search_table: SearchTable | None = None
+    stored_count: Statement[int] | None = None
+    loads_rows_late: bool = False
+    privileged: Collection[str] = ()
+    restricted: Sequence[ColumnElement[Any]] = ()
+
+    @cached_property
+    def _statement(self) -> Callable[..., Statement[Any]]:
         # The names come from requests, but were checked before. Only their combinations are many,
         # and the cache bounds those.
-        self._statement = lru_cache(maxsize=512)(self._build_statement)
-        self._sample = lru_cache(maxsize=256)(self._build_sample_count)
+        return lru_cache(maxsize=512)(self._build_statement)
+
+    @cached_property
+    def _sample(self) -> Callable[..., Statement[_Sample] | None]:
+        return lru_cache(maxsize=256)(self._build_sample_count)
 
     def _build_statement(
         self,
@@ -175,29 +215,29 @@ class Listing(Generic[R]):
                 and order is not None
                 and sees_all
             ):
-                conditions.append(definition.row_predicate(self._key))
+                conditions.append(definition.row_predicate(self.key))
             else:
                 conditions.append(definition.predicate(variant, sees_all))
         if not sees_all:
-            conditions.append(self._visible())
-        if self._search_table is not None and scan_conditions:
-            matches = select(self._search_table.key).where(*scan_conditions)
+            conditions.append(self.visible())
+        if self.search_table is not None and scan_conditions:
+            matches = select(self.search_table.key).where(*scan_conditions)
             if order is None and not conditions:
                 return _count_statement(matches, size)
             conditions.append(
-                in_subquery(self._key, matches)
+                in_subquery(self.key, matches)
                 if plan is SearchPlan.SCAN
-                else correlated_exists(matches.where(self._search_table.key == self._key))
+                else correlated_exists(matches.where(self.search_table.key == self.key))
             )
         if order is None:
             # Filters may use any joined table; then the full select is counted.
-            is_covered = self._filters_fit_count_query or not filters
-            rows = self._count_query if self._count_query is not None and is_covered else self._rows
-            return _count_statement(rows.where(*conditions).with_only_columns(self._key), size)
+            is_covered = self.filters_fit_count_query or not filters
+            rows = self.count_query if self.count_query is not None and is_covered else self.rows
+            return _count_statement(rows.where(*conditions).with_only_columns(self.key), size)
         # An actor who does not see all sees few rows. The query starts from those.
         without_index = bool(scan_conditions) and not sees_all
-        rows_query = self._rows if sees_all else self._rows.add_columns(*self._restricted)
-        names = order or (self._default,)
+        rows_query = self.rows if sees_all else self.rows.add_columns(*self.restricted)
+        names = order or (self.default,)
         return self._build_page(
             rows_query, conditions, names, size, is_first=is_first, without_index=without_index
         )
@@ -217,8 +257,9 @@ class Listing(Generic[R]):
             for name in names
             for column in self.orders[name.removeprefix("-")]
         ]
-        if not any(column is self._tiebreaker for column, _ in columns):
-            columns.append((self._tiebreaker, names[0].startswith("-")))
+        tiebreaker = self.key if self.tiebreaker is None else self.tiebreaker
+        if not any(column is tiebreaker for column, _ in columns):
+            columns.append((tiebreaker, names[0].startswith("-")))
         if without_index:
             columns = [(sort_without_index(column), descending) for column, descending in columns]
         ordering = [column.desc() if descending else column.asc() for column, descending in columns]
@@ -227,7 +268,7 @@ class Listing(Generic[R]):
         limit_literal = literal_column(str(size), BigInt)
         if is_first:
             first = rows_query.where(*conditions).order_by(*ordering).limit(limit_literal)
-            return Statement(first, self._row)
+            return Statement(first, self.row)
         # Far into a list only keys are skipped, from an index if there is one. The page is joined:
         # with ``IN`` PostgreSQL would go through all rows in their order.
         page = (
@@ -238,23 +279,23 @@ class Listing(Generic[R]):
             .offset(bindparam("offset", type_=BigInt))
             .subquery("page")
         )
-        key = page.c[str(self._key.key)] == self._key
+        key = page.c[str(self.key.key)] == self.key
         (origin,) = rows_query.get_final_froms()
         # The page comes first, because PostgreSQL joins many tables in the order of the statement.
         rows = select(*rows_query.selected_columns).select_from(
-            _join_page_first(page, key, self._key.table, origin)
+            _join_page_first(page, key, self.key.table, origin)
         )
         if rows_query.whereclause is not None:
             rows = rows.where(rows_query.whereclause)
-        return Statement(rows.order_by(*ordering), self._row, replan=True)
+        return Statement(rows.order_by(*ordering), self.row, replan=True)
 
     def _select_keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
         """Select the keys from as few tables as the filters and these columns need."""
-        if self._count_query is not None and self._filters_fit_count_query:
+        if self.count_query is not None and self.filters_fit_count_query:
             tables = {table for column in columns for table in column._from_objects}  # noqa: SLF001 - there is no public way
-            if tables.issubset(self._count_query.get_final_froms()):
-                return self._count_query.with_only_columns(self._key)
-        return self._rows.with_only_columns(self._key)
+            if tables.issubset(self.count_query.get_final_froms()):
+                return self.count_query.with_only_columns(self.key)
+        return self.rows.with_only_columns(self.key)
 
     def _build_sample_count(
         self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]
@@ -263,7 +304,7 @@ class Listing(Generic[R]):
 
         It also counts what an index would find there. Return None if no filter needs the sample.
         """
-        if self._search_table is None:
+        if self.search_table is None:
             return None
         matches, candidates = [], []
         for name, variant in filters:
@@ -273,7 +314,7 @@ class Listing(Generic[R]):
             if definition.scan_predicate is not None:
                 matches.append(definition.scan_predicate(variant, sees_all))
             elif definition.row_predicate is not None and sees_all:
-                matches.append(definition.row_predicate(self._search_table.key))
+                matches.append(definition.row_predicate(self.search_table.key))
             if (estimate := definition.selectivity_estimate(variant)) is not None:
                 candidates.append(estimate)
         if not matches:
@@ -282,7 +323,7 @@ class Listing(Generic[R]):
             select(
                 func.count().filter(and_(*matches)).label("matches"),
                 func.count().filter(and_(true(), *candidates)).label("candidates"),
-            ).where(in_subquery(self._search_table.key, self._search_table.sample)),
+            ).where(in_subquery(self.search_table.key, self.search_table.sample)),
             _Sample,
         )
 
@@ -323,16 +364,16 @@ class Listing(Generic[R]):
         variants, binds = self._parse_filters(filters)
         plan = self._choose_plan(tx, actor, variants, binds)
         if not actor.sees_all:
-            order = tuple(n for n in order if n.removeprefix("-") not in self._privileged)
+            order = tuple(n for n in order if n.removeprefix("-") not in self.privileged)
         statement = self._statement(
             sees_all=actor.sees_all,
             filters=variants,
             order=order,
             plan=plan,
             size=limit,
-            is_first=not offset and not self._loads_rows_late,
+            is_first=not offset and not self.loads_rows_late,
         )
-        if offset or self._loads_rows_late:
+        if offset or self.loads_rows_late:
             binds["offset"] = offset
         return tx.fetch_all(statement, **viewer_params(tx, actor), **binds)
 
@@ -344,8 +385,8 @@ class Listing(Generic[R]):
         Args:
             maximum: stop counting at this number; 0 for no limit.
         """
-        if self._stored_count is not None and actor.sees_all and not filters:
-            return tx.fetch_only(self._stored_count)
+        if self.stored_count is not None and actor.sees_all and not filters:
+            return tx.fetch_only(self.stored_count)
         variants, binds = self._parse_filters(filters)
         plan = self._choose_plan(tx, actor, variants, binds)
         statement = self._statement(

@@ -88,7 +88,7 @@ _ORDERS = {
 listing = Listing(
     # This list belongs to the Waldur API and contains organisations and projects only. The
     # BrainSTEM API lists the members of groups.
-    _rows.where(scopes.c.kind != ScopeKind.GROUP.value),
+    rows=_rows.where(scopes.c.kind != ScopeKind.GROUP.value),
     visible=lambda: grants.c.account_id == bindparam("actor", type_=BigInt),
     key=grants.c.id,
     default="created",
@@ -107,7 +107,7 @@ listing = Listing(
 )
 
 of_scope = Listing(
-    _rows.where(accounts.c.is_active),
+    rows=_rows.where(accounts.c.is_active),
     visible=true,  # access to the scope was checked before
     key=grants.c.id,
     default="created",

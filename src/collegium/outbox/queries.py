@@ -187,7 +187,7 @@ _NEXT_DUE = Statement(
 _STATES: Final = {"queued": _QUEUED, "failed": _FAILED}
 
 listing = Listing(
-    select(
+    rows=select(
         *(
             outbox.c[name]
             for name in (

@@ -42,7 +42,7 @@ def _visible() -> ColumnElement[bool]:
 
 
 listing = Listing(
-    select(roles).where(roles.c.kind != ScopeKind.GROUP.value),
+    rows=select(roles).where(roles.c.kind != ScopeKind.GROUP.value),
     visible=_visible,
     key=roles.c.id,
     default="name",

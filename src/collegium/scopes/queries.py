@@ -112,7 +112,7 @@ def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[An
 
 
 listing = Listing(
-    select(
+    rows=select(
         scopes.c.id,
         scopes.c.uuid,
         scopes.c.kind,

@@ -28,7 +28,7 @@ def visible() -> ColumnElement[bool]:
 
 
 listing = Listing(
-    _rows,
+    rows=_rows,
     visible=visible,
     key=ssh_keys.c.id,
     count_query=select(ssh_keys.c.id),

@@ -125,7 +125,7 @@ _ORDERS: dict[str, tuple[ColumnElement[Any], ...]] = {
 }
 
 listing = Listing(
-    _rows,
+    rows=_rows,
     visible=visible,
     key=accounts.c.id,
     default="id",
@@ -139,7 +139,7 @@ listing = Listing(
 )
 
 public = Listing(
-    _rows,
+    rows=_rows,
     visible=in_groups,
     key=accounts.c.id,
     default="id",

@@ -113,7 +113,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
         return [schemas.user(context, row, grants.get(row.id, ()), listed=True) for row in rows]
 
     filter_values = filters.read(context, FILTERS, account_queries.listing.orders)
-    return lists.respond(
+    return lists.respond_page(
         context, tx, account_queries.listing, render, filters=filter_values, sparse=True
     )
 

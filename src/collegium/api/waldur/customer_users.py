@@ -113,7 +113,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     filter_values = filters.read(context, _FILTERS, organisation_users.listing.orders) | {
         "scope": scope
     }
-    return lists.respond(
+    return lists.respond_page(
         context, tx, organisation_users.listing, render, filters=filter_values, sparse=True
     )
 

@@ -272,7 +272,7 @@ def _matching_kinds(types: list[str] | None, groups: list[str] | None) -> list[s
 
 
 def _list(request_context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond(
+    return lists.respond_page(
         request_context,
         tx,
         event_queries.listing,

@@ -96,7 +96,7 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond(
+    return lists.respond_page(
         context,
         tx,
         invitation_queries.listing,

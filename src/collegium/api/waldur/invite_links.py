@@ -43,7 +43,7 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond(
+    return lists.respond_page(
         context,
         tx,
         invite_link_queries.listing,

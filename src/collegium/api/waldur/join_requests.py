@@ -22,7 +22,7 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond(
+    return lists.respond_page(
         context,
         tx,
         join_request_queries.listing,

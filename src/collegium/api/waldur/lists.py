@@ -8,7 +8,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
-from collegium.api.request import RequestContext, Response
+from collegium.access.rules import Actor
+from collegium.api.request import Endpoint, RequestContext, Response
+from collegium.api.resources import Resource, ResourceList
 from collegium.api.waldur import filters as filters_of
 from collegium.api.waldur.errors import BadRequestError
 from collegium.caching import cache_short
@@ -20,10 +22,46 @@ from collegium.refusals import NotFound
 PAGE: Final = 10
 PAGE_MAX: Final = 300
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
+
+
+def read(context: RequestContext, resources: ResourceList) -> dict[str, Any]:
+    """Return the values of a list's query parameters, by the names of its filters.
+
+    Raises:
+        BadRequestError: with the errors of all parameters.
+    """
+    return filters_of.read(context, resources.parameters, resources.orders)
 
 
 def respond(
+    context: RequestContext,
+    tx: ReadTransaction,
+    resources: ResourceList,
+    values: Mapping[str, Any] | None = None,
+    **given: Any,
+) -> Response:
+    """Return the response with one page of a list.
+
+    Args:
+        values: name to value, for the filters; by default those of the request.
+        given: further values for ``Resource.fill``.
+
+    Raises:
+        BadRequestError: with the errors of all parameters.
+        NotFound: ``page.unknown``.
+    """
+    return respond_page(
+        context,
+        tx,
+        resources.listing,
+        lambda rows: resources.resource.fill(context, tx, rows, **given),
+        filters=read(context, resources) if values is None else values,
+        sparse=resources.resource.sparse,
+    )
+
+
+def respond_page(
     context: RequestContext,
     tx: ReadTransaction,
     listing: Listing,
@@ -64,7 +102,78 @@ def respond(
     structs: Any = render(rows)
     if sparse:
         structs = [fields(context, struct) for struct in structs]
-    return Response(200, _encode(structs), headers)
+    return Response(200, encode(structs), headers)
+
+
+def detail(
+    context: RequestContext,
+    tx: ReadTransaction,
+    resource: type[Resource],
+    row: Row,
+    status: int = 200,
+    **given: Any,
+) -> Response:
+    """Return the response with one object; the parameter ``field`` selects fields when reading.
+
+    Args:
+        given: further values for ``Resource.fill``.
+    """
+    (struct,) = resource.fill(context, tx, [row], **given)
+    is_sparse = resource.sparse and context.method in {"GET", "HEAD"}
+    return Response(status, encode(fields(context, struct) if is_sparse else struct))
+
+
+def endpoint(
+    resources: ResourceList,
+    summary: str,
+    handler: Callable[[RequestContext, ReadTransaction], Response] | None = None,
+    *,
+    public: bool = False,
+) -> Endpoint:
+    """Return the endpoint of a list.
+
+    Args:
+        handler: returns the response; by default that of ``respond``.
+        public: whether it may be called without credentials.
+    """
+    return Endpoint(
+        handler or (lambda context, tx: respond(context, tx, resources)),
+        summary,
+        public=public,
+        reads_db=public,
+        response_type=resources.resource,
+        is_list=True,
+        filters=resources.parameters,
+        orders=resources.orders,
+        sparse_fields=resources.resource.sparse,
+    )
+
+
+def retrieve(
+    resource: type[Resource],
+    load: Callable[[ReadTransaction, Actor, str], Row],
+    noun: str,
+    summary: str,
+    *,
+    public: bool = False,
+) -> Endpoint:
+    """Return the endpoint that shows one object.
+
+    Args:
+        load: returns the row of an object that the actor may see, by its UUID.
+        noun: the kind of object in the error for a wrong UUID.
+        public: whether it may be called without credentials.
+    """
+    return Endpoint(
+        lambda context, tx: detail(
+            context, tx, resource, load(tx, context.actor, context.uuid(noun))
+        ),
+        summary,
+        public=public,
+        reads_db=public,
+        response_type=resource,
+        sparse_fields=resource.sparse,
+    )
 
 
 def fields(context: RequestContext, struct: Any) -> Any:

@@ -51,7 +51,7 @@ def _render_grant(row: Row) -> schemas.Permission:
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond(
+    return lists.respond_page(
         context,
         tx,
         membership_queries.listing,
@@ -105,7 +105,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
 
     def _team(context: RequestContext, tx: ReadTransaction) -> Response:
         scope = access_queries.get_visible(tx, context.actor, kind, context.uuid(kind)).scope
-        return lists.respond(
+        return lists.respond_page(
             context,
             tx,
             membership_queries.of_scope,

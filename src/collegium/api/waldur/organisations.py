@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import date, datetime
 from ipaddress import ip_network
-from typing import Any, Final
+from typing import Any, ClassVar, Final
+
+import msgspec
 
 from collegium.access import queries as access_queries
+from collegium.access.queries import scopes_with_permission
 from collegium.access.rules import Permission, ScopeKind
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.api.waldur import filters, lists, schemas
+from collegium.api.resources import Related, Resource, ResourceList, constant, field, link
+from collegium.api.waldur import filters, lists
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import (
     Boolean,
     DateTime,
     Decimal,
     Email,
-    Field,
     Form,
     Integer,
     Name,
@@ -25,9 +29,12 @@ from collegium.api.waldur.fields import (
     ValidationError,
     read,
 )
+from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, EXACT, fixed
 from collegium.api.waldur.memberships import team_routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
+from collegium.db.tables import organisations, scopes
+from collegium.lists import filters as list_filters
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
 
@@ -50,51 +57,141 @@ class Subnets(Text):
         return super().read(",".join(networks), form=form)
 
 
+class ProjectOfCustomer(Resource, frozen=True, gc=False):
+    """A project, within its organisation."""
+
+    url: str = link("/api/projects/{}/", "uuid")
+    uuid: str = field()
+    name: str = field()
+    image: str | None = constant(None)
+    resource_count: int = constant(0)
+    end_date: date | None = field()
+
+
+def _load_projects(
+    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+) -> dict[int, list[ProjectOfCustomer]]:
+    found = organisation_queries.projects_of(tx, context.actor, [row.id for row in rows])
+    projects: dict[int, list[ProjectOfCustomer]] = {}
+    for row, project in zip(found, ProjectOfCustomer.fill(context, tx, found), strict=True):
+        projects.setdefault(row.parent_id, []).append(project)
+    return projects
+
+
+_PROJECTS: Final = Related(_load_projects, default=[])
+_PEOPLE: Final = Related(
+    lambda _context, tx, rows: organisation_queries.count_people(tx, [row.id for row in rows]),
+    default=0,
+)
 _SHORT: Final = Text(max=160)
-FIELDS: Final[dict[str, Field]] = {
-    "name": Name(required=True, blank=False, max=150),
-    "slug": SLUG,
-    "description": Text(max=4000),
-    "native_name": Name(max=160),
-    "abbreviation": Name(max=12),
-    "contact_details": Text(max=500),
-    "agreement_number": _SHORT,
-    "registration_code": _SHORT,
-    "email": Email(blank=True, max=75),
-    "phone_number": Text(max=255),
-    "access_subnets": Subnets(max=140),
-    "homepage": Text(
-        max=255, pattern=re.compile(r"https?://[^\s<>\"]+"), message="Enter a valid URL."
-    ),
-    "domain": Text(max=255),
-    "vat_code": Text(max=20),
-    "postal": Text(max=20),
-    "address": Text(max=300),
-    "bank_name": Text(max=150),
-    "bank_account": Text(max=50),
-    "latitude": Decimal(null=True, min=-90, max=90),
-    "longitude": Decimal(null=True, min=-180, max=180),
-    "backend_id": Text(max=255),
-    "blocked": Boolean(),
-    "archived": Boolean(),
-    "default_tax_percent": Text(
-        max=8,
-        blank=False,
-        pattern=re.compile(r"\d{1,3}(\.\d{1,2})?", re.ASCII),
-        message="A valid number is required.",
-    ),
-    "accounting_start_date": DateTime(source="accounting_started_at"),
-    "sponsor_number": Integer(null=True),
-    "max_service_accounts": Integer(null=True),
-    "grace_period_days": Integer(null=True),
-    "notification_emails": Text(max=2000),
-    "display_billing_info_in_projects": Boolean(),
-    "country": Text(max=2),
-}
+
+
+class Customer(Resource, frozen=True, gc=False):
+    """An organisation. Fields of billing and marketplaces are present but empty."""
+
+    sparse: ClassVar = True
+
+    url: str = link("/api/customers/{}/", "uuid")
+    uuid: str = field()
+    created: datetime = field("created_at", order=True)
+    name: str = field(
+        write=Name(required=True, blank=False, max=150),
+        filter={"name": CONTAINS, "name_exact": EXACT},
+        order=scopes.c.name_sort,
+    )
+    slug: str = field(write=SLUG, filter=EXACT)
+    native_name: str = field(
+        write=Name(max=160), filter=CONTAINS, order=organisations.c.native_name_sort
+    )
+    abbreviation: str = field(
+        write=Name(max=12), filter=CONTAINS, order=organisations.c.abbreviation_sort
+    )
+    description: str = field(write=Text(max=4000))
+    contact_details: str = field(write=Text(max=500), filter=CONTAINS, order=True)
+    agreement_number: str = field(write=_SHORT, filter=EXACT, order=True)
+    email: str = field(write=Email(blank=True, max=75))
+    phone_number: str = field(write=Text(max=255))
+    access_subnets: str = field(write=Subnets(max=140))
+    registration_code: str = field(write=_SHORT, filter=EXACT, order=True)
+    homepage: str = field(
+        write=Text(
+            max=255, pattern=re.compile(r"https?://[^\s<>\"]+"), message="Enter a valid URL."
+        )
+    )
+    domain: str = field(write=Text(max=255))
+    vat_code: str = field(write=Text(max=20))
+    postal: str = field(write=Text(max=20))
+    address: str = field(write=Text(max=300))
+    bank_name: str = field(write=Text(max=150))
+    bank_account: str = field(write=Text(max=50))
+    latitude: float | None = field(write=Decimal(null=True, min=-90, max=90))
+    longitude: float | None = field(write=Decimal(null=True, min=-180, max=180))
+    country: str = field(write=Text(max=2))
+    country_name: str = field("country")
+    backend_id: str = field(write=Text(max=255), filter=EXACT)
+    blocked: bool = field(write=Boolean())
+    archived: bool = field(write=Boolean(), filter=BOOLEAN)
+    default_tax_percent: str = field(
+        write=Text(
+            max=8,
+            blank=False,
+            pattern=re.compile(r"\d{1,3}(\.\d{1,2})?", re.ASCII),
+            message="A valid number is required.",
+        )
+    )
+    accounting_start_date: datetime = field(
+        "accounting_started_at",
+        "created_at",
+        get=lambda started_at, created_at: started_at or created_at,
+        write=DateTime(),
+        order=True,
+    )
+    sponsor_number: int | None = field(write=Integer(null=True))
+    max_service_accounts: int | None = field(write=Integer(null=True))
+    grace_period_days: int | None = field(write=Integer(null=True))
+    notification_emails: str = field(write=Text(max=2000))
+    display_billing_info_in_projects: bool = field(write=Boolean())
+    display_name: str = field(
+        "abbreviation",
+        "name",
+        "domain",
+        get=lambda short, name, domain: short or (f"{name} ({domain})" if domain else name),
+    )
+    projects: list[ProjectOfCustomer] = field(_PROJECTS)
+    projects_count: int = field(_PROJECTS, get=len)
+    users_count: int = field(_PEOPLE)
+    organization_groups: list[str] = msgspec.field(default_factory=list)
+    payment_profiles: list[str] = msgspec.field(default_factory=list)
+    image: str | None = None
+    project_metadata_checklist: str | None = None
+    customer_credit: float | None = None
+    customer_unallocated_credit: float | None = None
+    is_service_provider: bool = False
+    service_provider: str | None = None
+    service_provider_uuid: str | None = None
+    call_managing_organization_uuid: str | None = None
+
+
+LIST: Final = ResourceList(
+    Customer,
+    organisation_queries.listing,
+    filters={
+        "current_user_has_project_create_permission": fixed(
+            filters.OptIn(),
+            scopes.c.id.in_(
+                scopes_with_permission((ScopeKind.ORGANISATION, Permission.PROJECT_CREATE))
+            ),
+        ),
+        "owned_by_current_user": fixed(filters.OptIn(), list_filters.as_owner(scopes.c.id)),
+        "query": fixed(filters.Exact(), organisation_queries.listing.filters["query"]),
+        "user_uuid": fixed(filters.Uuid(), list_filters.HAS_MEMBER),
+    },
+)
+_BODY: Final = Customer.body()
 
 
 def _form(context: RequestContext, *, partial: bool = False) -> Form:
-    form = read(context, FIELDS, partial=partial)
+    form = read(context, _BODY, partial=partial)
     form.drop_blank("slug")
     country = form.values.get("country")
     if country and country not in context.settings.countries:
@@ -102,61 +199,17 @@ def _form(context: RequestContext, *, partial: bool = False) -> Form:
     return form
 
 
-def _render_organisations(
-    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
-) -> list[schemas.Customer]:
-    ids = [row.id for row in rows]
-    projects: dict[int, list[Row]] = {}
-    for project in organisation_queries.projects_of(tx, context.actor, ids):
-        projects.setdefault(project.parent_id, []).append(project)
-    member_counts = organisation_queries.count_people(tx, ids)
-    return [schemas.customer(context, row, projects.get(row.id, ()), member_counts) for row in rows]
-
-
-def _load_organisation(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Customer:
-    return _render_organisations(
-        context, tx, [organisation_queries.get_visible(tx, context.actor, uuid)]
-    )[0]
-
-
-FILTERS: Final = {
-    **dict.fromkeys(("abbreviation", "contact_details", "name", "native_name"), filters.Contains()),
-    **dict.fromkeys(
-        (
-            "agreement_number",
-            "backend_id",
-            "name_exact",
-            "query",
-            "registration_code",
-            "slug",
-        ),
-        filters.Exact(),
-    ),
-    "archived": filters.BooleanFilter(),
-    "current_user_has_project_create_permission": filters.OptIn(),
-    "owned_by_current_user": filters.OptIn(),
-    "user_uuid": filters.Uuid(),
-}
-
-
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    filter_values = filters.read(context, FILTERS, organisation_queries.listing.orders)
+    values = lists.read(context, LIST)
     if context.actor.is_staff:
         # Staff may create projects in every organisation, so the filter changes nothing for them.
-        filter_values.pop("current_user_has_project_create_permission", None)
-    return lists.respond(
-        context,
-        tx,
-        organisation_queries.listing,
-        lambda rows: _render_organisations(context, tx, rows),
-        filters=filter_values,
-        sparse=True,
-    )
+        values.pop("current_user_has_project_create_permission", None)
+    return lists.respond(context, tx, LIST, values)
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    struct = _load_organisation(context, tx, context.uuid("organisation"))
-    return Response(200, schemas.encode(lists.fields(context, struct)))
+def _detail(context: RequestContext, tx: ReadTransaction, uuid: str, status: int = 200) -> Response:
+    row = organisation_queries.get_visible(tx, context.actor, uuid)
+    return lists.detail(context, tx, Customer, row, status)
 
 
 def _create(context: RequestContext) -> Response:
@@ -165,7 +218,7 @@ def _create(context: RequestContext) -> Response:
     with context.write() as tx:
         values = {"domain": organisation_actions.default_domain(tx, context.actor)} | form.values
         uuid = organisation_actions.create(tx, context.actor, context.settings, values)
-        return Response(201, schemas.encode(_load_organisation(context, tx, uuid)))
+        return _detail(context, tx, uuid, 201)
 
 
 def _update(context: RequestContext) -> Response:
@@ -177,7 +230,7 @@ def _update(context: RequestContext) -> Response:
         form = _form(context, partial=context.method == "PATCH")
         form.check()
         organisation_actions.update(tx, context.actor, access, form.values)
-        return Response(200, schemas.encode(_load_organisation(context, tx, uuid)))
+        return _detail(context, tx, uuid)
 
 
 def _delete(context: RequestContext) -> Response:
@@ -195,35 +248,21 @@ def _delete(context: RequestContext) -> Response:
 
 ROUTES: Routes = {
     "/api/customers/": {
-        "GET": Endpoint(
-            _list,
-            "List the organisations that you can see.",
-            response_type=schemas.Customer,
-            is_list=True,
-            filters=FILTERS,
-            orders=organisation_queries.listing.orders,
-            sparse_fields=True,
-        ),
+        "GET": lists.endpoint(LIST, "List the organisations that you can see.", _list),
         "POST": Endpoint(
-            _create,
-            "Create an organisation.",
-            body=FIELDS,
-            response_type=schemas.Customer,
-            status=201,
+            _create, "Create an organisation.", body=_BODY, response_type=Customer, status=201
         ),
     },
     "/api/customers/{uuid}/": {
-        "GET": Endpoint(
-            _retrieve, "Show an organisation.", response_type=schemas.Customer, sparse_fields=True
+        "GET": lists.retrieve(
+            Customer, organisation_queries.get_visible, "organisation", "Show an organisation."
         ),
-        "PUT": Endpoint(
-            _update, "Change an organisation.", body=FIELDS, response_type=schemas.Customer
-        ),
+        "PUT": Endpoint(_update, "Change an organisation.", body=_BODY, response_type=Customer),
         "PATCH": Endpoint(
             _update,
             "Change some fields of an organisation.",
-            body=FIELDS,
-            response_type=schemas.Customer,
+            body=_BODY,
+            response_type=Customer,
             partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete an organisation.", status=204),

@@ -150,7 +150,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     )
     if listing is project_queries.listing:
         filter_values.pop("is_removed", None)
-    return lists.respond(
+    return lists.respond_page(
         context,
         tx,
         listing,

@@ -116,7 +116,7 @@ FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond(
+    return lists.respond_page(
         context,
         tx,
         role_queries.listing,

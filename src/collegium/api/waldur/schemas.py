@@ -5,7 +5,7 @@ The field names are those of Waldur. ``UNSET`` leaves a key out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, ClassVar, Final
 
@@ -116,71 +116,6 @@ class User(Struct, frozen=True, gc=False):
     token: str | UnsetType = UNSET
     token_lifetime: int | UnsetType | None = UNSET
     ip_address: str | None = None
-
-
-class ProjectOfCustomer(Struct, frozen=True, gc=False):
-    """A project, within its organisation."""
-
-    url: str
-    uuid: str
-    name: str
-    image: str | None
-    resource_count: int
-    end_date: date | None
-
-
-class Customer(Struct, frozen=True, gc=False):
-    """An organisation. Fields of billing and marketplaces are present but empty."""
-
-    url: str
-    uuid: str
-    created: datetime
-    name: str
-    slug: str
-    native_name: str
-    abbreviation: str
-    description: str
-    contact_details: str
-    agreement_number: str
-    email: str
-    phone_number: str
-    access_subnets: str
-    registration_code: str
-    homepage: str
-    domain: str
-    vat_code: str
-    postal: str
-    address: str
-    bank_name: str
-    bank_account: str
-    latitude: float | None
-    longitude: float | None
-    country: str
-    country_name: str
-    backend_id: str
-    blocked: bool
-    archived: bool
-    default_tax_percent: str
-    accounting_start_date: datetime
-    sponsor_number: int | None
-    max_service_accounts: int | None
-    grace_period_days: int | None
-    notification_emails: str
-    display_billing_info_in_projects: bool
-    display_name: str
-    projects: list[ProjectOfCustomer]
-    projects_count: int
-    users_count: int
-    organization_groups: list[str] = []
-    payment_profiles: list[str] = []
-    image: str | None = None
-    project_metadata_checklist: str | None = None
-    customer_credit: float | None = None
-    customer_unallocated_credit: float | None = None
-    is_service_provider: bool = False
-    service_provider: str | None = None
-    service_provider_uuid: str | None = None
-    call_managing_organization_uuid: str | None = None
 
 
 class Project(Struct, frozen=True, gc=False):
@@ -498,64 +433,6 @@ def user(
         if is_own and context.impersonator is None and not listed
         else UNSET,
         ip_address=ip_address,
-    )
-
-
-def customer(
-    context: RequestContext, row: Row, projects: Sequence[Row], people: Mapping[int, int]
-) -> Customer:
-    """Return an organisation as this API shows it."""
-    display_name = f"{row.name} ({row.domain})" if row.domain else row.name
-    return Customer(
-        url=f"{context.base}/api/customers/{row.uuid}/",
-        uuid=row.uuid,
-        created=row.created_at,
-        name=row.name,
-        slug=row.slug,
-        native_name=row.native_name,
-        abbreviation=row.abbreviation,
-        description=row.description,
-        contact_details=row.contact_details,
-        agreement_number=row.agreement_number,
-        email=row.email,
-        phone_number=row.phone_number,
-        access_subnets=row.access_subnets,
-        registration_code=row.registration_code,
-        homepage=row.homepage,
-        domain=row.domain,
-        vat_code=row.vat_code,
-        postal=row.postal,
-        address=row.address,
-        bank_name=row.bank_name,
-        bank_account=row.bank_account,
-        latitude=row.latitude,
-        longitude=row.longitude,
-        country=row.country,
-        country_name=row.country,
-        backend_id=row.backend_id,
-        blocked=row.blocked,
-        archived=row.archived,
-        default_tax_percent=row.default_tax_percent,
-        accounting_start_date=row.accounting_started_at or row.created_at,
-        sponsor_number=row.sponsor_number,
-        max_service_accounts=row.max_service_accounts,
-        grace_period_days=row.grace_period_days,
-        notification_emails=row.notification_emails,
-        display_billing_info_in_projects=row.display_billing_info_in_projects,
-        display_name=row.abbreviation or display_name,
-        projects=[
-            ProjectOfCustomer(
-                url=f"{context.base}/api/projects/{project.uuid}/",
-                uuid=project.uuid,
-                name=project.name,
-                image=None,
-                resource_count=0,
-                end_date=project.end_date,
-            )
-            for project in projects
-        ],
-        projects_count=len(projects),
-        users_count=people.get(row.id, 0),
     )
 
 

@@ -67,7 +67,7 @@ _FILTERS: Final = {
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond(
+    return lists.respond_page(
         context,
         tx,
         ssh_key_queries.listing,

@@ -77,7 +77,7 @@ def _parse_id(context: RequestContext) -> int:
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     token_actions.check_may_manage_tokens(context.actor)
-    return lists.respond(
+    return lists.respond_page(
         context,
         tx,
         token_queries.listing,

@@ -31,7 +31,7 @@ _rows = (
 )
 
 listing = Listing(
-    _rows,
+    rows=_rows,
     visible=true,  # groups are public; the protocols decide who may see their members
     key=scope_rows.c.id,
     default="id",

@@ -27,21 +27,23 @@ _rows = (
 )
 
 listing = Listing(
-    _rows,
+    rows=_rows,
     visible=lambda: visible(ScopeKind.ORGANISATION),
     key=scopes.c.id,
     default="name",
-    orders={
-        "name": (scopes.c.name_sort,),
-        "created": (scopes.c.created_at,),
-        "native_name": (organisations.c.native_name_sort,),
-        "abbreviation": (organisations.c.abbreviation_sort,),
-        "registration_code": (organisations.c.registration_code,),
-        "agreement_number": (organisations.c.agreement_number,),
-        "contact_details": (organisations.c.contact_details,),
-        "accounting_start_date": (organisations.c.accounting_started_at,),
+    orders={"name": (scopes.c.name_sort,), "created": (scopes.c.created_at,)},
+    filters={
+        "query": list_filters.text_filter(
+            (
+                scopes.c.name,
+                organisations.c.native_name,
+                organisations.c.abbreviation,
+                organisations.c.domain,
+                organisations.c.registration_code,
+                organisations.c.agreement_number,
+            )
+        )
     },
-    filters=list_filters.ORGANISATIONS,
 )
 
 

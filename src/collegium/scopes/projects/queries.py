@@ -51,7 +51,7 @@ _ORDERS = {
 }
 
 listing = Listing(
-    _rows,
+    rows=_rows,
     visible=lambda: visible(ScopeKind.PROJECT),
     key=scopes.c.id,
     count_query=select(scopes.c.id).where(scopes.c.kind == ScopeKind.PROJECT.value, _not_deleted),
@@ -61,7 +61,7 @@ listing = Listing(
 )
 
 history = Listing(
-    _all_rows,
+    rows=_all_rows,
     # Deletion ends all memberships. Therefore a deleted project is visible to those who could
     # delete it.
     visible=lambda: or_(

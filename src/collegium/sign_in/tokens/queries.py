@@ -167,7 +167,7 @@ _public_rows = _public_rows.select_from(accounts).join(
 _PUBLIC = Statement(_public_rows.where(_of_account))
 
 listing = Listing(
-    _public_rows,
+    rows=_public_rows,
     visible=false,
     key=tokens.c.account_id,
     count_query=select(tokens.c.account_id).where(API_TOKEN),
