@@ -13,6 +13,7 @@ from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import outbox
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.settings import Settings, load
 from tests.conftest import KEY, PostgreSQL
 from tests.support.serving import free_port
@@ -215,10 +216,10 @@ def test_doctor_reports_overdue_and_failed_mails(
 
 def test_doctor_reports_a_clock_that_was_set_back(installation: Installation, world: World) -> None:
     with world.database.write(datetime.now(UTC) + timedelta(seconds=2)) as tx:
-        event_queries.record(tx, "account.updated", None)
+        event_queries.record(tx, None, events.LoggedOut(account=world.staff.id))
     assert installation.failures() == {}
     with world.database.write(datetime.now(UTC) + timedelta(hours=1)) as tx:
-        event_queries.record(tx, "account.updated", None)
+        event_queries.record(tx, None, events.LoggedOut(account=world.staff.id))
     failures = installation.failures()
     assert set(failures) == {"clock"}
     assert "the clock was set back" in failures["clock"]

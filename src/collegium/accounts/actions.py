@@ -21,6 +21,7 @@ from collegium.accounts.profiles import actions as profile_actions
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.lists import slugs
@@ -93,7 +94,7 @@ def create(
     row["slug"] = values.get("slug") or slugs.new(tx, "user", values["username"])
     account_id = account_queries.add(tx, row)
     event_queries.record(
-        tx, "account.created", actor, account=account_id, username=row["username"], **data
+        tx, actor, events.AccountCreated(account=account_id, username=row["username"], **data)
     )
     token_actions.issue_api_token(tx, vault, actor, account_id)
     return account_id
@@ -202,15 +203,12 @@ def _record_update(
     }
     event_queries.record(
         tx,
-        "account.updated",
         actor,
-        account=before.id,
-        username=before.username,
-        changes=changes,
+        events.AccountUpdated(account=before.id, username=before.username, changes=changes),
     )
     if "is_active" in changed:
-        kind = "account.activated" if changed["is_active"] else "account.deactivated"
-        event_queries.record(tx, kind, actor, account=before.id, username=before.username)
+        event = events.AccountActivated if changed["is_active"] else events.AccountDeactivated
+        event_queries.record(tx, actor, event(account=before.id, username=before.username))
 
 
 def _event_data(value: Any) -> Any:
@@ -241,11 +239,10 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, cancel_requests: bo
         for request in join_request_queries.cancel_of_account(tx, account.id, actor.id):
             event_queries.record(
                 tx,
-                "request.canceled",
                 actor,
-                scope=request.scope_id,
-                account=account.id,
-                request_uuid=request.uuid,
+                events.JoinRequestCanceled(
+                    scope=request.scope_id, account=account.id, request_uuid=request.uuid
+                ),
             )
     elif join_request_queries.count_pending(tx, account.id):
         raise Conflict("account.has_requests")
@@ -261,13 +258,15 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, cancel_requests: bo
     # Recorded before the personal data is removed. If people delete their own account, that removes
     # their name from this event too.
     event_queries.record(
-        tx, "account.deleted", actor, account=account.id, username=account.username
+        tx, actor, events.AccountDeleted(account=account.id, username=account.username)
     )
     account_queries.anonymise(tx, account.id)
     slugs.delete_counter(tx, "user", account.username, account.id)
     for invitation in erasure_queries.erase(tx, account, actor):
         event_queries.record(
-            tx, "invitation.canceled", None, scope=invitation.scope_id, invitation=invitation.uuid
+            tx,
+            None,
+            events.InvitationCanceled(scope=invitation.scope_id, invitation=invitation.uuid),
         )
 
 
@@ -308,7 +307,7 @@ def read_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> t
     _check_owns_token(actor, account)
     if account.token_encrypted is None:
         raise NotFound("token.none")
-    event_queries.record(tx, "token.read", actor, account=account.id)
+    event_queries.record(tx, actor, events.TokenRead(account=account.id))
     return account, vault.decrypt(account.token_encrypted, account.token_hash)
 
 
@@ -405,7 +404,7 @@ def ensure_staff(  # the command ``collegium staff``
                 set_active(tx, None, account_id, is_active=True)
             change_account(tx, account_id, {**columns, "modified_at": tx.now})
             event_queries.record(
-                tx, "account.made_staff", None, account=account_id, username=username
+                tx, None, events.AccountMadeStaff(account=account_id, username=username)
             )
         if password_hash is not None:
             set_password(tx, None, account_id, password_hash, notify=existing is not None)
@@ -419,7 +418,7 @@ def _was_created_by_staff(tx: ReadTransaction, account: Row) -> bool:
     Invited people choose their own user name, so the name alone does not show who the account
     belongs to.
     """
-    invitation = event_queries.data_of(tx, "account.created", account.id).get("invitation")
+    invitation = event_queries.payload_of(tx, events.AccountCreated, account.id).get("invitation")
     return invitation is None and account.registration_method == "default"
 
 
@@ -473,6 +472,6 @@ def set_password(
         credentials.check(tx, actor)
     account_queries.change(tx, account, {"password": password_hash, "modified_at": tx.now})
     credentials.revoke_everything(tx, account)
-    event_queries.record(tx, "account.password_changed", actor, account=account)
+    event_queries.record(tx, actor, events.PasswordChanged(account=account))
     if notify:
         notices.send_notice(tx, mails.PasswordChanged, owner, actor)

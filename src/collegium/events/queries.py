@@ -37,6 +37,8 @@ from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, Sc
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row, Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, scopes
+from collegium.events.event import Event
+from collegium.events.types import LoggedIn
 from collegium.invitations.queries import READERS
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import NotFound
@@ -77,7 +79,7 @@ _NTH_LOGIN = Statement(
     .where(
         events.c.account_id == bindparam("account"),
         events.c.created_at > bindparam("since", type_=UtcDateTime),
-        events.c.kind == literal_column("'login.succeeded'"),
+        events.c.kind == literal_column(f"'{LoggedIn.kind}'"),
     )
     .order_by(events.c.created_at.desc(), events.c.id.desc())
     .limit(1)
@@ -96,46 +98,36 @@ def nth_login(tx: ReadTransaction, account: int, since: datetime, nth: int) -> d
     return None if row is None else row.created_at
 
 
-def data_of(tx: ReadTransaction, kind: str, account: int) -> Mapping[str, Any]:
-    """Return the data of the first such event of an account; empty if there is none."""
-    row = tx.fetch_one(_FIRST_PAYLOAD, kind=kind, account=account)
+def payload_of(tx: ReadTransaction, event: type[Event], account: int) -> Mapping[str, Any]:
+    """Return the facts of the first such event of an account; empty if there is none."""
+    row = tx.fetch_one(_FIRST_PAYLOAD, kind=event.kind, account=account)
     return {} if row is None else dict(row.payload)
 
 
-def record(
-    tx: WriteTransaction,
-    kind: str,
-    actor: Actor | None,
-    *,
-    scope: int | None = None,
-    account: int | None = None,
-    **data: Any,
-) -> None:
+def record(tx: WriteTransaction, actor: Actor | None, event: Event) -> None:
     """Record an event.
 
     Args:
-        kind: dotted, in the past tense: ``invitation.accepted``.
         actor: the acting account. For an anonymous actor only the IP address and the request
             id are stored; for None, nothing.
-        scope: id of the scope in which it happened.
-        account: id of the affected account.
-        data: names as they are now, and what changed; JSON values, never a secret.
+        event: what happened, with the names as they are now; never a secret.
     """
+    payload = event.payload()
     if actor is not None and actor.impersonator is not None:
-        data["impersonated_by"] = actor.impersonator.name or actor.impersonator.username
-        data["impersonator"] = actor.impersonator.id
+        payload["impersonated_by"] = actor.impersonator.name or actor.impersonator.username
+        payload["impersonator"] = actor.impersonator.id
     tx.execute(
         _INSERT,
         uuid=uuid4().hex,
         created_at=tx.now,
-        kind=kind,
+        kind=event.kind,
         actor_id=(actor.id or None) if actor else None,
         actor_name=(actor.name or actor.username) if actor else "",
         ip_address=(actor.ip_address or "") if actor else "",
         request_id=actor.request_id if actor else "",
-        scope_id=scope,
-        account_id=account,
-        payload=data,
+        scope_id=event.scope,
+        account_id=event.account,
+        payload=payload,
     )
 
 

@@ -18,6 +18,7 @@ from collegium.accounts.actions import require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
@@ -93,7 +94,9 @@ def create(
             "mail_id": None,
         },
     )
-    _record(tx, "invitation.created", actor, scope.id, uuid, email=details["email"])
+    event_queries.record(
+        tx, actor, events.InvitationCreated(scope=scope.id, invitation=uuid, email=details["email"])
+    )
     if state is State.PENDING:
         enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation_id), state, actor)
     if state is State.REQUESTED:
@@ -171,23 +174,35 @@ def accept_with_account(
     invitation_queries.set_state(
         tx, invitation, invitation_rules.transition(State.PENDING, Action.ACCEPT), **acceptance
     )
-    _record(tx, "invitation.accepted", actor, invitation.scope_id, uuid, role=invitation.role_name)
     event_queries.record(
         tx,
-        "role.granted" if current is None else "role.updated",
         actor,
-        scope=invitation.scope_id,
-        account=actor.id,
-        role=invitation.role_name,
-        scope_name=invitation.scope_name,
-        username=actor.username,
+        events.InvitationAccepted(
+            scope=invitation.scope_id, invitation=uuid, role=invitation.role_name
+        ),
+    )
+    event = events.RoleGranted if current is None else events.RoleUpdated
+    event_queries.record(
+        tx,
+        actor,
+        event(
+            scope=invitation.scope_id,
+            account=actor.id,
+            role=invitation.role_name,
+            scope_name=invitation.scope_name,
+            username=actor.username,
+        ),
     )
     if creator_wants_mail(invitation) and invitation.created_by != actor.id:
         outbox_queries.enqueue(
             tx, mails.InvitationAccepted(invitation.creator_email, invitation.id)
         )
     for other in invitation_queries.cancel_others(tx, invitation, actor.email):
-        _record(tx, "invitation.canceled", actor, invitation.scope_id, other, because=uuid)
+        event_queries.record(
+            tx,
+            actor,
+            events.InvitationCanceled(scope=invitation.scope_id, invitation=other, because=uuid),
+        )
     if in_group:
         close_pending_after_join(tx, actor, actor.id, invitation.scope_id)
 
@@ -227,7 +242,11 @@ def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: Row) -> None
         tx, invitation, invitation_rules.transition(_state_now(tx, invitation), Action.DECLINE)
     )
     uuid, email = invitation.uuid, invitation.email
-    _record(tx, "invitation.declined", actor, invitation.scope_id, uuid, email=email)
+    event_queries.record(
+        tx,
+        actor,
+        events.InvitationDeclined(scope=invitation.scope_id, invitation=uuid, email=email),
+    )
     if creator_wants_mail(invitation) and invitation.created_by != actor.id:
         outbox_queries.enqueue(
             tx, mails.InvitationDeclined(invitation.creator_email, invitation.id, actor.id or None)
@@ -296,7 +315,9 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     invitation = _lock_managed(tx, actor, uuid)
     state = invitation_rules.transition(_state_now(tx, invitation), Action.CANCEL)
     invitation_queries.set_state(tx, invitation, state)
-    _record(tx, "invitation.canceled", actor, invitation.scope_id, uuid)
+    event_queries.record(
+        tx, actor, events.InvitationCanceled(scope=invitation.scope_id, invitation=uuid)
+    )
 
 
 def send(
@@ -344,7 +365,11 @@ def send(
             "expiry_notified_at": None,
         }
     invitation_queries.set_state(tx, invitation, state, **changes)
-    _record(tx, "invitation.sent", actor, invitation.scope_id, uuid, email=invitation.email)
+    event_queries.record(
+        tx,
+        actor,
+        events.InvitationSent(scope=invitation.scope_id, invitation=uuid, email=invitation.email),
+    )
     if state is State.PENDING:
         enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
     if state is State.REQUESTED:
@@ -374,7 +399,9 @@ def release(tx: WriteTransaction, settings: Settings, invitation_id: int) -> boo
     invitation_queries.set_state(
         tx, invitation, state, created_at=tx.now, expires_at=new_expiry(tx.now, settings)
     )
-    _record(tx, "invitation.released", None, invitation.scope_id, invitation.uuid)
+    event_queries.record(
+        tx, None, events.InvitationReleased(scope=invitation.scope_id, invitation=invitation.uuid)
+    )
     enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation_id), state, None)
     return True
 
@@ -422,7 +449,9 @@ def notify_expired(tx: WriteTransaction, invitation_id: int) -> bool:
     ):
         return False
     invitation_queries.set_state(tx, invitation, State.PENDING, expiry_notified_at=tx.now)
-    _record(tx, "invitation.expired", None, invitation.scope_id, invitation.uuid)
+    event_queries.record(
+        tx, None, events.InvitationExpired(scope=invitation.scope_id, invitation=invitation.uuid)
+    )
     if creator_wants_mail(invitation):
         outbox_queries.enqueue(tx, mails.InvitationExpired(invitation.creator_email, invitation_id))
     return True
@@ -457,7 +486,13 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     invitation = invitation_queries.get_visible(tx, actor, uuid)
     check_open(invitation)
     invitation_queries.delete_row(tx, invitation.id)
-    _record(tx, "invitation.deleted", actor, invitation.scope_id, uuid, email=invitation.email)
+    event_queries.record(
+        tx,
+        actor,
+        events.InvitationDeleted(
+            scope=invitation.scope_id, invitation=uuid, email=invitation.email
+        ),
+    )
 
 
 def _exclude_group(invitation: Row | None, *, no_groups: bool) -> Row | None:
@@ -605,9 +640,3 @@ def enqueue_mail(
         tx, mails.InvitationCreated(invitation.email, invitation.id), send_at
     )
     invitation_queries.set_state(tx, invitation, state, mail_id=mail_id, mailed_at=tx.now)
-
-
-def _record(
-    tx: WriteTransaction, kind: str, actor: Actor | None, scope: int, uuid: str, **data: Any
-) -> None:
-    event_queries.record(tx, kind, actor, scope=scope, invitation=uuid, **data)

@@ -10,6 +10,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
 from collegium.invitations.actions import (
@@ -99,7 +100,13 @@ def approve(
         created_at=tx.now,
         expires_at=new_expiry(tx.now, settings),
     )
-    _record(tx, "invitation.approved", actor, invitation)
+    event_queries.record(
+        tx,
+        actor,
+        events.InvitationApproved(
+            scope=invitation.scope_id, invitation=invitation.uuid, email=invitation.email
+        ),
+    )
     if state is State.PENDING:
         enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
 
@@ -118,7 +125,13 @@ def reject(tx: WriteTransaction, link: Decision, ip_address: str, request_id: st
     invitation_queries.set_state(
         tx, invitation, invitation_rules.transition(State(invitation.state), Action.REJECT)
     )
-    _record(tx, "invitation.rejected", actor, invitation)
+    event_queries.record(
+        tx,
+        actor,
+        events.InvitationRejected(
+            scope=invitation.scope_id, invitation=invitation.uuid, email=invitation.email
+        ),
+    )
     if creator_wants_mail(invitation):
         outbox_queries.enqueue(
             tx, mails.InvitationRejected(invitation.creator_email, invitation.id)
@@ -140,14 +153,3 @@ def _lock_for_decision(
     ):
         raise Invalid("decision.no_invitation")
     return actor_of(account, ip_address, request_id), invitation
-
-
-def _record(tx: WriteTransaction, kind: str, actor: Actor, invitation: Row) -> None:
-    event_queries.record(
-        tx,
-        kind,
-        actor,
-        scope=invitation.scope_id,
-        invitation=invitation.uuid,
-        email=invitation.email,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.renewals import recipients
 from collegium.invitations.rules import State, effective_state
@@ -38,7 +39,7 @@ def notify_inviter(tx: WriteTransaction, uuid: str, link_version: int) -> None:
         return
     invitation_queries.set_state(tx, invitation, State.PENDING, invitee_deactivated_at=tx.now)
     event_queries.record(
-        tx, "invitation.invitee_deactivated", None, scope=invitation.scope_id, invitation=uuid
+        tx, None, events.InvitationInviteeDeactivated(scope=invitation.scope_id, invitation=uuid)
     )
     for account, email in recipients(tx, invitation):
         outbox_queries.enqueue(

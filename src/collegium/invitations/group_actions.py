@@ -16,6 +16,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
@@ -147,7 +148,11 @@ def invite(
     if is_renewed:
         changes["link_version"] = before.link_version + 1
     invitation_queries.set_state(tx, before, state, **changes)
-    _record(tx, "invitation.sent", actor, before, email=before.email)
+    event_queries.record(
+        tx,
+        actor,
+        events.InvitationSent(scope=before.scope_id, invitation=before.uuid, email=before.email),
+    )
     if state is State.REQUESTED and (is_renewed or before.state != State.REQUESTED):
         notify_staff(tx, before.id)
     if state is not State.PENDING:
@@ -219,7 +224,9 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
         return invitation
     state = _next_state(tx, invitation, Action.CANCEL)
     invitation_queries.set_state(tx, invitation, state)
-    _record(tx, "invitation.canceled", actor, invitation)
+    event_queries.record(
+        tx, actor, events.InvitationCanceled(scope=invitation.scope_id, invitation=uuid)
+    )
     return _reload(tx, actor, uuid)
 
 
@@ -288,10 +295,4 @@ def _reload(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
 def _next_state(tx: WriteTransaction, invitation: Row, action: Action) -> State:
     return invitation_rules.transition(
         invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now), action
-    )
-
-
-def _record(tx: WriteTransaction, kind: str, actor: Actor, invitation: Row, **data: Any) -> None:
-    event_queries.record(
-        tx, kind, actor, scope=invitation.scope_id, invitation=invitation.uuid, **data
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.actions import creator_wants_mail
 from collegium.invitations.rules import State, effective_state
@@ -41,7 +42,7 @@ def request_renewal(tx: WriteTransaction, uuid: str, link_version: int) -> None:
         tx, invitation, State(invitation.state), renewal_requested_version=link_version
     )
     event_queries.record(
-        tx, "invitation.renewal_requested", None, scope=invitation.scope_id, invitation=uuid
+        tx, None, events.InvitationRenewalRequested(scope=invitation.scope_id, invitation=uuid)
     )
     for account, email in recipients(tx, invitation):
         outbox_queries.enqueue(tx, mails.InvitationRenewalRequested(email, invitation.id, account))

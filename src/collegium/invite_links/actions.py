@@ -22,6 +22,7 @@ from collegium.access.rules import (
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
 from collegium.memberships.actions import check_may_grant
@@ -95,7 +96,7 @@ def create(
         },
     )
     event_queries.record(
-        tx, "invite_link.created", actor, scope=scope.id, invitation=uuid, role=role.name
+        tx, actor, events.InviteLinkCreated(scope=scope.id, invitation=uuid, role=role.name)
     )
     return uuid
 
@@ -195,11 +196,8 @@ def change(
     invite_link_queries.change(tx, row.id, changes)
     event_queries.record(
         tx,
-        "invite_link.updated",
         actor,
-        scope=row.scope_id,
-        invitation=uuid,
-        fields=sorted(fields),
+        events.InviteLinkUpdated(scope=row.scope_id, invitation=uuid, fields=sorted(fields)),
     )
 
 
@@ -213,7 +211,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """
     row, _access = _load_active_managed(tx, actor, uuid)
     invite_link_queries.cancel(tx, row.id)
-    event_queries.record(tx, "invite_link.canceled", actor, scope=row.scope_id, invitation=uuid)
+    event_queries.record(tx, actor, events.InviteLinkCanceled(scope=row.scope_id, invitation=uuid))
 
 
 def _load_active_managed(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple[Row, ScopeAccess]:

@@ -11,6 +11,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations.rules import can_read_but_not_grant
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
@@ -170,7 +171,7 @@ def reject(
     if request.state != State.PENDING:
         return request
     join_request_queries.set_state(tx, request, State.REJECTED, actor.id, comment)
-    _record(tx, "request.rejected", actor, request)
+    event_queries.record(tx, actor, events.JoinRequestRejected.of(request))
     if notifications_enabled(request):
         outbox_queries.enqueue(tx, mails.JoinRequestRejected(request.email, request.id))
     return _reload(tx, request.id)
@@ -198,7 +199,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str, *, groups: bool = Fals
     join_request_queries.set_state(
         tx, request, join_request_rules.transition(request.state, Action.CANCEL), actor.id
     )
-    _record(tx, "request.canceled", actor, request)
+    event_queries.record(tx, actor, events.JoinRequestCanceled.of(request))
     return _reload(tx, request.id)
 
 
@@ -277,7 +278,7 @@ def _create(
         },
     )
     request = _reload(tx, request_id)
-    _record(tx, "request.submitted", actor, request)
+    event_queries.record(tx, actor, events.JoinRequestSubmitted.of(request))
     return request
 
 
@@ -367,7 +368,7 @@ def _add_member(
         is_automatic=actor is None,
         project=project,
     )
-    _record(tx, "request.approved", actor, request)
+    event_queries.record(tx, actor, events.JoinRequestApproved.of(request))
     if request.scope_kind == ScopeKind.GROUP:
         close_pending_after_join(tx, actor, request.account_id, request.scope_id)
     if is_granted and notifications_enabled(request):
@@ -399,16 +400,18 @@ def _grant(
         finish_join(tx, actor, account, role, scope, by=granted_by, excluded_request=request.id)
     else:
         grant(tx, actor, account, role, scope, by=granted_by, excluded_request=request.id)
+    event = events.RoleGranted if current is None else events.RoleUpdated
     event_queries.record(
         tx,
-        "role.granted" if current is None else "role.updated",
         actor,
-        scope=scope.id,
-        account=account,
-        role=request.role_name,
-        scope_name=request.scope_name,
-        username=request.username,
-        request_uuid=request.uuid,
+        event(
+            scope=scope.id,
+            account=account,
+            role=request.role_name,
+            scope_name=request.scope_name,
+            username=request.username,
+            request_uuid=request.uuid,
+        ),
     )
     return True
 
@@ -448,17 +451,3 @@ def _parent(request: Row) -> int | None:
 def _reload(tx: WriteTransaction, request_id: int) -> Row:
     row: Row = join_request_queries.by_id(tx, request_id)
     return row
-
-
-def _record(tx: WriteTransaction, kind: str, actor: Actor | None, request: Row) -> None:
-    event_queries.record(
-        tx,
-        kind,
-        actor,
-        scope=request.scope_id,
-        account=request.account_id,
-        role=request.role_name,
-        scope_name=request.scope_name,
-        username=request.username,
-        request_uuid=request.uuid,
-    )

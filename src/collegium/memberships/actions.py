@@ -18,6 +18,7 @@ from collegium.access.rules import (
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import check_owner_remains
@@ -69,7 +70,7 @@ def add(tx: WriteTransaction, actor: Actor, target: RoleAssignment, until: datet
     grant(
         tx, actor, target.account.id, target.role.id, _scope_ref(target), by=actor.id, until=until
     )
-    _record(tx, "role.granted", actor, target, until)
+    _record(tx, events.RoleGranted, actor, target, until)
     if in_group:
         close_pending_after_join(tx, actor, target.account.id, scope.id)
 
@@ -103,7 +104,7 @@ def update(
     if until is not None:
         check_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.set_end(tx, current.id, until)
-    _record(tx, "role.updated", actor, target, until)
+    _record(tx, events.RoleUpdated, actor, target, until)
     if until is None:
         # A join request asks for a role without an end, so only such a grant fulfils it.
         finish_join(tx, actor, target.account.id, target.role.id, _scope_ref(target), by=actor.id)
@@ -144,8 +145,8 @@ def change_role(tx: WriteTransaction, actor: Actor, target: RoleAssignment, role
         check_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.end(tx, current.id, actor.id)
     grant(tx, actor, account, role.id, _scope_ref(target), by=actor.id, until=current.valid_until)
-    _record(tx, "role.revoked", actor, target, tx.now)
-    _record(tx, "role.granted", actor, new_target, current.valid_until)
+    _record(tx, events.RoleRevoked, actor, target, tx.now)
+    _record(tx, events.RoleGranted, actor, new_target, current.valid_until)
 
 
 def remove(tx: WriteTransaction, actor: Actor, target: RoleAssignment) -> None:
@@ -166,7 +167,7 @@ def remove(tx: WriteTransaction, actor: Actor, target: RoleAssignment) -> None:
         return
     check_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.end(tx, current.id, actor.id)
-    _record(tx, "role.revoked", actor, target, tx.now)
+    _record(tx, events.RoleRevoked, actor, target, tx.now)
 
 
 def record_expiry(tx: WriteTransaction, grant_id: int) -> bool:
@@ -180,14 +181,15 @@ def record_expiry(tx: WriteTransaction, grant_id: int) -> bool:
         return False
     event_queries.record(
         tx,
-        "role.expired",
         None,
-        scope=expired.scope_id,
-        account=expired.account_id,
-        role=expired.role_name,
-        scope_name=expired.scope_name,
-        username=expired.username,
-        until=expired.valid_until.isoformat(),
+        events.RoleExpired(
+            scope=expired.scope_id,
+            account=expired.account_id,
+            role=expired.role_name,
+            scope_name=expired.scope_name,
+            username=expired.username,
+            until=expired.valid_until,
+        ),
     )
     return True
 
@@ -273,16 +275,21 @@ def check_may_grant(
 
 
 def _record(
-    tx: WriteTransaction, kind: str, actor: Actor, target: RoleAssignment, until: datetime | None
+    tx: WriteTransaction,
+    event: type[events.GrantEvent],
+    actor: Actor,
+    target: RoleAssignment,
+    until: datetime | None,
 ) -> None:
     event_queries.record(
         tx,
-        kind,
         actor,
-        scope=target.access.scope.id,
-        account=target.account.id,
-        role=target.role.name,
-        scope_name=target.access.scope.name,
-        username=target.account.username,
-        until=until.isoformat() if until else None,
+        event(
+            scope=target.access.scope.id,
+            account=target.account.id,
+            role=target.role.name,
+            scope_name=target.access.scope.name,
+            username=target.account.username,
+            until=until,
+        ),
     )

@@ -7,6 +7,7 @@ from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.refusals import Conflict, NotFound
@@ -49,14 +50,15 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
         raise NotFound("grant.unknown")
     event_queries.record(
         tx,
-        "role.revoked",
         actor,
-        scope=grant.scope_id,
-        account=actor.id,
-        role=grant.role_name,
-        scope_name=grant.scope_name,
-        username=actor.username,
-        until=tx.now.isoformat(),
+        events.RoleRevoked(
+            scope=grant.scope_id,
+            account=actor.id,
+            role=grant.role_name,
+            scope_name=grant.scope_name,
+            username=actor.username,
+            until=tx.now,
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from collegium.access.rules import Actor, require_staff_or_support
 from collegium.accounts.actions import require_staff
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
 
@@ -30,7 +31,7 @@ def retry(tx: WriteTransaction, actor: Actor, mail: int) -> None:
     """
     _check(actor)
     row = outbox_queries.retry(tx, mail)
-    event_queries.record(tx, "mail.retried", actor, mail=row.kind, recipient=row.recipient)
+    event_queries.record(tx, actor, events.MailRetried(mail=row.kind, recipient=row.recipient))
 
 
 def retry_all(tx: WriteTransaction, actor: Actor) -> int:
@@ -44,7 +45,7 @@ def retry_all(tx: WriteTransaction, actor: Actor) -> int:
     number = outbox_queries.retry_all(tx, RETRY_MAX)
     if not number:
         raise NotFound("mail.settled")
-    event_queries.record(tx, "mail.retried", actor, mails=number)
+    event_queries.record(tx, actor, events.MailRetried(mails=number))
     return number
 
 
@@ -59,7 +60,7 @@ def discard(tx: WriteTransaction, actor: Actor, mail: int) -> None:
     """
     _check(actor)
     row = outbox_queries.discard(tx, mail, DROPPED)
-    event_queries.record(tx, "mail.dropped", actor, mail=row.kind, recipient=row.recipient)
+    event_queries.record(tx, actor, events.MailDropped(mail=row.kind, recipient=row.recipient))
 
 
 def _check(actor: Actor) -> None:

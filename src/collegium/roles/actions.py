@@ -11,6 +11,7 @@ from collegium.accounts.actions import require_staff
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.roles import queries as role_queries
 from collegium.roles import rules as role_rules
 
@@ -35,7 +36,11 @@ def create(
     descriptions = _without_empty(values.get("descriptions", {}))
     role_id = role_queries.add(tx, {**values, "descriptions": descriptions, "uuid": uuid})
     role_queries.set_permissions(tx, role_id, permissions)
-    _record(tx, "role.created", actor, values["name"], uuid, permissions=sorted(permissions))
+    event_queries.record(
+        tx,
+        actor,
+        events.RoleCreated(role=values["name"], role_uuid=uuid, permissions=sorted(permissions)),
+    )
     return uuid
 
 
@@ -79,15 +84,16 @@ def update(
         role_queries.set_permissions(tx, role.id, after)
     is_active = changed.pop("is_active", None)
     if changed or after != before:
-        _record(
+        event_queries.record(
             tx,
-            "role.changed",
             actor,
-            role.name,
-            uuid,
-            changes={name: [getattr(role, name), value] for name, value in changed.items()},
-            permissions_added=sorted(after - before),
-            permissions_removed=sorted(before - after),
+            events.RoleChanged(
+                role=role.name,
+                role_uuid=uuid,
+                changes={name: [getattr(role, name), value] for name, value in changed.items()},
+                permissions_added=sorted(after - before),
+                permissions_removed=sorted(before - after),
+            ),
         )
     if is_active is not None:
         _record_set_active(tx, actor, role, active=is_active)
@@ -122,7 +128,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     role = role_queries.get_by_uuid_locked(tx, uuid)
     role_rules.check_removable(is_system=role.is_system)
     role_queries.remove(tx, role.id)
-    _record(tx, "role.deleted", actor, role.name, uuid)
+    event_queries.record(tx, actor, events.RoleDeleted(role=role.name, role_uuid=uuid))
 
 
 def _without_empty(descriptions: Mapping[str, str | None]) -> dict[str, str]:
@@ -130,12 +136,5 @@ def _without_empty(descriptions: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _record_set_active(tx: WriteTransaction, actor: Actor, role: Row, *, active: bool) -> None:
-    kind = "role.enabled" if active else "role.disabled"
-    _record(tx, kind, actor, role.name, role.uuid)
-
-
-def _record(
-    tx: WriteTransaction, kind: str, actor: Actor, name: str, uuid: str, **data: Any
-) -> None:
-    # Grants record ``role.granted`` and ``role.updated``. These events concern the role itself.
-    event_queries.record(tx, kind, actor, role=name, role_uuid=uuid, **data)
+    event = events.RoleEnabled if active else events.RoleDisabled
+    event_queries.record(tx, actor, event(role=role.name, role_uuid=role.uuid))

@@ -12,6 +12,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.invite_links import queries as invite_link_queries
 from collegium.join_requests import queries as join_request_queries
@@ -119,14 +120,8 @@ def finish_join(
         join_request_queries.set_state(tx, request, State.APPROVED, by, is_automatic=by is None)
         event_queries.record(
             tx,
-            "request.approved",
             granter,
-            scope=scope.id,
-            account=account,
-            role=request.role_name,
-            scope_name=request.scope_name,
-            username=request.username,
-            request_uuid=request.uuid,
+            events.JoinRequestApproved.of(request),
         )
         if not is_notified and notifications_enabled(request):
             outbox_queries.enqueue(tx, mails.JoinRequestApproved(request.email, request.id))
@@ -158,7 +153,7 @@ def close_pending_after_join(
         scope: id of the group, which is locked.
     """
     for uuid in invitation_queries.cancel_in_scope(tx, scope, account):
-        event_queries.record(tx, "invitation.canceled", actor, scope=scope, invitation=uuid)
+        event_queries.record(tx, actor, events.InvitationCanceled(scope=scope, invitation=uuid))
 
 
 def cancel_account_invitations(tx: WriteTransaction, actor: Actor | None, account: int) -> None:
@@ -171,7 +166,7 @@ def cancel_account_invitations(tx: WriteTransaction, actor: Actor | None, accoun
     """
     for row in invitation_queries.cancel_of_account(tx, account):
         event_queries.record(
-            tx, "invitation.canceled", actor, scope=row.scope_id, invitation=row.uuid
+            tx, actor, events.InvitationCanceled(scope=row.scope_id, invitation=row.uuid)
         )
 
 

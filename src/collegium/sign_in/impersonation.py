@@ -10,6 +10,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.tokens.actions import actor_of
 
@@ -38,4 +39,6 @@ def record(tx: WriteTransaction, person: Actor, staff: Actor) -> None:
     staff_row: Row = account_queries.by_id(tx, staff.id)
     row: Row = account_queries.by_id(tx, person.id)
     actor = actor_of(staff_row, "" if staff_row.deleted_at else staff.ip_address, staff.request_id)
-    event_queries.record(tx, "account.impersonated", actor, account=row.id, username=row.username)
+    event_queries.record(
+        tx, actor, events.AccountImpersonated(account=row.id, username=row.username)
+    )

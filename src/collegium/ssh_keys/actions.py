@@ -11,6 +11,7 @@ from collegium.access.rules import Actor
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.refusals import Forbidden, NotFound
 from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials
@@ -91,7 +92,7 @@ def _record_new(
 ) -> str:
     uuid = ssh_key_queries.add(tx, account, name, key)
     event_queries.record(
-        tx, "key.created", actor, account=account, key=uuid, name=name, fingerprint=key.sha256
+        tx, actor, events.KeyCreated(account=account, key=uuid, name=name, fingerprint=key.sha256)
     )
     return uuid
 
@@ -101,11 +102,9 @@ def _delete_key(tx: WriteTransaction, actor: Actor | None, account: int, row: Ro
     if is_deleted:
         event_queries.record(
             tx,
-            "key.deleted",
             actor,
-            account=account,
-            key=row.uuid,
-            name=row.name,
-            fingerprint=row.fingerprint_sha256,
+            events.KeyDeleted(
+                account=account, key=row.uuid, name=row.name, fingerprint=row.fingerprint_sha256
+            ),
         )
     return is_deleted

@@ -15,6 +15,7 @@ from collegium.accounts.rules import check_email_not_protected, protected_fields
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -63,7 +64,7 @@ def request_change(
     mail_budget_actions.spend(tx, settings, email, actor)
     outbox_queries.enqueue(tx, mails.ChangeEmailRequest(email, account.id, tx.now.isoformat()))
     notices.send_notice(tx, mails.ChangeEmailNotice, locked, actor, email=email, version=version)
-    event_queries.record(tx, "account.address_change_asked", actor, account=account.id, email=email)
+    event_queries.record(tx, actor, events.EmailChangeRequested(account=account.id, email=email))
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> bool:
@@ -78,7 +79,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> bool:
     account_queries.lock_account_and_recheck(tx, actor, account)
     is_canceled = email_change_queries.cancel(tx, account.id)
     if is_canceled:
-        event_queries.record(tx, "account.address_change_canceled", actor, account=account.id)
+        event_queries.record(tx, actor, events.EmailChangeCanceled(account=account.id))
     return is_canceled
 
 
@@ -116,11 +117,8 @@ def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, ip_address: st
     credentials.revoke_everything(tx, change.account_id)
     event_queries.record(
         tx,
-        "account.address_change_canceled",
         None,
-        account=change.account_id,
-        address=ip_address,
-        because="link",
+        events.EmailChangeCanceled(account=change.account_id, address=ip_address, because="link"),
     )
 
 
@@ -152,11 +150,8 @@ def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -
     mail_budget_actions.restore(tx, locked.email)
     event_queries.record(
         tx,
-        "account.address_changed",
         None,
-        account=locked.account_id,
-        old=locked.old_email,
-        new=locked.email,
+        events.EmailChanged(account=locked.account_id, old=locked.old_email, new=locked.email),
     )
     profile_actions.notify_operator(tx, None, settings, before, {"email": locked.email})
     if locked.old_email:

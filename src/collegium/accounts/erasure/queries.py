@@ -15,21 +15,28 @@ from collegium.accounts.erasure.rules import neutral_name, without_personal_data
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row, Statement, any_of
 from collegium.db.tables import BigInt, accounts, events, invitations, join_requests, outbox
+from collegium.events.types import (
+    AccountImpersonated,
+    InvitationAccepted,
+    InvitationCreated,
+    InvitationDeclined,
+    InvitationDeleted,
+    InvitationEvent,
+    LoggedIn,
+    LoggedOut,
+    MailEvent,
+)
 from collegium.invitations.rules import State
 from collegium.text.email_addresses import comparable_address
 
 _account = bindparam("account", type_=BigInt)
-_ANSWER_KINDS: Final = ("invitation.accepted", "invitation.declined")
-_INVITATION_KINDS: Final = (
-    *(f"invitation.{what}" for what in ("created", "sent", "accepted", "declined", "canceled")),
-    *(f"invitation.{what}" for what in ("deleted", "approved", "rejected", "released", "expired")),
-    "invitation.renewal_requested",
-)
-_MAIL_KINDS: Final = ("mail.retried", "mail.dropped")
+_ANSWER_KINDS: Final = [InvitationAccepted.kind, InvitationDeclined.kind]
+_INVITATION_KINDS: Final = [event.kind for event in InvitationEvent.all()]
+_MAIL_KINDS: Final = [event.kind for event in MailEvent.all()]
 _OPEN_STATES: Final = tuple(state.value for state in (State.PENDING, State.HELD, State.REQUESTED))
 
 # Skipped: there are many sign-ins, and their events contain only how somebody signed in.
-_SKIPPED_KINDS: Final = ("login.succeeded", "logout")
+_SKIPPED_KINDS: Final = (LoggedIn.kind, LoggedOut.kind)
 
 _EVENTS_ABOUT = Statement(
     select(events.c.id, events.c.payload).where(
@@ -164,7 +171,7 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
     emails = _emails_of_nobody_else(tx, account.id, {text for text in known_emails if text})
     answered_uuids = {
         str(row.payload["invitation"])
-        for row in tx.fetch_all(_EVENTS_BY, account=account.id, kinds=list(_ANSWER_KINDS))
+        for row in tx.fetch_all(_EVENTS_BY, account=account.id, kinds=_ANSWER_KINDS)
         if row.payload.get("invitation")
     }
     keys = {comparable_address(text) for text in emails}
@@ -183,7 +190,7 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
         )
     deleted = [
         row
-        for row in tx.fetch_all(_EVENTS_OF_KIND, kind="invitation.deleted")
+        for row in tx.fetch_all(_EVENTS_OF_KIND, kind=InvitationDeleted.kind)
         if row.payload["invitation"] in answered_uuids
         or comparable_address(row.payload.get("email", "")) in keys
     ]
@@ -204,7 +211,7 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
         payload = without_personal_data(row.payload, account.id)
         if payload != row.payload:
             tx.execute(_SET_PAYLOAD, event=row.id, payload=payload)
-    for row in tx.fetch_all(_EVENTS_OF_MAILS, kinds=list(_MAIL_KINDS)):
+    for row in tx.fetch_all(_EVENTS_OF_MAILS, kinds=_MAIL_KINDS):
         if row.payload.get("recipient") in emails:
             tx.execute(_SET_PAYLOAD, event=row.id, payload={**row.payload, "recipient": ""})
     _erase_impersonator(tx, account, actor)
@@ -218,7 +225,7 @@ def _erase_impersonator(tx: WriteTransaction, account: Row, actor: Actor) -> Non
     The actor may be an impersonated account. That event is recorded only after the request, so the
     actor's events are searched as well.
     """
-    rows = tx.fetch_all(_IMPERSONATED_ACCOUNTS, account=account.id, kind="account.impersonated")
+    rows = tx.fetch_all(_IMPERSONATED_ACCOUNTS, account=account.id, kind=AccountImpersonated.kind)
     actor_ids = sorted({actor.id, *(row.account_id for row in rows)})
     name = f"{account.first_name} {account.last_name}".strip() or account.username
     for row in tx.fetch_all(
@@ -258,7 +265,7 @@ def _erase_invitation_events(
     rows = tx.fetch_all(
         _EVENTS_OF_INVITATIONS,
         scopes=sorted({scope for scope, _ in scopes_and_uuids}),
-        kinds=list(_INVITATION_KINDS),
+        kinds=_INVITATION_KINDS,
         texts=sorted(uuid for _, uuid in scopes_and_uuids),
     )
     for row in rows:
@@ -271,7 +278,7 @@ def _erase_invitation_events(
 
 def _erase_sent_messages(tx: WriteTransaction, account: int) -> None:
     """Remove the personal messages that the person wrote in invitations."""
-    rows = tx.fetch_all(_EVENTS_BY, account=account, kinds=["invitation.created"])
+    rows = tx.fetch_all(_EVENTS_BY, account=account, kinds=[InvitationCreated.kind])
     uuids = sorted(str(row.payload["invitation"]) for row in rows if row.payload.get("invitation"))
     if uuids:
         tx.execute(_CLEAR_EXTRA_TEXT, uuids=uuids)

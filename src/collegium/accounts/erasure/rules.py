@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from collegium.events.types import BY_KIND
+
 KEPT_FIELDS: Final = frozenset(
     {
-        *("because", "codes", "fields", "invitation", "key", "mail", "mails", "method"),
-        *("permissions", "permissions_added", "permissions_removed", "request_uuid"),
-        *("role", "role_uuid", "scope_name", "until", "impersonated_by", "impersonator"),
+        *(name for event in BY_KIND.values() for name, fact in event.facts.items() if fact.kept),
+        *("impersonated_by", "impersonator"),
     }
 )
 """Facts of an event that reveal nothing about the affected person. All others are removed."""

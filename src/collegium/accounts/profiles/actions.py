@@ -14,6 +14,7 @@ from collegium.accounts.rules import DETAILS, writable
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Forbidden
@@ -48,12 +49,13 @@ def notify_operator(
         return
     event_queries.record(
         tx,
-        "account.profile_changed",
         actor,
-        account=before.id,
-        username=before.username,
-        changes=changes,
-        organizations=organisations,
+        events.AccountProfileChanged(
+            account=before.id,
+            username=before.username,
+            changes=changes,
+            organizations=organisations,
+        ),
     )
     for recipient in options.operator_notification_emails:
         outbox_queries.enqueue(
@@ -121,9 +123,6 @@ def change(
     if changes:
         event_queries.record(
             tx,
-            "account.updated",
             actor,
-            account=account_id,
-            username=before.username,
-            changes=changes,
+            events.AccountUpdated(account=account_id, username=before.username, changes=changes),
         )

@@ -9,18 +9,16 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from collegium.access.rules import Actor, ScopeKind
+from collegium.access.rules import ScopeKind
 from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid
-from collegium.api.waldur import event_types, filters, lists, schemas
-from collegium.api.waldur.event_types import GROUPS, NAMES, TYPES, UNKNOWN, Guard, Type
+from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import ValidationError
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events.types import BY_KIND
+from collegium.events.visibility import View
 from collegium.refusals import NotFound
-
-_WITHOUT_SCOPE: Final = {"role", "until"}
-"""Facts that do not reveal the scope, shown to readers who cannot see the scope any more."""
 
 _ID_DIGITS: Final = 18
 
@@ -42,56 +40,61 @@ class EventCount(Struct, frozen=True):
     count: int
 
 
-class _Reader:
-    """The parts of one event that one reader may see."""
+_EVENTS: Final = {event.waldur_type: event for event in BY_KIND.values() if event.message}
+"""Event type of this API → our class. The events of groups are not in this API."""
 
-    def __init__(self, viewer: Actor, row: Row, event_type: Type) -> None:
-        self.sees_all = viewer.sees_all
-        self.is_affected = row.account_id == viewer.id
-        self.is_actor = row.actor_id == viewer.id
-        self.sees_scope = row.scope_id is not None and (self.sees_all or row.sees_scope)
-        self.is_open = row.scope_id is None or self.sees_scope
-        self.sees_closed = self.sees_all or (
-            self.is_open
-            and {
-                Guard.NOBODY: False,
-                Guard.PERSON: self.is_affected,
-                Guard.INVITATIONS: row.reads_invitations,
-                Guard.REQUESTS: self.is_affected or row.reads_requests,
-            }[event_type.guard]
+_GROUPS: Final = {
+    group: sorted(name for name, event in _EVENTS.items() if event.group == group)
+    for group in sorted({event.group for event in _EVENTS.values()})
+}
+
+_ACCOUNT_FIELDS: Final = {
+    **{
+        name: name
+        for name in (
+            *("username", "slug", "email", "first_name", "last_name", "native_name", "job_title"),
+            *("phone_number", "organization", "registration_method", "identity_source"),
+            *("notifications_enabled", "preferred_language", "affiliations", "civil_number"),
+            *("birth_date", "description", "is_staff", "is_support", "is_active"),
+            "token_lifetime",
         )
-        # Events of this guard hide the person, because only some readers may know the requester.
-        sees_account = self.is_open and (self.sees_closed or event_type.guard is not Guard.REQUESTS)
-        self.sees_account = self.sees_all or self.is_affected or sees_account
-        self.sees_actor = self.sees_all or self.is_actor or sees_account
-        # The event of an impersonated account has the staff member's IP address, so that account
-        # does not see the address.
-        self.sees_origin = self.sees_all or (self.is_actor and "impersonated_by" not in row.payload)
+    },
+    "agreed_at": "agreement_date",
+    "picture": "image",
+}
+"""Columns of an account whose changes are shown, with their names in this API."""
+
+_HIDDEN_FIELDS: Final = frozenset({"token_lifetime", "picture"})
+"""Columns among these whose values are never shown."""
+
+_SCOPE_FIELDS: Final = {"accounting_started_at": "accounting_start_date"}
+"""Columns of an organisation or a project that have other names in this API."""
 
 
-def _context(viewer: Actor, row: Row, event_type: Type) -> dict[str, Any]:
-    reader = _Reader(viewer, row, event_type)
+def _context(view: View, row: Row) -> dict[str, Any]:
     context: dict[str, Any] = {}
-    if reader.sees_scope:
+    if view.has_scope:
         context |= _scope(row)
-    if reader.sees_account and row.account_id is not None:
-        context |= _affected(row, with_name=reader.sees_all or reader.is_affected)
-    if reader.sees_actor and row.actor_name:
+    if view.has_account and row.account_id is not None:
+        context |= _affected(row, with_name=view.has_full_name)
+    if view.has_actor and row.actor_name:
         context |= _account("user", row.actor_uuid, row.actor_deleted_at, row.actor_username)
         context["user_full_name"] = row.actor_name
-    if reader.sees_origin:
+    if view.has_origin:
         context |= {
             key: value
             for key, value in (("ip_address", row.ip_address), ("request_id", row.request_id))
             if value
         }
-    if (reader.sees_all or reader.is_actor) and "impersonated_by" in row.payload:
-        context["impersonated_by_full_name"] = row.payload["impersonated_by"]
-    keys = {**event_type.open, **(event_type.closed if reader.sees_closed else {})}
-    for name, key in keys.items():
-        value = row.payload.get(name)
-        if value not in (None, "") and (reader.is_open or name in _WITHOUT_SCOPE):
-            context |= _payload(row, name, key, value, sees_all=reader.sees_all)
+    if view.impersonator:
+        context["impersonated_by_full_name"] = view.impersonator
+    for name, value in view.facts.items():
+        if name == "changes" and row.account_id is not None:
+            context |= _changes(value)
+        elif name == "fields":
+            context["fields"] = [_SCOPE_FIELDS.get(field, field) for field in value]
+        else:
+            context[view.event.facts[name].key] = value
     return context
 
 
@@ -125,29 +128,12 @@ def _account(prefix: str, uuid: str | None, deleted: datetime | None, name: str)
     )
 
 
-def _payload(row: Row, field: str, key: str, value: Any, *, sees_all: bool) -> dict[str, Any]:
-    if field == "changes" and row.account_id is not None:
-        return _changes(value, sees_all=sees_all)
-    if field == "fields":
-        names = [event_types.SCOPE_FIELDS.get(name, name) for name in value]
-        return {key: [name for name in names if sees_all or name != "staff_notes"]}
-    return {key: value}
-
-
-def _changes(changes: Mapping[str, Any], *, sees_all: bool) -> dict[str, Any]:
-    """Return the changes of an account that the reader could see on the account itself."""
-    visible = {
-        name: value
-        for name, value in changes.items()
-        if name in event_types.ACCOUNT_FIELDS and (sees_all or name not in event_types.PRIVILEGED)
-    }
-    names = event_types.ACCOUNT_FIELDS
+def _changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    names = {name: _ACCOUNT_FIELDS[name] for name in changes if name in _ACCOUNT_FIELDS}
     return {
-        "fields": sorted(names[name] for name in visible),
+        "fields": sorted(names.values()),
         "changes": {
-            names[name]: value
-            for name, value in visible.items()
-            if name not in event_types.HIDDEN_FIELDS
+            key: changes[name] for name, key in names.items() if name not in _HIDDEN_FIELDS
         },
     }
 
@@ -175,14 +161,14 @@ def _message(template: str, context: Mapping[str, Any]) -> str:
 
 
 def _render_event(request_context: RequestContext, row: Row) -> Event:
-    known = TYPES.get(row.kind, UNKNOWN)
-    context = _context(request_context.actor, row, known)
+    view = View(request_context.actor, row)
+    context = _context(view, row)
     return Event(
         id=row.id,
         uuid=row.uuid,
         created=row.created_at,
-        event_type=event_types.name_of(row.kind),
-        message=_message(known.template, context),
+        event_type=view.event.waldur_type or row.kind.replace(".", "_"),
+        message=_message(view.event.message, context),
         context=context,
     )
 
@@ -265,10 +251,11 @@ def _matching_kinds(types: list[str] | None, groups: list[str] | None) -> list[s
     """
     if types is None and groups is None:
         return None
-    names = set(NAMES) if types is None else set(types)
-    if groups is not None:
-        names &= {name for group in groups for name in GROUPS.get(group, ())}
-    return sorted(NAMES[name] for name in names if name in NAMES)
+    return sorted(
+        event.kind
+        for name, event in _EVENTS.items()
+        if (types is None or name in types) and (groups is None or event.group in groups)
+    )
 
 
 def _list(request_context: RequestContext, tx: ReadTransaction) -> Response:
@@ -301,7 +288,7 @@ def _count(request_context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _groups(_context: RequestContext, _tx: ReadTransaction) -> Response:
-    return Response(200, schemas.encode(GROUPS), {"X-Result-Count": str(len(GROUPS))})
+    return Response(200, schemas.encode(_GROUPS), {"X-Result-Count": str(len(_GROUPS))})
 
 
 def _scope_types(_context: RequestContext, _tx: ReadTransaction) -> Response:

@@ -21,6 +21,7 @@ from collegium.accounts.profiles import actions as profile_actions
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.integrations.eduteams import queries as eduteams_queries
 from collegium.integrations.eduteams.rules import (
     NAME,
@@ -334,11 +335,10 @@ def _create(
     )
     event_queries.record(
         tx,
-        "account.created",
         actor,
-        account=account_id,
-        username=person.username,
-        by=eduteams_queries.SOURCE,
+        events.AccountCreated(
+            account=account_id, username=person.username, by=eduteams_queries.SOURCE
+        ),
     )
     token_actions.issue_api_token(tx, vault, actor, account_id)
     ssh_key_actions.sync_keys(tx, actor, account_id, person.keys or ())
@@ -381,13 +381,14 @@ def _write_changes(
     if changed:
         event_queries.record(
             tx,
-            "account.updated",
             actor,
-            account=account.id,
-            username=account.username,
-            changes={name: [getattr(account, name), value] for name, value in changed.items()},
-            by=eduteams_queries.SOURCE,
+            events.AccountUpdated(
+                account=account.id,
+                username=account.username,
+                changes={name: [getattr(account, name), value] for name, value in changed.items()},
+                by=eduteams_queries.SOURCE,
+            ),
         )
     if "is_active" in changed:
-        kind = "account.activated" if changed["is_active"] else "account.deactivated"
-        event_queries.record(tx, kind, actor, account=account.id, username=account.username)
+        event = events.AccountActivated if changed["is_active"] else events.AccountDeactivated
+        event_queries.record(tx, actor, event(account=account.id, username=account.username))

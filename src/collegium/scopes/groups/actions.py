@@ -20,6 +20,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
@@ -66,7 +67,7 @@ def create(tx: WriteTransaction, actor: Actor, name: str, *, settings: Settings 
     group_rules.check_group_quota(group_queries.count_created(tx, actor.id), settings.max_groups)
     slug = slugs.new(tx, "group", name)
     group_id = group_queries.add(tx, uuid4().hex, name, slug, comparable_name(name), actor.id)
-    event_queries.record(tx, "group.created", actor, scope=group_id, name=name)
+    event_queries.record(tx, actor, events.GroupCreated(scope=group_id, name=name))
     _assign(tx, actor, group_id, name, actor.id, actor.username, group_rules.LEAD)
     return group_id
 
@@ -137,7 +138,13 @@ def change(
         raise Invalid("group.people", field="users", problems=problems, is_name_taken=is_taken)
     if name is not None and name != scope_access.scope.name:
         group_queries.rename(tx, scope_access.scope.id, name, comparable_name(name))
-        _record(tx, "group.updated", actor, scope_access, fields=["name"])
+        event_queries.record(
+            tx,
+            actor,
+            events.GroupUpdated(
+                scope=scope_access.scope.id, name=scope_access.scope.name, fields=["name"]
+            ),
+        )
     mailed = 0
     loses_owner = False
     # In a fixed order, which prevents deadlocks of two transactions that invite the same people.
@@ -152,10 +159,10 @@ def change(
             continue
         if change.removes:
             membership_queries.end(tx, member.grant_id, actor.id)
-            _record_role(tx, "role.revoked", actor, scope_access, member, member.role_name)
+            _record_removed(tx, actor, scope_access, member)
         elif _requested_role(change) != member.role_name:
             membership_queries.end(tx, member.grant_id, actor.id)
-            _record_role(tx, "role.revoked", actor, scope_access, member, member.role_name)
+            _record_removed(tx, actor, scope_access, member)
             _assign(
                 tx,
                 actor,
@@ -227,15 +234,16 @@ def leave(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
         raise Conflict("group.not_member")
     check_owner_remains(tx, ScopeKind.GROUP, grant.role_name, grant)
     membership_queries.end(tx, grant.id, actor.id)
-    _record(
+    event_queries.record(
         tx,
-        "role.revoked",
         actor,
-        access,
-        account=actor.id,
-        role=grant.role_name,
-        scope_name=access.scope.name,
-        username=actor.username,
+        events.RoleRevoked(
+            scope=access.scope.id,
+            account=actor.id,
+            role=grant.role_name,
+            scope_name=access.scope.name,
+            username=actor.username,
+        ),
     )
 
 
@@ -254,7 +262,7 @@ def delete(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
         raise Forbidden("permission.missing")
     group_queries.release_name(tx, group_id)
     delete_scope(tx, actor, group_id)
-    _record(tx, "group.deleted", actor, access)
+    event_queries.record(tx, actor, events.GroupDeleted(scope=group_id, name=access.scope.name))
 
 
 class _People:
@@ -346,33 +354,24 @@ def _assign(
     )
     event_queries.record(
         tx,
-        "role.granted",
         actor,
-        scope=scope,
-        account=account,
-        role=role,
-        scope_name=scope_name,
-        username=username,
+        events.RoleGranted(
+            scope=scope, account=account, role=role, scope_name=scope_name, username=username
+        ),
     )
 
 
-def _record_role(
-    tx: WriteTransaction, kind: str, actor: Actor, scope_access: ScopeAccess, member: Row, role: str
+def _record_removed(
+    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, member: Row
 ) -> None:
-    _record(
+    event_queries.record(
         tx,
-        kind,
         actor,
-        scope_access,
-        account=member.account_id,
-        role=role,
-        scope_name=scope_access.scope.name,
-        username=member.username,
+        events.RoleRevoked(
+            scope=scope_access.scope.id,
+            account=member.account_id,
+            role=member.role_name,
+            scope_name=scope_access.scope.name,
+            username=member.username,
+        ),
     )
-
-
-def _record(
-    tx: WriteTransaction, kind: str, actor: Actor, scope_access: ScopeAccess, **data: Any
-) -> None:
-    extra = {} if "scope_name" in data else {"name": scope_access.scope.name}
-    event_queries.record(tx, kind, actor, scope=scope_access.scope.id, **extra, **data)

@@ -16,6 +16,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.db.tables import organisations
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.lists import slugs
 from collegium.refusals import Conflict
 from collegium.scopes import queries as scope_queries
@@ -100,7 +101,7 @@ def create(
     )
     subnet_queries.replace(tx, organisation_id, denied_ranges(columns.get("access_subnets", "")))
     event_queries.record(
-        tx, "organisation.created", actor, scope=organisation_id, name=values["name"]
+        tx, actor, events.OrganisationCreated(scope=organisation_id, name=values["name"])
     )
     if settings.create_default_project_on_organization_creation:
         project_actions.add(tx, actor, organisation_id, {"name": "First project"})
@@ -135,11 +136,10 @@ def update(
         subnet_queries.replace(tx, scope_access.scope.id, denied_ranges(changes["access_subnets"]))
     event_queries.record(
         tx,
-        "organisation.updated",
         actor,
-        scope=scope_access.scope.id,
-        name=scope_access.scope.name,
-        fields=sorted(changes),
+        events.OrganisationUpdated(
+            scope=scope_access.scope.id, name=scope_access.scope.name, fields=sorted(changes)
+        ),
     )
 
 
@@ -158,5 +158,7 @@ def delete(tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess) -> Non
     scope_queries.check_childless(tx, scope_access.scope.id)
     delete_scope(tx, actor, scope_access.scope.id)
     event_queries.record(
-        tx, "organisation.deleted", actor, scope=scope_access.scope.id, name=scope_access.scope.name
+        tx,
+        actor,
+        events.OrganisationDeleted(scope=scope_access.scope.id, name=scope_access.scope.name),
     )

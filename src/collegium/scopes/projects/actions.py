@@ -12,6 +12,7 @@ from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
 from collegium.db.database import WriteTransaction
 from collegium.db.tables import projects
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.lists import slugs
 from collegium.refusals import Forbidden, Invalid
 from collegium.scopes import queries as scope_queries
@@ -89,7 +90,7 @@ def add(
         {name: value for name, value in values.items() if name in projects.c},
         parent,
     )
-    event_queries.record(tx, "project.created", actor, scope=project_id, name=values["name"])
+    event_queries.record(tx, actor, events.ProjectCreated(scope=project_id, name=values["name"]))
     return project_id, uuid
 
 
@@ -147,11 +148,10 @@ def update(
     scope_queries.change(tx, scope_access.scope.id, projects, changes)
     event_queries.record(
         tx,
-        "project.updated",
         actor,
-        scope=scope_access.scope.id,
-        name=scope_access.scope.name,
-        fields=sorted(changes),
+        events.ProjectUpdated(
+            scope=scope_access.scope.id, name=scope_access.scope.name, fields=sorted(changes)
+        ),
     )
 
 
@@ -171,5 +171,5 @@ def delete(tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess) -> Non
     check_open(scope_access.scope)
     delete_scope(tx, actor, scope_access.scope.id)
     event_queries.record(
-        tx, "project.deleted", actor, scope=scope_access.scope.id, name=scope_access.scope.name
+        tx, actor, events.ProjectDeleted(scope=scope_access.scope.id, name=scope_access.scope.name)
     )

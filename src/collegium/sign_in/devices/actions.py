@@ -12,6 +12,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.outbox import mails
 from collegium.refusals import NotFound
 from collegium.security.crypto import Vault
@@ -202,8 +203,8 @@ def _set_decision(
     device = get_pending_by_uuid(tx, uuid)
     if not device_queries.change_state(tx, device, state, actor.id, lifetime):
         raise NotFound("device.unknown")
-    kind = "device.approved" if state is State.APPROVED else "device.denied"
-    event_queries.record(tx, kind, actor, account=actor.id, name=device.name)
+    event = events.DeviceApproved if state is State.APPROVED else events.DeviceDenied
+    event_queries.record(tx, actor, event(account=actor.id, name=device.name))
     return str(device.name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
@@ -14,6 +14,7 @@ from collegium.accounts.actions import require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, NotFound
@@ -58,14 +59,18 @@ def request_reset(tx: WriteTransaction, email: str, ip_address: str) -> None:
         outbox_queries.enqueue(
             tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat())
         )
-        _record(tx, "account.password_reset_asked", None, account.id, address=ip_address)
+        event_queries.record(
+            tx, None, events.PasswordResetRequested(account=account.id, address=ip_address)
+        )
     if not accounts:
         # The same work as for a known address, so that the time does not reveal the difference: an
         # e-mail is queued and rolled back.
         with suppress(_NoAccountError), tx.savepoint():
             outbox_queries.enqueue(tx, mails.PasswordReset(email, 0, tx.now.isoformat()))
             raise _NoAccountError
-        _record(tx, "account.password_reset_asked", None, None, address=ip_address)
+        event_queries.record(
+            tx, None, events.PasswordResetRequested(account=None, address=ip_address)
+        )
 
 
 def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
@@ -82,7 +87,7 @@ def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     if not may_have_password(account):
         raise Conflict("password.elsewhere")
     outbox_queries.enqueue(tx, mails.PasswordReset(account.email, account.id, tx.now.isoformat()))
-    _record(tx, "account.password_reset_asked", actor, account.id)
+    event_queries.record(tx, actor, events.PasswordResetRequested(account=account.id))
     return account
 
 
@@ -155,7 +160,9 @@ def reset(
     # Checked again under the lock, because the link may just have been used by another request.
     account = read_link(tx, vault, text)
     _set_password(tx, account.id, password_hash)
-    _record(tx, "account.password_changed", None, account.id, because="link", address=ip_address)
+    event_queries.record(
+        tx, None, events.PasswordChanged(account=account.id, because="link", address=ip_address)
+    )
     notices.send_notice(
         tx, mails.PasswordChanged, account, None, by=notices.PERSON, ip_address=ip_address
     )
@@ -175,7 +182,7 @@ def change(tx: WriteTransaction, actor: Actor, password_hash: str) -> Actor:
     """
     account = credentials.confirm(tx, actor)
     _set_password(tx, actor.id, password_hash)
-    _record(tx, "account.password_changed", actor, actor.id)
+    event_queries.record(tx, actor, events.PasswordChanged(account=actor.id))
     notices.send_notice(tx, mails.PasswordChanged, account, actor)
     return replace(actor, token=0, credentials=None)
 
@@ -189,9 +196,3 @@ def _derive_mark(vault: Vault, account: Row, requested_at: datetime) -> str:
     return vault.derive_code(
         RESET, account.id, account.password or "", account.email, requested_at.isoformat()
     )
-
-
-def _record(
-    tx: WriteTransaction, kind: str, actor: Actor | None, account: int | None, **data: Any
-) -> None:
-    event_queries.record(tx, kind, actor, account=account, **data)

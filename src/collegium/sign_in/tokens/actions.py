@@ -15,6 +15,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.outbox import mails
 from collegium.refusals import Forbidden, NotFound, Unauthenticated
 from collegium.security.crypto import Vault
@@ -79,7 +80,7 @@ def issue_api_token(tx: WriteTransaction, vault: Vault, actor: Actor | None, acc
     token_queries.revoke(tx, account)
     token = vault.new_token()
     token_queries.add(tx, account, vault.keyed_hash(token), vault.encrypt(token))
-    event_queries.record(tx, "token.created", actor, account=account)
+    event_queries.record(tx, actor, events.TokenCreated(account=account))
     return token
 
 
@@ -108,7 +109,7 @@ def issue_personal(
         name=name,
         lifetime=PERSONAL_LIFETIME,
     )
-    event_queries.record(tx, "token.created", actor, account=actor.id, name=name)
+    event_queries.record(tx, actor, events.TokenCreated(account=actor.id, name=name))
     notices.send_notice(tx, mails.TokenCreated, account, actor, name=name)
     return token, token_id
 
@@ -131,7 +132,7 @@ def issue_device(tx: WriteTransaction, vault: Vault, account: Row, name: str, li
         name=name,
         expires_at=tx.now + timedelta(seconds=lifetime),
     )
-    event_queries.record(tx, "token.created", actor_of(account), account=account.id, name=name)
+    event_queries.record(tx, actor_of(account), events.TokenCreated(account=account.id, name=name))
     return token
 
 
@@ -163,7 +164,7 @@ def revoke_own(tx: WriteTransaction, actor: Actor, token_id: int) -> None:
         raise NotFound("token.none")
     if not token_queries.revoke_row(tx, actor.id, row):
         raise NotFound("token.none")
-    event_queries.record(tx, "token.revoked", actor, account=actor.id, name=row.name)
+    event_queries.record(tx, actor, events.TokenRevoked(account=actor.id, name=row.name))
 
 
 def revoke_all_but_session(tx: WriteTransaction, actor: Actor) -> None:
@@ -175,7 +176,7 @@ def revoke_all_but_session(tx: WriteTransaction, actor: Actor) -> None:
     credentials.confirm(tx, actor)
     credentials.cancel_pending(tx, actor.id)
     token_queries.revoke_all_but(tx, actor.id, actor.token)
-    event_queries.record(tx, "token.revoked", actor, account=actor.id)
+    event_queries.record(tx, actor, events.TokenRevoked(account=actor.id))
 
 
 class TokenPair(NamedTuple):
@@ -202,7 +203,7 @@ def log_in_with_refresh(
     pairs = [row for row in rows if row.kind == TokenKind.REFRESH]
     token_queries.revoke_oldest(tx, account.id, pairs, settings.max_sessions - 1)
     account_queries.change(tx, account.id, {"last_login_at": tx.now})
-    event_queries.record(tx, "login.succeeded", actor, account=account.id, method=method)
+    event_queries.record(tx, actor, events.LoggedIn(account=account.id, method=method))
     return _issue_pair(tx, vault, account.id, uuid4().hex, tx.now)
 
 
@@ -264,7 +265,7 @@ def _revoke_reused(tx: WriteTransaction, vault: Vault, token: str) -> bool:
     access_queries.lock_account(tx, account)
     if not token_queries.revoke_family(tx, account, family):
         return False
-    event_queries.record(tx, "token.reused", None, account=account)
+    event_queries.record(tx, None, events.TokenReused(account=account))
     return True
 
 
@@ -319,7 +320,7 @@ def log_in(
     check_login_rate(tx, account.id, settings)
     token = renew(tx, vault, settings, actor, account)
     account_queries.change(tx, account.id, {"last_login_at": tx.now})
-    event_queries.record(tx, "login.succeeded", actor, account=account.id, method=method)
+    event_queries.record(tx, actor, events.LoggedIn(account=account.id, method=method))
     return token
 
 
@@ -330,10 +331,8 @@ def record_failed_login(tx: WriteTransaction, account: Row | None, ip_address: s
     """
     event_queries.record(
         tx,
-        "login.failed",
         None,
-        account=account.id if account is not None else None,
-        address=ip_address,
+        events.LoginFailed(account=account.id if account is not None else None, address=ip_address),
     )
 
 
@@ -346,7 +345,7 @@ def log_out(tx: WriteTransaction, actor: Actor) -> None:
     row = token_queries.get(tx, person.id, person.token)
     if row is not None:
         token_queries.revoke_row(tx, person.id, row)
-    event_queries.record(tx, "logout", person, account=person.id)
+    event_queries.record(tx, person, events.LoggedOut(account=person.id))
 
 
 def check_may_manage_tokens(actor: Actor) -> None:
@@ -369,4 +368,4 @@ def revoke_api_token(tx: WriteTransaction, actor: Actor, account: int) -> None:
     check_may_manage_tokens(actor)
     if not token_queries.revoke(tx, account):
         raise NotFound("token.none")
-    event_queries.record(tx, "token.revoked", actor, account=account)
+    event_queries.record(tx, actor, events.TokenRevoked(account=account))

@@ -8,6 +8,7 @@ from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.refusals import NotFound
 from collegium.security.crypto import Vault
 from collegium.settings import DEFAULTS, Settings
@@ -60,7 +61,7 @@ def begin(
         expires_at=tx.now + timedelta(seconds=SESSION_AGE),
     )
     account_queries.change(tx, actor.id, {"last_login_at": tx.now})
-    event_queries.record(tx, "login.succeeded", actor, account=actor.id, method=method)
+    event_queries.record(tx, actor, events.LoggedIn(account=actor.id, method=method))
     return token
 
 
@@ -75,4 +76,4 @@ def end(tx: WriteTransaction, actor: Actor, session: int) -> None:
     """
     if not token_queries.revoke_one(tx, actor.id, session, TokenKind.SESSION):
         raise NotFound("token.none")
-    event_queries.record(tx, "logout", actor, account=actor.id)
+    event_queries.record(tx, actor, events.LoggedOut(account=actor.id))

@@ -16,6 +16,7 @@ from collegium.accounts.actions import require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Invalid
 from collegium.security.crypto import Vault
@@ -95,7 +96,7 @@ def confirm(tx: WriteTransaction, actor: Actor, vault: Vault, code: str) -> list
     two_factor_queries.confirm(tx, actor.id)
     credentials.cancel_pending(tx, actor.id)
     token_queries.revoke_all_but(tx, actor.id, actor.token)
-    event_queries.record(tx, "second_factor.enabled", actor, account=actor.id)
+    event_queries.record(tx, actor, events.SecondFactorEnabled(account=actor.id))
     account: Row = account_queries.by_id(tx, actor.id)
     notices.send_notice(tx, mails.SecondFactorEnabled, account, actor)
     return _replace_codes(tx, vault, actor.id)
@@ -134,7 +135,7 @@ def check(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Invali
 def _use_recovery_code(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> None:
     if not two_factor_queries.use_code(tx, actor.id, _hash_code(vault, actor.id, code)):
         raise Invalid("second_factor.wrong", field="code")
-    event_queries.record(tx, "second_factor.recovered", actor, account=actor.id)
+    event_queries.record(tx, actor, events.SecondFactorRecovered(account=actor.id))
 
 
 def _count_wrong(tx: WriteTransaction, actor: Actor, account: Row) -> None:
@@ -145,16 +146,18 @@ def _count_wrong(tx: WriteTransaction, actor: Actor, account: Row) -> None:
     count = two_factor_queries.count_wrong(tx, actor.id)
     if count not in {two_factor_rules.NOTIFY_AT, two_factor_rules.LOCKED_AT}:
         return
-    kind = "second_factor.locked" if count == two_factor_rules.LOCKED_AT else "second_factor.failed"
+    is_locked = count == two_factor_rules.LOCKED_AT
+    event = events.SecondFactorLocked if is_locked else events.SecondFactorFailed
     # It may not be the owner. So the event names no actor, as for a failed sign-in.
     event_queries.record(
         tx,
-        kind,
         None,
-        account=actor.id,
-        username=account.username,
-        address=actor.ip_address or "",
-        codes=count,
+        event(
+            account=actor.id,
+            username=account.username,
+            address=actor.ip_address or "",
+            codes=count,
+        ),
     )
     notices.send_notice(
         tx,
@@ -171,7 +174,7 @@ def renew_codes(tx: WriteTransaction, actor: Actor, vault: Vault) -> list[str]:
 
     The caller must have checked a code. The earlier ones are invalid.
     """
-    event_queries.record(tx, "second_factor.codes_renewed", actor, account=actor.id)
+    event_queries.record(tx, actor, events.RecoveryCodesRenewed(account=actor.id))
     return _replace_codes(tx, vault, actor.id)
 
 
@@ -188,7 +191,7 @@ def remove(tx: WriteTransaction, actor: Actor) -> None:
     """
     two_factor_queries.remove(tx, actor.id)
     credentials.cancel_pending(tx, actor.id)
-    event_queries.record(tx, "second_factor.disabled", actor, account=actor.id)
+    event_queries.record(tx, actor, events.SecondFactorDisabled(account=actor.id))
     account: Row = account_queries.by_id(tx, actor.id)
     notices.send_notice(tx, mails.SecondFactorDisabled, account, actor)
 
@@ -215,7 +218,7 @@ def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     two_factor_queries.remove(tx, account.id)
     credentials.cancel_pending(tx, account.id)
     event_queries.record(
-        tx, "second_factor.disabled", actor, account=account.id, username=account.username
+        tx, actor, events.SecondFactorDisabled(account=account.id, username=account.username)
     )
     notices.send_notice(tx, mails.SecondFactorReset, account, actor)
 
