@@ -76,6 +76,7 @@ class Event:
     """Group of event types in the Waldur API."""
     waldur_type: ClassVar[str] = ""
     """Event type of the Waldur API; by default the kind, with underscores for dots."""
+    subject: ClassVar[str] = ""
     message: ClassVar[str] = ""
 
     sentence: ClassVar[str] = ""
@@ -87,11 +88,12 @@ class Event:
     scope: int | None = None
     account: int | None = None
 
-    def __init_subclass__(cls, kind: str = "") -> None:
+    def __init_subclass__(cls, kind: str = "", text: str = "") -> None:
         """Read the declaration of an event.
 
         Args:
             kind: its stored name; empty for a base class of events.
+            text: what the message says after the ``subject`` and before the name of the actor.
         """
         dataclass(frozen=True, kw_only=True)(cls)
         cls.facts = {
@@ -101,6 +103,8 @@ class Event:
             for field in fields(cls)  # type: ignore[arg-type]  # it is a dataclass since the line above
             if field.name not in {"scope", "account"}
         }
+        if text:
+            cls.message = f"{cls.subject} {text}[ by {{user_full_name}}]."
         if kind:
             cls.kind = kind
             cls.waldur_type = cls.waldur_type or kind.replace(".", "_")

@@ -33,65 +33,62 @@ Source = Annotated[str | UnsetType, Fact("identity_source")]
 
 class _AccountEvent(Event):
     group = "users"
+    subject = _USER
     account: int
 
 
-class AccountCreated(_AccountEvent, kind="account.created"):
-    waldur_type = "user_creation_succeeded"
-    message = f"{_USER} has been created{_BY}."
+class _NamedAccountEvent(_AccountEvent):
     username: Username
+
+
+class AccountCreated(_NamedAccountEvent, kind="account.created", text="has been created"):
+    waldur_type = "user_creation_succeeded"
     by: Source = UNSET
     invitation: Annotated[str | UnsetType, Fact(kept=True)] = UNSET
     """UUID of the invitation for which the account was created."""
 
 
-class AccountUpdated(_AccountEvent, kind="account.updated"):
+class AccountUpdated(_NamedAccountEvent, kind="account.updated"):
     waldur_type = "user_update_succeeded"
     message = f"{_USER} has been updated{_BY}[: {{fields}}]."
-    username: Username
     by: Source = UNSET
     changes: Changes
 
 
-class AccountProfileChanged(_AccountEvent, kind="account.profile_changed"):
+class AccountProfileChanged(_NamedAccountEvent, kind="account.profile_changed"):
     waldur_type = "user_profile_changed"
     message = f"{_USER} has changed personal details[: {{fields}}]."
-    username: Username
     changes: Changes
     organizations: list[str]
 
 
-class AccountActivated(_AccountEvent, kind="account.activated"):
+class AccountActivated(_NamedAccountEvent, kind="account.activated", text="has been activated"):
     waldur_type = "user_activated"
-    message = f"{_USER} has been activated{_BY}."
-    username: Username
 
 
-class AccountDeactivated(_AccountEvent, kind="account.deactivated"):
+class AccountDeactivated(
+    _NamedAccountEvent, kind="account.deactivated", text="has been deactivated"
+):
     waldur_type = "user_deactivated"
-    message = f"{_USER} has been deactivated{_BY}."
-    username: Username
 
 
-class AccountDeleted(_AccountEvent, kind="account.deleted"):
+class AccountDeleted(_NamedAccountEvent, kind="account.deleted", text="has been deleted"):
     waldur_type = "user_deletion_succeeded"
-    message = f"{_USER} has been deleted{_BY}."
-    username: Username
 
 
-class AccountImpersonated(_AccountEvent, kind="account.impersonated"):
+class AccountImpersonated(_NamedAccountEvent, kind="account.impersonated"):
     message = f"{_USER} has been read or acted for{_BY} with their rights."
-    username: Username
 
 
-class AccountMadeStaff(_AccountEvent, kind="account.made_staff"):
-    message = f"{_USER} has been made staff{_BY}."
-    username: Username
+class AccountMadeStaff(
+    _NamedAccountEvent, kind="account.made_staff", text="has been made staff"
+): ...
 
 
-class PasswordChanged(_AccountEvent, kind="account.password_changed"):
+class PasswordChanged(
+    _AccountEvent, kind="account.password_changed", text="has been given another password"
+):
     waldur_type = "user_password_updated"
-    message = f"{_USER} has been given another password{_BY}."
     because: Because = UNSET
     address: IpAddress = UNSET
 
@@ -124,13 +121,10 @@ class EmailChanged(_AccountEvent, kind="account.address_changed"):
 
 # Signing in
 
-_TOKEN: Final = "The token of user {affected_user_username}"  # noqa: S105 - begins a message
-_FACTOR: Final = "The second factor of user {affected_user_username}"
 _WRONG_CODES: Final = (
     "Wrong codes of the second factor were given for user {affected_user_username}, "
     "after the right password[, {codes} in a row][ from {ip_address}]"
 )
-_DEVICE: Final = "A program[, {device_name},] of user {affected_user_username}"
 
 
 class _SignInEvent(Event):
@@ -138,22 +132,26 @@ class _SignInEvent(Event):
     account: int
 
 
-class TokenCreated(_SignInEvent, kind="token.created"):
-    message = f"{_TOKEN} has been created{_BY}."
+class _TokenEvent(_SignInEvent):
+    subject = "The token of user {affected_user_username}"
+
+
+class TokenCreated(_TokenEvent, kind="token.created", text="has been created"):
     name: str | UnsetType = UNSET
 
 
-class TokenRead(_SignInEvent, kind="token.read"):
-    message = f"{_TOKEN} has been read{_BY}."
+class TokenRead(_TokenEvent, kind="token.read", text="has been read"): ...
 
 
-class TokenRevoked(_SignInEvent, kind="token.revoked"):
-    message = f"{_TOKEN} has been revoked{_BY}."
+class TokenRevoked(_TokenEvent, kind="token.revoked", text="has been revoked"):
     name: str | UnsetType = UNSET
 
 
-class TokenReused(_SignInEvent, kind="token.reused"):
-    message = f"{_TOKEN} has been shown again after it was spent, so its successors ended{_BY}."
+class TokenReused(
+    _TokenEvent,
+    kind="token.reused",
+    text="has been shown again after it was spent, so its successors ended",
+): ...
 
 
 class LoggedIn(_SignInEvent, kind="login.succeeded"):
@@ -175,21 +173,27 @@ class LoggedOut(_SignInEvent, kind="logout"):
     message = f"{_USER} has logged out."
 
 
-class SecondFactorEnabled(_SignInEvent, kind="second_factor.enabled"):
-    message = f"{_FACTOR} has been turned on{_BY}."
+class _FactorEvent(_SignInEvent):
+    subject = "The second factor of user {affected_user_username}"
 
 
-class SecondFactorDisabled(_SignInEvent, kind="second_factor.disabled"):
-    message = f"{_FACTOR} has been turned off{_BY}."
+class SecondFactorEnabled(
+    _FactorEvent, kind="second_factor.enabled", text="has been turned on"
+): ...
+
+
+class SecondFactorDisabled(_FactorEvent, kind="second_factor.disabled", text="has been turned off"):
     username: OptionalUsername = UNSET
 
 
-class SecondFactorRecovered(_SignInEvent, kind="second_factor.recovered"):
-    message = f"{_FACTOR} has been replaced by a recovery code{_BY}."
+class SecondFactorRecovered(
+    _FactorEvent, kind="second_factor.recovered", text="has been replaced by a recovery code"
+): ...
 
 
-class RecoveryCodesRenewed(_SignInEvent, kind="second_factor.codes_renewed"):
-    message = f"{_FACTOR} has been given other recovery codes{_BY}."
+class RecoveryCodesRenewed(
+    _FactorEvent, kind="second_factor.codes_renewed", text="has been given other recovery codes"
+): ...
 
 
 class _WrongCodes(_SignInEvent):
@@ -208,36 +212,31 @@ class SecondFactorLocked(_WrongCodes, kind="second_factor.locked"):
 
 
 class _DeviceEvent(_SignInEvent):
+    subject = "A program[, {device_name},] of user {affected_user_username}"
     name: Annotated[str, Fact("device_name", Readers.PERSON)]
 
 
-class DeviceApproved(_DeviceEvent, kind="device.approved"):
-    message = f"{_DEVICE} has been let in{_BY}."
+class DeviceApproved(_DeviceEvent, kind="device.approved", text="has been let in"): ...
 
 
-class DeviceDenied(_DeviceEvent, kind="device.denied"):
-    message = f"{_DEVICE} has been turned away{_BY}."
+class DeviceDenied(_DeviceEvent, kind="device.denied", text="has been turned away"): ...
 
 
 class _KeyEvent(Event):
     group = "ssh"
+    subject = "SSH key[ {ssh_key_name}][ of user {affected_user_username}]"
     account: int
     key: Annotated[str, Fact("ssh_key_uuid", Readers.PERSON, kept=True)]
     name: Annotated[str, Fact("ssh_key_name", Readers.PERSON)]
     fingerprint: Annotated[str, Fact("ssh_key_fingerprint", Readers.PERSON)]
 
 
-_KEY: Final = "SSH key[ {ssh_key_name}][ of user {affected_user_username}]"
-
-
-class KeyCreated(_KeyEvent, kind="key.created"):
+class KeyCreated(_KeyEvent, kind="key.created", text="has been added"):
     waldur_type = "ssh_key_creation_succeeded"
-    message = f"{_KEY} has been added{_BY}."
 
 
-class KeyDeleted(_KeyEvent, kind="key.deleted"):
+class KeyDeleted(_KeyEvent, kind="key.deleted", text="has been deleted"):
     waldur_type = "ssh_key_deletion_succeeded"
-    message = f"{_KEY} has been deleted{_BY}."
 
 
 # Scopes
@@ -250,47 +249,47 @@ class _ScopeEvent(Event):
     name: Annotated[str, Fact("scope_name")]
 
 
-class OrganisationCreated(_ScopeEvent, kind="organisation.created"):
+class _OrganisationEvent(_ScopeEvent):
     group = "customers"
+    subject = "Organization[ {scope_name}]"
+
+
+class OrganisationCreated(_OrganisationEvent, kind="organisation.created", text="has been created"):
     waldur_type = "customer_creation_succeeded"
-    message = f"Organization[ {{scope_name}}] has been created{_BY}."
     sentence = "{who} created the organisation."
 
 
-class OrganisationUpdated(_ScopeEvent, kind="organisation.updated"):
-    group = "customers"
+class OrganisationUpdated(_OrganisationEvent, kind="organisation.updated"):
     waldur_type = "customer_update_succeeded"
-    message = f"Organization[ {{scope_name}}] has been updated{_BY}[: {{fields}}]."
+    message = f"{_OrganisationEvent.subject} has been updated{_BY}[: {{fields}}]."
     sentence = "{who} changed the organisation{fields}."
     fields: Fields
 
 
-class OrganisationDeleted(_ScopeEvent, kind="organisation.deleted"):
-    group = "customers"
+class OrganisationDeleted(_OrganisationEvent, kind="organisation.deleted", text="has been deleted"):
     waldur_type = "customer_deletion_succeeded"
-    message = f"Organization[ {{scope_name}}] has been deleted{_BY}."
     sentence = "{who} deleted the organisation."
 
 
-class ProjectCreated(_ScopeEvent, kind="project.created"):
+class _ProjectEvent(_ScopeEvent):
     group = "projects"
+    subject = "Project[ {scope_name}]"
+
+
+class ProjectCreated(_ProjectEvent, kind="project.created", text="has been created"):
     waldur_type = "project_creation_succeeded"
-    message = f"Project[ {{scope_name}}] has been created{_BY}."
     sentence = "{who} created the project."
 
 
-class ProjectUpdated(_ScopeEvent, kind="project.updated"):
-    group = "projects"
+class ProjectUpdated(_ProjectEvent, kind="project.updated"):
     waldur_type = "project_update_succeeded"
-    message = f"Project[ {{scope_name}}] has been updated{_BY}[: {{fields}}]."
+    message = f"{_ProjectEvent.subject} has been updated{_BY}[: {{fields}}]."
     sentence = "{who} changed the project{fields}."
     fields: Fields
 
 
-class ProjectDeleted(_ScopeEvent, kind="project.deleted"):
-    group = "projects"
+class ProjectDeleted(_ProjectEvent, kind="project.deleted", text="has been deleted"):
     waldur_type = "project_deletion_succeeded"
-    message = f"Project[ {{scope_name}}] has been deleted{_BY}."
     sentence = "{who} deleted the project."
 
 
@@ -310,7 +309,6 @@ class GroupDeleted(_ScopeEvent, kind="group.deleted"):
 # Roles of people
 
 _IN: Final = "[ in {scope_name}]"
-_HELD: Final = f"The role {{role_name}}{_IN} of user {{affected_user_username}}"
 
 RoleName = Annotated[str, Fact("role_name", Readers.ALL, kept=True)]
 ScopeName = Annotated[str, Fact("scope_name", kept=True)]
@@ -320,6 +318,7 @@ class GrantEvent(Event):
     """An event of a role that an account has in a scope."""
 
     group = "permissions"
+    subject = f"The role {{role_name}}{_IN} of user {{affected_user_username}}"
     scope: int
     account: int
     role: RoleName
@@ -339,101 +338,97 @@ class RoleGranted(GrantEvent, kind="role.granted"):
 
 
 class RoleUpdated(GrantEvent, kind="role.updated"):
-    message = f"{_HELD} has another end[, {{expiration_time}}]{_BY}."
+    message = f"{GrantEvent.subject} has another end[, {{expiration_time}}]{_BY}."
     sentence = "{who} changed the end date of the role {role} of {whom}{until}."
 
 
-class RoleRevoked(GrantEvent, kind="role.revoked"):
-    message = f"{_HELD} has been taken away{_BY}."
+class RoleRevoked(GrantEvent, kind="role.revoked", text="has been taken away"):
     sentence = "{who} removed the role {role} from {whom}."
     sentence_of_self = "{who} gave up the role {role}."
 
 
-class RoleExpired(GrantEvent, kind="role.expired"):
-    message = f"{_HELD} has run out{_BY}."
+class RoleExpired(GrantEvent, kind="role.expired", text="has run out"):
     sentence = "The role {role} of {whom} ended."
 
 
 # Definitions of roles
 
 
-class _RoleDefinitionEvent(Event):
+class _RoleEvent(Event):
     group = "permissions"
+    subject = "Role {role_name}"
     role: RoleName
     role_uuid: Annotated[str, Fact("role_uuid", kept=True)]
 
 
-class RoleCreated(_RoleDefinitionEvent, kind="role.created"):
+class RoleCreated(_RoleEvent, kind="role.created", text="has been created"):
     waldur_type = "role_definition_created"
-    message = f"Role {{role_name}} has been created{_BY}."
     permissions: Annotated[list[str], Fact("permissions", kept=True)]
 
 
-class RoleChanged(_RoleDefinitionEvent, kind="role.changed"):
+class RoleChanged(_RoleEvent, kind="role.changed", text="has been changed"):
     waldur_type = "role_definition_updated"
-    message = f"Role {{role_name}} has been changed{_BY}."
     changes: Annotated[dict[str, Any], Fact("changes")]
     permissions_added: Annotated[list[str], Fact("permissions_added", kept=True)]
     permissions_removed: Annotated[list[str], Fact("permissions_removed", kept=True)]
 
 
-class RoleDeleted(_RoleDefinitionEvent, kind="role.deleted"):
+class RoleDeleted(_RoleEvent, kind="role.deleted", text="has been deleted"):
     waldur_type = "role_definition_deleted"
-    message = f"Role {{role_name}} has been deleted{_BY}."
 
 
-class RoleEnabled(_RoleDefinitionEvent, kind="role.enabled"):
-    message = f"Role {{role_name}} has been enabled{_BY}."
+class RoleEnabled(_RoleEvent, kind="role.enabled", text="has been enabled"): ...
 
 
-class RoleDisabled(_RoleDefinitionEvent, kind="role.disabled"):
-    message = f"Role {{role_name}} has been disabled{_BY}."
+class RoleDisabled(_RoleEvent, kind="role.disabled", text="has been disabled"): ...
 
 
 # Invitations and invite links
-
-_INVITATION: Final = "An invitation[ of {invitation_email}][ to {scope_name}]"
-_INVITE_LINK: Final = "An open invitation[ to {scope_name}]"
 
 
 class InvitationEvent(Event):
     """An event of an invitation or of an invite link."""
 
     group = "invitations"
+    subject = "An invitation[ of {invitation_email}][ to {scope_name}]"
     scope: int
     role: Annotated[str | UnsetType, Fact("role_name", Readers.ALL, kept=True)] = UNSET
     invitation: Annotated[str, Fact("invitation_uuid", Readers.INVITATIONS, kept=True)]
     """UUID."""
 
+    @classmethod
+    def of(cls, invitation: Any) -> Self:
+        """Return the event of an invitation or invite link, a row."""
+        return cls(scope=invitation.scope_id, invitation=invitation.uuid)
+
 
 class _AddressedEvent(InvitationEvent):
     email: Annotated[str, Fact("invitation_email", Readers.INVITATIONS)]
 
+    @classmethod
+    def of(cls, invitation: Any) -> Self:
+        return cls(scope=invitation.scope_id, invitation=invitation.uuid, email=invitation.email)
 
-class InvitationCreated(_AddressedEvent, kind="invitation.created"):
-    message = f"{_INVITATION} has been made{_BY}."
+
+class InvitationCreated(_AddressedEvent, kind="invitation.created", text="has been made"):
     sentence = "{who} invited {email}."
 
 
-class InvitationSent(_AddressedEvent, kind="invitation.sent"):
-    message = f"{_INVITATION} has been sent again{_BY}."
+class InvitationSent(_AddressedEvent, kind="invitation.sent", text="has been sent again"):
     sentence = "{who} sent the invitation for {email} again."
 
 
-class InvitationAccepted(InvitationEvent, kind="invitation.accepted"):
-    message = f"{_INVITATION} has been accepted{_BY}."
+class InvitationAccepted(InvitationEvent, kind="invitation.accepted", text="has been accepted"):
     sentence = "{who} accepted the invitation for {email}."
     role: RoleName
 
 
-class InvitationDeclined(_AddressedEvent, kind="invitation.declined"):
-    message = f"{_INVITATION} has been declined{_BY}."
+class InvitationDeclined(_AddressedEvent, kind="invitation.declined", text="has been declined"):
     sentence = "{who} declined the invitation for {email}."
     sentence_of_link = "The invitation for {email} was declined with the link in the e-mail."
 
 
-class InvitationCanceled(InvitationEvent, kind="invitation.canceled"):
-    message = f"{_INVITATION} has been canceled{_BY}."
+class InvitationCanceled(InvitationEvent, kind="invitation.canceled", text="has been canceled"):
     sentence = "{who} cancelled the invitation for {email}."
     because: Annotated[
         str | UnsetType, Fact("because_of_invitation_uuid", Readers.INVITATIONS, kept=True)
@@ -441,69 +436,68 @@ class InvitationCanceled(InvitationEvent, kind="invitation.canceled"):
     """UUID of the invitation that was accepted instead."""
 
 
-class InvitationDeleted(_AddressedEvent, kind="invitation.deleted"):
-    message = f"{_INVITATION} has been deleted{_BY}."
+class InvitationDeleted(_AddressedEvent, kind="invitation.deleted", text="has been deleted"):
     sentence = "{who} deleted the invitation for {email}."
 
 
-class InvitationApproved(_AddressedEvent, kind="invitation.approved"):
-    message = f"{_INVITATION} has been approved{_BY}."
+class InvitationApproved(_AddressedEvent, kind="invitation.approved", text="has been approved"):
     sentence = "{who} approved the invitation for {email}."
 
 
-class InvitationRejected(_AddressedEvent, kind="invitation.rejected"):
-    message = f"{_INVITATION} has been rejected{_BY}."
+class InvitationRejected(_AddressedEvent, kind="invitation.rejected", text="has been rejected"):
     sentence = "{who} rejected the invitation for {email}."
 
 
-class InvitationReleased(InvitationEvent, kind="invitation.released"):
-    message = f"{_INVITATION} has gone out, for its project begins{_BY}."
+class InvitationReleased(
+    InvitationEvent, kind="invitation.released", text="has gone out, for its project begins"
+):
     sentence = "The invitation for {email} was sent, because the project starts."
 
 
-class InvitationExpired(InvitationEvent, kind="invitation.expired"):
-    message = f"{_INVITATION} has expired{_BY}."
+class InvitationExpired(InvitationEvent, kind="invitation.expired", text="has expired"):
     sentence = "The invitation for {email} expired."
 
 
-class InvitationInviteeDeactivated(InvitationEvent, kind="invitation.invitee_deactivated"):
-    message = f"{_INVITATION} was not accepted: its account is deactivated{_BY}."
+class InvitationInviteeDeactivated(
+    InvitationEvent,
+    kind="invitation.invitee_deactivated",
+    text="was not accepted: its account is deactivated",
+):
     sentence = "The invited account is deactivated and could not accept."
 
 
-class InvitationRenewalRequested(InvitationEvent, kind="invitation.renewal_requested"):
-    message = f"{_INVITATION} is wished for anew{_BY}."
+class InvitationRenewalRequested(
+    InvitationEvent, kind="invitation.renewal_requested", text="is wished for anew"
+):
     sentence = "The invited person asked for a new link."
 
 
-class InviteLinkCreated(InvitationEvent, kind="invite_link.created"):
-    message = f"{_INVITE_LINK} has been made{_BY}."
+class _InviteLinkEvent(InvitationEvent):
+    subject = "An open invitation[ to {scope_name}]"
+
+
+class InviteLinkCreated(_InviteLinkEvent, kind="invite_link.created", text="has been made"):
     sentence = "{who} created an invite link."
     role: RoleName
 
 
-class InviteLinkUpdated(InvitationEvent, kind="invite_link.updated"):
-    message = f"{_INVITE_LINK} has been changed{_BY}."
+class InviteLinkUpdated(_InviteLinkEvent, kind="invite_link.updated", text="has been changed"):
     sentence = "{who} edited an invite link."
     fields: Annotated[list[str], Fact(kept=True)]
 
 
-class InviteLinkCanceled(InvitationEvent, kind="invite_link.canceled"):
-    message = f"{_INVITE_LINK} has been canceled{_BY}."
+class InviteLinkCanceled(_InviteLinkEvent, kind="invite_link.canceled", text="has been canceled"):
     sentence = "{who} closed an invite link."
 
 
 # Join requests
-
-_REQUEST: Final = (
-    f"The request[ of user {{affected_user_username}}][ for the role {{role_name}}]{_IN}"
-)
 
 
 class JoinRequestEvent(Event):
     """An event of a join request: only some readers may know the requester."""
 
     group = "invitations"
+    subject = f"The request[ of user {{affected_user_username}}][ for the role {{role_name}}]{_IN}"
     people = Readers.REQUESTS
     scope: int
     account: int
@@ -525,46 +519,39 @@ class JoinRequestEvent(Event):
         )
 
 
-class JoinRequestSubmitted(JoinRequestEvent, kind="request.submitted"):
-    message = f"{_REQUEST} has been made{_BY}."
+class JoinRequestSubmitted(JoinRequestEvent, kind="request.submitted", text="has been made"):
     sentence = "{who} asked to join."
 
 
-class JoinRequestApproved(JoinRequestEvent, kind="request.approved"):
-    message = f"{_REQUEST} has been approved{_BY}."
+class JoinRequestApproved(JoinRequestEvent, kind="request.approved", text="has been approved"):
     sentence = "{who} approved the join request of {whom}."
 
 
-class JoinRequestRejected(JoinRequestEvent, kind="request.rejected"):
-    message = f"{_REQUEST} has been rejected{_BY}."
+class JoinRequestRejected(JoinRequestEvent, kind="request.rejected", text="has been rejected"):
     sentence = "{who} rejected the join request of {whom}."
 
 
-class JoinRequestCanceled(JoinRequestEvent, kind="request.canceled"):
-    message = f"{_REQUEST} has been taken back{_BY}."
+class JoinRequestCanceled(JoinRequestEvent, kind="request.canceled", text="has been taken back"):
     sentence = "The join request of {whom} was withdrawn."
 
 
 # E-mails
-
-_MAIL: Final = "Mail[ of kind {mail_kind}][ to {mail_recipient}][, {mails} in number,]"
 
 
 class MailEvent(Event):
     """A decision of staff about queued e-mails."""
 
     group = "mails"
+    subject = "Mail[ of kind {mail_kind}][ to {mail_recipient}][, {mails} in number,]"
     mail: Annotated[str | UnsetType, Fact("mail_kind", Readers.STAFF, kept=True)] = UNSET
     recipient: Annotated[str | UnsetType, Fact("mail_recipient", Readers.STAFF)] = UNSET
     mails: Annotated[int | UnsetType, Fact("mails", Readers.STAFF, kept=True)] = UNSET
 
 
-class MailRetried(MailEvent, kind="mail.retried"):
-    message = f"{_MAIL} is queued again{_BY}."
+class MailRetried(MailEvent, kind="mail.retried", text="is queued again"): ...
 
 
-class MailDropped(MailEvent, kind="mail.dropped"):
-    message = f"{_MAIL} is not sent any more{_BY}."
+class MailDropped(MailEvent, kind="mail.dropped", text="is not sent any more"): ...
 
 
 class UnknownEvent(Event):

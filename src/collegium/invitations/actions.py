@@ -241,12 +241,7 @@ def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: Row) -> None
     invitation_queries.set_state(
         tx, invitation, invitation_rules.transition(_state_now(tx, invitation), Action.DECLINE)
     )
-    uuid, email = invitation.uuid, invitation.email
-    event_queries.record(
-        tx,
-        actor,
-        events.InvitationDeclined(scope=invitation.scope_id, invitation=uuid, email=email),
-    )
+    event_queries.record(tx, actor, events.InvitationDeclined.of(invitation))
     if creator_wants_mail(invitation) and invitation.created_by != actor.id:
         outbox_queries.enqueue(
             tx, mails.InvitationDeclined(invitation.creator_email, invitation.id, actor.id or None)
@@ -315,9 +310,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     invitation = _lock_managed(tx, actor, uuid)
     state = invitation_rules.transition(_state_now(tx, invitation), Action.CANCEL)
     invitation_queries.set_state(tx, invitation, state)
-    event_queries.record(
-        tx, actor, events.InvitationCanceled(scope=invitation.scope_id, invitation=uuid)
-    )
+    event_queries.record(tx, actor, events.InvitationCanceled.of(invitation))
 
 
 def send(
@@ -365,11 +358,7 @@ def send(
             "expiry_notified_at": None,
         }
     invitation_queries.set_state(tx, invitation, state, **changes)
-    event_queries.record(
-        tx,
-        actor,
-        events.InvitationSent(scope=invitation.scope_id, invitation=uuid, email=invitation.email),
-    )
+    event_queries.record(tx, actor, events.InvitationSent.of(invitation))
     if state is State.PENDING:
         enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
     if state is State.REQUESTED:
@@ -399,9 +388,7 @@ def release(tx: WriteTransaction, settings: Settings, invitation_id: int) -> boo
     invitation_queries.set_state(
         tx, invitation, state, created_at=tx.now, expires_at=new_expiry(tx.now, settings)
     )
-    event_queries.record(
-        tx, None, events.InvitationReleased(scope=invitation.scope_id, invitation=invitation.uuid)
-    )
+    event_queries.record(tx, None, events.InvitationReleased.of(invitation))
     enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation_id), state, None)
     return True
 
@@ -449,9 +436,7 @@ def notify_expired(tx: WriteTransaction, invitation_id: int) -> bool:
     ):
         return False
     invitation_queries.set_state(tx, invitation, State.PENDING, expiry_notified_at=tx.now)
-    event_queries.record(
-        tx, None, events.InvitationExpired(scope=invitation.scope_id, invitation=invitation.uuid)
-    )
+    event_queries.record(tx, None, events.InvitationExpired.of(invitation))
     if creator_wants_mail(invitation):
         outbox_queries.enqueue(tx, mails.InvitationExpired(invitation.creator_email, invitation_id))
     return True
@@ -486,13 +471,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     invitation = invitation_queries.get_visible(tx, actor, uuid)
     check_open(invitation)
     invitation_queries.delete_row(tx, invitation.id)
-    event_queries.record(
-        tx,
-        actor,
-        events.InvitationDeleted(
-            scope=invitation.scope_id, invitation=uuid, email=invitation.email
-        ),
-    )
+    event_queries.record(tx, actor, events.InvitationDeleted.of(invitation))
 
 
 def _exclude_group(invitation: Row | None, *, no_groups: bool) -> Row | None:

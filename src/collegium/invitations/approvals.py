@@ -100,13 +100,7 @@ def approve(
         created_at=tx.now,
         expires_at=new_expiry(tx.now, settings),
     )
-    event_queries.record(
-        tx,
-        actor,
-        events.InvitationApproved(
-            scope=invitation.scope_id, invitation=invitation.uuid, email=invitation.email
-        ),
-    )
+    event_queries.record(tx, actor, events.InvitationApproved.of(invitation))
     if state is State.PENDING:
         enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
 
@@ -125,13 +119,7 @@ def reject(tx: WriteTransaction, link: Decision, ip_address: str, request_id: st
     invitation_queries.set_state(
         tx, invitation, invitation_rules.transition(State(invitation.state), Action.REJECT)
     )
-    event_queries.record(
-        tx,
-        actor,
-        events.InvitationRejected(
-            scope=invitation.scope_id, invitation=invitation.uuid, email=invitation.email
-        ),
-    )
+    event_queries.record(tx, actor, events.InvitationRejected.of(invitation))
     if creator_wants_mail(invitation):
         outbox_queries.enqueue(
             tx, mails.InvitationRejected(invitation.creator_email, invitation.id)

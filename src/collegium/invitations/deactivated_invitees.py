@@ -38,9 +38,7 @@ def notify_inviter(tx: WriteTransaction, uuid: str, link_version: int) -> None:
     if invitation.invitee_deactivated_at is not None:
         return
     invitation_queries.set_state(tx, invitation, State.PENDING, invitee_deactivated_at=tx.now)
-    event_queries.record(
-        tx, None, events.InvitationInviteeDeactivated(scope=invitation.scope_id, invitation=uuid)
-    )
+    event_queries.record(tx, None, events.InvitationInviteeDeactivated.of(invitation))
     for account, email in recipients(tx, invitation):
         outbox_queries.enqueue(
             tx, mails.InvitationInviteeDeactivated(email, invitation.id, account)

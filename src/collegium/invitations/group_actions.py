@@ -148,11 +148,7 @@ def invite(
     if is_renewed:
         changes["link_version"] = before.link_version + 1
     invitation_queries.set_state(tx, before, state, **changes)
-    event_queries.record(
-        tx,
-        actor,
-        events.InvitationSent(scope=before.scope_id, invitation=before.uuid, email=before.email),
-    )
+    event_queries.record(tx, actor, events.InvitationSent.of(before))
     if state is State.REQUESTED and (is_renewed or before.state != State.REQUESTED):
         notify_staff(tx, before.id)
     if state is not State.PENDING:
@@ -224,9 +220,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
         return invitation
     state = _next_state(tx, invitation, Action.CANCEL)
     invitation_queries.set_state(tx, invitation, state)
-    event_queries.record(
-        tx, actor, events.InvitationCanceled(scope=invitation.scope_id, invitation=uuid)
-    )
+    event_queries.record(tx, actor, events.InvitationCanceled.of(invitation))
     return _reload(tx, actor, uuid)
 
 

@@ -41,9 +41,7 @@ def request_renewal(tx: WriteTransaction, uuid: str, link_version: int) -> None:
     invitation_queries.set_state(
         tx, invitation, State(invitation.state), renewal_requested_version=link_version
     )
-    event_queries.record(
-        tx, None, events.InvitationRenewalRequested(scope=invitation.scope_id, invitation=uuid)
-    )
+    event_queries.record(tx, None, events.InvitationRenewalRequested.of(invitation))
     for account, email in recipients(tx, invitation):
         outbox_queries.enqueue(tx, mails.InvitationRenewalRequested(email, invitation.id, account))
 

@@ -211,7 +211,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """
     row, _access = _load_active_managed(tx, actor, uuid)
     invite_link_queries.cancel(tx, row.id)
-    event_queries.record(tx, actor, events.InviteLinkCanceled(scope=row.scope_id, invitation=uuid))
+    event_queries.record(tx, actor, events.InviteLinkCanceled.of(row))
 
 
 def _load_active_managed(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple[Row, ScopeAccess]:

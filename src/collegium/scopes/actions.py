@@ -118,11 +118,7 @@ def finish_join(
         ):
             continue
         join_request_queries.set_state(tx, request, State.APPROVED, by, is_automatic=by is None)
-        event_queries.record(
-            tx,
-            granter,
-            events.JoinRequestApproved.of(request),
-        )
+        event_queries.record(tx, granter, events.JoinRequestApproved.of(request))
         if not is_notified and notifications_enabled(request):
             outbox_queries.enqueue(tx, mails.JoinRequestApproved(request.email, request.id))
             is_notified = True
@@ -165,9 +161,7 @@ def cancel_account_invitations(tx: WriteTransaction, actor: Actor | None, accoun
         account: id of the account, which is locked.
     """
     for row in invitation_queries.cancel_of_account(tx, account):
-        event_queries.record(
-            tx, actor, events.InvitationCanceled(scope=row.scope_id, invitation=row.uuid)
-        )
+        event_queries.record(tx, actor, events.InvitationCanceled.of(row))
 
 
 def notify_staff(tx: WriteTransaction, invitation_id: int) -> None:
