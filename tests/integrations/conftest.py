@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from collegium.integrations.eduteams import actions as eduteams_actions
+from collegium.integrations.eduteams import client
 from tests.support.remote import Remote
 
 
@@ -14,7 +14,7 @@ from tests.support.remote import Remote
 def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use neither a proxy nor a token of another test."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(eduteams_actions, "_token_cache", eduteams_actions._TokenCache())
+    monkeypatch.setattr(client, "_token_cache", client._TokenCache())
 
 
 @pytest.fixture

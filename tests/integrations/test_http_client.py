@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from collegium.integrations.eduteams import actions as eduteams_actions
-from collegium.integrations.eduteams.actions import TIMEOUTS, fetch, fetch_keys
+from collegium.integrations.eduteams import client
+from collegium.integrations.eduteams.client import TIMEOUTS, fetch, fetch_keys
 from collegium.integrations.eduteams.rules import Person
 from collegium.integrations.http_client import Timeouts
 from collegium.refusals import Conflict, Invalid, Refusal
@@ -226,8 +226,8 @@ def test_access_token_is_fetched_once_until_it_expires(
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: fetch(settings, ADA), range(8)))
     assert remote.asked.count("/token") == 1
-    monkeypatch.setattr(eduteams_actions, "TOKEN_SECONDS", -1)
-    monkeypatch.setattr(eduteams_actions, "_token_cache", eduteams_actions._TokenCache())
+    monkeypatch.setattr(client, "TOKEN_SECONDS", -1)
+    monkeypatch.setattr(client, "_token_cache", client._TokenCache())
     for _ in range(2):
         fetch(settings, ADA)
     assert remote.asked.count("/token") == 3

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from collegium.cli import main
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
-from collegium.worker.transport import SmtpTransport
+from collegium.worker.smtp import SmtpTransport
 from collegium.worker.worker import Worker
 
 WRITES: Final = ("begun", "statement", "commit", "committed")

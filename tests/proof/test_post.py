@@ -11,7 +11,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from collegium.db.database import Database
-from collegium.worker.transport import SmtpTransport
+from collegium.worker.smtp import SmtpTransport
 from tests.proof.crashing import numbers
 from tests.proof.record import record
 from tests.worker.scene import Clock, Mailbox, enqueue, mail_server, rows, worker

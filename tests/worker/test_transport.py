@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
-from collegium.worker.transport import DEADLINE, TIMEOUT, SmtpTransport, open_transport
+from collegium.worker.smtp import DEADLINE, TIMEOUT, SmtpTransport
+from collegium.worker.transport import open_transport
 from collegium.worker.worker import LEASE_SECONDS
 from tests.worker.scene import PASSWORD, START, USER, Mailbox, authenticate, mail_server
 
@@ -256,7 +257,7 @@ def test_deadline_ends_a_slow_conversation(
     greeting: bytes, then: Callable[[socket.socket], None]
 ) -> None:
     with _slow_server(greeting, then) as port:
-        transport = SmtpTransport("127.0.0.1", port, timeout=0.3, deadline=0.4)
+        transport = SmtpTransport("127.0.0.1", port, timeout=9, deadline=0.4)
         began = time.monotonic()
         with pytest.raises(UnreachableError) as caught:
             transport.send(_mail())

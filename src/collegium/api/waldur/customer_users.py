@@ -12,8 +12,7 @@ from collegium.access.rules import ScopeKind
 from collegium.accounts import organisation_users
 from collegium.accounts.queries import full_name
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.countries import NAMES
+from collegium.api.waldur import countries, filters, lists, schemas
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.memberships.rules import may_list_people
@@ -120,8 +119,9 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 def _countries(context: RequestContext, _tx: ReadTransaction) -> Response:
     # All countries are on one page, because clients that fill a menu send a single request.
-    countries = [Country(NAMES.get(code, code), code) for code in context.settings.countries]
-    return Response(200, schemas.encode(countries), {"X-Result-Count": str(len(countries))})
+    names = countries.names(context.settings.countries)
+    shown = [Country(name, code) for code, name in names.items()]
+    return Response(200, schemas.encode(shown), {"X-Result-Count": str(len(shown))})
 
 
 ROUTES: Routes = {

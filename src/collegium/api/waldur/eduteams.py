@@ -14,6 +14,7 @@ from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import schemas
 from collegium.api.waldur.fields import Text, read
 from collegium.integrations.eduteams import actions as eduteams_actions
+from collegium.integrations.eduteams import client
 from collegium.integrations.eduteams.rules import NAME
 from collegium.refusals import NotFound
 
@@ -35,7 +36,7 @@ def _add(context: RequestContext) -> Response:
     form = read(context, _NEW)
     form.check()
     cuid = form.values["cuid"]
-    person = eduteams_actions.fetch(context.settings, cuid)
+    person = client.fetch(context.settings, cuid)
     with context.write() as tx:
         uuid = eduteams_actions.apply(
             tx, context.actor, context.settings, context.app.vault, cuid, person, creates=True
@@ -49,7 +50,7 @@ def _pull(context: RequestContext) -> Response:
     with context.read() as tx:
         account = account_queries.get_visible(tx, context.actor, context.uuid("account"))
     eduteams_actions.check_may_pull(context.actor, account)
-    person = eduteams_actions.fetch(context.settings, account.username)
+    person = client.fetch(context.settings, account.username)
     with context.write() as tx:
         eduteams_actions.apply(
             tx, context.actor, context.settings, context.app.vault, account.username, person

@@ -1,16 +1,9 @@
-"""Actions on accounts of a remote directory, eduTEAMS: fetch, then apply.
-
-Fetching takes time and happens outside any transaction. One transaction then applies the
-response. Every failure is a refusal that reveals neither the address nor the response.
-"""
+"""Actions that apply the answer of a remote directory, eduTEAMS, to accounts."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
@@ -23,23 +16,7 @@ from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.integrations.eduteams import queries as eduteams_queries
-from collegium.integrations.eduteams.rules import (
-    NAME,
-    Claims,
-    Grant,
-    KeyFeed,
-    Person,
-    decode,
-    invalid_field,
-    validate_person,
-)
-from collegium.integrations.http_client import (
-    OK,
-    RequestFailedError,
-    Timeouts,
-    is_header_safe,
-    send_request,
-)
+from collegium.integrations.eduteams.rules import Person, invalid_field
 from collegium.lists import slugs
 from collegium.refusals import Conflict, Forbidden, Invalid
 from collegium.scopes.actions import change_account
@@ -48,17 +25,6 @@ from collegium.settings import Settings
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import PublicKey
-
-TOKEN_SECONDS: Final = 30 * 60
-"""Seconds for which an access token is used."""
-
-TIMEOUTS: Final = Timeouts()
-FEED_TIMEOUTS: Final = Timeouts(total=30.0)
-
-_BODY_MAX: Final = 256 * 1024
-_FEED_BODY_MAX: Final = 16 * 1024 * 1024
-_UNAUTHORIZED: Final = 401
-_NOT_FOUND: Final = 404
 
 
 def check_may_add(actor: Actor) -> None:
@@ -82,156 +48,6 @@ def check_may_pull(actor: Actor, account: Row) -> None:
         raise Forbidden("permission.missing")
     if not eduteams_queries.is_managed(account):
         raise Conflict("directory.not_managed")
-
-
-def fetch(settings: Settings, username: str, timeouts: Timeouts = TIMEOUTS) -> Person | None:
-    """Return a person from the directory; None if it knows no such user name.
-
-    Never call it inside a transaction.
-
-    Args:
-        timeouts: timeouts; the total applies to all requests together.
-
-    Raises:
-        Conflict: ``directory.disabled``; ``directory.no_token`` or ``directory.token_unreadable``
-            if the directory grants no access; ``directory.unreachable``; ``directory.unreadable``.
-        Invalid: ``directory.invalid`` if the user name or a field of the response is invalid.
-    """
-    if not settings.remote_eduteams_enabled:
-        raise Conflict("directory.disabled")
-    if not NAME.fullmatch(username):
-        raise invalid_field("sub")
-    deadline = time.monotonic() + timeouts.total
-    status, body = _request_user_info(settings, username, timeouts, deadline)
-    if status == _UNAUTHORIZED:
-        # The directory has revoked the token early. It was dropped, so the second try gets a new
-        # one.
-        status, body = _request_user_info(settings, username, timeouts, deadline)
-    if status == _NOT_FOUND:
-        return None
-    if status != OK:
-        raise Conflict("directory.unreachable")
-    claims = decode(body, Claims, "directory.unreadable")
-    # If the key feed is configured, it alone decides about keys. A response without keys then says
-    # nothing about them.
-    return validate_person(claims, keys_are_complete=not settings.remote_eduteams_ssh_api_url)
-
-
-def _request_user_info(
-    settings: Settings, username: str, timeouts: Timeouts, deadline: float
-) -> tuple[int, bytes]:
-    token = _token_cache.give(settings, timeouts, deadline)
-    url = f"{settings.remote_eduteams_userinfo_url}/{quote(username, safe='@+')}"
-    headers = {"Authorization": f"Bearer {token}"}
-    try:
-        status, body = send_request("GET", url, timeouts, deadline, _BODY_MAX, headers=headers)
-    except RequestFailedError:
-        raise Conflict("directory.unreachable") from None
-    if status == _UNAUTHORIZED:
-        _token_cache.drop(settings, token)
-    return status, body
-
-
-def fetch_keys(settings: Settings, timeouts: Timeouts = FEED_TIMEOUTS) -> dict[str, list[Any]]:
-    """Return the SSH keys of all people: the listed entries by user name.
-
-    Never call it inside a transaction.
-
-    Raises:
-        Conflict: ``directory.disabled``, ``directory.unreachable``, ``directory.unreadable``.
-        Invalid: ``directory.invalid``.
-    """
-    if not (settings.remote_eduteams_enabled and settings.remote_eduteams_ssh_api_url):
-        raise Conflict("directory.disabled")
-    try:
-        status, body = send_request(
-            "GET",
-            f"{settings.remote_eduteams_ssh_api_url}/api/vo/puhuri/ssh_keys",
-            timeouts,
-            time.monotonic() + timeouts.total,
-            _FEED_BODY_MAX,
-            auth=(
-                settings.remote_eduteams_ssh_api_username,
-                settings.remote_eduteams_ssh_api_password,
-            ),
-        )
-    except RequestFailedError:
-        raise Conflict("directory.unreachable") from None
-    if status != OK:
-        raise Conflict("directory.unreachable")
-    return {
-        username: entry["ssh_keys"]
-        for username, entry in decode(body, KeyFeed, "directory.unreadable").data.items()
-        if NAME.fullmatch(username)
-        and isinstance(entry, dict)
-        and isinstance(entry.get("ssh_keys"), list)
-    }
-
-
-class _TokenCache:
-    """A cache of access tokens until they expire; one thread at a time fetches a new one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._entries: dict[tuple[str, ...], tuple[str, float]] = {}
-
-    def give(self, settings: Settings, timeouts: Timeouts, deadline: float) -> str:
-        """Return the access token for these settings.
-
-        Raises:
-            Conflict: ``directory.no_token``, ``directory.token_unreadable``.
-        """
-        if not self._lock.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            raise Conflict("directory.no_token")
-        try:
-            token, expires_at = self._entries.get(_cache_key(settings), ("", 0.0))
-            if not token or time.monotonic() >= expires_at:
-                token = _request_token(settings, timeouts, deadline)
-                self._entries[_cache_key(settings)] = (token, time.monotonic() + TOKEN_SECONDS)
-            return token
-        finally:
-            self._lock.release()
-
-    def drop(self, settings: Settings, token: str) -> None:
-        """Forget a token that is no longer accepted, unless a newer one has replaced it."""
-        with self._lock:
-            if self._entries.get(_cache_key(settings), ("", 0.0))[0] == token:
-                del self._entries[_cache_key(settings)]
-
-
-_token_cache: Final = _TokenCache()
-
-
-def _cache_key(settings: Settings) -> tuple[str, ...]:
-    return (
-        settings.remote_eduteams_token_url,
-        settings.remote_eduteams_client_id,
-        settings.remote_eduteams_secret,
-        settings.remote_eduteams_refresh_token,
-    )
-
-
-def _request_token(settings: Settings, timeouts: Timeouts, deadline: float) -> str:
-    try:
-        status, body = send_request(
-            "POST",
-            settings.remote_eduteams_token_url,
-            timeouts,
-            deadline,
-            _BODY_MAX,
-            auth=(settings.remote_eduteams_client_id, settings.remote_eduteams_secret),
-            data={
-                "grant_type": "refresh_token",
-                "refresh_token": settings.remote_eduteams_refresh_token,
-                "scope": "openid",
-            },
-        )
-        token = decode(body, Grant, "directory.token_unreadable").access_token if body else ""
-    except (RequestFailedError, Invalid):
-        raise Conflict("directory.no_token") from None
-    if status != OK or not is_header_safe(token):
-        raise Conflict("directory.no_token")
-    return token
 
 
 def apply(

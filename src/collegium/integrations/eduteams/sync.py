@@ -15,6 +15,7 @@ import structlog
 from collegium.db.database import Database
 from collegium.db.statements import Row
 from collegium.integrations.eduteams import actions as eduteams_actions
+from collegium.integrations.eduteams import client
 from collegium.integrations.eduteams import queries as eduteams_queries
 from collegium.integrations.eduteams.rules import parse_keys
 from collegium.integrations.http_client import Timeouts
@@ -55,7 +56,7 @@ class DirectorySync:
         settings: Settings,
         vault: Vault,
         *,
-        timeouts: Timeouts = eduteams_actions.TIMEOUTS,
+        timeouts: Timeouts = client.TIMEOUTS,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._database = database
@@ -101,7 +102,7 @@ class DirectorySync:
         if not is_claimed:
             return
         try:
-            person = eduteams_actions.fetch(self._settings, row.username, self._timeouts)
+            person = client.fetch(self._settings, row.username, self._timeouts)
             with self._database.write(self._clock()) as tx:
                 eduteams_actions.apply(tx, None, self._settings, self._vault, row.username, person)
         except Invalid as refusal:
@@ -113,7 +114,7 @@ class DirectorySync:
 
     def _begin_key_sync(self) -> None:
         try:
-            entries = list(eduteams_actions.fetch_keys(self._settings).items())
+            entries = list(client.fetch_keys(self._settings).items())
         except Refusal as refusal:
             _log.warning("remote keys not available", **_log_reason(refusal))
             return
