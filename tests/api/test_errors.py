@@ -305,7 +305,7 @@ def test_unreachable_database_is_reported_in_json(
             body = {"username": "a", "password": "b"}
             response = site.request(method, path, token, json=body)
             assert response.status_code == 503
-            text = "The service is busy. Please try again in a moment."
+            text = "The service cannot reach its database. Please try again in a moment."
             assert response.json() == {"detail": text}
             assert int(response.headers["retry-after"]) > 0
             check_json(response)

@@ -1,6 +1,8 @@
 """A full disk is reported, with the errors of a full disk but without one: no mount is needed."""
 
+import resource
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -78,22 +80,46 @@ def test_write_on_a_full_disk_names_the_cause(site: Site, browser: Browser, worl
     assert site.get("/api/users/me/", world.staff).status_code == 200
 
 
-@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_readiness_and_doctor_report_a_full_disk(site: Site, world: World, url: str) -> None:
+@pytest.fixture
+def limit_files() -> Iterator[Callable[[int], None]]:
+    """Return a function that limits the size in bytes of files that this process writes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+
+    yield limit
+    limit(before[0])
+
+
+@pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+def test_readiness_and_doctor_report_a_full_disk(
+    site: Site, world: World, url: str, limit_files: Callable[[int], None]
+) -> None:
     environ = {"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": KEY}
 
     def findings() -> dict[str, str]:
         return {each.what: each.text for each in doctor.examine(environ) if not each.well}
 
     def create() -> int:
-        return site.post("/api/customers/", world.staff, json={"name": "Acme"}).status_code
+        response = site.post("/api/customers/", world.staff, json={"name": "Acme"})
+        assert response.status_code == 201 or CAUSE in response.text
+        return response.status_code
 
     assert (create(), site.get("/readyz").status_code, findings()) == (201, 200, {})
-    fill(world.database)
+    if world.database.is_sqlite:
+        log = Path(f"{world.database.engine.url.database}-wal")
+        limit_files(log.stat().st_size)
+    else:
+        fill(world.database)
     assert create() == 503
     ready = site.get("/readyz")
     assert (ready.status_code, ready.text) == (503, "the disk of the database is full\n")
     assert site.get("/healthz").status_code == 200
-    assert findings()["database"].startswith("the disk is full: No space left on device")
-    run(world.database, FREE)
+    cause = "disk I/O error (a quota" if world.database.is_sqlite else "No space left on device"
+    assert findings()["database"].startswith(f"the disk is full: {cause}")
+    if world.database.is_sqlite:
+        limit_files(resource.RLIM_INFINITY)
+    else:
+        run(world.database, FREE)
     assert (site.get("/readyz").status_code, create(), findings()) == (200, 201, {})

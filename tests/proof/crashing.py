@@ -121,6 +121,18 @@ class Victim:
             time.sleep(0.05)
         raise AssertionError(self.log.read_text()[-2000:])
 
+    def run(self, *words: str, **proof: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of the program under the same settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "tests.proof.program", *words],
+            cwd=self.folder,
+            env=self._environment(proof),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def kill(self, *which: str) -> None:
         """Kill the running processes; the children of the service follow."""
         for name in which or tuple(self._running):

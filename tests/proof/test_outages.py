@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from collegium import doctor
 from collegium.db import schema
 from collegium.db.database import Database, UnavailableError
 from collegium.security.crypto import Vault
@@ -26,7 +27,7 @@ from tests.proof.invariants import broken
 from tests.proof.record import LONG, record
 from tests.proof.stage import Stage
 from tests.proof.storm import Storm
-from tests.support.serving import PROGRAM, bare_environment
+from tests.support.site import Site
 from tests.worker.scene import Mailbox, mail_server
 
 RESTARTS = max(1, int(os.environ.get("PROOF_ROUNDS", "1")) // 2)
@@ -52,6 +53,15 @@ class Restartable:
 
     def start(self) -> None:
         self.control("-l", str(self._folder / "log"), "-o", f"-k {self._folder} -h ''", "start")
+
+    def start_without_sessions(self) -> None:
+        """Start, and refuse connections as during recovery, until the next restart."""
+        signal = self._folder / "standby.signal"
+        signal.touch()
+        _give_owner(signal, self._folder)
+        options = f"-k {self._folder} -h '' -c hot_standby=off"
+        self.control("-l", str(self._folder / "log"), "-o", options, "start")
+        signal.unlink()
 
     def control(self, *words: str) -> None:
         """Run ``pg_ctl`` and wait for it.
@@ -199,6 +209,34 @@ def make_disk() -> Iterator[Callable[[int], Path]]:
             _unmount(folder)
 
 
+def test_stopped_or_starting_postgresql_is_reported(restartable: Restartable, vault: Vault) -> None:
+    environ = {"COLLEGIUM_DATABASE_URL": restartable.url, "COLLEGIUM_SECRET_KEY": KEY}
+    with (
+        closing(Database(restartable.url)) as database,
+        closing(Site(load(environ), database, vault)) as site,
+    ):
+        schema.migrate(database)
+        paths = ("/readyz", "/api/users/me/", "/api/private/users/user/", "/sign_in/")
+        assert [site.get(path, "0" * 40).status_code for path in paths] == [200, 401, 401, 200]
+
+        def check(reason: str) -> None:
+            for path in paths:
+                answer = site.get(path, "0" * 40)
+                assert answer.status_code == 503, path
+                assert "The service cannot reach its database." in answer.text
+                assert answer.headers["retry-after"] == "5"
+            (finding,) = [each for each in doctor.examine(environ) if not each.well]
+            assert finding.text.startswith("cannot be reached: ")
+            assert reason in finding.text
+
+        restartable.control("-m", "immediate", "stop")
+        check("No such file or directory")
+        restartable.start_without_sessions()
+        check("FATAL:  the database system is")
+        restartable.restart("fast")
+        assert site.get("/readyz").status_code == 200
+
+
 @pytest.mark.timeout(0 if LONG else 300)
 def test_full_disk_is_reported_and_leaves_no_half_done_action(
     small_disk: tuple[Path, str], sqlite_template: Path, vault: Vault, tmp_path: Path
@@ -284,16 +322,7 @@ class FullDiskRun:
             ready = client.get("/readyz")
             assert (ready.status_code, ready.text) == (503, "the disk of the database is full\n")
             assert client.get("/healthz").status_code == 200
-        environment = bare_environment({"database_url": self._url, "secret_key": KEY})
-        done = subprocess.run(
-            [PROGRAM, "doctor"],
-            cwd=self._folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = victim.run("doctor", file_size=self._size)
         assert done.returncode == 1
         assert "BAD  database: the disk is full" in done.stdout
 
@@ -333,7 +362,7 @@ class FullDiskRun:
                     if refused:
                         break
                 assert refused, "the disk was never full"
-                if reads and not self._size:
+                if reads:
                     self._check_errors(storm, victim)
                 assert not storm.lost, "the service stays up"
                 if reads:

@@ -30,6 +30,7 @@ from collegium.api.request_bodies import Bodies
 from collegium.caching import cache_short
 from collegium.db.database import (
     Database,
+    DisconnectedError,
     ReadTransaction,
     StorageFullError,
     UnavailableError,
@@ -76,6 +77,8 @@ _FULL: Final = (
     "The service cannot store anything: the disk of its database is full. Nothing was changed.",
     60,
 )
+
+_DISCONNECTED: Final = "The service cannot reach its database. Please try again in a moment.", 5
 
 REQUEST_ID: Final = "collegium.request"
 """Key in the WSGI environment under which the middleware stores the request id."""
@@ -403,7 +406,7 @@ def outage_words(outage: UnavailableError) -> tuple[str, int]:
         _log.error("the disk of the database is full", reason=str(outage))
         return _FULL
     _log.warning("database unavailable", reason=str(outage))
-    return _BUSY
+    return _DISCONNECTED if isinstance(outage, DisconnectedError) else _BUSY
 
 
 def header(env: Mapping[str, Any], name: str, default: str = "") -> str:

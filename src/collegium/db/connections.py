@@ -51,6 +51,9 @@ The next writes would use them up.
 
 _PRIMARY_CODE_MASK: Final = 0xFF
 
+_SHUTDOWN_CODES: Final = {"57P01", "57P02", "57P03"}
+"""Codes of a PostgreSQL server that shuts down, has crashed, or is starting up."""
+
 _CACHED_STATEMENTS: Final = 500
 """Prepared statements that a connection caches. By default both drivers cache about a hundred."""
 
@@ -61,6 +64,10 @@ class UnavailableError(Exception):
 
 class StorageFullError(UnavailableError):
     """The disk of the database is full. Writes fail until somebody frees space."""
+
+
+class DisconnectedError(UnavailableError):
+    """The database server does not run, is starting, or cannot be reached; or there is no file."""
 
 
 class ReadSlot:
@@ -187,16 +194,24 @@ class Connections:
         self._capacity.release()
 
     def outage(self, error: Exception) -> UnavailableError:
-        """Return the exception for a driver's error: disk full, or unavailable."""
+        """Return the exception for a driver's error: disk full, disconnected, or unavailable."""
         message = first_line(error)
         if isinstance(error, psycopg.errors.DiskFull):
             return StorageFullError(message)
+        # A connection that fails or breaks has no error code: the server has sent no error.
+        if isinstance(error, psycopg.Error) and error.sqlstate in {None, *_SHUTDOWN_CODES}:
+            return DisconnectedError(message)
         code = getattr(error, "sqlite_errorcode", 0)
         # On a full disk SQLite also fails to create the files that it keeps beside the database.
         # These errors look like I/O errors.
         is_io_error = code & _PRIMARY_CODE_MASK in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
         if code == sqlite3.SQLITE_FULL or (is_io_error and not self.has_free_space()):
             return StorageFullError(message)
+        # Only a missing block is SQLITE_FULL. A quota or a limit of file size is a failed write.
+        if code == sqlite3.SQLITE_IOERR_WRITE:
+            return StorageFullError(f"{message} (a quota, a limit of file size, or a broken disk)")
+        if code == sqlite3.SQLITE_CANTOPEN:
+            return DisconnectedError(message)
         return UnavailableError(message)
 
     def has_free_space(self) -> bool:

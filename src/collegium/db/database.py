@@ -18,6 +18,7 @@ from collegium.db.connections import (
     BUSY_SECONDS,
     OUTAGES,
     Connections,
+    DisconnectedError,
     ReadSlot,
     StorageFullError,
     UnavailableError,
@@ -26,7 +27,7 @@ from collegium.db.connections import (
 )
 from collegium.db.statements import CompiledStatement, R, Statement
 
-__all__ = ("StorageFullError", "UnavailableError")
+__all__ = ("DisconnectedError", "StorageFullError", "UnavailableError")
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
