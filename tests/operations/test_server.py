@@ -179,6 +179,20 @@ def test_other_spellings_of_a_path_are_404(service: Service) -> None:
     assert "s3cr3t" not in service.log.read_text()
 
 
+def test_head_of_a_list_claims_no_empty_body(service: Service) -> None:
+    token = service.staff()
+    for path, length in (("/api/users/", None), ("/api/users/me/", "GET")):
+        head, full = (
+            say(service.port, request(method, path, "Connection: close", token=token))
+            for method in ("HEAD", "GET")
+        )
+        assert (head.status, head.body) == (200, b"")
+        assert "transfer-encoding" not in head.headers
+        expected = length and full.headers["content-length"]
+        assert head.headers.get("content-length") == expected, path
+        assert head.headers["x-result-count"] == full.headers["x-result-count"] == "1"
+
+
 def test_client_cannot_set_its_address_with_an_underscore(service: Service) -> None:
     token = service.staff()
     genuine, forged = "X-Forwarded-For: 192.0.2.1", "X_Forwarded_For: 198.51.100.1"
