@@ -31,62 +31,58 @@ Changes = Annotated[dict[str, Any], Fact("changes", Readers.PERSON, staff_only=_
 Source = Annotated[str | UnsetType, Fact("identity_source")]
 
 
-class _AccountEvent(Event):
+class _Account(Event):
     group = "users"
     subject = _USER
     account: int
 
 
-class _NamedAccountEvent(_AccountEvent):
+class _NamedAccount(_Account):
     username: Username
 
 
-class AccountCreated(_NamedAccountEvent, kind="account.created", text="has been created"):
+class AccountCreated(_NamedAccount, kind="account.created", text="has been created"):
     waldur_type = "user_creation_succeeded"
     by: Source = UNSET
     invitation: Annotated[str | UnsetType, Fact(kept=True)] = UNSET
     """UUID of the invitation for which the account was created."""
 
 
-class AccountUpdated(_NamedAccountEvent, kind="account.updated"):
+class AccountUpdated(_NamedAccount, kind="account.updated"):
     waldur_type = "user_update_succeeded"
     message = f"{_USER} has been updated{_BY}[: {{fields}}]."
     by: Source = UNSET
     changes: Changes
 
 
-class AccountProfileChanged(_NamedAccountEvent, kind="account.profile_changed"):
+class AccountProfileChanged(_NamedAccount, kind="account.profile_changed"):
     waldur_type = "user_profile_changed"
     message = f"{_USER} has changed personal details[: {{fields}}]."
     changes: Changes
     organizations: list[str]
 
 
-class AccountActivated(_NamedAccountEvent, kind="account.activated", text="has been activated"):
+class AccountActivated(_NamedAccount, kind="account.activated", text="has been activated"):
     waldur_type = "user_activated"
 
 
-class AccountDeactivated(
-    _NamedAccountEvent, kind="account.deactivated", text="has been deactivated"
-):
+class AccountDeactivated(_NamedAccount, kind="account.deactivated", text="has been deactivated"):
     waldur_type = "user_deactivated"
 
 
-class AccountDeleted(_NamedAccountEvent, kind="account.deleted", text="has been deleted"):
+class AccountDeleted(_NamedAccount, kind="account.deleted", text="has been deleted"):
     waldur_type = "user_deletion_succeeded"
 
 
-class AccountImpersonated(_NamedAccountEvent, kind="account.impersonated"):
+class AccountImpersonated(_NamedAccount, kind="account.impersonated"):
     message = f"{_USER} has been read or acted for{_BY} with their rights."
 
 
-class AccountMadeStaff(
-    _NamedAccountEvent, kind="account.made_staff", text="has been made staff"
-): ...
+class AccountMadeStaff(_NamedAccount, kind="account.made_staff", text="has been made staff"): ...
 
 
 class PasswordChanged(
-    _AccountEvent, kind="account.password_changed", text="has been given another password"
+    _Account, kind="account.password_changed", text="has been given another password"
 ):
     waldur_type = "user_password_updated"
     because: Because = UNSET
@@ -102,18 +98,18 @@ class PasswordResetRequested(Event, kind="account.password_reset_asked"):
     address: StaffIpAddress = UNSET
 
 
-class EmailChangeRequested(_AccountEvent, kind="account.address_change_asked"):
+class EmailChangeRequested(_Account, kind="account.address_change_asked"):
     message = f"{_USER} asked for another e-mail address[, {{requested_email}}]."
     email: Annotated[str, Fact("requested_email", Readers.PERSON)]
 
 
-class EmailChangeCanceled(_AccountEvent, kind="account.address_change_canceled"):
+class EmailChangeCanceled(_Account, kind="account.address_change_canceled"):
     message = f"{_USER} took back the wish for another e-mail address."
     address: IpAddress = UNSET
     because: Because = UNSET
 
 
-class EmailChanged(_AccountEvent, kind="account.address_changed"):
+class EmailChanged(_Account, kind="account.address_changed"):
     message = f"{_USER} has another e-mail address[: {{new_email}}]."
     old: Annotated[str, Fact("old_email", Readers.PERSON)]
     new: Annotated[str, Fact("new_email", Readers.PERSON)]
@@ -127,34 +123,34 @@ _WRONG_CODES: Final = (
 )
 
 
-class _SignInEvent(Event):
+class _SignIn(Event):
     group = "auth"
     account: int
 
 
-class _TokenEvent(_SignInEvent):
+class _Token(_SignIn):
     subject = "The token of user {affected_user_username}"
 
 
-class TokenCreated(_TokenEvent, kind="token.created", text="has been created"):
+class TokenCreated(_Token, kind="token.created", text="has been created"):
     name: str | UnsetType = UNSET
 
 
-class TokenRead(_TokenEvent, kind="token.read", text="has been read"): ...
+class TokenRead(_Token, kind="token.read", text="has been read"): ...
 
 
-class TokenRevoked(_TokenEvent, kind="token.revoked", text="has been revoked"):
+class TokenRevoked(_Token, kind="token.revoked", text="has been revoked"):
     name: str | UnsetType = UNSET
 
 
 class TokenReused(
-    _TokenEvent,
+    _Token,
     kind="token.reused",
     text="has been shown again after it was spent, so its successors ended",
 ): ...
 
 
-class LoggedIn(_SignInEvent, kind="login.succeeded"):
+class LoggedIn(_SignIn, kind="login.succeeded"):
     waldur_type = "auth_logged_in_with_username"
     message = f"{_USER} has logged in[ with a {{login_method}}]."
     method: Annotated[str, Fact("login_method", kept=True)]
@@ -168,35 +164,33 @@ class LoginFailed(Event, kind="login.failed"):
     address: StaffIpAddress
 
 
-class LoggedOut(_SignInEvent, kind="logout"):
+class LoggedOut(_SignIn, kind="logout"):
     waldur_type = "auth_logged_out"
     message = f"{_USER} has logged out."
 
 
-class _FactorEvent(_SignInEvent):
+class _Factor(_SignIn):
     subject = "The second factor of user {affected_user_username}"
 
 
-class SecondFactorEnabled(
-    _FactorEvent, kind="second_factor.enabled", text="has been turned on"
-): ...
+class SecondFactorEnabled(_Factor, kind="second_factor.enabled", text="has been turned on"): ...
 
 
-class SecondFactorDisabled(_FactorEvent, kind="second_factor.disabled", text="has been turned off"):
+class SecondFactorDisabled(_Factor, kind="second_factor.disabled", text="has been turned off"):
     username: OptionalUsername = UNSET
 
 
 class SecondFactorRecovered(
-    _FactorEvent, kind="second_factor.recovered", text="has been replaced by a recovery code"
+    _Factor, kind="second_factor.recovered", text="has been replaced by a recovery code"
 ): ...
 
 
 class RecoveryCodesRenewed(
-    _FactorEvent, kind="second_factor.codes_renewed", text="has been given other recovery codes"
+    _Factor, kind="second_factor.codes_renewed", text="has been given other recovery codes"
 ): ...
 
 
-class _WrongCodes(_SignInEvent):
+class _WrongCodes(_SignIn):
     username: Username
     codes: Annotated[int, Fact("codes", kept=True)]
     """Number of wrong codes in a row."""
@@ -211,18 +205,18 @@ class SecondFactorLocked(_WrongCodes, kind="second_factor.locked"):
     message = f"{_WRONG_CODES}; only a recovery code is accepted now."
 
 
-class _DeviceEvent(_SignInEvent):
+class _Device(_SignIn):
     subject = "A program[, {device_name},] of user {affected_user_username}"
     name: Annotated[str, Fact("device_name", Readers.PERSON)]
 
 
-class DeviceApproved(_DeviceEvent, kind="device.approved", text="has been let in"): ...
+class DeviceApproved(_Device, kind="device.approved", text="has been let in"): ...
 
 
-class DeviceDenied(_DeviceEvent, kind="device.denied", text="has been turned away"): ...
+class DeviceDenied(_Device, kind="device.denied", text="has been turned away"): ...
 
 
-class _KeyEvent(Event):
+class _Key(Event):
     group = "ssh"
     subject = "SSH key[ {ssh_key_name}][ of user {affected_user_username}]"
     account: int
@@ -231,11 +225,11 @@ class _KeyEvent(Event):
     fingerprint: Annotated[str, Fact("ssh_key_fingerprint", Readers.PERSON)]
 
 
-class KeyCreated(_KeyEvent, kind="key.created", text="has been added"):
+class KeyCreated(_Key, kind="key.created", text="has been added"):
     waldur_type = "ssh_key_creation_succeeded"
 
 
-class KeyDeleted(_KeyEvent, kind="key.deleted", text="has been deleted"):
+class KeyDeleted(_Key, kind="key.deleted", text="has been deleted"):
     waldur_type = "ssh_key_deletion_succeeded"
 
 
@@ -244,65 +238,65 @@ class KeyDeleted(_KeyEvent, kind="key.deleted", text="has been deleted"):
 Fields = Annotated[list[str], Fact("fields", staff_only=frozenset({"staff_notes"}), kept=True)]
 
 
-class _ScopeEvent(Event):
+class _Scope(Event):
     scope: int
     name: Annotated[str, Fact("scope_name")]
 
 
-class _OrganisationEvent(_ScopeEvent):
+class _Organisation(_Scope):
     group = "customers"
     subject = "Organization[ {scope_name}]"
 
 
-class OrganisationCreated(_OrganisationEvent, kind="organisation.created", text="has been created"):
+class OrganisationCreated(_Organisation, kind="organisation.created", text="has been created"):
     waldur_type = "customer_creation_succeeded"
     sentence = "{who} created the organisation."
 
 
-class OrganisationUpdated(_OrganisationEvent, kind="organisation.updated"):
+class OrganisationUpdated(_Organisation, kind="organisation.updated"):
     waldur_type = "customer_update_succeeded"
-    message = f"{_OrganisationEvent.subject} has been updated{_BY}[: {{fields}}]."
+    message = f"{_Organisation.subject} has been updated{_BY}[: {{fields}}]."
     sentence = "{who} changed the organisation{fields}."
     fields: Fields
 
 
-class OrganisationDeleted(_OrganisationEvent, kind="organisation.deleted", text="has been deleted"):
+class OrganisationDeleted(_Organisation, kind="organisation.deleted", text="has been deleted"):
     waldur_type = "customer_deletion_succeeded"
     sentence = "{who} deleted the organisation."
 
 
-class _ProjectEvent(_ScopeEvent):
+class _Project(_Scope):
     group = "projects"
     subject = "Project[ {scope_name}]"
 
 
-class ProjectCreated(_ProjectEvent, kind="project.created", text="has been created"):
+class ProjectCreated(_Project, kind="project.created", text="has been created"):
     waldur_type = "project_creation_succeeded"
     sentence = "{who} created the project."
 
 
-class ProjectUpdated(_ProjectEvent, kind="project.updated"):
+class ProjectUpdated(_Project, kind="project.updated"):
     waldur_type = "project_update_succeeded"
-    message = f"{_ProjectEvent.subject} has been updated{_BY}[: {{fields}}]."
+    message = f"{_Project.subject} has been updated{_BY}[: {{fields}}]."
     sentence = "{who} changed the project{fields}."
     fields: Fields
 
 
-class ProjectDeleted(_ProjectEvent, kind="project.deleted", text="has been deleted"):
+class ProjectDeleted(_Project, kind="project.deleted", text="has been deleted"):
     waldur_type = "project_deletion_succeeded"
     sentence = "{who} deleted the project."
 
 
-class GroupCreated(_ScopeEvent, kind="group.created"):
+class GroupCreated(_Scope, kind="group.created"):
     sentence = "{who} created the group."
 
 
-class GroupUpdated(_ScopeEvent, kind="group.updated"):
+class GroupUpdated(_Scope, kind="group.updated"):
     sentence = "{who} renamed the group."
     fields: Fields
 
 
-class GroupDeleted(_ScopeEvent, kind="group.deleted"):
+class GroupDeleted(_Scope, kind="group.deleted"):
     sentence = "{who} deleted the group."
 
 
@@ -354,33 +348,33 @@ class RoleExpired(GrantEvent, kind="role.expired", text="has run out"):
 # Definitions of roles
 
 
-class _RoleEvent(Event):
+class _Role(Event):
     group = "permissions"
     subject = "Role {role_name}"
     role: RoleName
     role_uuid: Annotated[str, Fact("role_uuid", kept=True)]
 
 
-class RoleCreated(_RoleEvent, kind="role.created", text="has been created"):
+class RoleCreated(_Role, kind="role.created", text="has been created"):
     waldur_type = "role_definition_created"
     permissions: Annotated[list[str], Fact("permissions", kept=True)]
 
 
-class RoleChanged(_RoleEvent, kind="role.changed", text="has been changed"):
+class RoleChanged(_Role, kind="role.changed", text="has been changed"):
     waldur_type = "role_definition_updated"
     changes: Annotated[dict[str, Any], Fact("changes")]
     permissions_added: Annotated[list[str], Fact("permissions_added", kept=True)]
     permissions_removed: Annotated[list[str], Fact("permissions_removed", kept=True)]
 
 
-class RoleDeleted(_RoleEvent, kind="role.deleted", text="has been deleted"):
+class RoleDeleted(_Role, kind="role.deleted", text="has been deleted"):
     waldur_type = "role_definition_deleted"
 
 
-class RoleEnabled(_RoleEvent, kind="role.enabled", text="has been enabled"): ...
+class RoleEnabled(_Role, kind="role.enabled", text="has been enabled"): ...
 
 
-class RoleDisabled(_RoleEvent, kind="role.disabled", text="has been disabled"): ...
+class RoleDisabled(_Role, kind="role.disabled", text="has been disabled"): ...
 
 
 # Invitations and invite links
@@ -402,7 +396,7 @@ class InvitationEvent(Event):
         return cls(scope=invitation.scope_id, invitation=invitation.uuid)
 
 
-class _AddressedEvent(InvitationEvent):
+class _Addressed(InvitationEvent):
     email: Annotated[str, Fact("invitation_email", Readers.INVITATIONS)]
 
     @classmethod
@@ -410,11 +404,11 @@ class _AddressedEvent(InvitationEvent):
         return cls(scope=invitation.scope_id, invitation=invitation.uuid, email=invitation.email)
 
 
-class InvitationCreated(_AddressedEvent, kind="invitation.created", text="has been made"):
+class InvitationCreated(_Addressed, kind="invitation.created", text="has been made"):
     sentence = "{who} invited {email}."
 
 
-class InvitationSent(_AddressedEvent, kind="invitation.sent", text="has been sent again"):
+class InvitationSent(_Addressed, kind="invitation.sent", text="has been sent again"):
     sentence = "{who} sent the invitation for {email} again."
 
 
@@ -423,7 +417,7 @@ class InvitationAccepted(InvitationEvent, kind="invitation.accepted", text="has 
     role: RoleName
 
 
-class InvitationDeclined(_AddressedEvent, kind="invitation.declined", text="has been declined"):
+class InvitationDeclined(_Addressed, kind="invitation.declined", text="has been declined"):
     sentence = "{who} declined the invitation for {email}."
     sentence_of_link = "The invitation for {email} was declined with the link in the e-mail."
 
@@ -436,15 +430,15 @@ class InvitationCanceled(InvitationEvent, kind="invitation.canceled", text="has 
     """UUID of the invitation that was accepted instead."""
 
 
-class InvitationDeleted(_AddressedEvent, kind="invitation.deleted", text="has been deleted"):
+class InvitationDeleted(_Addressed, kind="invitation.deleted", text="has been deleted"):
     sentence = "{who} deleted the invitation for {email}."
 
 
-class InvitationApproved(_AddressedEvent, kind="invitation.approved", text="has been approved"):
+class InvitationApproved(_Addressed, kind="invitation.approved", text="has been approved"):
     sentence = "{who} approved the invitation for {email}."
 
 
-class InvitationRejected(_AddressedEvent, kind="invitation.rejected", text="has been rejected"):
+class InvitationRejected(_Addressed, kind="invitation.rejected", text="has been rejected"):
     sentence = "{who} rejected the invitation for {email}."
 
 
@@ -472,21 +466,21 @@ class InvitationRenewalRequested(
     sentence = "The invited person asked for a new link."
 
 
-class _InviteLinkEvent(InvitationEvent):
+class _InviteLink(InvitationEvent):
     subject = "An open invitation[ to {scope_name}]"
 
 
-class InviteLinkCreated(_InviteLinkEvent, kind="invite_link.created", text="has been made"):
+class InviteLinkCreated(_InviteLink, kind="invite_link.created", text="has been made"):
     sentence = "{who} created an invite link."
     role: RoleName
 
 
-class InviteLinkUpdated(_InviteLinkEvent, kind="invite_link.updated", text="has been changed"):
+class InviteLinkUpdated(_InviteLink, kind="invite_link.updated", text="has been changed"):
     sentence = "{who} edited an invite link."
     fields: Annotated[list[str], Fact(kept=True)]
 
 
-class InviteLinkCanceled(_InviteLinkEvent, kind="invite_link.canceled", text="has been canceled"):
+class InviteLinkCanceled(_InviteLink, kind="invite_link.canceled", text="has been canceled"):
     sentence = "{who} closed an invite link."
 
 

@@ -15,28 +15,18 @@ from collegium.accounts.erasure.rules import neutral_name, without_personal_data
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row, Statement, any_of
 from collegium.db.tables import BigInt, accounts, events, invitations, join_requests, outbox
-from collegium.events.types import (
-    AccountImpersonated,
-    InvitationAccepted,
-    InvitationCreated,
-    InvitationDeclined,
-    InvitationDeleted,
-    InvitationEvent,
-    LoggedIn,
-    LoggedOut,
-    MailEvent,
-)
+from collegium.events import types as event_types
 from collegium.invitations.rules import State
 from collegium.text.email_addresses import comparable_address
 
 _account = bindparam("account", type_=BigInt)
-_ANSWER_KINDS: Final = [InvitationAccepted.kind, InvitationDeclined.kind]
-_INVITATION_KINDS: Final = [event.kind for event in InvitationEvent.all()]
-_MAIL_KINDS: Final = [event.kind for event in MailEvent.all()]
+_ANSWER_KINDS: Final = [event_types.InvitationAccepted.kind, event_types.InvitationDeclined.kind]
+_INVITATION_KINDS: Final = [event.kind for event in event_types.InvitationEvent.all()]
+_MAIL_KINDS: Final = [event.kind for event in event_types.MailEvent.all()]
 _OPEN_STATES: Final = tuple(state.value for state in (State.PENDING, State.HELD, State.REQUESTED))
 
 # Skipped: there are many sign-ins, and their events contain only how somebody signed in.
-_SKIPPED_KINDS: Final = (LoggedIn.kind, LoggedOut.kind)
+_SKIPPED_KINDS: Final = (event_types.LoggedIn.kind, event_types.LoggedOut.kind)
 
 _EVENTS_ABOUT = Statement(
     select(events.c.id, events.c.payload).where(
@@ -190,7 +180,7 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
         )
     deleted = [
         row
-        for row in tx.fetch_all(_EVENTS_OF_KIND, kind=InvitationDeleted.kind)
+        for row in tx.fetch_all(_EVENTS_OF_KIND, kind=event_types.InvitationDeleted.kind)
         if row.payload["invitation"] in answered_uuids
         or comparable_address(row.payload.get("email", "")) in keys
     ]
@@ -225,7 +215,9 @@ def _erase_impersonator(tx: WriteTransaction, account: Row, actor: Actor) -> Non
     The actor may be an impersonated account. That event is recorded only after the request, so the
     actor's events are searched as well.
     """
-    rows = tx.fetch_all(_IMPERSONATED_ACCOUNTS, account=account.id, kind=AccountImpersonated.kind)
+    rows = tx.fetch_all(
+        _IMPERSONATED_ACCOUNTS, account=account.id, kind=event_types.AccountImpersonated.kind
+    )
     actor_ids = sorted({actor.id, *(row.account_id for row in rows)})
     name = f"{account.first_name} {account.last_name}".strip() or account.username
     for row in tx.fetch_all(
@@ -278,7 +270,7 @@ def _erase_invitation_events(
 
 def _erase_sent_messages(tx: WriteTransaction, account: int) -> None:
     """Remove the personal messages that the person wrote in invitations."""
-    rows = tx.fetch_all(_EVENTS_BY, account=account, kinds=[InvitationCreated.kind])
+    rows = tx.fetch_all(_EVENTS_BY, account=account, kinds=[event_types.InvitationCreated.kind])
     uuids = sorted(str(row.payload["invitation"]) for row in rows if row.payload.get("invitation"))
     if uuids:
         tx.execute(_CLEAR_EXTRA_TEXT, uuids=uuids)
