@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from collegium import hosts
 from collegium.hosts import Network
 from collegium.text.email_addresses import address_error
+from collegium.values import BOOLEANS
 
 KEY_LENGTH = 32  # characters; a shorter SECRET_KEY can be guessed
 _COUNT_MAX = 1_000_000  # upper bound of every setting that limits a number
@@ -63,7 +64,7 @@ def _line(text: str) -> str:
 
 
 def _flag(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+    return BOOLEANS[text.lower()]
 
 
 def duration(text: str) -> int:

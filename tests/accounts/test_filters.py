@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from collegium.accounts import queries as account_queries
+from collegium.api.request import BadRequestError
 from collegium.api.waldur import filters
 from collegium.api.waldur.accounts import FILTERS
-from collegium.api.waldur.errors import BadRequestError
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as accounts_table
 from collegium.db.tables import grants, scopes

@@ -13,6 +13,7 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 
+from collegium import values
 from collegium.api.brainstem import bodies
 from collegium.api.brainstem.routes import DESCRIBED
 from collegium.api.request import Endpoint, Routes
@@ -91,12 +92,12 @@ def test_every_field_of_the_waldur_api(open_site: Site, scene: Scene, world: Wor
         check(open_site.get(f"{path}?page_size=300", world.staff), path)
 
 
-BRAINSTEM: dict[type[bodies.Field], Any] = {
-    bodies.Text: "x",
+BRAINSTEM: dict[type[values.Kind], Any] = {
+    values.Text: "x",
     bodies.Line: "x",
     bodies.Name: "x",
-    bodies.Seconds: 60,
-    bodies.Secret: "x",
+    values.Integer: 60,
+    values.Secret: "x",
     bodies.WebAddress: "https://example.org/",
     bodies.Projects: [1],
     bodies.People: {"somebody@example.org": {"is_manager": True}},
@@ -105,7 +106,7 @@ BRAINSTEM: dict[type[bodies.Field], Any] = {
 
 def brainstem_bodies(
     world: World, site: Site
-) -> Iterator[tuple[str, str, str, dict[str, bodies.Field], dict[str, Any]]]:
+) -> Iterator[tuple[str, str, str, dict[str, values.Kind], dict[str, Any]]]:
     """Yield method, path, URL, form and valid body of each operation."""
     owner, other = world.person("owner"), world.person("other")
     group = Groups(world, site).create(owner)

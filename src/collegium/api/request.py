@@ -18,7 +18,6 @@ from ipaddress import IPv6Address, IPv6Network
 from math import ceil
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
-from uuid import UUID
 
 import falcon
 import structlog
@@ -47,6 +46,7 @@ from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
 from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
+from collegium.values import hex_uuid
 
 _log = structlog.get_logger()
 
@@ -63,12 +63,6 @@ SENDERS: Final = THREADS // 2
 
 SENDERS_NETWORK: Final = 32
 """Maximum number of bodies received at once from one IPv4 address or one IPv6 network."""
-
-ESCAPES_MAX: Final = 200_000
-"""Maximum number of percent signs in a form; decoding one is slower than a plain character."""
-
-NESTED_MAX: Final = 30_000
-"""Maximum number of lists and objects in a JSON body; each costs an allocation."""
 
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
@@ -121,31 +115,18 @@ class Response:
     cookies: list[str] = field(default_factory=list)
 
 
-_HEX: Final = re.compile(r"[0-9a-f]{32}")
-_UUID_MAX: Final = 64
-"""Upper bound for the length of a UUID in any spelling, in characters."""
+class BadRequestError(Exception):
+    """The request cannot be parsed or is not valid.
 
+    Args:
+        errors: name of a field or parameter to its errors; ``detail`` to one message; or a list.
+        status: HTTP status code.
+    """
 
-def is_nested(body: bytes) -> bool:
-    """Return whether a JSON body has so many lists and objects that parsing it takes long."""
-    return body.count(b"[") + body.count(b"{") > NESTED_MAX
-
-
-def is_escaped(body: bytes) -> bool:
-    """Return whether a form has so many percent signs that parsing it takes long."""
-    return body.count(b"%") > ESCAPES_MAX
-
-
-def hex_uuid(text: object) -> str | None:
-    """Return a UUID in any spelling as its 32 hex digits, or None if the text is no UUID."""
-    if not isinstance(text, str) or not text or len(text) > _UUID_MAX:
-        return None
-    if _HEX.fullmatch(text):
-        return text
-    try:
-        return UUID(text).hex
-    except ValueError:
-        return None
+    def __init__(self, errors: Any, status: int = 400) -> None:
+        super().__init__(status)
+        self.errors = errors
+        self.status = status
 
 
 T = TypeVar("T")

@@ -1,12 +1,15 @@
-"""Receive request bodies with limits on their number, their source and their duration."""
+"""Receive request bodies with limits on their number, source and duration, and decode them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from io import BytesIO
 from threading import Lock
 from time import monotonic
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
+import msgspec
 from falcon import (
     HTTP_408,
     HTTPBadRequest,
@@ -15,12 +18,21 @@ from falcon import (
     HTTPServiceUnavailable,
     HTTPTooManyRequests,
 )
+from multipart import MultipartError, MultipartParser, MultipartPart, parse_options_header
+
+from collegium.values import invalid
 
 BODY_SECONDS: Final = 60
 """Maximum time for a body to arrive; the largest accepted body then needs 35 kB a second."""
 
 STALE_SECONDS: Final = 0.2
 """A body that received nothing for this long may be dropped for another one if slots run out."""
+
+ESCAPES_MAX: Final = 200_000
+"""Maximum number of percent signs in a form; decoding one is slower than a plain character."""
+
+NESTED_MAX: Final = 30_000
+"""Maximum number of lists and objects in a JSON body; each costs an allocation."""
 
 _CHUNK_BYTES: Final = 16 * 1024
 
@@ -148,3 +160,80 @@ class Bodies:
             from_network.discard(body)
             if not from_network:
                 del self._networks[body.network]
+
+
+FORM: Final = "application/x-www-form-urlencoded"
+MULTIPART: Final = "multipart/form-data"
+
+
+def media_type(header: str) -> tuple[str, str]:
+    """Return the media type in a ``Content-Type`` header in lower case, and its boundary."""
+    name, options = parse_options_header(header)  # type: ignore[no-untyped-call]  # the library has no types
+    return name.lower(), options.get("boundary", "")
+
+
+def parse_json(body: bytes, decode: Callable[[bytes], Any]) -> dict[str, Any]:
+    """Return the JSON object in a body.
+
+    Args:
+        decode: the decoder, whose errors the messages of the protocol quote.
+
+    Raises:
+        InvalidValueError: ``body.nested``, ``body.recursion``, ``body.json`` or ``body.object``.
+    """
+    if body.count(b"[") + body.count(b"{") > NESTED_MAX:
+        raise invalid("body.nested")
+    try:
+        parsed = decode(body)
+    except RecursionError as error:
+        raise invalid("body.recursion", error=error) from None
+    except (ValueError, msgspec.DecodeError) as error:
+        raise invalid("body.json", error=error) from None
+    if not isinstance(parsed, dict):
+        raise invalid("body.object", type=type(parsed).__name__)
+    return parsed
+
+
+def parse_urlencoded(body: bytes, encoding: str, max_fields: int) -> list[tuple[str, str]]:
+    """Return the names and values of a URL-encoded form.
+
+    Args:
+        encoding: encoding of the characters that are not escaped.
+        max_fields: maximum number of fields.
+
+    Raises:
+        InvalidValueError: ``body.escapes`` or ``body.form``.
+    """
+    if body.count(b"%") > ESCAPES_MAX:
+        raise invalid("body.escapes")
+    try:
+        return parse_qsl(
+            body.decode(encoding),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=max_fields,
+        )
+    except ValueError as error:
+        raise invalid("body.form", error=error) from None
+
+
+def parse_multipart(
+    body: bytes, boundary: str, read_part: Callable[[MultipartPart], Any], max_fields: int
+) -> list[tuple[str, Any]]:
+    """Return the names and values of the parts of a multipart body.
+
+    Args:
+        read_part: returns the value of a part.
+        max_fields: maximum number of parts.
+
+    Raises:
+        InvalidValueError: ``body.multipart``.
+    """
+    try:
+        # The body is in memory already, so no part of it needs a file on disk.
+        parts = MultipartParser(  # type: ignore[no-untyped-call]  # the library has no types
+            BytesIO(body), boundary, len(body), part_limit=max_fields, spool_limit=len(body) + 1
+        )
+        return [(part.name, read_part(part)) for part in parts]
+    except (MultipartError, ValueError, LookupError) as error:  # LookupError: unknown charset
+        raise invalid("body.multipart", error=error) from None

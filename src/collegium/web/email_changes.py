@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.api.request import Response, Routes, hex_uuid
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Limited, Refusal
 from collegium.security.rate_limits.rules import CODE_ADDRESS
+from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import Page, page
 

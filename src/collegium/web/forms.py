@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
-from io import BytesIO
-from typing import Final
-from urllib.parse import parse_qsl
+from typing import Any, Final, TypeVar
 
-from multipart import MultipartError, MultipartParser, parse_options_header
+from multipart import MultipartPart
 
-from collegium.api.request import is_escaped
+from collegium.api import request_bodies
 from collegium.refusals import Refusal
-from collegium.text.email_addresses import MIXED, address_error, canonical_address
-from collegium.text.names import clean_name, holds_link, trim
-from collegium.web.messages import message_for
+from collegium.text.email_addresses import canonical_address
+from collegium.text.names import trim
+from collegium.values import (
+    Choice,
+    Date,
+    InvalidValueError,
+    Name,
+    Text,
+    address_problems,
+    invalid,
+)
+from collegium.web.messages import VALUES, message_for
+
+T = TypeVar("T")
 
 _FIELDS_MAX: Final = 300
-_DATE_MAX: Final = 11
-"""Length of an ISO date plus one, in characters."""
-
-_STRIPPED_MAX: Final = 1000
-"""Maximum number of characters, such as white space, that are stripped from around a name."""
 WHOLE: Final = ""
 """Key of errors that belong to no single field."""
 
@@ -63,15 +69,14 @@ class Form:
         Args:
             header: The ``Content-Type`` header.
         """
-        kind, options = parse_options_header(header)  # type: ignore[no-untyped-call]  # the library has no types
-        try:
-            if kind == "application/x-www-form-urlencoded":
-                return cls(_pairs(body))
-            if kind == "multipart/form-data":
-                return cls(*_parts(body, options.get("boundary", "")))
-        except (MultipartError, ValueError, LookupError):
-            pass
-        return cls()
+        form = cls()
+        with suppress(InvalidValueError):
+            for name, value in _parse(header, body):
+                if isinstance(value, bytes):
+                    form.files[name] = value
+                else:
+                    form.values.setdefault(name, []).append(value)
+        return form
 
     @property
     def is_valid(self) -> bool:
@@ -111,18 +116,10 @@ class Form:
             lines: Whether it may have several lines.
         """
         text = self.raw(name).replace("\r\n", "\n")
-        if strip:
-            text = text.strip()
-        if not text and required:
-            self.add_error(name, "Please fill in this field.")
-        if len(text) > max_length:
-            self.add_error(name, f"Please use at most {max_length} characters.")
-        # Characters beyond the limit are not checked.
-        if any(char < " " and not (lines and char in "\n\t") for char in text[:max_length]):
-            self.add_error(
-                name, "This contains characters that are not allowed. Please type it again."
-            )
-        return text
+        text = text.strip() if strip else text
+        controls = "\n\t" if lines else ""
+        kind = Text(max=max_length, blank=not required, strip=False, controls=controls)
+        return self._parse(name, kind.check, text, text)
 
     def pasted(self, name: str, max_length: int) -> str:
         """Return a text that was pasted from another program; control characters are allowed.
@@ -132,13 +129,11 @@ class Form:
         """
         text = self.raw(name)
         if len(text) > max_length:
-            self.add_error(name, f"Please use at most {max_length} characters.")
+            self._add(name, invalid("too_long", max=max_length))
         elif "\0" in text:
-            self.add_error(
-                name, "This contains characters that are not allowed. Please type it again."
-            )
+            self._add(name, invalid("null_character"))
         elif not trim(text):
-            self.add_error(name, "Please fill in this field.")
+            self._add(name, invalid("blank"))
         return text
 
     def lines(self, name: str, max_length: int, max_lines: int) -> list[str]:
@@ -151,22 +146,17 @@ class Form:
         text = self.text(name, (max_length + 1) * max_lines, lines=True)
         lines = list(dict.fromkeys(filter(None, map(str.strip, text.splitlines()))))
         if len(lines) > max_lines:
-            self.add_error(name, f"Please use at most {max_lines} lines.")
+            self._add(name, invalid("too_many", max=max_lines))
         if any(len(line) > max_length for line in lines):
-            self.add_error(name, f"Please use at most {max_length} characters per line.")
+            self._add(name, invalid("long_line", max=max_length))
         return lines
 
     def email(self, name: str) -> str:
         """Return an e-mail address in canonical form."""
         text = canonical_address(trim(self.text(name, 320, required=True)))
-        if name not in self.errors:
-            error = address_error(text)
-            if error == MIXED:
-                self.add_error(
-                    name, "This address mixes letters of several scripts. Please type it again."
-                )
-            elif error:
-                self.add_error(name, "Please enter an e-mail address, such as name@example.org.")
+        problems = [] if name in self.errors else address_problems(text)
+        if problems:
+            self._add(name, InvalidValueError(problems[0]))
         return text
 
     def name(self, name: str, max_length: int, *, required: bool = False) -> str:
@@ -176,37 +166,15 @@ class Form:
             max_length: Maximum number of characters.
         """
         raw = self.raw(name)
-        if len(raw) > max_length + _STRIPPED_MAX:
-            self.add_error(name, f"Please use at most {max_length} characters.")
-            return raw
-        text = clean_name(raw)
-        if "\0" in text:
-            self.add_error(
-                name, "This contains characters that are not allowed. Please type it again."
-            )
-        elif not text and (required or raw.strip()):
-            message = (
-                "Please fill in this field."
-                if not raw.strip()
-                else "This contains only invisible characters."
-            )
-            self.add_error(name, message)
-        if len(text) > max_length:
-            self.add_error(name, f"Please use at most {max_length} characters.")
-        if holds_link(text[:max_length]):
-            self.add_error(name, "A name cannot contain a web address.")
-        return text
+        # A name of only invisible characters is a mistake, even where none is required.
+        kind = Name(max=max_length, blank=not (required or raw.strip()))
+        return self._parse(name, kind.parse, raw, raw)
 
     def date(self, name: str) -> date | None:
         """Return a date; None when the field is empty."""
         text = self.raw(name).strip()
-        if not text:
-            return None
-        try:
-            return date.fromisoformat(text[:_DATE_MAX])
-        except ValueError:
-            self.add_error(name, "Please enter a date, such as 2026-12-31.")
-            return None
+        kind = Date(pattern=None)
+        return self._parse(name, kind.parse, text, None) if text else None
 
     def end(self, name: str, stored: datetime | None = None) -> datetime | None:
         """Return the end of the last day in the field; None when the field is empty.
@@ -227,11 +195,19 @@ class Form:
 
     def choice(self, name: str, *options: str) -> str:
         """Return the value if it is a known one; else add an error and return the first known."""
-        text = self.raw(name)
-        if text not in options:
-            self.add_error(name, "Please choose an option.")
-            return options[0]
-        return text
+        return self._parse(name, Choice(of=options).parse, self.raw(name), options[0])
+
+    def _parse(self, name: str, parse: Callable[[str], T], raw: str, fallback: T) -> T:
+        """Return the parsed value; if it is not valid, add its errors and return the fallback."""
+        try:
+            return parse(raw)
+        except InvalidValueError as error:
+            self._add(name, error)
+            return fallback
+
+    def _add(self, name: str, error: InvalidValueError) -> None:
+        for message in error.messages(VALUES):
+            self.add_error(name, message)
 
     def add_error(self, name: str, sentence: str) -> None:
         """Add an error to a field; ``WHOLE`` if it belongs to no single field."""
@@ -249,28 +225,16 @@ def _day(at: datetime | None) -> str:
     return at.astimezone(UTC).date().isoformat() if at else ""
 
 
-def _pairs(body: bytes) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    if is_escaped(body):
-        raise ValueError
-    text = body.decode("ascii")
-    for name, value in parse_qsl(
-        text, keep_blank_values=True, errors="strict", max_num_fields=_FIELDS_MAX
-    ):
-        values.setdefault(name, []).append(value)
-    return values
+def _parse(header: str, body: bytes) -> list[tuple[str, Any]]:
+    media_type, boundary = request_bodies.media_type(header)
+    if media_type == request_bodies.FORM:
+        return list(request_bodies.parse_urlencoded(body, "ascii", _FIELDS_MAX))
+    if media_type == request_bodies.MULTIPART:
+        return request_bodies.parse_multipart(body, boundary, _part_value, _FIELDS_MAX)
+    return []
 
 
-def _parts(body: bytes, boundary: str) -> tuple[dict[str, list[str]], dict[str, bytes]]:
-    values: dict[str, list[str]] = {}
-    files: dict[str, bytes] = {}
-    parts = MultipartParser(  # type: ignore[no-untyped-call]  # the library has no types
-        BytesIO(body), boundary, len(body), part_limit=_FIELDS_MAX, spool_limit=len(body) + 1
-    )
-    for part in parts:
-        if part.filename is not None:
-            files[part.name] = part.raw
-        else:
-            # Browsers send UTF-8. Other encodings could contain surrogates.
-            values.setdefault(part.name, []).append(part.raw.decode("utf-8"))
-    return values, files
+def _part_value(part: MultipartPart) -> str | bytes:
+    # Browsers send UTF-8. Other encodings could contain surrogates.
+    raw: bytes = part.raw
+    return raw.decode("utf-8") if part.filename is None else raw

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from collegium.access.rules import ScopeKind, may_grant
 from collegium.accounts import queries as account_queries
 from collegium.api import limits
-from collegium.api.request import Response, Routes, hex_uuid
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
@@ -33,6 +33,7 @@ from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import MAIL_INVITEE
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import isolated
+from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
 from collegium.web.messages import message_for

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from markupsafe import Markup
 
 from collegium.access.rules import Permission, ScopeKind
-from collegium.api.request import Response, Routes, hex_uuid
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import links
@@ -19,6 +19,7 @@ from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
+from collegium.values import hex_uuid
 from collegium.web import qr
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from collegium.access.rules import Actor
-from collegium.api.request import Response, Routes, hex_uuid
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.refusals import Refusal
+from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
 from collegium.web.messages import message_for, person, place, role

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Response, Routes, hex_uuid
+from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.invitations import group_actions as group_invitation_actions
@@ -19,6 +19,7 @@ from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import INVITE_ACCOUNT
 from collegium.text.names import isolated
+from collegium.values import hex_uuid
 from collegium.web import audit_log, invitations, invite_links
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form

@@ -8,6 +8,22 @@ from collegium.access.rules import ScopeKind
 from collegium.refusals import Refusal
 from collegium.text.names import isolated
 
+VALUES: Final = {
+    "blank": "Please fill in this field.",
+    "invisible": "This contains only invisible characters.",
+    "too_long": "Please use at most {max} characters.",
+    "long_line": "Please use at most {max} characters per line.",
+    "too_many": "Please use at most {max} lines.",
+    "null_character": "This contains characters that are not allowed. Please type it again.",
+    "controls": "This contains characters that are not allowed. Please type it again.",
+    "link": "A name cannot contain a web address.",
+    "email": "Please enter an e-mail address, such as name@example.org.",
+    "scripts": "This address mixes letters of several scripts. Please type it again.",
+    "date": "Please enter a date, such as 2026-12-31.",
+    "choice": "Please choose an option.",
+}
+"""Messages for the problems of values in forms."""
+
 _MESSAGES: Final = {
     "account.username_taken": "This user name is already taken. Please choose another one.",
     "account.slug_taken": "This short name is already taken. Please choose another one.",

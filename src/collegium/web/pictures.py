@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collegium.accounts.pictures import queries as picture_queries
-from collegium.api.request import RequestContext, Response, hex_uuid
+from collegium.api.request import RequestContext, Response
 from collegium.db.database import ReadTransaction
+from collegium.values import hex_uuid
 
 
 def show(context: RequestContext, tx: ReadTransaction) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from collegium.api.request import Response, Routes, hex_uuid, network_of
+from collegium.api.request import Response, Routes, network_of
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.refusals import Conflict, Invalid, NotFound
@@ -15,6 +15,7 @@ from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.rules import TokenKind
+from collegium.values import hex_uuid
 from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form

@@ -14,19 +14,20 @@ from collegium.api.brainstem.paths import parse_id
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
+from collegium.values import Kind
 
-_FIELDS: Final[dict[str, query.FilterType]] = {
-    "id": query.IntegerFilter(),
-    "first_name": query.TextFilter(),
-    "last_name": query.TextFilter(),
+_FIELDS: Final[dict[str, Kind]] = {
+    "id": query.INTEGER,
+    "first_name": query.TEXT,
+    "last_name": query.TEXT,
 }
 _ORDERS: Final = ("id", "first_name", "last_name")
 _TABLE: Final = query.Table(
-    profile_queries.listing, _FIELDS | {"email": query.TextFilter()}, orders=(*_ORDERS, "email")
+    profile_queries.listing, _FIELDS | {"email": query.TEXT}, orders=(*_ORDERS, "email")
 )
 _PUBLIC: Final = query.Table(profile_queries.public, _FIELDS, orders=_ORDERS)
 _NAMES: Final = {"first_name": bodies.Name(max=100), "last_name": bodies.Name(max=100)}
-_PROFILE_FIELDS: Final[dict[str, bodies.Field]] = {
+_PROFILE_FIELDS: Final[dict[str, Kind]] = {
     "website": bodies.WebAddress(),
     "google_scholar": bodies.Line(max=200),
     "orcid_id": bodies.Line(max=100),

@@ -12,9 +12,10 @@ from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.security.rate_limits.rules import CODE_ADDRESS, DEVICE_ADDRESS
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices.rules import INTERVAL, LIFETIME, State
+from collegium.values import Integer, Secret
 
-_BEGIN: Final = {"client_name": bodies.Name(max=150), "token_lifetime": bodies.Seconds()}
-_POLL: Final = {"device_code": bodies.Secret(required=True)}
+_BEGIN: Final = {"client_name": bodies.Name(max=150), "token_lifetime": Integer(min=60)}
+_POLL: Final = {"device_code": Secret(required=True)}
 _PAGE: Final = "/account/authorize/"
 _RESPONSES: Final = {
     State.PENDING: {"status": "authorization_pending"},

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from collegium.api.request import Response
+from collegium.api.request import BadRequestError, Response
 from collegium.refusals import (
     Conflict,
     Forbidden,
@@ -18,6 +18,7 @@ from collegium.refusals import (
     Refusal,
     Unauthenticated,
 )
+from collegium.values import MESSAGES
 
 _encode = msgspec.json.Encoder().encode
 
@@ -90,18 +91,42 @@ _DEFAULTS: Final = {
 }
 
 
-class BadRequestError(Exception):
-    """The request cannot be parsed or is not valid.
+VALUES: Final[Mapping[str, str]] = {
+    **MESSAGES,
+    "surrogate": "Surrogate characters are not allowed.",
+    "unknown": "Unknown field.",
+    "url": "Enter a valid URL.",
+    "projects": "Expected a list of at most {max} items.",
+    "project": "Expected ids of projects.",
+    "people": "Expected an object with at most {max} addresses.",
+    "addresses": "Expected e-mail addresses.",
+    "flags": "Expected is_manager, is_owner or remove for {email}.",
+    "unknown_flag": "Unknown key {name} of {email}; known are {known}.",
+    "flag": "{name} of {email} must be true or false.",
+    "removed_with_role": "{email} cannot be removed and get a role in the same request.",
+    "body.type": "The body must be JSON.",
+    "body.nested": "The body is not valid JSON: too many lists and objects",
+    "body.recursion": "The body is not valid JSON: {error!s:.172}",
+    "body.json": "The body is not valid JSON: {error!s:.172}",
+    "body.object": "The body must be a JSON object.",
+}
+"""Messages for the problems of values in bodies."""
 
-    Args:
-        errors: name of a field or parameter to its errors; or ``detail`` to one message.
-        status: HTTP status code.
-    """
-
-    def __init__(self, errors: Mapping[str, Any], status: int = 400) -> None:
-        super().__init__()
-        self.errors = errors
-        self.status = status
+PARAMETERS: Final[Mapping[str, str]] = {
+    **VALUES,
+    "integer": "Enter a number.",
+    "too_long": "Use at most {max} characters.",
+    "uuid": "Enter a valid UUID.",
+    "boolean": "Enter true or false.",
+    "repeated": "Another parameter already has this condition.",
+    "many": "Use one value. For several values, use the operator in.",
+    "braces": "Use filter{{field}} or filter{{field.operator}}.",
+    "lookup": "The field does not exist or does not support this operator.",
+    "order": "The field {name} cannot be used for sorting.",
+    "include": "{name} cannot be included.",
+    "bounds": "Enter a number of {bounds}.",
+}
+"""The same for query parameters; some messages differ."""
 
 
 def bad_request(error: BadRequestError) -> Response:

@@ -18,7 +18,7 @@ from collegium.scopes.groups.rules import NAME_LENGTH
 
 _TABLE: Final = query.Table(
     group_queries.listing,
-    {"id": query.IntegerFilter(), "name": query.TextFilter()},
+    {"id": query.INTEGER, "name": query.TEXT},
     orders=("id", "name"),
 )
 _NAME: Final = bodies.Name(required=True, blank=False, max=NAME_LENGTH)

@@ -18,11 +18,11 @@ from collegium.refusals import NotFound
 _TABLE: Final = query.Table(
     join_request_queries.group_listing,
     {
-        "id": query.UuidFilter(),
-        "authgroup": query.IntegerFilter(),
-        "authgroup.name": query.TextFilter(),
-        "user_account_request": query.IntegerFilter(),
-        "user_account_request.email": query.TextFilter(),
+        "id": query.UUID,
+        "authgroup": query.INTEGER,
+        "authgroup.name": query.TEXT,
+        "user_account_request": query.INTEGER,
+        "user_account_request.email": query.TEXT,
     },
     orders=("id", "authgroup", "user_account_request"),
     includes=("authgroup", "user_account_request"),

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
+from collegium import values
 from collegium.access.rules import Actor
-from collegium.api.brainstem.bodies import MESSAGES_MAX, ValidationError, check_storable, read_all
-from collegium.api.brainstem.errors import BadRequestError
+from collegium.api.brainstem.errors import PARAMETERS
 from collegium.api.brainstem.schemas import Meta
-from collegium.api.request import RequestContext, hex_uuid
+from collegium.api.request import BadRequestError, RequestContext
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.lists.listing import Listing
+from collegium.values import MESSAGES_MAX, InvalidValueError, Kind, Problem, invalid, parse_all
 
 LIMIT: Final = 20
 LIMIT_MAX: Final = 100
-_DIGITS_MAX: Final = 15
 _VALUES_MAX: Final = 1000
 _VALUE_MAX: Final = 2000
 """Maximum length of a filter value, in characters.
@@ -27,83 +28,30 @@ _VALUE_MAX: Final = 2000
 No searched column is longer, and SQLite refuses patterns of 50,000 bytes.
 """
 
-_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _PAGING: Final = frozenset({"limit", "offset", "page", "per_page"})
 
 
-class FilterType(ABC):
-    """The type of a field's values in filters."""
+@dataclass(frozen=True, kw_only=True)
+class _Text(values.Text):
+    """A text as it was sent."""
 
-    @abstractmethod
-    def read(self, text: str) -> Any:
-        """Return the validated value.
-
-        Raises:
-            ValidationError: if the value is not valid.
-        """
-
-    @abstractmethod
-    def schema(self) -> dict[str, Any]:
-        """Return the JSON schema of the parameter, for the OpenAPI document."""
-
-
-class IntegerFilter(FilterType):
-    """A whole number."""
-
-    def read(self, text: str) -> int:
-        """Return a number that the database can compare."""
-        if not (text.removeprefix("-").isdigit() and text.isascii() and len(text) <= _DIGITS_MAX):
-            raise ValidationError("Enter a number.")
-        return int(text)
-
-    def schema(self) -> dict[str, Any]:
-        """Return the schema of an integer."""
-        return {"type": "integer"}
-
-
-class TextFilter(FilterType):
-    """A text."""
-
-    def read(self, text: str) -> str:
-        """Return a text that the database can store."""
-        if len(text) > _VALUE_MAX:
-            raise ValidationError(f"Use at most {_VALUE_MAX} characters.")
-        check_storable(text)
-        return text
+    max: int | None = _VALUE_MAX
+    strip: bool = False
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a string."""
         return {"type": "string"}
 
 
-class UuidFilter(FilterType):
-    """A UUID in any spelling."""
-
-    def read(self, text: str) -> str:
-        """Return the 32 hex digits of the UUID."""
-        uuid = hex_uuid(text)
-        if uuid is None:
-            raise ValidationError("Enter a valid UUID.")
-        return uuid
-
-    def schema(self) -> dict[str, Any]:
-        """Return the schema of a UUID."""
-        return {"type": "string", "format": "uuid"}
-
-
-class BooleanFilter(FilterType):
-    """A boolean; clients spell it as in Python or as in JSON."""
-
-    def read(self, text: str) -> bool:
-        """Return the boolean."""
-        value = _BOOLEANS.get(text.lower())
-        if value is None:
-            raise ValidationError("Enter true or false.")
-        return value
-
-    def schema(self) -> dict[str, Any]:
-        """Return the schema of a boolean."""
-        return {"type": "boolean"}
+TEXT: Final = _Text()
+BOOLEAN: Final = values.Boolean(few=True)
+UUID: Final = values.Uuid()
+INTEGER: Final = values.Integer(
+    # The database can compare numbers of this length.
+    min=None,
+    max=None,
+    pattern=re.compile("[0-9]{1,15}|-[0-9]{1,14}"),
+)
 
 
 class Table(NamedTuple):
@@ -118,20 +66,18 @@ class Table(NamedTuple):
     """
 
     listing: Listing
-    fields: Mapping[str, FilterType]
+    fields: Mapping[str, Kind]
     orders: Collection[str]
     includes: Collection[str] = ()
 
-    def describe_parameters(self) -> dict[str, FilterType]:
+    def describe_parameters(self) -> dict[str, Kind]:
         """Return the query parameters, for the OpenAPI document."""
-        filters: dict[str, FilterType] = {
-            f"filter{{{name}}}": kind for name, kind in self.fields.items()
-        }
+        filters: dict[str, Kind] = {f"filter{{{name}}}": kind for name, kind in self.fields.items()}
         return filters | {
-            "sort[]": TextFilter(),
-            **({"include[]": TextFilter()} if self.includes else {}),
-            "limit": IntegerFilter(),
-            "offset": IntegerFilter(),
+            "sort[]": TEXT,
+            **({"include[]": TEXT} if self.includes else {}),
+            "limit": INTEGER,
+            "offset": INTEGER,
         }
 
 
@@ -184,29 +130,35 @@ def _read_filters(
         try:
             lookup, kind, many = _resolve(name, table)
             values[lookup] = _read_value(kind, texts, many=many, repeated=lookup in values)
-        except ValidationError as error:
-            errors[name[:100]] = error.messages
+        except InvalidValueError as error:
+            errors[name[:100]] = error.messages(PARAMETERS)
     return values
 
 
-def _read_value(kind: FilterType, texts: Sequence[str], *, many: bool, repeated: bool) -> Any:
+def _read_value(kind: Kind, texts: Sequence[str], *, many: bool, repeated: bool) -> Any:
     if repeated:
-        raise ValidationError("Another parameter already has this condition.")
+        raise invalid("repeated")
     if many and len(texts) <= _VALUES_MAX:
-        return read_all(kind.read, texts)
+        return parse_all(partial(_parse, kind), texts)
     if len(texts) > 1:
-        raise ValidationError("Use one value. For several values, use the operator in.")
-    return kind.read(texts[0])
+        raise invalid("many")
+    return _parse(kind, texts[0])
 
 
-def _resolve(name: str, table: Table) -> tuple[str, FilterType, bool]:
+def _parse(kind: Kind, text: str) -> Any:
+    if kind is not TEXT and text != text.strip():
+        raise invalid(kind.code)
+    return kind.parse(text)
+
+
+def _resolve(name: str, table: Table) -> tuple[str, Kind, bool]:
     """Return a filter's name in the listing, its type, and whether it takes many values.
 
     Raises:
-        ValidationError: if the field or its operator is unknown.
+        InvalidValueError: if the field or its operator is unknown.
     """
     if not name.endswith("}"):
-        raise ValidationError("Use filter{field} or filter{field.operator}.")
+        raise invalid("braces")
     parts = name.removeprefix("filter{").removesuffix("}").split(".")
     readings = [(parts, ""), (parts[:-1], parts[-1])]
     if len(parts) > 1 and parts[0] in table.includes and parts[1] == "id":
@@ -218,8 +170,8 @@ def _resolve(name: str, table: Table) -> tuple[str, FilterType, bool]:
         is_other_field = operator and ".".join([*field, operator]) in table.fields
         if kind is None or lookup not in table.listing.filters or is_other_field or not parts[-1]:
             continue
-        return lookup, BooleanFilter() if operator == "isnull" else kind, operator == "in"
-    raise ValidationError("The field does not exist or does not support this operator.")
+        return lookup, BOOLEAN if operator == "isnull" else kind, operator == "in"
+    raise invalid("lookup")
 
 
 def _read_order(
@@ -227,10 +179,7 @@ def _read_order(
 ) -> tuple[str, ...]:
     names = [name for name in context.query.get("sort[]", ()) if name]
     unknown = [name for name in dict.fromkeys(names) if name.removeprefix("-") not in table.orders]
-    if unknown:
-        errors["sort[]"] = [
-            f"The field {name[:100]} cannot be used for sorting." for name in unknown[:MESSAGES_MAX]
-        ]
+    _add_unknown(errors, "sort[]", "order", unknown)
     return tuple(dict.fromkeys(names))
 
 
@@ -239,11 +188,16 @@ def _read_embedded(
 ) -> frozenset[str]:
     names = {name.removesuffix(".*") for name in context.query.get("include[]", ()) if name}
     unknown = sorted(names - set(table.includes))
-    if unknown:
-        errors["include[]"] = [
-            f"{name[:100]} cannot be included." for name in unknown[:MESSAGES_MAX]
-        ]
+    _add_unknown(errors, "include[]", "include", unknown)
     return frozenset(names)
+
+
+def _add_unknown(
+    errors: dict[str, list[str]], parameter: str, code: str, names: Sequence[str]
+) -> None:
+    if names:
+        problems = [Problem(code, {"name": name[:100]}) for name in names[:MESSAGES_MAX]]
+        errors[parameter] = InvalidValueError(*problems).messages(PARAMETERS)
 
 
 def _read_window(context: RequestContext, errors: dict[str, list[str]]) -> tuple[int, int]:
@@ -268,13 +222,12 @@ def _read_number(
     if not texts:
         return None
     try:
-        number = IntegerFilter().read(texts[-1])
-    except ValidationError as error:
-        errors[name] = error.messages
-        return None
-    if number < minimum or (maximum is not None and number > maximum):
-        bounds = f"at least {minimum}" + (f" and at most {maximum}" if maximum is not None else "")
-        errors[name] = [f"Enter a number of {bounds}."]
+        number: int = _parse(INTEGER, texts[-1])
+        if number < minimum or (maximum is not None and number > maximum):
+            upper = f" and at most {maximum}" if maximum is not None else ""
+            raise invalid("bounds", bounds=f"at least {minimum}{upper}")
+    except InvalidValueError as error:
+        errors[name] = error.messages(PARAMETERS)
         return None
     return number
 

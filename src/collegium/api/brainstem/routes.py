@@ -15,8 +15,14 @@ from collegium.api.brainstem import (
     join_requests,
     tokens,
 )
-from collegium.api.brainstem.errors import BadRequestError
-from collegium.api.request import Endpoint, RequestContext, Response, Routes, outage_words
+from collegium.api.request import (
+    BadRequestError,
+    Endpoint,
+    RequestContext,
+    Response,
+    Routes,
+    outage_words,
+)
 from collegium.db.database import ReadTransaction, UnavailableError
 from collegium.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 

@@ -20,17 +20,18 @@ from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import ACCESS_LIFETIME
 from collegium.text.names import trim, typed_username
+from collegium.values import Secret, Text
 
 _LOGIN: Final = {
-    "username": bodies.Text(required=True, blank=False, max=320),
-    "password": bodies.Secret(required=True),
+    "username": Text(required=True, blank=False, max=320),
+    "password": Secret(required=True),
 }
 _LOGIN_PAIR: Final = {
-    "email": bodies.Text(blank=False, max=320),
-    "username": bodies.Text(blank=False, max=320),
-    "password": bodies.Secret(required=True),
+    "email": Text(blank=False, max=320),
+    "username": Text(blank=False, max=320),
+    "password": Secret(required=True),
 }
-_REFRESH: Final = {"refresh": bodies.Secret(required=True)}
+_REFRESH: Final = {"refresh": Secret(required=True)}
 
 
 class LoggedIn(Struct, frozen=True):

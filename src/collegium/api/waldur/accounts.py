@@ -14,18 +14,7 @@ from collegium.accounts.pictures.rules import BYTES, InvalidImageError
 from collegium.api import pictures
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.fields import (
-    Boolean,
-    Date,
-    Email,
-    Field,
-    File,
-    Form,
-    Integer,
-    Name,
-    Text,
-    read,
-)
+from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.filters import BooleanFilter, Exact, GreaterOrEqual, MultipleFilter, Uuid
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
@@ -34,6 +23,7 @@ from collegium.refusals import Invalid
 from collegium.security import crypto
 from collegium.security.passwords import password_errors
 from collegium.sign_in.tokens.rules import TokenKind
+from collegium.values import Boolean, Date, Email, File, Integer, Kind, Name, Text
 
 _NAME: Final = Name(max=100)
 SLUG: Final = Text(
@@ -142,7 +132,7 @@ def _render_user(
     return schemas.user(context, row, grants, token=token, ip_address=ip_address)
 
 
-def _read_profile(context: RequestContext, definitions: Mapping[str, Field]) -> Form:
+def _read_profile(context: RequestContext, definitions: Mapping[str, Kind]) -> Form:
     """Validate a body that may contain a picture.
 
     The picture is re-encoded here, before any transaction is open.

@@ -12,11 +12,12 @@ from msgspec import Struct
 from collegium.accounts import queries as account_queries
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import schemas
-from collegium.api.waldur.fields import Text, read
+from collegium.api.waldur.fields import read
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams import client
 from collegium.integrations.eduteams.rules import NAME
 from collegium.refusals import NotFound
+from collegium.values import Text
 
 _NEW: Final = {
     "cuid": Text(

@@ -7,13 +7,13 @@ from typing import Final
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_self_or_staff
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid
+from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import schemas
-from collegium.api.waldur.errors import BadRequestError
-from collegium.api.waldur.fields import Email, Text, decode, read
+from collegium.api.waldur.fields import decode, read
 from collegium.api.waldur.invitations import detail_response
 from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_ACCOUNT
 from collegium.sign_in.tokens.rules import check_is_own
+from collegium.values import Email, Text, hex_uuid
 
 _ASK: Final = {"email": Email(required=True, max=320)}
 _CONFIRM: Final = {"code": Text(required=True, blank=False, max=100)}

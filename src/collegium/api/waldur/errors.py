@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from collegium.api.request import Response
+from collegium.api.request import BadRequestError, Response
 from collegium.refusals import (
     Conflict,
     Forbidden,
@@ -17,6 +17,7 @@ from collegium.refusals import (
     Refusal,
     Unauthenticated,
 )
+from collegium.values import MESSAGES
 
 _encode = msgspec.json.Encoder().encode
 
@@ -199,18 +200,48 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
 }
 
 
-class BadRequestError(Exception):
-    """The request cannot be parsed or is not valid.
+VALUES: Final[Mapping[str, str]] = {
+    **MESSAGES,
+    "surrogate": "Surrogate characters are not allowed: U+{code_point:X}.",
+    "pattern": "{message}",
+    "email": "Enter a valid email address.",
+    "scripts": "Enter an email address with letters of only one script.",
+    "boolean": "Must be a valid boolean.",
+    "number": "A valid number is required.",
+    "uuid": "Must be a valid UUID.",
+    "date": "Date has wrong format. Use one of these formats instead: YYYY-MM-DD.",
+    "date_time": "Datetime has wrong format. Use one of these formats instead: "
+    "YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z].",
+    "choice": '"{value}" is not a valid choice.',
+    "content_type": "Invalid content type.",
+    "network": '"{value}" is not a valid network.',
+    "list": 'Expected a list of items but got type "{type}".',
+    "too_many": "Ensure this field has no more than {max} elements.",
+    "json": "Value must be valid JSON.",
+    "file": "The submitted data was not a file. Check the encoding type on the form.",
+    "empty_file": "The submitted file is empty.",
+    "large_file": "The submitted file is larger than {max} bytes.",
+    "body.type": 'Unsupported media type "{type}" in request.',
+    "body.nested": "JSON parse error - nested too deeply",
+    "body.recursion": "JSON parse error - nested too deeply",
+    "body.json": "JSON parse error - {error}",
+    "body.object": "Invalid data. Expected a dictionary, but got {type}.",
+    "body.escapes": "Form parse error - too many percent signs",
+    "body.form": "Form parse error - {error}",
+    "body.multipart": "Multipart form parse error - {error}",
+}
+"""Messages for the problems of values in bodies."""
 
-    Args:
-        errors: name of a field or parameter to its errors; ``detail`` to one message; or a list.
-        status: HTTP status code.
-    """
-
-    def __init__(self, errors: Any, status: int = 400) -> None:
-        super().__init__(status)
-        self.errors = errors
-        self.status = status
+PARAMETERS: Final[Mapping[str, str]] = {
+    **VALUES,
+    "too_long": "Ensure this value has at most {max} characters.",
+    "uuid": "Enter a valid UUID.",
+    "date_time": "Enter a valid date/time.",
+    "number": "Enter a number.",
+    "choice": "Select a valid choice. {value} is not one of the available choices.",
+    "not_searched": "Events cannot be searched by this here.",
+}
+"""The same for query parameters; some messages differ."""
 
 
 def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

@@ -10,15 +10,15 @@ from typing import Any, Final
 from msgspec import Struct
 
 from collegium.access.rules import ScopeKind
-from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.fields import ValidationError
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events.types import BY_KIND
 from collegium.events.visibility import View
 from collegium.refusals import NotFound
+from collegium.values import hex_uuid, invalid
 
 _ID_DIGITS: Final = 18
 
@@ -181,7 +181,7 @@ class _EpochFilter(filters.FilterType):
         try:
             return datetime.fromtimestamp(float(texts[-1]), UTC)
         except (ValueError, OverflowError, OSError):
-            raise ValidationError("Enter a number.") from None
+            raise invalid("number") from None
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a number."""
@@ -195,10 +195,10 @@ class _RefusedFilter(filters.FilterType):
         """Refuse the parameter.
 
         Raises:
-            ValidationError: always.
+            InvalidValueError: always.
         """
         del texts
-        raise ValidationError("Events cannot be searched by this here.")
+        raise invalid("not_searched")
 
 
 _SCOPES: Final = {

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
+from collegium import values
 from collegium.access import rules as access_rules
-from collegium.api.request import RequestContext, hex_uuid
-from collegium.api.waldur.errors import BadRequestError
-from collegium.api.waldur.fields import MESSAGES_MAX, ValidationError, instant, storage_errors
+from collegium.api.request import BadRequestError, RequestContext
+from collegium.api.waldur.errors import PARAMETERS
 from collegium.api.waldur.schemas import KINDS
 from collegium.db.statements import like_pattern
+from collegium.values import (
+    BOOLEANS,
+    MESSAGES_MAX,
+    InvalidValueError,
+    Kind,
+    Problem,
+    check_storable,
+    hex_uuid,
+    invalid,
+)
 
-_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _VALUE_MAX: Final = 2000
 """Maximum length of a filter value, in characters.
 
@@ -39,10 +48,10 @@ class FilterType:
             texts: all values of the parameter, stripped and without empty ones; at least one.
 
         Raises:
-            ValidationError: if a value is not valid.
+            InvalidValueError: if a value is not valid.
         """
         if len(texts[-1]) > _VALUE_MAX:
-            raise ValidationError(f"Ensure this value has at most {_VALUE_MAX} characters.")
+            raise invalid("too_long", max=_VALUE_MAX)
         return texts[-1]
 
     def schema(self) -> dict[str, Any]:
@@ -65,34 +74,30 @@ class Contains(FilterType):
         return like_pattern(super().read(texts))
 
 
-class Uuid(FilterType):
-    """A UUID in any spelling; the value is its 32 hex digits."""
+class _OneValue(FilterType):
+    """A value of a kind that bodies have too."""
 
-    def read(self, texts: Sequence[str]) -> str:
-        """Return the 32 hex digits of the UUID."""
-        uuid = hex_uuid(texts[-1])
-        if uuid is None:
-            raise ValidationError("Enter a valid UUID.")
-        return uuid
-
-    def schema(self) -> dict[str, Any]:
-        """Return the schema of a UUID."""
-        return {"type": "string", "format": "uuid"}
-
-
-class GreaterOrEqual(FilterType):
-    """The earliest date-time wanted; a space before its offset counts as a plus sign."""
+    kind: ClassVar[Kind]
 
     def read(self, texts: Sequence[str]) -> Any:
-        """Return an ISO 8601 date-time in UTC."""
-        earliest = instant(texts[-1])
-        if earliest is None:
-            raise ValidationError("Enter a valid date/time.")
-        return earliest
+        """Return the value."""
+        return self.kind.parse(texts[-1])
 
     def schema(self) -> dict[str, Any]:
-        """Return the schema of a date-time."""
-        return {"type": "string", "format": "date-time"}
+        """Return the schema of the kind."""
+        return self.kind.schema()
+
+
+class Uuid(_OneValue):
+    """A UUID in any spelling; the value is its 32 hex digits."""
+
+    kind = values.Uuid()
+
+
+class GreaterOrEqual(_OneValue):
+    """The earliest date-time wanted; a space before its offset counts as a plus sign."""
+
+    kind = values.DateTime()
 
 
 class BooleanFilter(FilterType):
@@ -100,7 +105,7 @@ class BooleanFilter(FilterType):
 
     def read(self, texts: Sequence[str]) -> bool | None:
         """Return the boolean for ``true``, ``false``, ``1`` or ``0``."""
-        return _BOOLEANS.get(texts[-1].lower())
+        return BOOLEANS.get(texts[-1].lower())
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a boolean."""
@@ -218,7 +223,7 @@ class MultipleFilter(FilterType):
         if self.of is not None:
             unknown = [name for name in names if name not in self.of]
             if unknown:
-                raise ValidationError(*map(choice_error, unknown[:MESSAGES_MAX]))
+                raise InvalidValueError(*map(_not_a_choice, unknown[:MESSAGES_MAX]))
         return names
 
     def schema(self) -> dict[str, Any]:
@@ -258,9 +263,8 @@ class Uuids(MultipleFilter):
         return {"type": "array", "items": Uuid().schema()}
 
 
-def choice_error(name: str) -> str:
-    """Return the error message for a word that is not in the set."""
-    return f"Select a valid choice. {name[:100]} is not one of the available choices."
+def _not_a_choice(name: str) -> Problem:
+    return Problem("choice", {"value": name[:100]})
 
 
 def ordering(context: RequestContext) -> list[str]:
@@ -280,9 +284,8 @@ def bad_orders(context: RequestContext, orders: Collection[str]) -> list[str]:
         orders: names that the list can be sorted by.
     """
     names = [name for name in ordering(context) if name.removeprefix("-") not in orders]
-    return (
-        [choice_error(name) for name in list(dict.fromkeys(names))[:MESSAGES_MAX]] if names else []
-    )
+    problems = [_not_a_choice(name) for name in list(dict.fromkeys(names))[:MESSAGES_MAX]]
+    return InvalidValueError(*problems).messages(PARAMETERS)
 
 
 def read(
@@ -298,7 +301,7 @@ def read(
     Raises:
         BadRequestError: with the errors of all parameters.
     """
-    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     errors: dict[str, list[str]] = {}
     query = context.query
     for name, filter_type in table.items():
@@ -308,26 +311,14 @@ def read(
         if not texts:
             continue
         try:
-            value = filter_type.read([_check_storable(text) for text in texts])
-        except ValidationError as error:
-            errors[name] = error.messages
+            value = filter_type.read([check_storable(text) for text in texts])
+        except InvalidValueError as error:
+            errors[name] = error.messages(PARAMETERS)
             continue
         if value is not None:
-            values[name] = value
+            found[name] = value
     if orders is not None and (order_errors := bad_orders(context, orders)):
         errors["o"] = order_errors
     if errors:
         raise BadRequestError(errors)
-    return values
-
-
-def _check_storable(text: str) -> str:
-    """Return the text unchanged.
-
-    Raises:
-        ValidationError: if the database cannot store the text.
-    """
-    errors = storage_errors(text)
-    if errors:
-        raise ValidationError(*errors)
-    return text
+    return found

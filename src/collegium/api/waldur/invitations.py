@@ -12,11 +12,10 @@ from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import ANONYMOUS, Actor, ScopeKind
 from collegium.api import limits
-from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import PROFILE
-from collegium.api.waldur.errors import BadRequestError
-from collegium.api.waldur.fields import Email, Field, Form, Name, Text, Uuid, decode, read
+from collegium.api.waldur.fields import Form, decode, read
 from collegium.api.waldur.projects import scope_of
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
@@ -27,8 +26,9 @@ from collegium.invitations.rules import State, effective_state
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_INVITEE
+from collegium.values import Email, Kind, Name, Text, Uuid
 
-FIELDS: Final[dict[str, Field]] = {
+FIELDS: Final[dict[str, Kind]] = {
     "scope": Text(required=True, blank=False, max=2000),
     "role": Uuid(required=True),
     "email": Email(required=True, max=254),
@@ -42,7 +42,7 @@ FIELDS: Final[dict[str, Field]] = {
 }
 
 
-_DECISION: Final[dict[str, Field]] = {"token": Text(required=True, blank=False, max=1000)}
+_DECISION: Final[dict[str, Kind]] = {"token": Text(required=True, blank=False, max=1000)}
 
 
 @contextmanager

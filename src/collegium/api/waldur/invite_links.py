@@ -8,7 +8,7 @@ from collegium.access.rules import ScopeKind
 from collegium.api import limits
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, join_request_schemas, lists, schemas
-from collegium.api.waldur.fields import Boolean, Field, Name, StringList, Text, Uuid, read
+from collegium.api.waldur.fields import read
 from collegium.api.waldur.invitations import detail_response, named_role, named_scope
 from collegium.db.database import ReadTransaction
 from collegium.invite_links import actions as invite_link_actions
@@ -17,8 +17,9 @@ from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX
 from collegium.join_requests import actions as join_request_actions
 from collegium.refusals import NotFound
 from collegium.scopes.organisations import queries as organisation_queries
+from collegium.values import Boolean, Kind, Name, StringList, Text, Uuid
 
-FIELDS: Final[dict[str, Field]] = {
+FIELDS: Final[dict[str, Kind]] = {
     "scope": Text(required=True, blank=False, max=2000),
     "role": Uuid(required=True),
     "is_public": Boolean(),

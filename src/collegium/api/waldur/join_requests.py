@@ -6,14 +6,15 @@ from typing import Final
 
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, join_request_schemas, lists, schemas
-from collegium.api.waldur.fields import Field, Text, read
+from collegium.api.waldur.fields import read
 from collegium.api.waldur.invitations import remap_conflicts
 from collegium.db.database import ReadTransaction
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.rules import Action, State
+from collegium.values import Kind, Text
 
-FIELDS: Final[dict[str, Field]] = {"comment": Text(max=10000, null=True)}
+FIELDS: Final[dict[str, Kind]] = {"comment": Text(max=10000, null=True)}
 FILTERS: Final = {
     **dict.fromkeys(("created_by", "customer_uuid", "invitation"), filters.Uuid()),
     "scope": filters.SCOPE,

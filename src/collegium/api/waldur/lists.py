@@ -9,10 +9,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 import msgspec
 
 from collegium.access.rules import Actor
-from collegium.api.request import Endpoint, RequestContext, Response
+from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response
 from collegium.api.resources import Resource, ResourceList
 from collegium.api.waldur import filters as filters_of
-from collegium.api.waldur.errors import BadRequestError
 from collegium.caching import cache_short
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row

@@ -9,9 +9,9 @@ from typing import Final
 from collegium.access import queries as access_queries
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.fields import DateTime, Form, Text, Uuid, read
+from collegium.api.waldur.fields import Form, read
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.memberships import actions as membership_actions
@@ -19,6 +19,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.refusals import Conflict, Invalid
 from collegium.roles import queries as role_queries
+from collegium.values import DateTime, Text, Uuid, hex_uuid
 
 _ASSIGNMENT: Final = {
     "role": Text(required=True, blank=False, max=150),

@@ -17,18 +17,7 @@ from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Related, Resource, ResourceList, constant, field, link
 from collegium.api.waldur import filters, lists
 from collegium.api.waldur.accounts import SLUG
-from collegium.api.waldur.fields import (
-    Boolean,
-    DateTime,
-    Decimal,
-    Email,
-    Form,
-    Integer,
-    Name,
-    Text,
-    ValidationError,
-    read,
-)
+from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, EXACT, fixed
 from collegium.api.waldur.memberships import team_routes
 from collegium.db.database import ReadTransaction
@@ -37,24 +26,34 @@ from collegium.db.tables import organisations, scopes
 from collegium.lists import filters as list_filters
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
+from collegium.values import (
+    Boolean,
+    DateTime,
+    Decimal,
+    Email,
+    Integer,
+    InvalidValueError,
+    Name,
+    Problem,
+    Text,
+)
 
 
 class Subnets(Text):
     """Networks, separated by commas."""
 
-    def read(self, raw: Any, *, form: bool) -> str:
+    def parse(self, raw: Any) -> str:
         """Return the networks in CIDR notation, separated by commas."""
-        text = super().read(raw, form=form)
-        networks, errors = [], []
-        for part in filter(None, map(str.strip, text.split(","))):
+        networks, problems = [], []
+        for part in filter(None, map(str.strip, super().parse(raw).split(","))):
             try:
                 networks.append(str(ip_network(part, strict=False)))
             except ValueError:
-                errors.append(f'"{part[:50]}" is not a valid network.')
-        if errors:
-            raise ValidationError(*errors)
+                problems.append(Problem("network", {"value": part[:50]}))
+        if problems:
+            raise InvalidValueError(*problems)
         # The canonical form may be longer, so the length is checked again.
-        return super().read(",".join(networks), form=form)
+        return self.check(",".join(networks))
 
 
 class ProjectOfCustomer(Resource, frozen=True, gc=False):

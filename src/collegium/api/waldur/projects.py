@@ -11,25 +11,16 @@ import nh3
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import Permission, ScopeKind
-from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import SLUG
-from collegium.api.waldur.fields import (
-    Boolean,
-    Choice,
-    Date,
-    Field,
-    Form,
-    Integer,
-    Name,
-    Text,
-    read,
-)
+from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.memberships import team_routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
+from collegium.values import Boolean, Choice, Date, Integer, Kind, Name, Text, hex_uuid
 
 OECD_CODES: Final = tuple(
     f"{area}.{field}"
@@ -38,7 +29,7 @@ OECD_CODES: Final = tuple(
 )
 """Fields of science (OECD, 2007). The official clients know these codes and fail on any other."""
 
-CHANGE: Final[dict[str, Field]] = {
+CHANGE: Final[dict[str, Kind]] = {
     "name": Name(required=True, blank=False, max=500),
     "slug": SLUG,
     "description": Text(max=20000),
@@ -52,7 +43,7 @@ CHANGE: Final[dict[str, Field]] = {
     "grace_period_days": Integer(null=True),
     "staff_notes": Text(max=4000),
 }
-NEW: Final[dict[str, Field]] = {"customer": Text(required=True, blank=False, max=2000), **CHANGE}
+NEW: Final[dict[str, Kind]] = {"customer": Text(required=True, blank=False, max=2000), **CHANGE}
 
 
 def scope_of(url: str) -> tuple[ScopeKind, str] | None:

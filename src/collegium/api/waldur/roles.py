@@ -11,22 +11,14 @@ from collegium.access.rules import ScopeKind
 from collegium.accounts.actions import require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.fields import (
-    Boolean,
-    Field,
-    Form,
-    Name,
-    Text,
-    ValidationError,
-    read,
-    read_items,
-)
+from collegium.api.waldur.fields import Form, read
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
 from collegium.refusals import Invalid
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
 from collegium.roles.rules import NAME_MAX, check_kind, check_permissions
+from collegium.values import Boolean, Choice, Kind, Name, Text, check_list, parse_all
 
 _KINDS: Final = {word: kind.value for kind, word in schemas.KINDS.items()}
 _PERMISSION_NAME: Final = Text(blank=False, max=64)
@@ -34,56 +26,41 @@ _NAMES_MAX: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContentType(Field):
-    """A kind of scope in the words of this API; the value is our kind."""
-
-    def read(self, raw: Any, *, form: bool) -> str:
-        """Return our kind of scope."""
-        del form
-        if not isinstance(raw, str) or raw not in _KINDS:
-            raise ValidationError("Invalid content type.")
-        return _KINDS[raw]
-
-    def schema(self) -> dict[str, Any]:
-        """Return the schema of an enumeration."""
-        return {"type": "string", "enum": list(_KINDS)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Permissions(Field):
+class Permissions(Kind):
     """Names of permissions, without duplicates."""
 
-    def read(self, raw: Any, *, form: bool) -> list[str]:
+    def from_form(self, raw: str | bytes) -> Any:
+        """Return the names in a text with commas."""
+        if not isinstance(raw, str):
+            return raw
+        names = raw.split(",", _NAMES_MAX + 1)
+        return names if len(names) > _NAMES_MAX else [name for name in names if name.strip()]
+
+    def parse(self, raw: Any) -> list[str]:
         """Return the list of names.
 
-        In a form the value is a text with commas. Client 8.1.3 can only send an object. Its keys
-        are the names; keys with the value ``null`` or ``false`` are left out.
+        Client 8.1.3 can only send an object. Its keys are the names; keys with the value ``null``
+        or ``false`` are left out.
         """
-        if form and isinstance(raw, str):
-            raw = raw.split(",", _NAMES_MAX + 1)
-            raw = raw if len(raw) > _NAMES_MAX else [part for part in raw if part.strip()]
-        if isinstance(raw, (dict, list)) and len(raw) > _NAMES_MAX:
-            raise ValidationError(f"Ensure this field has no more than {_NAMES_MAX} elements.")
         if isinstance(raw, dict):
+            check_list([*raw], _NAMES_MAX)
             raw = [name for name, value in raw.items() if value not in (None, False)]
-        if not isinstance(raw, list):
-            message = f'Expected a list of items but got type "{type(raw).__name__}".'
-            raise ValidationError(message)
-        return list(dict.fromkeys(read_items(_PERMISSION_NAME, raw, form=form)))
+        check_list(raw, _NAMES_MAX)
+        return list(dict.fromkeys(parse_all(_PERMISSION_NAME.parse, raw)))
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of a list of names."""
         return {"type": "array", "items": {"type": "string"}}
 
 
-_DESCRIPTIONS: Final[dict[str, Field]] = {
+_DESCRIPTIONS: Final[dict[str, Kind]] = {
     "description": Text(max=2000),
     **{f"description_{code}": Text(max=2000, null=True) for code in schemas.LANGUAGES},
 }
-_FIELDS: Final[dict[str, Field]] = {
+_FIELDS: Final[dict[str, Kind]] = {
     "name": Name(required=True, blank=False, max=NAME_MAX),
     "permissions": Permissions(required=True),
-    "content_type": ContentType(required=True, source="kind"),
+    "content_type": Choice(required=True, source="kind", of=_KINDS, problem="content_type"),
     **_DESCRIPTIONS,
     "is_active": Boolean(),
 }
@@ -134,7 +111,7 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _read_form(
-    context: RequestContext, fields: dict[str, Field], *, is_partial: bool = False
+    context: RequestContext, fields: dict[str, Kind], *, is_partial: bool = False
 ) -> Form:
     form = read(context, fields, partial=is_partial)
     descriptions = {

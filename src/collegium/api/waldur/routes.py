@@ -9,7 +9,14 @@ import structlog
 
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
-from collegium.api.request import Endpoint, RequestContext, Response, Routes, hex_uuid, outage_words
+from collegium.api.request import (
+    BadRequestError,
+    Endpoint,
+    RequestContext,
+    Response,
+    Routes,
+    outage_words,
+)
 from collegium.api.waldur import (
     accounts,
     configuration,
@@ -29,12 +36,12 @@ from collegium.api.waldur import (
     ssh_keys,
     tokens,
 )
-from collegium.api.waldur.errors import BadRequestError
 from collegium.db.database import ReadTransaction, UnavailableError
 from collegium.refusals import Forbidden, Refusal, Unauthenticated
 from collegium.sign_in import impersonation
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
+from collegium.values import hex_uuid
 
 _log = structlog.get_logger()
 

@@ -8,13 +8,14 @@ from msgspec import Struct
 
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.fields import Form, Name, Text, read
+from collegium.api.waldur.fields import Form, read
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.refusals import Invalid
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, PublicKey, parse
+from collegium.values import Name, Text
 
 _NEW: Final = {
     "public_key": Text(required=True, blank=False, max=LENGTH_MAX),

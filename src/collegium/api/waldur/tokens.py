@@ -10,13 +10,14 @@ from msgspec import Struct
 from collegium.api import sign_in
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import lists, schemas
-from collegium.api.waldur.fields import Text, read
+from collegium.api.waldur.fields import read
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.refusals import NotFound
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
+from collegium.values import Text
 
 _LOGIN: Final = {
     "username": Text(required=True, blank=False, max=128),
