@@ -49,8 +49,8 @@ VALID = [
     (f"Ada Lee ({ADA})", "Ada Lee"),
     (f"({ADA})", ""),
     (f"Xan BoX <{ADA}>", "Xan BoX"),
-    (f"To: {ADA}", ""),
-    (f"E-mail: {ADA}", ""),
+    *((f"{label}: {ADA}", "") for label in ("To", "Cc", "Bcc", "From", "Email", "E-mail", "Mail")),
+    *((f"{label}: {ADA}", "") for label in ("Address", "An", "Von")),
     (f"mailto:{ADA}", ""),
     (f"MAILTO:{ADA}?subject=Hello%20there&body=x", ""),
     ("mailto:ada%2Blab@example.org", None),
@@ -118,7 +118,9 @@ VALID = [
 ]
 
 MALFORMED = [
-    *("jane@example,org", "jane@mail,example.org", "jane@example;org", "jane@example .org"),
+    *(f"jane@example,{end}" for end in ("com", "org", "net", "edu", "gov", "mil", "int", "info")),
+    *("jane@example,biz", "jane@example,name", "jane@example,example"),
+    *("jane@mail,example.org", "jane@example;org", "jane@example .org"),
     *("jane@example org", "jane@mail.example,org", "jane@example.co,uk", "jane@@example.org"),
     *("jane@ example.org", "jane @example.org", "jane@", "@example.org", "@jane", "a@b@c.org"),
     *("jane@example..org", "jane.@example.org", "jane\uff20example.org", "j\ufe6bexample.org"),
