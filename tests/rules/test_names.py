@@ -149,6 +149,8 @@ def test_names_are_sorted_without_regard_to_case_and_accents() -> None:
 
 def test_sort_key_has_at_most_200_characters() -> None:
     assert sort_key("a" * 201) == "a" * 200
+    # Only the first 500 characters are read.
+    assert [sort_key("\u0301" * marks + "a") for marks in (499, 500)] == ["a", ""]
 
 
 def test_letters_without_an_accent_are_sorted_under_similar_ones() -> None:
@@ -157,6 +159,7 @@ def test_letters_without_an_accent_are_sorted_under_similar_ones() -> None:
 
 
 def test_case_and_accents_do_not_affect_the_sort_key() -> None:
+    assert sort_key("  REN\u00c9\t\u00c5b ") == "rene ab"
     assert sort_key("RENE\u0301") == sort_key("ren\u00e9") == sort_key(" Rene ")
 
 
