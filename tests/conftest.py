@@ -18,6 +18,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from collegium.db import schema
 from collegium.db.database import Database
@@ -227,9 +228,21 @@ class FolderScheduling(LoadScopeScheduling):
     """Runs each of these folders on one worker, and first; distributes other tests singly."""
 
     folders = ("tests/browser/", "tests/clients/", "tests/db/")
+    long: tuple[str, ...] = ("tests/hostile/", "tests/operations/", "tests/proof/", "tests/worker/")
+    """Folders with long tests. They come next, so that at the end no worker waits for one."""
 
     def _split_scope(self, nodeid: str) -> str:
         return next((folder for folder in self.folders if nodeid.startswith(folder)), nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if self.long:
+            first = (*self.folders, *self.long)
+            scope = next((scope for scope in self.workqueue if scope.startswith(first)), None)
+            if scope is None:
+                self.long = ()
+            else:
+                self.workqueue.move_to_end(scope, last=False)
+        super()._assign_work_unit(node)
 
 
 @pytest.hookimpl(optionalhook=True)
