@@ -8,10 +8,11 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 import pytest
 import structlog
 from argon2 import PasswordHasher
@@ -102,7 +103,7 @@ class PostgreSQL:
             self._server = get_server(folder, cleanup_mode="stop", postgres_version=version)
         self._made = 0
         self._free: list[str] = []
-        self._admin = Database(self._server.get_uri(), size=1)
+        self._admin = psycopg.connect(self._server.get_uri(), autocommit=True)
         # Nothing here outlives the run; waiting for the disk would only cost time.
         for line in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
             self.run(f"ALTER SYSTEM SET {line}")
@@ -115,8 +116,7 @@ class PostgreSQL:
         template.close()
 
     def run(self, text: str) -> None:
-        with self._admin.engine.connect() as connection:
-            connection.exec_driver_sql(text)
+        self._admin.execute(text.encode())
 
     def new(self, *, migrated: bool = True) -> str:
         """Make a database and give its URL."""
@@ -176,9 +176,8 @@ class PostgreSQL:
             f"WHERE datname = '{_name(url)}' AND backend_type = 'client backend'"
         )
         for _ in range(200):
-            with self._admin.engine.connect() as connection:
-                if connection.exec_driver_sql(there).first() is None:
-                    return True
+            if self._admin.execute(there.encode()).fetchone() is None:
+                return True
             time.sleep(0.003)
         return False
 
@@ -192,8 +191,9 @@ def _name(url: str) -> str:
 
 
 def _execute(url: str, text: str) -> None:
-    with closing(Database(url, size=1)) as database, database.engine.connect() as connection:
-        connection.exec_driver_sql(text)
+    """Run statements without an engine, whose first connection asks the server about itself."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(text.encode())
 
 
 def _emptying(connection: Connection) -> str:
