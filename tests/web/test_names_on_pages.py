@@ -1,13 +1,20 @@
 """Right-to-left names do not change the direction of the text around them, on any page."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import product
 
+import httpx
+import pytest
 from sqlalchemy import String, cast, literal, update
 
+from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, invitations, roles, scopes, ssh_keys, tokens
 from collegium.invitations import approvals, links
+from tests.matrix.page_forms import Spy, Visitor, visitors
+from tests.matrix.scene import Scene as Tenants
 from tests.support import team
 from tests.support.browser import Browser
 from tests.support.world import World
@@ -17,14 +24,38 @@ from tests.web.test_statements import REDIRECTS, build, page_paths
 HEBREW = "\u05e0\u05d5\u05e2\u05d4"
 ISOLATED = re.compile(
     r"(?s)<bdi>.*?</bdi>|\u2068[^\u2069]*\u2069"
+    # A paragraph of its own.
+    r"|<blockquote>.*?</blockquote>"
     # What a form sends has no isolates: the browser shows a field for itself.
     r'|<textarea.*?</textarea>|<input[^>]* value="[^"]*"'
 )
 
 
+NAMES = {
+    accounts: ("first_name", "last_name", "organization", "native_name"),
+    invitations: ("full_name",),
+    roles: ("description",),
+    **dict.fromkeys((scopes, tokens, ssh_keys), ("name",)),
+}
+
+
+def rename_all(database: Database) -> None:
+    """Give everything and everybody a right-to-left name, and an address with one."""
+    with database.write() as tx:
+        for table, columns in NAMES.items():
+            name = literal(f"{HEBREW} ").concat(cast(table.c.id, String))
+            tx.execute(Statement(update(table).values(dict.fromkeys(columns, name))))
+        for table in (accounts, invitations):
+            address = literal(HEBREW).concat(cast(table.c.id, String)).concat("@example.org")
+            tx.execute(Statement(update(table).values(email=address)))
+
+
+def not_isolated(page: httpx.Response) -> list[str]:
+    """Return the lines of a page that have a right-to-left name outside of an isolate."""
+    return [line for line in ISOLATED.sub("", page.text).splitlines() if HEBREW in line]
+
+
 def test_right_to_left_names_are_isolated_on_every_page(browser: Browser, world: World) -> None:
-    with world.database.write() as tx:
-        tx.execute(Statement(update(roles).values(description=HEBREW)))
     viewer, places, group = build(world, HEBREW)
     scene = team.make(world)
     uuids = [
@@ -41,22 +72,58 @@ def test_right_to_left_names_are_isolated_on_every_page(browser: Browser, world:
             for purpose in (approvals.APPROVE, approvals.REJECT)
         ),
     ]
-    names = {
-        accounts: ("first_name", "last_name", "organization", "native_name"),
-        invitations: ("full_name",),
-        **dict.fromkeys((scopes, tokens, ssh_keys), ("name",)),
-    }
     requested = update(invitations).where(invitations.c.uuid == uuids[1]).values(state="requested")
     with world.database.write() as tx:
         tx.execute(Statement(requested))
-        for table, columns in names.items():
-            name = literal(f"{HEBREW} ").concat(cast(table.c.id, String))
-            tx.execute(Statement(update(table).values(dict.fromkeys(columns, name))))
+    rename_all(world.database)
     browser.sign_in(world, viewer)
     shown = set()
     for path in paths:
-        page = browser.open(path).text
-        shown |= {path} if HEBREW in page else set()
-        outside = ISOLATED.sub("", page).splitlines()
-        assert not [line for line in outside if HEBREW in line], path
+        page = browser.open(path)
+        shown |= {path} if HEBREW in page.text else set()
+        assert not not_isolated(page), path
     assert set(paths) - shown == REDIRECTS
+
+
+@pytest.fixture
+def tenants(new_sqlite: str) -> Iterator[Tenants]:
+    tenants = Tenants(new_sqlite)
+    rename_all(tenants.database)
+    tenants.keep()
+    yield tenants
+    tenants.close()
+
+
+def forms_of(visitor: Visitor, spy: Spy) -> Iterator[dict[str, str]]:
+    """Yield a valid form of a page, and forms with errors, each with right-to-left values."""
+    yield visitor.form
+    fields = visitor.fields(spy) - {"csrf", "submission", "action"}
+    # An unknown placeholder, and an invalid regular expression.
+    invalid = f"{{{HEBREW}}}("
+    for value, action in product((HEBREW, invalid, f"{HEBREW}@example.org", ""), spy.actions):
+        yield {**dict.fromkeys(fields, value), "action": action}
+        for name in fields if value == invalid or "email" in fields else ():
+            yield {**visitor.form, name: value, "action": action}
+
+
+def test_right_to_left_names_are_isolated_in_the_response_to_every_form(
+    tenants: Tenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = Spy(monkeypatch)
+    shown: dict[str, set[str]] = {"flash": set(), "error": set()}
+    for visitor in visitors(tenants, "POST"):
+        for form in forms_of(visitor, spy):
+            browser = Browser(tenants.site)
+            browser.cookies.update(cookie.split("=", 1) for cookie in visitor.cookie.split("; "))
+            # Sent again, it may be refused, because something exists already.
+            for _ in range(2):
+                response = browser.call("POST", visitor.path, data={"csrf": visitor.csrf, **form})
+                if response.status_code == 303:
+                    response = browser.follow(response)
+                assert not not_isolated(response), (str(visitor.row), form)
+                for kind, sentences in shown.items():
+                    found = re.findall(f'class="{kind}[^<]*{HEBREW}[^<]*', response.text)
+                    sentences |= {re.sub("\u2068[^\u2069]*\u2069", "…", text) for text in found}
+            tenants.restore()
+    assert len(shown["flash"]) > 20, shown
+    assert len(shown["error"]) > 1, shown

@@ -165,7 +165,8 @@ def message_for(refusal: Refusal) -> str:
     values = refusal.facts.get("wrong")
     if not values:
         return message
-    return f"{message}: {', '.join(values) if isinstance(values, list) else values}."
+    listed = values if isinstance(values, list) else [str(values)]
+    return f"{message}: {', '.join(map(isolated, listed))}."
 
 
 _LABELS: Final = {

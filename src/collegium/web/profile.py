@@ -18,6 +18,7 @@ from collegium.refusals import Conflict, Invalid, Unauthenticated
 from collegium.security.rate_limits.rules import MAIL_ACCOUNT
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.text.names import isolated
 from collegium.web import passwords
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -171,7 +172,7 @@ def _change_address(browser: BrowserRequest) -> Response:
     if was_requested:
         return browser.redirect(
             "/account/address/",
-            f"We are sending a link to {email}. Open it to confirm the address.",
+            f"We are sending a link to {isolated(email)}. Open it to confirm the address.",
         )
     with browser.read() as tx:
         return _render_address(browser, tx, form, 422)

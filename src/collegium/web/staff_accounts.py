@@ -17,7 +17,7 @@ from collegium.sign_in.tokens.rules import COUNTED, TokenKind
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import LOCKED_AT
-from collegium.text.names import typed_username
+from collegium.text.names import isolated, typed_username
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import person
@@ -122,7 +122,7 @@ def _perform_on_account(browser: BrowserRequest, action: str) -> str:
                 return f"Two-factor authentication of {name} is off. They are notified by e-mail."
             case "password":
                 row = password_actions.send(tx, actor, uuid)
-                return f"A link to set a password is being sent to {row.email}."
+                return f"A link to set a password is being sent to {isolated(row.email)}."
         changes = {"is_active": action == "activate"}
         account_actions.update(tx, actor, browser.settings, uuid, changes, agrees_to_policy=False)
     if action == "activate":
@@ -170,7 +170,7 @@ def _create_account(browser: BrowserRequest, values: dict[str, Any]) -> tuple[st
         message = f"The account of {person(row)} is created."
         if browser.form.flag("send"):
             password_actions.send(tx, browser.actor, row.uuid)
-            message += f" A link to set a password is being sent to {row.email}."
+            message += f" A link to set a password is being sent to {isolated(row.email)}."
         browser.created(tx, f"{HERE}{row.uuid}/", message)
     return f"{HERE}{row.uuid}/", message
 
