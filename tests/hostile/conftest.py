@@ -15,10 +15,19 @@ from collegium.sign_in.tokens import actions as token_actions
 from tests.api.scene import scene
 from tests.conftest import KEY
 from tests.hostile.raw import request, say
+from tests.matrix.scene import Scene as Tenants
 from tests.support.serving import Service
 from tests.support.world import Person, World
 
 __all__ = ["scene"]
+
+
+@pytest.fixture
+def tenants(url: str) -> Iterator[Tenants]:
+    """Two tenants with an object of every kind, and callers with every role."""
+    tenants = Tenants(url)
+    yield tenants
+    tenants.close()
 
 
 class Running(NamedTuple):

@@ -4,7 +4,6 @@ The tests measure the processor time of the thread that answers, which does not 
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -13,22 +12,23 @@ import httpx
 import pytest
 
 from collegium.api.request import BODY_MAX
-from collegium.web.browser_request import BrowserRequest
+from collegium.api.waldur.fields import StringList
 from tests.api.scene import Scene, body_for
 from tests.hostile.test_values import (
     JSON,
     ROUTES,
-    VALID,
-    Spy,
     brainstem_bodies,
     check,
     open_site,
-    page_url,
-    posters,
+    staff_headers,
     waldur_url,
     with_bodies,
+    with_segment,
 )
 from tests.hostile.values import IS_LONG, some
+from tests.matrix.page_forms import Spy, forms, visitors
+from tests.matrix.requests import fill
+from tests.matrix.scene import Scene as Tenants
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import World
@@ -45,6 +45,8 @@ PIECES: Final = [
 """Text that could slow down a pattern or a parser when it is repeated."""
 
 REPEATED: Final = [*CHARACTERS, *PIECES] if IS_LONG else CHARACTERS
+# Encoding a whole body as JSON would take longer than the response.
+ENCODED: Final = {text: json.dumps(text, ensure_ascii=False).encode()[1:-1] for text in REPEATED}
 # Bytes of the longest target and header that the server accepts, and of the longest it reads.
 URL_MAX: Final = 65_000
 HEADER_MAX: Final = 400_000
@@ -100,11 +102,13 @@ def test_no_field_of_the_waldur_api_takes_long(open_site: Site, scene: Scene, wo
     stopwatch = Stopwatch(open_site)
     for path, method, operation in with_bodies(ROUTES["waldur"]):
         valid, url = body_for(path, operation, scene), waldur_url(scene, path)
-        for name in operation.body or ():
-            begin, _, end = json.dumps({**valid, name: "\0"}).encode().partition(b"\\u0000")
-            for piece in REPEATED:
-                # Encoding the whole body as JSON would take longer than the response.
-                encoded = json.dumps(piece, ensure_ascii=False).encode()[1:-1]
+        for name, field in (operation.body or {}).items():
+            # A list gets one long text, and as many texts as there is room for.
+            is_list = isinstance(field, StringList)
+            value = ["\0"] if is_list else "\0"
+            begin, _, end = json.dumps({**valid, name: value}).encode().partition(b"\\u0000")
+            pieces = ENCODED | ({"many texts": b'a","'} if is_list else {})
+            for piece, encoded in pieces.items():
                 content = filled(begin, encoded, end, BODY_MAX)
                 send = partial(
                     open_site.request, method, url, world.staff, headers=JSON, content=content
@@ -128,88 +132,76 @@ def test_no_field_of_the_brainstem_api_takes_long(open_site: Site, world: World)
     stopwatch.finish(100)
 
 
-def test_no_field_of_a_page_takes_long(
-    open_site: Site, scene: Scene, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_field_of_a_page_takes_long(tenants: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy(monkeypatch)
-    stopwatch = Stopwatch(open_site)
-    for path, poster in posters(open_site, scene, world):
-        fields = poster.fields(spy)
-        valid = {name: VALID.get(name, "x") for name in fields}
+    stopwatch = Stopwatch(tenants.site)
+    for visitor, valid, names in forms(tenants, spy, check):
         actions = spy.actions
-        for name in sorted({*fields, "csrf"}):
+        for name in names:
             cases = list(texts(BODY_MAX - 3000))
             # Many valid addresses.
-            cases += [("a@b.co, ", "a@b.co, " * number) for number in (60_000, 12_000)]
-            cases += [("a@b.co", f"{'a' * 480}@b.co\r\n" * 200)] if name == "addresses" else []
+            if name == "addresses":
+                cases += [("a@b.co, ", "a@b.co, " * number) for number in (60_000, 12_000)]
+                cases += [("a@b.co", f"{'a' * 480}@b.co\r\n" * 200)]
             for number, (piece, text) in enumerate(cases):
                 form = {**valid, "action": actions[number % len(actions)], name: text}
-                stopwatch.time(partial(poster.post, **form), path, name, piece)
-    stopwatch.finish(500)
+                case = (visitor.row.path, name, piece)
+                stopwatch.time(partial(visitor.post, **form), *case)
+    stopwatch.finish(1500)
 
 
-def credentials(world: World, browser: Browser, protocol: str) -> dict[str, str]:
-    """Return the header that identifies the caller."""
-    if protocol == "web":
-        return {"cookie": "; ".join(f"{name}={text}" for name, text in browser.cookies.items())}
-    scheme = "Token" if protocol == "waldur" else "Bearer"
-    return {"authorization": f"{scheme} {world.staff.token}"}
-
-
-@pytest.mark.parametrize("protocol", ["waldur", "brainstem", "web"])
-def test_no_parameter_takes_long(
-    open_site: Site, scene: Scene, world: World, protocol: str, monkeypatch: pytest.MonkeyPatch
+def send_query(
+    tenants: Tenants, stopwatch: Stopwatch, url: str, name: str, headers: dict[str, str]
 ) -> None:
-    read: set[str] = set()
-    query_value = BrowserRequest.query_value
+    """Send the characters in one value, and as many values as there is room for."""
+    for piece, text in [*texts(URL_MAX), (f"&{name}=", f"7&{name}=" * URL_MAX)]:
+        target = f"{url}?{name}={text}"[:URL_MAX].replace(" ", "+").replace('"', "%22")
+        send = partial(tenants.site.send, "GET", target.encode(), **headers)
+        check(stopwatch.time(send, url, name, piece), url, name, piece)
 
-    def spy(browser_request: BrowserRequest, name: str) -> str:
-        read.add(name)
-        return query_value(browser_request, name)
 
-    monkeypatch.setattr(BrowserRequest, "query_value", spy)
-    stopwatch = Stopwatch(open_site)
-    browser = Browser(open_site).sign_in(world, scene.owner)
+@pytest.mark.parametrize("protocol", ["waldur", "brainstem"])
+def test_no_parameter_of_an_api_takes_long(tenants: Tenants, protocol: str) -> None:
+    stopwatch = Stopwatch(tenants.site)
+    headers, _ = staff_headers(tenants, protocol)
     common = ["page", "page_size", "o", "field", "limit", "offset", "sort[]", "include[]"]
     common += ["filter{id.in}", "filter{x.y}"]
     for path, table in ROUTES[protocol].items():
         operation = table.get("GET")
-        if operation is None:
-            continue
-        if protocol == "web":
-            base = page_url(scene, world, path)
-            read.clear()
-            browser.open(base)
-            names = [*sorted(read), "x"]
-        else:
-            base = waldur_url(scene, path) if protocol == "waldur" else path.replace("{id}", "1")
-            names = [*(operation.filters or ()), *some(common, 3, path)]
-            if not (operation.is_list or operation.filters):
-                names = ["field"]
-        for name in names:
-            # The characters of one value, and as many values as there is room for.
-            cases = [*texts(URL_MAX), (f"&{name}=", f"7&{name}=" * URL_MAX)]
-            for piece, text in cases:
-                url = f"{base}?{name}={text}"[:URL_MAX].replace(" ", "+").replace('"', "%22")
-                headers = credentials(world, browser, protocol)
-                send = partial(open_site.send, "GET", url.encode(), **headers)
-                check(stopwatch.time(send, path, name, piece), path, name, piece)
+        if operation is not None:
+            is_list = operation.is_list or operation.filters
+            for name in [*(operation.filters or ()), *(common if is_list else ["field"])]:
+                url = fill(tenants, path, tenants.tenants[0], None)
+                send_query(tenants, stopwatch, url, name, headers)
     stopwatch.finish(50)
 
 
+def test_no_parameter_of_a_page_takes_long(
+    tenants: Tenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = Spy(monkeypatch)
+    stopwatch = Stopwatch(tenants.site)
+    tried = set()
+    for visitor in visitors(tenants, "GET"):
+        for name in sorted({*visitor.parameters(spy), "x"}):
+            if (visitor.row.path, name) not in tried:
+                tried.add((visitor.row.path, name))
+                headers = {"cookie": visitor.cookie}
+                send_query(tenants, stopwatch, visitor.path, name, headers)
+    stopwatch.finish(800)
+
+
 @pytest.mark.parametrize("protocol", ["waldur", "brainstem", "web"])
-def test_no_segment_takes_long(open_site: Site, scene: Scene, world: World, protocol: str) -> None:
-    stopwatch = Stopwatch(open_site)
-    browser = Browser(open_site).sign_in(world, scene.owner)
+def test_no_segment_takes_long(tenants: Tenants, protocol: str) -> None:
+    stopwatch = Stopwatch(tenants.site)
+    headers, _ = staff_headers(tenants, protocol)
     for path, table in ROUTES[protocol].items():
-        for method in table if "{" in path else ():
+        for method in table:
             for piece, text in texts(URL_MAX):
-                segment = text.replace(" ", "%20").replace("%", "%25").replace('"', "%22")
-                url = re.sub(r"{\w+}", lambda _: segment, path, count=1)  # noqa: B023 - used at once
-                url = re.sub(r"{\w+}", "1", url)[:URL_MAX]
-                headers = credentials(world, browser, protocol)
-                send = partial(open_site.send, method, url.encode(), **headers)
-                check(stopwatch.time(send, method, path, piece), method, path, piece)
+                segment = text.replace("%", "%25").replace(" ", "%20").replace('"', "%22")
+                for url in with_segment(tenants, path, segment[: URL_MAX - 200]):
+                    send = partial(tenants.site.send, method, url.encode(), **headers)
+                    check(stopwatch.time(send, method, path, piece), method, path, piece)
     stopwatch.finish(20)
 
 

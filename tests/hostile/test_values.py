@@ -4,11 +4,9 @@ The cases come from the tables of routes, so a new field is tested at once.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -20,12 +18,13 @@ from collegium.api.request import Endpoint, Routes
 from collegium.api.waldur.routes import ROUTES as WALDUR
 from collegium.settings import Settings
 from collegium.text.names import clean_name
-from collegium.web.forms import Form
-from collegium.web.page import Page
 from collegium.web.routes import ROUTES as WEB
 from tests.api.scene import Scene, body_for
 from tests.groups.scene import Groups
 from tests.hostile.values import INJECTIONS, SEGMENTS, STRANGE, TEXTS, VALUES, some
+from tests.matrix.page_forms import Spy, forms
+from tests.matrix.requests import object_names
+from tests.matrix.scene import Scene as Tenants
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import World
@@ -157,146 +156,50 @@ def test_every_parameter_of_every_list(
     assert tried > 60
 
 
-class Spy:
-    """Records which fields a page reads from its form, and the choices of each."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.names: set[str] = set()
-        self.choices: dict[str, set[str]] = {}
-        raw, many, choice = Form.raw, Form.many, Form.choice
-
-        def spy_raw(form: Form, name: str) -> str:
-            self.names.add(name)
-            return raw(form, name)
-
-        def spy_many(form: Form, name: str) -> list[str]:
-            self.names.add(name)
-            return many(form, name)
-
-        def spy_choice(form: Form, name: str, *known: str) -> str:
-            self.choices.setdefault(name, set()).update(known)
-            return choice(form, name, *known)
-
-        monkeypatch.setattr(Form, "raw", spy_raw)
-        monkeypatch.setattr(Form, "many", spy_many)
-        monkeypatch.setattr(Form, "choice", spy_choice)
-
-    @property
-    def actions(self) -> list[str]:
-        return sorted(self.choices.get("action", ())) or ["send"]
-
-
-VALID = {
-    "username": "someone",
-    "email": "someone@example.org",
-    **dict.fromkeys(("password", "again", "current"), "purple-tram-lifts-9"),
-    "agrees": "yes",
-    "addresses": "a@example.org",
-    "kind": "one",
-    "public_key": "ssh-ed25519 AAAA",
-}
-
-
-@lru_cache(maxsize=32)
-def _quoted(text: str) -> str:
-    """Encode a text for a form; long texts are sent for many fields."""
-    return quote_plus(text, "/:@,.[]{}", errors="surrogatepass")
-
-
-class Poster:
-    """A browser that sends forms to one page."""
-
-    def __init__(self, browser: Browser, url: str, csrf: str) -> None:
-        self.browser = browser
-        self.url = url
-        self.csrf = csrf
-
-    def post(self, **fields: str) -> httpx.Response:
-        content = "&".join(
-            f"{quote_plus(name)}={_quoted(text)}"
-            for name, text in {"csrf": self.csrf, **fields}.items()
-        )
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        response = self.browser.call("POST", self.url, content=content.encode(), headers=headers)
-        check(response, self.url, fields)
-        return response
-
-    def fields(self, spy: Spy) -> list[str]:
-        """Return the fields that the page reads; send those known so far until none is new."""
-        known: set[str] = set()
-        spy.choices.clear()
-        while True:
-            spy.names.clear()
-            self.post(**{name: VALID.get(name, "x") for name in known})
-            for action in sorted(spy.choices.get("action", ())):
-                self.post(action=action)
-            if spy.names - {"csrf"} <= known:
-                return sorted(known)
-            known |= spy.names - {"csrf"}
-
-
-def page_url(scene: Scene, world: World, path: str) -> str:
-    """Return the path of a page with its segments filled in."""
-    uuids = {"organisation": scene.organisation.uuid, "project": scene.project.uuid}
-    return path.format(
-        token=world.vault.sign("invitation", scene.invitation, 1),
-        code="0" * 32,
-        uuid=uuids.get(path.split("/")[1], scene.link),
-        number="1",
-        one=scene.invitation,
-    )
-
-
-def posters(site: Site, scene: Scene, world: World) -> Iterator[tuple[str, Poster]]:
-    """Yield each page that has a form, and its sender."""
-    for path, table in WEB.items():
-        operation = table.get("POST")
-        if not isinstance(operation, Page):
-            continue
-        browser = Browser(site)
-        if operation.public:
-            browser.open("/sign_in/")
-        else:
-            browser.sign_in(world, scene.owner)
-        (secret,) = browser.cookies.values()
-        csrf = world.vault.derive_code("form", secret)
-        yield path, Poster(browser, page_url(scene, world, path), csrf)
-
-
-def test_every_field_of_every_page(
-    open_site: Site, scene: Scene, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_field_of_every_page(tenants: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy(monkeypatch)
     tried = 0
-    for path, poster in posters(open_site, scene, world):
-        fields = poster.fields(spy)
-        valid = {name: VALID.get(name, "x") for name in fields}
+    for visitor, valid, names in forms(tenants, spy, check):
         actions = spy.actions
-        for name in fields:
-            for number, text in enumerate(some(TEXTS, 4, path, name)):
-                poster.post(**{**valid, "action": actions[number % len(actions)], name: text})
+        for name in names:
+            for number, text in enumerate(some(TEXTS, 4, visitor.row.path, name)):
+                action = actions[number % len(actions)]
+                visitor.post(**{**valid, "action": action, name: text})
                 tried += 1
-    assert tried > 100
+    assert tried > 500
+
+
+def with_segment(tenants: Tenants, path: str, segment: str) -> Iterator[str]:
+    """Yield a path with the segment in each place for one; the others are those of a tenant."""
+    objects = tenants.tenants[0].objects | {"role": tenants.role}
+    values = {name: objects[what] for name, what in object_names(path).items()}
+    for name in values:
+        yield path.format_map(values | {name: segment})
+
+
+def staff_headers(tenants: Tenants, protocol: str) -> tuple[dict[str, str], str]:
+    """Return the headers that identify the caller as staff, and the token of their forms."""
+    staff = tenants.outside["staff"]
+    assert staff is not None
+    if protocol == "web":
+        cookies, csrf = tenants.cookies(staff)
+        return {"cookie": "; ".join(f"{name}={text}" for name, text in cookies.items())}, csrf
+    return {"authorization": f"{'Token' if protocol == 'waldur' else 'Bearer'} {staff.token}"}, ""
 
 
 @pytest.mark.parametrize("protocol", ["waldur", "brainstem", "web"])
-def test_every_segment_of_every_path(
-    open_site: Site, scene: Scene, world: World, protocol: str
-) -> None:
-    browser = Browser(open_site).sign_in(world, scene.owner)
-    csrf = world.vault.derive_code("form", browser.cookies["collegium_session"])
+def test_every_segment_of_every_path(tenants: Tenants, protocol: str) -> None:
+    headers, csrf = staff_headers(tenants, protocol)
     tried = 0
     for path, table in ROUTES[protocol].items():
-        for method in table if "{" in path else ():
+        for method in table:
             for segment in some(SEGMENTS, 4, path, method):
-                url = re.sub(r"{\w+}", lambda _: segment, path)  # noqa: B023 - used at once
-                if protocol == "web":
-                    response = browser.call(method, url, data={"csrf": csrf})
-                else:
-                    response = open_site.request(method, url, world.staff)
-                check(response, method, url)
-                assert response.status_code >= 300 or method == "GET", (method, url)
-                tried += 1
+                for url in with_segment(tenants, path, segment):
+                    data = {"csrf": csrf} if protocol == "web" else None
+                    response = tenants.site.request(method, url, headers=headers, data=data)
+                    check(response, method, url)
+                    assert response.status_code >= 300 or method == "GET", (method, url)
+                    tried += 1
     assert tried > 40
 
 
