@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from itertools import chain
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -15,7 +17,7 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row, Statement
-from collegium.db.tables import outbox
+from collegium.db.tables import accounts, grants, invitations, invite_links, join_requests, outbox
 from collegium.invitations import deactivated_invitees, renewals
 from collegium.outbox import mails as kinds
 from collegium.outbox import queries as outbox_queries
@@ -24,7 +26,9 @@ from collegium.settings import Settings
 from collegium.sign_in import mails as sign_in_mails
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.passwords import mails as password_mails
+from collegium.web.routes import ROUTES
 from collegium.worker import mails
+from tests.invitations.test_links import decodings
 from tests.support.world import World
 from tests.worker.scene import words
 from tests.worker.test_mails import HtmlTags
@@ -122,6 +126,43 @@ def test_links_of_every_kind_of_mail_begin_with_the_path_of_the_front_end(
             assert bool(links) is has_link, row.kind
             for link in map(str, links):
                 assert re.fullmatch(rf"{base}/([^/\s]+/)*", link), (row.kind, link)
+
+
+def test_links_of_every_kind_of_mail_lead_to_a_page(every_kind: EveryKind) -> None:
+    pages = [re.sub(r"{\w+}", "[^/]+", path) for path, table in ROUTES.items() if "GET" in table]
+    for row in every_kind.rows_to_send:
+        with every_kind.world.database.read() as tx:
+            message = every_kind.render(tx, row, Settings())
+        for link in re.findall(r"https?://[^\s>]+", words(message, "plain")):
+            path = link.removeprefix(Settings().base_url) or "/"
+            assert any(re.fullmatch(page, path) for page in pages), (row.kind, link)
+
+
+def test_no_kind_of_mail_contains_a_readable_uuid_that_opens_something(
+    every_kind: EveryKind,
+) -> None:
+    """Those of scopes are readable, and of an account for staff: their pages check the rights."""
+    with every_kind.world.database.read() as tx:
+        uuids = {
+            UUID(row.uuid)
+            for table in (accounts, invitations, invite_links, join_requests, grants)
+            for row in tx.fetch_all(Statement(select(table.c.uuid)))
+        }
+        messages = [
+            (row.kind, every_kind.render(tx, row, Settings())) for row in every_kind.rows_to_send
+        ]
+    assert len(uuids) > 20
+    forms = {form for uuid in uuids for form in (uuid.hex.encode(), str(uuid).encode(), uuid.bytes)}
+    for kind, message in messages:
+        text = f"{message} {words(message, 'plain')} {words(message, 'html')}"
+        text = text.replace(f"/staff/accounts/{every_kind.bob.uuid}/", "")
+        segments = {
+            part
+            for url in re.findall(r"https?://[^\s\"<>]+", text)
+            for part in re.split("[/?=&]", url)
+        }
+        for read in (text.encode(), *chain.from_iterable(map(decodings, segments))):
+            assert not [form for form in forms if form in read], kind
 
 
 def test_no_kind_of_mail_is_sent_to_an_account_that_was_deleted_while_it_was_queued(

@@ -181,6 +181,9 @@ def _profile_changes(
 ) -> dict[str, Any]:
     account = load_account(tx, payload["account"])
     username = name_line(account.username)
+    page = f"{settings.base_url.rstrip('/')}/staff/accounts"
+    if settings.homeport_url:
+        page = f"{settings.homeport_url.rstrip('/')}/users"
     return {
         "user": name_line(f"{account.first_name} {account.last_name}") or username,
         "username": username,
@@ -194,7 +197,7 @@ def _profile_changes(
             for name, (old, new) in payload["changes"].items()
         ],
         "organizations": [name_line(name) for name in payload["organizations"]],
-        "link": f"{(settings.homeport_url or settings.base_url).rstrip('/')}/users/{account.uuid}/",
+        "link": f"{page}/{account.uuid}/",
     }
 
 
