@@ -178,9 +178,13 @@ def test_owner_is_notified_of_a_new_api_token_and_not_of_logins(setup: Setup) ->
     body = {"username": "ada", "email": "ada", "password": PASSWORD}
     for path in ("/api-auth/password/", "/api/auth/token/", "/api/token/"):
         assert setup.site.post(path, json=body).status_code == 200
+    # The API token is a new one after signing out.
+    assert setup.site.post("/api-auth/logout/", setup.ada).status_code == 204
+    token = setup.site.post("/api-auth/password/", json=body).json()["token"]
+    assert token != setup.ada.token
     assert setup.sent() == []
     path = f"/api/users/{setup.ada.uuid}/refresh_token/"
-    assert setup.site.post(path, setup.ada, headers=ADA_ADDRESS).status_code == 200
+    assert setup.site.post(path, token, headers=ADA_ADDRESS).status_code == 200
     check(setup.notice("token_created"), "API token", "was replaced")
     assert setup.site.post(path, setup.world.staff, headers=STAFF_ADDRESS).status_code == 200
     check(setup.notice("token_created"), "API token", by_staff=True)
