@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from collegium.api.request import BODY_MAX
-from collegium.api.waldur.fields import StringList
+from collegium.values import StringList
 from tests.api.scene import Scene, body_for
 from tests.hostile.test_values import (
     JSON,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote_plus
 
 import httpx
@@ -88,16 +88,16 @@ class Visitor:
         account = scene.caller(name, in_group=requests.is_of_group(row.path))
         mine = requests.own(scene, row.path, account) if row.own else None
         self.path = requests.fill(scene, row.path, scene.tenants[0], mine)
-        cookies, self.csrf = scene.cookies(account)
+        self.cookies, self.csrf = scene.cookies(account)
         if account is None:
             # The password was right, and the code is asked for.
             now, owner = int(datetime.now(UTC).timestamp()), scene.tenants[0].tree["owner"]
-            cookies["collegium_half"] = scene.vault.sign("half", now, owner.uuid, 0)
-        self.cookie = "; ".join(f"{name}={text}" for name, text in cookies.items())
+            self.cookies["collegium_half"] = scene.vault.sign("half", now, owner.uuid, 0)
+        self.cookie = "; ".join(f"{name}={text}" for name, text in self.cookies.items())
         form = requests.FORMS.get(f"{row}".partition(" ")[2], requests.FORMS.get(row.path))
         self.form: dict[str, str] = form(scene, scene.tenants[0]) if form else {}
 
-    def _send(self, method: str, **options: bytes | dict[str, str]) -> httpx.Response:
+    def _send(self, method: str, **options: Any) -> httpx.Response:
         headers = {"Cookie": self.cookie, "Content-Type": "application/x-www-form-urlencoded"}
         response = self.scene.site.request(method, self.path, headers=headers, **options)
         self.scene.site._client.cookies.clear()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
+import pkgutil
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +12,9 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 
+import collegium
 from collegium.accounts import queries as account_queries
+from collegium.lists.listing import Listing
 from collegium.security import crypto
 from collegium.security.crypto import hash_password
 from tests.rules.test_pasted_lists import VALID
@@ -220,6 +225,7 @@ def test_invalid_address_is_refused_in_every_protocol(
     assert response.json() == {"email": ["Enter a valid email address."]}
     browser.open("/forgotten_password/")
     assert browser.send("/forgotten_password/", email=address).status_code == 422
+    # This API reads no new addresses: it looks for the account that has the address.
     path = f"{GROUPS}{add_group(site, world.staff, 'Lab')}/"
     body = {"users": {address: {"is_manager": True}}}
     assert brainstem(site, "PATCH", path, world.staff, body).status_code == 400
@@ -500,3 +506,20 @@ def test_two_spellings_of_an_address_are_invited_once(browser: Browser, scene: S
     page = text(browser.send(path, action="check", addresses=lines, role=role))
     assert "1 person can be invited" in page
     assert "in the list more than once" in page
+
+
+def test_every_list_sorts_names_by_their_sort_keys() -> None:
+    for module in pkgutil.walk_packages(collegium.__path__, "collegium."):
+        if "migrations" not in module.name:
+            importlib.import_module(module.name)
+    listings = [one for one in gc.get_objects() if isinstance(one, Listing)]
+    orders = {
+        (name, str(column))
+        for listing in listings
+        for name, columns in listing.orders.items()
+        for column in columns
+        if name.endswith("name") and name != "username"  # ASCII only
+    }
+    assert len(orders) > 10
+    # The kind comes first where scopes of all kinds are listed.
+    assert {order for order in orders if "_sort" not in order[1]} == {("name", "scopes.kind")}
