@@ -24,7 +24,7 @@ from collegium.worker.transport import open_transport
 from collegium.worker.worker import MAX_ATTEMPTS
 
 _DRIFT_MAX: Final = timedelta(seconds=5)
-_DATABASE_TIME: Final = Statement(select(func.now().label("moment")))
+_DATABASE_TIME: Final = Statement[datetime](select(func.now().label("moment")))
 
 
 class Finding(NamedTuple):
@@ -99,7 +99,7 @@ def _check_database(database: Database, vault: Vault, settings: Settings) -> Ite
         yield _check_proxies(
             settings, rate_limit_queries.latest_subjects(tx, limits.UNTRUSTED_PROXY)
         )
-        yield _check_clock(database, tx.scalar(_DATABASE_TIME), event_queries.latest(tx))
+        yield _check_clock(database, tx.fetch_only(_DATABASE_TIME), event_queries.latest(tx))
 
 
 def _base_path_error(settings: Settings) -> str:

@@ -4,7 +4,7 @@ import gc
 import importlib
 import pkgutil
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from sqlalchemy import func, null, select, union_all
@@ -12,6 +12,7 @@ from sqlalchemy import func, null, select, union_all
 import collegium
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, roles
+from collegium.lists.listing import Listing
 from tests.support.row_types import check_row
 
 
@@ -77,7 +78,14 @@ def test_every_statement_of_the_program_returns_its_declared_row() -> None:
     for module in pkgutil.walk_packages(collegium.__path__, "collegium."):
         if ".migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    found = [each for each in gc.get_objects() if isinstance(each, Statement)]
-    assert len(found) > 200
-    for statement in found:
+    objects = gc.get_objects()
+    statements = [each for each in objects if isinstance(each, Statement)]
+    listings = [each for each in objects if isinstance(each, Listing)]
+    assert len(statements) > 200
+    assert len(listings) > 15
+    for statement in statements:
         check_row(statement.statement, statement.row)
+    for listing in listings:
+        check_row(
+            listing._rows, next(iter(get_args(getattr(listing, "__orig_class__", None))), None)
+        )

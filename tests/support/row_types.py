@@ -1,6 +1,7 @@
 """Compare declared rows with the columns of their statements."""
 
-from typing import Any, Final, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from sqlalchemy import BinaryExpression, Column, CompoundSelect, Label, Null, Select
 from sqlalchemy.engine import Dialect
@@ -24,18 +25,22 @@ def check_all() -> None:
     CompiledStatement.__init__ = check_and_compile  # type: ignore[method-assign]
 
 
-def check_row(statement: Any, row: type[Any] | None) -> None:
+def check_row(statement: Any, row: Any) -> None:
     """Raise a ``TypeError`` if a statement does not return what its row declares.
 
     Computed columns whose type or nullability SQLAlchemy does not know are compared by name only.
     """
-    if row is None:
+    if row is None or isinstance(row, TypeVar):  # of a ``Listing``, whose select is checked
         return
     columns = result_columns(statement)
     if row in SCALARS:
         if len(columns) != 1:
             raise TypeError(f"{len(columns)} columns, declared as {row.__name__}")
         _check_column(statement, columns[0].key, row)
+        return
+    if get_origin(row) is tuple:
+        for column in columns:
+            _check_column(statement, column.key, get_args(row)[0])
         return
     for name, declared in get_type_hints(row).items():
         if name not in {column.key for column in columns}:
@@ -47,7 +52,7 @@ def check_row(statement: Any, row: type[Any] | None) -> None:
 
 
 def _check_column(statement: Any, name: str, declared: Any) -> None:
-    kinds = set(get_args(declared)) or {declared}
+    kinds = set(get_args(declared)) if isinstance(declared, UnionType) else {declared}
     for select in statement.selects if isinstance(statement, CompoundSelect) else [statement]:
         column = next(c for c in result_columns(select) if c.key == name)
         element = column.element if isinstance(column, Label) else column
@@ -73,7 +78,9 @@ def _is_nullable(select: Any, element: Any) -> bool:
         return bool(element.nullable)
     optional: set[FromClause] = set()
     conditions = list(select._where_criteria)
-    for origin in select.get_final_froms():
+    without_where = select._clone()
+    without_where._where_criteria = ()  # may contain what compiles only for our databases
+    for origin in without_where.get_final_froms():
         _walk(origin, optional, conditions)
     if element in {column for each in conditions for column in _compared(each)}:
         return False
@@ -96,6 +103,8 @@ def _compared(condition: Any) -> list[Any]:
     """Return the columns that are not null where a condition is true."""
     if getattr(condition, "operator", None) is operators.and_:
         return [column for each in condition.clauses for column in _compared(each)]
+    if getattr(condition, "name", None) == "any_of":
+        return list(condition.clauses)
     if not isinstance(condition, BinaryExpression) or condition.operator in _NULL_SAFE:
         return []
     return [condition.left, condition.right]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from sqlalchemy import (
@@ -31,7 +32,7 @@ from sqlalchemy import (
 from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
 from collegium.access.subnets.rules import position
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
     accounts,
@@ -46,6 +47,17 @@ from collegium.refusals import Forbidden, NotFound
 from collegium.text.email_addresses import comparable_address
 
 
+class ScopeRow:
+    """A scope, with its organisation: its parent, or the scope itself."""
+
+    id: int
+    uuid: str
+    kind: str
+    name: str
+    parent_id: int | None
+    start_date: date | None
+
+
 @dataclass(frozen=True, slots=True)
 class ScopeAccess:
     """A scope that the actor may see, with the actor's permissions there.
@@ -53,14 +65,13 @@ class ScopeAccess:
     Only this module creates one, after the visibility check.
 
     Args:
-        scope: the row: ``id uuid kind name slug description parent_id organisation_id
-            organisation_uuid organisation_name blocked archived start_date``.
+        scope: the row.
         permissions: names of all permissions that the actor holds in the scope, inherited ones
             included.
         parent_permissions: those of them that the actor inherits from the parent organisation.
     """
 
-    scope: Row
+    scope: ScopeRow
     permissions: frozenset[str]
     parent_permissions: frozenset[str] = frozenset()
 
@@ -202,14 +213,20 @@ _scope_rows = (
     .where(scopes.c.deleted_at.is_(None))
 )
 
-_BY_UUID = Statement(
+_BY_UUID = Statement[ScopeRow](
     _scope_rows.where(scopes.c.uuid == bindparam("uuid"), scopes.c.kind == bindparam("kind"))
 )
-_BY_ID = Statement(_scope_rows.where(scopes.c.id == bindparam("id")))
+_BY_ID = Statement[ScopeRow](_scope_rows.where(scopes.c.id == bindparam("id")))
+
+
+class _PermissionRow:
+    permission: str | None
+    scope_id: int
+
 
 # One row for each permission that the actor holds in the scope, directly or inherited. A row
 # without a permission shows that there is a grant, which makes the scope visible.
-_PERMISSIONS = Statement(
+_PERMISSIONS = Statement[_PermissionRow](
     union_all(
         select(role_permissions.c.permission, grants.c.scope_id)
         .select_from(grants)
@@ -231,7 +248,7 @@ _PERMISSIONS = Statement(
 # FOR NO KEY UPDATE: inserting a row that references the scope takes a weak lock on the scope for
 # the foreign key. With a stronger lock here, such an insert would wait for the action that holds
 # the lock, or deadlock with it.
-_LOCK_SCOPE = Statement(
+_LOCK_SCOPE = Statement[int](
     select(literal(1).label("locked"))
     .select_from(scopes)
     .where(scopes.c.id == bindparam("id"))
@@ -240,7 +257,7 @@ _LOCK_SCOPE = Statement(
 
 
 # By id, so that the parent comes first: it is older than its children.
-_LOCK_SCOPES_SHARED = Statement(
+_LOCK_SCOPES_SHARED = Statement[int](
     select(scopes.c.id)
     .where(any_of(scopes.c.id, "ids"))
     .order_by(scopes.c.id)
@@ -248,7 +265,7 @@ _LOCK_SCOPES_SHARED = Statement(
 )
 
 
-_LOCK_ACCOUNT = Statement(
+_LOCK_ACCOUNT = Statement[int](
     select(literal(1).label("locked"))
     .select_from(accounts)
     .where(accounts.c.id == bindparam("id"))
@@ -260,17 +277,17 @@ _LOCK_ACCOUNT = Statement(
 # both until this transaction ends. Several transactions can hold this lock at the same time.
 def _insert_while(
     parent: Any, key: str, condition: Any, table: Any, names: Collection[str]
-) -> Statement:
+) -> Statement[int]:
     values = [bindparam(name, type_=table.c[name].type) for name in names]
     row = select(*values).select_from(parent).where(parent.c.id == bindparam(key), condition)
-    return Statement(
+    return Statement[int](
         insert(table)
         .from_select(list(names), row.with_for_update(of=parent, read=True), include_defaults=False)
         .returning(table.c.id)
     )
 
 
-def add_to_scope(table: Any, names: Collection[str]) -> Statement:
+def add_to_scope(table: Any, names: Collection[str]) -> Statement[int]:
     """Return a statement that inserts a row with a ``scope_id``.
 
     It returns the new ``id``. It inserts nothing and returns no row if the scope has been deleted.
@@ -278,7 +295,7 @@ def add_to_scope(table: Any, names: Collection[str]) -> Statement:
     return _insert_while(scopes, "scope_id", scopes.c.deleted_at.is_(None), table, names)
 
 
-def add_to_account(table: Any, names: Collection[str]) -> Statement:
+def add_to_account(table: Any, names: Collection[str]) -> Statement[int]:
     """Return a statement that inserts a row with an ``account_id``.
 
     It returns the new ``id``. It inserts nothing and returns no row if the account is inactive.
@@ -286,16 +303,19 @@ def add_to_account(table: Any, names: Collection[str]) -> Statement:
     return _insert_while(accounts, "account_id", accounts.c.is_active, table, names)
 
 
-def _load_access(tx: ReadTransaction, actor: Actor, scope: Row) -> tuple[bool, ScopeAccess]:
+def _load_access(tx: ReadTransaction, actor: Actor, scope: ScopeRow) -> tuple[bool, ScopeAccess]:
     """Return whether the actor may see the scope, and the actor's permissions there."""
     rows = tx.fetch_all(
         _PERMISSIONS, **viewer_params(tx, actor), scope=scope.id, parent=scope.parent_id
     )
-    with_permission = [row for row in rows if row.permission is not None]
     return actor.sees_all or bool(rows), ScopeAccess(
         scope,
-        frozenset(row.permission for row in with_permission),
-        frozenset(row.permission for row in with_permission if row.scope_id != scope.id),
+        frozenset(row.permission for row in rows if row.permission is not None),
+        frozenset(
+            row.permission
+            for row in rows
+            if row.permission is not None and row.scope_id != scope.id
+        ),
     )
 
 
@@ -387,7 +407,7 @@ def permissions_in_scope(
 
 
 def _check_visibility(
-    tx: ReadTransaction, actor: Actor, scope: Row, needed: tuple[Permission, ...]
+    tx: ReadTransaction, actor: Actor, scope: ScopeRow, needed: tuple[Permission, ...]
 ) -> ScopeAccess:
     is_visible, access = _load_access(tx, actor, scope)
     if not is_visible:
@@ -402,7 +422,7 @@ def lock_account(tx: WriteTransaction, account: int) -> None:
 
     Needed wherever a rule concerns all grants of the account. Other actions that lock it wait.
     """
-    tx.scalar(_LOCK_ACCOUNT, id=account)
+    tx.fetch_one(_LOCK_ACCOUNT, id=account)
 
 
 def lock_scope_and_parent(tx: WriteTransaction, scope_id: int, parent_id: int | None) -> None:
@@ -418,4 +438,4 @@ def lock_scope(tx: WriteTransaction, scope_id: int) -> None:
     Needed wherever a rule concerns the scope as a whole. On SQLite the write transaction itself
     already excludes all others.
     """
-    tx.scalar(_LOCK_SCOPE, id=scope_id)
+    tx.fetch_one(_LOCK_SCOPE, id=scope_id)

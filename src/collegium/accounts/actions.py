@@ -305,7 +305,7 @@ def read_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> t
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
     _check_owns_token(actor, account)
-    if account.token_encrypted is None:
+    if account.token_encrypted is None or account.token_hash is None:
         raise NotFound("token.none")
     event_queries.record(tx, actor, events.TokenRead(account=account.id))
     return account, vault.decrypt(account.token_encrypted, account.token_hash)

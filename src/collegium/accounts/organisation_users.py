@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, sele
 from collegium.access.queries import actor_grants, is_active, viewer_params
 from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row, Statement, any_of
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, roles, scopes
 from collegium.lists import account_search
 from collegium.lists.listing import Filter, Listing
@@ -49,7 +49,12 @@ _SHOWN_FIELDS: Final = frozenset(
     {"email", "full_name", "query", "user_keyword", "username", "username_list"}
 )
 
-listing = Listing(
+
+class OrganisationUser:
+    """An account in a list of the users of an organisation."""
+
+
+listing = Listing[OrganisationUser](
     rows=select(
         accounts.c.id,
         accounts.c.uuid,
@@ -77,7 +82,14 @@ listing = Listing(
     },
 )
 
-_ROLES = Statement(
+
+class UserRole:
+    """A role of an account in an organisation or in one of its projects, and the scope."""
+
+    account_id: int
+
+
+_ROLES = Statement[UserRole](
     select(
         _grant.c.account_id,
         _grant.c.valid_until,
@@ -98,12 +110,12 @@ _ROLES = Statement(
     )
     .order_by(_grant.c.valid_from, _grant.c.id)
 )
-_ROLE_NAMES = Statement(
+_ROLE_NAMES = Statement[str](
     select(roles.c.name)
     .join(grants, grants.c.role_id == roles.c.id)
     .where(actor_grants(), grants.c.scope_id == _scope)
 )
-_OWNED_NAMES = Statement(
+_OWNED_NAMES = Statement[str](
     select(scopes.c.name)
     .join(_grant, _grant.c.scope_id == scopes.c.id)
     .join(roles, roles.c.id == _grant.c.role_id)
@@ -118,12 +130,9 @@ _OWNED_NAMES = Statement(
 )
 
 
-def roles_of(tx: ReadTransaction, scope: int, ids: Iterable[int]) -> dict[int, list[Row]]:
-    """Return the roles of accounts in an organisation and its projects, the oldest first.
-
-    Each row has ``account_id valid_until role_name``, and ``kind uuid name`` of the scope.
-    """
-    roles_by_account: dict[int, list[Row]] = {}
+def roles_of(tx: ReadTransaction, scope: int, ids: Iterable[int]) -> dict[int, list[UserRole]]:
+    """Return the roles of accounts in an organisation and its projects, the oldest first."""
+    roles_by_account: dict[int, list[UserRole]] = {}
     for row in tx.fetch_all(_ROLES, scope=scope, ids=list(ids), now=tx.now):
         roles_by_account.setdefault(row.account_id, []).append(row)
     return roles_by_account
@@ -134,10 +143,9 @@ def role_names(tx: ReadTransaction, actor: Actor, scope: int) -> set[str]:
 
     Access subnets apply.
     """
-    return {row.name for row in tx.fetch_all(_ROLE_NAMES, scope=scope, **viewer_params(tx, actor))}
+    return set(tx.fetch_all(_ROLE_NAMES, scope=scope, **viewer_params(tx, actor)))
 
 
 def owned_by(tx: ReadTransaction, account: int) -> list[str]:
     """Return the names of the organisations that an account owns, fifty at most."""
-    rows: list[Row] = tx.fetch_all(_OWNED_NAMES, account=account, now=tx.now)
-    return [row.name for row in rows]
+    return tx.fetch_all(_OWNED_NAMES, account=account, now=tx.now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from collegium.access.queries import is_active, lock_account, viewer_params, vis
 from collegium.access.rules import Actor
 from collegium.accounts.erasure.rules import neutral_name
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of, as_dict
 from collegium.db.tables import (
     API_TOKEN,
     BigInt,
@@ -57,6 +58,85 @@ from collegium.text.names import sort_key
 
 _NOT_SHOWN: Final = {"password", "search", "details", "profile", "email_comparable"}
 _COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.endswith("_sort")]
+
+
+class PersonName:
+    """The names of a person."""
+
+    first_name: str
+    last_name: str
+
+
+class AccountRow(PersonName):
+    """An account."""
+
+    id: int
+    uuid: str
+    username: str
+    email: str
+    is_active: bool
+    is_staff: bool
+
+
+class AccountWithPassword(AccountRow):
+    """An account, with the password hash."""
+
+    id: int
+    username: str
+    credentials_version: int
+    email: str
+    organization: str
+    is_active: bool
+    is_staff: bool
+    is_support: bool
+    password: str | None
+
+
+class AccountDetails(AccountRow):
+    """An account, with its API token and pending address change."""
+
+    id: int
+    uuid: str
+    username: str
+    credentials_version: int
+    email: str
+    organization: str
+    is_active: bool
+    is_staff: bool
+    token_lifetime: int | None
+    registration_method: str
+    affiliations: list[str]
+    agreed_at: datetime | None
+    picture: str | None
+    deleted_at: datetime | None
+    token_hash: bytes | None
+    token_encrypted: bytes | None
+
+
+class ListedAccount(PersonName):
+    """An account in a list."""
+
+    id: int
+
+
+class SharedAccount:
+    """An account that stays as it is until the transaction ends."""
+
+    id: int
+    email: str
+    is_active: bool
+
+
+class LocalAccount:
+    """An account that may have a local password."""
+
+    id: int
+    email: str
+    username: str
+
+
+class _ActiveAccount(AccountRow):
+    email_comparable: str
 
 
 def select_with_token(source: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
@@ -111,7 +191,7 @@ def visible() -> ColumnElement[bool]:
 # A deleted account is hidden from everybody. Only the audit log still refers to its id.
 _not_deleted = accounts.c.deleted_at.is_(None)
 
-listing = Listing(
+listing = Listing[ListedAccount](
     rows=omit_columns(
         _rows,
         "modified_at",
@@ -148,45 +228,51 @@ listing = Listing(
 
 
 @lru_cache(maxsize=2)
-def _by_uuid(*, sees_all: bool) -> Statement:
-    return Statement(
+def _by_uuid(*, sees_all: bool) -> Statement[AccountDetails]:
+    return Statement[AccountDetails](
         _rows.where(
             accounts.c.uuid == bindparam("uuid"), _not_deleted, true() if sees_all else visible()
         )
     )
 
 
-_BY_ID = Statement(_rows.where(accounts.c.id == bindparam("id")))
-_SHARED = Statement(
+_BY_ID = Statement[AccountDetails](_rows.where(accounts.c.id == bindparam("id")))
+_SHARED = Statement[SharedAccount](
     select(accounts.c.id, accounts.c.email, accounts.c.is_active)
     .where(accounts.c.id == bindparam("id"))
     .with_for_update(of=accounts, read=True)
 )
-_BY_USERNAME = Statement(
+_BY_USERNAME = Statement[AccountWithPassword](
     select(*_COLUMNS, accounts.c.password).where(
         accounts.c.username == bindparam("username"), _not_deleted
     )
 )
-_BY_UUID = Statement(select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _not_deleted))
-_BY_SLUG = Statement(select(accounts.c.id).where(accounts.c.slug == bindparam("slug")))
-_ANY = Statement(select(exists(select(accounts.c.id)).label("any")))
+_BY_UUID = Statement[AccountRow](
+    select(*_COLUMNS).where(accounts.c.uuid == bindparam("uuid"), _not_deleted)
+)
+_BY_SLUG = Statement[int](select(accounts.c.id).where(accounts.c.slug == bindparam("slug")))
+_ANY = Statement[bool](select(exists(select(accounts.c.id)).label("any")))
 _has_email = accounts.c.email_comparable == bindparam("email_comparable")
 _rows_with_password = select(*_COLUMNS, accounts.c.password).where(_not_deleted)
 _WITH_PASSWORD = {
-    "civil_number": Statement(
+    "civil_number": Statement[AccountWithPassword](
         _rows_with_password.where(accounts.c.civil_number == bindparam("civil_number"))
     ),
-    "email": Statement(
+    "email": Statement[AccountWithPassword](
         _rows_with_password.where(_has_email)
         .order_by(accounts.c.is_active.desc(), accounts.c.id)
         .limit(1)
     ),
     "username": _BY_USERNAME,
-    "id": Statement(_rows_with_password.where(accounts.c.id == bindparam("id"))),
+    "id": Statement[AccountWithPassword](
+        _rows_with_password.where(accounts.c.id == bindparam("id"))
+    ),
 }
-_WITH_PASSWORD_BY_UUID = Statement(_rows_with_password.where(accounts.c.uuid == bindparam("uuid")))
+_WITH_PASSWORD_BY_UUID = Statement[AccountWithPassword](
+    _rows_with_password.where(accounts.c.uuid == bindparam("uuid"))
+)
 # Local accounts that can sign in with a password. A few may share an address; more are ignored.
-_LOCAL_BY_EMAIL = Statement(
+_LOCAL_BY_EMAIL = Statement[LocalAccount](
     select(accounts.c.id, accounts.c.email, accounts.c.username)
     .where(
         _has_email,
@@ -197,7 +283,7 @@ _LOCAL_BY_EMAIL = Statement(
     .order_by(accounts.c.id)
     .limit(5)
 )
-_ACTIVE_BY_EMAIL = Statement(
+_ACTIVE_BY_EMAIL = Statement[_ActiveAccount](
     select(*_COLUMNS, accounts.c.email_comparable)
     .where(any_of(accounts.c.email_comparable, "emails"), accounts.c.is_active, _not_deleted)
     .order_by(accounts.c.id)
@@ -220,7 +306,7 @@ _UPDATE_INVITATION_EMAILS = Statement(
         | {"approved_by": case((_email_differs, null()), else_=invitations.c.approved_by)}
     )
 )
-_RESET_APPROVALS = Statement(
+_RESET_APPROVALS = Statement[int](
     update(invitations)
     .where(
         _invites_account,
@@ -246,14 +332,14 @@ _RESET_APPROVALS = Statement(
     )
     .returning(invitations.c.id)
 )
-_HAS_DEACTIVATED = Statement(
+_HAS_DEACTIVATED = Statement[bool](
     select(
         exists(
             select(accounts.c.id).where(_has_email, accounts.c.is_active.is_(False), _not_deleted)
         ).label("deactivated")
     )
 )
-_TAKEN_USERNAMES = Statement(
+_TAKEN_USERNAMES = Statement[str](
     select(accounts.c.username).where(any_of(accounts.c.username, "usernames"))
 )
 
@@ -337,8 +423,8 @@ _INVALIDATE_CREDENTIALS = Statement(
 
 
 @lru_cache(maxsize=64)
-def _insert(columns: tuple[str, ...]) -> Statement:
-    return Statement(
+def _insert(columns: tuple[str, ...]) -> Statement[int]:
+    return Statement[int](
         insert(accounts)
         .values({name: bindparam(name) for name in columns})
         .returning(accounts.c.id)
@@ -354,7 +440,7 @@ def _update(columns: tuple[str, ...]) -> Statement:
     )
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> AccountDetails:
     """Load an account that the actor may see.
 
     Args:
@@ -369,7 +455,9 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     return row
 
 
-def lock_account_and_recheck(tx: WriteTransaction, actor: Actor, account: Row) -> Row:
+def lock_account_and_recheck(
+    tx: WriteTransaction, actor: Actor, account: AccountRow
+) -> AccountDetails:
     """Lock an account that was loaded before, and return it as it is under the lock.
 
     While another action held the lock, the account may have been changed, hidden or deleted.
@@ -381,28 +469,28 @@ def lock_account_and_recheck(tx: WriteTransaction, actor: Actor, account: Row) -
     return get_visible(tx, actor, account.uuid)
 
 
-def own(tx: ReadTransaction, actor: Actor) -> Row:
+def own(tx: ReadTransaction, actor: Actor) -> AccountDetails:
     """Load the account of the actor."""
-    return tx.fetch_one(_BY_ID, id=actor.id)
+    return tx.fetch_only(_BY_ID, id=actor.id)
 
 
-def by_username(tx: ReadTransaction, username: str) -> Row | None:
+def by_username(tx: ReadTransaction, username: str) -> AccountWithPassword | None:
     """Return an account for sign-in, including the password hash; None if there is none."""
     return tx.fetch_one(_BY_USERNAME, username=username)
 
 
-def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
+def by_uuid(tx: ReadTransaction, uuid: str) -> AccountRow | None:
     """Return an account without a visibility check, for actions on a person named by a manager."""
     return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
-def by_id(tx: ReadTransaction, account_id: int) -> Row | None:
+def by_id(tx: ReadTransaction, account_id: int) -> AccountDetails | None:
     """Return an account by its id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=account_id)
 
 
-def by_id_shared(tx: WriteTransaction, account_id: int) -> Row | None:
-    """Return ``id email is_active`` of an account that stays as it is until this transaction ends.
+def by_id_shared(tx: WriteTransaction, account_id: int) -> SharedAccount | None:
+    """Return an account that stays as it is until this transaction ends.
 
     Several transactions can hold this lock at the same time. Actions that change the account wait.
     """
@@ -411,7 +499,7 @@ def by_id_shared(tx: WriteTransaction, account_id: int) -> Row | None:
 
 def any_exist(tx: ReadTransaction) -> bool:
     """Return whether the database has any account."""
-    return bool(tx.scalar(_ANY))
+    return tx.fetch_only(_ANY)
 
 
 def is_username_taken(tx: ReadTransaction, username: str | None) -> bool:
@@ -424,7 +512,7 @@ def is_slug_taken(tx: ReadTransaction, slug: str) -> bool:
     return tx.fetch_one(_BY_SLUG, slug=slug) is not None
 
 
-def with_password(tx: ReadTransaction, **criteria: Any) -> Row | None:
+def with_password(tx: ReadTransaction, **criteria: Any) -> AccountWithPassword | None:
     """Return an account, including the password hash, by the first of several facts that matches.
 
     Args:
@@ -441,24 +529,24 @@ def with_password(tx: ReadTransaction, **criteria: Any) -> Row | None:
     return None
 
 
-def with_password_by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
+def with_password_by_uuid(tx: ReadTransaction, uuid: str) -> AccountWithPassword | None:
     """Return an account, including the password hash, without a visibility check."""
     return tx.fetch_one(_WITH_PASSWORD_BY_UUID, uuid=uuid)
 
 
-def local_by_email(tx: ReadTransaction, email: str) -> list[Row]:
-    """Return ``id email username`` of the accounts at an address that may have a local password."""
+def local_by_email(tx: ReadTransaction, email: str) -> list[LocalAccount]:
+    """Return the accounts at an address that may have a local password."""
     return (
         tx.fetch_all(_LOCAL_BY_EMAIL, email_comparable=comparable_address(email)) if email else []
     )
 
 
-def active_by_email(tx: ReadTransaction, emails: Collection[str]) -> dict[str, Row]:
+def active_by_email(tx: ReadTransaction, emails: Collection[str]) -> dict[str, AccountRow]:
     """Return the active account at each address, by comparable address.
 
     If several share an address, the oldest is returned.
     """
-    by_email: dict[str, Row] = {}
+    by_email: dict[str, AccountRow] = {}
     keys = sorted({comparable_address(email) for email in emails if email})
     for row in tx.fetch_all(_ACTIVE_BY_EMAIL, emails=keys) if keys else ():
         by_email.setdefault(row.email_comparable, row)
@@ -467,14 +555,14 @@ def active_by_email(tx: ReadTransaction, emails: Collection[str]) -> dict[str, R
 
 def is_email_deactivated(tx: ReadTransaction, email: str) -> bool:
     """Return whether a deactivated account has this address."""
-    return bool(email) and bool(
-        tx.scalar(_HAS_DEACTIVATED, email_comparable=comparable_address(email))
+    return bool(email) and tx.fetch_only(
+        _HAS_DEACTIVATED, email_comparable=comparable_address(email)
     )
 
 
 def taken_usernames(tx: ReadTransaction, usernames: Collection[str]) -> set[str]:
     """Return those of the user names that are taken."""
-    return {row.username for row in tx.fetch_all(_TAKEN_USERNAMES, usernames=list(usernames))}
+    return set(tx.fetch_all(_TAKEN_USERNAMES, usernames=list(usernames)))
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
@@ -488,7 +576,7 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     values = {**with_derived_columns(values), "search": account_search.text_of(values)}
     try:
         with tx.savepoint():
-            account = int(tx.scalar(_insert(tuple(sorted(values))), **values))
+            account = tx.fetch_only(_insert(tuple(sorted(values))), **values)
     except UniqueViolationError as error:
         raise _conflict_of(error) from error
     tx.execute(_INSERT_TEXTS, account=account, **account_search.texts_of(values))
@@ -511,8 +599,8 @@ def change(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> lis
         # Concurrent updates of different columns must not put each other's old values into the
         # search text.
         lock_account(tx, account)
-        row: Row = tx.fetch_one(_BY_ID, id=account)
-        new_row = {**row._asdict(), **values}
+        row = tx.fetch_only(_BY_ID, id=account)
+        new_row = {**as_dict(row), **values}
         values = {**values, "search": account_search.text_of(new_row)}
         tx.execute(_UPDATE_TEXTS, account=account, **account_search.texts_of(new_row))
     try:
@@ -533,7 +621,7 @@ def change(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> lis
         email_comparable=comparable,
         email_search=account_search.addresses_of(values["email"]),
     )
-    return [row.id for row in to_approve]
+    return to_approve
 
 
 _COLUMNS_WITH_SORT_KEY: Final = ("first_name", "last_name", "native_name", "organization")
@@ -576,6 +664,6 @@ def invalidate_credentials(tx: WriteTransaction, account: int) -> None:
     tx.execute(_INVALIDATE_CREDENTIALS, account=account)
 
 
-def full_name(row: Row) -> str:
+def full_name(row: PersonName) -> str:
     """Return first and last name as one text."""
     return f"{row.first_name} {row.last_name}".strip()

@@ -312,7 +312,7 @@ class ResourceList:
     def __init__(
         self,
         resource: Any,
-        base: Listing,
+        base: Listing[Any],
         *,
         filters: Mapping[str, Lookup] | None = None,
         orders: Mapping[str, Order] | None = None,
@@ -339,9 +339,8 @@ class ResourceList:
             self.parameters[parameter] = lookup.kind
             conditions[parameter] = _condition(parameter, lookup, None, None)
         self.orders = {**all_orders, **(orders or {})}
-        self.listing = replace(
+        self.listing: Listing[Any] = replace(
             base,
-            row=None,
             rows=base.rows.with_only_columns(
                 *(columns[name] for name in _columns(resource) if name in columns)
             ),

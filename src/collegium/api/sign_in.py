@@ -55,8 +55,9 @@ def check_password(
             raise Unauthenticated("login.locked", seconds=context.seconds_until(ends_at[pair]))
     # Password hashing is slow on purpose, so it runs between the transactions. It takes just as
     # long if there is no account, so the time reveals nothing.
-    is_correct = crypto.check_password(account.password if account else None, password)
-    if account is None or not is_correct or not account.is_active:
+    password_hash = account.password if account else None
+    is_correct = crypto.check_password(password_hash, password)
+    if account is None or password_hash is None or not is_correct or not account.is_active:
         with context.write() as tx:
             token_actions.record_failed_login(tx, account, context.ip_address)
             context.count_attempt(tx, pair, LOGIN_PAIR)
@@ -71,7 +72,7 @@ def check_password(
                 raise Unauthenticated("login.disabled")
     return (
         account
-        if crypto.is_current(account.password, password)
+        if crypto.is_current(password_hash, password)
         else _rehash(context, account, password)
     )
 

@@ -37,7 +37,14 @@ _CLAIM = {
     "sqlite": _insert_key(_insert_sqlite),
     "postgresql": _insert_key(_insert_postgresql),
 }
-_FIND = Statement(
+
+
+class _Submission:
+    key_hash: str
+    response: str
+
+
+_FIND = Statement[_Submission](
     select(idempotency_keys.c.key_hash, idempotency_keys.c.response).where(
         any_of(idempotency_keys.c.key_hash, "keys"), idempotency_keys.c.response.is_not(None)
     )

@@ -10,7 +10,7 @@ import json
 from collections import namedtuple
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Generic
+from typing import TYPE_CHECKING, Any, Final, Generic, get_args
 
 from sqlalchemy import (
     ARRAY,
@@ -49,6 +49,12 @@ else:
     from typing import TypeVar
 
     R = TypeVar("R")
+
+
+def as_dict(row: object) -> dict[str, Any]:
+    """Return all columns of a row, by name."""
+    values: dict[str, Any] = row._asdict()  # type: ignore[attr-defined]  # a named tuple
+    return values
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -170,24 +176,30 @@ def like_pattern(text: str) -> str:
 class Statement(Generic[R]):
     """A statement that is built once and compiled once per database, on first use.
 
+    ``Statement[R](...)`` says what it returns: a class whose annotations are names and types of
+    columns, which the tests compare with those of the statement; a scalar type such as ``int``,
+    which makes it return the values of its only column; or nothing. Rows are named tuples with all
+    columns.
+
     Args:
         statement: a Core ``select``, ``insert``, ``update`` or ``delete`` with named
             ``bindparam``s.
-        row: a class whose annotations are the names and types of columns of the result. Rows are
-            named tuples with all columns; this class tells mypy and editors which they have. The
-            tests check it against the columns. With a scalar type, such as ``int``, the result has
-            one column, and its values are returned instead of rows. Without it no rows are fetched.
         replan: make PostgreSQL plan the statement on each execution, because the best plan
             depends on the parameters.
     """
 
-    __slots__ = ("_compiled", "replan", "row", "statement")
+    __slots__ = ("__orig_class__", "_compiled", "replan", "statement")
 
-    def __init__(self, statement: Any, row: type[R] | None = None, *, replan: bool = False) -> None:
+    def __init__(self, statement: Any, *, replan: bool = False) -> None:
         self.statement = statement
-        self.row = row
         self.replan = replan
         self._compiled: dict[str, CompiledStatement[R]] = {}
+
+    @property
+    def row(self) -> Any:
+        """Return the declared type of the rows, or None."""
+        # ``Generic`` keeps it here.
+        return next(iter(get_args(getattr(self, "__orig_class__", None))), None)
 
     def compiled(self, dialect: Dialect) -> CompiledStatement[R]:
         """Return the statement compiled for a database."""
@@ -203,7 +215,7 @@ class CompiledStatement(Generic[R]):
 
     __slots__ = ("converters", "defaults", "rows", "text")
 
-    def __init__(self, statement: Any, row: type[R] | None, dialect: Dialect) -> None:
+    def __init__(self, statement: Any, row: Any, dialect: Dialect) -> None:
         compiled = _inline_constants(statement, dialect).compile(dialect=dialect)
         self.text: str = str(compiled)
         self.converters: dict[str, Callable[[Any], Any]] = {}

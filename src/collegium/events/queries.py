@@ -35,7 +35,7 @@ from collegium.access.queries import (
 )
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, scopes
 from collegium.events.event import Event
 from collegium.events.types import LoggedIn
@@ -63,10 +63,14 @@ _INSERT = Statement(
     )
 )
 
-_LATEST = Statement(select(events.c.created_at).order_by(events.c.id.desc()).limit(1))
+_LATEST = Statement[datetime](select(events.c.created_at).order_by(events.c.id.desc()).limit(1))
 
 
-_FIRST_PAYLOAD = Statement(
+class _Payload:
+    payload: dict[str, Any]
+
+
+_FIRST_PAYLOAD = Statement[_Payload](
     select(events.c.payload)
     .where(events.c.kind == bindparam("kind"), events.c.account_id == bindparam("account"))
     .order_by(events.c.id)
@@ -74,7 +78,7 @@ _FIRST_PAYLOAD = Statement(
 )
 
 
-_NTH_LOGIN = Statement(
+_NTH_LOGIN = Statement[datetime](
     select(events.c.created_at)
     .where(
         events.c.account_id == bindparam("account"),
@@ -94,8 +98,7 @@ def nth_login(tx: ReadTransaction, account: int, since: datetime, nth: int) -> d
         since: earlier sign-ins do not count, UTC.
         nth: 1 for the latest.
     """
-    row = tx.fetch_one(_NTH_LOGIN, account=account, since=since, skip=nth - 1)
-    return None if row is None else row.created_at
+    return tx.fetch_one(_NTH_LOGIN, account=account, since=since, skip=nth - 1)
 
 
 def payload_of(tx: ReadTransaction, event: type[Event], account: int) -> Mapping[str, Any]:
@@ -133,8 +136,7 @@ def record(tx: WriteTransaction, actor: Actor | None, event: Event) -> None:
 
 def latest(tx: ReadTransaction) -> datetime | None:
     """Return the time of the latest event, UTC; None if there is none."""
-    created_at: datetime | None = tx.scalar(_LATEST)
-    return created_at
+    return tx.fetch_one(_LATEST)
 
 
 EVENT_READERS: Final = (
@@ -156,6 +158,18 @@ _actor_id = bindparam("actor", type_=BigInt)
 
 def _is_scope_visible() -> ColumnElement[bool]:
     return events.c.scope_id.in_(visible_scopes())
+
+
+class EventRow:
+    """An event, with its account, actor and scope."""
+
+    id: int
+    uuid: str
+    kind: str
+    payload: dict[str, Any]
+    actor_username: str | None
+    account_username: str | None
+    scope_kind: str | None
 
 
 _rows = (
@@ -302,7 +316,7 @@ _COMMON_FILTERS: dict[str, ColumnElement[bool] | Filter] = {
     "kinds": Filter(_read_kinds, _where_kinds),
 }
 
-listing = Listing(
+listing = Listing[EventRow](
     rows=_rows,
     visible=visible,
     key=events.c.id,
@@ -335,7 +349,7 @@ listing = Listing(
 
 _scope_id = bindparam("scope_id", type_=BigInt)
 
-of_scope = Listing(
+of_scope = Listing[EventRow](
     rows=_rows,
     visible=_visible_in_scope,
     key=events.c.id,
@@ -371,13 +385,13 @@ of_scope = Listing(
 
 
 @lru_cache(maxsize=4)
-def _select_visible(column: str, *, sees_all: bool) -> Statement:
-    return Statement(
+def _select_visible(column: str, *, sees_all: bool) -> Statement[EventRow]:
+    return Statement[EventRow](
         _rows.where(events.c[column] == bindparam("key"), true() if sees_all else visible())
     )
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, key: str | int) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, key: str | int) -> EventRow:
     """Return an event that the actor may see.
 
     Args:

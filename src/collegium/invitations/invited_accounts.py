@@ -83,7 +83,7 @@ def ensure_invited_account(
     if mentions_account == (invitee is not None):
         return mail
     with database.write(now) as tx:
-        return _set_mail_kind(tx, mail, invitee and invitee.id)
+        return _set_mail_kind(tx, mail, None if invitee is None else invitee.id)
 
 
 def _find_account(tx: ReadTransaction, invitation: Row) -> Row | None:

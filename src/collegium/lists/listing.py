@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import Any, Final, Generic
@@ -136,15 +136,14 @@ class SearchPlan(StrEnum):
     """
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Listing(Generic[R]):
-    """A list with the same behaviour in every protocol.
+    """A list with the same behaviour in every protocol, of rows ``R`` as in ``Statement``.
 
     ``dataclasses.replace`` makes a list of the same rows with other columns, filters or orders.
 
     Args:
         rows: the select, without the condition of visibility.
-        row: the type of the rows, as in ``Statement``.
         visible: returns the condition for an actor who does not see all. Its parameters are those
             of ``viewer_params``.
         key: the primary key. It is always the last column of the order, so that pages do not
@@ -166,8 +165,6 @@ class Listing(Generic[R]):
     """
 
     rows: Select[Any]
-    row: type[R] | None = None
-    _: KW_ONLY
     visible: Callable[[], ColumnElement[bool]]
     key: ColumnElement[Any]
     orders: Mapping[str, Order]
@@ -268,7 +265,7 @@ class Listing(Generic[R]):
         limit_literal = literal_column(str(size), BigInt)
         if is_first:
             first = rows_query.where(*conditions).order_by(*ordering).limit(limit_literal)
-            return Statement(first, self.row)
+            return Statement[R](first)
         # Far into a list only keys are skipped, from an index if there is one. The page is joined:
         # with ``IN`` PostgreSQL would go through all rows in their order.
         page = (
@@ -287,7 +284,7 @@ class Listing(Generic[R]):
         )
         if rows_query.whereclause is not None:
             rows = rows.where(rows_query.whereclause)
-        return Statement(rows.order_by(*ordering), self.row, replan=True)
+        return Statement[R](rows.order_by(*ordering), replan=True)
 
     def _select_keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
         """Select the keys from as few tables as the filters and these columns need."""
@@ -319,7 +316,7 @@ class Listing(Generic[R]):
                 candidates.append(estimate)
         if not matches:
             return None
-        return Statement(
+        return Statement[_Sample](
             select(
                 func.count().filter(and_(*matches)).label("matches"),
                 func.count().filter(and_(true(), *candidates)).label("candidates"),
@@ -451,4 +448,4 @@ def omit_columns(rows: Select[Any], *names: str) -> Select[Any]:
 def _count_statement(keys: Select[Any], maximum: int) -> Statement[int]:
     if maximum:
         keys = keys.limit(literal_column(str(maximum), BigInt))
-    return Statement(select(func.count().label("count")).select_from(keys.subquery()), int)
+    return Statement[int](select(func.count().label("count")).select_from(keys.subquery()))

@@ -18,10 +18,10 @@ from collegium.db.tables import BigInt, accounts, invitations, join_requests, ro
 def stored_count(table: Table) -> Statement[int]:
     """Return the statement that reads the stored number of rows in the list of a table."""
     total = func.coalesce(func.sum(row_counts.c.count), 0, type_=BigInt)
-    return Statement(select(total.label("count")).where(row_counts.c.name == table.name), int)
+    return Statement[int](select(total.label("count")).where(row_counts.c.name == table.name))
 
 
-_COUNT_ROWS = Statement(select(func.count().label("rows")).select_from(row_counts), int)
+_COUNT_ROWS = Statement[int](select(func.count().label("rows")).select_from(row_counts))
 _deleted = delete(row_counts).returning(row_counts.c.name, row_counts.c.count).cte("deleted")
 _MERGE = Statement(
     insert(row_counts).from_select(

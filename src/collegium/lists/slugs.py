@@ -21,11 +21,10 @@ _PREFIX_MAX: Final = 8
 
 def _increment(insert: Callable[..., object]) -> Statement[int]:
     row = insert(slugs).values(prefix=bindparam("prefix"), last_number=1)  # type: ignore[attr-defined]  # either dialect
-    return Statement(
+    return Statement[int](
         row.on_conflict_do_update(
             index_elements=[slugs.c.prefix], set_={"last_number": slugs.c.last_number + 1}
-        ).returning(slugs.c.last_number),
-        int,
+        ).returning(slugs.c.last_number)
     )
 
 
@@ -33,28 +32,26 @@ _INCREMENT = {"sqlite": _increment(_insert_sqlite), "postgresql": _increment(_in
 
 
 _FIND_SLUG = {
-    "user": Statement(select(accounts.c.id).where(accounts.c.slug == bindparam("slug")), int),
+    "user": Statement[int](select(accounts.c.id).where(accounts.c.slug == bindparam("slug"))),
     **{
-        kind.value: Statement(
+        kind.value: Statement[int](
             select(scopes.c.id).where(
                 scopes.c.kind == kind.value, scopes.c.slug == bindparam("slug")
-            ),
-            int,
+            )
         )
         for kind in ScopeKind
     },
 }
 
 
-_HAS_PREFIX = Statement(
+_HAS_PREFIX = Statement[int](
     select(accounts.c.id)
     .where(
         accounts.c.slug >= bindparam("low"),
         accounts.c.slug < bindparam("high"),
         accounts.c.id != bindparam("besides", type_=BigInt),
     )
-    .limit(literal_column("1")),
-    int,
+    .limit(literal_column("1"))
 )
 _DELETE_COUNTER = Statement(delete(slugs).where(slugs.c.prefix == bindparam("prefix")))
 

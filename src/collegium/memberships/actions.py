@@ -177,7 +177,7 @@ def record_expiry(tx: WriteTransaction, grant_id: int) -> bool:
         grant_id: id of the grant.
     """
     expired = membership_queries.close_expired(tx, grant_id)
-    if expired is None:
+    if expired is None or expired.valid_until is None:
         return False
     event_queries.record(
         tx,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import (
     Integer,
@@ -33,12 +32,54 @@ from collegium.access.queries import (
 )
 from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, grants, invitations, join_requests, roles, scopes
 from collegium.join_requests.rules import State
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, NotFound
+
+
+class ActiveGrant:
+    """A grant."""
+
+    id: int
+    valid_until: datetime | None
+
+
+class GrantRow(ActiveGrant):
+    """A grant, with its account, role and scope."""
+
+    id: int
+    uuid: str
+    account_id: int
+    role_id: int
+    scope_id: int
+    valid_until: datetime | None
+    account_uuid: str
+    username: str
+    role_uuid: str
+    role_name: str
+    scope_kind: str
+    scope_name: str
+
+
+class AccountGrant:
+    """A grant, without its account."""
+
+    account_id: int
+
+
+class OpenGrant:
+    """A grant that is not ended, with the names of its role and scope."""
+
+
+class RoleGrant(ActiveGrant):
+    """A grant, with the name of its role."""
+
+    id: int
+    role_name: str
+
 
 _granter = accounts.alias("granter")
 
@@ -85,7 +126,7 @@ _ORDERS = {
     "username": (accounts.c.username,),
 }
 
-listing = Listing(
+listing = Listing[GrantRow](
     # This list belongs to the Waldur API and contains organisations and projects only. The
     # BrainSTEM API lists the members of groups.
     rows=_rows.where(scopes.c.kind != ScopeKind.GROUP.value),
@@ -106,7 +147,7 @@ listing = Listing(
     filters=list_filters.GRANTS,
 )
 
-of_scope = Listing(
+of_scope = Listing[GrantRow](
     rows=_rows.where(accounts.c.is_active),
     visible=true,  # access to the scope was checked before
     key=grants.c.id,
@@ -136,8 +177,8 @@ of_scope = Listing(
 
 
 @lru_cache(maxsize=2)
-def _by_uuid(*, sees_all: bool) -> Statement:
-    return Statement(
+def _by_uuid(*, sees_all: bool) -> Statement[GrantRow]:
+    return Statement[GrantRow](
         _rows.where(
             grants.c.uuid == bindparam("uuid"),
             scopes.c.kind != ScopeKind.GROUP.value,
@@ -147,9 +188,9 @@ def _by_uuid(*, sees_all: bool) -> Statement:
 
 
 @lru_cache(maxsize=4)
-def _select_by_accounts(*, sees_all: bool, is_single: bool) -> Statement:
+def _select_by_accounts(*, sees_all: bool, is_single: bool) -> Statement[AccountGrant]:
     # The caller has the accounts already, so these few columns suffice.
-    return Statement(
+    return Statement[AccountGrant](
         select(
             grants.c.account_id,
             grants.c.valid_from,
@@ -193,13 +234,13 @@ def _select_by_accounts(*, sees_all: bool, is_single: bool) -> Statement:
 
 # Grants in groups are included: accounts see their own grants in every kind of scope.
 _of_account = _rows.where(grants.c.account_id == bindparam("account", type_=BigInt))
-_ALL_OF_ACCOUNT = Statement(
+_ALL_OF_ACCOUNT = Statement[GrantRow](
     _of_account.order_by(scopes.c.name_sort, grants.c.valid_from, grants.c.id)
 )
-_ONE_OF_ACCOUNT = Statement(_of_account.where(grants.c.uuid == bindparam("uuid")))
+_ONE_OF_ACCOUNT = Statement[GrantRow](_of_account.where(grants.c.uuid == bindparam("uuid")))
 
 # Past states: the row of a grant alone says whether it counted at a time, whatever happened later.
-_ACTIVE_AT = Statement(
+_ACTIVE_AT = Statement[GrantRow](
     _all_rows.where(
         grants.c.scope_id == bindparam("scope", type_=BigInt),
         grants.c.valid_from <= bindparam("moment", type_=UtcDateTime),
@@ -219,8 +260,8 @@ _same_grant = and_(
     grants.c.scope_id == bindparam("scope", type_=BigInt),
     grants.c.ended_at.is_(None),
 )
-_ACTIVE = Statement(select(grants).where(_same_grant, is_active()))
-_ANY_OF_ACCOUNT = Statement(
+_ACTIVE = Statement[ActiveGrant](select(grants).where(_same_grant, is_active()))
+_ANY_OF_ACCOUNT = Statement[int](
     select(grants.c.id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
     .where(
@@ -230,7 +271,7 @@ _ANY_OF_ACCOUNT = Statement(
     )
     .limit(1)
 )
-_NOT_ENDED = Statement(
+_NOT_ENDED = Statement[OpenGrant](
     select(
         grants.c.id,
         grants.c.scope_id,
@@ -246,7 +287,7 @@ _NOT_ENDED = Statement(
     # Ordered by scope: all transactions lock scopes in this order, which prevents deadlocks.
     .order_by(grants.c.scope_id, grants.c.id)
 )
-_SCOPES_TO_LOCK = Statement(
+_SCOPES_TO_LOCK = Statement[int](
     union(
         select(grants.c.scope_id).where(
             grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended_at.is_(None)
@@ -268,12 +309,12 @@ _SCOPES_TO_LOCK = Statement(
         ),
     ).order_by("scope_id")
 )
-_IS_MEMBER = Statement(
+_IS_MEMBER = Statement[int](
     select(grants.c.id)
     .where(actor_grants(), grants.c.scope_id == bindparam("scope", type_=BigInt))
     .limit(1)
 )
-_ACTIVE_IN_SCOPE = Statement(
+_ACTIVE_IN_SCOPE = Statement[RoleGrant](
     select(grants, roles.c.name.label("role_name"))
     .join(roles, roles.c.id == grants.c.role_id)
     .where(
@@ -292,7 +333,7 @@ _END_EXPIRED = Statement(
 )
 _COLUMNS = ("uuid", "account_id", "role_id", "scope_id", "valid_from", "valid_until", "granted_by")
 _INSERT = add_to_account(grants, _COLUMNS)
-_INSERT_REPLACEMENT = Statement(
+_INSERT_REPLACEMENT = Statement[int](
     insert(grants).values({name: bindparam(name) for name in _COLUMNS}).returning(grants.c.id)
 )
 _SET_END = Statement(
@@ -309,7 +350,7 @@ _END = Statement(
     .where(grants.c.id == bindparam("grant"), grants.c.ended_at.is_(None))
     .values(ended_at=_end_time, ended_by=bindparam("by"))
 )
-_END_ALL = Statement(
+_END_ALL = Statement[int](
     update(grants)
     .where(grants.c.scope_id == bindparam("scope"), grants.c.ended_at.is_(None))
     .values(
@@ -322,14 +363,14 @@ _END_ALL = Statement(
     )
     .returning(grants.c.account_id)
 )
-_EXPIRED = Statement(
+_EXPIRED = Statement[int](
     select(grants.c.id)
     .where(grants.c.ended_at.is_(None), grants.c.valid_until <= bindparam("now", type_=UtcDateTime))
     # All workers update the rows in the same order, which prevents deadlocks.
     .order_by(grants.c.valid_until, grants.c.id)
     .limit(bindparam("limit", type_=Integer))
 )
-_CLOSE_EXPIRED = Statement(
+_CLOSE_EXPIRED = Statement[int](
     update(grants)
     .where(
         grants.c.id == bindparam("grant"),
@@ -337,10 +378,10 @@ _CLOSE_EXPIRED = Statement(
         grants.c.valid_until <= bindparam("now", type_=UtcDateTime),
     )
     .values(ended_at=grants.c.valid_until)
-    .returning(grants.c.account_id, grants.c.scope_id, grants.c.role_id)
+    .returning(grants.c.id)
 )
-_BY_ID = Statement(_all_rows.where(grants.c.id == bindparam("grant")))
-_COUNT_OTHER_OWNERS = Statement(
+_BY_ID = Statement[GrantRow](_all_rows.where(grants.c.id == bindparam("grant")))
+_COUNT_OTHER_OWNERS = Statement[int](
     select(func.count().label("count"))
     .select_from(grants)
     .join(accounts, accounts.c.id == grants.c.account_id)
@@ -355,7 +396,7 @@ _COUNT_OTHER_OWNERS = Statement(
     )
 )
 
-_BY_UUID_IN_SCOPE = Statement(
+_BY_UUID_IN_SCOPE = Statement[GrantRow](
     _rows.where(
         grants.c.uuid == bindparam("uuid"),
         grants.c.scope_id == bindparam("scope", type_=BigInt),
@@ -365,8 +406,8 @@ _BY_UUID_IN_SCOPE = Statement(
 
 
 @lru_cache(maxsize=2)
-def _select_member_emails(*, in_role: bool) -> Statement:
-    return Statement(
+def _select_member_emails(*, in_role: bool) -> Statement[str]:
+    return Statement[str](
         select(accounts.c.email_comparable.label("email"))
         .select_from(grants)
         .join(accounts, accounts.c.id == grants.c.account_id)
@@ -380,7 +421,7 @@ def _select_member_emails(*, in_role: bool) -> Statement:
     )
 
 
-def get_in_scope(tx: ReadTransaction, scope: int, uuid: str) -> Row:
+def get_in_scope(tx: ReadTransaction, scope: int, uuid: str) -> GrantRow:
     """Return a grant in a scope; the caller has checked access to the scope.
 
     Args:
@@ -408,12 +449,10 @@ def member_emails(
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}
     if role is not None:
         binds["role"] = role
-    return {
-        row.email for row in tx.fetch_all(_select_member_emails(in_role=role is not None), **binds)
-    }
+    return set(tx.fetch_all(_select_member_emails(in_role=role is not None), **binds))
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> GrantRow:
     """Return a grant that the actor may see.
 
     Raises:
@@ -425,7 +464,9 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     return row
 
 
-def by_account(tx: ReadTransaction, actor: Actor, ids: Sequence[int]) -> dict[int, list[Row]]:
+def by_account(
+    tx: ReadTransaction, actor: Actor, ids: Sequence[int]
+) -> dict[int, list[AccountGrant]]:
     """Return the visible grants of accounts by account id, with one query.
 
     Other accounts' grants are visible where the scope is visible to the actor.
@@ -433,7 +474,7 @@ def by_account(tx: ReadTransaction, actor: Actor, ids: Sequence[int]) -> dict[in
     Args:
         ids: ids of the accounts.
     """
-    grants_by_account: dict[int, list[Row]] = {}
+    grants_by_account: dict[int, list[AccountGrant]] = {}
     is_single = len(ids) == 1
     statement = _select_by_accounts(sees_all=actor.sees_all, is_single=is_single)
     for row in tx.fetch_all(
@@ -443,12 +484,12 @@ def by_account(tx: ReadTransaction, actor: Actor, ids: Sequence[int]) -> dict[in
     return grants_by_account
 
 
-def own(tx: ReadTransaction, account: int) -> list[Row]:
+def own(tx: ReadTransaction, account: int) -> list[GrantRow]:
     """Return the active grants of an account in every kind of scope."""
     return tx.fetch_all(_ALL_OF_ACCOUNT, account=account, now=tx.now)
 
 
-def get_own(tx: ReadTransaction, account: int, uuid: str) -> Row:
+def get_own(tx: ReadTransaction, account: int, uuid: str) -> GrantRow:
     """Return an active grant of an account.
 
     Raises:
@@ -460,7 +501,7 @@ def get_own(tx: ReadTransaction, account: int, uuid: str) -> Row:
     return row
 
 
-def grants_at(tx: ReadTransaction, scope: int, moment: datetime) -> list[Row]:
+def grants_at(tx: ReadTransaction, scope: int, moment: datetime) -> list[GrantRow]:
     """Return the grants that were active in a scope at a time, past or present.
 
     Args:
@@ -469,7 +510,7 @@ def grants_at(tx: ReadTransaction, scope: int, moment: datetime) -> list[Row]:
     return tx.fetch_all(_ACTIVE_AT, scope=scope, moment=moment)
 
 
-def active_grant(tx: ReadTransaction, account: int, role: int, scope: int) -> Row | None:
+def active_grant(tx: ReadTransaction, account: int, role: int, scope: int) -> ActiveGrant | None:
     """Return the active grant of a role to an account in a scope."""
     return tx.fetch_one(_ACTIVE, account=account, role=role, scope=scope, now=tx.now)
 
@@ -479,7 +520,7 @@ def has_any_grant(tx: ReadTransaction, account: int) -> bool:
     return tx.fetch_one(_ANY_OF_ACCOUNT, account=account, now=tx.now) is not None
 
 
-def open_grants(tx: ReadTransaction, account: int) -> list[Row]:
+def open_grants(tx: ReadTransaction, account: int) -> list[OpenGrant]:
     """Return all grants of an account that have not been ended, also in deleted scopes."""
     return tx.fetch_all(_NOT_ENDED, account=account)
 
@@ -490,10 +531,10 @@ def scope_ids_to_lock(tx: ReadTransaction, account: int) -> list[int]:
     The account has a grant, a pending join request or an open invitation there. The ids are in the
     order in which all transactions lock scopes.
     """
-    return [row.scope_id for row in tx.fetch_all(_SCOPES_TO_LOCK, account=account)]
+    return tx.fetch_all(_SCOPES_TO_LOCK, account=account)
 
 
-def grant_in_scope(tx: ReadTransaction, account: int, scope: int) -> Row | None:
+def grant_in_scope(tx: ReadTransaction, account: int, scope: int) -> RoleGrant | None:
     """Return the active grant of an account in the scope itself, in any role."""
     return tx.fetch_one(_ACTIVE_IN_SCOPE, account=account, scope=scope, now=tx.now)
 
@@ -528,7 +569,7 @@ def grant(
     tx.execute(_END_EXPIRED, account=account, role=role, scope=scope, moment=tx.now)
     try:
         with tx.savepoint():
-            grant_id = tx.scalar(
+            grant_id = tx.fetch_one(
                 _INSERT_REPLACEMENT if replaces else _INSERT,
                 uuid=uuid,
                 account_id=account,
@@ -542,7 +583,7 @@ def grant(
         raise Conflict("grant.exists") from error
     if grant_id is None:
         raise Conflict("account.inactive")
-    return int(grant_id)
+    return grant_id
 
 
 def set_end(tx: WriteTransaction, grant_id: int, until: datetime | None) -> bool:
@@ -561,16 +602,15 @@ def end(tx: WriteTransaction, grant_id: int, by: int | None) -> bool:
 
 def end_all(tx: WriteTransaction, scope: int, by: int | None) -> list[int]:
     """End all grants in a scope; return the ids of their accounts."""
-    rows: list[Any] = tx.fetch_all(_END_ALL, scope=scope, moment=tx.now, by=by)
-    return [row.account_id for row in rows]
+    return tx.fetch_all(_END_ALL, scope=scope, moment=tx.now, by=by)
 
 
 def expired(tx: ReadTransaction, limit: int) -> list[int]:
     """Return the ids of grants that have expired and are not marked as ended."""
-    return [row.id for row in tx.fetch_all(_EXPIRED, now=tx.now, limit=limit)]
+    return tx.fetch_all(_EXPIRED, now=tx.now, limit=limit)
 
 
-def close_expired(tx: WriteTransaction, grant_id: int) -> Row | None:
+def close_expired(tx: WriteTransaction, grant_id: int) -> GrantRow | None:
     """End an expired grant as of its expiry; return None if another transaction ended it first."""
     if tx.fetch_one(_CLOSE_EXPIRED, grant=grant_id, now=tx.now) is None:
         return None
@@ -583,4 +623,4 @@ def count_other_owners(tx: ReadTransaction, scope: int, excluded_grant: int) -> 
     Args:
         excluded_grant: id of the grant that does not count.
     """
-    return int(tx.scalar(_COUNT_OTHER_OWNERS, scope=scope, excluded_grant=excluded_grant))
+    return tx.fetch_only(_COUNT_OTHER_OWNERS, scope=scope, excluded_grant=excluded_grant)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import DELIVERED, BigInt, outbox
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import Conflict, NotFound
@@ -51,6 +51,32 @@ class QueuedMail(Protocol):
 
     def payload(self) -> dict[str, Any]:
         """Return the data of the e-mail, as JSON."""
+
+
+class MailAddress:
+    """The kind and the recipient of an e-mail."""
+
+    kind: str
+    recipient: str
+
+
+class ClaimedMail(MailAddress):
+    """An e-mail that a worker has claimed; the attempt that begins now is counted."""
+
+    id: int
+    attempts: int
+
+
+class MailRow(MailAddress):
+    """An e-mail in a list."""
+
+
+class MailCounts:
+    """The numbers of queued, overdue (among the queued) and failed e-mails."""
+
+    queued: int
+    overdue: int
+    failed: int
 
 
 _QUEUED = outbox.c.state == "queued"
@@ -85,7 +111,7 @@ _COLUMNS: Final = (
     "next_attempt_at",
     "account_id",
 )
-_ENQUEUE = Statement(
+_ENQUEUE = Statement[int](
     insert(outbox).values({name: bindparam(name) for name in _COLUMNS}).returning(outbox.c.id)
 )
 
@@ -100,7 +126,7 @@ _claimable = (
     .cte("claimable")
     .prefix_with("MATERIALIZED")
 )
-_CLAIM = Statement(
+_CLAIM = Statement[ClaimedMail](
     update(outbox)
     # The condition is repeated here. PostgreSQL evaluates the outer condition again on the newest
     # version of a row. Without it two workers could claim the same e-mail.
@@ -168,7 +194,7 @@ _old = (
 _DELETE_OLD = Statement(delete(outbox).where(outbox.c.id.in_(_old)))
 
 # Each count uses an index of its own, so years of sent e-mails are not read.
-_COUNTS = Statement(
+_COUNTS = Statement[MailCounts](
     select(
         *(
             select(func.count()).select_from(outbox).where(*which).scalar_subquery().label(name)
@@ -180,13 +206,13 @@ _COUNTS = Statement(
         )
     )
 )
-_NEXT_DUE = Statement(
+_NEXT_DUE = Statement[datetime](
     select(func.min(_claimable_from, type_=UtcDateTime).label("next_attempt_at")).where(_QUEUED)
 )
 
 _STATES: Final = {"queued": _QUEUED, "failed": _FAILED}
 
-listing = Listing(
+listing = Listing[MailRow](
     rows=select(
         *(
             outbox.c[name]
@@ -243,9 +269,9 @@ def _requeue(condition: ColumnElement[bool]) -> Update:
     )
 
 
-_RETRY_ONE = Statement(_requeue(_is_mail).returning(outbox.c.kind, outbox.c.recipient))
+_RETRY_ONE = Statement[MailAddress](_requeue(_is_mail).returning(outbox.c.kind, outbox.c.recipient))
 _RETRY_ALL = Statement(_requeue(and_(_first_failed, _FAILED)))
-_DISCARD = Statement(
+_DISCARD = Statement[MailAddress](
     update(outbox)
     .where(_is_mail)
     .values(state="obsolete", locked_until=None, finished_at=_NOW, error=_ERROR)
@@ -262,7 +288,7 @@ def enqueue(tx: WriteTransaction, mail: QueuedMail, send_at: datetime | None = N
     payload = mail.payload()
     if tx.request:
         payload[REQUEST] = tx.request
-    mail_id = tx.scalar(
+    mail_id = tx.fetch_only(
         _ENQUEUE,
         kind=mail.kind,
         recipient=mail.recipient,
@@ -272,18 +298,15 @@ def enqueue(tx: WriteTransaction, mail: QueuedMail, send_at: datetime | None = N
         account_id=payload.get("account"),
     )
     tx.mail_enqueued = True
-    return int(mail_id)
+    return mail_id
 
 
-def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[Row]:
+def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[ClaimedMail]:
     """Claim e-mails that are due; other workers leave them alone until the lease expires.
 
     Args:
         limit: maximum number of e-mails.
         lease_seconds: length of the lease.
-
-    Returns:
-        Rows ``id kind recipient payload attempts``; the attempt that begins now is counted.
     """
     until = tx.now + timedelta(seconds=lease_seconds)
     return tx.fetch_all(_CLAIM, now=tx.now, limit=limit, until=until)
@@ -354,8 +377,8 @@ def postpone(
     return tx.execute(_POSTPONE[only], now=tx.now, until=until, reason=reason, kinds=list(kinds))
 
 
-def retry(tx: WriteTransaction, mail: int) -> Row:
-    """Queue a failed e-mail again, or make a queued one due now; return ``kind recipient``.
+def retry(tx: WriteTransaction, mail: int) -> MailAddress:
+    """Queue a failed e-mail again, or make a queued one due now.
 
     Raises:
         NotFound: ``mail.settled`` if it is neither failed nor waiting for an attempt.
@@ -378,8 +401,8 @@ def retry_all(tx: WriteTransaction, limit: int) -> int:
     return count
 
 
-def discard(tx: WriteTransaction, mail: int, reason: str) -> Row:
-    """Mark a failed or waiting e-mail as obsolete; return ``kind recipient``.
+def discard(tx: WriteTransaction, mail: int, reason: str) -> MailAddress:
+    """Mark a failed or waiting e-mail as obsolete.
 
     Args:
         reason: a short sentence for people.
@@ -403,12 +426,11 @@ def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:
     return tx.execute(_DELETE_OLD, before=before, limit=limit)
 
 
-def counts(tx: ReadTransaction) -> Row:
+def counts(tx: ReadTransaction) -> MailCounts:
     """Return the numbers of queued, overdue (among the queued) and failed e-mails."""
-    return tx.fetch_one(_COUNTS, before=tx.now - OVERDUE_AFTER)
+    return tx.fetch_only(_COUNTS, before=tx.now - OVERDUE_AFTER)
 
 
 def next_due(tx: ReadTransaction) -> datetime | None:
     """Return the time from which the next e-mail can be claimed, UTC; None if none is queued."""
-    next_attempt_at: datetime | None = tx.scalar(_NEXT_DUE)
-    return next_attempt_at
+    return tx.fetch_one(_NEXT_DUE)

@@ -29,11 +29,39 @@ from collegium.db.database import (
     UniqueViolationError,
     WriteTransaction,
 )
-from collegium.db.statements import Row, Statement, any_of, contains
+from collegium.db.statements import Statement, any_of, contains
 from collegium.db.tables import BigInt, accounts, grants, role_permissions, roles
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.text.names import sort_key
+
+
+class RoleRow:
+    """A role."""
+
+    id: int
+    uuid: str
+    name: str
+    kind: str
+    description: str
+    descriptions: dict[str, str]
+    is_system: bool
+    is_active: bool
+
+
+class _PermissionRow:
+    role_id: int
+    permission: str
+
+
+class _RoleName:
+    name: str
+    description: str
+
+
+class _PeopleCount:
+    role_id: int
+    people: int
 
 
 def _visible() -> ColumnElement[bool]:
@@ -41,7 +69,7 @@ def _visible() -> ColumnElement[bool]:
     return or_(roles.c.is_system, bindparam("actor", type_=BigInt) > literal_column("0"))
 
 
-listing = Listing(
+listing = Listing[RoleRow](
     rows=select(roles).where(roles.c.kind != ScopeKind.GROUP.value),
     visible=_visible,
     key=roles.c.id,
@@ -65,12 +93,12 @@ listing = Listing(
 _not_of_groups = select(roles).where(
     roles.c.uuid == bindparam("uuid"), roles.c.kind != ScopeKind.GROUP.value
 )
-_BY_UUID = Statement(_not_of_groups)
+_BY_UUID = Statement[RoleRow](_not_of_groups)
 # FOR UPDATE, not the weaker FOR NO KEY UPDATE: a transaction that inserts a reference to the role
 # waits until the role is changed or deleted.
-_BY_UUID_LOCKED = Statement(_not_of_groups.with_for_update(of=roles))
+_BY_UUID_LOCKED = Statement[RoleRow](_not_of_groups.with_for_update(of=roles))
 _BY_NAME_OR_UUID = {
-    groups: Statement(
+    groups: Statement[RoleRow](
         select(roles).where(
             or_(
                 roles.c.name == bindparam("name"),
@@ -83,19 +111,19 @@ _BY_NAME_OR_UUID = {
     )
     for groups in (False, True)
 }
-_ALL = Statement(select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
-_PERMISSIONS = Statement(
+_ALL = Statement[RoleRow](select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
+_PERMISSIONS = Statement[_PermissionRow](
     select(role_permissions)
     .where(any_of(role_permissions.c.role_id, "ids"))
     .order_by(role_permissions.c.role_id, role_permissions.c.permission)
 )
-_OF_KIND = Statement(
+_OF_KIND = Statement[RoleRow](
     select(roles)
     .where(roles.c.kind == bindparam("kind", type_=String()), roles.c.is_active)
     .order_by(roles.c.name_sort, roles.c.id)
 )
-_NAMES = Statement(select(roles.c.name, roles.c.description))
-_COUNT_PEOPLE = Statement(
+_NAMES = Statement[_RoleName](select(roles.c.name, roles.c.description))
+_COUNT_PEOPLE = Statement[_PeopleCount](
     select(grants.c.role_id, func.count(grants.c.account_id.distinct()).label("people"))
     .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
     .where(any_of(grants.c.role_id, "ids"), is_active())
@@ -104,8 +132,8 @@ _COUNT_PEOPLE = Statement(
 
 
 @lru_cache(maxsize=16)
-def _insert(columns: tuple[str, ...]) -> Statement:
-    return Statement(
+def _insert(columns: tuple[str, ...]) -> Statement[int]:
+    return Statement[int](
         insert(roles).values({name: bindparam(name) for name in columns}).returning(roles.c.id)
     )
 
@@ -135,14 +163,14 @@ _DELETE_PERMISSIONS = Statement(
     delete(role_permissions).where(role_permissions.c.role_id == bindparam("role", type_=BigInt))
 )
 _DELETE = Statement(delete(roles).where(roles.c.id == bindparam("role")))
-_NAME_TAKEN = Statement(
+_NAME_TAKEN = Statement[int](
     select(roles.c.id).where(
         roles.c.name == bindparam("name"), roles.c.id != bindparam("excluded_role", type_=BigInt)
     )
 )
 
 
-def get_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
+def get_by_uuid(tx: ReadTransaction, uuid: str) -> RoleRow:
     """Return a role without a visibility check.
 
     Args:
@@ -157,7 +185,7 @@ def get_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
     return row
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> RoleRow:
     """Return a role that the actor may see; anonymous actors see built-in roles only.
 
     Raises:
@@ -169,7 +197,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     return row
 
 
-def get_by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
+def get_by_uuid_locked(tx: WriteTransaction, uuid: str) -> RoleRow:
     """Return a role as ``get_by_uuid``, with its row locked.
 
     Raises:
@@ -183,7 +211,7 @@ def get_by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
 
 def by_name_or_uuid(
     tx: ReadTransaction, name: str, uuid: str | None, *, groups: bool = False
-) -> Row | None:
+) -> RoleRow | None:
     """Return a role by name or UUID, whichever matches; None if there is none.
 
     Args:
@@ -192,12 +220,12 @@ def by_name_or_uuid(
     return tx.fetch_one(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
 
 
-def all_roles(tx: ReadTransaction) -> list[Row]:
+def all_roles(tx: ReadTransaction) -> list[RoleRow]:
     """Return all roles, group roles included; built-in roles first."""
     return tx.fetch_all(_ALL)
 
 
-def of_kind(tx: ReadTransaction, kind: str) -> list[Row]:
+def of_kind(tx: ReadTransaction, kind: str) -> list[RoleRow]:
     """Return the active roles of a kind of scope, groups included, by name."""
     return tx.fetch_all(_OF_KIND, kind=kind)
 
@@ -244,7 +272,7 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     try:
         with tx.savepoint():
             values = _with_sort_key(values)
-            return int(tx.scalar(_insert(tuple(sorted(values))), **values))
+            return tx.fetch_only(_insert(tuple(sorted(values))), **values)
     except UniqueViolationError as error:
         raise Invalid("role.name_taken", field="name") from error
 

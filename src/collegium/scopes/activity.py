@@ -48,7 +48,7 @@ def _compile_seconds(element: _Seconds, compiler: SQLCompiler, **kw: Any) -> str
     return f"(julianday({last}) - julianday({first})) * 86400.0"
 
 
-def _per_day(moment: ColumnElement[Any]) -> Statement:
+def _per_day(moment: ColumnElement[Any]) -> Statement[tuple[int, ...]]:
     # One index range per day: nothing is grouped, so nothing is sorted.
     counts = [
         select(func.count())
@@ -61,7 +61,7 @@ def _per_day(moment: ColumnElement[Any]) -> Statement:
         .label(f"number{day}")
         for day in range(DAYS)
     ]
-    return Statement(select(*counts))
+    return Statement[tuple[int, ...]](select(*counts))
 
 
 _JOINED = _per_day(accounts.c.joined_at)
@@ -71,7 +71,7 @@ _DECIDED = _per_day(join_requests.c.decided_at)
 
 # Half a second of tolerance: SQLite calculates with days in floating point.
 _duration = _Seconds(invitations.c.created_at, invitations.c.accepted_at) - literal_column("0.5")
-_ACCEPTANCES_BY_WAIT = Statement(
+_ACCEPTANCES_BY_WAIT = Statement[tuple[int, ...]](
     select(
         *(
             func.count()
@@ -83,7 +83,7 @@ _ACCEPTANCES_BY_WAIT = Statement(
     ).where(invitations.c.accepted_at >= bindparam("since", type_=UtcDateTime))
 )
 
-_COUNT_PENDING = Statement(
+_COUNT_PENDING = Statement[int](
     select(func.count().label("number"))
     .select_from(join_requests)
     .where(join_requests.c.state == "pending")
@@ -109,11 +109,6 @@ class Activity:
     waiting: list[int]
 
 
-def _fetch_counts(tx: ReadTransaction, statement: Statement, **parameters: datetime) -> list[int]:
-    (row,) = tx.fetch_all(statement, **parameters)
-    return list(row)
-
-
 def of_days(tx: ReadTransaction, actor: Actor) -> Activity:
     """Return the figures of the last ``DAYS`` days.
 
@@ -126,15 +121,15 @@ def of_days(tx: ReadTransaction, actor: Actor) -> Activity:
     since = datetime.combine(days[0], time(), UTC)
     bounds = {f"day{day}": since + timedelta(days=day) for day in range(DAYS + 1)}
     joined, accepted, requested, decided = (
-        _fetch_counts(tx, statement, **bounds)
+        tx.fetch_only(statement, **bounds)
         for statement in (_JOINED, _ACCEPTED, _REQUESTED, _DECIDED)
     )
-    cumulative = [0, *_fetch_counts(tx, _ACCEPTANCES_BY_WAIT, since=since)]
+    cumulative = [0, *tx.fetch_only(_ACCEPTANCES_BY_WAIT, since=since)]
     # Calculated backwards from the requests that are pending now: without those that were made on
     # the following day, and with those that were decided on it.
-    waiting = [int(tx.scalar(_COUNT_PENDING))]
+    waiting = [tx.fetch_only(_COUNT_PENDING)]
     for day in reversed(range(1, DAYS)):
         waiting.append(waiting[-1] - requested[day] + decided[day])
     waiting.reverse()
     waits = [upper - lower for lower, upper in pairwise(cumulative)]
-    return Activity(days, joined, accepted, waits, waiting)
+    return Activity(days, list(joined), list(accepted), waits, waiting)

@@ -29,7 +29,7 @@ from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid
 from collegium.text.names import sort_key
 
-_INSERT_SCOPE = Statement(
+_INSERT_SCOPE = Statement[int](
     insert(scopes)
     .values(
         {
@@ -51,7 +51,7 @@ _INSERT_SCOPE = Statement(
 _MARK_REMOVED = Statement(
     update(scopes).where(scopes.c.id == bindparam("scope")).values(deleted_at=bindparam("moment"))
 )
-_COUNT_CHILDREN = Statement(
+_COUNT_CHILDREN = Statement[int](
     select(func.count().label("count"))
     .select_from(scopes)
     .where(scopes.c.parent_id == bindparam("parent"), scopes.c.deleted_at.is_(None))
@@ -111,7 +111,11 @@ def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[An
     )
 
 
-listing = Listing(
+class ListedScope:
+    """A scope of any kind in a list."""
+
+
+listing = Listing[ListedScope](
     rows=select(
         scopes.c.id,
         scopes.c.uuid,
@@ -164,7 +168,7 @@ def add(
     try:
         with tx.savepoint():
             columns = {**common, "kind": kind.value, "parent_id": parent, "created_at": tx.now}
-            scope = int(tx.scalar(_INSERT_SCOPE, name_sort=sort_key(common["name"]), **columns))
+            scope = tx.fetch_only(_INSERT_SCOPE, name_sort=sort_key(common["name"]), **columns)
     except UniqueViolationError as error:
         raise Invalid("scope.slug_taken", field="slug") from error
     values = {"scope_id": scope, **_with_sort_keys(table, own)}
@@ -211,7 +215,7 @@ def remove(tx: WriteTransaction, scope: int) -> None:
 
 def count_children(tx: ReadTransaction, scope: int) -> int:
     """Return the number of projects of an organisation."""
-    return int(tx.scalar(_COUNT_CHILDREN, parent=scope))
+    return tx.fetch_only(_COUNT_CHILDREN, parent=scope)
 
 
 def check_childless(tx: ReadTransaction, scope: int) -> None:

@@ -10,12 +10,28 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_
 
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
-from collegium.db.statements import Row, Statement, contains
+from collegium.db.statements import Statement, contains
 from collegium.db.tables import BigInt, accounts, ssh_keys
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 from collegium.ssh_keys.rules import PublicKey
 from collegium.text.names import sort_key
+
+
+class AccountKey:
+    """An SSH key, without its account."""
+
+    uuid: str
+    name: str
+    fingerprint_sha256: str
+
+
+class KeyRow(AccountKey):
+    """An SSH key."""
+
+    account_id: int
+    is_shared: bool
+
 
 _rows = select(ssh_keys, accounts.c.uuid.label("account_uuid")).join(
     accounts, accounts.c.id == ssh_keys.c.account_id
@@ -27,7 +43,7 @@ def visible() -> ColumnElement[bool]:
     return or_(ssh_keys.c.account_id == bindparam("actor", type_=BigInt), ssh_keys.c.is_shared)
 
 
-listing = Listing(
+listing = Listing[KeyRow](
     rows=_rows,
     visible=visible,
     key=ssh_keys.c.id,
@@ -63,17 +79,17 @@ _COLUMNS: Final = (
 )
 _INSERT = Statement(insert(ssh_keys).values({name: bindparam(name) for name in _COLUMNS}))
 _DELETE = Statement(delete(ssh_keys).where(ssh_keys.c.id == bindparam("key")))
-_OF_ACCOUNT = Statement(
+_OF_ACCOUNT = Statement[AccountKey](
     select(ssh_keys.c.id, ssh_keys.c.uuid, ssh_keys.c.name, ssh_keys.c.fingerprint_sha256)
     .where(ssh_keys.c.account_id == bindparam("account"))
     .order_by(ssh_keys.c.id)
 )
-_COUNT = Statement(
+_COUNT = Statement[int](
     select(func.count().label("count"))
     .select_from(ssh_keys)
     .where(ssh_keys.c.account_id == bindparam("account"))
 )
-_BY_NAME = Statement(
+_BY_NAME = Statement[int](
     select(ssh_keys.c.id).where(
         and_(ssh_keys.c.account_id == bindparam("account"), ssh_keys.c.name == bindparam("name"))
     )
@@ -81,13 +97,13 @@ _BY_NAME = Statement(
 
 
 @lru_cache(maxsize=2)
-def _by_uuid(*, sees_all: bool) -> Statement:
-    return Statement(
+def _by_uuid(*, sees_all: bool) -> Statement[KeyRow]:
+    return Statement[KeyRow](
         _rows.where(ssh_keys.c.uuid == bindparam("uuid"), true() if sees_all else visible())
     )
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> KeyRow:
     """Load a key that the actor may see.
 
     Args:
@@ -103,14 +119,14 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     return row
 
 
-def of_account(tx: ReadTransaction, account: int) -> list[Row]:
-    """Return ``id uuid name fingerprint_sha256`` of all keys of an account."""
+def of_account(tx: ReadTransaction, account: int) -> list[AccountKey]:
+    """Return all keys of an account."""
     return tx.fetch_all(_OF_ACCOUNT, account=account)
 
 
 def count(tx: ReadTransaction, account: int) -> int:
     """Return the number of keys of an account."""
-    return int(tx.scalar(_COUNT, account=account))
+    return tx.fetch_only(_COUNT, account=account)
 
 
 def is_name_taken(tx: ReadTransaction, account: int, name: str) -> bool:

@@ -25,7 +25,7 @@ from collegium.web.page import Page, page
 _HERE: Final = "/account/tokens/"
 _NAME_MAX: Final = 150
 
-_USES: Final = {
+_USES: Final[dict[str, str]] = {
     TokenKind.API: "API token, for programs that sign in with your password",
     TokenKind.PERSONAL: "created on this page",
     TokenKind.DEVICE: "program that you approved in a browser",

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import bindparam, delete, insert, select
 
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, email_changes
 from collegium.text.email_addresses import comparable_address
+
+
+class EmailChange:
+    """A pending address change, with its account."""
+
+    account_id: int
+    email: str
+    cancel_code_hash: bytes
+    created_at: datetime
+    username: str
+    first_name: str
+    last_name: str
+
 
 _rows = select(
     email_changes,
@@ -18,9 +33,13 @@ _rows = select(
     accounts.c.email.label("old_email"),
 ).join(accounts, accounts.c.id == email_changes.c.account_id)
 
-_BY_ACCOUNT = Statement(_rows.where(email_changes.c.account_id == bindparam("account")))
-_BY_CANCEL_CODE = Statement(_rows.where(email_changes.c.cancel_code_hash == bindparam("code_hash")))
-_BY_CODE = Statement(_rows.where(email_changes.c.code_hash == bindparam("code_hash")))
+_BY_ACCOUNT = Statement[EmailChange](
+    _rows.where(email_changes.c.account_id == bindparam("account"))
+)
+_BY_CANCEL_CODE = Statement[EmailChange](
+    _rows.where(email_changes.c.cancel_code_hash == bindparam("code_hash"))
+)
+_BY_CODE = Statement[EmailChange](_rows.where(email_changes.c.code_hash == bindparam("code_hash")))
 _INSERT = Statement(
     insert(email_changes).values(
         {
@@ -33,24 +52,24 @@ _INSERT = Statement(
     )
 )
 _DELETE = Statement(delete(email_changes).where(email_changes.c.account_id == bindparam("account")))
-_DELETE_BY_EMAIL = Statement(
+_DELETE_BY_EMAIL = Statement[int](
     delete(email_changes)
     .where(email_changes.c.email_comparable == bindparam("email_comparable"))
     .returning(email_changes.c.account_id)
 )
 
 
-def of_account(tx: ReadTransaction, account: int) -> Row | None:
-    """Return the pending change of an account, with ``username``, names and ``old_email``."""
+def of_account(tx: ReadTransaction, account: int) -> EmailChange | None:
+    """Return the pending change of an account."""
     return tx.fetch_one(_BY_ACCOUNT, account=account)
 
 
-def by_code_hash(tx: ReadTransaction, code_hash: bytes) -> Row | None:
+def by_code_hash(tx: ReadTransaction, code_hash: bytes) -> EmailChange | None:
     """Return the change that a code confirms."""
     return tx.fetch_one(_BY_CODE, code_hash=code_hash)
 
 
-def by_cancel_code_hash(tx: ReadTransaction, code_hash: bytes) -> Row | None:
+def by_cancel_code_hash(tx: ReadTransaction, code_hash: bytes) -> EmailChange | None:
     """Return the change that a code cancels."""
     return tx.fetch_one(_BY_CANCEL_CODE, code_hash=code_hash)
 
@@ -78,5 +97,4 @@ def cancel(tx: WriteTransaction, account: int) -> bool:
 
 def delete_by_email(tx: WriteTransaction, email: str) -> set[int]:
     """Delete all changes to an address. Return the ids of the accounts that had one."""
-    rows = tx.fetch_all(_DELETE_BY_EMAIL, email_comparable=comparable_address(email))
-    return {row.account_id for row in rows}
+    return set(tx.fetch_all(_DELETE_BY_EMAIL, email_comparable=comparable_address(email)))

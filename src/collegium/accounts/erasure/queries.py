@@ -12,8 +12,9 @@ from sqlalchemy import and_, bindparam, delete, or_, select, update
 
 from collegium.access.rules import Actor
 from collegium.accounts.erasure.rules import neutral_name, without_personal_data
+from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, any_of
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, events, invitations, join_requests, outbox
 from collegium.events import types as event_types
 from collegium.invitations.rules import State
@@ -28,23 +29,59 @@ _OPEN_STATES: Final = tuple(state.value for state in (State.PENDING, State.HELD,
 # Skipped: there are many sign-ins, and their events contain only how somebody signed in.
 _SKIPPED_KINDS: Final = (event_types.LoggedIn.kind, event_types.LoggedOut.kind)
 
-_EVENTS_ABOUT = Statement(
+
+class _Event:
+    id: int
+    payload: dict[str, Any]
+
+
+class _ActorEvent(_Event):
+    actor_id: int | None
+
+
+class _EventOfKind:
+    kind: str
+    payload: dict[str, Any]
+
+
+class _EventInScope:
+    scope_id: int
+    payload: dict[str, Any]
+
+
+class CanceledInvitation:
+    """An invitation that was cancelled."""
+
+    uuid: str
+    scope_id: int
+
+
+class _Invitation(CanceledInvitation):
+    id: int
+    email: str
+
+
+_EVENTS_ABOUT = Statement[_Event](
     select(events.c.id, events.c.payload).where(
         events.c.account_id == _account, *(events.c.kind != kind for kind in _SKIPPED_KINDS)
     )
 )
-_EVENTS_BY = Statement(
+_EVENTS_BY = Statement[_EventOfKind](
     select(events.c.kind, events.c.payload).where(
         events.c.actor_id == _account, any_of(events.c.kind, "kinds")
     )
 )
-_IMPERSONATED_ACCOUNTS = Statement(
+_IMPERSONATED_ACCOUNTS = Statement[int](
     select(events.c.account_id)
-    .where(events.c.actor_id == _account, events.c.kind == bindparam("kind"))
+    .where(
+        events.c.actor_id == _account,
+        events.c.kind == bindparam("kind"),
+        events.c.account_id.is_not(None),
+    )
     .distinct()
 )
 # Events of earlier releases contain only the name.
-_EVENTS_OF_IMPERSONATIONS = Statement(
+_EVENTS_OF_IMPERSONATIONS = Statement[_Event](
     select(events.c.id, events.c.payload).where(
         any_of(events.c.actor_id, "people"),
         or_(
@@ -66,14 +103,14 @@ _SET_PAYLOAD = Statement(
 _CLEAR_IP_ADDRESSES = Statement(
     update(events).where(events.c.id == bindparam("event", type_=BigInt)).values(ip_address="")
 )
-_EMAILS_OF_OTHERS = Statement(
+_EMAILS_OF_OTHERS = Statement[str](
     select(accounts.c.email_comparable).where(
         any_of(accounts.c.email_comparable, "emails"),
         accounts.c.deleted_at.is_(None),
         accounts.c.id != _account,
     )
 )
-_INVITATIONS_OF_PERSON = Statement(
+_INVITATIONS_OF_PERSON = Statement[_Invitation](
     select(
         invitations.c.id,
         invitations.c.uuid,
@@ -100,7 +137,7 @@ _EMPTY_INVITATIONS = Statement(
     .where(any_of(invitations.c.id, "ids"))
     .values(dict.fromkeys(_PERSONAL_COLUMNS, ""))
 )
-_CANCEL = Statement(
+_CANCEL = Statement[CanceledInvitation](
     update(invitations)
     .where(any_of(invitations.c.id, "ids"), any_of(invitations.c.state, "states"))
     .values(state=State.CANCELED.value)
@@ -109,7 +146,7 @@ _CANCEL = Statement(
 _CLEAR_EXTRA_TEXT = Statement(
     update(invitations).where(any_of(invitations.c.uuid, "uuids")).values(extra_text="")
 )
-_EVENTS_OF_INVITATIONS = Statement(
+_EVENTS_OF_INVITATIONS = Statement[_ActorEvent](
     select(events.c.id, events.c.payload, events.c.actor_id).where(
         any_of(events.c.scope_id, "scopes"),
         any_of(events.c.kind, "kinds"),
@@ -117,10 +154,12 @@ _EVENTS_OF_INVITATIONS = Statement(
     )
 )
 # An invitation that staff deleted has no row any more, only events.
-_EVENTS_OF_KIND = Statement(
-    select(events.c.scope_id, events.c.payload).where(events.c.kind == bindparam("kind"))
+_EVENTS_OF_KIND = Statement[_EventInScope](
+    select(events.c.scope_id, events.c.payload).where(
+        events.c.kind == bindparam("kind"), events.c.scope_id.is_not(None)
+    )
 )
-_EVENTS_OF_MAILS = Statement(
+_EVENTS_OF_MAILS = Statement[_Event](
     select(events.c.id, events.c.payload).where(any_of(events.c.kind, "kinds"))
 )
 # These identify the account only by its id, and other people need them.
@@ -142,15 +181,14 @@ _CLEAR_REQUEST_TEXTS = Statement(
 )
 
 
-def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
+def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[CanceledInvitation]:
     """Remove the personal data of a deleted account from all tables except ``accounts``.
 
     Open invitations to the account are cancelled, because an invitation without an address can
-    admit nobody. Return their ``uuid scope_id``.
+    admit nobody. Return them.
 
     Args:
-        account: the account before the deletion, locked: ``id email first_name last_name
-            username``.
+        account: the account before the deletion, locked.
         actor: who deletes it.
     """
     account_events = tx.fetch_all(_EVENTS_ABOUT, account=account.id)
@@ -171,7 +209,7 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
         emails=sorted(keys),
         uuids=sorted(answered_uuids),
     )
-    canceled = []
+    canceled: list[CanceledInvitation] = []
     if invitation_rows:
         # This waits for a transaction that renews one of them, which is then cancelled.
         tx.execute(_EMPTY_INVITATIONS, ids=[row.id for row in invitation_rows])
@@ -209,7 +247,7 @@ def erase(tx: WriteTransaction, account: Row, actor: Actor) -> list[Row]:
     return canceled
 
 
-def _erase_impersonator(tx: WriteTransaction, account: Row, actor: Actor) -> None:
+def _erase_impersonator(tx: WriteTransaction, account: AccountRow, actor: Actor) -> None:
     """Remove the name of a member of staff from the events of their impersonations.
 
     The actor may be an impersonated account. That event is recorded only after the request, so the
@@ -218,7 +256,7 @@ def _erase_impersonator(tx: WriteTransaction, account: Row, actor: Actor) -> Non
     rows = tx.fetch_all(
         _IMPERSONATED_ACCOUNTS, account=account.id, kind=event_types.AccountImpersonated.kind
     )
-    actor_ids = sorted({actor.id, *(row.account_id for row in rows)})
+    actor_ids = sorted({actor.id, *rows})
     name = f"{account.first_name} {account.last_name}".strip() or account.username
     for row in tx.fetch_all(
         _EVENTS_OF_IMPERSONATIONS, account=account.id, people=actor_ids, name=name
@@ -244,7 +282,7 @@ def _emails_of_nobody_else(tx: ReadTransaction, account: int, emails: Collection
     keys = {email: comparable_address(email) for email in emails}
     unique = sorted({key for key in keys.values() if key})
     rows = tx.fetch_all(_EMAILS_OF_OTHERS, account=account, emails=unique) if unique else []
-    taken = {row.email_comparable for row in rows}
+    taken = set(rows)
     return {email for email, key in keys.items() if key and key not in taken}
 
 

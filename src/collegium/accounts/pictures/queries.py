@@ -7,15 +7,23 @@ from uuid import uuid4
 from sqlalchemy import bindparam, delete, insert, select
 
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import pictures
+
+
+class Picture:
+    """A picture."""
+
+    media_type: str
+    data: bytes
+
 
 _INSERT = Statement(
     insert(pictures).values(
         {name: bindparam(name) for name in ("uuid", "media_type", "data", "created_at")}
     )
 )
-_BY_UUID = Statement(select(pictures).where(pictures.c.uuid == bindparam("uuid")))
+_BY_UUID = Statement[Picture](select(pictures).where(pictures.c.uuid == bindparam("uuid")))
 _DELETE = Statement(delete(pictures).where(pictures.c.uuid == bindparam("uuid")))
 
 
@@ -26,8 +34,8 @@ def add(tx: WriteTransaction, media_type: str, data: bytes) -> str:
     return uuid
 
 
-def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
-    """Return the ``media`` and ``data`` of a picture; None if there is none."""
+def by_uuid(tx: ReadTransaction, uuid: str) -> Picture | None:
+    """Return a picture; None if there is none."""
     return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 

@@ -16,7 +16,7 @@ from collegium.access.queries import (
 )
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
     account_texts,
@@ -31,6 +31,15 @@ from collegium.join_requests.rules import State as RequestState
 from collegium.lists import lookups
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
+
+
+class ProfileRow:
+    """An account, with its profile."""
+
+    id: int
+    uuid: str
+    profile: dict[str, Any]
+
 
 _rows = (
     select(
@@ -124,7 +133,7 @@ _ORDERS: dict[str, tuple[ColumnElement[Any], ...]] = {
     "last_name": (accounts.c.last_name_sort,),
 }
 
-listing = Listing(
+listing = Listing[ProfileRow](
     rows=_rows,
     visible=visible,
     key=accounts.c.id,
@@ -150,13 +159,13 @@ public = Listing(
 
 _by_account_id = accounts.c.id == bindparam("id", type_=BigInt)
 _VISIBLE = {
-    (sees_all, is_public): Statement(
+    (sees_all, is_public): Statement[ProfileRow](
         _rows.where(_by_account_id, in_groups() if is_public else true() if sees_all else visible())
     )
     for sees_all in (False, True)
     for is_public in (False, True)
 }
-_BY_IDS = Statement(_rows.where(any_of(accounts.c.id, "ids")))
+_BY_IDS = Statement[ProfileRow](_rows.where(any_of(accounts.c.id, "ids")))
 _UPDATE = Statement(
     update(accounts)
     .where(_by_account_id)
@@ -166,7 +175,7 @@ _UPDATE = Statement(
 
 def get_visible(
     tx: ReadTransaction, actor: Actor, account_id: int, *, is_public: bool = False
-) -> Row:
+) -> ProfileRow:
     """Load a profile that the actor may see.
 
     Args:
@@ -184,7 +193,7 @@ def get_visible(
     return row
 
 
-def by_ids(tx: ReadTransaction, ids: Collection[int]) -> dict[int, Row]:
+def by_ids(tx: ReadTransaction, ids: Collection[int]) -> dict[int, ProfileRow]:
     """Return profiles by account id, without a visibility check."""
     return {row.id: row for row in tx.fetch_all(_BY_IDS, ids=list(ids))} if ids else {}
 

@@ -65,7 +65,7 @@ class Table(NamedTuple):
         includes: names of related objects that can be embedded.
     """
 
-    listing: Listing
+    listing: Listing[Any]
     fields: Mapping[str, Kind]
     orders: Collection[str]
     includes: Collection[str] = ()

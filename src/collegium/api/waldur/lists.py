@@ -63,7 +63,7 @@ def respond(
 def respond_page(
     context: RequestContext,
     tx: ReadTransaction,
-    listing: Listing,
+    listing: Listing[Any],
     render: Callable[[Sequence[Row]], Sequence[Any]],
     *,
     filters: Mapping[str, Any] | None = None,
@@ -188,7 +188,7 @@ def fields(context: RequestContext, struct: Any) -> Any:
     return {name: value for name, value in values.items() if value is not msgspec.UNSET}
 
 
-def ordering(context: RequestContext, listing: Listing) -> tuple[str, ...]:
+def ordering(context: RequestContext, listing: Listing[Any]) -> tuple[str, ...]:
     """Return the order from the parameter ``o``.
 
     For a list with filters, ``filters.read`` has reported a wrong order together with all other

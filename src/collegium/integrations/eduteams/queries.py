@@ -9,11 +9,32 @@ from typing import Final
 from sqlalchemy import and_, bindparam, not_, or_, select, update
 
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import accounts, ssh_keys
 
 SOURCE: Final = "eduteams"
 """The registration method and the identity source of accounts from this directory."""
+
+
+class DirectoryAccount:
+    """An account, with the columns that the directory sets."""
+
+    id: int
+    registration_method: str
+    identity_source: str
+
+
+class UncheckedAccount:
+    """An account, with the time when it was last synchronised."""
+
+    id: int
+
+
+class KeyOfAccount:
+    """An SSH key of an account, or None in its columns if the account has none."""
+
+    username: str
+
 
 _columns = select(
     accounts.c.id,
@@ -34,8 +55,10 @@ _managed = and_(
     or_(accounts.c.registration_method == SOURCE, accounts.c.identity_source == SOURCE),
     accounts.c.deleted_at.is_(None),
 )
-_BY_USERNAME = Statement(_columns.where(accounts.c.username == bindparam("username")))
-_LONGEST_UNCHECKED = Statement(
+_BY_USERNAME = Statement[DirectoryAccount](
+    _columns.where(accounts.c.username == bindparam("username"))
+)
+_LONGEST_UNCHECKED = Statement[UncheckedAccount](
     select(accounts.c.id, accounts.c.username, accounts.c.last_synced_at)
     .where(
         _managed,
@@ -56,7 +79,7 @@ _CLAIM = Statement(
     )
     .values(last_synced_at=bindparam("moment", type_=UtcDateTime))
 )
-_KEYS_OF_ACCOUNTS = Statement(
+_KEYS_OF_ACCOUNTS = Statement[KeyOfAccount](
     select(accounts.c.username, ssh_keys.c.name, ssh_keys.c.fingerprint_sha256)
     .outerjoin(ssh_keys, ssh_keys.c.account_id == accounts.c.id)
     .where(_managed, accounts.c.is_active, any_of(accounts.c.username, "usernames"))
@@ -64,18 +87,18 @@ _KEYS_OF_ACCOUNTS = Statement(
 )
 
 
-def by_username(tx: ReadTransaction, username: str) -> Row | None:
+def by_username(tx: ReadTransaction, username: str) -> DirectoryAccount | None:
     """Return an account by user name, active or not, with the columns that the directory sets."""
     return tx.fetch_one(_BY_USERNAME, username=username)
 
 
-def is_managed(account: Row) -> bool:
+def is_managed(account: DirectoryAccount) -> bool:
     """Return whether the directory manages an account."""
     return SOURCE in {account.registration_method, account.identity_source}
 
 
-def longest_unchecked(tx: ReadTransaction, before: datetime, limit: int) -> list[Row]:
-    """Return ``id username last_synced_at`` of the accounts that were synchronised longest ago.
+def longest_unchecked(tx: ReadTransaction, before: datetime, limit: int) -> list[UncheckedAccount]:
+    """Return the accounts that were synchronised longest ago.
 
     Args:
         before: skip accounts that were synchronised at this time or later, UTC.
@@ -92,8 +115,8 @@ def claim(tx: WriteTransaction, account: int, last_synced_at: datetime | None) -
     return tx.execute(_CLAIM, account=account, expected=last_synced_at, moment=tx.now) > 0
 
 
-def keys_of_accounts(tx: ReadTransaction, usernames: Collection[str]) -> list[Row]:
-    """Return ``username name fingerprint_sha256`` of active accounts, one row per key.
+def keys_of_accounts(tx: ReadTransaction, usernames: Collection[str]) -> list[KeyOfAccount]:
+    """Return the keys of active accounts, one row per key.
 
     An account without keys has one row in which the columns of the key are None.
     """

@@ -22,14 +22,14 @@ from collegium.invitations.mail_budgets.rules import WINDOW
 from collegium.text.email_addresses import comparable_address
 
 
-def _lock_row(insert: Callable[..., Any]) -> Statement:
+def _lock_row(insert: Callable[..., Any]) -> Statement[str]:
     row = insert(mail_budgets).values(
         recipient=bindparam("recipient"), last_at=bindparam("now", type_=UtcDateTime)
     )
     # The update changes nothing. It ensures that the row exists and is locked.
     no_change = {"recipient": row.excluded.recipient}
     upsert = row.on_conflict_do_update(index_elements=[mail_budgets.c.recipient], set_=no_change)
-    return Statement(upsert.returning(mail_budgets.c.sent_at))
+    return Statement[str](upsert.returning(mail_budgets.c.sent_at))
 
 
 _LOCK = {"sqlite": _lock_row(_insert_sqlite), "postgresql": _lock_row(_insert_postgresql)}
@@ -52,7 +52,7 @@ _DELETE_OLD = Statement(
 
 def lock(tx: WriteTransaction, email: str) -> list[datetime]:
     """Lock the row of an address; return the times of its e-mails, UTC."""
-    text = str(tx.scalar(_LOCK[tx.backend], recipient=_hash_email(email), now=tx.now))
+    text = tx.fetch_only(_LOCK[tx.backend], recipient=_hash_email(email), now=tx.now)
     return [datetime.fromtimestamp(float(timestamp), UTC) for timestamp in text.split()]
 
 

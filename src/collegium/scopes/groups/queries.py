@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, func, or_, select, true, update
@@ -10,13 +11,38 @@ from sqlalchemy import bindparam, func, or_, select, true, update
 from collegium.access.queries import actor_grants, is_active, viewer_params
 from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
-from collegium.db.statements import Row, Statement, any_of
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, groups, roles
 from collegium.db.tables import scopes as scope_rows
 from collegium.lists import lookups
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes import queries as scope_queries
+
+
+class GroupRow:
+    """A group."""
+
+    id: int
+
+
+class Member:
+    """A member of a group, with the role."""
+
+    scope_id: int
+    valid_until: datetime | None
+    role_name: str
+    email: str
+    is_active: bool
+
+
+class OwnedGroup:
+    """A group that an account owns."""
+
+    account_id: int
+    id: int
+    name: str
+
 
 _rows = (
     select(
@@ -30,7 +56,7 @@ _rows = (
     .where(scope_rows.c.deleted_at.is_(None))
 )
 
-listing = Listing(
+listing = Listing[GroupRow](
     rows=_rows,
     visible=true,  # groups are public; the protocols decide who may see their members
     key=scope_rows.c.id,
@@ -42,9 +68,9 @@ listing = Listing(
     },
 )
 
-_BY_ID = Statement(_rows.where(scope_rows.c.id == bindparam("id")))
-_BY_IDS = Statement(_rows.where(any_of(scope_rows.c.id, "ids")))
-_MEMBERS = Statement(
+_BY_ID = Statement[GroupRow](_rows.where(scope_rows.c.id == bindparam("id")))
+_BY_IDS = Statement[GroupRow](_rows.where(any_of(scope_rows.c.id, "ids")))
+_MEMBERS = Statement[Member](
     select(
         grants.c.id.label("grant_id"),
         grants.c.scope_id,
@@ -61,7 +87,7 @@ _MEMBERS = Statement(
     .where(any_of(grants.c.scope_id, "ids"), is_active())
     .order_by(grants.c.scope_id, grants.c.valid_from, grants.c.id)
 )
-_OWNED = Statement(
+_OWNED = Statement[OwnedGroup](
     select(grants.c.account_id, scope_rows.c.id, scope_rows.c.name)
     .select_from(grants)
     .join(roles, roles.c.id == grants.c.role_id)
@@ -74,7 +100,7 @@ _OWNED = Statement(
     )
     .order_by(scope_rows.c.id)
 )
-_COUNT_CREATED = Statement(
+_COUNT_CREATED = Statement[int](
     select(func.count().label("count"))
     .select_from(groups)
     .join(scope_rows, scope_rows.c.id == groups.c.scope_id)
@@ -84,10 +110,10 @@ _RELEASE_NAME = Statement(
     update(groups).where(groups.c.scope_id == bindparam("scope")).values(name_casefolded=None)
 )
 
-_JOINED_BY_ACTOR = Statement(
+_JOINED_BY_ACTOR = Statement[int](
     select(grants.c.scope_id).where(actor_grants(), any_of(grants.c.scope_id, "ids"))
 )
-_NAME_TAKEN = Statement(
+_NAME_TAKEN = Statement[int](
     select(groups.c.scope_id).where(
         groups.c.name_casefolded == bindparam("name_casefolded"),
         groups.c.scope_id != bindparam("excluded_group", type_=BigInt),
@@ -95,7 +121,7 @@ _NAME_TAKEN = Statement(
 )
 
 
-def by_id(tx: ReadTransaction, group_id: int) -> Row:
+def by_id(tx: ReadTransaction, group_id: int) -> GroupRow:
     """Return a group.
 
     Args:
@@ -123,28 +149,27 @@ def is_name_taken(tx: ReadTransaction, name_casefolded: str, excluded_group: int
     )
 
 
-def by_ids(tx: ReadTransaction, ids: Collection[int]) -> dict[int, Row]:
+def by_ids(tx: ReadTransaction, ids: Collection[int]) -> dict[int, GroupRow]:
     """Return the groups with these ids by id, with one query."""
     return {row.id: row for row in tx.fetch_all(_BY_IDS, ids=list(ids))} if ids else {}
 
 
 def joined_by_actor(tx: ReadTransaction, actor: Actor, ids: Collection[int]) -> list[int]:
     """Return the ids among these of groups that the actor is a member of, with one query."""
-    rows = tx.fetch_all(_JOINED_BY_ACTOR, ids=list(ids), **viewer_params(tx, actor)) if ids else []
-    return [row.scope_id for row in rows]
+    return tx.fetch_all(_JOINED_BY_ACTOR, ids=list(ids), **viewer_params(tx, actor)) if ids else []
 
 
-def members(tx: ReadTransaction, ids: Collection[int]) -> dict[int, list[Row]]:
+def members(tx: ReadTransaction, ids: Collection[int]) -> dict[int, list[Member]]:
     """Return the members of groups by group id with their roles, longest first, with one query."""
-    members_by_group: dict[int, list[Row]] = {group_id: [] for group_id in ids}
+    members_by_group: dict[int, list[Member]] = {group_id: [] for group_id in ids}
     for row in tx.fetch_all(_MEMBERS, ids=list(ids), now=tx.now) if ids else ():
         members_by_group[row.scope_id].append(row)
     return members_by_group
 
 
-def owned(tx: ReadTransaction, ids: Collection[int]) -> dict[int, list[Row]]:
-    """Return the groups, ``id name``, that accounts own, by account id, with one query."""
-    groups_by_account: dict[int, list[Row]] = {account_id: [] for account_id in ids}
+def owned(tx: ReadTransaction, ids: Collection[int]) -> dict[int, list[OwnedGroup]]:
+    """Return the groups that accounts own, by account id, with one query."""
+    groups_by_account: dict[int, list[OwnedGroup]] = {account_id: [] for account_id in ids}
     for row in tx.fetch_all(_OWNED, ids=list(ids), now=tx.now) if ids else ():
         groups_by_account[row.account_id].append(row)
     return groups_by_account
@@ -152,7 +177,7 @@ def owned(tx: ReadTransaction, ids: Collection[int]) -> dict[int, list[Row]]:
 
 def count_created(tx: ReadTransaction, account: int) -> int:
     """Return the number of groups that an account has created and that still exist."""
-    return int(tx.scalar(_COUNT_CREATED, account=account))
+    return tx.fetch_only(_COUNT_CREATED, account=account)
 
 
 def add(

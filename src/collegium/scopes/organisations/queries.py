@@ -10,12 +10,31 @@ from sqlalchemy import and_, bindparam, func, select, true
 from collegium.access.queries import is_active, viewer_params, visible_scopes
 from collegium.access.rules import Actor, ScopeKind
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row, Statement, any_of
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import accounts, grants, organisations, projects, scopes
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 from collegium.scopes.queries import visible
+
+
+class OrganisationRow:
+    """An organisation."""
+
+    id: int
+
+
+class ChildProject:
+    """A project of an organisation."""
+
+    parent_id: int
+    uuid: str
+
+
+class _PeopleCount:
+    organisation_id: int
+    people: int
+
 
 _rows = (
     select(
@@ -26,7 +45,7 @@ _rows = (
     .where(scopes.c.kind == ScopeKind.ORGANISATION.value, scopes.c.deleted_at.is_(None))
 )
 
-listing = Listing(
+listing = Listing[OrganisationRow](
     rows=_rows,
     visible=lambda: visible(ScopeKind.ORGANISATION),
     key=scopes.c.id,
@@ -48,8 +67,8 @@ listing = Listing(
 
 
 @lru_cache(maxsize=2)
-def _by_uuid(*, sees_all: bool) -> Statement:
-    return Statement(
+def _by_uuid(*, sees_all: bool) -> Statement[OrganisationRow]:
+    return Statement[OrganisationRow](
         _rows.where(
             scopes.c.uuid == bindparam("uuid"),
             true() if sees_all else visible(ScopeKind.ORGANISATION),
@@ -60,7 +79,7 @@ def _by_uuid(*, sees_all: bool) -> Statement:
 _child = scopes.alias("child")
 _team_scope = scopes.alias("team_scope")
 
-_COUNT_PEOPLE = Statement(
+_COUNT_PEOPLE = Statement[_PeopleCount](
     select(
         func.coalesce(_team_scope.c.parent_id, _team_scope.c.id).label("organisation_id"),
         func.count(grants.c.account_id.distinct()).label("people"),
@@ -77,8 +96,8 @@ _COUNT_PEOPLE = Statement(
 
 
 @lru_cache(maxsize=2)
-def _select_projects(*, sees_all: bool) -> Statement:
-    return Statement(
+def _select_projects(*, sees_all: bool) -> Statement[ChildProject]:
+    return Statement[ChildProject](
         select(_child.c.parent_id, _child.c.uuid, _child.c.name, projects.c.end_date)
         .join(projects, projects.c.scope_id == _child.c.id)
         .where(
@@ -90,7 +109,7 @@ def _select_projects(*, sees_all: bool) -> Statement:
     )
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> OrganisationRow:
     """Return an organisation that the actor may see.
 
     Args:
@@ -105,8 +124,8 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
     return row
 
 
-def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[Row]:
-    """Return the visible projects of organisations: ``parent_id uuid name end_date``."""
+def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[ChildProject]:
+    """Return the visible projects of organisations."""
     return tx.fetch_all(
         _select_projects(sees_all=actor.sees_all), ids=list(ids), **viewer_params(tx, actor)
     )

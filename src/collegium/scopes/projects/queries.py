@@ -9,12 +9,19 @@ from sqlalchemy import Boolean, and_, bindparam, or_, select, true
 from collegium.access.queries import organisation, scopes_with_permission, viewer_params
 from collegium.access.rules import Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, organisations, projects, scopes
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 from collegium.scopes.queries import visible
+
+
+class ProjectRow:
+    """A project, with its organisation."""
+
+    uuid: str
+
 
 _all_rows = (
     select(
@@ -50,7 +57,7 @@ _ORDERS = {
     "estimated_cost": (),
 }
 
-listing = Listing(
+listing = Listing[ProjectRow](
     rows=_rows,
     visible=lambda: visible(ScopeKind.PROJECT),
     key=scopes.c.id,
@@ -60,7 +67,7 @@ listing = Listing(
     filters=list_filters.PROJECTS,
 )
 
-history = Listing(
+history = Listing[ProjectRow](
     rows=_all_rows,
     # Deletion ends all memberships. Therefore a deleted project is visible to those who could
     # delete it.
@@ -83,15 +90,15 @@ history = Listing(
 
 
 @lru_cache(maxsize=2)
-def _by_uuid(*, sees_all: bool) -> Statement:
-    return Statement(
+def _by_uuid(*, sees_all: bool) -> Statement[ProjectRow]:
+    return Statement[ProjectRow](
         _rows.where(
             scopes.c.uuid == bindparam("uuid"), true() if sees_all else visible(ScopeKind.PROJECT)
         )
     )
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> ProjectRow:
     """Return a project that the actor may see.
 
     Args:

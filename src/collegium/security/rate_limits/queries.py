@@ -15,7 +15,18 @@ from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import rate_limits
 from collegium.security.rate_limits.rules import RateLimit, backoff
 
-_BLOCKED = Statement(
+
+class _Blocked:
+    subject: str
+    blocked_until: datetime
+
+
+class _Counted:
+    subject: str
+    last_attempt_at: datetime
+
+
+_BLOCKED = Statement[_Blocked](
     select(rate_limits.c.subject, rate_limits.c.blocked_until).where(
         any_of(rate_limits.c.subject, "subjects"),
         rate_limits.c.blocked_until > bindparam("now", type_=UtcDateTime),
@@ -23,7 +34,7 @@ _BLOCKED = Statement(
 )
 
 
-def _increment(insert: Callable[..., Any]) -> Statement:
+def _increment(insert: Callable[..., Any]) -> Statement[int]:
     row = insert(rate_limits).values(
         subject=bindparam("subject"),
         count=bindparam("failures", type_=Integer),
@@ -31,7 +42,7 @@ def _increment(insert: Callable[..., Any]) -> Statement:
         blocked_until=bindparam("attempted_at", type_=UtcDateTime),
     )
     # Counted in one statement, so that no concurrent failure is lost.
-    return Statement(
+    return Statement[int](
         row.on_conflict_do_update(
             index_elements=[rate_limits.c.subject],
             set_={
@@ -64,7 +75,7 @@ _DELETE_OLD = Statement(
 )
 
 
-_LATEST_SUBJECTS = Statement(
+_LATEST_SUBJECTS = Statement[_Counted](
     select(rate_limits.c.subject, rate_limits.c.last_attempt_at)
     .where(rate_limits.c.subject.startswith(bindparam("prefix"), autoescape=False))
     .order_by(rate_limits.c.last_attempt_at.desc())
@@ -91,14 +102,12 @@ def record_failure(
     tx: WriteTransaction, subject: str, limit: RateLimit, failures: int = 1
 ) -> timedelta:
     """Count failures of a subject. Return the delay that follows, possibly zero."""
-    count = int(
-        tx.scalar(
-            _INCREMENT[tx.backend],
-            subject=subject,
-            attempted_at=tx.now,
-            window_start=tx.now - limit.window,
-            failures=failures,
-        )
+    count = tx.fetch_only(
+        _INCREMENT[tx.backend],
+        subject=subject,
+        attempted_at=tx.now,
+        window_start=tx.now - limit.window,
+        failures=failures,
     )
     delay = backoff(limit, count)
     if delay:
@@ -112,7 +121,7 @@ def is_first(tx: WriteTransaction, subject: str) -> bool:
     Of several concurrent calls exactly one returns True. ``purge`` deletes the count after a day.
     """
     parameters = {"subject": subject, "attempted_at": tx.now, "window_start": _EPOCH, "failures": 1}
-    return int(tx.scalar(_INCREMENT[tx.backend], **parameters)) == 1
+    return tx.fetch_only(_INCREMENT[tx.backend], **parameters) == 1
 
 
 def reset(tx: WriteTransaction, subjects: Iterable[str]) -> None:

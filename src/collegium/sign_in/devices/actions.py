@@ -184,6 +184,8 @@ def fetch(
     device = device_queries.by_device_code_hash(tx, vault.keyed_hash(device_code))
     if device is None or device.expires_at <= tx.now or device.state != State.APPROVED:
         return None
+    if device.account_id is None:
+        return None
     # Revoking the credentials of the account denies the program. With this lock, the revocation
     # either came first and is noticed here, or it comes later and revokes the token.
     access_queries.lock_account(tx, device.account_id)

@@ -7,9 +7,20 @@ from datetime import datetime
 from sqlalchemy import Integer, bindparam, delete, func, insert, literal_column, select, update
 
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import devices
 from collegium.sign_in.devices.rules import State
+
+
+class DeviceRow:
+    """A device sign-in."""
+
+    id: int
+    name: str
+    state: str
+    expires_at: datetime
+    account_id: int | None
+
 
 _DELETE_EXPIRED = Statement(
     delete(devices).where(devices.c.expires_at < bindparam("now", type_=UtcDateTime))
@@ -33,13 +44,13 @@ _INSERT = Statement(
         }
     )
 )
-_BY_DEVICE_CODE = Statement(
+_BY_DEVICE_CODE = Statement[DeviceRow](
     select(devices).where(devices.c.device_code_hash == bindparam("device_code_hash"))
 )
-_BY_USER_CODE = Statement(
+_BY_USER_CODE = Statement[DeviceRow](
     select(devices).where(devices.c.user_code_hash == bindparam("user_code_hash"))
 )
-_BY_UUID = Statement(select(devices).where(devices.c.uuid == bindparam("uuid")))
+_BY_UUID = Statement[DeviceRow](select(devices).where(devices.c.uuid == bindparam("uuid")))
 _UPDATE_IF_UNCHANGED = Statement(
     update(devices)
     .where(devices.c.id == bindparam("device"), devices.c.state == bindparam("expected_state"))
@@ -62,7 +73,7 @@ _DENY_APPROVED = Statement(
 )
 
 
-_COUNT_APPROVED = Statement(
+_COUNT_APPROVED = Statement[int](
     select(func.count().label("count"))
     .select_from(devices)
     .where(
@@ -112,24 +123,24 @@ def add(
         )
 
 
-def by_device_code_hash(tx: ReadTransaction, device_code_hash: bytes) -> Row | None:
+def by_device_code_hash(tx: ReadTransaction, device_code_hash: bytes) -> DeviceRow | None:
     """Return the device sign-in with the digest of a device code."""
     return tx.fetch_one(_BY_DEVICE_CODE, device_code_hash=device_code_hash)
 
 
-def by_user_code_hash(tx: ReadTransaction, user_code_hash: bytes) -> Row | None:
+def by_user_code_hash(tx: ReadTransaction, user_code_hash: bytes) -> DeviceRow | None:
     """Return the device sign-in with the digest of a user code."""
     return tx.fetch_one(_BY_USER_CODE, user_code_hash=user_code_hash)
 
 
-def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
+def by_uuid(tx: ReadTransaction, uuid: str) -> DeviceRow | None:
     """Return the device sign-in with the UUID from the URL of the page."""
     return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
 def change_state(
     tx: WriteTransaction,
-    device: Row,
+    device: DeviceRow,
     state: State,
     account: int | None,
     lifetime: int | None = None,
@@ -154,7 +165,7 @@ def change_state(
 
 def count_approved(tx: ReadTransaction, account: int) -> int:
     """Return the number of approved programs of an account that have not fetched their token."""
-    return int(tx.scalar(_COUNT_APPROVED, account=account, now=tx.now))
+    return tx.fetch_only(_COUNT_APPROVED, account=account, now=tx.now)
 
 
 def deny_approved(tx: WriteTransaction, account: int) -> None:

@@ -237,7 +237,7 @@ def refresh(tx: WriteTransaction, vault: Vault, settings: Settings, token: str) 
         # Read again under the lock, because all tokens of the account may just have been revoked.
         access_queries.lock_account(tx, owner.id)
         owner = token_queries.owner(tx, vault.keyed_hash(token))
-    if owner is None or owner.token_kind != TokenKind.REFRESH:
+    if owner is None or owner.token_kind != TokenKind.REFRESH or owner.family is None:
         if owner is None and _revoke_reused(tx, vault, token):
             return None
         raise Unauthenticated("token.unknown")
@@ -294,7 +294,7 @@ def renew(
 ) -> str:
     """Return the API token of an account and restart its lifetime, or replace an expired one."""
     row = token_queries.of_account(tx, account.id)
-    if row is not None:
+    if row is not None and row.token_encrypted is not None:
         expires_at = expiry(
             row.created_at, row.last_used_at, account.token_lifetime, settings.token_max_age
         )

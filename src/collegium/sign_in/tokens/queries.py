@@ -22,11 +22,60 @@ from sqlalchemy import (
 
 from collegium.accounts.queries import select_with_token as shown_accounts
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, UuidHex, any_of
+from collegium.db.statements import Statement, UtcDateTime, UuidHex, any_of
 from collegium.db.tables import API_TOKEN, accounts, tokens
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 from collegium.sign_in.tokens.rules import TokenKind, expiry
+
+
+class TokenRow:
+    """A token."""
+
+    id: int
+    kind: str
+    name: str
+    created_at: datetime
+    last_used_at: datetime
+    lifetime: int | None
+    expires_at: datetime | None
+    family: str | None
+
+
+class EncryptedToken:
+    """A token as it is stored encrypted."""
+
+    id: int
+    token_hash: bytes
+    token_encrypted: bytes | None
+    created_at: datetime
+    last_used_at: datetime
+
+
+class PublicToken:
+    """What others may see of the API token of an account."""
+
+
+class TokenOwner:
+    """The account of a token, with the data that determines the token's expiry."""
+
+    id: int
+    is_active: bool
+    token_id: int
+    token_kind: str
+    lifetime: int | None
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime | None
+    family: str | None
+
+
+class EncryptedSecret:
+    """A secret with its digest."""
+
+    hash: bytes
+    encrypted: bytes
+
 
 _OWNER = (
     accounts.c.id,
@@ -55,7 +104,7 @@ _COLUMNS = (
     "family",
 )
 
-_BY_HASH = Statement(
+_BY_HASH = Statement[TokenOwner](
     select(
         *_OWNER,
         tokens.c.id.label("token_id"),
@@ -68,7 +117,7 @@ _BY_HASH = Statement(
     .where(tokens.c.token_hash == bindparam("token_hash"))
 )
 _token = tokens.alias("token")
-_BY_HASH_FOR_PROFILE = Statement(
+_BY_HASH_FOR_PROFILE = Statement[TokenOwner](
     shown_accounts(
         _token.join(accounts, accounts.c.id == _token.c.account_id),
         _token.c.id.label("token_id"),
@@ -80,10 +129,10 @@ _BY_HASH_FOR_PROFILE = Statement(
         *(_token.c[name] for name in ("created_at", "last_used_at", "expires_at", "family")),
     ).where(_token.c.token_hash == bindparam("token_hash"))
 )
-_EXISTS = Statement(select(tokens.c.id).where(tokens.c.id == bindparam("token")))
+_EXISTS = Statement[int](select(tokens.c.id).where(tokens.c.id == bindparam("token")))
 _of_account = tokens.c.account_id == bindparam("account")
-_API_TOKEN_OF_ACCOUNT = Statement(select(tokens).where(_of_account, API_TOKEN))
-_INSERT = Statement(
+_API_TOKEN_OF_ACCOUNT = Statement[EncryptedToken](select(tokens).where(_of_account, API_TOKEN))
+_INSERT = Statement[int](
     insert(tokens).values({name: bindparam(name) for name in _COLUMNS}).returning(tokens.c.id)
 )
 _is_spent = tokens.c.kind == literal_column("'spent'")
@@ -101,8 +150,8 @@ _SUMMARY_COLUMNS = tuple(
     )
 )
 _other_rows = select(*_SUMMARY_COLUMNS).where(_of_account, not_(API_TOKEN), not_(_is_spent))
-_OTHERS = Statement(_other_rows)
-_ALL = Statement(
+_OTHERS = Statement[TokenRow](_other_rows)
+_ALL = Statement[TokenRow](
     select(
         *(column for column in _SUMMARY_COLUMNS if column is not tokens.c.lifetime),
         case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
@@ -112,15 +161,19 @@ _ALL = Statement(
     .where(_of_account, not_(_is_spent))
     .order_by(tokens.c.id)
 )
-_BY_ID = Statement(select(*_SUMMARY_COLUMNS).where(_of_account, tokens.c.id == bindparam("token")))
-_ANY_ENCRYPTED = Statement(
+_BY_ID = Statement[TokenRow](
+    select(*_SUMMARY_COLUMNS).where(_of_account, tokens.c.id == bindparam("token"))
+)
+_ANY_ENCRYPTED = Statement[EncryptedSecret](
     select(tokens.c.token_hash.label("hash"), tokens.c.token_encrypted.label("encrypted"))
     .where(tokens.c.token_encrypted.is_not(None))
     .order_by(tokens.c.id.desc())
     .limit(1)
 )
-_PERSONAL = Statement(_other_rows.where(tokens.c.kind == "personal").order_by(tokens.c.id))
-_SESSIONS = Statement(
+_PERSONAL = Statement[TokenRow](
+    _other_rows.where(tokens.c.kind == "personal").order_by(tokens.c.id)
+)
+_SESSIONS = Statement[TokenRow](
     _other_rows.where(tokens.c.kind == "session").order_by(tokens.c.last_used_at.desc())
 )
 _DELETE_BY_IDS = Statement(delete(tokens).where(any_of(tokens.c.id, "ids")))
@@ -164,9 +217,9 @@ _public_rows = select(
 _public_rows = _public_rows.select_from(accounts).join(
     tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN)
 )
-_PUBLIC = Statement(_public_rows.where(_of_account))
+_PUBLIC = Statement[PublicToken](_public_rows.where(_of_account))
 
-listing = Listing(
+listing = Listing[PublicToken](
     rows=_public_rows,
     visible=false,
     key=tokens.c.account_id,
@@ -176,7 +229,7 @@ listing = Listing(
 )
 
 
-def public_data(tx: ReadTransaction, account: int) -> Row:
+def public_data(tx: ReadTransaction, account: int) -> PublicToken:
     """Return the public data of an account's API token.
 
     Raises:
@@ -188,7 +241,9 @@ def public_data(tx: ReadTransaction, account: int) -> Row:
     return row
 
 
-def owner(tx: ReadTransaction, token_hash: bytes, *, for_profile: bool = False) -> Row | None:
+def owner(
+    tx: ReadTransaction, token_hash: bytes, *, for_profile: bool = False
+) -> TokenOwner | None:
     """Return the account of a token, with the data that determines the token's expiry.
 
     The columns ``token_id``, ``token_kind`` and ``created_at last_used_at lifetime expires_at
@@ -206,24 +261,24 @@ def exists(tx: ReadTransaction, token: int) -> bool:
     return tx.fetch_one(_EXISTS, token=token) is not None
 
 
-def of_account(tx: ReadTransaction, account: int) -> Row | None:
+def of_account(tx: ReadTransaction, account: int) -> EncryptedToken | None:
     """Return the API token of an account."""
     return tx.fetch_one(_API_TOKEN_OF_ACCOUNT, account=account)
 
 
-def personal(tx: ReadTransaction, account: int) -> list[Row]:
+def personal(tx: ReadTransaction, account: int) -> list[TokenRow]:
     """Return the personal tokens of an account, oldest first, including expired ones."""
     return tx.fetch_all(_PERSONAL, account=account)
 
 
-def sessions(tx: ReadTransaction, account: int) -> list[Row]:
+def sessions(tx: ReadTransaction, account: int) -> list[TokenRow]:
     """Return the browser sessions of an account, last used first, including expired ones."""
     return tx.fetch_all(_SESSIONS, account=account)
 
 
 def list_valid(
     tx: ReadTransaction, account: int, max_age: int | None
-) -> list[tuple[Row, datetime | None]]:
+) -> list[tuple[TokenRow, datetime | None]]:
     """Return all valid tokens of an account, of every kind, each with its expiry.
 
     Args:
@@ -249,17 +304,17 @@ def count_by_kind(
     )
 
 
-def get(tx: ReadTransaction, account: int, token: int) -> Row | None:
+def get(tx: ReadTransaction, account: int, token: int) -> TokenRow | None:
     """Return a token of an account by its id, expired or not."""
     return tx.fetch_one(_BY_ID, account=account, token=token)
 
 
-def _is_expired(row: Row, now: datetime, max_age: int | None) -> bool:
+def _is_expired(row: TokenRow, now: datetime, max_age: int | None) -> bool:
     expires_at = expiry(row.created_at, row.last_used_at, row.lifetime, max_age, row.expires_at)
     return expires_at is not None and expires_at < now
 
 
-def any_encrypted(tx: ReadTransaction) -> Row | None:
+def any_encrypted(tx: ReadTransaction) -> EncryptedSecret | None:
     """Return ``hash`` and ``encrypted`` of the newest token that is stored encrypted."""
     return tx.fetch_one(_ANY_ENCRYPTED)
 
@@ -287,24 +342,22 @@ def add(
         family: UUID of the token family.
         created_at: when the first token of the family was issued; None for now.
     """
-    return int(
-        tx.scalar(
-            _INSERT,
-            account_id=account,
-            token_hash=token_hash,
-            token_encrypted=token_encrypted,
-            created_at=created_at or tx.now,
-            last_used_at=tx.now,
-            kind=kind.value,
-            name=name,
-            lifetime=lifetime,
-            expires_at=expires_at,
-            family=family,
-        )
+    return tx.fetch_only(
+        _INSERT,
+        account_id=account,
+        token_hash=token_hash,
+        token_encrypted=token_encrypted,
+        created_at=created_at or tx.now,
+        last_used_at=tx.now,
+        kind=kind.value,
+        name=name,
+        lifetime=lifetime,
+        expires_at=expires_at,
+        family=family,
     )
 
 
-def remove_expired(tx: WriteTransaction, account: int, max_age: int | None) -> list[Row]:
+def remove_expired(tx: WriteTransaction, account: int, max_age: int | None) -> list[TokenRow]:
     """Delete the expired tokens of an account. Return the valid ones, without its API token."""
     rows = tx.fetch_all(_OTHERS, account=account)
     expired = [row.id for row in rows if _is_expired(row, tx.now, max_age)]
@@ -366,14 +419,16 @@ def revoke_family(tx: WriteTransaction, account: int, family: str) -> bool:
     return tx.execute(_REVOKE_FAMILY, account=account, family=family) > 0
 
 
-def revoke_row(tx: WriteTransaction, account: int, row: Row) -> bool:
+def revoke_row(tx: WriteTransaction, account: int, row: TokenRow) -> bool:
     """Revoke a token and its family. Return whether it existed."""
     if row.family is not None:
         return revoke_family(tx, account, row.family)
     return revoke_one(tx, account, row.id, TokenKind(row.kind))
 
 
-def revoke_oldest(tx: WriteTransaction, account: int, rows: Iterable[Row], limit: int) -> list[Row]:
+def revoke_oldest(
+    tx: WriteTransaction, account: int, rows: Iterable[TokenRow], limit: int
+) -> list[TokenRow]:
     """Revoke the tokens that were unused for longest, until few enough are left. Return those.
 
     Args:

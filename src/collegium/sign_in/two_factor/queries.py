@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import BigInt, recovery_codes, two_factor
 
-_BY_ACCOUNT = Statement(select(two_factor).where(two_factor.c.account_id == bindparam("account")))
-_ANY_ENCRYPTED = Statement(
+
+class TwoFactorRow:
+    """The authenticator of an account."""
+
+    confirmed_at: datetime | None
+    wrong_codes: int
+
+
+class EncryptedSecret:
+    """A secret with its digest."""
+
+    hash: bytes
+    encrypted: bytes
+
+
+_BY_ACCOUNT = Statement[TwoFactorRow](
+    select(two_factor).where(two_factor.c.account_id == bindparam("account"))
+)
+_ANY_ENCRYPTED = Statement[EncryptedSecret](
     select(two_factor.c.secret_hash.label("hash"), two_factor.c.secret_encrypted.label("encrypted"))
     .order_by(two_factor.c.account_id.desc())
     .limit(1)
 )
-_IS_ON = Statement(
+_IS_ON = Statement[int](
     select(two_factor.c.account_id).where(
         two_factor.c.account_id == bindparam("account"), two_factor.c.confirmed_at.is_not(None)
     )
@@ -58,17 +76,17 @@ _USE_CODE = Statement(
         recovery_codes.c.code_hash == bindparam("code_hash"),
     )
 )
-_COUNT_CODES = Statement(
+_COUNT_CODES = Statement[int](
     select(func.count().label("count"))
     .select_from(recovery_codes)
     .where(recovery_codes.c.account_id == bindparam("account"))
 )
 
 
-_CODES = Statement(
+_CODES = Statement[bytes](
     select(recovery_codes.c.code_hash).where(recovery_codes.c.account_id == bindparam("account"))
 )
-_COUNT_WRONG = Statement(
+_COUNT_WRONG = Statement[int](
     update(two_factor)
     .where(two_factor.c.account_id == bindparam("account"))
     .values(wrong_codes=two_factor.c.wrong_codes + 1)
@@ -84,7 +102,7 @@ _RESET_WRONG = Statement(
 )
 
 
-def any_encrypted(tx: ReadTransaction) -> Row | None:
+def any_encrypted(tx: ReadTransaction) -> EncryptedSecret | None:
     """Return ``hash`` and ``encrypted``, of the secret of one authenticator."""
     return tx.fetch_one(_ANY_ENCRYPTED)
 
@@ -94,7 +112,7 @@ def is_on(tx: ReadTransaction, account: int) -> bool:
     return tx.fetch_one(_IS_ON, account=account) is not None
 
 
-def of_account(tx: ReadTransaction, account: int) -> Row | None:
+def of_account(tx: ReadTransaction, account: int) -> TwoFactorRow | None:
     """Return the row of an account, confirmed or not."""
     return tx.fetch_one(_BY_ACCOUNT, account=account)
 
@@ -144,17 +162,17 @@ def use_code(tx: WriteTransaction, account: int, code_hash: bytes) -> bool:
 
 def code_hashes(tx: ReadTransaction, account: int) -> set[bytes]:
     """Return the digests of the unused recovery codes."""
-    return {bytes(row.code_hash) for row in tx.fetch_all(_CODES, account=account)}
+    return {bytes(code_hash) for code_hash in tx.fetch_all(_CODES, account=account)}
 
 
 def count_codes(tx: ReadTransaction, account: int) -> int:
     """Return the number of unused recovery codes."""
-    return int(tx.scalar(_COUNT_CODES, account=account))
+    return tx.fetch_only(_COUNT_CODES, account=account)
 
 
 def count_wrong(tx: WriteTransaction, account: int) -> int:
     """Count a wrong code. Return the number of wrong codes since the last correct one."""
-    return int(tx.scalar(_COUNT_WRONG, account=account))
+    return tx.fetch_only(_COUNT_WRONG, account=account)
 
 
 def reset_wrong(tx: WriteTransaction, account: int) -> None:
