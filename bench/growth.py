@@ -26,15 +26,15 @@ STARTS: Final = 5
 _NAMES: Final = Statement(
     select(accounts.c.username, accounts.c.last_name).where(accounts.c.id == bindparam("id"))
 )
-_SCOPE: Final = Statement(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
+_SCOPE: Final = Statement[str](select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
 
 
 def cases(database: Database, size: int) -> list[Case]:
     """Return the requests; the same at every size, for accounts that exist."""
     layout = data.Layout(size)
     with database.read() as tx:
-        uuid = tx.scalar(UUID, id=layout.person)
-        organisation = tx.scalar(_SCOPE, id=layout.manager)
+        uuid = tx.fetch_only(UUID, id=layout.person)
+        organisation = tx.fetch_only(_SCOPE, id=layout.manager)
         person: Any = tx.fetch_one(_NAMES, id=layout.person)
     staff, name = layout.staff, quote(person.last_name)
     users, sent, asked = LISTS.values()

@@ -24,7 +24,7 @@ from collegium.security.crypto import Vault
 from collegium.settings import load
 from tests.support.site import Site, record_statements
 
-UUID: Final = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
+UUID: Final = Statement[str](select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
 SERVICE: Final = (*COMMAND, "serve", "--no-worker")
 BASELINE: Final = ("-m", "bench.baseline")
 LISTS: Final = {
@@ -38,7 +38,7 @@ def cases(database: Database, size: int) -> list[Case]:
     """Return all read requests."""
     layout = data.Layout(size)
     with database.read() as tx:
-        uuid = tx.scalar(UUID, id=layout.person)
+        uuid = tx.fetch_only(UUID, id=layout.person)
     pages = [
         (f"{rows} {name}", f"{path}?page_size={rows}")
         for name, path in LISTS.items()

@@ -27,7 +27,7 @@ TARGET: Final = 0.5
 MAX_RATE: Final = 2000
 """Upper limit of operations per second, to prepare enough rows."""
 ACTIONS: Final = ("create", "accept", "approve")
-_SCOPE: Final = Statement(select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
+_SCOPE: Final = Statement[str](select(scopes.c.uuid).where(scopes.c.id == bindparam("id")))
 _ROLE: Final = Statement(select(roles.c.id, roles.c.uuid).where(roles.c.name == bindparam("name")))
 
 
@@ -41,7 +41,7 @@ class Operations:
     def __init__(self, database: Database, size: int, number: int) -> None:
         self._layout = layout = data.Layout(size)
         with database.read() as tx:
-            self._scope = tx.scalar(_SCOPE, id=layout.project(layout.manager, 0))
+            self._scope = tx.fetch_only(_SCOPE, id=layout.project(layout.manager, 0))
             role: Any = tx.fetch_one(_ROLE, name="PROJECT.MEMBER")
             now = tx.now
         self._role_uuid = role.uuid

@@ -513,7 +513,7 @@ def test_grant_gives_no_permission_from_the_instant_of_its_end(team: Team) -> No
             tx, actor, ScopeKind.PROJECT, project, Permission.PROJECT_GRANT
         ).permissions
         assert account_queries.get_visible(tx, actor, team.colleague.uuid).id
-        assert invitation_queries.get_visible(tx, actor, team.invitation)
+        assert invitation_queries.get_visible(tx, actor, team.invitation).id
     with world.database.read(until) as tx:
         with pytest.raises(NotFound):
             access_queries.get_visible(tx, actor, ScopeKind.PROJECT, project)

@@ -289,7 +289,7 @@ def add_role(
     keys = ("uuid", "name", "kind", "descriptions")
     query = insert(roles).values({key: bindparam(key) for key in keys}).returning(roles.c.id)
     parameters: tuple[Any, ...] = (uuid4().hex, name, kind.value, {})
-    role_id = tx.scalar(Statement(query), **dict(zip(keys, parameters, strict=True)))
+    role_id = tx.fetch_only(Statement[int](query), **dict(zip(keys, parameters, strict=True)))
     statement = Statement(
         insert(role_permissions).values(role_id=role_id, permission=bindparam("permission"))
     )

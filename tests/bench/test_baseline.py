@@ -19,13 +19,13 @@ from collegium.db.tables import accounts, metadata
 
 SIZE = 400
 LAYOUT = data.Layout(SIZE)
-_UUID = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
+_UUID = Statement[str](select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
 
 
 def test_baseline_returns_the_same_bytes_as_the_service(database: Database, url: str) -> None:
     data.fill(database, SIZE)
     with database.read() as tx:
-        uuid = tx.scalar(_UUID, id=LAYOUT.person)
+        uuid = tx.fetch_only(_UUID, id=LAYOUT.person)
     lists = ("users", "user-invitations", "user-permission-requests")
     paths = [
         (LAYOUT.person, "/api/users/me/", b""),

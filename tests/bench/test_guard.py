@@ -27,7 +27,7 @@ SIZE = 2400
 LAYOUT = data.Layout(SIZE)
 SLACK = 1.1
 PACKAGE = str(Path(collegium.__file__).parent)
-UUID = Statement(select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
+UUID = Statement[str](select(accounts.c.uuid).where(accounts.c.id == bindparam("id")))
 FEW = Statement(select(accounts.c.uuid).limit(bindparam("limit")))
 
 # Statements, steps of SQLite, calls of Python functions.
@@ -70,7 +70,7 @@ def request_of(name: str, database: Database) -> tuple[str, str]:
     token = data.token_of(LAYOUT.manager if who else LAYOUT.staff)
     if label == "one user":
         with database.read() as tx:
-            return f"/api/users/{tx.scalar(UUID, id=LAYOUT.person)}/", token
+            return f"/api/users/{tx.fetch_only(UUID, id=LAYOUT.person)}/", token
     size, noun = label.split()
     return f"{LISTS[noun]}?page_size={size}", token
 

@@ -14,7 +14,7 @@ from collegium.db.database import Database, UnavailableError
 from collegium.db.statements import Statement
 from collegium.db.tables import join_requests, slugs
 
-_COUNT = Statement(select(func.count().label("count")).select_from(slugs))
+_COUNT = Statement[int](select(func.count().label("count")).select_from(slugs))
 _ADD = Statement(
     insert(slugs).values(prefix=bindparam("prefix"), last_number=bindparam("last_number"))
 )
@@ -34,26 +34,26 @@ def test_constants_are_inlined_into_the_statement(database: Database) -> None:
 @pytest.mark.parametrize("text", ["it's", "100%", "it's 100 %s", ":name", "\\", '"', "é"])
 def test_inlined_text_is_escaped(database: Database, text: str) -> None:
     with database.read() as tx:
-        assert tx.scalar(Statement(select(literal(text, Text).label("text")))) == text
+        assert tx.fetch_only(Statement[str](select(literal(text, Text).label("text")))) == text
 
 
 def test_read_transaction_is_a_snapshot_on_sqlite(database: Database) -> None:
     with database.read() as before:
-        first = before.scalar(_COUNT)
+        first = before.fetch_only(_COUNT)
         with database.write() as tx:
             tx.execute(_ADD, prefix="new", last_number=1)
-        second = before.scalar(_COUNT)
+        second = before.fetch_only(_COUNT)
     with database.read() as after:
-        assert after.scalar(_COUNT) == first + 1
+        assert after.fetch_only(_COUNT) == first + 1
     assert second == (first if database.is_sqlite else first + 1)
 
 
 def test_failed_read_leaves_the_connection_usable(database: Database) -> None:
     for _ in range(50):  # more than the maximum of connections
         with pytest.raises(ZeroDivisionError), database.read() as tx:
-            _ = 1 / tx.scalar(_COUNT)
+            _ = 1 / tx.fetch_only(_COUNT)
     with database.read() as tx:
-        assert tx.scalar(_COUNT) == 0
+        assert tx.fetch_only(_COUNT) == 0
 
 
 @pytest.fixture

@@ -185,6 +185,8 @@ def test_events_of_groups_can_be_excluded(tx: ReadTransaction) -> None:
     assert event_queries.listing.count(tx, STAFF, {}) == EVENTS
     groups = select(scopes.c.id).where(scopes.c.kind == "group")
     of_groups = select(func.count()).select_from(table).where(table.c.scope_id.in_(groups))
-    number = tx.scalar(Statement(of_groups.with_only_columns(func.count().label("number"))))
+    number = tx.fetch_only(
+        Statement[int](of_groups.with_only_columns(func.count().label("number")))
+    )
     assert number > 0
     assert event_queries.listing.count(tx, STAFF, {"without": "group"}) == EVENTS - number

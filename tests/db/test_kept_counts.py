@@ -15,11 +15,12 @@ from collegium.db.tables import row_counts as rows
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.lists import row_counts
+from collegium.lists.listing import Listing
 from collegium.scopes.groups import actions as group_actions
 from tests.support.world import World
 
 _IN_TREE = select(scopes.c.id).where(scopes.c.kind != "group")
-COUNTED = {
+COUNTED: dict[Any, tuple[Listing[Any], Any]] = {
     accounts: (account_queries.listing, accounts.c.deleted_at.is_(None)),
     invitations: (invitation_queries.listing, invitations.c.scope_id.in_(_IN_TREE)),
     join_requests: (join_request_queries.listing, join_requests.c.scope_id.in_(_IN_TREE)),
@@ -33,7 +34,7 @@ def check(world: World) -> dict[str, int]:
         for table, (listing, condition) in COUNTED.items():
             statement = select(func.count().label("n")).select_from(table).where(condition)
             counts[table.name] = listing.count(tx, world.staff.actor, {})
-            assert counts[table.name] == tx.scalar(Statement(statement)), table.name
+            assert counts[table.name] == tx.fetch_only(Statement[int](statement)), table.name
     return counts
 
 
@@ -90,7 +91,7 @@ def test_concurrent_writers_lose_no_count(world: World) -> None:
     assert check(world)["accounts"] == before["accounts"] + 40
     compact(world.database)
     with world.database.read() as tx:
-        count = tx.scalar(Statement(select(func.count().label("n")).select_from(rows)))
+        count = tx.fetch_only(Statement[int](select(func.count().label("n")).select_from(rows)))
         assert count == len(COUNTED)
     assert check(world)["accounts"] == before["accounts"] + 40
 

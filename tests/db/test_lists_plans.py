@@ -40,7 +40,7 @@ def account_with_a_role(tx: ReadTransaction) -> Row:
 
 
 def role(tx: ReadTransaction, name: str) -> str:
-    return str(tx.scalar(Statement(select(roles.c.uuid).where(roles.c.name == name))))
+    return tx.fetch_only(Statement[str](select(roles.c.uuid).where(roles.c.name == name)))
 
 
 def selective(tx: ReadTransaction) -> dict[str, tuple[Listing, dict[str, Any]]]:

@@ -78,7 +78,9 @@ def uuid_of(number: int) -> str:
 
 def parameters(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]]:
     """Return the parameters of paths, by the start of the path; the longest start wins."""
-    role = tx.scalar(Statement(select(roles.c.uuid).where(roles.c.name == "PROJECT.MANAGER")))
+    role = tx.fetch_only(
+        Statement[str](select(roles.c.uuid).where(roles.c.name == "PROJECT.MANAGER"))
+    )
     find = Statement(select(accounts).where(accounts.c.id == bindparam("id")))
     account: Any = tx.fetch_one(find, id=bulk_activity.MEMBER)
     now = int(tx.now.timestamp())

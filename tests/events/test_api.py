@@ -530,7 +530,7 @@ def test_group_events_are_hidden_from_this_api(team: Team) -> None:
     }
     actor = team.member.actor
     with team.world.database.write() as tx:
-        number = tx.scalar(Statement(insert(scopes).values(group).returning(scopes.c.id)))
+        number = tx.fetch_only(Statement[int](insert(scopes).values(group).returning(scopes.c.id)))
         granted = events.RoleGranted(
             scope=number,
             account=actor.id,

@@ -295,7 +295,7 @@ class Scene:
             reached = group_actions.lock_group_and_authorise(tx, people["owner"].actor, number)
             wish = [MemberChange(invitee.email)]
             group_actions.change(tx, people["owner"].actor, self.settings, reached, None, wish)
-            uuid = tx.scalar(_INVITED, email=invitee.email)
+            uuid = tx.fetch_only(_INVITED, email=invitee.email)
             objects["group's invitation"] = str(UUID(str(uuid)))
             held = membership_queries.grant_in_scope(tx, people["colleague"].id, number)
             objects["group's grant"] = str(held.uuid)
@@ -331,7 +331,7 @@ _LAPSE = Statement(
     .where(grants.c.account_id == bindparam("account"), grants.c.ended_at.is_(None))
     .values(valid_until=bindparam("at"))
 )
-_INVITED = Statement(
+_INVITED = Statement[str](
     select(invitations.c.uuid)
     .join(group_table, group_table.c.scope_id == invitations.c.scope_id)
     .where(invitations.c.email == bindparam("email"))

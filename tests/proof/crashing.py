@@ -27,13 +27,13 @@ from tests.worker.scene import Mailbox
 
 ROOT = Path(__file__).parents[2]
 _EVENTS = Statement(select(tables.events.c.kind, tables.events.c.payload))
-_DELETED = Statement(
+_DELETED = Statement[int](
     select(func.count().label("deleted"))
     .select_from(tables.accounts)
     .where(tables.accounts.c.deleted_at.is_not(None))
 )
 _OUTBOX = Statement(select(tables.outbox).order_by(tables.outbox.c.id))
-_QUEUED = Statement(
+_QUEUED = Statement[int](
     select(func.count().label("queued"))
     .select_from(tables.outbox)
     .where(tables.outbox.c.state == "queued")
@@ -202,7 +202,7 @@ class CrashRun:
             victim.wait(1_000)
             Worker(stage.database, settings, stage.vault, clock=victim.clock).once()
             with stage.database.read() as tx:
-                if not tx.scalar(_QUEUED):
+                if not tx.fetch_only(_QUEUED):
                     return
 
     def check(self) -> None:
@@ -238,7 +238,7 @@ class CrashRun:
         """
         with self.stage.database.read() as tx:
             rows = {row.id: row for row in tx.fetch_all(_OUTBOX)}
-            is_erased = bool(tx.scalar(_DELETED))
+            is_erased = bool(tx.fetch_only(_DELETED))
         received = Counter(numbers(self.box.envelopes))
         # Deleting an account deletes its mails, also those that were sent.
         assert is_erased or received.keys() <= rows.keys(), "a mail that nobody queued"

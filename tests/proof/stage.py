@@ -105,7 +105,7 @@ class Timed(Database):
 
 
 _newest = {
-    name: Statement(
+    name: Statement[int](
         select(func.coalesce(func.max(tables.metadata.tables[name].c.id), 0).label("id"))
     )
     for name in ("outbox", "scopes")
@@ -193,7 +193,7 @@ class Piece:
         self.model = Roll(staff_decide=stage.settings.only_staff_can_invite_users)
         self.names = Names()
         with stage.database.read() as tx:
-            self._marks = {name: tx.scalar(statement) for name, statement in _newest.items()}
+            self._marks = {name: tx.fetch_only(statement) for name, statement in _newest.items()}
         self._cast(number)
 
     def _cast(self, number: int) -> None:

@@ -69,7 +69,7 @@ class Recorder:
 
 def _insert(tx: WriteTransaction, table: Table, **values: Any) -> int:
     statement = insert(table).values({name: bindparam(name) for name in values})
-    return int(tx.scalar(Statement(statement.returning(table.c.id)), **values))
+    return tx.fetch_only(Statement[int](statement.returning(table.c.id)), **values)
 
 
 def add_account(tx: WriteTransaction, **changes: Any) -> int:

@@ -133,11 +133,6 @@ class ReadTransaction:
         compiled = self._execute(statement, parameters)
         return compiled.rows([self._cursor.fetchone()])[0]
 
-    def scalar(self, statement: Statement[Any], **parameters: Any) -> Any:
-        """Return the first value of the first row, or None."""
-        row = self.fetch_one(statement, **parameters)
-        return None if row is None else row[0]
-
 
 class WriteTransaction(ReadTransaction):
     """A write transaction. The code that opens it commits everything, or nothing after an error."""

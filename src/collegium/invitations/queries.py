@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ from collegium.access.queries import (
 )
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
     accounts,
@@ -61,8 +62,73 @@ from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join, u
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups.rules import role_of
-from collegium.scopes.queries import with_scope_and_role
+from collegium.scopes.queries import RoleInScope, with_scope_and_role
 from collegium.text.email_addresses import comparable_address
+
+
+class InvitationRow(RoleInScope):
+    """An invitation, with its scope, role, inviter, sponsor and e-mail."""
+
+    uuid: str
+    email: str
+    extra_text: str
+    state: str
+    link_version: int
+    expires_at: datetime
+    sponsor_id: int | None
+    approved_by: int | None
+    account_id: int | None
+    renewal_requested_version: int | None
+    invitee_deactivated_at: datetime | None
+    scope_uuid: str
+    scope_name: str
+    scope_slug: str
+    scope_deleted_at: datetime | None
+    organisation_name: str
+    start_date: date | None
+    role_name: str
+    role_description: str
+    creator_username: str | None
+    creator_first_name: str | None
+    creator_last_name: str | None
+    sponsor_is_active: bool | None
+    sponsor_is_staff: bool | None
+
+
+class ListedInvitation(RoleInScope):
+    """An invitation in a list of the Waldur API."""
+
+    uuid: str
+    email: str
+    state: str
+    expires_at: datetime
+
+
+class GroupInvitation:
+    """A pending invitation to a group in a list."""
+
+    uuid: str
+
+
+class GrantedPermission:
+    """A permission that an account has in a scope."""
+
+    account_id: int
+    scope_id: int
+    permission: str
+
+
+class CanceledInvitation:
+    """An invitation that was cancelled."""
+
+    uuid: str
+    scope_id: int
+
+
+class _Target:
+    scope_id: int
+    account_id: int | None
+
 
 _now = bindparam("now", type_=UtcDateTime)
 
@@ -193,7 +259,7 @@ _FILTERS = {
     "state": Filter(_read_states, _where_state),
 }
 
-listing = Listing(
+listing = Listing[ListedInvitation](
     # This list belongs to the Waldur API and contains organisations and projects only. The
     # BrainSTEM API lists groups.
     rows=omit_columns(
@@ -217,7 +283,7 @@ listing = Listing(
     filters=_FILTERS,
 )
 
-of_scope = Listing(
+of_scope = Listing[InvitationRow](
     rows=_rows,
     visible=true,  # access to the scope was checked before
     key=invitations.c.id,
@@ -253,7 +319,7 @@ def visible_in_groups() -> ColumnElement[bool]:
     )
 
 
-group_listing = Listing(
+group_listing = Listing[GroupInvitation](
     # Few joins, as in ``join_requests.queries``, so that PostgreSQL begins with the visible rows.
     rows=select(
         *(
@@ -295,20 +361,22 @@ group_listing = Listing(
 
 
 @lru_cache(maxsize=4)
-def _select_visible(*, sees_all: bool, in_groups: bool) -> Statement:
+def _select_visible(*, sees_all: bool, in_groups: bool) -> Statement[InvitationRow]:
     uuid = invitations.c.uuid == bindparam("uuid")
     if not in_groups:
-        return Statement(_rows.where(uuid, _not_in_group, true() if sees_all else visible()))
+        return Statement[InvitationRow](
+            _rows.where(uuid, _not_in_group, true() if sees_all else visible())
+        )
     # Invitees still see their invitation after a decision, so that an action can be repeated
     # safely.
     seen = or_(
         _is_of_account(invitations), invitations.c.scope_id.in_(scopes_with_permission(*READERS))
     )
     in_use = scopes.c.deleted_at.is_(None)
-    return Statement(_in_groups.where(uuid, in_use, true() if sees_all else seen))
+    return Statement[InvitationRow](_in_groups.where(uuid, in_use, true() if sees_all else seen))
 
 
-_OPEN_OF_ACCOUNT = Statement(
+_OPEN_OF_ACCOUNT = Statement[int](
     select(invitations.c.id)
     .where(
         invitations.c.scope_id == bindparam("scope"),
@@ -325,8 +393,8 @@ _OPEN_OF_ACCOUNT = Statement(
 
 
 @lru_cache(maxsize=2)
-def _select_emails(*, in_role: bool) -> Statement:
-    return Statement(
+def _select_emails(*, in_role: bool) -> Statement[str]:
+    return Statement[str](
         select(invitations.c.email_comparable.label("email")).where(
             invitations.c.scope_id == bindparam("scope"),
             invitations.c.role_id == bindparam("role") if in_role else true(),
@@ -340,7 +408,7 @@ def _select_emails(*, in_role: bool) -> Statement:
     )
 
 
-_ACCOUNTS_WITH_OPEN = Statement(
+_ACCOUNTS_WITH_OPEN = Statement[int](
     select(invitations.c.account_id).where(
         invitations.c.scope_id == bindparam("scope"),
         any_of(invitations.c.account_id, "accounts"),
@@ -355,23 +423,23 @@ _addressed_to_actor = union(
     select(_inner.c.id).where(to_actor(_inner)),
     select(_inner.c.id).where(to_actor(_inner, in_groups=True)),
 ).subquery("addressed_to_actor")
-_TO_ACTOR = Statement(
+_TO_ACTOR = Statement[InvitationRow](
     _rows.where(
         in_subquery(invitations.c.id, select(_addressed_to_actor.c.id)),
         scopes.c.deleted_at.is_(None),
     ).order_by(invitations.c.created_at.desc(), invitations.c.id.desc())
 )
-_SCOPE_AND_ACCOUNT = Statement(
+_SCOPE_AND_ACCOUNT = Statement[_Target](
     select(invitations.c.scope_id, invitations.c.account_id).where(
         invitations.c.uuid == bindparam("uuid")
     )
 )
-_BY_UUID = Statement(_rows.where(invitations.c.uuid == bindparam("uuid")))
-_BY_ID = Statement(_rows.where(invitations.c.id == bindparam("id")))
+_BY_UUID = Statement[InvitationRow](_rows.where(invitations.c.uuid == bindparam("uuid")))
+_BY_ID = Statement[InvitationRow](_rows.where(invitations.c.id == bindparam("id")))
 
 
 @lru_cache(maxsize=16)
-def _insert(columns: tuple[str, ...]) -> Statement:
+def _insert(columns: tuple[str, ...]) -> Statement[int]:
     # Group: the caller has locked the scope, so only the account could disappear in the meantime.
     add = add_to_account if "account_id" in columns else add_to_scope
     return add(invitations, columns)
@@ -391,7 +459,7 @@ def _update_if_unchanged(columns: tuple[str, ...]) -> Statement:
     )
 
 
-_CANCEL_OTHERS = Statement(
+_CANCEL_OTHERS = Statement[str](
     update(invitations)
     .where(
         invitations.c.scope_id == bindparam("scope"),
@@ -410,7 +478,7 @@ _CANCEL_OTHERS = Statement(
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
-_CANCEL_IN_SCOPE = Statement(
+_CANCEL_IN_SCOPE = Statement[str](
     update(invitations)
     .where(
         invitations.c.scope_id == bindparam("scope"),
@@ -435,7 +503,7 @@ _CLEAR_INVITEE_DEACTIVATED = Statement(
     )
     .values(invitee_deactivated_at=None)
 )
-_CANCEL_OF_ACCOUNT = Statement(
+_CANCEL_OF_ACCOUNT = Statement[CanceledInvitation](
     update(invitations)
     .where(
         or_(
@@ -461,7 +529,7 @@ _CANCEL_ALL = Statement(
     .values(state=State.CANCELED.value)
 )
 _other = invitations.alias("other")
-_HAS_MAIL_OF_OTHER = Statement(
+_HAS_MAIL_OF_OTHER = Statement[bool](
     select(
         exists(
             select(_other.c.id)
@@ -475,7 +543,7 @@ _HAS_MAIL_OF_OTHER = Statement(
         ).label("has_mail")
     )
 )
-_PERMISSIONS_BY_ACCOUNT = Statement(
+_PERMISSIONS_BY_ACCOUNT = Statement[GrantedPermission](
     select(grants.c.account_id, grants.c.scope_id, role_permissions.c.permission)
     .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
     .where(
@@ -486,7 +554,7 @@ _PERMISSIONS_BY_ACCOUNT = Statement(
 )
 
 # Invitations for the worker's schedule, a few at a time. Each is checked again under its lock.
-_EXPIRED = Statement(
+_EXPIRED = Statement[int](
     select(invitations.c.id)
     .where(_PENDING, invitations.c.expiry_notified_at.is_(None), invitations.c.expires_at <= _now)
     .order_by(invitations.c.expires_at)
@@ -494,13 +562,13 @@ _EXPIRED = Statement(
 )
 
 
-def _select_needing_reminder(next_day: ColumnElement[Any]) -> Statement:
+def _select_needing_reminder(next_day: ColumnElement[Any]) -> Statement[int]:
     """Select the invitations that need a reminder.
 
     Args:
         next_day: ``created_at`` plus 24 hours, to the microsecond.
     """
-    return Statement(
+    return Statement[int](
         select(invitations.c.id)
         .join(scopes, scopes.c.id == invitations.c.scope_id)
         .outerjoin(
@@ -536,7 +604,7 @@ _NEEDING_REMINDER = {
     ),
     "postgresql": _select_needing_reminder(_created_at + literal_column("interval '24 hours'")),
 }
-_STARTING = Statement(
+_STARTING = Statement[int](
     select(invitations.c.id)
     .join(projects, projects.c.scope_id == invitations.c.scope_id)
     .join(scopes, scopes.c.id == invitations.c.scope_id)
@@ -556,22 +624,24 @@ _DELETE = Statement(delete(invitations).where(invitations.c.id == bindparam("inv
 
 def expired(tx: ReadTransaction, limit: int) -> list[int]:
     """Return the ids of expired invitations whose creators were not notified."""
-    return [row.id for row in tx.fetch_all(_EXPIRED, now=tx.now, limit=limit)]
+    return tx.fetch_all(_EXPIRED, now=tx.now, limit=limit)
 
 
 def expiring(tx: ReadTransaction, limit: int) -> list[int]:
     """Return the ids of invitations that need a reminder: a day before the end, none sent yet."""
     statement = _NEEDING_REMINDER[tx.backend]
     soon = tx.now + REMIND_BEFORE
-    return [row.id for row in tx.fetch_all(statement, now=tx.now, soon=soon, limit=limit)]
+    return tx.fetch_all(statement, now=tx.now, soon=soon, limit=limit)
 
 
 def starting(tx: ReadTransaction, limit: int) -> list[int]:
     """Return the ids of scheduled invitations whose project has started."""
-    return [row.id for row in tx.fetch_all(_STARTING, today=tx.now.date(), limit=limit)]
+    return tx.fetch_all(_STARTING, today=tx.now.date(), limit=limit)
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
+def get_visible(
+    tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool = False
+) -> InvitationRow:
     """Return an invitation that the actor may see.
 
     Args:
@@ -589,17 +659,17 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool
     return row
 
 
-def to_address(tx: ReadTransaction, actor: Actor) -> list[Row]:
+def to_address(tx: ReadTransaction, actor: Actor) -> list[InvitationRow]:
     """Return the actor's open invitations: those to the address, in groups those to the account."""
     return tx.fetch_all(_TO_ACTOR, **viewer_params(tx, actor))
 
 
-def by_uuid(tx: ReadTransaction, uuid: str) -> Row | None:
+def by_uuid(tx: ReadTransaction, uuid: str) -> InvitationRow | None:
     """Return an invitation without a visibility check, to a caller who knows its UUID."""
     return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
-def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row | None:
+def by_uuid_locked(tx: WriteTransaction, uuid: str) -> InvitationRow | None:
     """Return an invitation as ``by_uuid``, with its scope locked before the row is read.
 
     The invited account is locked too: a change of its address or its deactivation changes the
@@ -614,16 +684,15 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row | None:
     return by_uuid(tx, uuid)
 
 
-def open_of_account(tx: ReadTransaction, scope: int, account: int) -> Row | None:
+def open_of_account(tx: ReadTransaction, scope: int, account: int) -> InvitationRow | None:
     """Return the open invitation of an account to a group; it may have expired."""
-    invitation_id = tx.scalar(_OPEN_OF_ACCOUNT, scope=scope, account=account)
+    invitation_id = tx.fetch_one(_OPEN_OF_ACCOUNT, scope=scope, account=account)
     return None if invitation_id is None else by_id(tx, invitation_id)
 
 
 def accounts_with_open(tx: ReadTransaction, scope: int, accounts: Collection[int]) -> set[int]:
     """Return the accounts among these that have an open invitation to a group."""
-    rows = tx.fetch_all(_ACCOUNTS_WITH_OPEN, scope=scope, accounts=list(accounts), now=tx.now)
-    return {row.account_id for row in rows}
+    return set(tx.fetch_all(_ACCOUNTS_WITH_OPEN, scope=scope, accounts=list(accounts), now=tx.now))
 
 
 def open_emails(
@@ -638,15 +707,15 @@ def open_emails(
     binds = {"scope": scope, "emails": list(emails), "now": tx.now}
     if role is not None:
         binds["role"] = role
-    return {row.email for row in tx.fetch_all(_select_emails(in_role=role is not None), **binds)}
+    return set(tx.fetch_all(_select_emails(in_role=role is not None), **binds))
 
 
-def by_id(tx: ReadTransaction, invitation_id: int) -> Row | None:
+def by_id(tx: ReadTransaction, invitation_id: int) -> InvitationRow | None:
     """Return an invitation by id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=invitation_id)
 
 
-def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
+def with_sponsor(tx: ReadTransaction, rows: Sequence[InvitationRow]) -> set[int]:
     """Return the ids of the invitations whose sponsors may still grant the role."""
     permissions_of = permissions_of_sponsors(
         tx, rows, {row.sponsor_id for row in rows if row.sponsor_id is not None}
@@ -676,12 +745,11 @@ def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def permissions_of_sponsors(
-    tx: ReadTransaction, rows: Sequence[Row], sponsors: Collection[int]
-) -> Callable[[int | None, Row], set[str]]:
+    tx: ReadTransaction, rows: Sequence[RoleInScope], sponsors: Collection[int]
+) -> Callable[[int | None, RoleInScope], set[str]]:
     """Load the current permissions of sponsors in the scopes of many rows with one query.
 
     Args:
-        rows: with ``scope_id`` and ``organisation_id``.
         sponsors: ids of accounts.
 
     Returns:
@@ -715,15 +783,17 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
         Conflict: ``group.no_account`` if the account was deactivated in the meantime.
     """
     values = _with_comparable(values)
-    invitation_id = tx.scalar(_insert(tuple(sorted(values))), **values)
+    invitation_id = tx.fetch_one(_insert(tuple(sorted(values))), **values)
     if invitation_id is None and "account_id" in values:
         raise Conflict("group.no_account")
     if invitation_id is None:
         raise NotFound("scope.unknown")
-    return int(invitation_id)
+    return invitation_id
 
 
-def set_state(tx: WriteTransaction, invitation: Row, state: State, **changes: Any) -> None:
+def set_state(
+    tx: WriteTransaction, invitation: InvitationRow, state: State, **changes: Any
+) -> None:
     """Change an invitation by compare-and-set.
 
     It must have the state, link version and address that were read. The address changes when the
@@ -745,14 +815,14 @@ def set_state(tx: WriteTransaction, invitation: Row, state: State, **changes: An
         raise Conflict("invitation.wrong_state", state=invitation.state)
 
 
-def cancel_others(tx: WriteTransaction, invitation: Row, email: str) -> list[str]:
+def cancel_others(tx: WriteTransaction, invitation: InvitationRow, email: str) -> list[str]:
     """Cancel the other open invitations of a person to the same role and scope; return the UUIDs.
 
     Args:
         invitation: the accepted one, which stays.
         email: the account's own address, in addition to the invited one.
     """
-    rows = tx.fetch_all(
+    return tx.fetch_all(
         _CANCEL_OTHERS,
         scope=invitation.scope_id,
         role=invitation.role_id,
@@ -760,16 +830,15 @@ def cancel_others(tx: WriteTransaction, invitation: Row, email: str) -> list[str
         invited_email=comparable_address(invitation.email),
         account_email=comparable_address(email),
     )
-    return [row.uuid for row in rows]
 
 
 def cancel_in_scope(tx: WriteTransaction, scope: int, account: int) -> list[str]:
     """Cancel the open invitations of an account to a group; return the UUIDs."""
-    return [row.uuid for row in tx.fetch_all(_CANCEL_IN_SCOPE, scope=scope, account=account)]
+    return tx.fetch_all(_CANCEL_IN_SCOPE, scope=scope, account=account)
 
 
-def cancel_of_account(tx: WriteTransaction, account: int) -> list[Row]:
-    """Cancel the open invitations of an account to all groups; return ``uuid scope_id``."""
+def cancel_of_account(tx: WriteTransaction, account: int) -> list[CanceledInvitation]:
+    """Cancel the open invitations of an account to all groups; return them."""
     return tx.fetch_all(_CANCEL_OF_ACCOUNT, account=account)
 
 
@@ -778,10 +847,10 @@ def cancel_all(tx: WriteTransaction, scope: int) -> None:
     tx.execute(_CANCEL_ALL, scope=scope)
 
 
-def has_mail_of_other(tx: ReadTransaction, invitation: Row, kind: str) -> bool:
+def has_mail_of_other(tx: ReadTransaction, invitation: InvitationRow, kind: str) -> bool:
     """Return whether such an e-mail is queued or sent for another invitation to the address."""
     email = comparable_address(invitation.email)
-    return bool(tx.scalar(_HAS_MAIL_OF_OTHER, email=email, excluded_id=invitation.id, kind=kind))
+    return tx.fetch_only(_HAS_MAIL_OF_OTHER, email=email, excluded_id=invitation.id, kind=kind)
 
 
 def clear_invitee_deactivated(tx: WriteTransaction, account: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from collegium.access.queries import (
 )
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import accounts, invite_links, roles, scopes
 from collegium.invitations.queries import READERS, permissions_of_sponsors
 from collegium.invitations.rules import inviter_can_still_grant
@@ -24,7 +25,40 @@ from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import no_index_on_join
 from collegium.refusals import NotFound
 from collegium.roles import queries as role_queries
-from collegium.scopes.queries import with_scope_and_role
+from collegium.scopes.queries import RoleInScope, with_scope_and_role
+
+
+class OfferedRole(RoleInScope):
+    """What an invite link offers: a role in its scope, or in a new project as well."""
+
+    auto_create_project: bool | None
+    project_role_id: int | None
+
+
+class InviteLinkRow(OfferedRole):
+    """An invite link, with its scope, roles and creator."""
+
+    expires_at: datetime
+    canceled_at: datetime | None
+    allow_multiple_requests: bool
+    affiliations: list[str]
+    email_patterns: list[str]
+    sponsor_id: int | None
+    blocked: bool | None
+    archived: bool | None
+    role_is_active: bool
+
+
+class _ScopeIds:
+    id: int
+    parent_id: int | None
+
+
+class _Sponsor:
+    id: int
+    is_active: bool
+    is_staff: bool
+
 
 _now = bindparam("now", type_=UtcDateTime)
 _project_role = roles.alias("project_role")
@@ -78,7 +112,7 @@ def is_visible() -> ColumnElement[bool]:
     )
 
 
-listing = Listing(
+listing = Listing[InviteLinkRow](
     rows=_rows.where(no_index_on_join(scopes.c.kind, invite_links.c.id) != ScopeKind.GROUP.value),
     visible=visible,
     key=invite_links.c.id,
@@ -109,7 +143,7 @@ listing = Listing(
 )
 
 
-_COUNT_ACTIVE = Statement(
+_COUNT_ACTIVE = Statement[int](
     select(func.count().label("count"))
     .select_from(invite_links)
     .where(invite_links.c.scope_id == bindparam("scope"), _is_active(invite_links))
@@ -117,8 +151,8 @@ _COUNT_ACTIVE = Statement(
 
 
 @lru_cache(maxsize=2)
-def _select_by_uuid(*, public: bool) -> Statement:
-    return Statement(
+def _select_by_uuid(*, public: bool) -> Statement[InviteLinkRow]:
+    return Statement[InviteLinkRow](
         _rows.where(
             invite_links.c.uuid == bindparam("uuid"),
             _is_public(invite_links) if public else true(),
@@ -126,7 +160,7 @@ def _select_by_uuid(*, public: bool) -> Statement:
     )
 
 
-_SCOPE_OF = Statement(
+_SCOPE_OF = Statement[_ScopeIds](
     select(scopes.c.id, scopes.c.parent_id)
     .join(invite_links, invite_links.c.scope_id == scopes.c.id)
     .where(invite_links.c.uuid == bindparam("uuid"))
@@ -147,7 +181,7 @@ def _update(columns: tuple[str, ...]) -> Statement:
 
 
 # A separate query, because the lists do not need these columns.
-_SPONSORS = Statement(
+_SPONSORS = Statement[_Sponsor](
     select(accounts.c.id, accounts.c.is_active, accounts.c.is_staff).where(
         any_of(accounts.c.id, "sponsors")
     )
@@ -164,7 +198,7 @@ _CANCEL_ALL = Statement(
 )
 
 
-def get_by_uuid(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
+def get_by_uuid(tx: ReadTransaction, actor: Actor, uuid: str) -> InviteLinkRow:
     """Return an invite link to a caller who knows its UUID.
 
     An anonymous caller gets public links only.
@@ -180,10 +214,10 @@ def get_by_uuid(tx: ReadTransaction, actor: Actor, uuid: str) -> Row:
 
 def count_active(tx: ReadTransaction, scope: int) -> int:
     """Return the number of usable invite links of a scope."""
-    return int(tx.scalar(_COUNT_ACTIVE, scope=scope, now=tx.now))
+    return tx.fetch_only(_COUNT_ACTIVE, scope=scope, now=tx.now)
 
 
-def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
+def by_uuid_locked(tx: WriteTransaction, uuid: str) -> InviteLinkRow:
     """Return an invite link; lock its scope and the parent scope before its row is read.
 
     Raises:
@@ -198,13 +232,13 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> Row:
     return row
 
 
-def granted_roles(row: Row) -> list[int]:
+def granted_roles(row: OfferedRole) -> list[int]:
     """Return the ids of the roles that an invite link, or a join request made with it, offers."""
     project_role_id = row.project_role_id if row.auto_create_project else None
     return [row.role_id] + ([project_role_id] if project_role_id else [])
 
 
-def permissions_to_grant(tx: ReadTransaction, row: Row) -> set[str]:
+def permissions_to_grant(tx: ReadTransaction, row: OfferedRole) -> set[str]:
     """Return the permissions that are needed to grant what a row offers, besides adding members.
 
     Args:
@@ -213,12 +247,12 @@ def permissions_to_grant(tx: ReadTransaction, row: Row) -> set[str]:
     return _permissions_to_grant(row, role_queries.permissions_of(tx, granted_roles(row)))
 
 
-def _permissions_to_grant(row: Row, by_role: Mapping[int, Collection[str]]) -> set[str]:
+def _permissions_to_grant(row: OfferedRole, by_role: Mapping[int, Collection[str]]) -> set[str]:
     names = {name for role in granted_roles(row) for name in by_role.get(role, ())}
     return names | {Permission.PROJECT_CREATE.value} if row.auto_create_project else names
 
 
-def with_sponsor(tx: ReadTransaction, rows: Sequence[Row]) -> set[int]:
+def with_sponsor(tx: ReadTransaction, rows: Sequence[InviteLinkRow]) -> set[int]:
     """Return the ids of the invite links whose sponsors may still grant what they offer."""
     ids = {row.sponsor_id for row in rows if row.sponsor_id is not None}
     if not ids:
@@ -246,10 +280,10 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     Raises:
         NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
     """
-    invite_link_id = tx.scalar(_ADD, **values)
+    invite_link_id = tx.fetch_one(_ADD, **values)
     if invite_link_id is None:
         raise NotFound("scope.unknown")
-    return int(invite_link_id)
+    return invite_link_id
 
 
 def change(tx: WriteTransaction, invite_link_id: int, changes: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -30,7 +31,7 @@ from collegium.access.queries import (
 )
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
-from collegium.db.statements import Row, Statement, UtcDateTime
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
     BigInt,
     account_texts,
@@ -44,6 +45,7 @@ from collegium.db.tables import (
     scopes,
 )
 from collegium.invite_links import queries as invite_link_queries
+from collegium.invite_links.queries import OfferedRole
 from collegium.join_requests.rules import State
 from collegium.lists import filters as list_filters
 from collegium.lists import lookups
@@ -51,7 +53,62 @@ from collegium.lists.listing import Filter, Listing, omit_columns
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join
 from collegium.refusals import Conflict, NotFound
-from collegium.scopes.queries import with_scope_and_role
+from collegium.scopes.queries import RoleInScope, with_scope_and_role
+
+
+class JoinRequestRow(OfferedRole):
+    """A join request, with its scope, role, invite link, requester and decider."""
+
+    uuid: str
+    account_id: int
+    state: str
+    scope_name: str
+    scope_deleted_at: datetime | None
+    role_name: str
+    username: str
+    email: str
+
+
+class ListedRequest(RoleInScope):
+    """A join request in a list of the Waldur API."""
+
+    uuid: str
+
+
+class GroupRequest:
+    """A pending request to a group in a list."""
+
+    uuid: str
+
+
+class EarlierRequest:
+    """An earlier request of the same account to the same scope."""
+
+    state: str
+    project_id: int | None
+    uuid: str
+
+
+class CanceledRequest:
+    """A request that was cancelled."""
+
+    uuid: str
+    scope_id: int
+
+
+class StaffAccount:
+    """A staff account that receives e-mails."""
+
+    id: int
+    uuid: str
+    email: str
+
+
+class _Manager:
+    id: int
+    email: str
+    permission: str
+
 
 _decider = accounts.alias("decider")
 _inner = join_requests.alias("inner_requests")
@@ -122,7 +179,7 @@ _state_order = case(
     {state.value: index for index, state in enumerate(State)}, value=join_requests.c.state
 )
 
-listing = Listing(
+listing = Listing[ListedRequest](
     rows=omit_columns(
         _rows,
         *(
@@ -184,18 +241,18 @@ deciding = Listing(
     },
 )
 
-_ALL_OF_ACCOUNT = Statement(
+_ALL_OF_ACCOUNT = Statement[JoinRequestRow](
     _rows.where(join_requests.c.account_id == bindparam("account", type_=BigInt))
     .order_by(join_requests.c.created_at.desc(), join_requests.c.id.desc())
     .limit(bindparam("limit", type_=Integer))
 )
-_ONE_OF_ACCOUNT = Statement(
+_ONE_OF_ACCOUNT = Statement[JoinRequestRow](
     _rows.where(
         join_requests.c.uuid == bindparam("uuid"),
         join_requests.c.account_id == bindparam("account", type_=BigInt),
     )
 )
-_LATEST = Statement(
+_LATEST = Statement[JoinRequestRow](
     _rows.where(
         join_requests.c.account_id == bindparam("account", type_=BigInt),
         join_requests.c.scope_id == bindparam("scope", type_=BigInt),
@@ -240,7 +297,7 @@ def visible_in_groups() -> ColumnElement[bool]:
     )
 
 
-group_listing = Listing(
+group_listing = Listing[GroupRequest](
     rows=_group_rows.where(_PENDING),
     visible=visible_in_groups,
     key=join_requests.c.id,
@@ -268,8 +325,8 @@ group_listing = Listing(
 
 
 @lru_cache(maxsize=4)
-def _select_visible(*, sees_all: bool, groups: bool) -> Statement:
-    return Statement(
+def _select_visible(*, sees_all: bool, groups: bool) -> Statement[JoinRequestRow]:
+    return Statement[JoinRequestRow](
         (_rows if sees_all else _rows.add_columns(_link_is_visible)).where(
             join_requests.c.uuid == bindparam("uuid"),
             and_(~_not_in_group(), scopes.c.deleted_at.is_(None)) if groups else _not_in_group(),
@@ -278,8 +335,8 @@ def _select_visible(*, sees_all: bool, groups: bool) -> Statement:
     )
 
 
-_BY_ID = Statement(_rows.where(join_requests.c.id == bindparam("id")))
-_EARLIER = Statement(
+_BY_ID = Statement[JoinRequestRow](_rows.where(join_requests.c.id == bindparam("id")))
+_EARLIER = Statement[EarlierRequest](
     select(join_requests.c.state, join_requests.c.project_id, join_requests.c.uuid)
     .where(
         join_requests.c.account_id == bindparam("account"),
@@ -326,7 +383,7 @@ _CANCEL_ALL = Statement(
     )
     .values(state=State.CANCELED.value, decided_at=bindparam("now", type_=UtcDateTime))
 )
-_PENDING_IN_SCOPE = Statement(
+_PENDING_IN_SCOPE = Statement[int](
     select(join_requests.c.id)
     .where(
         join_requests.c.account_id == bindparam("account"),
@@ -348,8 +405,8 @@ _cancel = (
     )
     .returning(join_requests.c.uuid, join_requests.c.scope_id)
 )
-_CANCEL_OF_ACCOUNT = Statement(_cancel)
-_COUNT_PENDING = Statement(
+_CANCEL_OF_ACCOUNT = Statement[CanceledRequest](_cancel)
+_COUNT_PENDING = Statement[int](
     select(func.count().label("count"))
     .select_from(join_requests)
     .where(
@@ -375,7 +432,7 @@ _account_ids_with_grant = (
         role_permissions.c.permission == bindparam("grant"),
     )
 )
-_MANAGERS = Statement(
+_MANAGERS = Statement[_Manager](
     select(accounts.c.id, accounts.c.email, _role_permissions.c.permission)
     .select_from(grants)
     .join(accounts, accounts.c.id == grants.c.account_id)
@@ -391,14 +448,16 @@ _MANAGERS = Statement(
     )
     .order_by(accounts.c.id)
 )
-_STAFF = Statement(
+_STAFF = Statement[StaffAccount](
     select(accounts.c.id, accounts.c.uuid, accounts.c.email)
     .where(accounts.c.is_staff, _receives_mail)
     .order_by(accounts.c.id)
 )
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
+def get_visible(
+    tx: ReadTransaction, actor: Actor, uuid: str, *, groups: bool = False
+) -> JoinRequestRow:
     """Return a request that the actor may see.
 
     Args:
@@ -415,12 +474,12 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str, *, groups: bool = 
     return row
 
 
-def own(tx: ReadTransaction, account: int, limit: int) -> list[Row]:
+def own(tx: ReadTransaction, account: int, limit: int) -> list[JoinRequestRow]:
     """Return the latest requests of an account to every kind of scope, newest first."""
     return tx.fetch_all(_ALL_OF_ACCOUNT, account=account, limit=limit)
 
 
-def get_own(tx: ReadTransaction, account: int, uuid: str) -> Row:
+def get_own(tx: ReadTransaction, account: int, uuid: str) -> JoinRequestRow:
     """Return a request that an account has made, to any kind of scope.
 
     Raises:
@@ -432,7 +491,9 @@ def get_own(tx: ReadTransaction, account: int, uuid: str) -> Row:
     return row
 
 
-def latest(tx: ReadTransaction, account: int, scope: int, invite_link: int | None) -> Row | None:
+def latest(
+    tx: ReadTransaction, account: int, scope: int, invite_link: int | None
+) -> JoinRequestRow | None:
     """Return the latest request of an account to a scope.
 
     Args:
@@ -441,12 +502,14 @@ def latest(tx: ReadTransaction, account: int, scope: int, invite_link: int | Non
     return tx.fetch_one(_LATEST, account=account, scope=scope, invite_link=invite_link or 0)
 
 
-def by_id(tx: ReadTransaction, request_id: int) -> Row | None:
+def by_id(tx: ReadTransaction, request_id: int) -> JoinRequestRow | None:
     """Return a request by id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=request_id)
 
 
-def earlier(tx: ReadTransaction, account: int, scope: int, invite_link: int | None) -> list[Row]:
+def earlier(
+    tx: ReadTransaction, account: int, scope: int, invite_link: int | None
+) -> list[EarlierRequest]:
     """Return the pending and approved requests of an account to a scope.
 
     Args:
@@ -455,17 +518,18 @@ def earlier(tx: ReadTransaction, account: int, scope: int, invite_link: int | No
     return tx.fetch_all(_EARLIER, account=account, scope=scope, invite_link=invite_link or 0)
 
 
-def list_pending(tx: ReadTransaction, account: int, scope: int) -> list[Row]:
+def list_pending(tx: ReadTransaction, account: int, scope: int) -> list[JoinRequestRow]:
     """Return the pending requests of an account to a scope."""
-    rows = [
-        by_id(tx, row.id) for row in tx.fetch_all(_PENDING_IN_SCOPE, account=account, scope=scope)
-    ]
+    rows = (
+        by_id(tx, request_id)
+        for request_id in tx.fetch_all(_PENDING_IN_SCOPE, account=account, scope=scope)
+    )
     return [row for row in rows if row is not None]
 
 
 def count_pending(tx: ReadTransaction, account: int) -> int:
     """Return the number of pending requests of an account."""
-    return int(tx.scalar(_COUNT_PENDING, account=account))
+    return tx.fetch_only(_COUNT_PENDING, account=account)
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
@@ -477,17 +541,17 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """
     try:
         with tx.savepoint():
-            request_id = tx.scalar(_INSERT, **values)
+            request_id = tx.fetch_one(_INSERT, **values)
     except UniqueViolationError as error:
         raise Conflict("request.exists") from error
     if request_id is None:
         raise Conflict("account.inactive")
-    return int(request_id)
+    return request_id
 
 
 def set_state(
     tx: WriteTransaction,
-    request: Row,
+    request: JoinRequestRow,
     state: State,
     by: int | None,
     comment: str | None = None,
@@ -515,8 +579,8 @@ def set_state(
         raise Conflict("request.wrong_state", state=request.state)
 
 
-def cancel_of_account(tx: WriteTransaction, account: int, by: int | None) -> list[Row]:
-    """Cancel all pending requests of an account; return ``uuid scope_id``."""
+def cancel_of_account(tx: WriteTransaction, account: int, by: int | None) -> list[CanceledRequest]:
+    """Cancel all pending requests of an account; return them."""
     return tx.fetch_all(_CANCEL_OF_ACCOUNT, account=account, now=tx.now, by=by)
 
 
@@ -543,6 +607,6 @@ def managers(
     return list(managers_by_id.values())
 
 
-def staff(tx: ReadTransaction) -> list[Row]:
-    """Return the staff accounts that receive e-mails: ``id uuid email``."""
+def staff(tx: ReadTransaction) -> list[StaffAccount]:
+    """Return the staff accounts that receive e-mails."""
     return tx.fetch_all(_STAFF)

@@ -73,6 +73,16 @@ def _update(table: Table, columns: tuple[str, ...]) -> Statement:
     )
 
 
+class RoleInScope:
+    """What ``with_scope_and_role`` selects: a row that refers to a role in a scope."""
+
+    id: int
+    scope_id: int
+    role_id: int
+    scope_kind: str
+    organisation_id: int
+
+
 def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
     """Select rows that refer to a role in a scope, with columns of both.
 
