@@ -87,5 +87,5 @@ def test_every_statement_of_the_program_returns_its_declared_row() -> None:
         check_row(statement.statement, statement.row)
     for listing in listings:
         check_row(
-            listing._rows, next(iter(get_args(getattr(listing, "__orig_class__", None))), None)
+            listing.rows, next(iter(get_args(getattr(listing, "__orig_class__", None))), None)
         )

@@ -53,7 +53,7 @@ from collegium.lists.listing import Filter, Listing, omit_columns
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join
 from collegium.refusals import Conflict, NotFound
-from collegium.scopes.queries import RoleInScope, with_scope_and_role
+from collegium.scopes.queries import with_scope_and_role
 
 
 class JoinRequestRow(OfferedRole):
@@ -69,7 +69,7 @@ class JoinRequestRow(OfferedRole):
     email: str
 
 
-class ListedRequest(RoleInScope):
+class ListedRequest:
     """A join request in a list of the Waldur API."""
 
     uuid: str

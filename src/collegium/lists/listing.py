@@ -321,7 +321,6 @@ class Listing(Generic[R]):
                 func.count().filter(and_(*matches)).label("matches"),
                 func.count().filter(and_(true(), *candidates)).label("candidates"),
             ).where(in_subquery(self.search_table.key, self.search_table.sample)),
-            _Sample,
         )
 
     def _choose_plan(
