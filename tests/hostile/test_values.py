@@ -22,8 +22,10 @@ from collegium.web.routes import ROUTES as WEB
 from tests.api.scene import Scene, body_for
 from tests.groups.scene import Groups
 from tests.hostile.values import INJECTIONS, SEGMENTS, STRANGE, TEXTS, VALUES, some
-from tests.matrix.page_forms import Spy, forms
+from tests.matrix.page_forms import Spy, Visitor, forms
 from tests.matrix.requests import object_names
+from tests.matrix.rows import ROWS
+from tests.matrix.scene import COLUMNS
 from tests.matrix.scene import Scene as Tenants
 from tests.support.browser import Browser
 from tests.support.site import Site
@@ -135,6 +137,44 @@ def test_every_field_of_the_brainstem_api(open_site: Site, world: World) -> None
     assert tried > 150
 
 
+def bodies_of(
+    api: str, site: Site, scene: Scene, world: World
+) -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
+    """Yield method, URL, kinds and valid body of each operation of an API."""
+    if api == "brainstem":
+        for method, _path, url, form, valid in brainstem_bodies(world, site):
+            yield method, url, form, valid
+    for path, method, operation in with_bodies(WALDUR) if api == "waldur" else ():
+        yield method, waldur_url(scene, path), operation.body, body_for(path, operation, scene)
+
+
+@pytest.mark.parametrize("api", ["waldur", "brainstem"])
+def test_every_name_is_cleaned_and_refuses_links(
+    open_site: Site, scene: Scene, world: World, api: str
+) -> None:
+    headers = {"Authorization": f"{'Token' if api == 'waldur' else 'Bearer'} {world.staff.token}"}
+    refused, cleaned, others = 0, 0, set()
+    for method, url, form, valid in bodies_of(api, open_site, scene, world):
+        others |= {name for name, kind in form.items() if not isinstance(kind, values.Name)}
+        for name in [name for name, kind in form.items() if isinstance(kind, values.Name)]:
+            for text in ("a\u200b://b", "\u3164\u200b", "\u200bAda\n\u202eLee\u3164"):
+                body = {**valid, name: text}
+                response = open_site.request(method, url, headers=headers, json=body)
+                if "Lee" in text:
+                    # Another field may be refused, such as one whose value is taken.
+                    if response.is_success and '"Ada' in response.text:
+                        assert '"Ada Lee"' in response.text, (url, name)
+                        cleaned += 1
+                elif "b" in text or not form[name].blank:
+                    assert response.status_code == 400, (url, name, text)
+                    assert name in response.json(), (url, name, text)
+                    refused += 1
+    assert refused >= (30 if api == "waldur" else 4)
+    assert cleaned >= (10 if api == "waldur" else 2)
+    # Names of banks do not go into mails; user names are ASCII.
+    assert {name for name in others if "name" in name} <= {"username", "bank_name"}
+
+
 @pytest.mark.parametrize("api", ["waldur", "brainstem"])
 def test_every_parameter_of_every_list(
     open_site: Site, scene: Scene, world: World, api: str
@@ -167,6 +207,24 @@ def test_every_field_of_every_page(tenants: Tenants, monkeypatch: pytest.MonkeyP
                 visitor.post(**{**valid, "action": action, name: text})
                 tried += 1
     assert tried > 500
+
+
+def test_form_of_a_refused_caller_is_not_parsed(
+    tenants: Tenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only fields that choose an object or a button are read before the rights are checked."""
+    spy = Spy(monkeypatch)
+    choosing = {"csrf", "submission", "action", "kind", "number", "account", "role", "until"}
+    tried = 0
+    for row in ROWS:
+        for name in COLUMNS if row.protocol == "web" and row.method == "POST" else ():
+            if row.cells[name][0] in "x-":
+                visitor = Visitor(tenants, row, name, check)
+                spy.names.clear()
+                visitor.fields(spy)
+                assert spy.names <= choosing, (str(row), name)
+                tried += 1
+    assert tried > 100
 
 
 def with_segment(tenants: Tenants, path: str, segment: str) -> Iterator[str]:

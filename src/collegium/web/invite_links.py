@@ -206,6 +206,9 @@ def _add_refusals(form: Form, problems: Iterable[Invalid]) -> None:
 
 def _create(kind: ScopeKind, browser: BrowserRequest) -> Response:
     form = browser.form
+    with browser.read() as tx:
+        # Permissions are checked before the content is parsed, and again when the link is created.
+        ScopePage.load(browser, tx, kind, right="grant")
     values = _read_settings(form) | _read_end(browser, browser.now)
     values["auto_create_project"] = form.flag("auto_create_project")
     with browser.create() as tx:
@@ -296,6 +299,9 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     """
     form = browser.form
     action = form.choice("action", "save", "close")
+    with browser.read() as tx:
+        # Permissions are checked before the content is parsed, and again when the link is changed.
+        _load_link(kind, browser, tx)
     values = _read_settings(form) if action == "save" else {}
     with browser.write() as tx:
         scope_page, row = _load_link(kind, browser, tx)
