@@ -124,6 +124,11 @@ class _AnyOf(FunctionElement[bool]):
     name = "any_of"
 
 
+class _AnyOfUnseen(_AnyOf):
+    inherit_cache = True
+    name = "any_of_unseen"
+
+
 @compiles(_AnyOf, "sqlite")
 def _any_of_sqlite(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
     column, values = element.clauses
@@ -137,13 +142,28 @@ def _any_of_postgresql(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str
     return compiler.process(column, **kw) + " = ANY(" + compiler.process(values, **kw) + ")"
 
 
-def any_of(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+@compiles(_AnyOfUnseen, "postgresql")
+def _any_of_unseen_postgresql(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
+    column, values = element.clauses
+    column_sql, value = compiler.process(column, **kw), compiler.process(values, **kw)
+    return f"{column_sql} = ANY(ARRAY(SELECT unnest({value})))"
+
+
+def any_of(
+    column: ColumnElement[Any], name: str, *, plan_once: bool = False
+) -> ColumnElement[bool]:
     """Match a column against a list bound as one parameter.
 
     The length of the list does not matter.
+
+    Args:
+        plan_once: hide the list from PostgreSQL's planner, which then plans the statement once.
+            Otherwise it plans the statement for each list while it expects that to be cheaper, and
+            planning takes longer than the statement.
     """
+    element = _AnyOfUnseen if plan_once else _AnyOf
     item: TypeEngine[Any] = column.type
-    return _AnyOf(column, bindparam(name, type_=ArrayParam(item)))
+    return element(column, bindparam(name, type_=ArrayParam(item)))
 
 
 class _Contains(FunctionElement[bool]):

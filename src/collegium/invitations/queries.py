@@ -547,8 +547,8 @@ _PERMISSIONS_BY_ACCOUNT = Statement[GrantedPermission](
     select(grants.c.account_id, grants.c.scope_id, role_permissions.c.permission)
     .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
     .where(
-        any_of(grants.c.account_id, "accounts"),
-        any_of(no_index(grants.c.scope_id), "scopes"),
+        any_of(grants.c.account_id, "accounts", plan_once=True),
+        any_of(no_index(grants.c.scope_id), "scopes", plan_once=True),
         is_active(),
     )
 )
