@@ -23,11 +23,10 @@ import structlog
 from falcon.routing import CompiledRouter
 
 from collegium import bootstrap, hosts, logs
-from collegium.api import limits, openapi, request_bodies
+from collegium.api import limits, openapi, pipeline, request_bodies
 from collegium.api import request as http
 from collegium.api.brainstem import routes as brainstem
 from collegium.api.middleware import Middleware, without_secrets
-from collegium.api.waldur import errors
 from collegium.api.waldur import routes as waldur
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
@@ -48,7 +47,7 @@ _TEXTS: Final = {
     429: "Too many requests from this network address. Please try again in a moment.",
     503: "The service is busy. Please try again in a moment.",
     415: "Compressed request bodies are not supported. Send it without Content-Encoding.",
-    413: f"The request is too large (maximum {http.BODY_MAX} bytes).",
+    413: f"The request is too large (maximum {request_bodies.BODY_MAX} bytes).",
 }
 
 _log = structlog.get_logger()
@@ -161,9 +160,9 @@ def _router() -> CompiledRouter:
     """
     description = web.description_routes(openapi.describe(waldur.ROUTES | brainstem.DESCRIBED))
     router = CompiledRouter()
-    http.add_routes(router, waldur.ROUTES, waldur.dispatch)
-    http.add_routes(router, brainstem.ROUTES, brainstem.dispatch)
-    http.add_routes(router, web.ROUTES | description, web.dispatch)
+    pipeline.add_routes(router, waldur.ROUTES, waldur.PROTOCOL)
+    pipeline.add_routes(router, brainstem.ROUTES, brainstem.PROTOCOL)
+    pipeline.add_routes(router, web.ROUTES | description, web.PROTOCOL)
     return router
 
 
@@ -220,7 +219,7 @@ def _failed(
     else:
         text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
     wire = path.startswith(("/api", "/schema"))
-    response = errors.detail(status, text) if wire else web.plain(status, text)
+    response = http.error_response(status, text) if wire else web.plain(status, text)
     if status in {429, 503}:  # too many slow uploads
         response.headers["Retry-After"] = str(1)
     if status == 415:  # noqa: PLR2004 - HTTP
@@ -228,4 +227,6 @@ def _failed(
     if status == 405:  # noqa: PLR2004 - HTTP; no path here has this method
         response.headers["Allow"] = ", ".join(http.METHODS)
     root = request.env.get(http.ROOT, "")
-    http.fill_falcon_response(falcon_response, response, root=root, head=request.method == "HEAD")
+    pipeline.fill_falcon_response(
+        falcon_response, response, root=root, head=request.method == "HEAD"
+    )

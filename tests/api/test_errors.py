@@ -10,7 +10,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from collegium.api.request import BODY_MAX
+from collegium.api.request_bodies import BODY_MAX
 from collegium.api.waldur.routes import ROUTES
 from collegium.db.database import Database
 from collegium.refusals import Conflict, Limited

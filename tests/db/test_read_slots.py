@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 from sqlalchemy import bindparam, update
 
-from collegium.api import request
+from collegium.api import pipeline, request
 from collegium.db import connections
 from collegium.db.connections import ReadSlot
 from collegium.db.database import Database, UnavailableError
@@ -56,7 +56,7 @@ def test_number_of_concurrent_reads_is_limited(
 ) -> None:
     ada = world.person("ada")
     active, maximum, lock = 0, 0, threading.Lock()
-    fill = request.fill_falcon_response
+    fill = pipeline.fill_falcon_response
 
     def slow(*args: Any, **named: Any) -> None:
         nonlocal active, maximum
@@ -68,7 +68,7 @@ def test_number_of_concurrent_reads_is_limited(
         with lock:
             active -= 1
 
-    monkeypatch.setattr(request, "fill_falcon_response", slow)
+    monkeypatch.setattr(pipeline, "fill_falcon_response", slow)
     with ThreadPoolExecutor(_CALLERS) as pool:
         statuses = list(pool.map(lambda _: site.get(_ME, ada).status_code, range(_CALLERS)))
     assert statuses == [200] * _CALLERS

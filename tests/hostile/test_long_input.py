@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 import pytest
 
-from collegium.api.request import BODY_MAX
+from collegium.api.request_bodies import BODY_MAX
 from collegium.values import StringList
 from tests.api.scene import Scene, body_for
 from tests.hostile.test_values import (

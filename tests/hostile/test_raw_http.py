@@ -15,8 +15,7 @@ from PIL import Image
 
 from collegium import server
 from collegium.api import request_bodies
-from collegium.api.request import BODY_MAX, SENDERS_NETWORK
-from collegium.api.request_bodies import STALE_SECONDS, Bodies
+from collegium.api.request_bodies import BODY_MAX, SENDERS_NETWORK, STALE_SECONDS, Bodies
 from collegium.settings import THREADS
 from tests.hostile.conftest import Running
 from tests.hostile.raw import RawResponse, connect, listen, request, say

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from collegium.api.request import BODY_MAX
+from collegium.api.request_bodies import BODY_MAX
 from collegium.db.tables import outbox
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import DeliveryStatus

@@ -1,14 +1,11 @@
 """The parts of a request that all protocols share: context, transactions, routes.
 
 Types of the web framework are used only in ``collegium.api`` and ``collegium.app``. ``Response`` is
-ours; the framework's is written ``falcon.Response``. The stack is WSGI throughout: our code is
-synchronous, and passing each request from an event loop to a thread and back cost more than most
-responses (docs/decisions/0015-wsgi.md).
+ours; the framework's is written ``falcon.Response``. ``pipeline`` runs the requests.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,12 +17,11 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import falcon
+import msgspec
 import structlog
-from falcon.routing import CompiledRouter
 
 from collegium import hosts
-from collegium.access.rules import Actor
-from collegium.api.request_bodies import Bodies
+from collegium.access.rules import ANONYMOUS, Actor
 from collegium.caching import cache_short
 from collegium.db.database import (
     Database,
@@ -41,7 +37,7 @@ from collegium.refusals import Limited, NotFound, Refusal, Unauthenticated
 from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import RateLimit
-from collegium.settings import THREADS, Settings
+from collegium.settings import Settings
 from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
@@ -55,16 +51,7 @@ TOUCH_EVERY: Final = timedelta(seconds=60)
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
-BODY_MAX: Final = 2 * 1024 * 1024
-"""Maximum size of a request body in bytes; the largest legitimate body is a picture."""
-
-SENDERS: Final = THREADS // 2
-"""Maximum number of bodies received at once; half of the threads serve requests without a body."""
-
-SENDERS_NETWORK: Final = 32
-"""Maximum number of bodies received at once from one IPv4 address or one IPv6 network."""
-
-_READ_METHODS: Final = frozenset({"GET", "HEAD"})
+READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
 _BUSY: Final = "The service is busy. Please try again in a moment.", 5
 _FULL: Final = (
@@ -150,6 +137,19 @@ class lazy_property(Generic[T]):  # noqa: N801 - used like ``property``
         return value
 
 
+_encode = msgspec.json.Encoder().encode
+
+
+def json_response(status: int, value: Any, headers: dict[str, str] | None = None) -> Response:
+    """Return a response with a value as JSON."""
+    return Response(status, _encode(value), headers or {})
+
+
+def error_response(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    """Return a response with one sentence under ``detail``."""
+    return json_response(status, {"detail": text}, headers)
+
+
 class RequestContext:
     """One request, with the application context that serves it.
 
@@ -157,7 +157,7 @@ class RequestContext:
         body: the raw bytes; empty for methods without a body.
     """
 
-    actor: Actor
+    actor: Actor = ANONYMOUS
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class RequestContext:
         # requests get none: they may wait for a lock, for password hashing or for the disk, and
         # would block readers meanwhile.
         self._read_slot = (
-            app_context.database.read_slot() if request.method in _READ_METHODS else None
+            app_context.database.read_slot() if request.method in READ_METHODS else None
         )
 
     def header(self, name: str, default: str = "") -> str:
@@ -526,105 +526,3 @@ class Endpoint:
 
 Routes = dict[str, dict[str, Endpoint]]
 """Path to method to endpoint; ``{uuid}`` stands for a path segment."""
-
-
-def add_routes(
-    router: CompiledRouter,
-    routes: Routes,
-    dispatch: Callable[[RequestContext, dict[str, Endpoint]], Response],
-) -> None:
-    """Add the routes of one protocol to the router of every application.
-
-    Args:
-        dispatch: hands a request to the endpoint of its path, whatever its method.
-    """
-    for path, endpoints in routes.items():
-        # Paths match with or without the final slash: the router gets them without it.
-        router.add_route(path.rstrip("/") or "/", _Resource(endpoints, dispatch))
-
-
-_bodies: Final = Bodies(SENDERS, SENDERS_NETWORK)
-
-
-class _Resource:
-    """A path as a Falcon resource; the protocol itself handles the method."""
-
-    def __init__(
-        self,
-        endpoints: dict[str, Endpoint],
-        dispatch: Callable[[RequestContext, dict[str, Endpoint]], Response],
-    ) -> None:
-        self._endpoints = endpoints
-        self._dispatch = dispatch
-
-    def on_get(
-        self, request: falcon.Request, falcon_response: falcon.Response, **segments: str
-    ) -> None:
-        request.env[ROUTED] = True
-        app_context = request.env[APP_CONTEXT]
-        body = _body(request, app_context.settings.trusted_proxies)
-        context = RequestContext(app_context, request, body, segments)
-        try:
-            response = self._dispatch(context, self._endpoints)
-            fill_falcon_response(
-                falcon_response, response, root=context.root, head=request.method == "HEAD"
-            )
-        finally:
-            context.release_read_slot()
-
-    on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
-
-
-def _body(request: falcon.Request, proxies: tuple[Network, ...]) -> bytes:
-    env = request.env
-    length = env.get("CONTENT_LENGTH") or ""
-    if not length and "HTTP_TRANSFER_ENCODING" not in env:
-        return b""
-    if length.isdigit() and int(length) > BODY_MAX:
-        raise falcon.HTTPContentTooLarge
-    if length.isdigit() and int(length) == 0:
-        return b""
-    if env.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in {"", "identity"}:
-        raise falcon.HTTPUnsupportedMediaType
-    return _bodies.read(
-        env["wsgi.input"],
-        int(length) if length.isdigit() else None,
-        BODY_MAX,
-        network_of(client_ip_address(env, proxies)),
-    )
-
-
-_LOCAL: Final = re.compile(rb'(?<=\s)((?:href|action|src|formaction)=")/(?!/)')
-
-
-def fill_falcon_response(
-    falcon_response: falcon.Response, response: Response, *, root: str = "", head: bool = False
-) -> None:
-    """Copy a response into the framework's response object.
-
-    Args:
-        root: base path of the service for this caller. Pages and redirects contain paths without
-            it; it is inserted here. Quotes that people type are escaped in pages, so only our own
-            attributes match.
-    """
-    falcon_response.status = response.status
-    falcon_response.set_headers(response.headers)
-    for cookie in response.cookies:
-        falcon_response.append_header("set-cookie", cookie)
-    is_text = response.media.startswith("text/")
-    falcon_response.content_type = f"{response.media}; charset=utf-8" if is_text else response.media
-    body = response.body
-    if root:
-        if response.headers.get("Location", "").startswith("/"):
-            falcon_response.set_header("location", root + response.headers["Location"])
-        if response.media == "text/html":
-            body = _LOCAL.sub(rb"\1" + root.encode() + b"/", body)
-    if not head:
-        falcon_response.data = body
-    elif body:
-        falcon_response.content_length = len(body)
-    else:
-        # A response to HEAD that was only counted has no body to measure, and building one is not
-        # worth the work. The empty stream keeps the framework from sending a content length of
-        # zero.
-        falcon_response.stream = iter(())

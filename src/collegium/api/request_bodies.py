@@ -20,7 +20,17 @@ from falcon import (
 )
 from multipart import MultipartError, MultipartParser, MultipartPart, parse_options_header
 
+from collegium.settings import THREADS
 from collegium.values import invalid
+
+BODY_MAX: Final = 2 * 1024 * 1024
+"""Maximum size of a request body in bytes; the largest legitimate body is a picture."""
+
+SENDERS: Final = THREADS // 2
+"""Maximum number of bodies received at once; half of the threads serve requests without a body."""
+
+SENDERS_NETWORK: Final = 32
+"""Maximum number of bodies received at once from one IPv4 address or one IPv6 network."""
 
 BODY_SECONDS: Final = 60
 """Maximum time for a body to arrive; the largest accepted body then needs 35 kB a second."""

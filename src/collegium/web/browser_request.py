@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
+import falcon
 import msgspec
 
 from collegium import hosts
 from collegium.access.rules import ANONYMOUS, Actor
-from collegium.api.request import RequestContext, Response, lazy_property
+from collegium.api.request import AppContext, RequestContext, Response, lazy_property
 from collegium.db import idempotency
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Forbidden, Unauthenticated
@@ -51,9 +52,14 @@ class RepeatedFormError(Exception):
 class BrowserRequest(RequestContext):
     """A request of a browser. It is anonymous until ``load_session`` has found a session."""
 
-    def __init__(self, context: RequestContext) -> None:
-        vars(self).update(vars(context))
-        self.actor = ANONYMOUS
+    def __init__(
+        self,
+        app_context: AppContext,
+        request: falcon.Request,
+        body: bytes,
+        segments: Mapping[str, str],
+    ) -> None:
+        super().__init__(app_context, request, body, segments)
         self.set_cookies: list[str] = []
         self.page = ""
         """Path of the page that shows this form; empty when the form was posted elsewhere."""
@@ -102,9 +108,13 @@ class BrowserRequest(RequestContext):
 
     # Session.
 
-    def load_session(self, tx: ReadTransaction) -> None:
+    @property
+    def session(self) -> str:
+        """Return the session cookie; empty when there is none."""
+        return self.cookie(_SESSION)
+
+    def load_session(self, tx: ReadTransaction, token: str) -> None:
         """Authenticate the session cookie. An invalid or ended session is deleted, not refused."""
-        token = self.cookie(_SESSION)
         if token:
             try:
                 self.authenticate(tx, token, {TokenKind.SESSION})

@@ -6,11 +6,11 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-import structlog
 from prometheus_client import generate_latest
 
 from collegium.api import middleware
-from collegium.api.request import Endpoint, RequestContext, Response, Routes, outage_words
+from collegium.api.pipeline import Endpoints, Protocol
+from collegium.api.request import READ_METHODS, Endpoint, RequestContext, Response, Routes
 from collegium.db import schema
 from collegium.db.database import ReadTransaction, StorageFullError, UnavailableError
 from collegium.outbox import queries as outbox_queries
@@ -41,8 +41,6 @@ from collegium.web import (
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.messages import message_for
 from collegium.web.page import HTML, Page, error_page, page, style, templates
-
-_log = structlog.get_logger()
 
 _METRICS: Final = "text/plain; version=1.0.0"
 _TEXT: Final = "text/plain"
@@ -154,56 +152,70 @@ ROUTES: Routes = {
 }
 
 
-def dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
-    """Return the response to a request for a page or a plain endpoint.
+class _Pages(Protocol[BrowserRequest]):
+    """Sessions in a cookie, errors as pages, forms with a token."""
 
-    Args:
-        endpoints: Method → endpoint, for the path of the request.
-    """
-    endpoint = endpoints.get("GET" if context.method == "HEAD" else context.method)
-    if endpoint is None:
-        response = plain(405, "This page does not support the request.")
-        response.headers["Allow"] = ", ".join([*endpoints, "HEAD"])
+    unsupported = "This page does not support the request."
+
+    def methods(self, context: BrowserRequest, endpoints: Endpoints) -> list[str]:
+        """Return the methods of a path."""
+        del context
+        return [*endpoints, "HEAD"]
+
+    def credentials(
+        self, context: BrowserRequest, endpoint: Endpoint | None, endpoints: Endpoints
+    ) -> str | None:
+        """Return the session cookie, possibly empty; None for an endpoint that is no page."""
+        del endpoints
+        return context.session if isinstance(endpoint, Page) else None
+
+    def authenticate(
+        self, context: BrowserRequest, tx: ReadTransaction, token: str, endpoint: Endpoint | None
+    ) -> None:
+        """Load the session; a page that is not public needs one."""
+        context.load_session(tx, token)
+        if context.method in READ_METHODS:
+            _require_session(context, endpoint)
+
+    def check_intent(
+        self, context: BrowserRequest, endpoint: Endpoint, endpoints: Endpoints
+    ) -> None:
+        """Check that one of our pages gave the posted form to this browser."""
+        context.page = context.path if "GET" in endpoints else ""
+        context.check_form()
+        _require_session(context, endpoint)
+
+    def handle(self, context: BrowserRequest, endpoint: Endpoint) -> Response:
+        """Run the handler; a form that creates something only once."""
+        if isinstance(endpoint, Page) and endpoint.creates:
+            return _respond_once(context, endpoint)
+        return super().handle(context, endpoint)
+
+    def refused(self, context: BrowserRequest, refusal: Refusal) -> Response:
+        """Return the error page of a refusal."""
+        return refused(context, refusal)
+
+    def error(
+        self, context: BrowserRequest, status: int, text: str, headers: dict[str, str]
+    ) -> Response:
+        """Return a page with one sentence."""
+        del context
+        response = plain(status, text)
+        response.headers |= headers
         return response
-    browser = BrowserRequest(context)
-    try:
-        if isinstance(endpoint, Page):
-            response = _respond(browser, endpoint, endpoints)
-            response.cookies += browser.set_cookies
-            browser.touch_token()
-            return response
-        if endpoint.reads_db:
-            with context.read() as tx:
-                return endpoint.handler(context, tx)
-        return endpoint.handler(context)
-    except UnavailableError as outage:
-        message, seconds = outage_words(outage)
-        response = plain(503, message)
-        response.headers["Retry-After"] = str(seconds)
+
+    def finish(self, context: BrowserRequest, response: Response) -> Response:
+        """Return the response with the cookies that the handlers have set."""
+        response.cookies += context.set_cookies
         return response
 
 
-def _respond(browser: BrowserRequest, endpoint: Page, endpoints: dict[str, Endpoint]) -> Response:
-    try:
-        if browser.method in {"GET", "HEAD"}:
-            with browser.read() as tx:
-                browser.load_session(tx)
-                if not endpoint.public and not browser.is_signed_in:
-                    return browser.to_sign_in()
-                return endpoint.handler(browser, tx)
-        with browser.read() as tx:
-            browser.load_session(tx)
-        browser.page = browser.path if "GET" in endpoints else ""
-        browser.check_form()
-        if not endpoint.public and not browser.is_signed_in:
-            return browser.to_sign_in() if "GET" in endpoints else browser.redirect("/sign_in/")
-        if endpoint.creates:
-            return _respond_once(browser, endpoint)
-        # The handler opens its own write transaction. The read transaction above has returned its
-        # connection.
-        return endpoint.handler(browser)
-    except Refusal as refusal:
-        return refused(browser, refusal)
+PROTOCOL: Final = _Pages(BrowserRequest)
+
+
+def _require_session(browser: BrowserRequest, endpoint: Endpoint | None) -> None:
+    if not browser.is_signed_in and not (endpoint is not None and endpoint.public):
+        raise Unauthenticated("session.missing")
 
 
 def _respond_once(browser: BrowserRequest, endpoint: Page) -> Response:
@@ -254,6 +266,9 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Response:
             return error_page(
                 browser, 403, "This could not be done", message_for(refusal), link=link
             )
+        case Unauthenticated(code="session.missing"):
+            is_page = browser.method in READ_METHODS or browser.page
+            return browser.to_sign_in() if is_page else browser.redirect("/sign_in/")
         case Unauthenticated():
             # The session has ended since it was loaded.
             return browser.to_sign_in("/account/")

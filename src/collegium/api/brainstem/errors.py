@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-import msgspec
-
-from collegium.api.request import BadRequestError, Response
+from collegium.api.request import Response, error_response, json_response
 from collegium.refusals import (
     Conflict,
     Forbidden,
@@ -19,8 +17,6 @@ from collegium.refusals import (
     Unauthenticated,
 )
 from collegium.values import MESSAGES
-
-_encode = msgspec.json.Encoder().encode
 
 _STATUS: Final = (
     (Unauthenticated, 401),
@@ -129,16 +125,6 @@ PARAMETERS: Final[Mapping[str, str]] = {
 """The same for query parameters; some messages differ."""
 
 
-def bad_request(error: BadRequestError) -> Response:
-    """Return the response with the errors of all fields."""
-    return Response(error.status, _encode(error.errors))
-
-
-def detail_response(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    """Return a response with one sentence under ``detail``."""
-    return Response(status, _encode({"detail": text}), headers or {})
-
-
 def _status(refusal: Refusal) -> int:
     if refusal.code == "login.locked":
         # Waldur answers 401 for this code. BrainSTEM clients wait after a 429 and its
@@ -157,10 +143,10 @@ def refusal_response(refusal: Refusal) -> Response:
         if refusal.facts["is_name_taken"]:
             field, text = _FIELDS["group.name_taken"]
             errors = {field: [text], **errors}
-        return Response(status, _encode(errors))
+        return json_response(status, errors)
     if refusal.code in _FIELDS:
         field, text = _FIELDS[refusal.code]
-        return Response(status, _encode({field: [text.format(**refusal.facts)]}))
+        return json_response(status, {field: [text.format(**refusal.facts)]})
     template = _MESSAGES.get(refusal.code)
     text = template.format(**refusal.facts) if template else _DEFAULTS.get(status, _DEFAULTS[400])
     headers: dict[str, str] = {}
@@ -168,4 +154,4 @@ def refusal_response(refusal: Refusal) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         headers["Retry-After"] = str(refusal.facts["seconds"])
-    return detail_response(status, text, headers)
+    return error_response(status, text, headers)

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from typing import Final, NoReturn
 
-import structlog
-
 from collegium.api.brainstem import (
     accounts,
     devices,
-    errors,
     groups,
     invitations,
     join_requests,
     tokens,
 )
-from collegium.api.request import (
-    BadRequestError,
-    Endpoint,
-    RequestContext,
-    Response,
-    Routes,
-    outage_words,
-)
-from collegium.db.database import ReadTransaction, UnavailableError
+from collegium.api.brainstem.errors import refusal_response
+from collegium.api.pipeline import Endpoints, Protocol
+from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.db.database import ReadTransaction
 from collegium.refusals import Forbidden, NotFound, Refusal, Unauthenticated
-
-_log = structlog.get_logger()
 
 _PUBLIC: Final = "/api/public/"
 _PREFETCH_HEADERS: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
@@ -70,85 +60,56 @@ ROUTES: Routes = {
 }
 
 
-def dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
-    """Return the response to a request: authenticate the caller, then run the endpoint.
+class _BrainStem(Protocol[RequestContext]):
+    """Tokens in a header, actions by GET, a public portal."""
 
-    A database outage answers 503 with ``Retry-After``.
-    """
-    try:
-        response = _respond(context, endpoints)
-        context.touch_token()
-    except UnavailableError as outage:
-        message, seconds = outage_words(outage)
-        return errors.detail_response(
-            503,
-            message,
-            {"Retry-After": str(seconds)},
-        )
-    return response
+    def find(self, context: RequestContext, endpoints: Endpoints) -> Endpoint | None:
+        """Return the endpoint; None for an action by GET or HEAD that is disabled."""
+        if context.path.startswith(_PUBLIC) and not context.settings.brainstem_public_portal:
+            # Answer as for an unknown path, whatever the method.
+            raise NotFound("portal.off")
+        endpoint = super().find(context, endpoints)
+        if endpoint is not None and endpoint.mutates:
+            is_action = context.settings.brainstem_get_actions and context.method != "HEAD"
+            return endpoint if is_action else None
+        return endpoint
 
+    def methods(self, context: RequestContext, endpoints: Endpoints) -> list[str]:
+        """Return the methods of a path; HEAD only if GET changes nothing."""
+        methods = [
+            method
+            for method, endpoint in endpoints.items()
+            if context.settings.brainstem_get_actions or not endpoint.mutates
+        ]
+        get = endpoints.get("GET")
+        if get is not None and not get.mutates:
+            methods.insert(methods.index("GET") + 1, "HEAD")
+        return [*methods, "OPTIONS"]
 
-def _respond(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
-    try:
-        return _dispatch(context, endpoints)
-    except BadRequestError as error:
-        return errors.bad_request(error)
-    except Refusal as refusal:
-        return errors.refusal_response(refusal)
+    def credentials(
+        self, context: RequestContext, endpoint: Endpoint | None, endpoints: Endpoints
+    ) -> str | None:
+        """Return the token; public endpoints ignore it, so that a bad one locks nobody out."""
+        del endpoint
+        if any(method.public for method in endpoints.values()):
+            return None
+        return _parse_token(context.header("authorization"))
 
+    def check_intent(
+        self, context: RequestContext, endpoint: Endpoint, endpoints: Endpoints
+    ) -> None:
+        """Refuse an action that a browser sends before anybody has followed the link."""
+        del endpoints
+        if endpoint.mutates:
+            _refuse_prefetch(context)
 
-def _dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
-    if context.path.startswith(_PUBLIC) and not context.settings.brainstem_public_portal:
-        # Answer as for an unknown path, whatever the method.
-        raise NotFound("portal.off")
-    allowed = _allowed_methods(context, endpoints)
-    headers = {"Allow": ", ".join(allowed)}
-    if context.method == "OPTIONS":
-        return Response(204, headers=headers)
-    endpoint = endpoints.get("GET" if context.method == "HEAD" else context.method)
-    if context.method not in allowed:
-        endpoint = None
-    if any(method.public for method in endpoints.values()):
-        return _run_public(context, endpoint, headers)
-    with context.read() as tx:
-        context.authenticate(tx, _parse_token(context.header("authorization")))
-        if endpoint is not None and not endpoint.mutates and context.method in {"GET", "HEAD"}:
-            return endpoint.handler(context, tx)
-    if endpoint is None:
-        return errors.detail_response(405, _method_error(context), headers)
-    if endpoint.mutates:
-        _refuse_prefetch(context)
-    # A write opens its own transaction, after the read transaction has returned its connection.
-    return endpoint.handler(context)
+    def refused(self, context: RequestContext, refusal: Refusal) -> Response:
+        """Return the response for a refusal."""
+        del context
+        return refusal_response(refusal)
 
 
-def _run_public(
-    context: RequestContext, endpoint: Endpoint | None, headers: dict[str, str]
-) -> Response:
-    """Run a public endpoint and ignore credentials, so that bad ones lock nobody out."""
-    if endpoint is None:
-        return errors.detail_response(405, _method_error(context), headers)
-    if not endpoint.reads_db:
-        return endpoint.handler(context)
-    with context.read() as tx:
-        return endpoint.handler(context, tx)
-
-
-def _allowed_methods(context: RequestContext, endpoints: dict[str, Endpoint]) -> list[str]:
-    """Return the allowed methods of a path; HEAD only if GET changes nothing."""
-    methods = [
-        method
-        for method, endpoint in endpoints.items()
-        if context.settings.brainstem_get_actions or not endpoint.mutates
-    ]
-    get = endpoints.get("GET")
-    if get is not None and not get.mutates:
-        methods.insert(methods.index("GET") + 1, "HEAD")
-    return [*methods, "OPTIONS"]
-
-
-def _method_error(context: RequestContext) -> str:
-    return f'Method "{context.method[:20]}" not allowed.'
+PROTOCOL: Final = _BrainStem(RequestContext)
 
 
 def _refuse_prefetch(context: RequestContext) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
-from collegium.api.request import BadRequestError, Response
+from collegium.api.request import Response, error_response, json_response
 from collegium.refusals import (
     Conflict,
     Forbidden,
@@ -18,8 +16,6 @@ from collegium.refusals import (
     Unauthenticated,
 )
 from collegium.values import MESSAGES
-
-_encode = msgspec.json.Encoder().encode
 
 DENIED: Final = "You do not have permission to perform this action."
 
@@ -244,49 +240,27 @@ PARAMETERS: Final[Mapping[str, str]] = {
 """The same for query parameters; some messages differ."""
 
 
-def detail(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    """Return a response with one sentence under ``detail``."""
-    return Response(status, _encode({"detail": text}), headers or {})
-
-
-def unauthenticated(code: str) -> Response:
-    """Return the 401 response for missing or wrong credentials.
-
-    Args:
-        code: code of the refusal.
-    """
-    return detail(401, _CREDENTIALS[code], {"WWW-Authenticate": "Token"})
-
-
-def bad_request(error: BadRequestError) -> Response:
-    """Return the response for a request that is not valid."""
-    return Response(error.status, _encode(error.errors))
-
-
-def not_allowed(method: str, allowed: str) -> Response:
-    """Return the 405 response for a method that the path does not have."""
-    return detail(405, f'Method "{method}" not allowed.', {"Allow": allowed})
-
-
 def refusal_response(refusal: Refusal) -> Response:
     """Return the response for a refusal."""
     match refusal:
         case Unauthenticated(code=code) if code in _LOGIN_FAILURES:
-            response = detail(401, _LOGIN_FAILURES[code])
+            response = error_response(401, _LOGIN_FAILURES[code])
         case Unauthenticated():
-            response = unauthenticated(refusal.code)
+            response = error_response(
+                401, _CREDENTIALS[refusal.code], {"WWW-Authenticate": "Token"}
+            )
         case NotFound():
-            response = detail(404, _NOT_FOUND.get(refusal.code, "Not found."))
+            response = error_response(404, _NOT_FOUND.get(refusal.code, "Not found."))
         case Forbidden():
-            response = detail(403, _FORBIDDEN.get(refusal.code, DENIED))
+            response = error_response(403, _FORBIDDEN.get(refusal.code, DENIED))
         case Limited():
             is_budget_spent = refusal.code == "mail_budget.spent"
             sentence = _BUDGET_SPENT if is_budget_spent else "Request was throttled."
             response = _throttled(int(str(refusal.facts["seconds"])), sentence)
         case Conflict(code=code) if code in _CONFLICTS:
-            response = detail(409, _CONFLICTS[code])
+            response = error_response(409, _CONFLICTS[code])
         case Conflict(code=code) | Invalid(code=code) if code in _DETAILS:
-            response = detail(400, _DETAILS[code].format(**refusal.facts))
+            response = error_response(400, _DETAILS[code].format(**refusal.facts))
         case Conflict() | Invalid():
             response = _field_error(refusal)
         case _:
@@ -300,7 +274,7 @@ _BUDGET_SPENT: Final = "This address has got too many e-mails today."
 def _throttled(seconds: int, sentence: str) -> Response:
     unit = "second" if seconds == 1 else "seconds"
     text = f"{sentence} Expected available in {seconds} {unit}."
-    return detail(429, text, {"Retry-After": str(seconds)})
+    return error_response(429, text, {"Retry-After": str(seconds)})
 
 
 def reason_for(refusal: Refusal) -> tuple[str | None, str]:
@@ -318,4 +292,4 @@ def _format_fact(fact: object) -> str:
 
 def _field_error(refusal: Refusal) -> Response:
     field, text = reason_for(refusal)
-    return Response(400, _encode([text] if field is None else {field: [text]}))
+    return json_response(400, [text] if field is None else {field: [text]})

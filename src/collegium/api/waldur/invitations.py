@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
-from collegium.access.rules import ANONYMOUS, Actor, ScopeKind
+from collegium.access.rules import ScopeKind
 from collegium.api import limits
 from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
@@ -182,12 +182,11 @@ def _details(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _check(context: RequestContext) -> Response:
-    actor: Actor = vars(context).get("actor", ANONYMOUS)  # credentials are optional
     with context.rate_limited(f"check address {context.network}", CODE_ADDRESS):
         try:
             with context.read() as tx:
                 row = invitation_actions.get_open(
-                    tx, actor, context.settings, context.uuid("invitation"), no_groups=True
+                    tx, context.actor, context.settings, context.uuid("invitation"), no_groups=True
                 )
         except NotFound as refusal:
             if refusal.code == "invitation.closed":

@@ -7,23 +7,15 @@ from typing import Final
 
 import structlog
 
-from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
-from collegium.api.request import (
-    BadRequestError,
-    Endpoint,
-    RequestContext,
-    Response,
-    Routes,
-    outage_words,
-)
+from collegium.api.pipeline import Endpoints, Protocol
+from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import (
     accounts,
     configuration,
     customer_users,
     eduteams,
     email_changes,
-    errors,
     events,
     invitations,
     invite_links,
@@ -36,6 +28,7 @@ from collegium.api.waldur import (
     ssh_keys,
     tokens,
 )
+from collegium.api.waldur.errors import refusal_response
 from collegium.db.database import ReadTransaction, UnavailableError
 from collegium.refusals import Forbidden, Refusal, Unauthenticated
 from collegium.sign_in import impersonation
@@ -83,22 +76,58 @@ ROUTES: Routes = {
 }
 
 
-def dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
-    """Return the response to a request: authenticate the caller, then run the endpoint.
+class _Waldur(Protocol[RequestContext]):
+    """Tokens in a header, sentences under ``detail``, impersonation."""
 
-    A database outage answers 503 with ``Retry-After``.
-    """
-    try:
-        response = _respond(context, endpoints)
-        context.touch_token()
+    def find(self, context: RequestContext, endpoints: Endpoints) -> Endpoint | None:
+        """Return the endpoint, if the client accepts JSON."""
+        if not _accepts_json(context.header("accept", "*/*")):
+            raise BadRequestError({"detail": "Could not satisfy the request Accept header."}, 406)
+        return super().find(context, endpoints)
+
+    def methods(self, context: RequestContext, endpoints: Endpoints) -> list[str]:
+        """Return the methods of a path."""
+        del context
+        return [*endpoints, *(["HEAD"] if "GET" in endpoints else []), "OPTIONS"]
+
+    def credentials(
+        self, context: RequestContext, endpoint: Endpoint | None, endpoints: Endpoints
+    ) -> str | None:
+        """Return the token in the ``Authorization`` header; public endpoints need none."""
+        token = _parse_token(context.header("authorization"))
+        methods = endpoints.values() if endpoint is None else (endpoint,)
+        if token is None and not any(method.public for method in methods):
+            raise Unauthenticated("credentials.missing")
+        return token
+
+    def authenticate(
+        self, context: RequestContext, tx: ReadTransaction, token: str, endpoint: Endpoint | None
+    ) -> None:
+        """Set the actor of a request, which may be another account than that of the token."""
+        super().authenticate(context, tx, token, endpoint)
+        _impersonate(context, tx)
+
+    def refused(self, context: RequestContext, refusal: Refusal) -> Response:
+        """Return the response for a refusal."""
+        del context
+        return refusal_response(refusal)
+
+    def error(
+        self, context: RequestContext, status: int, text: str, headers: dict[str, str]
+    ) -> Response:
+        """Return the response for an outage or a method that the path does not have."""
+        return _with_impersonator(context, super().error(context, status, text, headers))
+
+    def finish(self, context: RequestContext, response: Response) -> Response:
+        """Return the response with the name of the impersonator, after recording it."""
         _record_impersonation(context)
-    except UnavailableError as outage:
-        message, seconds = outage_words(outage)
-        response = errors.detail(
-            503,
-            message,
-            {"Retry-After": str(seconds)},
-        )
+        return _with_impersonator(context, response)
+
+
+PROTOCOL: Final = _Waldur(RequestContext)
+
+
+def _with_impersonator(context: RequestContext, response: Response) -> Response:
     if context.impersonator is not None:
         response.headers["X-impersonator-uuid"] = context.impersonator.uuid
     return response
@@ -137,54 +166,6 @@ def _record_impersonation(context: RequestContext) -> None:
         recorded[key] = context.now + timedelta(seconds=_RETRY_SECONDS)
     else:
         recorded[key] = context.now + timedelta(hours=1)
-
-
-def _respond(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
-    # A refused request counts as use of the token too, so refusals become responses here and
-    # ``dispatch`` extends the token's lifetime.
-    try:
-        return _dispatch(context, endpoints)
-    except BadRequestError as error:
-        return errors.bad_request(error)
-    except Refusal as refusal:
-        return errors.refusal_response(refusal)
-
-
-def _dispatch(context: RequestContext, endpoints: dict[str, Endpoint]) -> Response:
-    if not _accepts_json(context.header("accept", "*/*")):
-        return errors.detail(406, "Could not satisfy the request Accept header.")
-    if context.method == "OPTIONS":
-        return Response(204, headers={"Allow": _allowed_methods(endpoints)})
-    endpoint = endpoints.get("GET" if context.method == "HEAD" else context.method)
-    token = _parse_token(context.header("authorization"))
-    is_public = endpoint.public if endpoint else any(method.public for method in endpoints.values())
-    if token is None:
-        if not is_public:
-            raise Unauthenticated("credentials.missing")
-        return _call_handler(context, endpoints, endpoint)
-    with context.read() as tx:
-        context.authenticate(tx, token, shown=endpoint is not None and endpoint.returns_self)
-        _impersonate(context, tx)
-        if endpoint is not None and context.method in {"GET", "HEAD"}:
-            return endpoint.handler(context, tx)
-    # A write opens its own transaction, after the read transaction has returned its connection.
-    return _call_handler(context, endpoints, endpoint)
-
-
-def _call_handler(
-    context: RequestContext, endpoints: dict[str, Endpoint], endpoint: Endpoint | None
-) -> Response:
-    if endpoint is None:
-        return errors.not_allowed(context.method, _allowed_methods(endpoints))
-    if endpoint.reads_db and context.method in {"GET", "HEAD"}:
-        context.actor = ANONYMOUS
-        with context.read() as tx:
-            return endpoint.handler(context, tx)
-    return endpoint.handler(context)
-
-
-def _allowed_methods(endpoints: dict[str, Endpoint]) -> str:
-    return ", ".join([*endpoints, *(["HEAD"] if "GET" in endpoints else []), "OPTIONS"])
 
 
 def _accepts_json(accept_header: str) -> bool:
