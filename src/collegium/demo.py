@@ -12,8 +12,8 @@ from collegium.access import queries as access_queries
 from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountRow
 from collegium.db.database import Database, WriteTransaction
-from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.memberships import actions as membership_actions
 from collegium.roles import queries as role_queries
@@ -122,7 +122,7 @@ def fill(database: Database, settings: Settings, vault: Vault) -> DemoData:
             raise NotEmptyError
         keeper = _person(tx, settings, vault, ("demo", "Demo", "Keeper", ""), None)
         account_queries.change(tx, keeper.id, {"is_staff": True})
-        staff = actor_of(account_queries.by_id(tx, keeper.id))
+        staff = actor_of(account_queries.existing(tx, keeper.id))
         people = {who[0]: _person(tx, settings, vault, who, password_hash) for who in PEOPLE}
         for name, (owners, projects) in ORGANISATIONS.items():
             uuid = organisation_actions.create(tx, staff, settings, {"name": name})
@@ -132,7 +132,7 @@ def fill(database: Database, settings: Settings, vault: Vault) -> DemoData:
                 )
             _projects(tx, actor_of(people[owners[0]]), settings, uuid, projects, people)
         newest = project_queries.listing.page(tx, staff, {}, ("-name",), 1, 0)
-        role: Row = role_queries.by_name_or_uuid(tx, INVITED[0][1], None)
+        role = role_queries.existing(tx, INVITED[0][1])
         # The staff account was needed only for this. Nobody can sign in with it.
         account_queries.change(tx, keeper.id, {"is_active": False})
     return DemoData(str(newest[0].uuid), str(role.uuid), password)
@@ -144,7 +144,7 @@ def _person(
     vault: Vault,
     identity: tuple[str, str, str, str],
     password_hash: str | None,
-) -> Row:
+) -> AccountRow:
     username, first, last, job = identity
     account_id = account_actions.create(
         tx,
@@ -161,7 +161,7 @@ def _person(
     )
     if password_hash is not None:
         account_actions.set_password(tx, None, account_id, password_hash, notify=False)
-    return account_queries.by_id(tx, account_id)
+    return account_queries.existing(tx, account_id)
 
 
 def _projects(
@@ -170,7 +170,7 @@ def _projects(
     settings: Settings,
     parent: str,
     projects: Mapping[str, Sequence[tuple[str, str, int | None]]],
-    people: Mapping[str, Row],
+    people: Mapping[str, AccountRow],
 ) -> None:
     for name, assignments in projects.items():
         access = access_queries.get_visible(tx, owner, ScopeKind.ORGANISATION, parent)
@@ -184,7 +184,7 @@ def _projects(
                     owner,
                     settings,
                     access_queries.get_visible(tx, owner, ScopeKind.PROJECT, uuid),
-                    role_queries.by_name_or_uuid(tx, role, None),
+                    role_queries.existing(tx, role),
                     {"email": address},
                 )
 
@@ -194,7 +194,7 @@ def _grant_role(
     staff: Actor,
     kind: ScopeKind,
     scope: str,
-    person: Row,
+    person: AccountRow,
     role: str,
     days: int | None,
 ) -> None:
@@ -203,7 +203,7 @@ def _grant_role(
         staff,
         membership_actions.RoleAssignment(
             access_queries.get_visible(tx, staff, kind, scope),
-            role_queries.by_name_or_uuid(tx, role, None),
+            role_queries.existing(tx, role),
             person,
         ),
         None if days is None else tx.now + timedelta(days=days),

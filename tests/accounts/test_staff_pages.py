@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -215,7 +216,7 @@ def test_staff_create_accounts(staff: Browser, world: World) -> None:
 def test_only_staff_reset_two_factor_and_send_password_links(scene: Scene) -> None:
     world, member = scene.world, scene.people["member"]
     enable_two_factor(world, member)
-    actions = (password_actions.send, two_factor_actions.reset)
+    actions: list[Any] = [password_actions.send, two_factor_actions.reset]
     for name, refusal in (
         ("outsider", NotFound),
         ("owner", Forbidden),

@@ -130,6 +130,7 @@ class Scene:
     def _reset(self) -> str:
         with self.world.database.read() as tx:
             account = account_queries.with_password(tx, id=self.emil.id)
+        assert account is not None
         link = password_actions.link(self.world.vault, account, datetime.now(UTC))
         return f"/password_reset/{link}/"
 

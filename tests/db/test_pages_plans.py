@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import bindparam, select, update
 
 from collegium.access.rules import Actor
+from collegium.accounts import queries as account_queries
 from collegium.db.database import Database, ReadTransaction
 from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts, grants, roles, scopes
@@ -69,9 +70,9 @@ def viewers(tx: ReadTransaction) -> dict[str, tuple[Actor, Row]]:
         row: Any = tx.fetch_one(
             Statement(active_grants.where(roles.c.name == role, ~accounts.c.is_staff))
         )
-        account = tx.fetch_one(Statement(select(accounts).where(accounts.c.id == row.account_id)))
+        account = account_queries.existing(tx, row.account_id)
         accounts_by_role[role] = (actor_of(account), row)
-    staff = tx.fetch_one(Statement(select(accounts).where(accounts.c.id == STAFF)))
+    staff = account_queries.existing(tx, STAFF)
     accounts_by_role["staff"] = (actor_of(staff), accounts_by_role["PROJECT.MANAGER"][1])
     return accounts_by_role
 

@@ -6,14 +6,15 @@ from contextlib import closing
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 
+from collegium.accounts import queries as account_queries
 from collegium.db.database import Database, ReadTransaction
 from collegium.db.statements import Statement
-from collegium.db.tables import accounts, roles
+from collegium.db.tables import roles
 from collegium.invitations import approvals, links
 from collegium.security.crypto import Vault
 from collegium.settings import load
@@ -81,8 +82,8 @@ def parameters(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]
     role = tx.fetch_only(
         Statement[str](select(roles.c.uuid).where(roles.c.name == "PROJECT.MANAGER"))
     )
-    find = Statement(select(accounts).where(accounts.c.id == bindparam("id")))
-    account: Any = tx.fetch_one(find, id=bulk_activity.MEMBER)
+    account = account_queries.with_password(tx, id=bulk_activity.MEMBER)
+    assert account is not None
     now = int(tx.now.timestamp())
     scopes: dict[str, dict[str, object]] = {}
     for kind, number, at in (
@@ -170,13 +171,12 @@ def clock_of(database: Database) -> Callable[[], float]:
 
 def browsers(site: Site, database: Database, vault: Vault) -> dict[str, Browser]:
     """Return a browser for each viewer, signed in."""
-    find = Statement(select(accounts).where(accounts.c.id == bindparam("id")))
     result = {}
     with database.write() as tx:
         for name, number in VIEWERS.items():
             browser = result[name] = Browser(site)
             if number is not None:
-                actor = actor_of(tx.fetch_one(find, id=number))
+                actor = actor_of(account_queries.existing(tx, number))
                 token = session_actions.begin(tx, vault, actor, "password", "a test")
                 browser.cookies["collegium_session"] = token
     return result

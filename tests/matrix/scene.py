@@ -250,6 +250,7 @@ class Scene:
             account_queries.change(tx, colleague.id, {"picture": picture})
             objects["picture"] = picture
             account = account_queries.with_password(tx, id=colleague.id)
+            assert account is not None
             objects["password link"] = password_actions.link(self.vault, account, tx.now)
         objects["mailed link"] = self.vault.sign(links.MAILED, objects["invitation"], 1)
         objects["waiting"] = self._waiting(tenant)

@@ -77,7 +77,7 @@ class Actions:
             self._actor(by),
             self.settings,
             reached,
-            role_queries.by_name_or_uuid(tx, role, None),
+            role_queries.existing(tx, role),
             {"email": self.names.people[email].email},
         )
 
@@ -144,7 +144,7 @@ class Actions:
             self._actor(by),
             self.settings,
             reached,
-            role_queries.by_name_or_uuid(tx, role, None),
+            role_queries.existing(tx, role),
             None,
             {"auto_approve": auto, "allow_multiple_requests": many},
         )
@@ -180,10 +180,8 @@ class Actions:
         self, tx: WriteTransaction, by: str, who: str, role: str, scope: str
     ) -> membership_actions.RoleAssignment:
         reached = self._reached(tx, by, scope)
-        account = account_queries.by_uuid(tx, self.names.people[who].uuid)
-        return membership_actions.RoleAssignment(
-            reached, role_queries.by_name_or_uuid(tx, role, None), account
-        )
+        account = account_queries.existing(tx, self.names.people[who].id)
+        return membership_actions.RoleAssignment(reached, role_queries.existing(tx, role), account)
 
     def _give_role(
         self, tx: WriteTransaction, by: str, who: str, role: str, scope: str, days: int | None
@@ -208,7 +206,7 @@ class Actions:
     ) -> None:
         assignment = self._place(tx, by, who, role, scope)
         membership_actions.change_role(
-            tx, self._actor(by), assignment, role_queries.by_name_or_uuid(tx, new, None)
+            tx, self._actor(by), assignment, role_queries.existing(tx, new)
         )
 
     def _remove(self, tx: WriteTransaction, by: str, scope: str) -> None:

@@ -181,8 +181,8 @@ def test_of_two_owners_removed_at_once_one_remains(
                 tx, world.staff.actor, ScopeKind.ORGANISATION, place.uuid
             )
             role, account = (
-                role_queries.by_name_or_uuid(tx, OWNER, None),
-                account_queries.by_uuid(tx, person.uuid),
+                role_queries.existing(tx, OWNER),
+                account_queries.existing(tx, person.id),
             )
             assignment = membership_actions.RoleAssignment(access, role, account)
             membership_actions.remove(tx, world.staff.actor, assignment)

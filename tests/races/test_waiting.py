@@ -90,8 +90,8 @@ class OrganisationScene:
     ) -> membership_actions.RoleAssignment:
         reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
         row, account = (
-            role_queries.by_name_or_uuid(tx, role, None),
-            account_queries.by_uuid(tx, who.uuid),
+            role_queries.existing(tx, role),
+            account_queries.existing(tx, who.id),
         )
         return membership_actions.RoleAssignment(reached, row, account)
 
@@ -331,11 +331,8 @@ class GroupScene:
         """Change a role as the members page does."""
         reached: Any = access_queries.permissions_in_scope(tx, by.actor, self.id)
         account: Any = account_queries.by_uuid(tx, who.uuid)
-        first, second = (
-            role_queries.by_name_or_uuid(tx, name, None, groups=True) for name in (role, new)
-        )
+        first, second = (role_queries.existing(tx, name, groups=True) for name in (role, new))
         assignment = membership_actions.RoleAssignment(reached, first, account)
-        assert second is not None
         membership_actions.change_role(tx, by.actor, assignment, second)
 
     def leave(self, tx: WriteTransaction, who: Person) -> None:

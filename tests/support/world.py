@@ -144,8 +144,8 @@ class World:
             reached = access_queries.get_visible(tx, self.staff.actor, place.kind, place.uuid)
             assignment = membership_actions.RoleAssignment(
                 reached,
-                role_queries.by_name_or_uuid(tx, role, None),
-                account_queries.by_uuid(tx, person.uuid),
+                role_queries.existing(tx, role),
+                account_queries.existing(tx, person.id),
             )
             membership_actions.add(tx, self.staff.actor, assignment, until)
 

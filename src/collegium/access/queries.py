@@ -55,6 +55,8 @@ class ScopeRow:
     kind: str
     name: str
     parent_id: int | None
+    blocked: bool | None
+    archived: bool | None
     start_date: date | None
 
 

@@ -18,14 +18,15 @@ from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.erasure import queries as erasure_queries
 from collegium.accounts.pictures import queries as picture_queries
 from collegium.accounts.profiles import actions as profile_actions
+from collegium.accounts.queries import AccountDetails, AccountRow
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.queries import OpenGrant
 from collegium.memberships.rules import is_owner_role
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -100,7 +101,7 @@ def create(
     return account_id
 
 
-def require_self_or_staff(actor: Actor, account: Row) -> None:
+def require_self_or_staff(actor: Actor, account: AccountRow) -> None:
     """Check that the actor is staff, or the owner of the account.
 
     Raises:
@@ -194,7 +195,7 @@ def _store_picture(tx: WriteTransaction, picture: tuple[str, bytes] | None) -> s
 
 
 def _record_update(
-    tx: WriteTransaction, actor: Actor, before: Row, changed: Mapping[str, Any]
+    tx: WriteTransaction, actor: Actor, before: AccountDetails, changed: Mapping[str, Any]
 ) -> None:
     changes = {
         name: [_event_data(getattr(before, name)), _event_data(value)]
@@ -274,7 +275,7 @@ class _LockSetChangedError(Exception):
     """The account got something in a further scope while the locks were awaited."""
 
 
-def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[Row]:
+def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[OpenGrant]:
     """Lock an account and all scopes in which it has something. Return its open grants.
 
     The scopes are locked first, as in every action that grants a role. A concurrent request or
@@ -293,7 +294,9 @@ def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[Row]:
             return membership_queries.open_grants(tx, account)
 
 
-def read_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
+def read_token(
+    tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str
+) -> tuple[AccountDetails, str]:
     """Return the API token of an account to staff, and record the access.
 
     Raises:
@@ -311,7 +314,9 @@ def read_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> t
     return account, vault.decrypt(account.token_encrypted, account.token_hash)
 
 
-def refresh_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -> tuple[Row, str]:
+def refresh_token(
+    tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str
+) -> tuple[AccountDetails, str]:
     """Replace the API token of an account and notify the owner. The old token is invalid at once.
 
     Raises:
@@ -326,12 +331,12 @@ def refresh_token(tx: WriteTransaction, actor: Actor, vault: Vault, uuid: str) -
     account_queries.lock_account_and_recheck(tx, actor, account)
     credentials.check(tx, actor)
     token = token_actions.issue_api_token(tx, vault, actor, account.id)
-    account_row: Row = account_queries.by_id(tx, account.id)
+    account_row = account_queries.existing(tx, account.id)
     notices.send_notice(tx, mails.TokenCreated, account_row, actor)
     return account_row, token
 
 
-def _check_owns_token(actor: Actor, account: Row) -> None:
+def _check_owns_token(actor: Actor, account: AccountRow) -> None:
     """Check that people access the credentials of their own account only with its API token.
 
     Raises:
@@ -408,11 +413,11 @@ def ensure_staff(  # the command ``collegium staff``
             )
         if password_hash is not None:
             set_password(tx, None, account_id, password_hash, notify=existing is not None)
-        account: Row = account_queries.by_id(tx, account_id)
+        account = account_queries.existing(tx, account_id)
         return str(account.uuid), token_actions.renew(tx, vault, settings, None, account)
 
 
-def _was_created_by_staff(tx: ReadTransaction, account: Row) -> bool:
+def _was_created_by_staff(tx: ReadTransaction, account: AccountRow) -> bool:
     """Return whether staff or an operator created an account.
 
     Invited people choose their own user name, so the name alone does not show who the account

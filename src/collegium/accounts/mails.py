@@ -1,12 +1,12 @@
 """Load the account that an e-mail goes to or is about."""
 
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountDetails
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.outbox.outcomes import ObsoleteError
 
 
-def load_account(tx: ReadTransaction, account_id: int) -> Row:
+def load_account(tx: ReadTransaction, account_id: int) -> AccountDetails:
     """Load an account that still exists.
 
     Deleting an account deletes its queued e-mails, but not one that another transaction queues at

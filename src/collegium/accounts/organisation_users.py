@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, sele
 
 from collegium.access.queries import actor_grants, is_active, viewer_params
 from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
+from collegium.accounts.queries import Person
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, roles, scopes
@@ -50,7 +51,7 @@ _SHOWN_FIELDS: Final = frozenset(
 )
 
 
-class OrganisationUser:
+class OrganisationUser(Person):
     """An account in a list of the users of an organisation."""
 
 

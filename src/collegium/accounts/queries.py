@@ -67,44 +67,51 @@ class PersonName:
     last_name: str
 
 
-class AccountRow(PersonName):
-    """An account."""
+class Person(PersonName):
+    """Whom an account belongs to."""
 
     id: int
     uuid: str
     username: str
     email: str
+
+
+class Identity(Person):
+    """Who an account is, and what it may do."""
+
+    civil_number: str | None
     is_active: bool
     is_staff: bool
+    is_support: bool
+    is_identity_manager: bool
+
+
+class AccountSource:
+    """Where an account comes from."""
+
+    id: int
+    registration_method: str
+    identity_source: str
+
+
+class AccountRow(Identity, AccountSource):
+    """An account."""
+
+    token_lifetime: int | None
+    credentials_version: int
+    organization: str
 
 
 class AccountWithPassword(AccountRow):
     """An account, with the password hash."""
 
-    id: int
-    username: str
-    credentials_version: int
-    email: str
-    organization: str
-    is_active: bool
-    is_staff: bool
-    is_support: bool
+    last_login_at: datetime | None
     password: str | None
 
 
 class AccountDetails(AccountRow):
     """An account, with its API token and pending address change."""
 
-    id: int
-    uuid: str
-    username: str
-    credentials_version: int
-    email: str
-    organization: str
-    is_active: bool
-    is_staff: bool
-    token_lifetime: int | None
-    registration_method: str
     affiliations: list[str]
     agreed_at: datetime | None
     picture: str | None
@@ -487,6 +494,11 @@ def by_uuid(tx: ReadTransaction, uuid: str) -> AccountRow | None:
 def by_id(tx: ReadTransaction, account_id: int) -> AccountDetails | None:
     """Return an account by its id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=account_id)
+
+
+def existing(tx: ReadTransaction, account_id: int) -> AccountDetails:
+    """Return an account that exists, possibly deleted, by its id, without a visibility check."""
+    return tx.fetch_only(_BY_ID, id=account_id)
 
 
 def by_id_shared(tx: WriteTransaction, account_id: int) -> SharedAccount | None:

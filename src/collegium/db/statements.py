@@ -57,6 +57,12 @@ def as_dict(row: object) -> dict[str, Any]:
     return values
 
 
+def replace(row: R, **values: Any) -> R:
+    """Return a row with other values in some columns."""
+    replaced: R = row._replace(**values)  # type: ignore[attr-defined]  # a named tuple
+    return replaced
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A point in time in UTC with microseconds.
 

@@ -13,13 +13,16 @@ from uuid import uuid4
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountWithPassword
 from collegium.accounts.rules import username_from, usernames_for
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
+from collegium.db.statements import replace
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.actions import can_be_accepted
+from collegium.invitations.queries import InvitationRow
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import InvitationApproved, InvitationCreated
+from collegium.outbox.queries import ClaimedMail
 from collegium.refusals import Invalid
 from collegium.security.crypto import Vault, check_password, hash_password
 from collegium.settings import Settings
@@ -41,8 +44,12 @@ def first_password(vault: Vault, uuid: str) -> str:
 
 
 def ensure_invited_account(
-    database: Database, settings: Settings, vault: Vault, mail: Row, now: datetime | None = None
-) -> Row:
+    database: Database,
+    settings: Settings,
+    vault: Vault,
+    mail: ClaimedMail,
+    now: datetime | None = None,
+) -> ClaimedMail:
     """Ensure that an invited person has an account; return the e-mail as it must be rendered.
 
     The e-mail contains user name and password of an account that was created here and never used.
@@ -86,7 +93,7 @@ def ensure_invited_account(
         return _set_mail_kind(tx, mail, None if invitee is None else invitee.id)
 
 
-def _find_account(tx: ReadTransaction, invitation: Row) -> Row | None:
+def _find_account(tx: ReadTransaction, invitation: InvitationRow) -> AccountWithPassword | None:
     """Return the account of the invited person, whether it was used or not."""
     return account_queries.with_password(
         tx,
@@ -96,7 +103,7 @@ def _find_account(tx: ReadTransaction, invitation: Row) -> Row | None:
     )
 
 
-def _is_fresh(vault: Vault, account: Row, invitation: Row) -> bool:
+def _is_fresh(vault: Vault, account: AccountWithPassword, invitation: InvitationRow) -> bool:
     """Return whether an account was created here and has not been used or changed since."""
     return bool(
         account.is_active
@@ -112,10 +119,10 @@ def _create_account(
     database: Database,
     settings: Settings,
     vault: Vault,
-    mail: Row,
-    invitation: Row,
+    mail: ClaimedMail,
+    invitation: InvitationRow,
     now: datetime | None,
-) -> Row:
+) -> ClaimedMail:
     if invitation.civil_number:
         # Only a person with that civil number may accept. An inviter's claim must not put the
         # number into a new account.
@@ -156,7 +163,7 @@ def _free_username(tx: ReadTransaction, email: str) -> str:
                 return username
 
 
-def _account_columns(invitation: Row) -> dict[str, Any]:
+def _account_columns(invitation: InvitationRow) -> dict[str, Any]:
     first, _, last = " ".join(invitation.full_name.split()).partition(" ")
     return {
         "email": invitation.email,
@@ -169,11 +176,11 @@ def _account_columns(invitation: Row) -> dict[str, Any]:
     }
 
 
-def _set_mail_kind(tx: WriteTransaction, mail: Row, account: int | None) -> Row:
+def _set_mail_kind(tx: WriteTransaction, mail: ClaimedMail, account: int | None) -> ClaimedMail:
     """Change the kind of an e-mail to match its account, or to mention no account."""
     kind = InvitationCreated.kind if account is None else InvitationApproved.kind
     payload = {name: value for name, value in mail.payload.items() if name != "account"}
     if account is not None:
         payload["account"] = account
     outbox_queries.change_kind(tx, mail.id, mail.attempts, kind, payload)
-    return mail._replace(kind=kind, payload=payload)
+    return replace(mail, kind=kind, payload=payload)

@@ -71,13 +71,23 @@ class InvitationRow(RoleInScope):
 
     uuid: str
     email: str
+    full_name: str
+    native_name: str
+    phone_number: str
+    organization: str
+    job_title: str
+    civil_number: str
     extra_text: str
     state: str
     link_version: int
     expires_at: datetime
+    created_by: int | None
     sponsor_id: int | None
     approved_by: int | None
+    accepted_by: int | None
     account_id: int | None
+    reminded_at: datetime | None
+    expiry_notified_at: datetime | None
     renewal_requested_version: int | None
     invitee_deactivated_at: datetime | None
     scope_uuid: str
@@ -85,12 +95,17 @@ class InvitationRow(RoleInScope):
     scope_slug: str
     scope_deleted_at: datetime | None
     organisation_name: str
+    blocked: bool | None
+    archived: bool | None
     start_date: date | None
     role_name: str
     role_description: str
     creator_username: str | None
     creator_first_name: str | None
     creator_last_name: str | None
+    creator_email: str | None
+    creator_is_active: bool | None
+    creator_notifications_enabled: bool | None
     sponsor_is_active: bool | None
     sponsor_is_staff: bool | None
 

@@ -46,7 +46,6 @@ class InviteLinkRow(OfferedRole):
     sponsor_id: int | None
     blocked: bool | None
     archived: bool | None
-    role_is_active: bool
 
 
 class _ScopeIds:

@@ -15,8 +15,8 @@ from collegium.access.rules import (
     has_permission,
     may_grant,
 )
+from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
@@ -24,6 +24,7 @@ from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import check_owner_remains
 from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.roles import queries as role_queries
+from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import (
     ScopeRef,
     check_open,
@@ -37,8 +38,8 @@ class RoleAssignment(NamedTuple):
     """A role of an account in a scope; the scope is loaded with the actor's permissions there."""
 
     access: ScopeAccess
-    role: Row
-    account: Row
+    role: RoleRow
+    account: AccountRow
 
 
 def add(tx: WriteTransaction, actor: Actor, target: RoleAssignment, until: datetime | None) -> None:
@@ -111,7 +112,7 @@ def update(
     return True
 
 
-def change_role(tx: WriteTransaction, actor: Actor, target: RoleAssignment, role: Row) -> None:
+def change_role(tx: WriteTransaction, actor: Actor, target: RoleAssignment, role: RoleRow) -> None:
     """Replace a role of an account by another one, with the same end.
 
     Args:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
+from collegium.memberships.queries import ActiveGrant, GrantRow
 from collegium.refusals import Conflict, NotFound
 
 
-def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[Row, bool]:
+def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[GrantRow, bool]:
     """Return a grant of the actor, and whether the actor could leave now.
 
     Args:
@@ -62,13 +62,12 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     )
 
 
-def check_owner_remains(tx: ReadTransaction, kind: str, role_name: str, grant: Row) -> None:
+def check_owner_remains(tx: ReadTransaction, kind: str, role_name: str, grant: ActiveGrant) -> None:
     """Require that another owner without an end remains if a grant ends or gets an end.
 
     Args:
         kind: of the scope, which is locked unless the answer is only shown.
         role_name: name of the granted role.
-        grant: ``id scope_id valid_until`` of the grant.
 
     Raises:
         Conflict: ``scope.last_owner``.

@@ -44,18 +44,16 @@ class ActiveGrant:
     """A grant."""
 
     id: int
+    scope_id: int
     valid_until: datetime | None
 
 
 class GrantRow(ActiveGrant):
     """A grant, with its account, role and scope."""
 
-    id: int
     uuid: str
     account_id: int
     role_id: int
-    scope_id: int
-    valid_until: datetime | None
     account_uuid: str
     username: str
     role_uuid: str
@@ -73,11 +71,17 @@ class AccountGrant:
 class OpenGrant:
     """A grant that is not ended, with the names of its role and scope."""
 
+    id: int
+    scope_id: int
+    valid_until: datetime | None
+    role_name: str
+    scope_kind: str
+    scope_name: str
+
 
 class RoleGrant(ActiveGrant):
     """A grant, with the name of its role."""
 
-    id: int
     role_name: str
 
 

@@ -64,6 +64,7 @@ class ClaimedMail(MailAddress):
     """An e-mail that a worker has claimed; the attempt that begins now is counted."""
 
     id: int
+    payload: dict[str, Any]
     attempts: int
 
 

@@ -9,11 +9,11 @@ from uuid import uuid4
 from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts.actions import require_staff
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.roles import queries as role_queries
 from collegium.roles import rules as role_rules
+from collegium.roles.queries import RoleRow
 
 
 def create(
@@ -99,7 +99,7 @@ def update(
         _record_set_active(tx, actor, role, active=is_active)
 
 
-def set_active(tx: WriteTransaction, actor: Actor, uuid: str, *, active: bool) -> Row:
+def set_active(tx: WriteTransaction, actor: Actor, uuid: str, *, active: bool) -> RoleRow:
     """Activate or deactivate a role; return the role as it was before.
 
     A deactivated role can no longer be granted. Existing grants stay.
@@ -135,6 +135,6 @@ def _without_empty(descriptions: Mapping[str, str | None]) -> dict[str, str]:
     return {language: text for language, text in descriptions.items() if text is not None}
 
 
-def _record_set_active(tx: WriteTransaction, actor: Actor, role: Row, *, active: bool) -> None:
+def _record_set_active(tx: WriteTransaction, actor: Actor, role: RoleRow, *, active: bool) -> None:
     event = events.RoleEnabled if active else events.RoleDisabled
     event_queries.record(tx, actor, event(role=role.name, role_uuid=role.uuid))

@@ -220,6 +220,13 @@ def by_name_or_uuid(
     return tx.fetch_one(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
 
 
+def existing(
+    tx: ReadTransaction, name: str = "", uuid: str | None = None, *, groups: bool = False
+) -> RoleRow:
+    """Return a role that exists; otherwise like ``by_name_or_uuid``."""
+    return tx.fetch_only(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
+
+
 def all_roles(tx: ReadTransaction) -> list[RoleRow]:
     """Return all roles, group roles included; built-in roles first."""
     return tx.fetch_all(_ALL)

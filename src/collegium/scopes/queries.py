@@ -81,6 +81,7 @@ class RoleInScope:
     role_id: int
     scope_kind: str
     organisation_id: int
+    role_is_active: bool
 
 
 def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:

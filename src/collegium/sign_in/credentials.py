@@ -6,8 +6,8 @@ from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.accounts.queries import AccountWithPassword
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.refusals import Unauthenticated
 from collegium.sign_in.devices import queries as device_queries
 from collegium.sign_in.tokens import queries as token_queries
@@ -24,7 +24,7 @@ def check(tx: ReadTransaction, actor: Actor) -> None:
         raise Unauthenticated("token.unknown")
 
 
-def confirm(tx: WriteTransaction, actor: Actor, code: str = "token.unknown") -> Row:
+def confirm(tx: WriteTransaction, actor: Actor, code: str = "token.unknown") -> AccountWithPassword:
     """Lock the actor's account and return it, if the credentials of the request are still valid.
 
     Every action that creates or changes a credential starts with this. Actions that revoke

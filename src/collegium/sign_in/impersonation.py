@@ -8,7 +8,6 @@ from collegium.access.queries import lock_account
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.security.rate_limits import queries as rate_limit_queries
@@ -36,8 +35,8 @@ def record(tx: WriteTransaction, person: Actor, staff: Actor) -> None:
     # This request may just have deleted either account. Then the account has a neutral name.
     for account in sorted((person.id, staff.id)):
         lock_account(tx, account)
-    staff_row: Row = account_queries.by_id(tx, staff.id)
-    row: Row = account_queries.by_id(tx, person.id)
+    staff_row = account_queries.existing(tx, staff.id)
+    row = account_queries.existing(tx, person.id)
     actor = actor_of(staff_row, "" if staff_row.deleted_at else staff.ip_address, staff.request_id)
     event_queries.record(
         tx, actor, events.AccountImpersonated(account=row.id, username=row.username)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from collegium.access.rules import Actor
+from collegium.accounts.queries import AccountRow
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.outbox import queries as outbox_queries
 
 PERSON: Final = "person"
@@ -19,7 +19,7 @@ OPERATOR: Final = "operator"
 def send_notice(
     tx: WriteTransaction,
     notice: Callable[..., outbox_queries.QueuedMail],
-    account: Row,
+    account: AccountRow,
     actor: Actor | None,
     *,
     by: str = OPERATOR,

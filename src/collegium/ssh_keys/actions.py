@@ -9,13 +9,13 @@ from typing import Final
 
 from collegium.access.rules import Actor
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.refusals import Forbidden, NotFound
 from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials
 from collegium.ssh_keys import queries as ssh_key_queries
+from collegium.ssh_keys.queries import AccountKey
 from collegium.ssh_keys.rules import NAME_MAX, SYNCED_MAX, PublicKey, check_key_quota
 
 REMOTE: Final = "eduteams_"
@@ -97,7 +97,7 @@ def _record_new(
     return uuid
 
 
-def _delete_key(tx: WriteTransaction, actor: Actor | None, account: int, row: Row) -> bool:
+def _delete_key(tx: WriteTransaction, actor: Actor | None, account: int, row: AccountKey) -> bool:
     is_deleted = ssh_key_queries.remove(tx, row.id)
     if is_deleted:
         event_queries.record(

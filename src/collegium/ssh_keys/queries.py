@@ -21,6 +21,7 @@ from collegium.text.names import sort_key
 class AccountKey:
     """An SSH key, without its account."""
 
+    id: int
     uuid: str
     name: str
     fingerprint_sha256: str

@@ -170,7 +170,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
                 assignment = membership_actions.RoleAssignment(
                     scope_page.access,
                     role_by_uuid(tx, scope_page, row.role_uuid),
-                    account_queries.by_uuid(tx, row.account_uuid),
+                    account_queries.existing(tx, row.account_id),
                 )
                 if action == "role":
                     target = chosen_role(tx, scope_page, form)

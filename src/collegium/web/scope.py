@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
@@ -21,6 +21,7 @@ from collegium.db.statements import Row
 from collegium.invitations.links import scope_path
 from collegium.refusals import Forbidden, NotFound
 from collegium.roles import queries as role_queries
+from collegium.roles.queries import RoleRow
 from collegium.text.names import isolated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -177,10 +178,10 @@ def chosen_role(tx: ReadTransaction, scope_page: ScopePage, form: Form) -> Row |
     return role_by_uuid(tx, scope_page, uuid)
 
 
-def role_by_uuid(tx: ReadTransaction, scope_page: ScopePage, uuid: str) -> Any:
+def role_by_uuid(tx: ReadTransaction, scope_page: ScopePage, uuid: str) -> RoleRow:
     """Return a role of this kind of scope.
 
     Args:
         uuid: UUID of the role, 32 hex digits.
     """
-    return role_queries.by_name_or_uuid(tx, "", uuid, groups=scope_page.is_group)
+    return role_queries.existing(tx, uuid=uuid, groups=scope_page.is_group)

@@ -22,7 +22,6 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined,
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.invitations import invited_accounts, links
 from collegium.invitations import mails as invitation_mails
 from collegium.invitations import queries as invitation_queries
@@ -36,6 +35,7 @@ from collegium.outbox.mails import (
     ProfileChangesOperator,
 )
 from collegium.outbox.outcomes import ObsoleteError, UndeliverableError
+from collegium.outbox.queries import ClaimedMail
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import mails as sign_in_mails
@@ -52,7 +52,7 @@ _LINE_MAX: Final = 900  # octets; SMTP allows 998
 _PATHS: Final = {"organisation": "organizations", "project": "projects", "group": "groups"}
 
 
-def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> EmailMessage:
+def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMail) -> EmailMessage:
     """Return the message of an outbox entry, with the facts as they are at ``tx.now``.
 
     Args:

@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 import msgspec
 
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.integrations.http_client import (
     OK,
     RequestFailedError,
@@ -20,6 +19,7 @@ from collegium.integrations.http_client import (
     send_request,
 )
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
+from collegium.outbox.queries import ClaimedMail
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.worker import mails
@@ -55,7 +55,7 @@ class _Token(msgspec.Struct):
     expires_in: float | None = None
 
 
-def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: Row) -> Notice:
+def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMail) -> Notice:
     """Return the JSON document of an invitation, with the facts as they are at ``tx.now``.
 
     Args:

@@ -24,7 +24,6 @@ import structlog
 
 from collegium.db import idempotency
 from collegium.db.database import Database, ReadTransaction, UnavailableError, WriteTransaction
-from collegium.db.statements import Row
 from collegium.integrations.eduteams.sync import DirectorySync
 from collegium.invitations import invited_accounts
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
@@ -32,6 +31,7 @@ from collegium.lists import row_counts
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import InvitationCreated
 from collegium.outbox.outcomes import ObsoleteError, UndeliverableError, UnreachableError
+from collegium.outbox.queries import ClaimedMail
 from collegium.refusals import Conflict
 from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
@@ -88,7 +88,7 @@ class _Channel:
         outages: How many times in a row it was unreachable.
     """
 
-    render: Callable[[ReadTransaction, Settings, Vault, Row], Any]
+    render: Callable[[ReadTransaction, Settings, Vault, ClaimedMail], Any]
     transport: Any
     outages: int = 0
 
@@ -252,11 +252,11 @@ class Worker:
                 channel.transport.close()
         return sent
 
-    def _claim(self) -> Row | None:
+    def _claim(self) -> ClaimedMail | None:
         with self._database.write(self._now()) as tx:
             return next(iter(outbox_queries.claim(tx, 1, LEASE_SECONDS)), None)
 
-    def _deliver(self, row: Row) -> bool:
+    def _deliver(self, row: ClaimedMail) -> bool:
         """Try one claimed entry and record the outcome; return whether it was sent.
 
         Raises:
@@ -279,7 +279,7 @@ class Worker:
         return outcome is None
 
     def _try(
-        self, row: Row, channel: _Channel, log: Any
+        self, row: ClaimedMail, channel: _Channel, log: Any
     ) -> ObsoleteError | UndeliverableError | None:
         """Render and send an entry; return the error that prevented it, or None.
 
@@ -305,7 +305,7 @@ class Worker:
         log.info("mail sent")
         return None
 
-    def _send(self, row: Row, channel: _Channel) -> None:
+    def _send(self, row: ClaimedMail, channel: _Channel) -> None:
         if row.attempts > MAX_ATTEMPTS:
             # The worker died in every attempt. Perhaps this e-mail kills it.
             raise UndeliverableError("No attempt to send the e-mail was completed.", permanent=True)
@@ -315,7 +315,7 @@ class Worker:
             message = channel.render(tx, self._settings, self._vault, row)
         channel.transport.send(message)
 
-    def _ensure_account(self, row: Row) -> Row:
+    def _ensure_account(self, row: ClaimedMail) -> ClaimedMail:
         """Create the account of the invited person if needed, and return the entry as it is then.
 
         Raises:
@@ -333,7 +333,7 @@ class Worker:
             ) from None
 
     def _fail(
-        self, tx: WriteTransaction, row: Row, channel: _Channel, error: UndeliverableError
+        self, tx: WriteTransaction, row: ClaimedMail, channel: _Channel, error: UndeliverableError
     ) -> bool:
         reason = _reason(error)
         is_recorded = outbox_queries.mark_failed(

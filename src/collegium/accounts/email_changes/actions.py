@@ -13,7 +13,6 @@ from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.rules import check_email_not_protected, protected_fields
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
@@ -137,7 +136,7 @@ def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -
         raise NotFound("address.unknown_code")
     lock_account(tx, change.account_id)
     # Checked again under the lock, because a concurrent confirmation may have used the code.
-    locked: Row | None = email_change_queries.by_code_hash(tx, vault.keyed_hash(code))
+    locked = email_change_queries.by_code_hash(tx, vault.keyed_hash(code))
     if locked is None:
         raise NotFound("address.unknown_code")
     if locked.created_at + timedelta(seconds=settings.email_change_max_age) < tx.now:
@@ -145,7 +144,7 @@ def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -
     # Another account may just have confirmed the same address, which ends this change.
     if locked.account_id not in email_change_queries.delete_by_email(tx, locked.email):
         raise NotFound("address.unknown_code")
-    before: Row = account_queries.by_id(tx, locked.account_id)
+    before = account_queries.existing(tx, locked.account_id)
     change_account(tx, locked.account_id, {"email": locked.email, "modified_at": tx.now})
     mail_budget_actions.restore(tx, locked.email)
     event_queries.record(

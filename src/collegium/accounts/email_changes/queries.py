@@ -22,6 +22,7 @@ class EmailChange:
     username: str
     first_name: str
     last_name: str
+    old_email: str
 
 
 _rows = select(

@@ -10,9 +10,10 @@ from collegium.access.rules import Actor
 from collegium.accounts import organisation_users
 from collegium.accounts import queries as account_queries
 from collegium.accounts.profiles import queries as profile_queries
+from collegium.accounts.profiles.queries import ProfileRow
+from collegium.accounts.queries import Person
 from collegium.accounts.rules import DETAILS, writable
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
@@ -25,7 +26,7 @@ def notify_operator(
     tx: WriteTransaction,
     actor: Actor | None,
     settings: Settings,
-    before: Row,
+    before: Person,
     changed: Mapping[str, Any],
 ) -> None:
     """Notify the operator of changes in the profile of an organisation's owner, if so configured.
@@ -63,7 +64,7 @@ def notify_operator(
         )
 
 
-def lock_profile_and_authorise(tx: WriteTransaction, actor: Actor, account_id: int) -> Row:
+def lock_profile_and_authorise(tx: WriteTransaction, actor: Actor, account_id: int) -> ProfileRow:
     """Lock an account whose profile the actor may change. Return the profile.
 
     Args:
@@ -97,7 +98,7 @@ def change(
         names: new values of ``first_name last_name``.
         fields: new values of other fields; the others stay unchanged.
     """
-    before: Row = account_queries.by_id(tx, account_id)
+    before = account_queries.existing(tx, account_id)
     allowed = writable(
         names,
         by_staff=actor.is_staff,

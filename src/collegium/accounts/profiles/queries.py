@@ -15,6 +15,7 @@ from collegium.access.queries import (
     visible_scopes,
 )
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.accounts.queries import Person
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
@@ -33,11 +34,9 @@ from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 
 
-class ProfileRow:
+class ProfileRow(Person):
     """An account, with its profile."""
 
-    id: int
-    uuid: str
     profile: dict[str, Any]
 
 

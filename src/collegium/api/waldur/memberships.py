@@ -17,7 +17,7 @@ from collegium.db.statements import Row
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
-from collegium.refusals import Conflict, Invalid
+from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.values import DateTime, Text, Uuid, hex_uuid
 
@@ -93,6 +93,8 @@ def _read_assignment(
         except Invalid as refusal:
             form.refuse(refusal)
     form.check()
+    if role is None or account is None:  # cannot happen: ``check`` raises
+        raise NotFound("role.unknown")
     return membership_actions.RoleAssignment(access, role, account)
 
 

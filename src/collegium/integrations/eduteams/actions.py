@@ -11,11 +11,12 @@ from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import set_active
 from collegium.accounts.profiles import actions as profile_actions
+from collegium.accounts.queries import AccountSource
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.integrations.eduteams import queries as eduteams_queries
+from collegium.integrations.eduteams.queries import DirectoryAccount
 from collegium.integrations.eduteams.rules import Person, invalid_field
 from collegium.lists import slugs
 from collegium.refusals import Conflict, Forbidden, Invalid
@@ -37,7 +38,7 @@ def check_may_add(actor: Actor) -> None:
         raise Forbidden("permission.missing")
 
 
-def check_may_pull(actor: Actor, account: Row) -> None:
+def check_may_pull(actor: Actor, account: AccountSource) -> None:
     """Require that the actor may update an account from the directory: staff, and its owner.
 
     Raises:
@@ -107,7 +108,7 @@ def apply_keys(tx: WriteTransaction, username: str, directory_keys: Iterable[Pub
         ssh_key_actions.sync_keys(tx, None, account.id, directory_keys)
 
 
-def _lock_by_username(tx: WriteTransaction, username: str) -> Row | None:
+def _lock_by_username(tx: WriteTransaction, username: str) -> DirectoryAccount | None:
     """Lock the account with this user name, and return it as it is under the lock.
 
     Raises:
@@ -162,7 +163,11 @@ def _create(
 
 
 def _update(
-    tx: WriteTransaction, actor: Actor | None, settings: Settings, account: Row, person: Person
+    tx: WriteTransaction,
+    actor: Actor | None,
+    settings: Settings,
+    account: DirectoryAccount,
+    person: Person,
 ) -> str:
     columns = {
         "email": person.email or account.email,
@@ -180,13 +185,13 @@ def _update(
     return str(account.uuid)
 
 
-def _deactivate(tx: WriteTransaction, actor: Actor | None, account: Row) -> str:
+def _deactivate(tx: WriteTransaction, actor: Actor | None, account: DirectoryAccount) -> str:
     _write_changes(tx, actor, account, {"is_active": False})
     return str(account.uuid)
 
 
 def _write_changes(
-    tx: WriteTransaction, actor: Actor | None, account: Row, columns: Mapping[str, Any]
+    tx: WriteTransaction, actor: Actor | None, account: DirectoryAccount, columns: Mapping[str, Any]
 ) -> None:
     """Update the columns that differ, and the time of the synchronisation."""
     changed = {name: value for name, value in columns.items() if getattr(account, name) != value}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, not_, or_, select, update
 
+from collegium.accounts.queries import AccountSource, Person
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import accounts, ssh_keys
@@ -16,24 +17,28 @@ SOURCE: Final = "eduteams"
 """The registration method and the identity source of accounts from this directory."""
 
 
-class DirectoryAccount:
+class DirectoryAccount(Person, AccountSource):
     """An account, with the columns that the directory sets."""
 
-    id: int
-    registration_method: str
-    identity_source: str
+    is_active: bool
+    details: dict[str, Any]
+    disabled_by_staff: bool
 
 
 class UncheckedAccount:
     """An account, with the time when it was last synchronised."""
 
     id: int
+    username: str
+    last_synced_at: datetime | None
 
 
 class KeyOfAccount:
     """An SSH key of an account, or None in its columns if the account has none."""
 
     username: str
+    name: str | None
+    fingerprint_sha256: str | None
 
 
 _columns = select(
@@ -92,7 +97,7 @@ def by_username(tx: ReadTransaction, username: str) -> DirectoryAccount | None:
     return tx.fetch_one(_BY_USERNAME, username=username)
 
 
-def is_managed(account: DirectoryAccount) -> bool:
+def is_managed(account: AccountSource) -> bool:
     """Return whether the directory manages an account."""
     return SOURCE in {account.registration_method, account.identity_source}
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import structlog
 
 from collegium.db.database import Database
-from collegium.db.statements import Row
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams import client
 from collegium.integrations.eduteams import queries as eduteams_queries
+from collegium.integrations.eduteams.queries import KeyOfAccount, UncheckedAccount
 from collegium.integrations.eduteams.rules import parse_keys
 from collegium.integrations.http_client import Timeouts
 from collegium.refusals import Invalid, Refusal
@@ -95,7 +95,7 @@ class DirectorySync:
             self._next_keys = now + KEYS_EVERY
             self._begin_key_sync()
 
-    def _sync_account(self, row: Row) -> None:
+    def _sync_account(self, row: UncheckedAccount) -> None:
         """Synchronise an account, unless another worker has claimed it or has just done so."""
         with self._database.write(self._clock()) as tx:
             is_claimed = eduteams_queries.claim(tx, row.id, row.last_synced_at)
@@ -125,7 +125,7 @@ class DirectorySync:
         """Synchronise the keys of some accounts; write only where something differs."""
         with self._database.read(self._clock()) as tx:
             rows = eduteams_queries.keys_of_accounts(tx, entries)
-        rows_by_username: dict[str, list[Row]] = {}
+        rows_by_username: dict[str, list[KeyOfAccount]] = {}
         for row in rows:
             rows_by_username.setdefault(row.username, []).append(row)
         for username, account_rows in rows_by_username.items():

@@ -17,14 +17,15 @@ from collegium.access.rules import (
     has_permission,
 )
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountRow
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests import rules as join_request_rules
+from collegium.join_requests.queries import JoinRequestRow
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.leaving import check_owner_remains
@@ -34,6 +35,7 @@ from collegium.roles import queries as role_queries
 from collegium.scopes.actions import ScopeRef, delete_scope, grant
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups import rules as group_rules
+from collegium.scopes.groups.queries import Member
 from collegium.settings import DEFAULTS, Settings
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import comparable_name
@@ -190,7 +192,7 @@ def join(
     message: str = "",
     *,
     settings: Settings = DEFAULTS,
-) -> tuple[Row, bool]:
+) -> tuple[JoinRequestRow, bool]:
     """Request membership of a group; return the request, and whether it is a new one.
 
     If a request of the actor is pending already, that one is returned.
@@ -269,7 +271,7 @@ class _People:
     """The people that the changes name: members of the group, and other accounts."""
 
     def __init__(self, tx: WriteTransaction, scope: int, changes: Sequence[MemberChange]) -> None:
-        self.members: dict[str, Row] = {}
+        self.members: dict[str, Member] = {}
         for row in group_queries.members(tx, [scope])[scope] if changes else ():
             self.members.setdefault(comparable_address(row.email), row)
         other_emails = [
@@ -277,7 +279,7 @@ class _People:
             for change in changes
             if comparable_address(change.email) not in self.members
         ]
-        self.others: Mapping[str, Row] = account_queries.active_by_email(tx, other_emails)
+        self.others: Mapping[str, AccountRow] = account_queries.active_by_email(tx, other_emails)
 
     def problems(self, changes: Sequence[MemberChange]) -> dict[str, str]:
         """Return, by address, the reasons why changes are impossible."""
@@ -362,7 +364,7 @@ def _assign(
 
 
 def _record_removed(
-    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, member: Row
+    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, member: Member
 ) -> None:
     event_queries.record(
         tx,

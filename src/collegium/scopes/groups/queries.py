@@ -29,9 +29,13 @@ class GroupRow:
 class Member:
     """A member of a group, with the role."""
 
+    grant_id: int
     scope_id: int
+    account_id: int
+    role_id: int
     valid_until: datetime | None
     role_name: str
+    username: str
     email: str
     is_active: bool
 

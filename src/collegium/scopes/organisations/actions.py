@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from collegium.access.queries import ScopeAccess, lock_scope_and_recheck
+from collegium.access.queries import ScopeAccess, ScopeRow, lock_scope_and_recheck
 from collegium.access.rules import Actor, Permission, ScopeKind
 from collegium.access.subnets import queries as subnet_queries
 from collegium.access.subnets.rules import denied_ranges
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.db.tables import organisations
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -39,7 +38,7 @@ STAFF_ONLY = frozenset(
 """The columns that only staff may write; values from others are ignored."""
 
 
-def check_available(scope: Row) -> None:
+def check_available(scope: ScopeRow) -> None:
     """Require that an organisation is neither blocked nor archived.
 
     Raises:
@@ -48,14 +47,14 @@ def check_available(scope: Row) -> None:
     _check_available(blocked=scope.blocked, archived=scope.archived)
 
 
-def _check_available(*, blocked: bool, archived: bool) -> None:
+def _check_available(*, blocked: bool | None, archived: bool | None) -> None:
     if blocked:
         raise Conflict("organisation.blocked")
     if archived:
         raise Conflict("organisation.archived")
 
 
-def _check_may_change(actor: Actor, scope: Row, changes: Mapping[str, Any]) -> None:
+def _check_may_change(actor: Actor, scope: ScopeRow, changes: Mapping[str, Any]) -> None:
     if not actor.is_staff:
         check_available(scope)
         return

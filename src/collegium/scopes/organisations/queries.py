@@ -22,6 +22,8 @@ class OrganisationRow:
     """An organisation."""
 
     id: int
+    blocked: bool
+    archived: bool
 
 
 class ChildProject:

@@ -10,7 +10,6 @@ from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
@@ -20,6 +19,7 @@ from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.devices import queries as device_queries
 from collegium.sign_in.devices import rules as device_rules
+from collegium.sign_in.devices.queries import DeviceRow
 from collegium.sign_in.devices.rules import State
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import check_quota, issue_device
@@ -86,7 +86,7 @@ def begin(
         return login
 
 
-def get_pending_by_code(tx: ReadTransaction, vault: Vault, user_code: str) -> Row:
+def get_pending_by_code(tx: ReadTransaction, vault: Vault, user_code: str) -> DeviceRow:
     """Return the pending program with a user code, to show its name and ask the person.
 
     The caller must count failures with ``RequestContext.rate_limited``, because codes can be
@@ -100,7 +100,7 @@ def get_pending_by_code(tx: ReadTransaction, vault: Vault, user_code: str) -> Ro
     )
 
 
-def get_pending_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
+def get_pending_by_uuid(tx: ReadTransaction, uuid: str) -> DeviceRow:
     """Return the pending program of a page.
 
     Raises:
@@ -109,13 +109,13 @@ def get_pending_by_uuid(tx: ReadTransaction, uuid: str) -> Row:
     return _require_pending(tx, device_queries.by_uuid(tx, uuid))
 
 
-def user_code(vault: Vault, device: Row) -> str:
+def user_code(vault: Vault, device: DeviceRow) -> str:
     """Return the code that the device shows."""
     code = vault.decrypt(device.user_code_encrypted, device.user_code_hash).removeprefix(_USER_CODE)
     return f"{code[:4]}-{code[4:]}"
 
 
-def lifetime(device: Row, settings: Settings) -> int:
+def lifetime(device: DeviceRow, settings: Settings) -> int:
     """Return the lifetime in seconds that the token of a program will have."""
     return device_rules.lifetime(
         device.lifetime,
@@ -210,7 +210,7 @@ def _set_decision(
     return str(device.name)
 
 
-def _require_pending(tx: ReadTransaction, device: Row | None) -> Row:
+def _require_pending(tx: ReadTransaction, device: DeviceRow | None) -> DeviceRow:
     if device is None:
         raise NotFound("device.unknown")
     device_rules.check_open(device.state, device.expires_at, tx.now)

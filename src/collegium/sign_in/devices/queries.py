@@ -16,7 +16,11 @@ class DeviceRow:
     """A device sign-in."""
 
     id: int
+    uuid: str
+    user_code_hash: bytes
+    user_code_encrypted: bytes
     name: str
+    lifetime: int
     state: str
     expires_at: datetime
     account_id: int | None

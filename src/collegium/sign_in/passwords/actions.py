@@ -11,8 +11,8 @@ from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
+from collegium.accounts.queries import AccountRow, AccountWithPassword
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
@@ -73,7 +73,7 @@ def request_reset(tx: WriteTransaction, email: str, ip_address: str) -> None:
         )
 
 
-def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+def send(tx: WriteTransaction, actor: Actor, uuid: str) -> AccountRow:
     """E-mail a reset link to an account on behalf of staff. Return the account.
 
     Raises:
@@ -91,14 +91,14 @@ def send(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     return account
 
 
-def link(vault: Vault, account: Row, requested_at: datetime) -> str:
+def link(vault: Vault, account: AccountWithPassword, requested_at: datetime) -> str:
     """Return the last URL segment of the reset link."""
     return vault.sign(
         RESET, account.uuid, requested_at.isoformat(), _derive_mark(vault, account, requested_at)
     )
 
 
-def read_link(tx: ReadTransaction, vault: Vault, text: str) -> Row:
+def read_link(tx: ReadTransaction, vault: Vault, text: str) -> AccountWithPassword:
     """Return the account whose password a link may set now.
 
     A link becomes invalid after an hour, and when the password or the address of the account
@@ -121,12 +121,12 @@ def read_link(tx: ReadTransaction, vault: Vault, text: str) -> Row:
     raise NotFound("password.unknown_link")
 
 
-def may_have_password(account: Row) -> bool:
+def may_have_password(account: AccountRow) -> bool:
     """Return whether an account may have a local password: it is active and local."""
     return bool(account.is_active and account.registration_method == "default")
 
 
-def personal_data(account: Row) -> tuple[str, ...]:
+def personal_data(account: AccountRow) -> tuple[str, ...]:
     """Return the personal data that a password must not resemble."""
     return (account.username, account.email, account.first_name, account.last_name)
 
@@ -192,7 +192,7 @@ def _set_password(tx: WriteTransaction, account: int, password_hash: str) -> Non
     credentials.revoke_everything(tx, account)
 
 
-def _derive_mark(vault: Vault, account: Row, requested_at: datetime) -> str:
+def _derive_mark(vault: Vault, account: AccountWithPassword, requested_at: datetime) -> str:
     return vault.derive_code(
         RESET, account.id, account.password or "", account.email, requested_at.isoformat()
     )

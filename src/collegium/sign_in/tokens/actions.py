@@ -12,8 +12,8 @@ from uuid import uuid4
 from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountRow, Identity
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
@@ -37,7 +37,7 @@ from collegium.sign_in.tokens.rules import (
 
 
 def actor_of(
-    account: Row,
+    account: Identity,
     ip_address: str | None = None,
     request_id: str = "",
     impersonator: Actor | None = None,
@@ -114,7 +114,9 @@ def issue_personal(
     return token, token_id
 
 
-def issue_device(tx: WriteTransaction, vault: Vault, account: Row, name: str, lifetime: int) -> str:
+def issue_device(
+    tx: WriteTransaction, vault: Vault, account: AccountRow, name: str, lifetime: int
+) -> str:
     """Issue the token of a program that was approved in a browser.
 
     The account must be locked, and ``check_quota`` must have been called at the approval.
@@ -290,7 +292,7 @@ def _issue_pair(
 
 
 def renew(
-    tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor | None, account: Row
+    tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor | None, account: AccountRow
 ) -> str:
     """Return the API token of an account and restart its lifetime, or replace an expired one."""
     row = token_queries.of_account(tx, account.id)
@@ -324,7 +326,7 @@ def log_in(
     return token
 
 
-def record_failed_login(tx: WriteTransaction, account: Row | None, ip_address: str) -> None:
+def record_failed_login(tx: WriteTransaction, account: AccountRow | None, ip_address: str) -> None:
     """Record a failed sign-in.
 
     The entered user name is not stored, because it may be a password or another person's name.

@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from collegium.accounts.queries import Identity
 from collegium.accounts.queries import select_with_token as shown_accounts
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, UuidHex, any_of
@@ -56,11 +57,9 @@ class PublicToken:
     """What others may see of the API token of an account."""
 
 
-class TokenOwner:
+class TokenOwner(Identity):
     """The account of a token, with the data that determines the token's expiry."""
 
-    id: int
-    is_active: bool
     token_id: int
     token_kind: str
     lifetime: int | None

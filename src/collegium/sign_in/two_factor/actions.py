@@ -13,8 +13,8 @@ from pyotp.totp import TOTP
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
+from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
@@ -24,6 +24,7 @@ from collegium.sign_in import credentials, notices
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor import rules as two_factor_rules
+from collegium.sign_in.two_factor.queries import TwoFactorRow
 
 
 class Secret(NamedTuple):
@@ -97,7 +98,7 @@ def confirm(tx: WriteTransaction, actor: Actor, vault: Vault, code: str) -> list
     credentials.cancel_pending(tx, actor.id)
     token_queries.revoke_all_but(tx, actor.id, actor.token)
     event_queries.record(tx, actor, events.SecondFactorEnabled(account=actor.id))
-    account: Row = account_queries.by_id(tx, actor.id)
+    account = account_queries.existing(tx, actor.id)
     notices.send_notice(tx, mails.SecondFactorEnabled, account, actor)
     return _replace_codes(tx, vault, actor.id)
 
@@ -138,7 +139,7 @@ def _use_recovery_code(tx: WriteTransaction, vault: Vault, actor: Actor, code: s
     event_queries.record(tx, actor, events.SecondFactorRecovered(account=actor.id))
 
 
-def _count_wrong(tx: WriteTransaction, actor: Actor, account: Row) -> None:
+def _count_wrong(tx: WriteTransaction, actor: Actor, account: AccountRow) -> None:
     """Count a wrong code after a correct password.
 
     Notify the owner after three and after twenty.
@@ -192,7 +193,7 @@ def remove(tx: WriteTransaction, actor: Actor) -> None:
     two_factor_queries.remove(tx, actor.id)
     credentials.cancel_pending(tx, actor.id)
     event_queries.record(tx, actor, events.SecondFactorDisabled(account=actor.id))
-    account: Row = account_queries.by_id(tx, actor.id)
+    account = account_queries.existing(tx, actor.id)
     notices.send_notice(tx, mails.SecondFactorDisabled, account, actor)
 
 
@@ -223,7 +224,7 @@ def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     notices.send_notice(tx, mails.SecondFactorReset, account, actor)
 
 
-def _accept_code(tx: WriteTransaction, vault: Vault, row: Row, code: str) -> None:
+def _accept_code(tx: WriteTransaction, vault: Vault, row: TwoFactorRow, code: str) -> None:
     """Use up the time step of a code.
 
     Raises:
@@ -242,7 +243,7 @@ def _accept_code(tx: WriteTransaction, vault: Vault, row: Row, code: str) -> Non
     )
 
 
-def _decrypt_secret(vault: Vault, row: Row) -> tuple[str, str]:
+def _decrypt_secret(vault: Vault, row: TwoFactorRow) -> tuple[str, str]:
     """Return a secret, and the id of the session that created it ("" in old rows)."""
     secret, _, session = vault.decrypt(row.secret_encrypted, row.secret_hash).partition(" ")
     return secret, session

@@ -15,7 +15,11 @@ from collegium.db.tables import BigInt, recovery_codes, two_factor
 class TwoFactorRow:
     """The authenticator of an account."""
 
+    account_id: int
+    secret_hash: bytes
+    secret_encrypted: bytes
     confirmed_at: datetime | None
+    last_step: int
     wrong_codes: int
 
 
