@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
-from enum import Enum, auto
+from enum import StrEnum, auto
 from typing import Any, ClassVar, dataclass_transform
 
 from msgspec import UNSET
 
 
-class Readers(Enum):
+class Readers(StrEnum):
     """Who sees a part of an event, of those who see the event at all.
 
     Staff and support see everything.
@@ -97,9 +97,7 @@ class Event:
         """
         dataclass(frozen=True, kw_only=True)(cls)
         cls.facts = {
-            field.name: next(
-                (one for one in _metadata(field.type) if isinstance(one, Fact)), Fact()
-            )
+            field.name: getattr(field.type, "__metadata__", (Fact(),))[0]
             for field in fields(cls)  # type: ignore[arg-type]  # it is a dataclass since the line above
             if field.name not in {"scope", "account"}
         }
@@ -119,13 +117,9 @@ class Event:
 
     def payload(self) -> dict[str, Any]:
         """Return the facts for JSON."""
-        values = {name: getattr(self, name) for name in self.facts}
+        values = ((name, getattr(self, name)) for name in self.facts)
         return {
             name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in values.items()
+            for name, value in values
             if value is not UNSET
         }
-
-
-def _metadata(annotation: Any) -> tuple[Any, ...]:
-    return getattr(annotation, "__metadata__", ())

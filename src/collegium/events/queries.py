@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -44,23 +45,7 @@ from collegium.lists.listing import Filter, Listing
 from collegium.refusals import NotFound
 
 _INSERT = Statement(
-    insert(events).values(
-        {
-            name: bindparam(name)
-            for name in (
-                "uuid",
-                "created_at",
-                "kind",
-                "actor_id",
-                "actor_name",
-                "ip_address",
-                "request_id",
-                "scope_id",
-                "account_id",
-                "payload",
-            )
-        }
-    )
+    insert(events).values({one.name: bindparam(one.name) for one in events.c if one.name != "id"})
 )
 
 _LATEST = Statement[datetime](select(events.c.created_at).order_by(events.c.id.desc()).limit(1))
@@ -243,23 +228,27 @@ def _under_scope(bind: str, kind: str, *, sees_all: bool) -> ColumnElement[bool]
     )
 
 
-def _names_account(column: ColumnElement[Any], bind: str, *, sees_all: bool) -> ColumnElement[bool]:
+def _names_account(bind: str, *columns: ColumnElement[Any], sees_all: bool) -> ColumnElement[bool]:
     """Return the condition for events that name a person whom the actor may see there."""
     account_id = select(accounts.c.id).where(accounts.c.uuid == bindparam(bind)).scalar_subquery()
     # Events of a scope that is now hidden from the actor do not reveal other people.
-    is_visible = or_(events.c.scope_id.is_(None), _is_scope_visible(), column == _actor_id)
-    return and_(column == account_id, true() if sees_all else is_visible)
-
-
-def _names_account_anywhere(bind: str, *, sees_all: bool) -> ColumnElement[bool]:
+    is_visible = or_(events.c.scope_id.is_(None), _is_scope_visible())
     return or_(
-        _names_account(events.c.actor_id, bind, sees_all=sees_all),
-        _names_account(events.c.account_id, bind, sees_all=sees_all),
+        *(
+            and_(column == account_id, true() if sees_all else or_(is_visible, column == _actor_id))
+            for column in columns
+        )
     )
 
 
-def _filter_by(bind: str, where: Callable[[str, bool], ColumnElement[bool]]) -> Filter:
-    return Filter(lambda value: ("", {bind: value}), where)
+_PEOPLE: Final = (events.c.actor_id, events.c.account_id)
+
+
+def _filter_by(bind: str, where: Callable[..., ColumnElement[bool]], *arguments: Any) -> Filter:
+    return Filter(
+        lambda value: ("", {bind: value}),
+        lambda _form, sees_all: where(bind, *arguments, sees_all=sees_all),
+    )
 
 
 def _read_scope(value: tuple[str, str]) -> tuple[str, dict[str, Any]]:
@@ -271,7 +260,7 @@ def _where_scope(form: str, sees_all: bool) -> ColumnElement[bool]:
     if not form:
         return false()
     if form == "account":
-        return _names_account_anywhere("scope", sees_all=sees_all)
+        return _names_account("scope", *_PEOPLE, sees_all=sees_all)
     return _under_scope("scope", form, sees_all=sees_all)
 
 
@@ -286,8 +275,8 @@ def _where_kinds(form: str, _sees_all: bool) -> ColumnElement[bool]:
     return any_of(events.c.kind, "kinds")
 
 
-def _where_not_in(_form: str, sees_all: bool) -> ColumnElement[bool]:
-    kind = bindparam("without", type_=String())
+def _where_not_in(bind: str, *, sees_all: bool) -> ColumnElement[bool]:
+    kind = bindparam(bind, type_=String())
     if not sees_all:
         of_kind = exists().where(scopes.c.id == events.c.scope_id, scopes.c.kind == kind)
         return not_(of_kind.correlate(events))
@@ -328,19 +317,12 @@ listing = Listing[EventRow](
         **_COMMON_FILTERS,
         # A kind of scope and a UUID. The kind may be ``account``. An empty kind matches no event.
         "scope": Filter(_read_scope, _where_scope),
-        "organisation": _filter_by(
-            "organisation",
-            lambda _, every: _under_scope("organisation", "organisation", sees_all=every),
-        ),
-        "project": _filter_by(
-            "project", lambda _, every: _under_scope("project", "project", sees_all=every)
-        ),
-        "by": _filter_by(
-            "by", lambda _, every: _names_account(events.c.actor_id, "by", sees_all=every)
-        ),
-        "related": _filter_by(
-            "related", lambda _, every: _names_account_anywhere("related", sees_all=every)
-        ),
+        **{
+            kind: _filter_by(kind, _under_scope, kind)
+            for kind in (ScopeKind.ORGANISATION.value, ScopeKind.PROJECT.value)
+        },
+        "by": _filter_by("by", _names_account, events.c.actor_id),
+        "related": _filter_by("related", _names_account, *_PEOPLE),
         # A kind of scope whose events are left out.
         "without": _filter_by("without", _where_not_in),
     },
@@ -349,15 +331,10 @@ listing = Listing[EventRow](
 
 _scope_id = bindparam("scope_id", type_=BigInt)
 
-of_scope = Listing[EventRow](
-    rows=_rows,
+of_scope = replace(
+    listing,
     visible=_visible_in_scope,
-    key=events.c.id,
-    count_query=select(events.c.id),
-    filters_fit_count_query=True,
     loads_rows_late=True,
-    default="-created",
-    orders={"created": (events.c.created_at,)},
     filters={
         **_COMMON_FILTERS,
         # The events of a single scope come from the index in order.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from collegium.access.rules import Actor
 from collegium.db.statements import Row
 from collegium.events.event import Fact, Readers
 from collegium.events.types import of_kind
+
+_STAFF: Final = dict.fromkeys(Readers, True)
 
 
 class View:
@@ -34,45 +36,42 @@ class View:
             viewer: the reader.
             row: of a list of ``events.queries``, read for this viewer.
         """
-        self._row = row
         self._sees_all = viewer.sees_all
-        self._is_affected: bool = row.account_id == viewer.id
-        is_actor = row.actor_id == viewer.id
+        is_affected, is_actor = row.account_id == viewer.id, row.actor_id == viewer.id
         self.event = of_kind(row.kind)
-        self.has_scope = row.scope_id is not None and (self._sees_all or bool(row.sees_scope))
-        sees_people = self._may_see(self.event.people)
-        self.has_account = self._is_affected or sees_people
-        self.has_full_name = self._sees_all or self._is_affected
+        self.has_scope = row.scope_id is not None and (viewer.sees_all or bool(row.sees_scope))
+        if viewer.sees_all:
+            is_among: dict[Readers, bool] = _STAFF
+        elif row.scope_id is not None and not self.has_scope:
+            is_among = {Readers.ALL: True}
+        else:
+            is_among = {
+                Readers.ALL: True,
+                Readers.SCOPE: True,
+                Readers.PERSON: is_affected,
+                Readers.INVITATIONS: row.reads_invitations,
+                Readers.REQUESTS: is_affected or row.reads_requests,
+            }
+        sees_people = bool(is_among.get(self.event.people))
+        self.has_account = is_affected or sees_people
+        self.has_full_name = viewer.sees_all or is_affected
         self.has_actor = is_actor or sees_people
         # The event of an impersonated account has the staff member's IP address, so that account
         # does not see the address.
-        is_impersonated = "impersonated_by" in row.payload
-        self.has_origin = self._sees_all or (is_actor and not is_impersonated)
-        self.impersonator = (
-            str(row.payload["impersonated_by"])
-            if is_impersonated and (self._sees_all or is_actor)
-            else ""
-        )
+        payload = row.payload
+        impersonator = payload.get("impersonated_by", "")
+        self.has_origin = viewer.sees_all or (is_actor and not impersonator)
+        self.impersonator = str(impersonator) if viewer.sees_all or is_actor else ""
         self.facts = {
-            name: self._visible_part(fact, row.payload[name])
+            name: self._visible_part(fact, value) if fact.staff_only else value
             for name, fact in self.event.facts.items()
-            if fact.key and row.payload.get(name) not in (None, "") and self._may_see(fact.readers)
+            if fact.key
+            and is_among.get(fact.readers)
+            and (value := payload.get(name)) not in (None, "")
         }
 
-    def _may_see(self, readers: Readers) -> bool:
-        if self._sees_all or readers is Readers.ALL:
-            return True
-        if self._row.scope_id is not None and not self.has_scope:
-            return False
-        return {
-            Readers.SCOPE: True,
-            Readers.PERSON: self._is_affected,
-            Readers.INVITATIONS: bool(self._row.reads_invitations),
-            Readers.REQUESTS: self._is_affected or bool(self._row.reads_requests),
-        }.get(readers, False)
-
     def _visible_part(self, fact: Fact, value: Any) -> Any:
-        if self._sees_all or not fact.staff_only:
+        if self._sees_all:
             return value
         if isinstance(value, dict):
             return {name: one for name, one in value.items() if name not in fact.staff_only}

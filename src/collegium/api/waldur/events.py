@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -48,17 +48,13 @@ _GROUPS: Final = {
     for group in sorted({event.group for event in _EVENTS.values()})
 }
 
+_SAME: Final = (
+    "username slug email first_name last_name native_name job_title phone_number organization "
+    "registration_method identity_source notifications_enabled preferred_language affiliations "
+    "civil_number birth_date description is_staff is_support is_active token_lifetime"
+)
 _ACCOUNT_FIELDS: Final = {
-    **{
-        name: name
-        for name in (
-            *("username", "slug", "email", "first_name", "last_name", "native_name", "job_title"),
-            *("phone_number", "organization", "registration_method", "identity_source"),
-            *("notifications_enabled", "preferred_language", "affiliations", "civil_number"),
-            *("birth_date", "description", "is_staff", "is_support", "is_active"),
-            "token_lifetime",
-        )
-    },
+    **{name: name for name in _SAME.split()},
     "agreed_at": "agreement_date",
     "picture": "image",
 }
@@ -81,11 +77,8 @@ def _context(view: View, row: Row) -> dict[str, Any]:
         context |= _account("user", row.actor_uuid, row.actor_deleted_at, row.actor_username)
         context["user_full_name"] = row.actor_name
     if view.has_origin:
-        context |= {
-            key: value
-            for key, value in (("ip_address", row.ip_address), ("request_id", row.request_id))
-            if value
-        }
+        origin = {"ip_address": row.ip_address, "request_id": row.request_id}
+        context |= {key: value for key, value in origin.items() if value}
     if view.impersonator:
         context["impersonated_by_full_name"] = view.impersonator
     for name, value in view.facts.items():
@@ -113,19 +106,19 @@ def _scope(row: Row) -> dict[str, Any]:
 
 
 def _affected(row: Row, *, with_name: bool) -> dict[str, Any]:
-    context = _account(
-        "affected_user", row.account_uuid, row.account_deleted_at, row.account_username
-    )
     name = f"{row.account_first_name} {row.account_last_name}".strip()
-    return context | {"affected_user_full_name": name} if with_name and name else context
+    return {
+        **_account("affected_user", row.account_uuid, row.account_deleted_at, row.account_username),
+        **({"affected_user_full_name": name} if with_name and name else {}),
+    }
 
 
 def _account(prefix: str, uuid: str | None, deleted: datetime | None, name: str) -> dict[str, Any]:
-    context = {} if uuid is None else {f"{prefix}_uuid": uuid}
+    if uuid is None:
+        return {}
     # A deleted account has no user name any more. Its former user name is among the facts.
-    return (
-        context if uuid is None or deleted is not None else context | {f"{prefix}_username": name}
-    )
+    username = {f"{prefix}_username": name} if deleted is None else {}
+    return {f"{prefix}_uuid": uuid, **username}
 
 
 def _changes(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,13 +280,11 @@ def _count(request_context: RequestContext, tx: ReadTransaction) -> Response:
     return Response(200, schemas.encode(EventCount(number)), {"X-Result-Count": str(number)})
 
 
-def _groups(_context: RequestContext, _tx: ReadTransaction) -> Response:
-    return Response(200, schemas.encode(_GROUPS), {"X-Result-Count": str(len(_GROUPS))})
-
-
-def _scope_types(_context: RequestContext, _tx: ReadTransaction) -> Response:
-    names = list(schemas.KINDS.values())
-    return Response(200, schemas.encode(names), {"X-Result-Count": str(len(names))})
+def _constant(
+    value: Mapping[str, Any] | Sequence[str],
+) -> Callable[[RequestContext, ReadTransaction], Response]:
+    body, count = schemas.encode(value), str(len(value))
+    return lambda _context, _tx: Response(200, body, {"X-Result-Count": count})
 
 
 ROUTES: Routes = {
@@ -314,10 +305,13 @@ ROUTES: Routes = {
         ),
     },
     "/api/events/event_groups/": {
-        "GET": Endpoint(_groups, "List the types of event, by group."),
+        "GET": Endpoint(_constant(_GROUPS), "List the types of event, by group."),
     },
     "/api/events/scope_types/": {
-        "GET": Endpoint(_scope_types, "List the kinds of scope that events happen in."),
+        "GET": Endpoint(
+            _constant(list(schemas.KINDS.values())),
+            "List the kinds of scope that events happen in.",
+        ),
     },
     "/api/events/{uuid}/": {
         "GET": Endpoint(_retrieve, "Show an event.", response_type=Event, sparse_fields=True),
