@@ -146,15 +146,35 @@ def _is_scope_visible() -> ColumnElement[bool]:
 
 
 class EventRow:
-    """An event, with its account, actor and scope."""
+    """An event, with its account, actor and scope, as one reader may see them."""
 
     id: int
     uuid: str
+    created_at: datetime
     kind: str
     payload: dict[str, Any]
+    actor_id: int | None
+    actor_uuid: str | None
+    actor_name: str
     actor_username: str | None
+    actor_deleted_at: datetime | None
+    ip_address: str
+    request_id: str
+    account_id: int | None
+    account_uuid: str | None
     account_username: str | None
+    account_first_name: str | None
+    account_last_name: str | None
+    account_deleted_at: datetime | None
+    scope_id: int | None
+    scope_uuid: str | None
     scope_kind: str | None
+    scope_name: str | None
+    organisation_uuid: str | None
+    organisation_name: str | None
+    sees_scope: bool | None
+    reads_invitations: bool | None
+    reads_requests: bool | None
 
 
 _rows = (

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from collegium.access.rules import Actor
-from collegium.db.statements import Row
 from collegium.events.event import Fact, Readers
+from collegium.events.queries import EventRow
 from collegium.events.types import of_kind
 
-_STAFF: Final = dict.fromkeys(Readers, True)
+_STAFF: Final[Mapping[Readers, bool | None]] = dict.fromkeys(Readers, True)
 
 
 class View:
@@ -29,7 +30,7 @@ class View:
             or it is not shown.
     """
 
-    def __init__(self, viewer: Actor, row: Row) -> None:
+    def __init__(self, viewer: Actor, row: EventRow) -> None:
         """Look at an event.
 
         Args:
@@ -41,7 +42,7 @@ class View:
         self.event = of_kind(row.kind)
         self.has_scope = row.scope_id is not None and (viewer.sees_all or bool(row.sees_scope))
         if viewer.sees_all:
-            is_among: dict[Readers, bool] = _STAFF
+            is_among = _STAFF
         elif row.scope_id is not None and not self.has_scope:
             is_among = {Readers.ALL: True}
         else:

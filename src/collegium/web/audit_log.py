@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from collegium.access.rules import Actor, ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events.queries import EventRow
 from collegium.events.types import BY_KIND, UnknownEvent
 from collegium.events.visibility import View
 from collegium.roles import queries as role_queries
@@ -81,14 +81,16 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     )
 
 
-def _entry(viewer: Actor, scope_page: ScopePage, row: Row, role_labels: dict[str, str]) -> Entry:
+def _entry(
+    viewer: Actor, scope_page: ScopePage, row: EventRow, role_labels: dict[str, str]
+) -> Entry:
     elsewhere = ""
     if row.scope_id != scope_page.scope.id and (viewer.sees_all or row.sees_scope):
-        elsewhere = f"{row.scope_kind} {isolated(row.scope_name)}"
+        elsewhere = f"{row.scope_kind} {isolated(row.scope_name or '')}"
     return Entry(row.created_at, sentence(viewer, row, role_labels), elsewhere)
 
 
-def sentence(viewer: Actor, row: Row, role_labels: dict[str, str]) -> str:
+def sentence(viewer: Actor, row: EventRow, role_labels: dict[str, str]) -> str:
     """Return the sentence for an event.
 
     Args:
@@ -121,7 +123,7 @@ def sentence(viewer: Actor, row: Row, role_labels: dict[str, str]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _whom(view: View, row: Row) -> str:
+def _whom(view: View, row: EventRow) -> str:
     """Return the name of the person that the event is about.
 
     Readers who do not see the full name see the user name, because it is all that they know of

@@ -13,8 +13,8 @@ from collegium.access.rules import ScopeKind
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
+from collegium.events.queries import EventRow
 from collegium.events.types import BY_KIND
 from collegium.events.visibility import View
 from collegium.refusals import NotFound
@@ -67,7 +67,7 @@ _SCOPE_FIELDS: Final = {"accounting_started_at": "accounting_start_date"}
 """Columns of an organisation or a project that have other names in this API."""
 
 
-def _context(view: View, row: Row) -> dict[str, Any]:
+def _context(view: View, row: EventRow) -> dict[str, Any]:
     context: dict[str, Any] = {}
     if view.has_scope:
         context |= _scope(row)
@@ -91,10 +91,9 @@ def _context(view: View, row: Row) -> dict[str, Any]:
     return context
 
 
-def _scope(row: Row) -> dict[str, Any]:
-    kind = schemas.KINDS.get(row.scope_kind, row.scope_kind)
+def _scope(row: EventRow) -> dict[str, Any]:
     context = {
-        "scope_type": kind,
+        "scope_type": schemas.KINDS[ScopeKind(row.scope_kind or "")],
         "scope_uuid": row.scope_uuid,
         "scope_name": row.scope_name,
         "customer_uuid": row.organisation_uuid,
@@ -105,7 +104,7 @@ def _scope(row: Row) -> dict[str, Any]:
     return context
 
 
-def _affected(row: Row, *, with_name: bool) -> dict[str, Any]:
+def _affected(row: EventRow, *, with_name: bool) -> dict[str, Any]:
     name = f"{row.account_first_name} {row.account_last_name}".strip()
     return {
         **_account("affected_user", row.account_uuid, row.account_deleted_at, row.account_username),
@@ -113,7 +112,9 @@ def _affected(row: Row, *, with_name: bool) -> dict[str, Any]:
     }
 
 
-def _account(prefix: str, uuid: str | None, deleted: datetime | None, name: str) -> dict[str, Any]:
+def _account(
+    prefix: str, uuid: str | None, deleted: datetime | None, name: str | None
+) -> dict[str, Any]:
     if uuid is None:
         return {}
     # A deleted account has no user name any more. Its former user name is among the facts.
@@ -153,7 +154,7 @@ def _message(template: str, context: Mapping[str, Any]) -> str:
     )
 
 
-def _render_event(request_context: RequestContext, row: Row) -> Event:
+def _render_event(request_context: RequestContext, row: EventRow) -> Event:
     view = View(request_context.actor, row)
     context = _context(view, row)
     return Event(
