@@ -125,10 +125,10 @@ class World:
 
     def role(self, name: str) -> Row:
         with self.database.read() as tx:
-            return role_queries.by_name_or_uuid(tx, name, None)
+            return role_queries.existing(tx, name)
 
     def number_of(self, tx: ReadTransaction, role: str) -> int:
-        row: Row = role_queries.by_name_or_uuid(tx, role, None)
+        row: Row = role_queries.existing(tx, role)
         return int(row.id)
 
     def give_role(
@@ -173,7 +173,7 @@ class World:
                 inviter.actor,
                 self.settings,
                 reached,
-                role_queries.by_name_or_uuid(tx, role, None),
+                role_queries.existing(tx, role),
                 {"email": email, **details},
             )
 
@@ -198,8 +198,8 @@ class World:
                 opener.actor,
                 self.settings,
                 reached,
-                role_queries.by_name_or_uuid(tx, role, None),
-                role_queries.by_name_or_uuid(tx, project_role, None) if project_role else None,
+                role_queries.existing(tx, role),
+                role_queries.existing(tx, project_role) if project_role else None,
                 details,
             )
 

@@ -47,7 +47,14 @@ from collegium.refusals import Forbidden, NotFound
 from collegium.text.email_addresses import comparable_address
 
 
-class ScopeRow:
+class OrganisationState:
+    """Whether the organisation of a row is closed; None where there is no organisation."""
+
+    blocked: bool | None
+    archived: bool | None
+
+
+class ScopeRow(OrganisationState):
     """A scope, with its organisation: its parent, or the scope itself."""
 
     id: int
@@ -55,8 +62,6 @@ class ScopeRow:
     kind: str
     name: str
     parent_id: int | None
-    blocked: bool | None
-    archived: bool | None
     start_date: date | None
 
 

@@ -6,7 +6,7 @@ from collegium.db.database import ReadTransaction
 from collegium.outbox.outcomes import ObsoleteError
 
 
-def load_account(tx: ReadTransaction, account_id: int) -> AccountDetails:
+def load_account(tx: ReadTransaction, account_id: int | None) -> AccountDetails:
     """Load an account that still exists.
 
     Deleting an account deletes its queued e-mails, but not one that another transaction queues at
@@ -15,7 +15,7 @@ def load_account(tx: ReadTransaction, account_id: int) -> AccountDetails:
     Raises:
         ObsoleteError: the account was deleted.
     """
-    account = account_queries.by_id(tx, account_id)
+    account = None if account_id is None else account_queries.by_id(tx, account_id)
     if account is None or account.deleted_at is not None:
         raise ObsoleteError("The account no longer exists.")
     return account

@@ -60,6 +60,14 @@ _NOT_SHOWN: Final = {"password", "search", "details", "profile", "email_comparab
 _COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.endswith("_sort")]
 
 
+class SharedAccount:
+    """An account that stays as it is until the transaction ends."""
+
+    id: int
+    email: str
+    is_active: bool
+
+
 class PersonName:
     """The names of a person."""
 
@@ -76,11 +84,10 @@ class Person(PersonName):
     email: str
 
 
-class Identity(Person):
+class Identity(Person, SharedAccount):
     """Who an account is, and what it may do."""
 
     civil_number: str | None
-    is_active: bool
     is_staff: bool
     is_support: bool
     is_identity_manager: bool
@@ -124,14 +131,6 @@ class ListedAccount(PersonName):
     """An account in a list."""
 
     id: int
-
-
-class SharedAccount:
-    """An account that stays as it is until the transaction ends."""
-
-    id: int
-    email: str
-    is_active: bool
 
 
 class LocalAccount:

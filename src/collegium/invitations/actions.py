@@ -16,12 +16,12 @@ from collegium.access.rules import (
 )
 from collegium.accounts.actions import require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
+from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import Action, State
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.actions import check_may_grant
@@ -29,6 +29,7 @@ from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.roles import queries as role_queries
+from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import (
     ScopeRef,
     check_open,
@@ -46,7 +47,7 @@ def create(
     actor: Actor,
     settings: Settings,
     scope_access: ScopeAccess,
-    role: Row,
+    role: RoleRow,
     details: Mapping[str, Any],
 ) -> str:
     """Invite an e-mail address to a role in a scope that the actor can see; return the UUID.
@@ -98,7 +99,7 @@ def create(
         tx, actor, events.InvitationCreated(scope=scope.id, invitation=uuid, email=details["email"])
     )
     if state is State.PENDING:
-        enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation_id), state, actor)
+        enqueue_mail(tx, settings, invitation_queries.existing(tx, invitation_id), state, actor)
     if state is State.REQUESTED:
         notify_staff(tx, invitation_id)
     return uuid
@@ -137,7 +138,7 @@ def accept(
 
 
 def accept_with_account(
-    tx: WriteTransaction, actor: Actor, settings: Settings, invitation: Row
+    tx: WriteTransaction, actor: Actor, settings: Settings, invitation: InvitationRow
 ) -> None:
     """Accept a pending invitation for the actor, without checking the invitation itself.
 
@@ -193,10 +194,9 @@ def accept_with_account(
             username=actor.username,
         ),
     )
-    if creator_wants_mail(invitation) and invitation.created_by != actor.id:
-        outbox_queries.enqueue(
-            tx, mails.InvitationAccepted(invitation.creator_email, invitation.id)
-        )
+    creator = creator_to_mail(invitation)
+    if creator is not None and creator[0] != actor.id:
+        outbox_queries.enqueue(tx, mails.InvitationAccepted(creator[1], invitation.id))
     for other in invitation_queries.cancel_others(tx, invitation, actor.email):
         event_queries.record(
             tx,
@@ -230,7 +230,7 @@ def decline(
     decline_by_link(tx, actor, invitation)
 
 
-def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: Row) -> None:
+def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: InvitationRow) -> None:
     """Decline an invitation and notify its creator, without checking the actor.
 
     The caller has locked the scope.
@@ -242,15 +242,16 @@ def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: Row) -> None
         tx, invitation, invitation_rules.transition(_state_now(tx, invitation), Action.DECLINE)
     )
     event_queries.record(tx, actor, events.InvitationDeclined.of(invitation))
-    if creator_wants_mail(invitation) and invitation.created_by != actor.id:
+    creator = creator_to_mail(invitation)
+    if creator is not None and creator[0] != actor.id:
         outbox_queries.enqueue(
-            tx, mails.InvitationDeclined(invitation.creator_email, invitation.id, actor.id or None)
+            tx, mails.InvitationDeclined(creator[1], invitation.id, actor.id or None)
         )
 
 
 def get_open(
     tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, no_groups: bool = False
-) -> Row:
+) -> InvitationRow:
     """Return a pending invitation to a caller who knows its UUID.
 
     Args:
@@ -280,7 +281,7 @@ def get_open(
 
 def get_for_invitee(
     tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, no_groups: bool = False
-) -> Row:
+) -> InvitationRow:
     """Return an invitation to an actor who may accept it, is in its team, or sees everything.
 
     Args:
@@ -360,7 +361,7 @@ def send(
     invitation_queries.set_state(tx, invitation, state, **changes)
     event_queries.record(tx, actor, events.InvitationSent.of(invitation))
     if state is State.PENDING:
-        enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
+        enqueue_mail(tx, settings, invitation_queries.existing(tx, invitation.id), state, actor)
     if state is State.REQUESTED:
         notify_staff(tx, invitation.id)
 
@@ -389,7 +390,7 @@ def release(tx: WriteTransaction, settings: Settings, invitation_id: int) -> boo
         tx, invitation, state, created_at=tx.now, expires_at=new_expiry(tx.now, settings)
     )
     event_queries.record(tx, None, events.InvitationReleased.of(invitation))
-    enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation_id), state, None)
+    enqueue_mail(tx, settings, invitation_queries.existing(tx, invitation_id), state, None)
     return True
 
 
@@ -437,23 +438,29 @@ def notify_expired(tx: WriteTransaction, invitation_id: int) -> bool:
         return False
     invitation_queries.set_state(tx, invitation, State.PENDING, expiry_notified_at=tx.now)
     event_queries.record(tx, None, events.InvitationExpired.of(invitation))
-    if creator_wants_mail(invitation):
-        outbox_queries.enqueue(tx, mails.InvitationExpired(invitation.creator_email, invitation_id))
+    if (creator := creator_to_mail(invitation)) is not None:
+        outbox_queries.enqueue(tx, mails.InvitationExpired(creator[1], invitation_id))
     return True
 
 
-def _lock_by_id(tx: WriteTransaction, invitation_id: int) -> Row | None:
+def _lock_by_id(tx: WriteTransaction, invitation_id: int) -> InvitationRow | None:
     invitation = invitation_queries.by_id(tx, invitation_id)
     return invitation and invitation_queries.by_uuid_locked(tx, invitation.uuid)
 
 
-def creator_wants_mail(invitation: Row) -> bool:
-    """Return whether the creator of an invitation can and wants to be e-mailed about it."""
-    return bool(
-        invitation.creator_is_active
+def creator_to_mail(invitation: InvitationRow) -> tuple[int, str] | None:
+    """Return id and address of the creator, who can and wants to be e-mailed about an invitation.
+
+    Return None otherwise.
+    """
+    if (
+        invitation.created_by is not None
+        and invitation.creator_is_active
         and invitation.creator_notifications_enabled
         and invitation.creator_email
-    )
+    ):
+        return invitation.created_by, invitation.creator_email
+    return None
 
 
 def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
@@ -474,12 +481,12 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     event_queries.record(tx, actor, events.InvitationDeleted.of(invitation))
 
 
-def _exclude_group(invitation: Row | None, *, no_groups: bool) -> Row | None:
+def _exclude_group(invitation: InvitationRow | None, *, no_groups: bool) -> InvitationRow | None:
     in_group = invitation is not None and invitation.scope_kind == ScopeKind.GROUP
     return None if no_groups and in_group else invitation
 
 
-def _state_now(tx: ReadTransaction, invitation: Row) -> State:
+def _state_now(tx: ReadTransaction, invitation: InvitationRow) -> State:
     return invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now)
 
 
@@ -505,7 +512,9 @@ def new_expiry(now: datetime, settings: Settings) -> datetime:
     return now + timedelta(seconds=settings.invitation_lifetime)
 
 
-def _lock_managed(tx: WriteTransaction, actor: Actor, uuid: str, *, in_groups: bool = False) -> Row:
+def _lock_managed(
+    tx: WriteTransaction, actor: Actor, uuid: str, *, in_groups: bool = False
+) -> InvitationRow:
     invitation = invitation_queries.get_visible(tx, actor, uuid, in_groups=in_groups)
     if not in_groups:
         # Under the lock, sending and cancelling cannot happen at the same time. Loading again
@@ -523,11 +532,11 @@ def _require_open_to(
     tx: ReadTransaction,
     actor: Actor,
     settings: Settings,
-    invitation: Row | None,
+    invitation: InvitationRow | None,
     link_version: int | None = None,
     *,
     allow_unavailable: bool = False,
-) -> Row:
+) -> InvitationRow:
     """Return the invitation if it is pending and this actor could accept it.
 
     Args:
@@ -569,7 +578,7 @@ def _require_open_to(
     return invitation
 
 
-def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
+def _check_address(actor: Actor, settings: Settings, invitation: InvitationRow) -> None:
     if invitation.account_id is not None:
         return
     if settings.enable_strict_check_accepting_invitation and not same_mailbox(
@@ -578,7 +587,9 @@ def _check_address(actor: Actor, settings: Settings, invitation: Row) -> None:
         raise Conflict("invitation.other_address")
 
 
-def _is_open(tx: ReadTransaction, invitation: Row, *, allow_unavailable: bool = False) -> bool:
+def _is_open(
+    tx: ReadTransaction, invitation: InvitationRow, *, allow_unavailable: bool = False
+) -> bool:
     return (
         _state_now(tx, invitation) is State.PENDING
         and invitation.scope_deleted_at is None
@@ -587,18 +598,22 @@ def _is_open(tx: ReadTransaction, invitation: Row, *, allow_unavailable: bool = 
     )
 
 
-def can_be_accepted(tx: ReadTransaction, invitation: Row) -> bool:
+def can_be_accepted(tx: ReadTransaction, invitation: InvitationRow) -> bool:
     """Return whether an invitation could be accepted now, by some account."""
     return _is_open(tx, invitation) and has_sponsor(tx, invitation)
 
 
-def has_sponsor(tx: ReadTransaction, invitation: Row) -> bool:
+def has_sponsor(tx: ReadTransaction, invitation: InvitationRow) -> bool:
     """Return whether the sponsor of an invitation may still grant its role."""
     return bool(invitation_queries.with_sponsor(tx, [invitation]))
 
 
 def enqueue_mail(
-    tx: WriteTransaction, settings: Settings, invitation: Row, state: State, actor: Actor | None
+    tx: WriteTransaction,
+    settings: Settings,
+    invitation: InvitationRow,
+    state: State,
+    actor: Actor | None,
 ) -> None:
     """Queue the invitation e-mail and store its outbox id with the invitation.
 

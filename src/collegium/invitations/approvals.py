@@ -8,17 +8,17 @@ from typing import NamedTuple
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
 from collegium.invitations.actions import (
-    creator_wants_mail,
+    creator_to_mail,
     enqueue_mail,
     initial_state,
     new_expiry,
 )
+from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import Action, State
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -102,7 +102,7 @@ def approve(
     )
     event_queries.record(tx, actor, events.InvitationApproved.of(invitation))
     if state is State.PENDING:
-        enqueue_mail(tx, settings, invitation_queries.by_id(tx, invitation.id), state, actor)
+        enqueue_mail(tx, settings, invitation_queries.existing(tx, invitation.id), state, actor)
 
 
 def reject(tx: WriteTransaction, link: Decision, ip_address: str, request_id: str) -> None:
@@ -120,15 +120,13 @@ def reject(tx: WriteTransaction, link: Decision, ip_address: str, request_id: st
         tx, invitation, invitation_rules.transition(State(invitation.state), Action.REJECT)
     )
     event_queries.record(tx, actor, events.InvitationRejected.of(invitation))
-    if creator_wants_mail(invitation):
-        outbox_queries.enqueue(
-            tx, mails.InvitationRejected(invitation.creator_email, invitation.id)
-        )
+    if (creator := creator_to_mail(invitation)) is not None:
+        outbox_queries.enqueue(tx, mails.InvitationRejected(creator[1], invitation.id))
 
 
 def _lock_for_decision(
     tx: WriteTransaction, link: Decision, ip_address: str, request_id: str
-) -> tuple[Actor, Row]:
+) -> tuple[Actor, InvitationRow]:
     account = account_queries.by_uuid(tx, link.staff)
     if account is None or not account.is_active or not account.is_staff:
         raise Invalid("decision.no_staff")

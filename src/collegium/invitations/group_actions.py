@@ -13,17 +13,19 @@ from collegium.access.rules import (
     ScopeKind,
 )
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import SharedAccount
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
+from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import Action, State
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.actions import check_may_grant
 from collegium.refusals import Conflict, Forbidden, NotFound
+from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import notify_staff
 from collegium.settings import Settings
 from collegium.text.email_addresses import comparable_address, same_mailbox
@@ -34,9 +36,9 @@ def create(
     actor: Actor,
     settings: Settings,
     scope_access: ScopeAccess,
-    role: Row,
+    role: RoleRow,
     details: Mapping[str, Any],
-    account: Row | None = None,
+    account: SharedAccount | None = None,
 ) -> str:
     """Invite an account to a group that the actor can see; return the UUID.
 
@@ -98,8 +100,8 @@ def invite(
     actor: Actor,
     settings: Settings,
     scope_access: ScopeAccess,
-    role: Row,
-    account: Row,
+    role: RoleRow,
+    account: SharedAccount,
 ) -> bool:
     """Invite an account to a role in a group, or change its open invitation to that role.
 
@@ -154,12 +156,12 @@ def invite(
     if state is not State.PENDING:
         return False
     invitation_actions.enqueue_mail(
-        tx, settings, invitation_queries.by_id(tx, before.id), state, actor
+        tx, settings, invitation_queries.existing(tx, before.id), state, actor
     )
     return True
 
 
-def accept(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> Row:
+def accept(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> InvitationRow:
     """Accept an invitation to a group; return the invitation as it is afterwards.
 
     An invitation that the actor has accepted already is returned unchanged.
@@ -183,7 +185,7 @@ def accept(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
     return _reload(tx, actor, uuid)
 
 
-def decline(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+def decline(tx: WriteTransaction, actor: Actor, uuid: str) -> InvitationRow:
     """Decline an invitation, and notify its creator; return the invitation as it is afterwards.
 
     An invitation that was rejected already is returned unchanged.
@@ -200,7 +202,7 @@ def decline(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     return _reload(tx, actor, uuid)
 
 
-def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> InvitationRow:
     """Cancel an invitation; return it as it is afterwards.
 
     An invitation that was cancelled already is returned unchanged.
@@ -224,7 +226,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     return _reload(tx, actor, uuid)
 
 
-def _lock_visible(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+def _lock_visible(tx: WriteTransaction, actor: Actor, uuid: str) -> InvitationRow:
     """Return an invitation that the actor may see, with its group and account locked.
 
     Deactivating the account cancels the invitation, and a new address changes it. Both lock only
@@ -236,8 +238,8 @@ def _lock_visible(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
     return _reload(tx, actor, uuid)
 
 
-def _lock_invitee(tx: WriteTransaction, account_id: int) -> Row:
-    """Return ``id email`` of an account that is invited, which does not change any more.
+def _lock_invitee(tx: WriteTransaction, account_id: int) -> SharedAccount:
+    """Return an account that is invited, which does not change any more.
 
     Raises:
         Conflict: ``group.no_account`` unless it is active.
@@ -248,7 +250,7 @@ def _lock_invitee(tx: WriteTransaction, account_id: int) -> Row:
     return account
 
 
-def _invitee(account: Row) -> dict[str, Any]:
+def _invitee(account: SharedAccount) -> dict[str, Any]:
     return {"email": account.email, "account_id": account.id}
 
 
@@ -275,18 +277,18 @@ def _check_uninvited(tx: WriteTransaction, scope: int, account: int, excluded_id
         raise Conflict("invitation.exists")
 
 
-def _lock_own(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+def _lock_own(tx: WriteTransaction, actor: Actor, uuid: str) -> InvitationRow:
     invitation = _lock_visible(tx, actor, uuid)
     if invitation.account_id != actor.id:
         raise Forbidden("invitation.not_yours")
     return invitation
 
 
-def _reload(tx: WriteTransaction, actor: Actor, uuid: str) -> Row:
+def _reload(tx: WriteTransaction, actor: Actor, uuid: str) -> InvitationRow:
     return invitation_queries.get_visible(tx, actor, uuid, in_groups=True)
 
 
-def _next_state(tx: WriteTransaction, invitation: Row, action: Action) -> State:
+def _next_state(tx: WriteTransaction, invitation: InvitationRow, action: Action) -> State:
     return invitation_rules.transition(
         invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now), action
     )

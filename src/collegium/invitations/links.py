@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from collegium.access.rules import ScopeKind
-from collegium.db.statements import Row
+from collegium.invitations.queries import InvitationRow
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 
@@ -16,7 +16,9 @@ SHARED_BY_INVITER: Final = "invitation handed on"
 """The signing purpose of links that an inviter shares by other means. They prove no address."""
 
 
-def to_invitation(settings: Settings, vault: Vault, invitation: Row, purpose: str = MAILED) -> str:
+def to_invitation(
+    settings: Settings, vault: Vault, invitation: InvitationRow, purpose: str = MAILED
+) -> str:
     """Return the URL of an invitation, at the front end if one is configured.
 
     Args:

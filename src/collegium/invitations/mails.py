@@ -6,9 +6,9 @@ from typing import Any, Final
 from collegium.accounts import queries as account_queries
 from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.invitations import approvals, links
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State, effective_state
 from collegium.outbox.mails import (
     InvitationAccepted,
@@ -28,28 +28,28 @@ from collegium.text.plain import name_line, paragraph
 Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 
-def _load_invitation(tx: ReadTransaction, invitation_id: int) -> Row:
+def _load_invitation(tx: ReadTransaction, invitation_id: int) -> InvitationRow:
     invitation = invitation_queries.by_id(tx, invitation_id)
     if invitation is None or invitation.scope_deleted_at is not None:
         raise ObsoleteError("The invitation no longer exists.")
     return invitation
 
 
-def _load_for_creator(tx: ReadTransaction, invitation_id: int) -> Row:
+def _load_for_creator(tx: ReadTransaction, invitation_id: int) -> InvitationRow:
     """Load an invitation for an e-mail that only its creator gets."""
     invitation = _load_invitation(tx, invitation_id)
     load_account(tx, invitation.created_by)
     return invitation
 
 
-def _load_for_inviter(tx: ReadTransaction, payload: dict[str, Any]) -> Row:
+def _load_for_inviter(tx: ReadTransaction, payload: dict[str, Any]) -> InvitationRow:
     """Load an invitation for an e-mail that its inviter or another manager gets."""
     invitation = _load_invitation(tx, payload["invitation"])
     load_account(tx, payload["account"])
     return invitation
 
 
-def _common_values(settings: Settings, invitation: Row) -> dict[str, Any]:
+def _common_values(settings: Settings, invitation: InvitationRow) -> dict[str, Any]:
     """Return the values that all of these templates use."""
     name = name_line(f"{invitation.creator_first_name or ''} {invitation.creator_last_name or ''}")
     in_organisation = invitation.scope_kind == "project"
@@ -65,7 +65,7 @@ def _common_values(settings: Settings, invitation: Row) -> dict[str, Any]:
     }
 
 
-def _values_with_team_link(settings: Settings, invitation: Row) -> dict[str, Any]:
+def _values_with_team_link(settings: Settings, invitation: InvitationRow) -> dict[str, Any]:
     """Return the common values, with a link to the invitations of the scope.
 
     A separate front end (``homeport_url``) has pages of its own, so the link then stays general.
@@ -138,7 +138,9 @@ def _load_renewal_requested(
     return _expired_values(tx, settings, _load_for_inviter(tx, payload))
 
 
-def _expired_values(tx: ReadTransaction, settings: Settings, invitation: Row) -> dict[str, Any]:
+def _expired_values(
+    tx: ReadTransaction, settings: Settings, invitation: InvitationRow
+) -> dict[str, Any]:
     if effective_state(invitation.state, invitation.expires_at, tx.now) is not State.EXPIRED:
         raise ObsoleteError("The invitation was sent again, cancelled or accepted.")
     return _values_with_team_link(settings, invitation) | {"expires": invitation.expires_at}

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 
 from collegium.access.queries import (
+    OrganisationState,
     add_to_account,
     add_to_scope,
     is_active,
@@ -66,7 +67,7 @@ from collegium.scopes.queries import RoleInScope, with_scope_and_role
 from collegium.text.email_addresses import comparable_address
 
 
-class InvitationRow(RoleInScope):
+class InvitationRow(RoleInScope, OrganisationState):
     """An invitation, with its scope, role, inviter, sponsor and e-mail."""
 
     uuid: str
@@ -95,8 +96,6 @@ class InvitationRow(RoleInScope):
     scope_slug: str
     scope_deleted_at: datetime | None
     organisation_name: str
-    blocked: bool | None
-    archived: bool | None
     start_date: date | None
     role_name: str
     role_description: str
@@ -728,6 +727,11 @@ def open_emails(
 def by_id(tx: ReadTransaction, invitation_id: int) -> InvitationRow | None:
     """Return an invitation by id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=invitation_id)
+
+
+def existing(tx: ReadTransaction, invitation_id: int) -> InvitationRow:
+    """Return an invitation that exists, by its id, without a visibility check."""
+    return tx.fetch_only(_BY_ID, id=invitation_id)
 
 
 def with_sponsor(tx: ReadTransaction, rows: Sequence[InvitationRow]) -> set[int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.actions import creator_wants_mail
+from collegium.invitations.actions import creator_to_mail
+from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State, effective_state
 from collegium.join_requests import queries as join_request_queries
 from collegium.outbox import mails
@@ -46,14 +46,14 @@ def request_renewal(tx: WriteTransaction, uuid: str, link_version: int) -> None:
         outbox_queries.enqueue(tx, mails.InvitationRenewalRequested(email, invitation.id, account))
 
 
-def recipients(tx: WriteTransaction, invitation: Row) -> list[tuple[int, str]]:
+def recipients(tx: WriteTransaction, invitation: InvitationRow) -> list[tuple[int, str]]:
     """Return who hears from an invitee: the inviter, or else the scope's managers.
 
     Returns:
         Tuples of account id and address.
     """
-    if creator_wants_mail(invitation):
-        return [(invitation.created_by, invitation.creator_email)]
+    if (creator := creator_to_mail(invitation)) is not None:
+        return [creator]
     organisation_id = invitation.organisation_id
     parent_id = None if organisation_id == invitation.scope_id else organisation_id
     managers = join_request_queries.managers(

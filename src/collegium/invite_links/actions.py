@@ -20,13 +20,15 @@ from collegium.access.rules import (
     has_permission,
 )
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
+from collegium.db.statements import as_dict
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
+from collegium.invite_links.queries import InviteLinkRow
 from collegium.memberships.actions import check_may_grant
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import check_open
 from collegium.scopes.rules import check_invite_link_quota
 from collegium.settings import Settings
@@ -37,8 +39,8 @@ def create(
     actor: Actor,
     settings: Settings,
     scope_access: ScopeAccess,
-    role: Row,
-    project_role: Row | None,
+    role: RoleRow,
+    project_role: RoleRow | None,
     details: Mapping[str, Any],
 ) -> str:
     """Create an invite link to a scope that the actor can see; return the UUID, 32 hex digits.
@@ -104,8 +106,8 @@ def create(
 def problems(
     actor: Actor,
     kind: str,
-    role: Row,
-    project_role: Row | None,
+    role: RoleRow,
+    project_role: RoleRow | None,
     details: Mapping[str, Any],
 ) -> Iterator[Invalid]:
     """Yield every validation error in the settings of a new invite link."""
@@ -131,7 +133,9 @@ def problems(
     )
 
 
-def problems_of_change(actor: Actor, row: Row, changes: Mapping[str, Any]) -> Iterator[Invalid]:
+def problems_of_change(
+    actor: Actor, row: InviteLinkRow, changes: Mapping[str, Any]
+) -> Iterator[Invalid]:
     """Yield every validation error in the changed settings of an invite link."""
     return _collect_errors(
         partial(
@@ -185,7 +189,7 @@ def change(
         changes.get("expires_at"), tx.now, settings.group_invitation_lifetime
     )
     fields = {name for name, value in changes.items() if value != getattr(row, name)}
-    if invite_link_rules.is_wider(row._asdict(), changes) or not invite_link_queries.with_sponsor(
+    if invite_link_rules.is_wider(as_dict(row), changes) or not invite_link_queries.with_sponsor(
         tx, [row]
     ):
         changes = {**changes, "sponsor_id": actor.id}
@@ -214,7 +218,9 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     event_queries.record(tx, actor, events.InviteLinkCanceled.of(row))
 
 
-def _load_active_managed(tx: WriteTransaction, actor: Actor, uuid: str) -> tuple[Row, ScopeAccess]:
+def _load_active_managed(
+    tx: WriteTransaction, actor: Actor, uuid: str
+) -> tuple[InviteLinkRow, ScopeAccess]:
     row = invite_link_queries.by_uuid_locked(tx, uuid)
     access = access_queries.permissions_in_scope(tx, actor, row.scope_id)
     if access is None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, select, true, union, update
 
 from collegium.access.queries import (
+    OrganisationState,
     add_to_scope,
     lock_scope_and_parent,
     scopes_with_permission,
@@ -28,24 +29,28 @@ from collegium.roles import queries as role_queries
 from collegium.scopes.queries import RoleInScope, with_scope_and_role
 
 
-class OfferedRole(RoleInScope):
+class OfferedRole(RoleInScope, OrganisationState):
     """What an invite link offers: a role in its scope, or in a new project as well."""
 
+    scope_deleted_at: datetime | None
     auto_create_project: bool | None
     project_role_id: int | None
+    project_role_is_active: bool | None
 
 
 class InviteLinkRow(OfferedRole):
     """An invite link, with its scope, roles and creator."""
 
+    auto_create_project: bool
     expires_at: datetime
     canceled_at: datetime | None
+    is_public: bool
+    auto_approve: bool
     allow_multiple_requests: bool
     affiliations: list[str]
     email_patterns: list[str]
     sponsor_id: int | None
-    blocked: bool | None
-    archived: bool | None
+    role_kind: str
 
 
 class _ScopeIds:

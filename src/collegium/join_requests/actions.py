@@ -6,23 +6,26 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
+from collegium.access.queries import ScopeRow
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations.rules import can_read_but_not_grant
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
+from collegium.invite_links.queries import InviteLinkRow, OfferedRole
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests import rules as join_request_rules
+from collegium.join_requests.queries import JoinRequestRow
 from collegium.join_requests.rules import Action, State
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.actions import check_may_grant
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Forbidden, NotFound
+from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import (
     ScopeRef,
     check_open,
@@ -38,7 +41,7 @@ from collegium.settings import Settings
 class SubmitResult(NamedTuple):
     """The result of ``submit``: the request as it is now, and whether it was auto-approved."""
 
-    request: Row
+    request: JoinRequestRow
     is_approved: bool
 
 
@@ -93,8 +96,8 @@ def submit(
 
 
 def request_group_membership(
-    tx: WriteTransaction, actor: Actor, scope: Row, role: Row, message: str = ""
-) -> Row:
+    tx: WriteTransaction, actor: Actor, scope: ScopeRow, role: RoleRow, message: str = ""
+) -> JoinRequestRow:
     """Request a role in a group without an invite link, and notify those who may decide.
 
     Args:
@@ -128,7 +131,7 @@ def approve(
     comment: str | None,
     *,
     groups: bool = False,
-) -> Row:
+) -> JoinRequestRow:
     """Approve a join request; return it as it is afterwards.
 
     It does not matter whether the invite link has ended since: the request was made in time.
@@ -155,7 +158,7 @@ def approve(
 
 def reject(
     tx: WriteTransaction, actor: Actor, uuid: str, comment: str | None, *, groups: bool = False
-) -> Row:
+) -> JoinRequestRow:
     """Reject a join request, and notify the requester; return it as it is afterwards.
 
     Args:
@@ -177,7 +180,9 @@ def reject(
     return _reload(tx, request.id)
 
 
-def cancel(tx: WriteTransaction, actor: Actor, uuid: str, *, groups: bool = False) -> Row:
+def cancel(
+    tx: WriteTransaction, actor: Actor, uuid: str, *, groups: bool = False
+) -> JoinRequestRow:
     """Withdraw a join request; return it as it is afterwards.
 
     Args:
@@ -213,7 +218,7 @@ def check_may_decide(tx: WriteTransaction, actor: Actor, uuid: str, action: Acti
     _lock_for_decision(tx, actor, uuid, action, groups=False)
 
 
-def _check_role_available(row: Row) -> None:
+def _check_role_available(row: OfferedRole) -> None:
     """Refuse a role that nobody could grant today.
 
     Raises:
@@ -262,7 +267,7 @@ def _create(
     invite_link: int | None,
     exclusive_key: int | None,
     message: str,
-) -> Row:
+) -> JoinRequestRow:
     request_id = join_request_queries.add(
         tx,
         {
@@ -284,7 +289,7 @@ def _create(
 
 def _lock_for_decision(
     tx: WriteTransaction, actor: Actor, uuid: str, action: Action, *, groups: bool
-) -> Row:
+) -> JoinRequestRow:
     """Return a request that the actor may decide, with its scope locked.
 
     Its state allows the action.
@@ -312,7 +317,7 @@ def _lock_for_decision(
     return request
 
 
-def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: Row) -> bool:
+def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: InviteLinkRow) -> bool:
     """Return whether a request with this link needs no decision.
 
     The sponsor must be able to grant what the link offers now. An actor who may read the link but
@@ -335,7 +340,11 @@ def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: Row) -> b
 
 
 def _add_member(
-    tx: WriteTransaction, actor: Actor | None, settings: Settings, request: Row, comment: str | None
+    tx: WriteTransaction,
+    actor: Actor | None,
+    settings: Settings,
+    request: JoinRequestRow,
+    comment: str | None,
 ) -> None:
     """Grant what a request asks for.
 
@@ -375,7 +384,7 @@ def _add_member(
         outbox_queries.enqueue(tx, mails.JoinRequestApproved(request.email, request.id))
 
 
-def _check_one_role(tx: WriteTransaction, request: Row) -> None:
+def _check_one_role(tx: WriteTransaction, request: JoinRequestRow) -> None:
     """Apply the one-role rule; a grant of the requested role itself does not break it."""
     access_queries.lock_account(tx, request.account_id)
     requested = membership_queries.active_grant(
@@ -388,7 +397,7 @@ def _check_one_role(tx: WriteTransaction, request: Row) -> None:
 
 
 def _grant(
-    tx: WriteTransaction, actor: Actor | None, request: Row, role: int, scope: ScopeRef
+    tx: WriteTransaction, actor: Actor | None, request: JoinRequestRow, role: int, scope: ScopeRef
 ) -> bool:
     """Write an open-ended grant unless it exists already; return whether anything was written."""
     account, granted_by = request.account_id, actor.id if actor else None
@@ -417,7 +426,7 @@ def _grant(
 
 
 def _create_project(
-    tx: WriteTransaction, actor: Actor | None, settings: Settings, request: Row
+    tx: WriteTransaction, actor: Actor | None, settings: Settings, request: JoinRequestRow
 ) -> int:
     """Create a project for the requester: always a new one, never an existing one of that name."""
     name = invite_link_rules.project_name(
@@ -430,7 +439,7 @@ def _create_project(
     return project_actions.add(tx, actor, organisation_id, {"name": name}, settings=settings)[0]
 
 
-def _notify_deciders(tx: WriteTransaction, request: Row) -> None:
+def _notify_deciders(tx: WriteTransaction, request: JoinRequestRow) -> None:
     """Notify those who may decide, or staff if there is nobody else."""
     needed = invite_link_queries.permissions_to_grant(tx, request)
     deciders = [
@@ -444,10 +453,9 @@ def _notify_deciders(tx: WriteTransaction, request: Row) -> None:
         outbox_queries.enqueue(tx, mails.JoinRequestSubmitted(email, request.id, account_id))
 
 
-def _parent(request: Row) -> int | None:
+def _parent(request: JoinRequestRow) -> int | None:
     return None if request.organisation_id == request.scope_id else request.organisation_id
 
 
-def _reload(tx: WriteTransaction, request_id: int) -> Row:
-    row: Row = join_request_queries.by_id(tx, request_id)
-    return row
+def _reload(tx: WriteTransaction, request_id: int) -> JoinRequestRow:
+    return join_request_queries.existing(tx, request_id)

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.join_requests import queries as join_request_queries
+from collegium.join_requests.queries import JoinRequestRow
 from collegium.join_requests.rules import State
 from collegium.outbox.mails import (
     JoinRequestApproved,
@@ -21,7 +21,7 @@ from collegium.text.plain import name_line, paragraph
 Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
 
 
-def _load_request(tx: ReadTransaction, request_id: int, state: State) -> Row:
+def _load_request(tx: ReadTransaction, request_id: int, state: State) -> JoinRequestRow:
     request = join_request_queries.by_id(tx, request_id)
     if request is None or request.scope_deleted_at is not None:
         raise ObsoleteError("The request no longer exists.")
@@ -30,14 +30,14 @@ def _load_request(tx: ReadTransaction, request_id: int, state: State) -> Row:
     return request
 
 
-def _load_for_requester(tx: ReadTransaction, request_id: int, state: State) -> Row:
+def _load_for_requester(tx: ReadTransaction, request_id: int, state: State) -> JoinRequestRow:
     """Load a request for an e-mail to the person who sent it."""
     request = _load_request(tx, request_id, state)
     load_account(tx, request.account_id)
     return request
 
 
-def _common_values(settings: Settings, request: Row) -> dict[str, Any]:
+def _common_values(settings: Settings, request: JoinRequestRow) -> dict[str, Any]:
     """Return the values that all of these templates use."""
     name = name_line(f"{request.first_name} {request.last_name}")
     in_organisation = request.scope_kind == "project"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +29,7 @@ from collegium.access.queries import (
     viewer_params,
 )
 from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, ScopeKind
+from collegium.accounts.queries import PersonName
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
@@ -56,17 +56,25 @@ from collegium.refusals import Conflict, NotFound
 from collegium.scopes.queries import with_scope_and_role
 
 
-class JoinRequestRow(OfferedRole):
+class JoinRequestRow(OfferedRole, PersonName):
     """A join request, with its scope, role, invite link, requester and decider."""
 
     uuid: str
     account_id: int
     state: str
+    message: str
+    comment: str | None
     scope_name: str
-    scope_deleted_at: datetime | None
+    organisation_name: str
     role_name: str
+    role_kind: str
+    role_description: str
+    template: str | None
     username: str
     email: str
+    account_is_active: bool
+    notifications_enabled: bool
+    project_name: str | None
 
 
 class ListedRequest:
@@ -505,6 +513,11 @@ def latest(
 def by_id(tx: ReadTransaction, request_id: int) -> JoinRequestRow | None:
     """Return a request by id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=request_id)
+
+
+def existing(tx: ReadTransaction, request_id: int) -> JoinRequestRow:
+    """Return a request that exists, by its id, without a visibility check."""
+    return tx.fetch_only(_BY_ID, id=request_id)
 
 
 def earlier(

@@ -7,16 +7,17 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from collegium.access.queries import OrganisationState
 from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.invite_links import queries as invite_link_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests import rules as join_request_rules
+from collegium.join_requests.queries import JoinRequestRow
 from collegium.join_requests.rules import State
 from collegium.memberships import queries as membership_queries
 from collegium.outbox import mails
@@ -27,7 +28,7 @@ from collegium.scopes import queries as scope_queries
 from collegium.sign_in.tokens.actions import actor_of
 
 
-def check_open(row: Row) -> None:
+def check_open(row: OrganisationState) -> None:
     """Require that the organisation is neither blocked nor archived.
 
     A blocked or archived organisation accepts no additions, grants, changes or deletions. Taking
@@ -35,7 +36,7 @@ def check_open(row: Row) -> None:
     invite link, leaving, declining, withdrawing.
 
     Args:
-        row: a scope, or a row that was loaded with its scope: ``blocked archived``.
+        row: a scope, or a row that was loaded with its scope.
 
     Raises:
         Conflict: ``organisation.unavailable``.
@@ -132,7 +133,7 @@ def _load_granter(tx: WriteTransaction, actor: Actor | None, by: int | None) -> 
     return None if account is None else actor_of(account)
 
 
-def notifications_enabled(request: Row) -> bool:
+def notifications_enabled(request: JoinRequestRow) -> bool:
     """Return whether the requester can and wants to be e-mailed about a join request."""
     return bool(request.account_is_active and request.notifications_enabled and request.email)
 
