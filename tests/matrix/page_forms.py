@@ -116,7 +116,7 @@ class Visitor:
 
     def valid(self, names: set[str]) -> dict[str, str]:
         """Return a form with these fields that the page accepts as far as possible."""
-        return {name: VALID.get(name, "x") for name in names} | self.form
+        return {name: VALID.get(name, "x") for name in names - {"csrf"}} | self.form
 
     def fields(self, spy: Spy) -> set[str]:
         """Return the fields that the page reads; send those known so far until none is new."""
@@ -179,5 +179,5 @@ def forms(
         if visitor.row.path in has_get:
             fields |= visitor.shown_fields()
         known = earlier.setdefault(visitor.row.path, set())
-        yield visitor, visitor.valid(fields - {"csrf"}), sorted(fields - known)
+        yield visitor, visitor.valid(fields), sorted(fields - known)
         known |= fields
