@@ -106,6 +106,7 @@ def forms_of(visitor: Visitor, spy: Spy) -> Iterator[dict[str, str]]:
             yield {**visitor.form, name: value, "action": action}
 
 
+@pytest.mark.timeout(600)
 def test_right_to_left_names_are_isolated_in_the_response_to_every_form(
     tenants: Tenants, monkeypatch: pytest.MonkeyPatch
 ) -> None:
