@@ -40,7 +40,7 @@ NAMES = {
 
 
 def rename_all(database: Database) -> None:
-    """Give everything and everybody a right-to-left name, and an address with one."""
+    """Set right-to-left names everywhere, and an address with one."""
     with database.write() as tx:
         for table, columns in NAMES.items():
             name = literal(f"{HEBREW} ").concat(cast(table.c.id, String))
