@@ -127,10 +127,8 @@ class AccountDetails(AccountRow):
     token_encrypted: bytes | None
 
 
-class ListedAccount(PersonName):
+class ListedAccount(Person):
     """An account in a list."""
-
-    id: int
 
 
 class LocalAccount:

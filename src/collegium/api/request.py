@@ -31,7 +31,6 @@ from collegium.db.database import (
     UnavailableError,
     WriteTransaction,
 )
-from collegium.db.statements import Row
 from collegium.hosts import Network
 from collegium.refusals import Limited, NotFound, Refusal, Unauthenticated
 from collegium.security.crypto import Vault
@@ -41,6 +40,7 @@ from collegium.settings import Settings
 from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
+from collegium.sign_in.tokens.queries import TokenOwner
 from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
 from collegium.values import hex_uuid
 
@@ -175,7 +175,7 @@ class RequestContext:
         self.request_id: str = request.env.get(REQUEST_ID, "")
         self.impersonator: Actor | None = None
         self.token_id = 0
-        self.account: Row | None = None
+        self.account: TokenOwner | None = None
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
         self._stale_token_id: int | None = None

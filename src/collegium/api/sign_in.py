@@ -9,9 +9,10 @@ from typing import TypeVar
 from collegium.access.queries import lock_account
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountWithPassword
 from collegium.api.request import RequestContext
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
+from collegium.db.statements import replace
 from collegium.refusals import Unauthenticated
 from collegium.security import crypto
 from collegium.security.rate_limits import queries as rate_limit_queries
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 def check_password(
     context: RequestContext, username: str, password: str, *, password_only: bool
-) -> Row:
+) -> AccountWithPassword:
     """Return the account that has this user name and password.
 
     Args:
@@ -77,7 +78,9 @@ def check_password(
     )
 
 
-def _rehash(context: RequestContext, account: Row, password: str) -> Row:
+def _rehash(
+    context: RequestContext, account: AccountWithPassword, password: str
+) -> AccountWithPassword:
     """Hash a correct password with today's parameters and return the account."""
     password_hash = crypto.hash_password(password)
     with context.write() as tx:
@@ -86,10 +89,10 @@ def _rehash(context: RequestContext, account: Row, password: str) -> Row:
         if current is None or current.password != account.password:
             raise Unauthenticated("login.failed")
         account_queries.change(tx, account.id, {"password": password_hash})
-    return account._replace(password=password_hash)
+    return replace(account, password=password_hash)
 
 
-def actor_of(context: RequestContext, account: Row) -> Actor:
+def actor_of(context: RequestContext, account: AccountWithPassword) -> Actor:
     """Return the actor for an account that ``check_password`` has verified.
 
     The actor keeps the version of the credentials at that time.

@@ -81,12 +81,14 @@ class InvitationRow(RoleInScope, OrganisationState):
     extra_text: str
     state: str
     link_version: int
+    created_at: datetime
     expires_at: datetime
     created_by: int | None
     sponsor_id: int | None
     approved_by: int | None
     accepted_by: int | None
     account_id: int | None
+    mailed_at: datetime | None
     reminded_at: datetime | None
     expiry_notified_at: datetime | None
     renewal_requested_version: int | None
@@ -107,6 +109,9 @@ class InvitationRow(RoleInScope, OrganisationState):
     creator_notifications_enabled: bool | None
     sponsor_is_active: bool | None
     sponsor_is_staff: bool | None
+    mail_state: str | None
+    mail_locked_until: datetime | None
+    mail_error: str | None
 
 
 class ListedInvitation(RoleInScope):
@@ -729,9 +734,11 @@ def by_id(tx: ReadTransaction, invitation_id: int) -> InvitationRow | None:
     return tx.fetch_one(_BY_ID, id=invitation_id)
 
 
-def existing(tx: ReadTransaction, invitation_id: int) -> InvitationRow:
-    """Return an invitation that exists, by its id, without a visibility check."""
-    return tx.fetch_only(_BY_ID, id=invitation_id)
+def existing(tx: ReadTransaction, key: int | str) -> InvitationRow:
+    """Return an invitation that exists, by its id or UUID, without a visibility check."""
+    if isinstance(key, int):
+        return tx.fetch_only(_BY_ID, id=key)
+    return tx.fetch_only(_BY_UUID, uuid=key)
 
 
 def with_sponsor(tx: ReadTransaction, rows: Sequence[InvitationRow]) -> set[int]:

@@ -41,12 +41,15 @@ class OfferedRole(RoleInScope, OrganisationState):
 class InviteLinkRow(OfferedRole):
     """An invite link, with its scope, roles and creator."""
 
-    auto_create_project: bool
+    uuid: str
     expires_at: datetime
     canceled_at: datetime | None
     is_public: bool
     auto_approve: bool
+    auto_create_project: bool
+    template: str | None
     allow_multiple_requests: bool
+    custom_text: str
     affiliations: list[str]
     email_patterns: list[str]
     sponsor_id: int | None

@@ -11,10 +11,10 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.rules import usernames_for
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import deactivated_invitees, links, renewals
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State, effective_state
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.security.rate_limits.rules import CODE_ADDRESS, SIGN_UP_ADDRESS, SIGN_UP_LINK
@@ -33,7 +33,7 @@ _REPLAY_SECONDS: Final = 600
 """Time in which a repeated form still signs in to the account that it created, in seconds."""
 
 
-def _load_invitation(browser: BrowserRequest, tx: ReadTransaction) -> Row:
+def _load_invitation(browser: BrowserRequest, tx: ReadTransaction) -> InvitationRow:
     """Return the invitation of the link in the path.
 
     Raises:
@@ -53,7 +53,9 @@ def _is_mailed(browser: BrowserRequest) -> bool:
     return browser.app.vault.unsign(links.MAILED, browser.segments["token"]) is not None
 
 
-def _is_invitee_deactivated(browser: BrowserRequest, tx: ReadTransaction, row: Row) -> bool:
+def _is_invitee_deactivated(
+    browser: BrowserRequest, tx: ReadTransaction, row: InvitationRow
+) -> bool:
     """Tell whether the invitee's account is deactivated. Only a mailed link may learn that."""
     return (
         not browser.is_signed_in
@@ -63,7 +65,7 @@ def _is_invitee_deactivated(browser: BrowserRequest, tx: ReadTransaction, row: R
     )
 
 
-def _is_proof(browser: BrowserRequest, row: Row) -> bool:
+def _is_proof(browser: BrowserRequest, row: InvitationRow) -> bool:
     """Tell whether the link alone proves that its holder is the invited person."""
     # A group invites an account. By now another person may read the e-mails of its address.
     return _is_mailed(browser) and not row.civil_number and row.account_id is None
@@ -73,7 +75,7 @@ def _own_path(browser: BrowserRequest) -> str:
     return f"/invitation/{browser.segments['token']}/"
 
 
-def _state(tx: ReadTransaction, row: Row) -> str:
+def _state(tx: ReadTransaction, row: InvitationRow) -> str:
     """Return the state of an invitation, as the holder of its link sees it."""
     state = effective_state(row.state, row.expires_at, tx.now)
     if state is not State.PENDING:
@@ -85,7 +87,7 @@ def _state(tx: ReadTransaction, row: Row) -> str:
     return state.value if invitation_actions.has_sponsor(tx, row) else "unvouched"
 
 
-def _is_on_hold(row: Row, state: str) -> bool:
+def _is_on_hold(row: InvitationRow, state: str) -> bool:
     """Tell whether only a closed organisation prevents acceptance. Declining is then possible."""
     return bool(state == "unavailable" and row.role_is_active)
 
@@ -102,7 +104,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 
 def _render_invitation(
-    browser: BrowserRequest, tx: ReadTransaction, row: Row, form: Form, status: int = 200
+    browser: BrowserRequest, tx: ReadTransaction, row: InvitationRow, form: Form, status: int = 200
 ) -> Response:
     state = _state(tx, row)
     checks_email = browser.settings.validate_invitation_email
@@ -133,7 +135,7 @@ def _render_invitation(
     )
 
 
-def _load_limited(browser: BrowserRequest) -> tuple[Row, str]:
+def _load_limited(browser: BrowserRequest) -> tuple[InvitationRow, str]:
     """Return the invitation of the link and its state. Wrong links count against the rate limit.
 
     Raises:
@@ -167,7 +169,7 @@ def _accept_or_renew(browser: BrowserRequest) -> Response:
     return _refuse_deactivated(browser, row) if is_invitee_deactivated else _join(browser, row)
 
 
-def _accept(browser: BrowserRequest, row: Row) -> Response:
+def _accept(browser: BrowserRequest, row: InvitationRow) -> Response:
     try:
         with browser.create() as tx:
             invitation_actions.accept(
@@ -179,7 +181,7 @@ def _accept(browser: BrowserRequest, row: Row) -> Response:
     return browser.redirect("/account/", _welcome_message(row))
 
 
-def _join(browser: BrowserRequest, row: Row) -> Response:
+def _join(browser: BrowserRequest, row: InvitationRow) -> Response:
     """Create an account and accept, or do neither. The link has proven the address.
 
     Raises:
@@ -229,7 +231,7 @@ def _join(browser: BrowserRequest, row: Row) -> Response:
             account_id = account_actions.create(
                 tx, None, browser.settings, browser.app.vault, values, invitation=row.uuid
             )
-            account: Row = account_queries.with_password(tx, id=account_id)
+            account = account_queries.existing(tx, account_id)
             actor = actor_of(account, browser.ip_address, browser.request_id)
             invitation_actions.accept(
                 tx, actor, browser.settings, row.uuid, link_version=row.link_version
@@ -260,7 +262,7 @@ def _replay_welcome(
     """
     if account_id:
         with browser.write() as tx:
-            account: Row = account_queries.with_password(tx, id=account_id)
+            account = account_queries.existing(tx, account_id)
             is_unchanged = account.is_active and account.credentials_version == version
             if not is_unchanged or browser.now.timestamp() > created_at + _REPLAY_SECONDS:
                 return browser.to_sign_in("/account/")
@@ -295,7 +297,7 @@ def _decline(browser: BrowserRequest) -> Response:
     return browser.redirect(browser.next or _own_path(browser), message)
 
 
-def _refuse_deactivated(browser: BrowserRequest, row: Row) -> Response:
+def _refuse_deactivated(browser: BrowserRequest, row: InvitationRow) -> Response:
     """Create no account, show the reason, and notify the inviter."""
     try:
         with browser.write() as tx:
@@ -307,7 +309,7 @@ def _refuse_deactivated(browser: BrowserRequest, row: Row) -> Response:
     return _render_refused(browser)
 
 
-def _renew(browser: BrowserRequest, row: Row) -> Response:
+def _renew(browser: BrowserRequest, row: InvitationRow) -> Response:
     with browser.write() as tx:
         renewals.request_renewal(tx, row.uuid, row.link_version)
     return browser.redirect(
@@ -330,7 +332,7 @@ def _render_refused(
         return _render_invitation(browser, tx, row, browser.form, 422)
 
 
-def _welcome_message(row: Row) -> str:
+def _welcome_message(row: InvitationRow) -> str:
     return f"Welcome! You are now {role(row)} in the {place(row)}."
 
 

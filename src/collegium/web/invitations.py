@@ -8,15 +8,16 @@ from typing import Final, NamedTuple
 
 from collegium.access.rules import ScopeKind, may_grant
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountRow
 from collegium.api import limits
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.invitations import links
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.pasted_lists import LINE_MAX, read_people
+from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import (
     TRANSITIONS,
     Action,
@@ -30,6 +31,7 @@ from collegium.invitations.rules import (
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, NotFound, Refusal
 from collegium.roles import queries as role_queries
+from collegium.roles.queries import RoleRow
 from collegium.security.rate_limits.rules import MAIL_INVITEE
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import isolated
@@ -87,7 +89,7 @@ class Line(NamedTuple):
 
 
 def check_lines(
-    tx: ReadTransaction, scope_page: ScopePage, role: Row, lines: Sequence[Line]
+    tx: ReadTransaction, scope_page: ScopePage, role: RoleRow, lines: Sequence[Line]
 ) -> list[Line]:
     """Return the lines with their errors. The number of queries does not depend on their number.
 
@@ -125,7 +127,7 @@ def _invited(
     scope_page: ScopePage,
     role: int | None,
     keys: set[str],
-    accounts: Mapping[str, Row],
+    accounts: Mapping[str, AccountRow],
 ) -> set[str]:
     """Return the addresses that already have a pending invitation; in a group, those of accounts.
 
@@ -262,7 +264,7 @@ def _send_one(
             )
             uuid = create(tx, browser.actor, browser.settings, scope_page.access, role, details)
             limits.count(browser, tx, limits.INVITE)
-            row: Row = invitation_queries.by_uuid(tx, uuid)
+            row = invitation_queries.existing(tx, uuid)
             result = _SENT_MESSAGES[State(row.state)]
             browser.created(tx, result, part=part)
     except RepeatedFormError as repeated:
@@ -275,7 +277,7 @@ def _send_one(
 class InvitationItem(NamedTuple):
     """An invitation as the list shows it."""
 
-    row: Row
+    row: InvitationRow
     state: State
     state_label: str
     mail: str
@@ -315,7 +317,10 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
 
 
 def _invitation_items(
-    browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage, rows: Sequence[Row]
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    scope_page: ScopePage,
+    rows: Sequence[InvitationRow],
 ) -> list[InvitationItem]:
     pending = [
         row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
@@ -341,7 +346,7 @@ def _invitation_items(
                 state,
                 _state_label(row, state),
                 DELIVERY_STATUSES[delivery] if mail is not None else "",
-                row.mail_error if delivery is DeliveryStatus.ERRED else "",
+                (row.mail_error or "") if delivery is DeliveryStatus.ERRED else "",
                 link,
                 may_manage
                 and (state, Action.SEND) in TRANSITIONS
@@ -355,7 +360,7 @@ def _invitation_items(
     return items
 
 
-def _state_label(row: Row, state: State) -> str:
+def _state_label(row: InvitationRow, state: State) -> str:
     """Return the label of a state. Only staff can reject an invitation that was never mailed."""
     if state is State.REJECTED and not is_mailed(row.mailed_at, row.created_at):
         return _REJECTED_BY_STAFF

@@ -12,13 +12,14 @@ from markupsafe import Markup
 from collegium.access.rules import Permission, ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.invitations import links
 from collegium.invite_links import actions as invite_link_actions
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
+from collegium.invite_links.queries import InviteLinkRow
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
+from collegium.roles.queries import RoleRow
 from collegium.values import hex_uuid
 from collegium.web import qr
 from collegium.web.browser_request import BrowserRequest
@@ -37,7 +38,7 @@ _CHECKBOXES: Final = ("auto_approve", "allow_multiple_requests", "is_public")
 class LinkItem(NamedTuple):
     """An invite link as the list shows it."""
 
-    row: Row
+    row: InviteLinkRow
     link: str
     picture: Markup | None
     is_open: bool
@@ -65,7 +66,10 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
 
 
 def _link_items(
-    browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage, rows: Sequence[Row]
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    scope_page: ScopePage,
+    rows: Sequence[InviteLinkRow],
 ) -> list[LinkItem]:
     auto_approved = [row for row in rows if row.auto_approve]
     sponsored_ids = invite_link_queries.with_sponsor(tx, auto_approved) if auto_approved else set()
@@ -79,7 +83,7 @@ def _link_item(
     browser: BrowserRequest,
     tx: ReadTransaction,
     scope_page: ScopePage,
-    row: Row,
+    row: InviteLinkRow,
     *,
     is_sponsored: bool,
 ) -> LinkItem:
@@ -109,7 +113,7 @@ def _render_form(
     tx: ReadTransaction,
     form: Form,
     status: int = 200,
-    row: Row | None = None,
+    row: InviteLinkRow | None = None,
 ) -> Response:
     """Show the form of a new link, or of an existing one, whose role cannot be changed."""
     scope_page = ScopePage.load(browser, tx, kind, right="grant")
@@ -254,14 +258,14 @@ def _create(kind: ScopeKind, browser: BrowserRequest) -> Response:
 
 def _chosen_option(
     tx: ReadTransaction, form: Form, name: str, options: list[tuple[str, str]]
-) -> Row | None:
+) -> RoleRow | None:
     uuid = form.choice(name, "", *(uuid for uuid, _ in options))
     return role_queries.get_by_uuid(tx, uuid) if uuid else None
 
 
 def _load_link(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction
-) -> tuple[ScopePage, Row]:
+) -> tuple[ScopePage, InviteLinkRow]:
     uuid = hex_uuid(browser.segments["one"])
     scope_page = ScopePage.load(browser, tx, kind, right="grant")
     row = invite_link_queries.get_by_uuid(tx, browser.actor, uuid) if uuid else None
@@ -277,7 +281,7 @@ def _edit(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     return _render_form(kind, browser, tx, _filled_form(row), row=row)
 
 
-def _filled_form(row: Row) -> Form:
+def _filled_form(row: InviteLinkRow) -> Form:
     return Form.showing_end(
         "expires",
         row.expires_at,

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 from collegium.access.rules import Actor
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
+from collegium.join_requests.queries import JoinRequestRow
 from collegium.refusals import Refusal
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
@@ -123,7 +123,7 @@ def _load_title(tx: ReadTransaction, browser: BrowserRequest, uuid: str, *, is_g
         return "A join request"
 
 
-def _title(row: Row) -> str:
+def _title(row: JoinRequestRow) -> str:
     return f"{person(row)}, {role(row)} in the {place(row)}"
 
 

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountDetails, ListedAccount
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.invitations import group_actions as group_invitation_actions
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.queries import GrantRow
 from collegium.memberships.rules import is_owner_role
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
@@ -69,7 +70,7 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     )
 
 
-def _changeable(tx: ReadTransaction, scope_page: ScopePage, rows: Sequence[Row]) -> set[int]:
+def _changeable(tx: ReadTransaction, scope_page: ScopePage, rows: Sequence[GrantRow]) -> set[int]:
     """Return the ids of the grants that the viewer may change or remove."""
     rights = (scope_page.rights.update_role, scope_page.rights.revoke)
     if not any(scope_page.holds(right) for right in rights):
@@ -83,7 +84,7 @@ def _changeable(tx: ReadTransaction, scope_page: ScopePage, rows: Sequence[Row])
 
 
 def _refusal_of(
-    scope_page: ScopePage, permission: Permission, row: Row, permissions: dict[int, list[str]]
+    scope_page: ScopePage, permission: Permission, row: GrantRow, permissions: dict[int, list[str]]
 ) -> Forbidden | Conflict | None:
     """Return the refusal of the action, so that the page shows no button that would be refused.
 
@@ -222,7 +223,7 @@ def _render_search(
     """Show the accounts that match the search, among those that the viewer may see anyway."""
     scope_page = ScopePage.load(browser, tx, kind, right="grant")
     search = "".join(filter(str.isprintable, form.raw("q"))).strip()
-    rows: list[Row] = []
+    rows: list[ListedAccount] = []
     if search:
         filters = {"user_keyword": search, "is_active": True}
         rows = account_queries.listing.page(
@@ -289,7 +290,7 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
         return _render_search(kind, browser, tx, form, 422)
 
 
-def _active_account(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> Row:
+def _active_account(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> AccountDetails:
     row = account_queries.get_visible(tx, browser.actor, uuid)
     if not row.is_active:
         raise Conflict("account.inactive")

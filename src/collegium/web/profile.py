@@ -9,11 +9,11 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.pictures.rules import BYTES, ImageTooLargeError, InvalidImageError
+from collegium.accounts.queries import AccountDetails
 from collegium.accounts.rules import writable
 from collegium.api import pictures, sign_in
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.refusals import Conflict, Invalid, Unauthenticated
 from collegium.security.rate_limits.rules import MAIL_ACCOUNT
 from collegium.sign_in.passwords import actions as password_actions
@@ -38,7 +38,7 @@ _NAMES: Final = frozenset({"first_name", "last_name", "native_name"})
 _HERE: Final = "/account/profile/"
 
 
-def _editable(browser: BrowserRequest, account: Row) -> dict[str, Any]:
+def _editable(browser: BrowserRequest, account: AccountDetails) -> dict[str, Any]:
     requested = dict.fromkeys([*_FIELDS, "email"])
     editable = writable(
         requested,
@@ -61,7 +61,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 
 def _render_profile(
-    browser: BrowserRequest, account: Row, form: Form, status: int = 200
+    browser: BrowserRequest, account: AccountDetails, form: Form, status: int = 200
 ) -> Response:
     return page(
         browser,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Self
 
 from collegium.access import queries as access_queries
-from collegium.access.queries import ScopeAccess
+from collegium.access.queries import ScopeAccess, ScopeRow
 from collegium.access.rules import (
     MEMBERSHIP_PERMISSIONS,
     Actor,
@@ -17,7 +17,6 @@ from collegium.access.rules import (
     may_grant,
 )
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.invitations.links import scope_path
 from collegium.refusals import Forbidden, NotFound
 from collegium.roles import queries as role_queries
@@ -78,7 +77,7 @@ class ScopePage:
         return scope_page
 
     @property
-    def scope(self) -> Row:
+    def scope(self) -> ScopeRow:
         """The row of the scope."""
         return self.access.scope
 
@@ -169,7 +168,7 @@ def grantable_roles(
     return [(row.uuid, isolated(row.description or row.name)) for row in grantable]
 
 
-def chosen_role(tx: ReadTransaction, scope_page: ScopePage, form: Form) -> Row | None:
+def chosen_role(tx: ReadTransaction, scope_page: ScopePage, form: Form) -> RoleRow | None:
     """Return the role that the form names; None after adding an error to its field."""
     uuid = form.choice("role", "", *(uuid for uuid, _ in grantable_roles(tx, scope_page)))
     if not uuid:

@@ -8,7 +8,6 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Invalid
 from collegium.sign_in.passwords import actions as password_actions
@@ -166,7 +165,7 @@ def _create_account(browser: BrowserRequest, values: dict[str, Any]) -> tuple[st
     with browser.create() as tx:
         vault = browser.app.vault
         account_id = account_actions.create(tx, browser.actor, browser.settings, vault, values)
-        row: Row = account_queries.by_id(tx, account_id)
+        row = account_queries.existing(tx, account_id)
         message = f"The account of {person(row)} is created."
         if browser.form.flag("send"):
             password_actions.send(tx, browser.actor, row.uuid)

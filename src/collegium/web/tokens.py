@@ -7,10 +7,10 @@ from typing import Final, NamedTuple
 
 from collegium.api.request import Response, Routes, network_of
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.security.rate_limits.rules import CODE_ADDRESS
 from collegium.sign_in.devices import actions as device_actions
+from collegium.sign_in.devices.queries import DeviceRow
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens import sessions as session_actions
@@ -171,7 +171,7 @@ def _render_device(browser: BrowserRequest, uuid: str, form: Form, status: int =
         return _render_decision(browser, tx, device, form, status)
 
 
-def _lifetime_options(browser: BrowserRequest, device: Row) -> list[int]:
+def _lifetime_options(browser: BrowserRequest, device: DeviceRow) -> list[int]:
     """Return the lifetimes to choose from in seconds, with the one that the program asked for."""
     longest = device_actions.longest_lifetime(browser.settings)
     lifetime = device_actions.lifetime(device, browser.settings)
@@ -179,7 +179,7 @@ def _lifetime_options(browser: BrowserRequest, device: Row) -> list[int]:
 
 
 def _render_decision(
-    browser: BrowserRequest, tx: ReadTransaction, device: Row, form: Form, status: int = 200
+    browser: BrowserRequest, tx: ReadTransaction, device: DeviceRow, form: Form, status: int = 200
 ) -> Response:
     lifetime = device_actions.lifetime(device, browser.settings)
     form.values.setdefault("lifetime", [str(lifetime)])

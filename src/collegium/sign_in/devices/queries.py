@@ -20,6 +20,7 @@ class DeviceRow:
     user_code_hash: bytes
     user_code_encrypted: bytes
     name: str
+    ip_address: str
     lifetime: int
     state: str
     expires_at: datetime
