@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum, auto
+from inspect import get_annotations
 from typing import Any, ClassVar, dataclass_transform
 
 from msgspec import UNSET
@@ -95,12 +96,13 @@ class Event:
             kind: its stored name; empty for a base class of events.
             text: what the message says after the ``subject`` and before the name of the actor.
         """
-        dataclass(frozen=True, kw_only=True)(cls)
-        cls.facts = {
-            field.name: getattr(field.type, "__metadata__", (Fact(),))[0]
-            for field in fields(cls)  # type: ignore[arg-type]  # it is a dataclass since the line above
-            if field.name not in {"scope", "account"}
-        }
+        if get_annotations(cls):
+            dataclass(frozen=True, kw_only=True, eq=False)(cls)
+            cls.facts = {
+                field.name: getattr(field.type, "__metadata__", (Fact(),))[0]
+                for field in fields(cls)  # type: ignore[arg-type]  # the line above makes it one
+                if field.name not in {"scope", "account"}
+            }
         if text:
             cls.message = f"{cls.subject} {text}[ by {{user_full_name}}]."
         if kind:
