@@ -114,7 +114,7 @@ _BY_NAME_OR_UUID = {
 _ALL = Statement[RoleRow](select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
 _PERMISSIONS = Statement[_PermissionRow](
     select(role_permissions)
-    .where(any_of(role_permissions.c.role_id, "ids"))
+    .where(any_of(role_permissions.c.role_id, "ids", plan_once=True))
     .order_by(role_permissions.c.role_id, role_permissions.c.permission)
 )
 _OF_KIND = Statement[RoleRow](
