@@ -82,6 +82,10 @@ def test_right_to_left_names_are_isolated_on_every_page(browser: Browser, world:
         page = browser.open(path)
         shown |= {path} if HEBREW in page.text else set()
         assert not not_isolated(page), path
+        # A search that finds something, and one that finds nothing.
+        for search in (HEBREW, f"{HEBREW}zz"):
+            found = browser.open(f"{path}{'&' if '?' in path else '?'}q={search}")
+            assert not not_isolated(found), (path, search)
     assert set(paths) - shown == REDIRECTS
 
 
