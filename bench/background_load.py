@@ -28,7 +28,7 @@ _MANY_CALLERS: Final = 128
 TIMEOUT: Final = 600.0
 """Maximum seconds to wait until the worker has finished; what is left is reported."""
 _BOTH: Final = (SERVER_CORE, LOAD_CORE)
-_USERNAMES: Final = Statement(select(accounts.c.username).where(any_of(accounts.c.id, "ids")))
+_USERNAMES: Final = Statement[Any](select(accounts.c.username).where(any_of(accounts.c.id, "ids")))
 _LEFT: Final = (
     "SELECT count(*) FROM grants WHERE ended_at IS NULL AND valid_until <= '{now}'",
     "SELECT count(*) FROM outbox WHERE state = 'queued'",

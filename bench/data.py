@@ -285,7 +285,7 @@ def fill(database: Database, size: int, *, analyse: bool = True) -> None:
         analyse: whether to run ANALYZE.
     """
     with database.read() as tx:
-        role_ids = {row.name: row.id for row in tx.fetch_all(Statement(select(tables.roles)))}
+        role_ids = {row.name: row.id for row in tx.fetch_all(Statement[Any](select(tables.roles)))}
         now = tx.now
     rows = _Rows(size, role_ids, now).tables()
     if analyse:

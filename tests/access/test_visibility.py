@@ -49,7 +49,7 @@ ALL = 300
 SUBNETS = ("", "10.0.0.0/8,192.0.2.7/32", "", "2001:db8::/32")
 ADDRESSES = (None, "10.1.2.3", "192.0.2.8", "2001:db8::1")
 SCOPES_WITH = {
-    permission: Statement(access_queries.scopes_with_permission((None, permission)))
+    permission: Statement[Any](access_queries.scopes_with_permission((None, permission)))
     for permission in (
         Permission.INVITATION_LIST,
         Permission.PROJECT_GRANT,
@@ -317,7 +317,7 @@ def loaded(
     return visible
 
 
-def listed(listing: Listing, tx: ReadTransaction, actor: Actor) -> set[str]:
+def listed(listing: Listing[Any], tx: ReadTransaction, actor: Actor) -> set[str]:
     """Return the UUIDs of a list; it has no duplicates, and its count is right."""
     rows = [row.uuid for row in listing.page(tx, actor, {}, (), ALL, 0)]
     assert len(rows) == len(set(rows)) == listing.count(tx, actor, {})

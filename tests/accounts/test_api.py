@@ -36,7 +36,7 @@ def row_of(world: World, person: Person) -> Row:
 
 def events_of(database: Database, kind: str) -> list[Row]:
     with database.read() as tx:
-        return tx.fetch_all(Statement(select(events).where(events.c.kind == kind)))
+        return tx.fetch_all(Statement[Any](select(events).where(events.c.kind == kind)))
 
 
 def patch(site: Site, person: Person, caller: Person, **body: Any) -> Any:
@@ -215,7 +215,7 @@ def test_deleted_account_is_anonymised_and_its_name_is_free_again(
     with database.read() as tx:
         for table in (ssh_keys, tokens_table, email_changes):
             query = select(table).where(table.c.account_id == ada.id)
-            assert tx.fetch_all(Statement(query)) == []
+            assert tx.fetch_all(Statement[Any](query)) == []
     assert world.grants_in(project) == []
     invitation = site.get(f"/api/user-invitations/{uuid}/", owner).json()
     assert invitation["created_by_full_name"] == f"Deleted account {ada.id}"
@@ -264,5 +264,5 @@ def test_refreshed_api_token_replaces_the_old_one(
 
 def test_api_token_is_stored_encrypted_and_hashed(database: Database, ada: Person) -> None:
     with database.read() as tx:
-        rows = tx.fetch_all(Statement(select(tokens_table)))
+        rows = tx.fetch_all(Statement[Any](select(tokens_table)))
     assert ada.token.encode() not in b"".join(row.token_encrypted + row.token_hash for row in rows)

@@ -163,8 +163,8 @@ def test_email_change_codes_are_not_stored(site: Site, world: World, ada: Person
     request_change(site, ada)
     codes = mailed_codes(world)
     with world.database.read() as tx:
-        (change,) = tx.fetch_all(Statement(select(email_changes)))
-        rows = [change, *tx.fetch_all(Statement(select(outbox)))]
+        (change,) = tx.fetch_all(Statement[Any](select(email_changes)))
+        rows = [change, *tx.fetch_all(Statement[Any](select(outbox)))]
     for code in codes:
         assert code not in repr(rows)
         assert bytes.fromhex(code) not in change.code_hash

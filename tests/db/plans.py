@@ -12,7 +12,7 @@ from collegium.db.statements import CompiledStatement, Statement
 from collegium.lists.listing import Listing
 
 
-def plan_of(tx: ReadTransaction, compiled: CompiledStatement, values: dict[str, Any]) -> str:
+def plan_of(tx: ReadTransaction, compiled: CompiledStatement[Any], values: dict[str, Any]) -> str:
     keyword = "EXPLAIN QUERY PLAN" if tx.backend == "sqlite" else "EXPLAIN"
     tx._cursor.execute(f"{keyword} {compiled.text}", compiled.parameters(values))
     return "\n".join(str(line[-1]) for line in tx._cursor.fetchall())
@@ -20,10 +20,10 @@ def plan_of(tx: ReadTransaction, compiled: CompiledStatement, values: dict[str, 
 
 def explain(tx: ReadTransaction, query: Callable[[ReadTransaction], Any]) -> list[str]:
     """Return the plan of each statement that a query runs."""
-    statements: list[tuple[Statement, dict[str, Any]]] = []
+    statements: list[tuple[Statement[Any], dict[str, Any]]] = []
 
     class Recording(ReadTransaction):
-        def _execute(self, prepared: Statement, given: dict[str, Any]) -> Any:
+        def _execute(self, prepared: Statement[Any], given: dict[str, Any]) -> Any:
             statements.append((prepared, given))
             return super()._execute(prepared, given)
 
@@ -32,7 +32,7 @@ def explain(tx: ReadTransaction, query: Callable[[ReadTransaction], Any]) -> lis
 
 
 def plans_of(
-    listing: Listing,
+    listing: Listing[Any],
     tx: ReadTransaction,
     actor: Actor,
     filters: dict[str, Any],
@@ -64,7 +64,7 @@ def best(query: Callable[[], object], limit: float) -> float:
 
 
 def seconds(
-    listing: Listing, tx: ReadTransaction, actor: Actor, filters: dict[str, Any], limit: float
+    listing: Listing[Any], tx: ReadTransaction, actor: Actor, filters: dict[str, Any], limit: float
 ) -> float:
     """Return the time of a page or of the count, whichever is longer; see ``best``."""
     return max(

@@ -27,7 +27,7 @@ END: Final = bulk_data.START + timedelta(minutes=10 * bulk_data.INVITATIONS)
 
 
 def person(tx: ReadTransaction, number: int) -> Row:
-    return tx.fetch_one(Statement(select(accounts).where(accounts.c.id == number)))
+    return tx.fetch_one(Statement[Any](select(accounts).where(accounts.c.id == number)))
 
 
 def account_with_a_role(tx: ReadTransaction) -> Row:
@@ -36,14 +36,14 @@ def account_with_a_role(tx: ReadTransaction) -> Row:
     members = select(grants.c.account_id).where(*active)
     named = (accounts.c.native_name != "", accounts.c.deleted_at.is_(None))
     statement = select(accounts).where(accounts.c.id.in_(members), *named)
-    return tx.fetch_one(Statement(statement.where(accounts.c.id > ACCOUNT)))
+    return tx.fetch_one(Statement[Any](statement.where(accounts.c.id > ACCOUNT)))
 
 
 def role(tx: ReadTransaction, name: str) -> str:
     return tx.fetch_only(Statement[str](select(roles.c.uuid).where(roles.c.name == name)))
 
 
-def selective(tx: ReadTransaction) -> dict[str, tuple[Listing, dict[str, Any]]]:
+def selective(tx: ReadTransaction) -> dict[str, tuple[Listing[Any], dict[str, Any]]]:
     """Return for each list and filter a value that few rows match."""
     account = account_with_a_role(tx)
     organisation, project = f"{7:032x}", f"{bulk_data.ORGANISATIONS + 7:032x}"

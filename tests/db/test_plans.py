@@ -59,7 +59,7 @@ def tx(big_tx: ReadTransaction) -> ReadTransaction:
 
 
 def person(tx: ReadTransaction, number: int) -> Row:
-    return tx.fetch_one(Statement(select(table).where(table.c.id == number)))
+    return tx.fetch_one(Statement[Any](select(table).where(table.c.id == number)))
 
 
 def selective(account: Row) -> dict[str, Any]:

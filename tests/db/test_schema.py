@@ -3,6 +3,7 @@
 import re
 import warnings
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -65,7 +66,7 @@ def test_names_of_time_columns_end_in_at_unless_they_bound_a_period() -> None:
 
 def test_new_database_has_no_account(database: Database) -> None:
     with database.read() as tx:
-        assert tx.fetch_all(Statement(select(accounts.c.id))) == []
+        assert tx.fetch_all(Statement[Any](select(accounts.c.id))) == []
 
 
 def test_every_named_index_exists(database: Database) -> None:
@@ -88,9 +89,9 @@ def test_migrate_is_idempotent(database: Database) -> None:
 
 def test_new_database_has_the_built_in_roles(database: Database) -> None:
     with database.read() as tx:
-        rows = {row.id: row for row in tx.fetch_all(Statement(select(roles)))}
+        rows = {row.id: row for row in tx.fetch_all(Statement[Any](select(roles)))}
         permissions: dict[str, set[str]] = {row.name: set() for row in rows.values()}
-        for row in tx.fetch_all(Statement(select(role_permissions))):
+        for row in tx.fetch_all(Statement[Any](select(role_permissions))):
             permissions[rows[row.role_id].name].add(row.permission)
     assert {
         row.name: (row.kind, row.description, row.is_active, row.is_system) for row in rows.values()
@@ -137,7 +138,7 @@ def test_database_refuses_unknown_states_and_kinds(
 def test_ids_are_never_reused(database: Database, world: World, table: Table) -> None:
     def newest() -> int:
         with database.read() as tx:
-            return int(max(row.id for row in tx.fetch_all(Statement(select(table.c.id)))))
+            return int(max(row.id for row in tx.fetch_all(Statement[Any](select(table.c.id)))))
 
     create = world.person if table is accounts else world.organisation
     create()
@@ -190,7 +191,7 @@ def test_main_actions_record_events(database: Database, world: World) -> None:
     scope = world.project(world.organisation(owner=owner))
     world.invite(owner, ada.email, "PROJECT.MEMBER", scope)
     with database.read() as tx:
-        rows = tx.fetch_all(Statement(select(events).order_by(events.c.id)))
+        rows = tx.fetch_all(Statement[Any](select(events).order_by(events.c.id)))
     kinds = [(row.kind, row.actor_name) for row in rows]
     assert kinds.count(("account.created", "")) == 3
     for kind in ("organisation.created", "project.created", "role.granted"):

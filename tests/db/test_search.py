@@ -204,12 +204,12 @@ def test_only_staff_search_civil_numbers(world: World) -> None:
 
 
 def stored_texts(tx: WriteTransaction) -> dict[int, dict[str, str]]:
-    rows = [row._asdict() for row in tx.fetch_all(Statement(select(account_texts)))]
+    rows = [row._asdict() for row in tx.fetch_all(Statement[Any](select(account_texts)))]
     return {row.pop("account_id"): row for row in rows}
 
 
 def expected_texts(tx: WriteTransaction) -> dict[int, dict[str, str]]:
-    rows = tx.fetch_all(Statement(select(table).where(table.c.deleted_at.is_(None))))
+    rows = tx.fetch_all(Statement[Any](select(table).where(table.c.deleted_at.is_(None))))
     return {row.id: account_search.texts_of(row._asdict()) for row in rows}
 
 
@@ -257,10 +257,10 @@ def test_accounts_are_found_by_role_with_every_plan(world: World) -> None:
         assert search_ids(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id, bob.id}
         assert search_ids(tx, world, project_roles=["CUSTOMER.OWNER"]) == set()
         assert search_ids(tx, world, organization_roles=["CUSTOMER.OWNER"], email="ada") == {ada.id}
-        tx.execute(Statement(ended))
+        tx.execute(Statement[Any](ended))
         assert search_ids(tx, world, organization_roles=["CUSTOMER.OWNER"]) == {ada.id}
         remove = update(scopes).values(deleted_at=scopes.c.created_at)
-        tx.execute(Statement(remove.where(scopes.c.id == organisation.id)))
+        tx.execute(Statement[Any](remove.where(scopes.c.id == organisation.id)))
         assert search_ids(tx, world, organization_roles=["CUSTOMER.OWNER"]) == set()
 
 
@@ -280,8 +280,8 @@ def deleted(world: World) -> Any:
     mark = update(table).where(table.c.id == bob.id).values(deleted_at=table.c.joined_at)
     stored_texts = delete(account_texts).where(account_texts.c.account_id == bob.id)
     with world.database.write() as tx:
-        tx.execute(Statement(mark))
-        tx.execute(Statement(stored_texts))
+        tx.execute(Statement[Any](mark))
+        tx.execute(Statement[Any](stored_texts))
     return bob
 
 

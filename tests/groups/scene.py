@@ -116,7 +116,7 @@ class Groups:
         """Return kind, recipient and text of each e-mail that is not obsolete."""
         world, rendered = self.world, []
         with world.database.read() as tx:
-            for row in tx.fetch_all(Statement(outbox.select().order_by(outbox.c.id))):
+            for row in tx.fetch_all(Statement[Any](outbox.select().order_by(outbox.c.id))):
                 try:
                     message = mails.render(tx, world.settings, world.vault, row)
                 except ObsoleteError:

@@ -62,14 +62,16 @@ def effects(world: World, group: int, alice: Person) -> dict[str, Any]:
                 if not isinstance(column.type, UtcDateTime) and column.name not in ignored
             ]
             query = table.select().with_only_columns(*columns).where(table.c.scope_id == group)
-            rows = tx.fetch_all(Statement(query.order_by(table.c.id)))
+            rows = tx.fetch_all(Statement[Any](query.order_by(table.c.id)))
             result[table.name] = [comparable(row._asdict(), alice) for row in rows]
     return result
 
 
 def mail_kinds(groups: Groups) -> list[str]:
     with groups.world.database.read() as tx:
-        return [row.kind for row in tx.fetch_all(Statement(outbox.select().order_by(outbox.c.id)))]
+        return [
+            row.kind for row in tx.fetch_all(Statement[Any](outbox.select().order_by(outbox.c.id)))
+        ]
 
 
 def comparable(row: dict[str, Any], alice: Person) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def test_invitation_is_resent_to_the_current_address(
         change_address(world, ada, f"ada{action}@elsewhere.example")
         assert browser.send(f"{here}{invitation}/", action=action).status_code == 303
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(outbox.c.recipient).order_by(outbox.c.id)))
+        rows = tx.fetch_all(Statement[Any](select(outbox.c.recipient).order_by(outbox.c.id)))
     assert [row.recipient for row in rows][-2:] == ["adasend@elsewhere.example"] * 2
     send_mails(world, tmp_path)
     browser.sign_in(world, ada)

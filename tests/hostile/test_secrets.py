@@ -104,7 +104,7 @@ def dump(database: Database) -> str:
     text = ""
     with database.read() as tx:
         for table in metadata.sorted_tables:
-            for row in tx.fetch_all(Statement(select(table))):
+            for row in tx.fetch_all(Statement[Any](select(table))):
                 text += repr(tuple(row))
                 for value in row:
                     if isinstance(value, bytes):

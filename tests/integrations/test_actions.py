@@ -54,14 +54,14 @@ def sync(
 def row_of(database: Database, username: str = ADA) -> Row:
     query = select(accounts).where(accounts.c.username == username)
     with database.read() as tx:
-        return tx.fetch_one(Statement(query))
+        return tx.fetch_one(Statement[Any](query))
 
 
 def recorded(database: Database) -> list[tuple[str, Any]]:
     """Return kind and payload of all events."""
     query = select(events.c.kind, events.c.payload).order_by(events.c.id)
     with database.read() as tx:
-        return [(row.kind, row.payload) for row in tx.fetch_all(Statement(query))]
+        return [(row.kind, row.payload) for row in tx.fetch_all(Statement[Any](query))]
 
 
 def keys_of(database: Database) -> dict[str, str]:

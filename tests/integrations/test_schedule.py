@@ -60,7 +60,7 @@ class Setup:
 
     def rows(self) -> dict[str, Row]:
         with self.database.read() as tx:
-            return {row.username: row for row in tx.fetch_all(Statement(select(accounts)))}
+            return {row.username: row for row in tx.fetch_all(Statement[Any](select(accounts)))}
 
     def change(self, name: str, **values: Any) -> None:
         row = self.rows()[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -49,7 +50,7 @@ def register(browser: Browser, path: str) -> httpx.Response:
 
 def usernames(world: World) -> set[str]:
     with world.database.read() as tx:
-        return {row.username for row in tx.fetch_all(Statement(select(accounts.c.username)))}
+        return {row.username for row in tx.fetch_all(Statement[Any](select(accounts.c.username)))}
 
 
 def error_message(site: Site, owner: Person, uuid: str) -> str:

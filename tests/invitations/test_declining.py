@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -36,14 +37,14 @@ from tests.support.world import Person, Place, World
 
 def declined_events(world: World) -> list[Row]:
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(events.select().order_by(events.c.id)))
+        rows = tx.fetch_all(Statement[Any](events.select().order_by(events.c.id)))
     return [row for row in rows if row.kind == "invitation.declined"]
 
 
 def notices(world: World) -> list[tuple[str, int | None]]:
     """Return the recipient and the declining account of each notice to an inviter."""
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(outbox.select().order_by(outbox.c.id)))
+        rows = tx.fetch_all(Statement[Any](outbox.select().order_by(outbox.c.id)))
     return [
         (row.recipient, row.payload["account"]) for row in rows if row.kind == "invitation_declined"
     ]

@@ -75,7 +75,7 @@ class Invitees:
 
     def _rows(self, statement: Any) -> list[Row]:
         with self.world.database.read() as tx:
-            return tx.fetch_all(Statement(statement))
+            return tx.fetch_all(Statement[Any](statement))
 
     def cancel(self, uuid: str) -> None:
         with self.world.database.write() as tx:
@@ -171,7 +171,7 @@ def test_audit_log_names_the_invitation_of_a_created_account(
     uuid = invitees.invite()
     invitees.deliver()
     (account,) = invitees.accounts()
-    created = Statement(select(events).where(events.c.kind == "account.created"))
+    created = Statement[Any](select(events).where(events.c.kind == "account.created"))
     with world.database.read() as tx:
         (row,) = [row for row in tx.fetch_all(created) if row.account_id == account.id]
     assert row.payload == {"username": "bob", "invitation": uuid}
@@ -186,7 +186,7 @@ def test_initial_password_is_neither_stored_nor_logged(world: World, invitees: I
     assert account.password.startswith("$argon2id$")
     with world.database.read() as tx:
         stored = [
-            tx.fetch_all(Statement(select(table)))
+            tx.fetch_all(Statement[Any](select(table)))
             for table in (account_table, events, outbox_table)
         ]
     assert credentials(mail)["password"] not in f"{stored} {logs}"
@@ -255,7 +255,7 @@ def test_no_account_is_created_if_the_invitation_cannot_be_accepted(
     invitees.invite("roleless@example.org")
     with world.database.write() as tx:
         disabled = update(roles).where(roles.c.name == "PROJECT.MEMBER").values(is_active=False)
-        tx.execute(Statement(disabled))
+        tx.execute(Statement[Any](disabled))
     assert kinds(invitees.deliver()) == [CREATED]
     for name in ("locked", "cancelled", "unsponsored", "roleless"):
         assert invitees.accounts(f"{name}@example.org") == []

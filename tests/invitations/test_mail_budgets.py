@@ -52,7 +52,7 @@ def invite(
 def send_times(world: World, email: str = ADDRESS) -> list[datetime]:
     """Return when each e-mail to an address is sent."""
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(outbox)))
+        rows = tx.fetch_all(Statement[Any](select(outbox)))
     return [row.next_attempt_at for row in rows if row.recipient.lower() == email]
 
 
@@ -237,7 +237,7 @@ def test_scheduled_invitations_use_up_the_limit_only_for_their_lifetime(
 
 def budgets(world: World) -> list[Row]:
     with world.database.read() as tx:
-        return tx.fetch_all(Statement(select(mail_budgets)))
+        return tx.fetch_all(Statement[Any](select(mail_budgets)))
 
 
 def test_mail_budget_is_off_without_rate_limits(

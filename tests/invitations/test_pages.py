@@ -72,7 +72,7 @@ def test_invitee_can_create_an_account_and_becomes_a_member(
     assert roles_of(world, project) == [("ines", "PROJECT.ADMIN")]
     with world.database.read() as tx:
         account: Row = account_queries.by_username(tx, "ines")
-        kinds = {row.kind for row in tx.fetch_all(Statement(events.select()))}
+        kinds = {row.kind for row in tx.fetch_all(Statement[Any](events.select()))}
     assert (account.email, account.first_name, account.is_staff) == (ADDRESS, "Ines", False)
     assert {"account.created", "invitation.accepted", "role.granted", "login.succeeded"} <= kinds
 

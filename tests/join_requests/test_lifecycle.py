@@ -308,7 +308,7 @@ def test_audit_log_has_every_action_on_requests_and_links(
         assert site.post(f"{LINKS}{request.link}/cancel/", owner).status_code == 200
         statement = select(events).where(events.c.scope_id == bindparam("scope"))
         with world.database.read() as tx:
-            rows = tx.fetch_all(Statement(statement), scope=request.project.id)
+            rows = tx.fetch_all(Statement[Any](statement), scope=request.project.id)
         actors = {row.kind: row.actor_id for row in rows}
         requester = request.requester.id
         expected = {
@@ -324,7 +324,9 @@ def test_audit_log_has_every_action_on_requests_and_links(
 def test_links_to_groups_are_hidden_from_this_api(world: World, site: Site, ada: Person) -> None:
     with world.database.write() as tx:
         group = group_actions.create(tx, ada.actor, "Club")
-        role: Any = tx.fetch_one(Statement(select(roles).where(roles.c.name == "GROUP.MEMBER")))
+        role: Any = tx.fetch_one(
+            Statement[Any](select(roles).where(roles.c.name == "GROUP.MEMBER"))
+        )
         access = access_queries.get_visible_by_id(tx, ada.actor, group)
         link = invite_link_actions.create(tx, ada.actor, world.settings, access, role, None, {})
     for person in (ada, world.person(), world.staff):

@@ -26,13 +26,13 @@ from tests.support.serving import PATIENCE, bare_environment, free_port
 from tests.worker.scene import Mailbox
 
 ROOT = Path(__file__).parents[2]
-_EVENTS = Statement(select(tables.events.c.kind, tables.events.c.payload))
+_EVENTS = Statement[Any](select(tables.events.c.kind, tables.events.c.payload))
 _DELETED = Statement[int](
     select(func.count().label("deleted"))
     .select_from(tables.accounts)
     .where(tables.accounts.c.deleted_at.is_not(None))
 )
-_OUTBOX = Statement(select(tables.outbox).order_by(tables.outbox.c.id))
+_OUTBOX = Statement[Any](select(tables.outbox).order_by(tables.outbox.c.id))
 _QUEUED = Statement[int](
     select(func.count().label("queued"))
     .select_from(tables.outbox)

@@ -111,7 +111,7 @@ _newest = {
     for name in ("outbox", "scopes")
 }
 _scope = bindparam("scope", type_=BigInt)
-_GRANTS = Statement(
+_GRANTS = Statement[Any](
     select(
         tables.grants.c.account_id,
         tables.grants.c.scope_id,
@@ -121,19 +121,21 @@ _GRANTS = Statement(
     .join(tables.roles, tables.roles.c.id == tables.grants.c.role_id)
     .where(tables.grants.c.ended_at.is_(None), tables.grants.c.scope_id > _scope)
 )
-_INVITATIONS = Statement(
+_INVITATIONS = Statement[Any](
     select(tables.invitations, tables.roles.c.name)
     .join(tables.roles, tables.roles.c.id == tables.invitations.c.role_id)
     .where(tables.invitations.c.scope_id > _scope)
 )
-_LINKS = Statement(select(tables.invite_links).where(tables.invite_links.c.scope_id > _scope))
-_REQUESTS = Statement(select(tables.join_requests).where(tables.join_requests.c.scope_id > _scope))
-_MAILS = Statement(
+_LINKS = Statement[Any](select(tables.invite_links).where(tables.invite_links.c.scope_id > _scope))
+_REQUESTS = Statement[Any](
+    select(tables.join_requests).where(tables.join_requests.c.scope_id > _scope)
+)
+_MAILS = Statement[Any](
     select(tables.outbox.c.kind, tables.outbox.c.recipient).where(
         tables.outbox.c.id > bindparam("mail", type_=BigInt)
     )
 )
-_TOKENS = Statement(
+_TOKENS = Statement[Any](
     select(tables.tokens.c.account_id, tables.tokens.c.last_used_at).where(tables.API_TOKEN)
 )
 

@@ -29,9 +29,9 @@ from tests.support.world import Person, World
 
 Action = Callable[[WriteTransaction, World, Person], Any]
 
-_ACCOUNT = Statement(select(accounts).where(accounts.c.id == bindparam("account")))
+_ACCOUNT = Statement[Any](select(accounts).where(accounts.c.id == bindparam("account")))
 _OF_ACCOUNT = {
-    table.name: Statement(
+    table.name: Statement[Any](
         select(table.c.account_id).where(table.c.account_id == bindparam("account"))
     )
     for table in (email_changes, ssh_keys, tokens)
@@ -78,7 +78,7 @@ def _rows_of(database: Database, who: Person) -> dict[str, Any]:
     with database.read() as tx:
         row: Row = tx.fetch_one(_ACCOUNT, account=who.id)
         own = {name: tx.fetch_all(query, account=who.id) for name, query in _OF_ACCOUNT.items()}
-        mails = tx.fetch_all(Statement(select(outbox.c.recipient)))
+        mails = tx.fetch_all(Statement[Any](select(outbox.c.recipient)))
     return {"row": row, **own, "mails": mails}
 
 

@@ -43,7 +43,7 @@ def remaining_access(world: World, person: Person) -> list[str]:
         kinds = [kind.value for kind in token_queries.count_by_kind(tx, person.id)]
         kinds += ["api"] if token_queries.of_account(tx, person.id) else []
         kinds += ["address"] if email_change_queries.of_account(tx, person.id) else []
-        rows = tx.fetch_all(Statement(device_rows.select()))
+        rows = tx.fetch_all(Statement[Any](device_rows.select()))
     return kinds + [row.state for row in rows if row.account_id == person.id]
 
 

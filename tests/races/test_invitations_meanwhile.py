@@ -67,7 +67,7 @@ class Invited:
     def row(self) -> Any:
         statement = select(invitations).where(invitations.c.account_id == self.ann.id)
         with self.world.database.read() as tx:
-            return tx.fetch_one(Statement(statement))
+            return tx.fetch_one(Statement[Any](statement))
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_invitation_is_deleted_once(world: World, database: Database) -> None:
     assert refusal(database, delete, delete) == (NotFound, "invitation.unknown")
     deletions = select(events.c.id).where(events.c.kind == "invitation.deleted")
     with database.read() as tx:
-        assert len(tx.fetch_all(Statement(deletions))) == 1
+        assert len(tx.fetch_all(Statement[Any](deletions))) == 1
 
 
 def test_invitation_accepted_and_deleted_at_once_gives_the_role(
@@ -207,7 +207,7 @@ def test_account_that_lost_the_right_creates_no_invitation_and_no_invite_link(
 
     assert refusal(database, end, create) == (NotFound, "project.unknown")
     with database.read() as read:
-        mails = read.fetch_all(Statement(select(outbox.c.recipient)))
+        mails = read.fetch_all(Statement[Any](select(outbox.c.recipient)))
     assert mia.email not in {mail.recipient for mail in mails}
 
 
@@ -242,6 +242,6 @@ def test_invitation_of_a_deleted_account_is_not_renewed(
     row = world.invitation(uuid)
     assert (row.state, row.email) == ("canceled", "")
     with database.read() as read:
-        mails = read.fetch_all(Statement(select(outbox.c.kind, outbox.c.recipient)))
+        mails = read.fetch_all(Statement[Any](select(outbox.c.kind, outbox.c.recipient)))
     assert [mail for mail in mails if mail.recipient in {"", ada.email}] == []
     assert broken(database) == []

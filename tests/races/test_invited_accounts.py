@@ -51,5 +51,7 @@ def test_account_deactivated_during_an_invitation_has_none_pending(
         assert deactivated.status_code == 200, deactivated.text
         assert response.status_code < 500, response.text
         with world.database.read() as tx:
-            rows = tx.fetch_all(Statement(select(invitations.c.state, invitations.c.account_id)))
+            rows = tx.fetch_all(
+                Statement[Any](select(invitations.c.state, invitations.c.account_id))
+            )
         assert {row.state for row in rows if row.account_id == ada.id} <= {"canceled", "accepted"}

@@ -45,7 +45,7 @@ def result(response: httpx.Response) -> tuple[int, Any]:
 def role_events(world: World) -> list[tuple[str, dict[str, Any]]]:
     """Return kind and payload, without the UUID, of the events about roles."""
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(events).order_by(events.c.id)))
+        rows = tx.fetch_all(Statement[Any](select(events).order_by(events.c.id)))
     kinds = {"role.created", "role.changed", "role.deleted", "role.enabled", "role.disabled"}
     rows = [row for row in rows if row.kind in kinds]
     assert all(row.actor_id for row in rows)
@@ -296,7 +296,7 @@ def test_unused_role_can_be_deleted(site: Site, world: World) -> None:
     assert site.request("DELETE", path_of(role), world.staff).status_code == 404
     with world.database.read() as tx:
         query = select(role_permissions).outerjoin(roles).where(roles.c.id.is_(None))
-        assert tx.fetch_all(Statement(query)) == []
+        assert tx.fetch_all(Statement[Any](query)) == []
     assert [kind for kind, _ in role_events(world)] == ["role.created", "role.deleted"]
     assert create(site, world.staff)["uuid"] != role["uuid"]
 
@@ -304,7 +304,7 @@ def test_unused_role_can_be_deleted(site: Site, world: World) -> None:
 def test_waldur_api_has_no_roles_of_groups(site: Site, world: World) -> None:
     with world.database.write() as tx:
         name = add_role(tx, "GROUP.CAPTAIN", ScopeKind.GROUP, [Permission.GROUP_UPDATE])
-        row: Row = tx.fetch_one(Statement(select(roles).where(roles.c.name == name)))
+        row: Row = tx.fetch_one(Statement[Any](select(roles).where(roles.c.name == name)))
     response = site.get("/api/roles/?page_size=300", world.staff)
     assert int(response.headers["X-Result-Count"]) == len(response.json())
     assert not [role for role in response.json() if role["name"].startswith("GROUP.")]

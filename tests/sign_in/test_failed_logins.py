@@ -40,7 +40,7 @@ def forward(world: World, **passed: float) -> None:
     """Move every counted attempt into the past."""
     step = timedelta(**passed)
     with world.database.write() as tx:
-        for row in tx.fetch_all(Statement(select(rate_limits))):
+        for row in tx.fetch_all(Statement[Any](select(rate_limits))):
             times = {
                 name: getattr(row, name) - step for name in ("last_attempt_at", "blocked_until")
             }
@@ -97,7 +97,7 @@ def test_failures_of_one_address_are_limited_across_accounts(site: Site) -> None
 def test_counted_failures_store_no_names(site: Site, world: World) -> None:
     log_in(site, "wrong")
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement(select(rate_limits)))
+        rows = tx.fetch_all(Statement[Any](select(rate_limits)))
     assert rows
     assert "ada" not in repr(rows)
 

@@ -37,7 +37,7 @@ SESSION = "collegium_session"
 def queued_recipients(database: Database, kind: str) -> list[str]:
     """Return the recipients of all e-mails of a kind in the outbox."""
     with database.read() as tx:
-        rows = tx.fetch_all(Statement(outbox_table.select().order_by(outbox_table.c.id)))
+        rows = tx.fetch_all(Statement[Any](outbox_table.select().order_by(outbox_table.c.id)))
     return [row.recipient for row in rows if row.kind == kind]
 
 
@@ -217,7 +217,9 @@ def test_two_factor_is_enabled_and_disabled_with_its_codes(
     page = browser.open(TWO_FACTOR)
     assert not any(value in page.text for value in (secret, *codes))
     with world.database.read() as tx:
-        hashes = {bytes(row.code_hash) for row in tx.fetch_all(Statement(recovery_codes.select()))}
+        hashes = {
+            bytes(row.code_hash) for row in tx.fetch_all(Statement[Any](recovery_codes.select()))
+        }
         row: Any = two_factor_queries.of_account(tx, ada.id)
     assert two_factor_is_on(world, ada)
     assert secret.encode() not in bytes(row.secret_encrypted)

@@ -120,7 +120,7 @@ def test_unknown_addresses_are_counted_in_one_statement(
         assert invite(groups, olga, group, *unknown(50)).status_code == 400
     assert len(fifty) == len(one)
     assert sum("INSERT INTO rate_limits" in statement for statement in fifty) == 2
-    query = Statement(select(rate_limits).where(rate_limits.c.subject.like("people %")))
+    query = Statement[Any](select(rate_limits).where(rate_limits.c.subject.like("people %")))
     with groups.world.database.read() as tx:
         assert {row.count for row in tx.fetch_all(query)} == {52}
 

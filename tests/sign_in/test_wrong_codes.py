@@ -66,7 +66,7 @@ class Setup:
 
     def recorded(self) -> list[str]:
         """Return the kinds of Ada's events about wrong codes."""
-        query = Statement(events.select().order_by(events.c.id))
+        query = Statement[Any](events.select().order_by(events.c.id))
         with self.world.database.read() as tx:
             rows = [row for row in tx.fetch_all(query) if row.account_id == self.ada.id]
         return [row.kind for row in rows if row.kind in {FAILED, LOCKED}]

@@ -49,7 +49,7 @@ def share(world: World, uuid: str) -> None:
     """Share a key with everybody, as only an operator can."""
     same = update(ssh_keys).where(ssh_keys.c.uuid == uuid)
     with world.database.write() as tx:
-        tx.execute(Statement(same.values(is_shared=True)))
+        tx.execute(Statement[Any](same.values(is_shared=True)))
 
 
 def names(site: Site, person: Person, **query: Any) -> list[str]:
@@ -64,7 +64,7 @@ def recorded(world: World) -> list[tuple[str, Any]]:
     """Return kind and payload of the events of keys."""
     query = select(events).where(events.c.kind.like("key.%")).order_by(events.c.id)
     with world.database.read() as tx:
-        return [(row.kind, row.payload) for row in tx.fetch_all(Statement(query))]
+        return [(row.kind, row.payload) for row in tx.fetch_all(Statement[Any](query))]
 
 
 def openssh_fingerprint(line: str, kind: str, tmp_path: Path) -> str:

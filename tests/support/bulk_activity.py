@@ -212,7 +212,9 @@ _SWITCH = Statement(update(accounts).where(accounts.c.id == STAFF).values(is_act
 def fill(database: Database) -> None:
     """Insert the rows into a database that ``bulk_data.fill`` has filled."""
     with database.read() as tx:
-        bulk = _Bulk({row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}, tx.now)
+        bulk = _Bulk(
+            {row.name: row.id for row in tx.fetch_all(Statement[Any](select(roles)))}, tx.now
+        )
     tables: list[tuple[Table, Iterator[Row]]] = [
         (scopes, bulk.scopes()),
         (organisations, iter([{"scope_id": ORGANISATION}])),

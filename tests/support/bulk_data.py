@@ -177,7 +177,7 @@ def fill(database: Database) -> None:
     """Insert accounts, scopes, grants and invitations into a migrated, empty database."""
     chance = random.Random(1)  # noqa: S311 - reproducible
     with database.read() as tx:
-        role_ids = {row.name: row.id for row in tx.fetch_all(Statement(select(roles)))}
+        role_ids = {row.name: row.id for row in tx.fetch_all(Statement[Any](select(roles)))}
     places = [scope_row(n, "organisation", None, "Institute") for n in range(1, ORGANISATIONS + 1)]
     places += [
         scope_row(ORGANISATIONS + n, "project", chance.randrange(1, ORGANISATIONS + 1), "Survey")

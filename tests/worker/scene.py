@@ -155,7 +155,7 @@ def outbox_row(database: Database, mail: int) -> Row:
 def rows(database: Database) -> dict[int, Row]:
     """Return every row of the outbox by its id."""
     with database.read() as tx:
-        return {row.id: row for row in tx.fetch_all(Statement(select(outbox_rows)))}
+        return {row.id: row for row in tx.fetch_all(Statement[Any](select(outbox_rows)))}
 
 
 def claim(database: Database, clock: Clock, limit: int = 1) -> list[Row]:

@@ -8,6 +8,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from itertools import chain
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -71,7 +72,7 @@ class EveryKind(Scenario):
                 outbox_queries.enqueue(tx, mail)
         self.rows_to_send = []
         with world.database.read() as tx:
-            for row in tx.fetch_all(Statement(select(outbox).order_by(outbox.c.id))):
+            for row in tx.fetch_all(Statement[Any](select(outbox).order_by(outbox.c.id))):
                 with suppress(ObsoleteError):
                     self.render(tx, row, settings)
                     self.rows_to_send.append(row)
@@ -146,7 +147,7 @@ def test_no_kind_of_mail_contains_a_readable_uuid_that_opens_something(
         uuids = {
             UUID(row.uuid)
             for table in (accounts, invitations, invite_links, join_requests, grants)
-            for row in tx.fetch_all(Statement(select(table.c.uuid)))
+            for row in tx.fetch_all(Statement[Any](select(table.c.uuid)))
         }
         messages = [
             (row.kind, every_kind.render(tx, row, Settings())) for row in every_kind.rows_to_send

@@ -103,12 +103,12 @@ class Scenario:
     def update_all(self, table: Table, **values: Any) -> None:
         statement = update(table).values({name: bindparam(name) for name in values})
         with self.world.database.write() as tx:
-            tx.execute(Statement(statement), **values)
+            tx.execute(Statement[Any](statement), **values)
 
     def rows(self, kind: str) -> list[Row]:
         """Return the mails of a kind, oldest first."""
         with self.world.database.read() as tx:
-            rows = tx.fetch_all(Statement(select(outbox).order_by(outbox.c.id)))
+            rows = tx.fetch_all(Statement[Any](select(outbox).order_by(outbox.c.id)))
         if kind == "reminder":
             return [row for row in rows if row.payload.get("reminder")]
         return [row for row in rows if row.kind == kind]
@@ -146,7 +146,7 @@ def scenario(make_scenario: Callable[..., Scenario]) -> Scenario:
 
 def test_actions_queue_every_kind_of_notification(scenario: Scenario) -> None:
     with scenario.world.database.read() as tx:
-        kinds = {row.kind for row in tx.fetch_all(Statement(select(outbox.c.kind)))}
+        kinds = {row.kind for row in tx.fetch_all(Statement[Any](select(outbox.c.kind)))}
     assert kinds == {*KINDS, "invitation_created"} - {"reminder"}
     assert {kind: scenario.count(kind) for kind in KINDS} == {
         "invitation_requested": 2 * 2,  # to two staff accounts, for two invitations
@@ -418,7 +418,7 @@ def test_account_that_receives_no_mail_is_not_notified(
         account_queries.change(tx, owner.id, values | {"is_staff": False})
     Scheduler(world.database, settings).run()
     with world.database.read() as tx:
-        kinds = [row.kind for row in tx.fetch_all(Statement(select(outbox)))]
+        kinds = [row.kind for row in tx.fetch_all(Statement[Any](select(outbox)))]
     # An account that was deactivated later got earlier notifications.
     expected = ["invitation_accepted", "structure_role_granted", "permission_request_rejected"]
     assert kinds == (expected if "is_active" in values else [])

@@ -44,7 +44,7 @@ Row = Any
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    R = TypeVar("R", default=Any)
+    R = TypeVar("R", default=None)
 else:
     from typing import TypeVar
 
