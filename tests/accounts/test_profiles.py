@@ -98,7 +98,7 @@ def test_every_operator_is_notified_of_old_and_new_values(setup: Setup, owner: P
     for text in (mail_text(mail), mail_text(mail, "html")):
         for part in ("Ola Lee", "owner", "Smith", "Baker", "+1 555", "Acme", "Beta", "job title"):
             assert part in text, part
-        assert f"/users/{owner.uuid}/" in text
+        assert f"/staff/accounts/{owner.uuid}/" in text
 
 
 def test_operators_are_notified_of_configured_fields_only(setup: Setup, owner: Person) -> None:
