@@ -263,7 +263,7 @@ def staff(
 
     At a terminal it asks for the password. Without one only the token works.
     """
-    from collegium.accounts import actions as account_actions  # noqa: PLC0415 - keeps --help fast
+    from collegium import staff_command  # noqa: PLC0415 - keeps --help fast
 
     settings = _settings()
     lifetime = ... if token_lifetime is None else _lifetime(token_lifetime)
@@ -281,7 +281,7 @@ def staff(
         password = _piped_password()
     with _app_context(settings) as (database, vault):
         try:
-            uuid, token = account_actions.ensure_staff(
+            uuid, token = staff_command.ensure_staff(
                 database,
                 settings,
                 vault,
@@ -291,7 +291,7 @@ def staff(
                 allow_promotion=promote,
                 lifetime=lifetime,
             )
-        except account_actions.UnfitAccountError as error:
+        except staff_command.UnfitAccountError as error:
             _stop(str(error), 2)
     if as_json:
         click.echo(json.dumps({"username": username, "uuid": uuid, "token": token}))

@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import bindparam, insert, select, update
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Permission, ScopeKind
+from collegium.access.rules import KINDS, Permission, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement
@@ -322,7 +322,8 @@ def test_invitations_above_the_role_ceiling_cannot_be_managed(
 def test_grants_above_the_role_ceiling_cannot_be_changed(
     team: Team, action: str, role: str, status: int
 ) -> None:
-    permissions = MEMBERSHIP_PERMISSIONS[ScopeKind.PROJECT]
+    rights = KINDS[ScopeKind.PROJECT]
+    permissions = (rights.grant, rights.update_role, rights.revoke)
     team.world.give_role(
         team.outsider, team.add_role(ScopeKind.PROJECT, *permissions), team.project
     )

@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import bindparam, insert
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
@@ -146,7 +146,7 @@ class Model:
 
     def sees_invitation(self, actor: Actor, invitation: Invitation) -> bool:
         """Accounts that list or grant in the scope, even a deleted one; the invitee while open."""
-        required = {Permission.INVITATION_LIST, MEMBERSHIP_PERMISSIONS[invitation.scope.kind].grant}
+        required = {Permission.INVITATION_LIST, KINDS[invitation.scope.kind].grant}
         if actor.sees_all or required & self.permissions(actor, invitation.scope):
             return True
         is_open = invitation.state == State.HELD or (

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from collegium import staff_command
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.security.crypto import hash_password
@@ -266,7 +267,7 @@ def _deactivate_and_activate(tx: Any, world: World, ada: Person) -> None:
 
 
 def _set_password_by_operator(world: World, ada: Person) -> None:
-    account_actions.ensure_staff(
+    staff_command.ensure_staff(
         world.database,
         world.settings,
         world.vault,

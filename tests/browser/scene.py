@@ -12,7 +12,6 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals, links
-from collegium.invitations.renewals import request_renewal
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.memberships import queries as membership_queries
@@ -59,7 +58,7 @@ class Scene:
         self.renewal_requested = self._invite("wish@example.org", now=long_ago)
         self.declined = self._invite("nay@example.org")
         with world.database.write() as tx:
-            request_renewal(tx, self.renewal_requested, 1)
+            invitation_actions.request_renewal(tx, self.renewal_requested, 1)
             nay = replace(ANONYMOUS, email="nay@example.org")
             invitation_actions.decline(tx, nay, world.settings, self.declined, 1)
         self.link = self._open()
@@ -94,7 +93,7 @@ class Scene:
         lead, settings = self.owner.actor, self.world.settings
         with self.world.database.write() as tx:
             request, _ = group_actions.join(tx, self.requesters[1].actor, self.group)
-            join_request_actions.approve(tx, lead, settings, request.uuid, None, groups=True)
+            join_request_actions.approve(tx, lead, settings, request.uuid, None)
             group_actions.join(tx, self.requesters[2].actor, self.group, "I do not sleep much.")
 
     def _add_credentials(self) -> None:

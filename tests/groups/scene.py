@@ -72,7 +72,7 @@ class Groups:
     def give_role(self, group: int, person: Person, role: str = group_rules.MEMBER) -> None:
         """Assign a role without any check."""
         with self.world.database.write() as tx:
-            row: Any = role_queries.by_name_or_uuid(tx, role, None, groups=True)
+            row: Any = role_queries.by_name_or_uuid(tx, role, None, {"group"})
             uuid = f"{group:016x}{person.id:016x}"
             membership_queries.grant(tx, uuid, person.id, row.id, group, None, None)
 
@@ -105,7 +105,7 @@ class Groups:
 
     def request(self, uuid: str) -> Row:
         with self.world.database.read() as tx:
-            return join_request_queries.get_visible(tx, self.world.staff.actor, uuid, groups=True)
+            return join_request_queries.get_visible(tx, self.world.staff.actor, uuid)
 
     def members(self, group: int) -> dict[str, str]:
         with self.world.database.read() as tx:
@@ -159,7 +159,7 @@ _INSERT = Statement(
 def ask_many(world: World, group: int, number: int) -> None:
     """Create accounts, each with a pending join request."""
     with world.database.write() as tx:
-        role: Any = role_queries.by_name_or_uuid(tx, group_rules.MEMBER, None, groups=True)
+        role: Any = role_queries.by_name_or_uuid(tx, group_rules.MEMBER, None, {"group"})
         for index in range(number):
             username = f"asker{index}"
             values = {"username": username, "email": f"{username}@example.org"}

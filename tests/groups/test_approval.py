@@ -12,7 +12,7 @@ import pytest
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.db.statements import Row, Statement
 from collegium.db.tables import invitations
-from collegium.invitations import group_actions as group_invitation_actions
+from collegium.invitations import actions as invitation_actions
 from collegium.settings import Settings
 from tests.groups.scene import Groups
 from tests.support.site import Site
@@ -211,7 +211,7 @@ def test_change_of_the_address_does_not_revive_an_invitation(
     assert case.row.state == state
     assert case.approval_mails() == []
     with world.database.write() as tx:
-        group_invitation_actions.send(tx, case.olga.actor, world.settings, case.row.uuid)
+        invitation_actions.send(tx, case.olga.actor, world.settings, case.row.uuid)
     assert case.approval == ("requested", None)
     assert case.approval_link("member")
 

@@ -10,7 +10,7 @@ import pytest
 
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import events, grants, join_requests, outbox
-from collegium.invitations import group_actions as group_invitation_actions
+from collegium.invitations import actions as invitation_actions
 from collegium.join_requests import actions as join_request_actions
 from tests.groups.scene import Groups
 from tests.support.world import Person, World
@@ -43,11 +43,11 @@ def test_requests_have_the_same_effects_by_api_and_by_action(groups: Groups, act
 def call_action(world: World, action: str, decider: Person, uuid: str) -> None:
     with world.database.write() as tx:
         if action == "accept":
-            join_request_actions.approve(tx, decider.actor, world.settings, uuid, None, groups=True)
+            join_request_actions.approve(tx, decider.actor, world.settings, uuid, None)
         elif action == "reject":
-            join_request_actions.reject(tx, decider.actor, uuid, None, groups=True)
+            join_request_actions.reject(tx, decider.actor, uuid, None)
         else:
-            join_request_actions.cancel(tx, decider.actor, uuid, groups=True)
+            join_request_actions.cancel(tx, decider.actor, uuid)
 
 
 def effects(world: World, group: int, alice: Person) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def test_joining_closes_other_requests_and_invitations(groups: Groups) -> None:
     requests = [groups.ask(group, who) for who in (alice, bob)]
     assert groups.get(olga, "request", requests[0], "accept").status_code == 200
     with world.database.write() as tx:
-        group_invitation_actions.accept(tx, bob.actor, world.settings, invitations[1])
+        invitation_actions.accept_own(tx, bob.actor, world.settings, invitations[1])
     assert groups.get(olga, "request").json()["count"] == 0
     assert groups.get(olga, "invitation").json()["count"] == 0
     assert world.invitation(invitations[0]).state == "canceled"

@@ -200,7 +200,7 @@ def test_chosen_account_is_invited_and_no_other_with_its_address(
     here = f"/group/{group}/team/add/"
     browser.open(f"{here}?q=second")
     with world.database.read() as tx:
-        role: Any = role_queries.by_name_or_uuid(tx, "GROUP.MEMBER", None, groups=True)
+        role: Any = role_queries.by_name_or_uuid(tx, "GROUP.MEMBER", None, {"group"})
     assert browser.send(here, account=second.uuid, role=role.uuid).status_code == 303
     assert listed(groups, ada) == []
     assert len(listed(groups, second)) == 1

@@ -48,7 +48,7 @@ class Team(NamedTuple):
 
     def role(self, name: str) -> Row:
         with self.world.database.read() as tx:
-            return role_queries.by_name_or_uuid(tx, f"GROUP.{name}", None, groups=True)
+            return role_queries.by_name_or_uuid(tx, f"GROUP.{name}", None, {"group"})
 
     def grant_path(self, name: str) -> str:
         with self.world.database.read() as tx:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from collegium.accounts import actions as account_actions
+from collegium import staff_command
 from collegium.accounts.rules import usernames_for
 from collegium.invitations import links
 from collegium.settings import Settings
@@ -122,13 +122,13 @@ def test_invited_person_does_not_become_staff_by_the_user_name(
 
     def ensure_staff(name: str, **options: Any) -> None:
         values = (world.database, settings, world.vault, name, f"{name}@example.org", None)
-        account_actions.ensure_staff(*values, **options)
+        staff_command.ensure_staff(*values, **options)
 
     def shown(username: str) -> Any:
         accounts = site.get("/api/users/", world.staff).json()
         return next(account for account in accounts if account["username"] == username)
 
-    with pytest.raises(account_actions.UnfitAccountError, match="--promote"):
+    with pytest.raises(staff_command.UnfitAccountError, match="--promote"):
         ensure_staff("operator7")
     assert shown("operator7")["is_staff"] is False
     assert shown("operator7")["email"] == "new@example.org"

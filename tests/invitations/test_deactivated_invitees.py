@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from collegium.accounts import actions as account_actions
+from collegium import staff_command
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.settings import Settings
@@ -218,7 +218,7 @@ def test_activation_by_operator_clears_the_reason(
     register(browser, link(world, uuid))
     assert INVITER_REASON in error_message(site, owner, uuid)
     name, email = bob.actor.username, bob.email
-    account_actions.ensure_staff(
+    staff_command.ensure_staff(
         world.database, world.settings, world.vault, name, email, None, allow_promotion=True
     )
     assert error_message(site, owner, uuid) == ""

@@ -14,7 +14,6 @@ from collegium.db.statements import Row, Statement
 from collegium.db.tables import events, outbox
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
-from collegium.invitations import group_actions as group_invitation_actions
 from collegium.refusals import Conflict
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.settings import Settings
@@ -306,9 +305,9 @@ def test_group_invitation_can_be_declined_on_page_and_by_api(
     again = groups.invite(group, owner, ines).replace("-", "")
     with world.database.write() as tx:
         for _ in range(2):
-            group_invitation_actions.decline(tx, ines.actor, again)
+            invitation_actions.decline_own(tx, ines.actor, again)
     with world.database.write() as tx, pytest.raises(Conflict):
-        group_invitation_actions.cancel(tx, owner.actor, again)
+        invitation_actions.cancel(tx, owner.actor, again)
     assert [recipient for recipient, _ in notices(world)] == [owner.email] * 2
     assert [event.payload["email"] for event in declined_events(world)] == [ADDRESS] * 2
 

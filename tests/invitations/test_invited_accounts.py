@@ -22,11 +22,11 @@ from collegium.db.tables import accounts as account_table
 from collegium.db.tables import events, roles
 from collegium.db.tables import outbox as outbox_table
 from collegium.invitations import actions as invitation_actions
-from collegium.invitations import invited_accounts
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import UndeliverableError
 from collegium.security.crypto import hash_password
 from collegium.settings import Settings
+from collegium.worker import invited_accounts
 from collegium.worker.worker import LEASE_SECONDS, Worker
 from tests.support.site import Site
 from tests.support.world import Person, Place, World

@@ -17,7 +17,7 @@ from collegium.access import queries as access_queries
 from collegium.db.statements import Row, Statement
 from collegium.db.tables import events, invite_links, roles
 from collegium.invite_links import actions as invite_link_actions
-from collegium.join_requests.rules import STORED, TRANSITIONS, Action, State
+from collegium.join_requests.rules import STORED, Action, State
 from collegium.scopes.groups import actions as group_actions
 from collegium.settings import Settings
 from tests.invitations.test_lifecycle import change
@@ -73,7 +73,7 @@ class Request:
     def do(self, action: Action) -> httpx.Response:
         if action is Action.CANCEL:
             return decide(self.site, self.uuid, "cancel_request", self.requester)
-        return decide(self.site, self.uuid, action, self.owner, comment="Well.")
+        return decide(self.site, self.uuid, str(action), self.owner, comment="Well.")
 
     def submit(self) -> httpx.Response:
         return submit(self.site, self.link, self.requester)
@@ -103,12 +103,12 @@ def test_actions_follow_the_transition_table(
         request = requested(state)
         before, person, project = request.row, request.requester, request.project
         assert request.body["created_by_email"] == person.email
-        target = TRANSITIONS.get((state, action))
+        target = action.after(state) if state in action.states else None
         response = request.do(action)
         body = request.body
         assert body["state"] == (target or state), action
         if target is None:
-            assert (response.status_code, response.json()) == REFUSALS[action], action
+            assert (response.status_code, response.json()) == REFUSALS[str(action)], action
             assert request.row == before, action
             continue
         assert response.status_code == 200, (action, response.text)
@@ -129,9 +129,9 @@ def test_actions_follow_the_transition_table(
         assert (body["reviewed_at"] is not None) is is_reviewed
         assert body["review_comment"] == ("Well." if is_reviewed else None)
         mails = {"approve": "structure_role_granted", "reject": "permission_request_rejected"}
-        if action in mails:
-            assert recipients(world, mails[action]) == [person.email]
-        assert request.do(action).status_code == REFUSALS[action][0], action
+        if str(action) in mails:
+            assert recipients(world, mails[str(action)]) == [person.email]
+        assert request.do(action).status_code == REFUSALS[str(action)][0], action
 
 
 @pytest.mark.parametrize("state", STORED)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from uuid import uuid4
 
+from collegium.access.rules import KINDS
 from collegium.api.request import Endpoint
 from collegium.invitations import approvals
 from collegium.roles import queries as role_queries
@@ -76,7 +77,7 @@ LISTED: Final[dict[str, Callable[[Tenant], str]]] = {
     "/api/public/users/group/": lambda tenant: f"{tenant.name.title()} Club",
     "/api/private/users/user/": lambda tenant: f"{tenant.name}clubcolleague".title(),
     "/api/public/users/user/": lambda tenant: f"{tenant.name}clubcolleague".title(),
-    "/requests/": lambda tenant: f"tree {tenant.objects['request']}",
+    "/requests/": lambda tenant: str(tenant.objects["request"]),
 }
 WITHOUT_TENANT: Final = {"/api/roles/", "/api/customers/countries/"}
 """Lists without objects of a tenant."""
@@ -213,7 +214,7 @@ def _newcomer(role: str, tenant: Tenant) -> Person:
 
 def _role_uuid(scene: Scene, role: str) -> str:
     with scene.database.read() as tx:
-        row: Any = role_queries.by_name_or_uuid(tx, role, None, groups=role.startswith("GROUP."))
+        row: Any = role_queries.by_name_or_uuid(tx, role, None, KINDS)
     return str(row.uuid)
 
 
@@ -234,7 +235,7 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
     },
     "/requests/": lambda _scene, tenant: {
         "action": "approve",
-        "request": f"tree {tenant.objects['request']}",
+        "request": str(tenant.objects["request"]),
     },
     "/account/profile/": lambda _scene, _tenant: {"first_name": "New", "agree_with_policy": "yes"},
     "/account/picture/": lambda _scene, _tenant: {"remove": "yes", "agree_with_policy": "yes"},

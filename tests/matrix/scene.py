@@ -285,7 +285,7 @@ class Scene:
                 (people["colleague"], "GROUP.MEMBER"),
                 (former, "GROUP.LEAD"),
             ):
-                row: Any = role_queries.by_name_or_uuid(tx, role, None, groups=True)
+                row: Any = role_queries.by_name_or_uuid(tx, role, None, {"group"})
                 membership_queries.grant(tx, uuid4().hex, person.id, row.id, number, None, None)
             held: Any = membership_queries.grant_in_scope(tx, former.id, number)
             membership_queries.end(tx, held.id, None)
@@ -303,7 +303,7 @@ class Scene:
             objects["group member's number"] = str(people["colleague"].id)
         now = datetime.now(UTC)
         with self.database.write(now - timedelta(days=2)) as tx:
-            lead: Any = role_queries.by_name_or_uuid(tx, "GROUP.LEAD", None, groups=True)
+            lead: Any = role_queries.by_name_or_uuid(tx, "GROUP.LEAD", None, {"group"})
             ended = now - timedelta(days=1)
             membership_queries.grant(tx, uuid4().hex, lapsed.id, lead.id, number, ended, None)
 

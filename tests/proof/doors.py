@@ -16,7 +16,6 @@ from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
-from collegium.invitations import group_actions as group_invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
@@ -96,27 +95,18 @@ class Actions:
 
     def _accept(self, tx: WriteTransaction, by: str, name: str) -> None:
         uuid = self.names.invitations[name]
-        door = (
-            group_invitation_actions.accept
-            if self._in_group(tx, uuid)
-            else invitation_actions.accept
-        )
-        door(tx, self._actor(by), self.settings, uuid)
+        in_group = self._in_group(tx, uuid)
+        accept = invitation_actions.accept_own if in_group else invitation_actions.accept
+        accept(tx, self._actor(by), self.settings, uuid)
 
     def _cancel(self, tx: WriteTransaction, by: str, name: str) -> None:
-        uuid = self.names.invitations[name]
-        door = (
-            group_invitation_actions.cancel
-            if self._in_group(tx, uuid)
-            else invitation_actions.cancel
-        )
-        door(tx, self._actor(by), uuid)
+        invitation_actions.cancel(tx, self._actor(by), self.names.invitations[name])
 
     def _send(self, tx: WriteTransaction, by: str, name: str) -> None:
         invitation_actions.send(tx, self._actor(by), self.settings, self.names.invitations[name])
 
     def _decline(self, tx: WriteTransaction, by: str, name: str) -> None:
-        group_invitation_actions.decline(tx, self._actor(by), self.names.invitations[name])
+        invitation_actions.decline_own(tx, self._actor(by), self.names.invitations[name])
 
     def _let_out(self, tx: WriteTransaction, by: str, name: str, *, good: bool) -> None:
         uuid = self.names.invitations[name]
@@ -164,17 +154,15 @@ class Actions:
             self.names.requests[name] = asked.request.uuid
 
     def _decide(self, tx: WriteTransaction, by: str, name: str, *, good: bool) -> None:
-        uuid, groups = self.names.requests[name], name in self.names.in_groups
+        uuid = self.names.requests[name]
         if good:
-            join_request_actions.approve(
-                tx, self._actor(by), self.settings, uuid, None, groups=groups
-            )
+            join_request_actions.approve(tx, self._actor(by), self.settings, uuid, None)
         else:
-            join_request_actions.reject(tx, self._actor(by), uuid, None, groups=groups)
+            join_request_actions.reject(tx, self._actor(by), uuid, None)
 
     def _withdraw(self, tx: WriteTransaction, by: str, name: str) -> None:
         uuid = self.names.requests[name]
-        join_request_actions.cancel(tx, self._actor(by), uuid, groups=name in self.names.in_groups)
+        join_request_actions.cancel(tx, self._actor(by), uuid)
 
     def _place(
         self, tx: WriteTransaction, by: str, who: str, role: str, scope: str

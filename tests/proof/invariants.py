@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from collegium.access.rules import OWNER_ROLES
+from collegium.access.rules import KINDS
 from collegium.db import tables
 from collegium.db.database import Database
 from collegium.db.statements import Row, Statement
@@ -19,7 +19,7 @@ _ROWS = {
         *("tokens", "ssh_keys", "email_changes"),
     )
 }
-_OWNER_ROLES = frozenset[str]().union(*OWNER_ROLES.values())
+_OWNER_ROLES = frozenset[str]().union(*(kind.owner_roles for kind in KINDS.values()))
 
 
 def broken(database: Database) -> list[str]:

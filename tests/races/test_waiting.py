@@ -316,7 +316,7 @@ class GroupScene:
         with world.database.write() as tx:
             self.id = group_actions.create(tx, self.olga.actor, "GroupScene")
             for who, name in ((self.otto, "GROUP.OWNER"), (self.ada, "GROUP.MEMBER")):
-                role: Any = role_queries.by_name_or_uuid(tx, name, None, groups=True)
+                role: Any = role_queries.by_name_or_uuid(tx, name, None, {"group"})
                 uuid = f"{who.id:032x}"
                 membership_queries.grant(tx, uuid, who.id, role.id, self.id, None, None)
 
@@ -331,7 +331,7 @@ class GroupScene:
         """Change a role as the members page does."""
         reached: Any = access_queries.permissions_in_scope(tx, by.actor, self.id)
         account: Any = account_queries.by_uuid(tx, who.uuid)
-        first, second = (role_queries.existing(tx, name, groups=True) for name in (role, new))
+        first, second = (role_queries.existing(tx, name) for name in (role, new))
         assignment = membership_actions.RoleAssignment(reached, first, account)
         membership_actions.change_role(tx, by.actor, assignment, second)
 
@@ -388,9 +388,7 @@ def test_member_approved_at_the_moment_can_be_removed(
         uuid = group_actions.join(tx, bob.actor, group.id)[0].uuid
 
     def approve(tx: WriteTransaction) -> None:
-        join_request_actions.approve(
-            tx, group.otto.actor, group.world.settings, uuid, None, groups=True
-        )
+        join_request_actions.approve(tx, group.otto.actor, group.world.settings, uuid, None)
 
     remove = partial(group.change_member, by=group.olga, who=bob, removes=True)
     assert overlap(database, approve, remove) == [None]

@@ -15,13 +15,14 @@ from collegium.db.tables import invite_links
 from collegium.invite_links.rules import (
     PATTERN_MAX,
     PATTERNS_MAX,
-    check_active,
+    Action,
     check_end,
     check_may_change,
     check_patterns,
     check_public,
     check_roles,
     check_template,
+    effective_state,
     is_active,
     is_wider,
     matches_restrictions,
@@ -60,8 +61,10 @@ def test_link_is_active_until_the_instant_of_its_end(
     canceled: datetime | None, expires: datetime, *, active: bool
 ) -> None:
     assert is_active(canceled, expires, NOW) is active
-    with nullcontext() if active else refused(Conflict, "any.code"):
-        check_active(canceled, expires, NOW, "any.code")
+    state = effective_state(canceled, expires, NOW)
+    for action in Action:
+        with nullcontext() if active else refused(Conflict, "invite_link.closed"):
+            action.after(state)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ import pytest
 from collegium.access.rules import SYSTEM_ROLES, ScopeKind
 from collegium.memberships.rules import (
     check_end,
-    ensure_owner_remains,
     is_owner_role,
     may_list_people,
 )
-from collegium.refusals import Conflict, Invalid
+from collegium.refusals import Invalid
 from tests.rules.refusing import refused
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
@@ -40,28 +39,6 @@ def test_owner_roles_exist_in_organisations_and_groups() -> None:
         (ScopeKind.GROUP, "GROUP.OWNER"),
         (ScopeKind.GROUP, "GROUP.LEAD"),
     }
-
-
-def test_last_owner_cannot_be_removed() -> None:
-    for role in ("CUSTOMER.OWNER", "GROUP.OWNER", "GROUP.LEAD"):
-        kind = "group" if role.startswith("GROUP.") else "organisation"
-        with refused(Conflict, "scope.last_owner"):
-            ensure_owner_remains(kind, role, 0)
-
-
-@pytest.mark.parametrize(
-    ("kind", "role", "others"),
-    [
-        ("organisation", "CUSTOMER.OWNER", 1),
-        ("organisation", "CUSTOMER.SUPPORT", 0),
-        ("project", "PROJECT.MANAGER", 0),
-        ("project", "CUSTOMER.OWNER", 0),
-        ("group", "GROUP.OWNER", 1),
-        ("group", "GROUP.MANAGER", 0),
-    ],
-)
-def test_other_members_can_be_removed(kind: str, role: str, others: int) -> None:
-    ensure_owner_remains(kind, role, others)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from pyotp.totp import TOTP
 
+from collegium import staff_command
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import queries as email_change_queries
@@ -255,10 +256,10 @@ def test_command_line_does_not_overwrite_a_concurrent_password_change(world: Wor
         with world.database.write() as tx:
             password_actions.change(tx, boss.actor, NEW_HASH)
             future = pool.submit(
-                account_actions.ensure_staff, world.database, world.settings, world.vault, *login
+                staff_command.ensure_staff, world.database, world.settings, world.vault, *login
             )
             time.sleep(HELD_SECONDS)
-        with pytest.raises(account_actions.UnfitAccountError, match="Try again"):
+        with pytest.raises(staff_command.UnfitAccountError, match="Try again"):
             future.result(timeout=60)
     with world.database.read() as tx:
         assert token_queries.of_account(tx, boss.id) is None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pyotp.totp import TOTP
 
+from collegium import staff_command
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.sign_in.passwords import actions as password_actions
@@ -46,7 +47,7 @@ class Setup:
 
     def ensure_staff(self, name: str, **options: Any) -> None:
         world, email = self.world, f"{name}@example.org"
-        account_actions.ensure_staff(
+        staff_command.ensure_staff(
             world.database, world.settings, world.vault, name, email, NEW, **options
         )
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pyotp.totp import TOTP
 
-from collegium.accounts import actions as account_actions
+from collegium import staff_command
 from tests.sign_in.test_device_pages import begin, decide, poll
 from tests.sign_in.test_pages import (
     HASHED,
@@ -232,7 +232,7 @@ def test_command_line_restores_no_token_of_a_deactivated_account(
 ) -> None:
     personal_token = personal(Browser(site).sign_in(world, boss))
     assert patch(site, boss, world.staff, is_active=False).status_code == 200
-    _uuid, token = account_actions.ensure_staff(
+    _uuid, token = staff_command.ensure_staff(
         world.database, world.settings, world.vault, "boss", "boss@example.org", None
     )
     assert is_valid(site, token)

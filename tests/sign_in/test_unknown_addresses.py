@@ -141,7 +141,7 @@ def test_concurrent_requests_share_the_limit_of_unknown_addresses(
 @pytest.fixture
 def invite_on_page(groups: Groups, site: Site, olga: Person, group: int) -> Any:
     with groups.world.database.read() as tx:
-        role: Any = role_queries.by_name_or_uuid(tx, "GROUP.MEMBER", None, groups=True)
+        role: Any = role_queries.by_name_or_uuid(tx, "GROUP.MEMBER", None, {"group"})
     browser = Browser(site).sign_in(groups.world, olga)
     path = f"/group/{group}/team/invite/"
 

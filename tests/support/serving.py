@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 
 from collegium import bootstrap
-from collegium.accounts.actions import ensure_staff
 from collegium.db import schema
 from collegium.settings import load
+from collegium.staff_command import ensure_staff
 
 PROGRAM = Path(sys.executable).with_name("collegium")
 TLS = ssl.create_default_context()

@@ -290,7 +290,7 @@ def test_repeated_decision_shows_the_result_of_the_first(
     form = form_on(browser, "/requests/", action=action)
     with world.database.write() as tx:
         join_request_actions.cancel(tx, eve.actor, withdrawn)
-    form["request"] = [f"tree {uuid}" for uuid in (*requests, withdrawn)]
+    form["request"] = [*requests, withdrawn]
     first, second = (browser.call("POST", "/requests/", data=form) for _ in range(2))
     assert first.status_code == second.status_code == 200
     assert first.text == second.text
@@ -315,7 +315,7 @@ def test_repeated_invitation_is_not_refused_by_the_rate_limit(
     if kind == "group":
         with world.database.write() as tx:
             path = f"/group/{group_actions.create(tx, owner.actor, 'Lab')}/team/invite/"
-            member: Any = role_queries.by_name_or_uuid(tx, "GROUP.MEMBER", None, groups=True)
+            member: Any = role_queries.by_name_or_uuid(tx, "GROUP.MEMBER", None, {"group"})
         role = member.uuid
     browser.sign_in(world, owner).open(path)
     addresses = "\n".join([*people[:2], "nonsense@"])

@@ -19,7 +19,7 @@ from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts, grants, invitations, invite_links, join_requests, outbox
-from collegium.invitations import deactivated_invitees, renewals
+from collegium.invitations import actions as invitation_actions
 from collegium.outbox import mails as kinds
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import ObsoleteError
@@ -54,8 +54,8 @@ class EveryKind(Scenario):
             email_change_actions.request_change(
                 tx, bob.actor, self.world.settings, world.vault, bob.uuid, new
             )
-            renewals.request_renewal(tx, self.expired, 1)
-            deactivated_invitees.notify_inviter(tx, self.ending, 1)
+            invitation_actions.request_renewal(tx, self.expired, 1)
+            invitation_actions.report_deactivated(tx, self.ending, 1)
             password_actions.request_reset(tx, bob.email, "")
             for mail in (
                 kinds.InvitationApproved(bob.email, pending, bob.id),

@@ -6,7 +6,7 @@ custom roles. The Python names are ours.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -53,27 +53,63 @@ class Permission(StrEnum):
     SUBNET_DELETE = "ACCESS_SUBNET.DELETE"
 
 
-class MembershipPermissions(NamedTuple):
-    """The three permissions for managing the members of a scope."""
+class KindRules(NamedTuple):
+    """What differs between the kinds of scope.
+
+    Args:
+        grant: the permission to add members, and to invite and admit them.
+        update_role: the permission to change the end of a role.
+        revoke: the permission to remove members.
+        owner_roles: without a holder of one of these roles, nobody is in charge of the scope.
+        one_role: an account has one role in the scope. Every role there fulfils every join request.
+        invites_accounts: only existing accounts are invited, and nobody else may accept.
+        repeatable: a decision that was already taken may be repeated, which changes nothing.
+        staff_may_withdraw: staff may withdraw the join requests of others.
+        in_waldur: the Waldur API shows these scopes; the BrainSTEM API shows the others.
+    """
 
     grant: Permission
     update_role: Permission
     revoke: Permission
+    owner_roles: frozenset[str] = frozenset()
+    one_role: bool = False
+    invites_accounts: bool = False
+    repeatable: bool = False
+    staff_may_withdraw: bool = True
+    in_waldur: bool = True
 
 
-MEMBERSHIP_PERMISSIONS: Final = {
-    ScopeKind.ORGANISATION: MembershipPermissions(
+KINDS: Final[Mapping[str, KindRules]] = {
+    ScopeKind.ORGANISATION: KindRules(
         Permission.ORGANISATION_GRANT,
         Permission.ORGANISATION_UPDATE_ROLE,
         Permission.ORGANISATION_REVOKE,
+        owner_roles=frozenset({"CUSTOMER.OWNER"}),
     ),
-    ScopeKind.PROJECT: MembershipPermissions(
+    ScopeKind.PROJECT: KindRules(
         Permission.PROJECT_GRANT, Permission.PROJECT_UPDATE_ROLE, Permission.PROJECT_REVOKE
     ),
-    ScopeKind.GROUP: MembershipPermissions(
-        Permission.GROUP_GRANT, Permission.GROUP_UPDATE_ROLE, Permission.GROUP_REVOKE
+    ScopeKind.GROUP: KindRules(
+        Permission.GROUP_GRANT,
+        Permission.GROUP_UPDATE_ROLE,
+        Permission.GROUP_REVOKE,
+        owner_roles=frozenset({"GROUP.OWNER", "GROUP.LEAD"}),
+        one_role=True,
+        invites_accounts=True,
+        repeatable=True,
+        staff_may_withdraw=False,
+        in_waldur=False,
     ),
 }
+
+GRANTING: Final = tuple((ScopeKind(kind), rules.grant) for kind, rules in KINDS.items())
+"""The permission to add members by kind of scope, as ``scopes_with_permission`` takes it."""
+
+Kinds = Collection[str]
+"""The kinds of scope that a protocol shows. To it, everything in other scopes is unknown."""
+
+WALDUR_KINDS: Final = frozenset(kind for kind, rules in KINDS.items() if rules.in_waldur)
+BRAINSTEM_KINDS: Final = frozenset(KINDS) - WALDUR_KINDS
 
 
 class SystemRole(NamedTuple):
@@ -86,16 +122,7 @@ class SystemRole(NamedTuple):
     permissions: tuple[Permission, ...]
 
 
-_GROUP_MANAGEMENT: Final = frozenset(
-    {*MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP], Permission.GROUP_UPDATE, Permission.GROUP_DELETE}
-)
-
-OWNER_ROLES: Final = {
-    ScopeKind.ORGANISATION: frozenset({"CUSTOMER.OWNER"}),
-    ScopeKind.PROJECT: frozenset[str](),
-    ScopeKind.GROUP: frozenset({"GROUP.OWNER", "GROUP.LEAD"}),
-}
-"""The owner roles by kind of scope. Without a holder of one, nobody is in charge of the scope."""
+_GROUP_MANAGEMENT: Final = frozenset(name for name in Permission if name.startswith("GROUP."))
 
 SYSTEM_ROLES: Final = (
     SystemRole(
@@ -254,24 +281,43 @@ def has_permission(actor: Actor, permissions: Collection[str], *needed: Permissi
 
 
 def may_grant(
-    actor: Actor, permissions: Collection[str], role_permissions: Collection[str]
+    kind: str, permissions: Collection[str], role_permissions: Collection[str], *, is_staff: bool
 ) -> bool:
-    """Return whether the actor may grant a role with these permissions in the scope.
+    """Return whether the holder of some permissions may grant a role in a kind of scope."""
+    needed = (KINDS[kind].grant,)
+    return not refusal_to_grant(needed, permissions, role_permissions, is_staff=is_staff)
 
-    Staff may grant every role. Everybody else is limited by ``within_ceiling``.
+
+def refusal_to_grant(
+    needed: Collection[Permission],
+    permissions: Collection[str],
+    role_permissions: Collection[str],
+    *,
+    is_staff: bool,
+) -> str:
+    """Return why somebody may not grant, change or revoke a role; empty if they may.
+
+    This one rule judges members, invitations, invite links, join requests and sponsors. A role may
+    contain only permissions that the granting person holds. Groups have one more rule: only owners
+    and leads, who hold ``GROUP_UPDATE_ROLE``, may grant a role that manages the group. Managers
+    therefore add plain members, but no further managers. Staff may grant every role.
+
+    Args:
+        needed: permissions that the action itself needs.
+        permissions: permissions that the person holds in the scope, inherited ones included.
+        role_permissions: permissions of the role.
+
+    Returns:
+        ``permission.missing``, ``role.above_ceiling`` or an empty string.
     """
-    return actor.is_staff or within_ceiling(permissions, role_permissions)
-
-
-def within_ceiling(permissions: Collection[str], role_permissions: Collection[str]) -> bool:
-    """Return whether the holder of some permissions may grant a role with other permissions.
-
-    A role may contain only permissions that the granting person holds. Groups have one more rule:
-    only owners and leads, who hold ``GROUP_UPDATE_ROLE``, may grant a role that manages the group.
-    Managers therefore add plain members, but no further managers.
-    """
-    needed = set(role_permissions)
-    manages_group = not needed.isdisjoint(_GROUP_MANAGEMENT)
-    return needed <= set(permissions) and (
+    if is_staff:
+        return ""
+    if not set(needed).issubset(permissions):
+        return "permission.missing"
+    offered = set(role_permissions)
+    manages_group = not offered.isdisjoint(_GROUP_MANAGEMENT)
+    if offered.issubset(permissions) and (
         not manages_group or Permission.GROUP_UPDATE_ROLE in permissions
-    )
+    ):
+        return ""
+    return "role.above_ceiling"

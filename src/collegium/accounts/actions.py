@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime
-from types import EllipsisType
 from typing import Any, Final
 from uuid import uuid4
 
@@ -14,31 +13,27 @@ from collegium.access.queries import lock_account, lock_scope
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
-from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.erasure import queries as erasure_queries
 from collegium.accounts.pictures import queries as picture_queries
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.queries import AccountDetails, AccountRow
-from collegium.db.database import Database, ReadTransaction, WriteTransaction
+from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.queries import OpenGrant
-from collegium.memberships.rules import is_owner_role
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
-from collegium.scopes.actions import cancel_account_invitations, change_account
-from collegium.security.crypto import Vault, check_password, hash_password
-from collegium.security.passwords import password_errors
+from collegium.scopes.actions import change_account, close_invitations
+from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens.rules import may_hold_api_token
-from collegium.text.email_addresses import address_error, canonical_address
-from collegium.text.names import trim
 
 PASSWORD_MAX: Final = 128
 """Maximum number of characters of a password in forms and APIs."""
@@ -186,7 +181,7 @@ def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_ac
     if is_active:
         invitation_queries.clear_invitee_deactivated(tx, account)
     else:
-        cancel_account_invitations(tx, actor, account)
+        close_invitations(tx, actor, account)
 
 
 def _store_picture(tx: WriteTransaction, picture: tuple[str, bytes] | None) -> str | None:
@@ -248,12 +243,10 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, cancel_requests: bo
     elif join_request_queries.count_pending(tx, account.id):
         raise Conflict("account.has_requests")
     for grant in grants:
-        if grant.valid_until is None and is_owner_role(grant.scope_kind, grant.role_name):
-            others = membership_queries.count_other_owners(tx, grant.scope_id, grant.id)
-            if others == 0:
-                raise Conflict("account.last_owner", scope=grant.scope_name)
+        if is_last_owner(tx, grant.scope_kind, grant.role_name, grant):
+            raise Conflict("account.last_owner", scope=grant.scope_name)
         membership_queries.end(tx, grant.id, actor.id)
-    cancel_account_invitations(tx, actor, account.id)
+    close_invitations(tx, actor, account.id)
     if account.picture is not None:
         picture_queries.delete_picture(tx, account.picture)
     # Recorded before the personal data is removed. If people delete their own account, that removes
@@ -345,106 +338,6 @@ def _check_owns_token(actor: Actor, account: AccountRow) -> None:
     person = actor.impersonator or actor
     if person.id == account.id and not may_hold_api_token(person.token_kind):
         raise Forbidden("permission.missing")
-
-
-class UnfitAccountError(Exception):
-    """The operator gave values that an account cannot have. The message says why."""
-
-
-def ensure_staff(  # the command ``collegium staff``
-    database: Database,
-    settings: Settings,
-    vault: Vault,
-    username: str,
-    email: str,
-    password: str | None,
-    *,
-    allow_promotion: bool = False,
-    lifetime: int | EllipsisType | None = ...,
-) -> tuple[str, str]:
-    """Create a staff account, or make an existing account staff. Return its UUID and API token.
-
-    The password is changed only if it differs, so that repeating the command ends no session.
-
-    Args:
-        allow_promotion: also accept an account that a person created and named.
-        lifetime: seconds that the token lives after its last use; None for ever; ``...`` to keep
-            the present lifetime, or the default for a new account.
-
-    Raises:
-        UnfitAccountError: the user name, address or password is invalid, or another person may hold
-            the account, or the account was changed concurrently.
-    """
-    email = canonical_address(trim(email))
-    _check_staff_values(username, email, password)
-    with database.read() as tx:
-        previous = account_queries.by_username(tx, username)
-    password_hash = None
-    if password is not None and not (previous and check_password(previous.password, password)):
-        password_hash = hash_password(password)
-    with database.write() as tx:
-        existing = account_queries.by_username(tx, username)
-        if existing is not None:
-            lock_account(tx, existing.id)
-            existing = account_queries.by_username(tx, username)
-        if (existing and existing.password) != (previous and previous.password):
-            message = f"the account {username} was changed at the same time. Try again"
-            raise UnfitAccountError(message)
-        columns: dict[str, Any] = {"is_staff": True, "is_active": True, "email": email}
-        if lifetime is not ...:
-            columns["token_lifetime"] = lifetime
-        if existing is None:
-            account_id = create(tx, None, settings, vault, {"username": username, **columns})
-        else:
-            account_id = existing.id
-            if not (allow_promotion or existing.is_staff or _was_created_by_staff(tx, existing)):
-                message = (
-                    f"the account {username} was not created by staff. Use --promote to make it "
-                    "staff"
-                )
-                raise UnfitAccountError(message)
-            if existing.email != email:
-                email_change_queries.cancel(tx, account_id)
-            if not existing.is_active:
-                set_active(tx, None, account_id, is_active=True)
-            change_account(tx, account_id, {**columns, "modified_at": tx.now})
-            event_queries.record(
-                tx, None, events.AccountMadeStaff(account=account_id, username=username)
-            )
-        if password_hash is not None:
-            set_password(tx, None, account_id, password_hash, notify=existing is not None)
-        account = account_queries.existing(tx, account_id)
-        return str(account.uuid), token_actions.renew(tx, vault, settings, None, account)
-
-
-def _was_created_by_staff(tx: ReadTransaction, account: AccountRow) -> bool:
-    """Return whether staff or an operator created an account.
-
-    Invited people choose their own user name, so the name alone does not show who the account
-    belongs to.
-    """
-    invitation = event_queries.payload_of(tx, events.AccountCreated, account.id).get("invitation")
-    return invitation is None and account.registration_method == "default"
-
-
-def _check_staff_values(username: str, email: str, password: str | None) -> None:
-    if not USERNAME.fullmatch(username):
-        message = "a user name has 1 to 128 of these characters: a-z 0-9 _ . @ + -"
-        raise UnfitAccountError(message)
-    error = address_error(email)
-    if error:
-        message = f"--email: {error}"
-        raise UnfitAccountError(message)
-    if password is not None:
-        if len(password) > PASSWORD_MAX:
-            message = f"the password is too long (maximum {PASSWORD_MAX} characters)"
-            raise UnfitAccountError(message)
-        if any(character < " " or "\ud800" <= character <= "\udfff" for character in password):
-            message = "the password contains control characters or is not UTF-8"
-            raise UnfitAccountError(message)
-        errors = password_errors(password, (username, email))
-        if errors:
-            raise UnfitAccountError("the password cannot be used: " + " ".join(errors))
 
 
 def set_password(

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, select, true, union_all
 
 from collegium.access.queries import actor_grants, is_active, viewer_params
-from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
+from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.accounts.queries import Person
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement, any_of
@@ -123,7 +123,7 @@ _OWNED_NAMES = Statement[str](
     .where(
         _grant.c.account_id == bindparam("account", type_=BigInt),
         is_active(_grant),
-        or_(*(roles.c.name == name for name in OWNER_ROLES[ScopeKind.ORGANISATION])),
+        or_(*(roles.c.name == name for name in KINDS[ScopeKind.ORGANISATION].owner_roles)),
         scopes.c.deleted_at.is_(None),
     )
     .order_by(scopes.c.name_sort, scopes.c.id)

@@ -34,7 +34,7 @@ from collegium.access.queries import (
     viewer_params,
     visible_scopes,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.access.rules import GRANTING, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, scopes
@@ -196,14 +196,7 @@ _rows = (
         _is_scope_visible().label("sees_scope"),
         events.c.scope_id.in_(scopes_with_permission(*READERS)).label("reads_invitations"),
         or_(
-            events.c.scope_id.in_(
-                scopes_with_permission(
-                    *(
-                        (kind, membership.grant)
-                        for kind, membership in MEMBERSHIP_PERMISSIONS.items()
-                    )
-                )
-            ),
+            events.c.scope_id.in_(scopes_with_permission(*GRANTING)),
             events.c.scope_id.in_(in_organisations()),
         ).label("reads_requests"),
     )

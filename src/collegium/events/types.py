@@ -416,6 +416,10 @@ class InvitationAccepted(InvitationEvent, kind="invitation.accepted", text="has 
     sentence = "{who} accepted the invitation for {email}."
     role: RoleName
 
+    @classmethod
+    def of(cls, invitation: Any) -> Self:
+        return cls(scope=invitation.scope_id, invitation=invitation.uuid, role=invitation.role_name)
+
 
 class InvitationDeclined(_Addressed, kind="invitation.declined", text="has been declined"):
     sentence = "{who} declined the invitation for {email}."

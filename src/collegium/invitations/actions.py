@@ -1,45 +1,50 @@
-"""Actions on invitations: create, send, accept, decline, cancel, remind and delete."""
+"""Actions on invitations: create, send, accept, decline, cancel, remind and delete.
+
+What differs between the kinds of scope is in ``access.rules.KINDS``: in a group an account has one
+role, and invitations name the account that alone may accept.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
+from collegium.access.lifecycles import By
 from collegium.access.queries import ScopeAccess
-from collegium.access.rules import (
-    MEMBERSHIP_PERMISSIONS,
-    Actor,
-    ScopeKind,
-)
+from collegium.access.rules import KINDS, Actor, Kinds
+from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
+from collegium.accounts.queries import SharedAccount
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
-from collegium.invitations.queries import InvitationRow
+from collegium.invitations.queries import InvitationRow, offer_of
 from collegium.invitations.rules import Action, State
+from collegium.join_requests import queries as join_request_queries
+from collegium.memberships import offers
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.actions import check_may_grant
+from collegium.memberships.offers import Offer
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
-from collegium.refusals import Conflict, Invalid, NotFound
-from collegium.roles import queries as role_queries
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import (
     ScopeRef,
     check_open,
-    close_pending_after_join,
+    close_invitations,
     finish_join,
     grant,
     notify_staff,
 )
 from collegium.settings import Settings
-from collegium.text.email_addresses import same_mailbox
+from collegium.text.email_addresses import comparable_address, same_mailbox
 
 
 def create(
@@ -49,12 +54,15 @@ def create(
     scope_access: ScopeAccess,
     role: RoleRow,
     details: Mapping[str, Any],
+    account: SharedAccount | None = None,
 ) -> str:
-    """Invite an e-mail address to a role in a scope that the actor can see; return the UUID.
+    """Invite a person to a role in a scope that the actor can see; return the UUID.
 
     Args:
         scope_access: the scope and the actor's permissions there.
-        details: ``email`` and other known details of the person; for a group also ``account_id``.
+        details: ``email`` and other known details of the person.
+        account: the account to invite to a group; None for the first active account with the
+            address.
 
     Returns:
         The invitation's UUID, 32 hex digits.
@@ -66,18 +74,39 @@ def create(
         Forbidden: ``permission.missing`` without the permission to invite; ``role.above_ceiling``
             for a role with more permissions than the actor may grant.
         Conflict: ``role.inactive``; ``organisation.unavailable`` while the organisation is blocked
-            or archived.
+            or archived; in a group ``group.no_account``, ``grant.exists``, and
+            ``invitation.exists`` if the account already has an open invitation to it.
         Limited: ``mail_budget.spent``.
     """
-    if role.kind != scope_access.scope.kind:
-        raise Invalid("role.other_kind")
-    if role.kind != ScopeKind.GROUP:  # a group is locked already
+    kind = KINDS[scope_access.scope.kind]
+    if not kind.invites_accounts:
         scope_access = access_queries.lock_scope_shared_and_recheck(tx, actor, scope_access)
+        return _add(tx, actor, settings, scope_access, role, details)
+    scope_access = access_queries.lock_scope_and_recheck(tx, actor, scope_access, kind.grant)
+    if account is None:
+        email = details["email"]
+        account = account_queries.active_by_email(tx, [email]).get(comparable_address(email))
+    if account is None:
+        raise Conflict("group.no_account")
+    account = _lock_invitee(tx, account.id)
+    _check_uninvited(tx, scope_access.scope.id, account.id)
+    return _add(tx, actor, settings, scope_access, role, {**details, **_invitee(account)})
+
+
+def _add(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    scope_access: ScopeAccess,
+    role: RoleRow,
+    details: Mapping[str, Any],
+) -> str:
     scope = scope_access.scope
-    check_may_grant(tx, actor, scope_access, [role.id])
-    if not role.is_active:
-        raise Conflict("role.inactive")
-    check_open(scope)
+    if role.kind != scope.kind:
+        raise Invalid("role.other_kind")
+    offer = Offer((role.id,), role.is_active)
+    offers.check_may_grant(tx, actor, scope_access, offer)
+    offers.check_available(scope, offer)
     uuid = uuid4().hex
     state = initial_state(tx, actor, settings, scope.start_date, approved=False)
     invitation_id = invitation_queries.add(
@@ -98,11 +127,66 @@ def create(
     event_queries.record(
         tx, actor, events.InvitationCreated(scope=scope.id, invitation=uuid, email=details["email"])
     )
-    if state is State.PENDING:
-        enqueue_mail(tx, settings, invitation_queries.existing(tx, invitation_id), state, actor)
-    if state is State.REQUESTED:
-        notify_staff(tx, invitation_id)
+    _deliver(tx, settings, invitation_id, state, actor)
     return uuid
+
+
+def invite_or_change(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    scope_access: ScopeAccess,
+    role: RoleRow,
+    account: SharedAccount,
+) -> bool:
+    """Invite an account to a role in a locked group, or change its open invitation to that role.
+
+    Another role renews the invitation: links that showed the earlier role become invalid, and
+    staff are asked again where they must approve. An unchanged invitation is not mailed again.
+
+    Returns:
+        Whether an e-mail to the invitee was queued.
+
+    Raises:
+        Invalid, Limited: as ``create``.
+        Conflict: as ``create``; ``group.no_account`` if the account was deactivated in the
+            meantime.
+        Forbidden: as ``create``; ``permission.missing`` and ``role.above_ceiling`` also for an
+            actor who may not grant the role of the open invitation, such as a manager who would
+            change what an owner has offered.
+    """
+    account = _lock_invitee(tx, account.id)
+    before = invitation_queries.open_of_account(tx, scope_access.scope.id, account.id)
+    if before is None:
+        uuid = _add(tx, actor, settings, scope_access, role, _invitee(account))
+        invitation: Any = invitation_queries.by_uuid(tx, uuid)
+        return bool(invitation.state == State.PENDING)
+    offers.check_may_grant(tx, actor, scope_access, offer_of(before))
+    offers.check_may_grant(tx, actor, scope_access, Offer((role.id,), role.is_active))
+    effective_state = state_now(tx, before)
+    if effective_state is State.PENDING and before.role_id == role.id:
+        invitation_queries.set_state(tx, before, State.PENDING, sponsor_id=actor.id)
+        return False
+    # The approval of staff was for the earlier role. It does not count for another one.
+    approved_by = before.approved_by if before.role_id == role.id else None
+    state = initial_state(tx, actor, settings, before.start_date, approved=approved_by is not None)
+    if before.state == State.REQUESTED and actor.is_staff:
+        approved_by = actor.id
+    is_renewed = effective_state is State.EXPIRED or before.role_id != role.id
+    changes: dict[str, Any] = {
+        "role_id": role.id,
+        "sponsor_id": actor.id,
+        "approved_by": approved_by,
+        "expires_at": new_expiry(tx.now, settings),
+    }
+    if is_renewed or state != before.state:
+        changes |= {"created_at": tx.now, "reminded_at": None, "expiry_notified_at": None}
+    if is_renewed:
+        changes["link_version"] = before.link_version + 1
+    move(tx, actor, before, Action.SEND, state, **changes)
+    if state is State.PENDING or is_renewed or before.state != State.REQUESTED:
+        _deliver(tx, settings, before.id, state, actor)
+    return state is State.PENDING
 
 
 def accept(
@@ -110,15 +194,13 @@ def accept(
     actor: Actor,
     settings: Settings,
     uuid: str,
-    *,
-    no_groups: bool = False,
+    kinds: Kinds = KINDS,
     link_version: int | None = None,
 ) -> None:
-    """Accept an invitation: write the grant that it offers.
+    """Accept an invitation whose UUID or link the actor has: write the grant that it offers.
 
     Args:
         uuid: of the invitation, 32 hex digits.
-        no_groups: only accept an invitation to an organisation or a project, not to a group.
         link_version: of the link that was followed; None if the caller shows the UUID alone.
 
     Raises:
@@ -130,29 +212,44 @@ def accept(
         Conflict: ``invitation.other_address`` under the strict address check; ``grant.elsewhere``
             under the one-role rule (``invitation_disable_multiple_roles``); ``grant.exists``.
     """
-    row = _exclude_group(invitation_queries.by_uuid_locked(tx, uuid), no_groups=no_groups)
-    invitation = _require_open_to(tx, actor, settings, row, link_version)
+    row = invitation_queries.by_uuid_locked(tx, uuid)
+    invitation = _require_open_to(tx, actor, settings, row, kinds, link_version)
     if not has_sponsor(tx, invitation):
         raise NotFound("invitation.unknown")
-    accept_with_account(tx, actor, settings, invitation)
+    _accept(tx, actor, settings, invitation)
 
 
-def accept_with_account(
-    tx: WriteTransaction, actor: Actor, settings: Settings, invitation: InvitationRow
-) -> None:
-    """Accept a pending invitation for the actor, without checking the invitation itself.
+def accept_own(
+    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, kinds: Kinds = KINDS
+) -> InvitationRow:
+    """Accept an invitation of the actor's account; return it as it was before.
 
-    The caller has locked the scope and checked the invitation and its sponsor.
+    An invitation that the actor has accepted already is returned unchanged.
 
     Raises:
-        Conflict: as ``accept``.
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``invitation.not_yours``.
+        Conflict: ``invitation.wrong_state`` unless it is pending; ``invitation.not_vouched`` while
+            its sponsor may not grant the role; otherwise as ``create`` and ``accept``.
     """
-    uuid = invitation.uuid
-    scope = ScopeRef(invitation.scope_id, invitation.scope_kind)
-    in_group = invitation.scope_kind == ScopeKind.GROUP
-    if in_group and membership_queries.grant_in_scope(tx, actor.id, invitation.scope_id):
+    invitation, is_repeated = _lock(tx, actor, uuid, Action.ACCEPT, kinds)
+    if not is_repeated:
+        Action.ACCEPT.after(state_now(tx, invitation))
+        offers.check_available(invitation, offer_of(invitation))
+        if not has_sponsor(tx, invitation):
+            raise Conflict("invitation.not_vouched")
+        _accept(tx, actor, settings, invitation)
+    return invitation
+
+
+def _accept(
+    tx: WriteTransaction, actor: Actor, settings: Settings, invitation: InvitationRow
+) -> None:
+    one_role = KINDS[invitation.scope_kind].one_role
+    if one_role and membership_queries.grant_in_scope(tx, actor.id, invitation.scope_id):
         raise Conflict("grant.exists")
-    current = membership_queries.active_grant(tx, actor.id, invitation.role_id, invitation.scope_id)
+    scope = ScopeRef(invitation.scope_id, invitation.scope_kind)
+    current = membership_queries.active_grant(tx, actor.id, invitation.role_id, scope.id)
     if current is not None and current.valid_until is None:
         raise Conflict("grant.exists")
     _check_address(actor, settings, invitation)
@@ -171,40 +268,29 @@ def accept_with_account(
         # Accepting from the invited address shows that its owner wants these e-mails. Accepting
         # from another address shows nothing about it.
         mail_budget_actions.restore(tx, invitation.email)
-    acceptance = {"accepted_at": tx.now, "accepted_by": actor.id}
-    invitation_queries.set_state(
-        tx, invitation, invitation_rules.transition(State.PENDING, Action.ACCEPT), **acceptance
-    )
+    move(tx, actor, invitation, Action.ACCEPT, accepted_at=tx.now, accepted_by=actor.id)
+    role_event = events.RoleGranted if current is None else events.RoleUpdated
     event_queries.record(
         tx,
         actor,
-        events.InvitationAccepted(
-            scope=invitation.scope_id, invitation=uuid, role=invitation.role_name
-        ),
-    )
-    event = events.RoleGranted if current is None else events.RoleUpdated
-    event_queries.record(
-        tx,
-        actor,
-        event(
-            scope=invitation.scope_id,
+        role_event(
+            scope=scope.id,
             account=actor.id,
             role=invitation.role_name,
             scope_name=invitation.scope_name,
             username=actor.username,
         ),
     )
-    creator = creator_to_mail(invitation)
-    if creator is not None and creator[0] != actor.id:
-        outbox_queries.enqueue(tx, mails.InvitationAccepted(creator[1], invitation.id))
+    notify_creator(
+        tx, actor, invitation, lambda email: mails.InvitationAccepted(email, invitation.id)
+    )
     for other in invitation_queries.cancel_others(tx, invitation, actor.email):
-        event_queries.record(
-            tx,
-            actor,
-            events.InvitationCanceled(scope=invitation.scope_id, invitation=other, because=uuid),
+        canceled = events.InvitationCanceled(
+            scope=scope.id, invitation=other, because=invitation.uuid
         )
-    if in_group:
-        close_pending_after_join(tx, actor, actor.id, invitation.scope_id)
+        event_queries.record(tx, actor, canceled)
+    if one_role:
+        close_invitations(tx, actor, actor.id, scope=scope.id)
 
 
 def decline(
@@ -223,54 +309,79 @@ def decline(
         Conflict: ``invitation.other_address`` under the strict address check.
     """
     row = invitation_queries.by_uuid_locked(tx, uuid)
-    invitation = _require_open_to(tx, actor, settings, row, link_version, allow_unavailable=True)
+    invitation = _require_open_to(
+        tx, actor, settings, row, KINDS, link_version, allow_unavailable=True
+    )
     if not has_sponsor(tx, invitation):
         raise NotFound("invitation.unknown")
     _check_address(actor, settings, invitation)
-    decline_by_link(tx, actor, invitation)
+    _decline(tx, actor, invitation)
 
 
-def decline_by_link(tx: WriteTransaction, actor: Actor, invitation: InvitationRow) -> None:
-    """Decline an invitation and notify its creator, without checking the actor.
+def decline_own(
+    tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS
+) -> InvitationRow:
+    """Decline an invitation of the actor's account; return it as it was before.
 
-    The caller has locked the scope.
+    An invitation that was rejected already is returned unchanged.
 
     Raises:
-        Conflict: ``invitation.wrong_state`` unless the invitation is pending.
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``invitation.not_yours``.
+        Conflict: ``invitation.wrong_state`` unless it is pending.
     """
-    invitation_queries.set_state(
-        tx, invitation, invitation_rules.transition(_state_now(tx, invitation), Action.DECLINE)
+    invitation, is_repeated = _lock(tx, actor, uuid, Action.DECLINE, kinds)
+    if not is_repeated:
+        _decline(tx, actor, invitation)
+    return invitation
+
+
+def _decline(tx: WriteTransaction, actor: Actor, invitation: InvitationRow) -> None:
+    move(tx, actor, invitation, Action.DECLINE)
+    by = actor.id or None
+    notify_creator(
+        tx, actor, invitation, lambda email: mails.InvitationDeclined(email, invitation.id, by)
     )
-    event_queries.record(tx, actor, events.InvitationDeclined.of(invitation))
+
+
+def notify_creator(
+    tx: WriteTransaction,
+    actor: Actor | None,
+    invitation: InvitationRow,
+    mail: Callable[[str], mails.Mail],
+) -> None:
+    """Queue an e-mail to the creator of an invitation, unless it is about their own action.
+
+    Args:
+        mail: makes the e-mail to an address.
+    """
     creator = creator_to_mail(invitation)
-    if creator is not None and creator[0] != actor.id:
-        outbox_queries.enqueue(
-            tx, mails.InvitationDeclined(creator[1], invitation.id, actor.id or None)
-        )
+    if creator is not None and (actor is None or creator[0] != actor.id):
+        outbox_queries.enqueue(tx, mail(creator[1]))
 
 
 def get_open(
-    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, no_groups: bool = False
+    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, kinds: Kinds = KINDS
 ) -> InvitationRow:
     """Return a pending invitation to a caller who knows its UUID.
 
     Args:
         actor: may be anonymous.
         uuid: of the invitation, 32 hex digits.
-        no_groups: only return an invitation to an organisation or a project, not to a group.
 
     Raises:
         NotFound: ``invitation.unknown``; ``invitation.closed`` if it is not pending, or if it was
             renewed and is not addressed to the actor. With a separate front end (``homeport_url``)
             a new link contains the same UUID, so a renewed invitation is returned there too.
     """
-    invitation = _exclude_group(invitation_queries.by_uuid(tx, uuid), no_groups=no_groups)
-    if invitation is None or invitation.scope_deleted_at is not None:
-        raise NotFound("invitation.unknown")
+    invitation = invitation_queries.by_uuid(tx, uuid)
     if (
-        invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now)
-        is not State.PENDING
+        invitation is None
+        or invitation.scope_deleted_at is not None
+        or invitation.scope_kind not in kinds
     ):
+        raise NotFound("invitation.unknown")
+    if state_now(tx, invitation) is not State.PENDING:
         raise NotFound("invitation.closed")
     if not settings.homeport_url and not invitation_rules.is_known_by(
         actor, invitation.email, invitation.link_version, None
@@ -280,27 +391,27 @@ def get_open(
 
 
 def get_for_invitee(
-    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, *, no_groups: bool = False
+    tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, kinds: Kinds = KINDS
 ) -> InvitationRow:
     """Return an invitation to an actor who may accept it, is in its team, or sees everything.
-
-    Args:
-        uuid: of the invitation, 32 hex digits.
-        no_groups: only return an invitation to an organisation or a project, not to a group.
 
     Raises:
         NotFound: ``invitation.unknown``.
     """
-    invitation = _exclude_group(invitation_queries.by_uuid(tx, uuid), no_groups=no_groups)
-    if invitation is not None and (
-        actor.sees_all or membership_queries.is_member(tx, actor, invitation.scope_id)
+    invitation = invitation_queries.by_uuid(tx, uuid)
+    if (
+        invitation is not None
+        and invitation.scope_kind in kinds
+        and (actor.sees_all or membership_queries.is_member(tx, actor, invitation.scope_id))
     ):
         return invitation
-    return _require_open_to(tx, actor, settings, invitation)
+    return _require_open_to(tx, actor, settings, invitation, kinds)
 
 
-def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """Cancel an invitation; its links stop working.
+def cancel(tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS) -> InvitationRow:
+    """Cancel an invitation, whose links stop working; return it as it was before.
+
+    An invitation to a group that was cancelled already is returned unchanged.
 
     Raises:
         NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
@@ -308,14 +419,14 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
             role.
         Conflict: ``invitation.wrong_state``.
     """
-    invitation = _lock_managed(tx, actor, uuid)
-    state = invitation_rules.transition(_state_now(tx, invitation), Action.CANCEL)
-    invitation_queries.set_state(tx, invitation, state)
-    event_queries.record(tx, actor, events.InvitationCanceled.of(invitation))
+    invitation, is_repeated = _lock(tx, actor, uuid, Action.CANCEL, kinds)
+    if not is_repeated:
+        move(tx, actor, invitation, Action.CANCEL)
+    return invitation
 
 
 def send(
-    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, *, in_groups: bool = False
+    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, kinds: Kinds = KINDS
 ) -> None:
     """Resend a pending invitation, or renew one that was cancelled or has expired.
 
@@ -323,34 +434,36 @@ def send(
     and waits for everything that a new invitation would wait for today: approval by staff, the
     start of the project.
 
-    Args:
-        uuid: of the invitation, 32 hex digits.
-        in_groups: the invitation is to a group. ``group_actions.send`` has then locked the group
-            and made its own checks.
-
     Raises:
         NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
         Forbidden: ``permission.missing``, ``role.above_ceiling``: the actor may not invite to this
             role.
         Conflict: ``invitation.wrong_state``; ``invitation.no_address`` if the address was deleted
-            with its account; ``organisation.unavailable``; ``role.inactive``.
+            with its account; ``organisation.unavailable``; ``role.inactive``; in a group
+            ``group.no_account``, ``grant.exists``, and ``invitation.exists`` if the account has
+            another open invitation to it.
         Limited: ``mail_budget.spent``.
     """
-    invitation = _lock_managed(tx, actor, uuid, in_groups=in_groups)
-    state_before = _state_now(tx, invitation)
-    invitation_rules.transition(state_before, Action.SEND)
-    if not invitation.email:
-        raise Conflict("invitation.no_address")
-    check_open(invitation)
-    if invitation.scope_deleted_at is not None:
-        raise Conflict("organisation.unavailable")
-    if not invitation.role_is_active:
-        raise Conflict("role.inactive")
+    invitation, _ = _lock(tx, actor, uuid, Action.SEND, kinds)
     changes: dict[str, Any] = {"sponsor_id": actor.id, "invitee_deactivated_at": None}
-    state = State.PENDING
+    email, approved_by = invitation.email, invitation.approved_by
+    if KINDS[invitation.scope_kind].invites_accounts:
+        email = _lock_uninvited(tx, invitation).email
+    if email != invitation.email:
+        # A cancelled invitation does not follow when its account changes its address, so the
+        # address is updated here. The approval of staff was for the earlier address. It only counts
+        # if both addresses are the same mailbox.
+        approved_by = approved_by if same_mailbox(invitation.email, email) else None
+        changes |= {"email": email, "approved_by": approved_by}
+    state_before = state_now(tx, invitation)
+    state = Action.SEND.after(state_before)
+    if not email:
+        raise Conflict("invitation.no_address")
+    offers.check_available(invitation, offer_of(invitation))
     if state_before is not State.PENDING:
-        approved = invitation.approved_by is not None
-        state = initial_state(tx, actor, settings, invitation.start_date, approved=approved)
+        state = initial_state(
+            tx, actor, settings, invitation.start_date, approved=approved_by is not None
+        )
         changes |= {
             "created_at": tx.now,
             "expires_at": new_expiry(tx.now, settings),
@@ -358,12 +471,8 @@ def send(
             "reminded_at": None,
             "expiry_notified_at": None,
         }
-    invitation_queries.set_state(tx, invitation, state, **changes)
-    event_queries.record(tx, actor, events.InvitationSent.of(invitation))
-    if state is State.PENDING:
-        enqueue_mail(tx, settings, invitation_queries.existing(tx, invitation.id), state, actor)
-    if state is State.REQUESTED:
-        notify_staff(tx, invitation.id)
+    move(tx, actor, invitation, Action.SEND, state, **changes)
+    _deliver(tx, settings, invitation.id, state, actor)
 
 
 def release(tx: WriteTransaction, settings: Settings, invitation_id: int) -> bool:
@@ -378,19 +487,14 @@ def release(tx: WriteTransaction, settings: Settings, invitation_id: int) -> boo
         Whether it was sent; False if there was nothing to do, for example because another worker
         was first.
     """
-    invitation = _lock_by_id(tx, invitation_id)
-    if invitation is None or invitation.state != State.HELD:
+    invitation = _lock_due(tx, invitation_id, Action.RELEASE)
+    if invitation is None or invitation.blocked or invitation.archived:
         return False
     if invitation.start_date is not None and invitation.start_date > tx.now.date():
         return False
-    if invitation.blocked or invitation.archived:
-        return False
-    state = invitation_rules.transition(State.HELD, Action.RELEASE)
-    invitation_queries.set_state(
-        tx, invitation, state, created_at=tx.now, expires_at=new_expiry(tx.now, settings)
-    )
-    event_queries.record(tx, None, events.InvitationReleased.of(invitation))
-    enqueue_mail(tx, settings, invitation_queries.existing(tx, invitation_id), state, None)
+    expires_at = new_expiry(tx.now, settings)
+    state = move(tx, None, invitation, Action.RELEASE, created_at=tx.now, expires_at=expires_at)
+    _deliver(tx, settings, invitation_id, state, None)
     return True
 
 
@@ -403,16 +507,15 @@ def remind(tx: WriteTransaction, settings: Settings, invitation_id: int) -> bool
     Returns:
         Whether the reminder was due; False if there was nothing to do.
     """
-    invitation = _lock_by_id(tx, invitation_id)
+    invitation = _lock_due(tx, invitation_id, Action.REMIND)
     if (
         invitation is None
         or invitation.reminded_at is not None
-        or _state_now(tx, invitation) is not State.PENDING
         or invitation.blocked
         or invitation.archived
     ):
         return False
-    invitation_queries.set_state(tx, invitation, State.PENDING, reminded_at=tx.now)
+    move(tx, None, invitation, Action.REMIND, reminded_at=tx.now)
     if can_be_accepted(tx, invitation):
         send_at = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
         reminder = mails.InvitationCreated(invitation.email, invitation_id, reminder=True)
@@ -429,23 +532,89 @@ def notify_expired(tx: WriteTransaction, invitation_id: int) -> bool:
     Returns:
         Whether the notice was due; False if there was nothing to do.
     """
-    invitation = _lock_by_id(tx, invitation_id)
-    if (
-        invitation is None
-        or invitation.expiry_notified_at is not None
-        or _state_now(tx, invitation) is not State.EXPIRED
-    ):
+    invitation = _lock_due(tx, invitation_id, Action.REPORT_EXPIRY)
+    if invitation is None or invitation.expiry_notified_at is not None:
         return False
-    invitation_queries.set_state(tx, invitation, State.PENDING, expiry_notified_at=tx.now)
-    event_queries.record(tx, None, events.InvitationExpired.of(invitation))
-    if (creator := creator_to_mail(invitation)) is not None:
-        outbox_queries.enqueue(tx, mails.InvitationExpired(creator[1], invitation_id))
+    move(tx, None, invitation, Action.REPORT_EXPIRY, expiry_notified_at=tx.now)
+    notify_creator(
+        tx, None, invitation, lambda email: mails.InvitationExpired(email, invitation_id)
+    )
     return True
 
 
-def _lock_by_id(tx: WriteTransaction, invitation_id: int) -> InvitationRow | None:
+def _lock_due(tx: WriteTransaction, invitation_id: int, action: Action) -> InvitationRow | None:
+    """Return an invitation with its scope locked; None if its state does not allow the action."""
     invitation = invitation_queries.by_id(tx, invitation_id)
-    return invitation and invitation_queries.by_uuid_locked(tx, invitation.uuid)
+    invitation = invitation and invitation_queries.by_uuid_locked(tx, invitation.uuid)
+    is_due = invitation is not None and state_now(tx, invitation) in action.states
+    return invitation if is_due else None
+
+
+def request_renewal(tx: WriteTransaction, uuid: str, link_version: int) -> None:
+    """Notify the inviter, once per link, that the invitee asks for a new link.
+
+    Args:
+        uuid: of the invitation, 32 hex digits.
+        link_version: of the link that was followed.
+
+    Raises:
+        NotFound: ``invitation.unknown`` unless the link leads to an expired invitation.
+        Conflict: ``organisation.unavailable``.
+    """
+    invitation = _lock_linked(tx, uuid, link_version, Action.REQUEST_RENEWAL)
+    check_open(invitation)
+    if invitation.renewal_requested_version != link_version:
+        move(tx, None, invitation, Action.REQUEST_RENEWAL, renewal_requested_version=link_version)
+        _notify_inviter(tx, invitation, mails.InvitationRenewalRequested)
+
+
+def report_deactivated(tx: WriteTransaction, uuid: str, link_version: int) -> None:
+    """Notify the inviter, once per link, that the invitee's account is deactivated.
+
+    The e-mail reveals that an account is deactivated. Therefore only a link that proves the
+    address triggers it: inviters learn this when the invited person tries to accept, and cannot
+    probe arbitrary addresses.
+
+    Args:
+        uuid: of the invitation, 32 hex digits.
+        link_version: of the link that was followed.
+
+    Raises:
+        NotFound: ``invitation.unknown`` unless the link leads to a pending invitation.
+    """
+    invitation = _lock_linked(tx, uuid, link_version, Action.REPORT_DEACTIVATED)
+    if invitation.invitee_deactivated_at is None:
+        move(tx, None, invitation, Action.REPORT_DEACTIVATED, invitee_deactivated_at=tx.now)
+        _notify_inviter(tx, invitation, mails.InvitationInviteeDeactivated)
+
+
+def _lock_linked(
+    tx: WriteTransaction, uuid: str, link_version: int, action: Action
+) -> InvitationRow:
+    invitation = invitation_queries.by_uuid_locked(tx, uuid)
+    if (
+        invitation is None
+        or invitation.link_version != link_version
+        or invitation.scope_deleted_at is not None
+        or state_now(tx, invitation) not in action.states
+    ):
+        raise NotFound("invitation.unknown")
+    return invitation
+
+
+def _notify_inviter(
+    tx: WriteTransaction,
+    invitation: InvitationRow,
+    mail: type[mails.InvitationRenewalRequested | mails.InvitationInviteeDeactivated],
+) -> None:
+    """Queue an e-mail to the inviter, or else to the scope's managers."""
+    creator = creator_to_mail(invitation)
+    recipients = [creator] if creator is not None else []
+    if not recipients:
+        managers = join_request_queries.managers(tx, invitation)
+        recipients = [(account_id, email) for account_id, email, _permissions in managers]
+    for account, email in recipients:
+        outbox_queries.enqueue(tx, mail(email, invitation.id, account))
 
 
 def creator_to_mail(invitation: InvitationRow) -> tuple[int, str] | None:
@@ -463,7 +632,7 @@ def creator_to_mail(invitation: InvitationRow) -> tuple[int, str] | None:
     return None
 
 
-def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
+def delete(tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS) -> None:
     """Delete an invitation in any state.
 
     Raises:
@@ -471,7 +640,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
         Forbidden: ``permission.missing``: the actor is not staff.
         Conflict: ``organisation.unavailable``.
     """
-    invitation = invitation_queries.get_visible(tx, actor, uuid)
+    invitation = invitation_queries.get_visible(tx, actor, uuid, kinds)
     require_staff(actor)
     access_queries.lock_scope(tx, invitation.scope_id)
     # Somebody else may have deleted it while this waited.
@@ -481,12 +650,8 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     event_queries.record(tx, actor, events.InvitationDeleted.of(invitation))
 
 
-def _exclude_group(invitation: InvitationRow | None, *, no_groups: bool) -> InvitationRow | None:
-    in_group = invitation is not None and invitation.scope_kind == ScopeKind.GROUP
-    return None if no_groups and in_group else invitation
-
-
-def _state_now(tx: ReadTransaction, invitation: InvitationRow) -> State:
+def state_now(tx: ReadTransaction, invitation: InvitationRow) -> State:
+    """Return the state of an invitation at the time of the transaction."""
     return invitation_rules.effective_state(invitation.state, invitation.expires_at, tx.now)
 
 
@@ -512,20 +677,61 @@ def new_expiry(now: datetime, settings: Settings) -> datetime:
     return now + timedelta(seconds=settings.invitation_lifetime)
 
 
-def _lock_managed(
-    tx: WriteTransaction, actor: Actor, uuid: str, *, in_groups: bool = False
-) -> InvitationRow:
-    invitation = invitation_queries.get_visible(tx, actor, uuid, in_groups=in_groups)
-    if not in_groups:
-        # Under the lock, sending and cancelling cannot happen at the same time. Loading again
-        # notices that the scope was deleted in the meantime, together with its invitations.
-        access_queries.lock_scope(tx, invitation.scope_id)
-        invitation = invitation_queries.get_visible(tx, actor, uuid)
-    access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
-    if access is None:
-        raise NotFound("invitation.unknown")
-    check_may_grant(tx, actor, access, [invitation.role_id])
-    return invitation
+def move(
+    tx: WriteTransaction,
+    actor: Actor | None,
+    invitation: InvitationRow,
+    action: Action,
+    state: State | None = None,
+    **changes: Any,
+) -> State:
+    """Take an action on a locked invitation: change its state and record the event.
+
+    Args:
+        actor: None for the service.
+        state: the new state, if it is not that of the table.
+        changes: further columns.
+
+    Raises:
+        Conflict: ``invitation.wrong_state`` if the table or a concurrent change forbids it.
+    """
+    state = state or action.after(state_now(tx, invitation))
+    invitation_queries.set_state(tx, invitation, state, **changes)
+    if action.event is not None:
+        event = action.event.of(invitation)
+        if "email" in changes:
+            # A group invitation that is sent again follows the address of its account.
+            event = replace(event, email=changes["email"])
+        event_queries.record(tx, actor, event)
+    return state
+
+
+def _lock(
+    tx: WriteTransaction, actor: Actor, uuid: str, action: Action, kinds: Kinds
+) -> tuple[InvitationRow, bool]:
+    """Return an invitation, locked with its scope, on which the actor may take an action.
+
+    Under the lock, two actions cannot happen at the same time. Loading again notices that the scope
+    was deleted in the meantime, together with its invitations. The invited account is locked too:
+    its deactivation cancels the invitation, and a new address changes it.
+
+    Returns:
+        The invitation, and whether the action was taken already and may be repeated.
+    """
+    invitation = invitation_queries.get_visible(tx, actor, uuid, kinds)
+    access_queries.lock_scope(tx, invitation.scope_id)
+    if invitation.account_id is not None:
+        access_queries.lock_account(tx, invitation.account_id)
+    invitation = invitation_queries.get_visible(tx, actor, uuid)
+    if action.by is By.GRANTER:
+        access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
+        if access is None:
+            raise NotFound("invitation.unknown")
+        offers.check_may_grant(tx, actor, access, offer_of(invitation))
+    elif invitation.account_id != actor.id:
+        raise Forbidden("invitation.not_yours")
+    is_repeated = action.is_repeated(State(invitation.state))
+    return invitation, is_repeated and KINDS[invitation.scope_kind].repeatable
 
 
 def _require_open_to(
@@ -533,6 +739,7 @@ def _require_open_to(
     actor: Actor,
     settings: Settings,
     invitation: InvitationRow | None,
+    kinds: Kinds,
     link_version: int | None = None,
     *,
     allow_unavailable: bool = False,
@@ -548,24 +755,15 @@ def _require_open_to(
     """
     if (
         invitation is None
+        or invitation.scope_kind not in kinds
         or not _is_open(tx, invitation, allow_unavailable=allow_unavailable)
         or not invitation_rules.is_known_by(
             actor, invitation.email, invitation.link_version, link_version
         )
     ):
         raise NotFound("invitation.unknown")
-    # ``ignore_subnets``: an actor who may read invitations must have the invited address. That rule
-    # must not be avoided by calling from a network outside the access subnets, where the actor may
-    # read nothing.
-    access = access_queries.permissions_in_scope(
-        tx, actor, invitation.scope_id, ignore_subnets=True
-    )
-    permissions = role_queries.permissions_of(tx, [invitation.role_id]).get(invitation.role_id, [])
-    by_address = settings.validate_invitation_email or invitation_rules.can_read_but_not_grant(
-        actor,
-        access.permissions if access else (),
-        MEMBERSHIP_PERMISSIONS[ScopeKind(invitation.scope_kind)].grant,
-        permissions,
+    by_address = settings.validate_invitation_email or offers.can_read_but_not_grant(
+        tx, actor, invitation, offer_of(invitation)
     )
     if not invitation_rules.may_accept(
         actor,
@@ -576,6 +774,47 @@ def _require_open_to(
     ):
         raise NotFound("invitation.unknown")
     return invitation
+
+
+def _lock_invitee(tx: WriteTransaction, account_id: int) -> SharedAccount:
+    """Return ``id email`` of an account that is invited, which does not change any more.
+
+    Raises:
+        Conflict: ``group.no_account`` unless it is active.
+    """
+    account = account_queries.by_id_shared(tx, account_id)
+    if account is None or not account.is_active:
+        raise Conflict("group.no_account")
+    return account
+
+
+def _invitee(account: SharedAccount) -> dict[str, Any]:
+    return {"email": account.email, "account_id": account.id}
+
+
+def _lock_uninvited(tx: WriteTransaction, invitation: InvitationRow) -> SharedAccount:
+    """Return the invited account, which could still accept this invitation and has no other one."""
+    account = _lock_invitee(tx, invitation.account_id or 0)
+    _check_uninvited(tx, invitation.scope_id, account.id, excluded_id=invitation.id)
+    return account
+
+
+def _check_uninvited(tx: WriteTransaction, scope: int, account: int, excluded_id: int = 0) -> None:
+    """Refuse an account that is a member of the group or has an open invitation to it.
+
+    Args:
+        scope: id of the group, which is locked.
+        account: id of the account.
+        excluded_id: id of an invitation that does not count.
+
+    Raises:
+        Conflict: ``grant.exists``, ``invitation.exists``.
+    """
+    if membership_queries.grant_in_scope(tx, account, scope) is not None:
+        raise Conflict("grant.exists")
+    other = invitation_queries.open_of_account(tx, scope, account)
+    if other is not None and other.id != excluded_id and state_now(tx, other) is not State.EXPIRED:
+        raise Conflict("invitation.exists")
 
 
 def _check_address(actor: Actor, settings: Settings, invitation: InvitationRow) -> None:
@@ -590,11 +829,11 @@ def _check_address(actor: Actor, settings: Settings, invitation: InvitationRow) 
 def _is_open(
     tx: ReadTransaction, invitation: InvitationRow, *, allow_unavailable: bool = False
 ) -> bool:
+    obstacle = offers.obstacle(invitation, offer_of(invitation))
     return (
-        _state_now(tx, invitation) is State.PENDING
+        state_now(tx, invitation) in Action.ACCEPT.states
         and invitation.scope_deleted_at is None
-        and invitation.role_is_active
-        and (allow_unavailable or not (invitation.blocked or invitation.archived))
+        and (not obstacle or (allow_unavailable and obstacle == "organisation.unavailable"))
     )
 
 
@@ -605,26 +844,32 @@ def can_be_accepted(tx: ReadTransaction, invitation: InvitationRow) -> bool:
 
 def has_sponsor(tx: ReadTransaction, invitation: InvitationRow) -> bool:
     """Return whether the sponsor of an invitation may still grant its role."""
-    return bool(invitation_queries.with_sponsor(tx, [invitation]))
+    return bool(offers.with_sponsor(tx, [invitation], offer_of))
+
+
+def _deliver(
+    tx: WriteTransaction, settings: Settings, invitation_id: int, state: State, actor: Actor | None
+) -> None:
+    """Queue what an invitation needs when it begins: its e-mail, or the question to staff."""
+    if state is State.PENDING:
+        enqueue_mail(tx, settings, invitation_id, actor)
+    elif state is State.REQUESTED:
+        notify_staff(tx, invitation_id)
 
 
 def enqueue_mail(
-    tx: WriteTransaction,
-    settings: Settings,
-    invitation: InvitationRow,
-    state: State,
-    actor: Actor | None,
+    tx: WriteTransaction, settings: Settings, invitation_id: int, actor: Actor | None
 ) -> None:
-    """Queue the invitation e-mail and store its outbox id with the invitation.
+    """Queue the e-mail of a pending invitation and store its outbox id with the invitation.
 
     Args:
-        state: the state to write.
         actor: the sender; None if the service sends it itself, as soon as the mail budget of the
             address allows it.
 
     Raises:
         Limited: ``mail_budget.spent``: only if an actor sends it.
     """
+    invitation = invitation_queries.existing(tx, invitation_id)
     send_at = None
     if actor is None:
         send_at = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
@@ -633,4 +878,4 @@ def enqueue_mail(
     mail_id = outbox_queries.enqueue(
         tx, mails.InvitationCreated(invitation.email, invitation.id), send_at
     )
-    invitation_queries.set_state(tx, invitation, state, mail_id=mail_id, mailed_at=tx.now)
+    invitation_queries.set_state(tx, invitation, State.PENDING, mail_id=mail_id, mailed_at=tx.now)

@@ -8,22 +8,19 @@ from typing import NamedTuple
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
-from collegium.events import queries as event_queries
-from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations import rules as invitation_rules
 from collegium.invitations.actions import (
-    creator_to_mail,
     enqueue_mail,
     initial_state,
+    move,
     new_expiry,
+    notify_creator,
 )
-from collegium.invitations.queries import InvitationRow
+from collegium.invitations.queries import InvitationRow, offer_of
 from collegium.invitations.rules import Action, State
+from collegium.memberships.offers import check_available
 from collegium.outbox import mails
-from collegium.outbox import queries as outbox_queries
-from collegium.refusals import Conflict, Invalid
-from collegium.scopes.actions import check_open
+from collegium.refusals import Invalid
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in.tokens.actions import actor_of
@@ -87,22 +84,20 @@ def approve(
         Limited: ``mail_budget.spent``.
     """
     actor, invitation = _lock_for_decision(tx, link, ip_address, request_id)
-    check_open(invitation)
-    if not invitation.role_is_active:
-        raise Conflict("role.inactive")
-    invitation_rules.transition(State(invitation.state), Action.APPROVE)
+    check_available(invitation, offer_of(invitation))
     state = initial_state(tx, actor, settings, invitation.start_date, approved=True)
-    invitation_queries.set_state(
+    move(
         tx,
+        actor,
         invitation,
+        Action.APPROVE,
         state,
         approved_by=actor.id,
         created_at=tx.now,
         expires_at=new_expiry(tx.now, settings),
     )
-    event_queries.record(tx, actor, events.InvitationApproved.of(invitation))
     if state is State.PENDING:
-        enqueue_mail(tx, settings, invitation_queries.existing(tx, invitation.id), state, actor)
+        enqueue_mail(tx, settings, invitation.id, actor)
 
 
 def reject(tx: WriteTransaction, link: Decision, ip_address: str, request_id: str) -> None:
@@ -116,12 +111,10 @@ def reject(tx: WriteTransaction, link: Decision, ip_address: str, request_id: st
         Invalid: ``decision.no_staff``, ``decision.no_invitation``.
     """
     actor, invitation = _lock_for_decision(tx, link, ip_address, request_id)
-    invitation_queries.set_state(
-        tx, invitation, invitation_rules.transition(State(invitation.state), Action.REJECT)
+    move(tx, actor, invitation, Action.REJECT)
+    notify_creator(
+        tx, None, invitation, lambda email: mails.InvitationRejected(email, invitation.id)
     )
-    event_queries.record(tx, actor, events.InvitationRejected.of(invitation))
-    if (creator := creator_to_mail(invitation)) is not None:
-        outbox_queries.enqueue(tx, mails.InvitationRejected(creator[1], invitation.id))
 
 
 def _lock_for_decision(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -32,42 +32,39 @@ from collegium.access.queries import (
     OrganisationState,
     add_to_account,
     add_to_scope,
-    is_active,
     lock_account,
     lock_scope,
     scopes_with_permission,
     viewer_params,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.access.rules import GRANTING, KINDS, Actor, Kinds, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
     accounts,
-    grants,
     groups,
     invitations,
     organisations,
     outbox,
     projects,
-    role_permissions,
     roles,
     scopes,
 )
-from collegium.invitations.rules import REMIND_BEFORE, State, inviter_can_still_grant
+from collegium.invitations.rules import OPEN, REMIND_BEFORE, State
 from collegium.lists import account_search, lookups
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Filter, Listing, omit_columns
 from collegium.lists.row_counts import stored_count
-from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join, unlikely
+from collegium.lists.sql_hints import in_subquery, no_index_on_join, unlikely
+from collegium.memberships.offers import Offer, Sponsored
 from collegium.refusals import Conflict, NotFound
-from collegium.roles import queries as role_queries
 from collegium.scopes.groups.rules import role_of
 from collegium.scopes.queries import RoleInScope, with_scope_and_role
 from collegium.text.email_addresses import comparable_address
 
 
-class InvitationRow(RoleInScope, OrganisationState):
+class InvitationRow(Sponsored, OrganisationState):
     """An invitation, with its scope, role, inviter, sponsor and e-mail."""
 
     uuid: str
@@ -84,7 +81,6 @@ class InvitationRow(RoleInScope, OrganisationState):
     created_at: datetime
     expires_at: datetime
     created_by: int | None
-    sponsor_id: int | None
     approved_by: int | None
     accepted_by: int | None
     account_id: int | None
@@ -107,8 +103,6 @@ class InvitationRow(RoleInScope, OrganisationState):
     creator_email: str | None
     creator_is_active: bool | None
     creator_notifications_enabled: bool | None
-    sponsor_is_active: bool | None
-    sponsor_is_staff: bool | None
     mail_state: str | None
     mail_locked_until: datetime | None
     mail_error: str | None
@@ -127,14 +121,6 @@ class GroupInvitation:
     """A pending invitation to a group in a list."""
 
     uuid: str
-
-
-class GrantedPermission:
-    """A permission that an account has in a scope."""
-
-    account_id: int
-    scope_id: int
-    permission: str
 
 
 class CanceledInvitation:
@@ -184,11 +170,13 @@ effective_state = case(
 """The effective state as SQL: the twin of ``invitations.rules.effective_state``."""
 
 _PENDING = invitations.c.state == State.PENDING.value
-
-READERS = (
-    (None, Permission.INVITATION_LIST),
-    *((kind, membership.grant) for kind, membership in MEMBERSHIP_PERMISSIONS.items()),
+_OPEN = or_(*(invitations.c.state == state.value for state in OPEN))
+_OPEN_AND_VALID = or_(
+    and_(_PENDING, invitations.c.expires_at > _now),
+    *(invitations.c.state == state.value for state in OPEN if state is not State.PENDING),
 )
+
+READERS = ((None, Permission.INVITATION_LIST), *GRANTING)
 """The permissions that allow reading the invitations of a scope."""
 
 
@@ -206,20 +194,11 @@ def _is_of_account(table: Any) -> ColumnElement[bool]:
     return of_account
 
 
-def to_actor(table: Any = invitations, *, in_groups: bool = False) -> ColumnElement[bool]:
-    """Return the condition for invitations to the actor that are not yet decided.
-
-    Scheduled invitations are included, expired ones are not.
-
-    Args:
-        in_groups: invitations to the actor's account; by default those to the actor's address.
-    """
-    return and_(
-        _is_of_account(table) if in_groups else _is_addressed(table),
-        or_(
-            table.c.state == State.HELD.value,
-            and_(table.c.state == State.PENDING.value, table.c.expires_at > _now),
-        ),
+def _is_undecided(table: Any) -> ColumnElement[bool]:
+    """Return the condition for invitations, scheduled ones included, that have not expired."""
+    return or_(
+        table.c.state == State.HELD.value,
+        and_(table.c.state == State.PENDING.value, table.c.expires_at > _now),
     )
 
 
@@ -233,7 +212,7 @@ def visible() -> ColumnElement[bool]:
     return invitations.c.id.in_(
         union(
             select(_inner.c.id).where(_inner.c.scope_id.in_(scopes_with_permission(*READERS))),
-            select(_inner.c.id).where(to_actor(_inner)),
+            select(_inner.c.id).where(_is_addressed(_inner), _is_undecided(_inner)),
         )
     )
 
@@ -319,21 +298,18 @@ _is_manager, _is_owner = (
     or_(*(roles.c.name == role_of(**{flag: True, other: both}) for both in (False, True)))
     for flag, other in (("is_manager", "is_owner"), ("is_owner", "is_manager"))
 )
-_in_groups = _rows.add_columns(invitations.c.account_id.label("invitee_id")).join(
-    groups, groups.c.scope_id == scopes.c.id
-)
 
 
 def visible_in_groups() -> ColumnElement[bool]:
     """Return the condition for invitations to groups that an ordinary actor may see."""
     rights = (
-        (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant),
+        (ScopeKind.GROUP, KINDS[ScopeKind.GROUP].grant),
         (ScopeKind.GROUP, Permission.INVITATION_LIST),
     )
     return invitations.c.id.in_(
         union(
             select(_inner.c.id).where(_inner.c.scope_id.in_(scopes_with_permission(*rights))),
-            select(_inner.c.id).where(to_actor(_inner, in_groups=True)),
+            select(_inner.c.id).where(_is_of_account(_inner), _is_undecided(_inner)),
         )
     )
 
@@ -343,9 +319,8 @@ group_listing = Listing[GroupInvitation](
     rows=select(
         *(
             invitations.c[name]
-            for name in ("id", "uuid", "state", "created_at", "scope_id", "email")
+            for name in ("id", "uuid", "state", "created_at", "scope_id", "email", "account_id")
         ),
-        invitations.c.account_id.label("invitee_id"),
         roles.c.name.label("role_name"),
     )
     .join(groups, groups.c.scope_id == invitations.c.scope_id)
@@ -379,20 +354,22 @@ group_listing = Listing[GroupInvitation](
 """The pending invitations to groups."""
 
 
-@lru_cache(maxsize=4)
-def _select_visible(*, sees_all: bool, in_groups: bool) -> Statement[InvitationRow]:
-    uuid = invitations.c.uuid == bindparam("uuid")
-    if not in_groups:
-        return Statement[InvitationRow](
-            _rows.where(uuid, _not_in_group, true() if sees_all else visible())
-        )
-    # Invitees still see their invitation after a decision, so that an action can be repeated
-    # safely.
-    seen = or_(
-        _is_of_account(invitations), invitations.c.scope_id.in_(scopes_with_permission(*READERS))
+@lru_cache(maxsize=2)
+def _select_visible(*, sees_all: bool) -> Statement[InvitationRow]:
+    # Invitees of a group still see their invitation after a decision, so that an action can be
+    # repeated safely.
+    is_visible = or_(
+        invitations.c.scope_id.in_(scopes_with_permission(*READERS)),
+        and_(_is_addressed(invitations), _is_undecided(invitations)),
+        _is_of_account(invitations),
     )
-    in_use = scopes.c.deleted_at.is_(None)
-    return Statement[InvitationRow](_in_groups.where(uuid, in_use, true() if sees_all else seen))
+    return Statement[InvitationRow](
+        _rows.where(
+            invitations.c.uuid == bindparam("uuid"),
+            or_(scopes.c.kind != ScopeKind.GROUP.value, scopes.c.deleted_at.is_(None)),
+            true() if sees_all else is_visible,
+        )
+    )
 
 
 _OPEN_OF_ACCOUNT = Statement[int](
@@ -400,11 +377,7 @@ _OPEN_OF_ACCOUNT = Statement[int](
     .where(
         invitations.c.scope_id == bindparam("scope"),
         invitations.c.account_id == bindparam("account", type_=BigInt),
-        or_(
-            _PENDING,
-            invitations.c.state == State.HELD.value,
-            invitations.c.state == State.REQUESTED.value,
-        ),
+        _OPEN,
     )
     .order_by(invitations.c.id.desc())
     .limit(1)
@@ -418,11 +391,7 @@ def _select_emails(*, in_role: bool) -> Statement[str]:
             invitations.c.scope_id == bindparam("scope"),
             invitations.c.role_id == bindparam("role") if in_role else true(),
             any_of(invitations.c.email_comparable, "emails"),
-            or_(
-                and_(_PENDING, invitations.c.expires_at > _now),
-                invitations.c.state == State.HELD.value,
-                invitations.c.state == State.REQUESTED.value,
-            ),
+            _OPEN_AND_VALID,
         )
     )
 
@@ -431,16 +400,12 @@ _ACCOUNTS_WITH_OPEN = Statement[int](
     select(invitations.c.account_id).where(
         invitations.c.scope_id == bindparam("scope"),
         any_of(invitations.c.account_id, "accounts"),
-        or_(
-            and_(_PENDING, invitations.c.expires_at > _now),
-            invitations.c.state == State.HELD.value,
-            invitations.c.state == State.REQUESTED.value,
-        ),
+        _OPEN_AND_VALID,
     )
 )
 _addressed_to_actor = union(
-    select(_inner.c.id).where(to_actor(_inner)),
-    select(_inner.c.id).where(to_actor(_inner, in_groups=True)),
+    select(_inner.c.id).where(_is_addressed(_inner), _is_undecided(_inner)),
+    select(_inner.c.id).where(_is_of_account(_inner), _is_undecided(_inner)),
 ).subquery("addressed_to_actor")
 _TO_ACTOR = Statement[InvitationRow](
     _rows.where(
@@ -497,20 +462,6 @@ _CANCEL_OTHERS = Statement[str](
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
-_CANCEL_IN_SCOPE = Statement[str](
-    update(invitations)
-    .where(
-        invitations.c.scope_id == bindparam("scope"),
-        or_(
-            invitations.c.state == State.PENDING.value,
-            invitations.c.state == State.HELD.value,
-            invitations.c.state == State.REQUESTED.value,
-        ),
-        invitations.c.account_id == bindparam("account", type_=BigInt),
-    )
-    .values(state=State.CANCELED.value)
-    .returning(invitations.c.uuid)
-)
 _CLEAR_INVITEE_DEACTIVATED = Statement(
     update(invitations)
     .where(
@@ -522,31 +473,24 @@ _CLEAR_INVITEE_DEACTIVATED = Statement(
     )
     .values(invitee_deactivated_at=None)
 )
-_CANCEL_OF_ACCOUNT = Statement[CanceledInvitation](
-    update(invitations)
-    .where(
-        or_(
-            invitations.c.state == State.PENDING.value,
-            invitations.c.state == State.HELD.value,
-            invitations.c.state == State.REQUESTED.value,
-        ),
-        invitations.c.account_id == bindparam("account", type_=BigInt),
+
+
+@lru_cache(maxsize=4)
+def _close(*, in_scope: bool, of_account: bool) -> Statement[CanceledInvitation]:
+    return Statement[CanceledInvitation](
+        update(invitations)
+        .where(
+            _OPEN,
+            invitations.c.scope_id == bindparam("scope") if in_scope else true(),
+            invitations.c.account_id == bindparam("account", type_=BigInt)
+            if of_account
+            else true(),
+        )
+        .values(state=State.CANCELED.value)
+        .returning(invitations.c.uuid, invitations.c.scope_id)
     )
-    .values(state=State.CANCELED.value)
-    .returning(invitations.c.uuid, invitations.c.scope_id)
-)
-_CANCEL_ALL = Statement(
-    update(invitations)
-    .where(
-        invitations.c.scope_id == bindparam("scope"),
-        or_(
-            invitations.c.state == State.PENDING.value,
-            invitations.c.state == State.HELD.value,
-            invitations.c.state == State.REQUESTED.value,
-        ),
-    )
-    .values(state=State.CANCELED.value)
-)
+
+
 _other = invitations.alias("other")
 _HAS_MAIL_OF_OTHER = Statement[bool](
     select(
@@ -562,16 +506,6 @@ _HAS_MAIL_OF_OTHER = Statement[bool](
         ).label("has_mail")
     )
 )
-_PERMISSIONS_BY_ACCOUNT = Statement[GrantedPermission](
-    select(grants.c.account_id, grants.c.scope_id, role_permissions.c.permission)
-    .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
-    .where(
-        any_of(grants.c.account_id, "accounts", plan_once=True),
-        any_of(no_index(grants.c.scope_id), "scopes", plan_once=True),
-        is_active(),
-    )
-)
-
 # Invitations for the worker's schedule, a few at a time. Each is checked again under its lock.
 _EXPIRED = Statement[int](
     select(invitations.c.id)
@@ -659,21 +593,19 @@ def starting(tx: ReadTransaction, limit: int) -> list[int]:
 
 
 def get_visible(
-    tx: ReadTransaction, actor: Actor, uuid: str, *, in_groups: bool = False
+    tx: ReadTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS
 ) -> InvitationRow:
     """Return an invitation that the actor may see.
 
     Args:
         uuid: 32 hex digits.
-        in_groups: load an invitation to a group, with ``invitee_id``; by default one to an
-            organisation or project.
 
     Raises:
         NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
     """
-    statement = _select_visible(sees_all=actor.sees_all, in_groups=in_groups)
+    statement = _select_visible(sees_all=actor.sees_all)
     row = tx.fetch_one(statement, uuid=uuid, **viewer_params(tx, actor))
-    if row is None:
+    if row is None or row.scope_kind not in kinds:
         raise NotFound("invitation.unknown")
     return row
 
@@ -741,23 +673,9 @@ def existing(tx: ReadTransaction, key: int | str) -> InvitationRow:
     return tx.fetch_only(_BY_UUID, uuid=key)
 
 
-def with_sponsor(tx: ReadTransaction, rows: Sequence[InvitationRow]) -> set[int]:
-    """Return the ids of the invitations whose sponsors may still grant the role."""
-    permissions_of = permissions_of_sponsors(
-        tx, rows, {row.sponsor_id for row in rows if row.sponsor_id is not None}
-    )
-    role_permissions_by_id = role_queries.permissions_of(tx, {row.role_id for row in rows})
-    return {
-        row.id
-        for row in rows
-        if inviter_can_still_grant(
-            permissions_of(row.sponsor_id, row),
-            MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant,
-            role_permissions_by_id.get(row.role_id, ()),
-            is_active=bool(row.sponsor_is_active),
-            is_staff=bool(row.sponsor_is_staff),
-        )
-    }
+def offer_of(row: RoleInScope) -> Offer:
+    """Return what an invitation offers."""
+    return Offer((row.role_id,), row.role_is_active)
 
 
 def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -768,33 +686,6 @@ def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
         "email_comparable": comparable_address(values["email"]),
         "email_search": account_search.addresses_of(values["email"]),
     }
-
-
-def permissions_of_sponsors(
-    tx: ReadTransaction, rows: Sequence[RoleInScope], sponsors: Collection[int]
-) -> Callable[[int | None, RoleInScope], set[str]]:
-    """Load the current permissions of sponsors in the scopes of many rows with one query.
-
-    Args:
-        sponsors: ids of accounts.
-
-    Returns:
-        A function from a sponsor's id and a row to the permissions in its scope, inherited ones
-        included.
-    """
-    permissions: dict[tuple[int | None, int], set[str]] = {}
-    scope_ids = {scope_id for row in rows for scope_id in (row.scope_id, row.organisation_id)}
-    for granted in tx.fetch_all(
-        _PERMISSIONS_BY_ACCOUNT, accounts=list(sponsors), scopes=list(scope_ids), now=tx.now
-    ):
-        permissions.setdefault((granted.account_id, granted.scope_id), set()).add(
-            granted.permission
-        )
-    empty: set[str] = set()
-    return lambda sponsor, row: (
-        permissions.get((sponsor, row.scope_id), empty)
-        | permissions.get((sponsor, row.organisation_id), empty)
-    )
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
@@ -858,19 +749,10 @@ def cancel_others(tx: WriteTransaction, invitation: InvitationRow, email: str) -
     )
 
 
-def cancel_in_scope(tx: WriteTransaction, scope: int, account: int) -> list[str]:
-    """Cancel the open invitations of an account to a group; return the UUIDs."""
-    return tx.fetch_all(_CANCEL_IN_SCOPE, scope=scope, account=account)
-
-
-def cancel_of_account(tx: WriteTransaction, account: int) -> list[CanceledInvitation]:
-    """Cancel the open invitations of an account to all groups; return them."""
-    return tx.fetch_all(_CANCEL_OF_ACCOUNT, account=account)
-
-
-def cancel_all(tx: WriteTransaction, scope: int) -> None:
-    """Cancel all open invitations to a scope that is being deleted."""
-    tx.execute(_CANCEL_ALL, scope=scope)
+def close(tx: WriteTransaction, **targets: int) -> list[CanceledInvitation]:
+    """Cancel the open invitations of an ``account``, to a ``scope``, or of both; return them."""
+    statement = _close(in_scope="scope" in targets, of_account="account" in targets)
+    return tx.fetch_all(statement, **targets)
 
 
 def has_mail_of_other(tx: ReadTransaction, invitation: InvitationRow, kind: str) -> bool:

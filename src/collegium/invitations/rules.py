@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import date, datetime, timedelta
-from enum import StrEnum
+from enum import StrEnum, unique
 from typing import Final
 
-from collegium.access.rules import Actor, Permission, has_permission, may_grant, within_ceiling
-from collegium.refusals import Conflict
+from collegium.access.lifecycles import By, Lifecycle
+from collegium.access.rules import Actor
+from collegium.events import types as events
 from collegium.text.email_addresses import same_mailbox
 
 REMIND_BEFORE: Final = timedelta(days=1)
@@ -35,17 +35,52 @@ class State(StrEnum):
 STORED: Final = tuple(state for state in State if state is not State.EXPIRED)
 
 
-class Action(StrEnum):
-    """The actions that change the state of an invitation."""
+@unique
+class Action(Lifecycle, refusal="invitation.wrong_state"):
+    """The actions on an invitation."""
 
-    ACCEPT = "accept"
-    CANCEL = "cancel"
-    SEND = "send"
-    APPROVE = "approve"
-    REJECT = "reject"
-    RELEASE = "release"
-    DECLINE = "decline"
-    """The invitee declines."""
+    ACCEPT = ({State.PENDING: State.ACCEPTED}, By.PERSON, events.InvitationAccepted)
+    DECLINE = ({State.PENDING: State.REJECTED}, By.PERSON, events.InvitationDeclined)
+    CANCEL = (
+        dict.fromkeys((State.PENDING, State.HELD), State.CANCELED),
+        By.GRANTER,
+        events.InvitationCanceled,
+    )
+    SEND = (
+        dict.fromkeys((State.PENDING, State.CANCELED, State.EXPIRED), State.PENDING),
+        By.GRANTER,
+        events.InvitationSent,
+    )
+    """The invitation begins again if it was not pending: see ``initial_state``."""
+    APPROVE = ({State.REQUESTED: State.PENDING}, By.STAFF, events.InvitationApproved)
+    REJECT = ({State.REQUESTED: State.REJECTED}, By.STAFF, events.InvitationRejected)
+    RELEASE = ({State.HELD: State.PENDING}, By.SERVICE, events.InvitationReleased)
+    """The project of a scheduled invitation has started."""
+    REMIND = ({State.PENDING: State.PENDING}, By.SERVICE)
+    # An expired invitation is stored as pending.
+    REPORT_EXPIRY = ({State.EXPIRED: State.PENDING}, By.SERVICE, events.InvitationExpired)
+    """Notify the creator that the invitation has expired."""
+    REQUEST_RENEWAL = (
+        {State.EXPIRED: State.PENDING},
+        By.PERSON,
+        events.InvitationRenewalRequested,
+    )
+    REPORT_DEACTIVATED = (
+        {State.PENDING: State.PENDING},
+        By.PERSON,
+        events.InvitationInviteeDeactivated,
+    )
+    """Notify the inviter that the invitee's account is deactivated."""
+    CLOSE = (
+        dict.fromkeys((State.PENDING, State.HELD, State.REQUESTED), State.CANCELED),
+        By.SERVICE,
+        events.InvitationCanceled,
+    )
+    """The scope was deleted, or the person has joined otherwise or has no account any more."""
+
+
+OPEN: Final = tuple(Action.CLOSE.states)
+"""The stored states of an invitation that is not decided."""
 
 
 class DeliveryStatus(StrEnum):
@@ -93,20 +128,6 @@ def delivery_status(
     return DeliveryStatus.SCHEDULED
 
 
-TRANSITIONS: Final = {
-    (State.PENDING, Action.ACCEPT): State.ACCEPTED,
-    (State.PENDING, Action.CANCEL): State.CANCELED,
-    (State.PENDING, Action.SEND): State.PENDING,
-    (State.PENDING, Action.DECLINE): State.REJECTED,
-    (State.HELD, Action.CANCEL): State.CANCELED,
-    (State.HELD, Action.RELEASE): State.PENDING,
-    (State.CANCELED, Action.SEND): State.PENDING,
-    (State.EXPIRED, Action.SEND): State.PENDING,
-    (State.REQUESTED, Action.APPROVE): State.PENDING,
-    (State.REQUESTED, Action.REJECT): State.REJECTED,
-}
-
-
 _STATES: Final = {state.value: state for state in State}
 
 
@@ -115,18 +136,6 @@ def effective_state(stored_state: str, expires_at: datetime, now: datetime) -> S
     if stored_state == State.PENDING and expires_at <= now:
         return State.EXPIRED
     return _STATES[stored_state]
-
-
-def transition(state: State, action: Action) -> State:
-    """Return the state after an action.
-
-    Raises:
-        Conflict: ``invitation.wrong_state`` if the action is not allowed in this state.
-    """
-    try:
-        return TRANSITIONS[state, action]
-    except KeyError:
-        raise Conflict("invitation.wrong_state", act=action, state=state) from None
 
 
 def initial_state(
@@ -145,27 +154,6 @@ def initial_state(
     if start_date is not None and start_date > today:
         return State.HELD
     return State.PENDING
-
-
-def inviter_can_still_grant(
-    permissions: Collection[str],
-    grant: Permission,
-    role_permissions: Collection[str],
-    *,
-    is_active: bool,
-    is_staff: bool,
-) -> bool:
-    """Return whether the sponsor of an invitation could still grant its role today.
-
-    Args:
-        permissions: permissions that the sponsor has in the scope now, inherited ones included.
-        grant: the permission to add members to this kind of scope.
-        role_permissions: permissions of the offered role.
-        is_active: whether the sponsor's account is active.
-    """
-    return is_active and (
-        is_staff or (grant in permissions and within_ceiling(permissions, role_permissions))
-    )
 
 
 def is_known_by(actor: Actor, email: str, link_version: int, shown_version: int | None) -> bool:
@@ -205,24 +193,3 @@ def may_accept(
     if account is not None:
         return actor.id == account
     return not by_address or same_mailbox(email, actor.email)
-
-
-def can_read_but_not_grant(
-    actor: Actor, permissions: Collection[str], grant: Permission, role_permissions: Collection[str]
-) -> bool:
-    """Return whether the actor may read an invitation but may not grant its role.
-
-    The UUID is a capability of the invitee, and of actors who could grant the role anyway. It must
-    not become one for actors who only read invitations, nor for actors who may invite here but not
-    to a role above their own ceiling.
-
-    Args:
-        permissions: permissions of the actor in the scope.
-        grant: the permission to add members to this kind of scope.
-        role_permissions: permissions of the offered role.
-    """
-    can_read = actor.is_support or Permission.INVITATION_LIST in permissions or grant in permissions
-    can_grant = has_permission(actor, permissions, grant) and may_grant(
-        actor, permissions, role_permissions
-    )
-    return can_read and not can_grant

@@ -14,9 +14,8 @@ from uuid import uuid4
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import (
-    MEMBERSHIP_PERMISSIONS,
+    KINDS,
     Actor,
-    ScopeKind,
     has_permission,
 )
 from collegium.db.database import WriteTransaction
@@ -25,9 +24,10 @@ from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
-from collegium.invite_links.queries import InviteLinkRow
-from collegium.memberships.actions import check_may_grant
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.invite_links.queries import InviteLinkRow, offer_of
+from collegium.invite_links.rules import Action, effective_state
+from collegium.memberships.offers import Offer, check_available, check_may_grant, with_sponsor
+from collegium.refusals import Forbidden, Invalid, NotFound
 from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import check_open
 from collegium.scopes.rules import check_invite_link_quota
@@ -65,12 +65,14 @@ def create(
     invite_link_rules.check_end(
         details.get("expires_at"), tx.now, settings.group_invitation_lifetime
     )
-    creates_project = bool(details.get("auto_create_project"))
-    role_ids = [role.id] + ([project_role.id] if project_role else [])
-    check_may_grant(tx, actor, scope_access, role_ids, creates_projects=creates_project)
-    if not role.is_active or (project_role is not None and not project_role.is_active):
-        raise Conflict("role.inactive")
-    check_open(scope)
+    offered_roles = [role] if project_role is None else [role, project_role]
+    offer = Offer(
+        tuple(offered.id for offered in offered_roles),
+        all(offered.is_active for offered in offered_roles),
+        bool(details.get("auto_create_project")),
+    )
+    check_may_grant(tx, actor, scope_access, offer)
+    check_available(scope, offer)
     check_invite_link_quota(
         invite_link_queries.count_active(tx, scope.id), settings.max_invite_links
     )
@@ -178,10 +180,12 @@ def change(
         Conflict: ``invite_link.closed``, ``organisation.unavailable``.
         Invalid: as ``create``.
     """
-    row, access = _load_active_managed(tx, actor, uuid)
+    row, access = _lock(tx, actor, uuid, Action.CHANGE)
     invite_link_rules.check_may_change(is_public=row.is_public, is_staff=actor.is_staff)
-    role_ids = [row.role_id] + ([row.project_role_id] if row.project_role_id else [])
-    check_may_grant(tx, actor, access, role_ids, creates_projects=row.auto_create_project)
+    offer = offer_of(row)
+    if row.project_role_id:
+        offer = offer._replace(role_ids=(row.role_id, row.project_role_id))
+    check_may_grant(tx, actor, access, offer)
     check_open(row)
     for problem in problems_of_change(actor, row, changes):
         raise problem
@@ -189,20 +193,16 @@ def change(
         changes.get("expires_at"), tx.now, settings.group_invitation_lifetime
     )
     fields = {name for name, value in changes.items() if value != getattr(row, name)}
-    if invite_link_rules.is_wider(as_dict(row), changes) or not invite_link_queries.with_sponsor(
-        tx, [row]
-    ):
+    is_wider = invite_link_rules.is_wider(as_dict(row), changes)
+    if is_wider or not with_sponsor(tx, [row], offer_of):
         changes = {**changes, "sponsor_id": actor.id}
         if row.sponsor_id != actor.id:
             fields.add("sponsor")
     if not fields:
         return
     invite_link_queries.change(tx, row.id, changes)
-    event_queries.record(
-        tx,
-        actor,
-        events.InviteLinkUpdated(scope=row.scope_id, invitation=uuid, fields=sorted(fields)),
-    )
+    event = events.InviteLinkUpdated(scope=row.scope_id, invitation=row.uuid, fields=sorted(fields))
+    event_queries.record(tx, actor, event)
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
@@ -213,21 +213,19 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
         Forbidden: ``permission.missing`` without the permission to invite there.
         Conflict: ``invite_link.closed``.
     """
-    row, _access = _load_active_managed(tx, actor, uuid)
+    row, _access = _lock(tx, actor, uuid, Action.CANCEL)
     invite_link_queries.cancel(tx, row.id)
     event_queries.record(tx, actor, events.InviteLinkCanceled.of(row))
 
 
-def _load_active_managed(
-    tx: WriteTransaction, actor: Actor, uuid: str
+def _lock(
+    tx: WriteTransaction, actor: Actor, uuid: str, action: Action
 ) -> tuple[InviteLinkRow, ScopeAccess]:
     row = invite_link_queries.by_uuid_locked(tx, uuid)
     access = access_queries.permissions_in_scope(tx, actor, row.scope_id)
     if access is None:
         raise NotFound("invite_link.unknown")
-    if not has_permission(
-        actor, access.permissions, MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant
-    ):
+    if not has_permission(actor, access.permissions, KINDS[row.scope_kind].grant):
         raise Forbidden("permission.missing")
-    invite_link_rules.check_active(row.canceled_at, row.expires_at, tx.now, "invite_link.closed")
+    action.after(effective_state(row.canceled_at, row.expires_at, tx.now))
     return row, access

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -15,17 +15,16 @@ from collegium.access.queries import (
     lock_scope_and_parent,
     scopes_with_permission,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.access.rules import Actor, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import accounts, invite_links, roles, scopes
-from collegium.invitations.queries import READERS, permissions_of_sponsors
-from collegium.invitations.rules import inviter_can_still_grant
+from collegium.invitations.queries import READERS
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import no_index_on_join
+from collegium.memberships.offers import Offer, Sponsored
 from collegium.refusals import NotFound
-from collegium.roles import queries as role_queries
 from collegium.scopes.queries import RoleInScope, with_scope_and_role
 
 
@@ -38,8 +37,8 @@ class OfferedRole(RoleInScope, OrganisationState):
     project_role_is_active: bool | None
 
 
-class InviteLinkRow(OfferedRole):
-    """An invite link, with its scope, roles and creator."""
+class InviteLinkRow(OfferedRole, Sponsored):
+    """An invite link, with its scope, roles, creator and sponsor."""
 
     uuid: str
     expires_at: datetime
@@ -52,7 +51,6 @@ class InviteLinkRow(OfferedRole):
     custom_text: str
     affiliations: list[str]
     email_patterns: list[str]
-    sponsor_id: int | None
     role_kind: str
 
 
@@ -61,13 +59,8 @@ class _ScopeIds:
     parent_id: int | None
 
 
-class _Sponsor:
-    id: int
-    is_active: bool
-    is_staff: bool
-
-
 _now = bindparam("now", type_=UtcDateTime)
+_sponsor = accounts.alias("sponsor")
 _project_role = roles.alias("project_role")
 _inner = invite_links.alias("inner_links")
 
@@ -78,11 +71,14 @@ _rows = (
         accounts.c.first_name.label("creator_first_name"),
         accounts.c.last_name.label("creator_last_name"),
         accounts.c.picture.label("creator_picture"),
+        _sponsor.c.is_active.label("sponsor_is_active"),
+        _sponsor.c.is_staff.label("sponsor_is_staff"),
         _project_role.c.uuid.label("project_role_uuid"),
         _project_role.c.kind.label("project_role_kind"),
         _project_role.c.is_active.label("project_role_is_active"),
     )
     .outerjoin(accounts, accounts.c.id == invite_links.c.created_by)
+    .outerjoin(_sponsor, _sponsor.c.id == invite_links.c.sponsor_id)
     .outerjoin(_project_role, _project_role.c.id == invite_links.c.project_role_id)
     .where(no_index_on_join(scopes.c.deleted_at, invite_links.c.id).is_(None))
 )
@@ -187,12 +183,6 @@ def _update(columns: tuple[str, ...]) -> Statement:
     )
 
 
-# A separate query, because the lists do not need these columns.
-_SPONSORS = Statement[_Sponsor](
-    select(accounts.c.id, accounts.c.is_active, accounts.c.is_staff).where(
-        any_of(accounts.c.id, "sponsors")
-    )
-)
 _CANCEL = Statement(
     update(invite_links)
     .where(invite_links.c.id == bindparam("invite_link"), invite_links.c.canceled_at.is_(None))
@@ -239,46 +229,13 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> InviteLinkRow:
     return row
 
 
-def granted_roles(row: OfferedRole) -> list[int]:
-    """Return the ids of the roles that an invite link, or a join request made with it, offers."""
-    project_role_id = row.project_role_id if row.auto_create_project else None
-    return [row.role_id] + ([project_role_id] if project_role_id else [])
-
-
-def permissions_to_grant(tx: ReadTransaction, row: OfferedRole) -> set[str]:
-    """Return the permissions that are needed to grant what a row offers, besides adding members.
-
-    Args:
-        row: an invite link, or a join request made with one.
-    """
-    return _permissions_to_grant(row, role_queries.permissions_of(tx, granted_roles(row)))
-
-
-def _permissions_to_grant(row: OfferedRole, by_role: Mapping[int, Collection[str]]) -> set[str]:
-    names = {name for role in granted_roles(row) for name in by_role.get(role, ())}
-    return names | {Permission.PROJECT_CREATE.value} if row.auto_create_project else names
-
-
-def with_sponsor(tx: ReadTransaction, rows: Sequence[InviteLinkRow]) -> set[int]:
-    """Return the ids of the invite links whose sponsors may still grant what they offer."""
-    ids = {row.sponsor_id for row in rows if row.sponsor_id is not None}
-    if not ids:
-        return set()
-    sponsors = {row.id: row for row in tx.fetch_all(_SPONSORS, sponsors=list(ids))}
-    permissions_of = permissions_of_sponsors(tx, rows, ids)
-    by_role = role_queries.permissions_of(tx, {role for row in rows for role in granted_roles(row)})
-    return {
-        row.id
-        for row in rows
-        if row.sponsor_id in sponsors
-        and inviter_can_still_grant(
-            permissions_of(row.sponsor_id, row),
-            MEMBERSHIP_PERMISSIONS[ScopeKind(row.scope_kind)].grant,
-            _permissions_to_grant(row, by_role),
-            is_active=sponsors[row.sponsor_id].is_active,
-            is_staff=sponsors[row.sponsor_id].is_staff,
-        )
-    }
+def offer_of(row: OfferedRole) -> Offer:
+    """Return what an invite link, or a join request made with one, offers."""
+    roles_active = row.role_is_active and row.project_role_is_active is not False
+    role_ids: tuple[int, ...] = (row.role_id,)
+    if row.auto_create_project and row.project_role_id:
+        role_ids += (row.project_role_id,)
+    return Offer(role_ids, roles_active, bool(row.auto_create_project))
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum, unique
 from string import Formatter
 from typing import Any, Final
 
 import re2
 
+from collegium.access.lifecycles import By, Lifecycle
 from collegium.access.rules import ScopeKind
-from collegium.refusals import Conflict, Forbidden, Invalid
+from collegium.events import types as events
+from collegium.refusals import Forbidden, Invalid
 from collegium.text.email_addresses import is_single_script_address, spellings
 from collegium.text.names import clean_name, without_link
 
@@ -43,21 +46,34 @@ _options.max_mem = 1 << 20
 _ESCAPED_BRACES: Final = re.compile(r"\{\{|\}\}")
 
 
+class State(StrEnum):
+    """The states of an invite link; they follow from its columns and the clock."""
+
+    ACTIVE = "active"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+@unique
+class Action(Lifecycle, refusal="invite_link.closed"):
+    """The actions on an invite link."""
+
+    USE = ({State.ACTIVE: State.ACTIVE}, By.PERSON)
+    """Make a join request, which has its own event."""
+    CHANGE = ({State.ACTIVE: State.ACTIVE}, By.GRANTER, events.InviteLinkUpdated)
+    CANCEL = ({State.ACTIVE: State.CANCELED}, By.MANAGER, events.InviteLinkCanceled)
+
+
+def effective_state(canceled_at: datetime | None, expires_at: datetime, now: datetime) -> State:
+    """Return the state of an invite link at ``now``."""
+    if canceled_at is not None:
+        return State.CANCELED
+    return State.ACTIVE if expires_at > now else State.EXPIRED
+
+
 def is_active(canceled_at: datetime | None, expires_at: datetime, now: datetime) -> bool:
     """Return whether an invite link can still be used."""
-    return canceled_at is None and expires_at > now
-
-
-def check_active(
-    canceled_at: datetime | None, expires_at: datetime, now: datetime, code: str
-) -> None:
-    """Require that an invite link is active.
-
-    Raises:
-        Conflict: ``code``.
-    """
-    if not is_active(canceled_at, expires_at, now):
-        raise Conflict(code)
+    return effective_state(canceled_at, expires_at, now) is State.ACTIVE
 
 
 def check_end(expires_at: datetime | None, now: datetime, lifetime: int) -> None:

@@ -6,30 +6,30 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
+from collegium.access.lifecycles import By
 from collegium.access.queries import ScopeRow
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, ScopeKind
+from collegium.access.rules import BRAINSTEM_KINDS, KINDS, Actor, Kinds, ScopeKind, may_grant
 from collegium.accounts import queries as account_queries
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
-from collegium.invitations.rules import can_read_but_not_grant
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
-from collegium.invite_links.queries import InviteLinkRow, OfferedRole
+from collegium.invite_links.queries import InviteLinkRow, offer_of
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests import rules as join_request_rules
 from collegium.join_requests.queries import JoinRequestRow
 from collegium.join_requests.rules import Action, State
+from collegium.join_requests.transitions import move
+from collegium.memberships import offers
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.actions import check_may_grant
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Forbidden, NotFound
-from collegium.roles.queries import RoleRow
+from collegium.roles import queries as role_queries
 from collegium.scopes.actions import (
     ScopeRef,
-    check_open,
-    close_pending_after_join,
+    close_invitations,
     finish_join,
     grant,
     notifications_enabled,
@@ -65,12 +65,19 @@ def submit(
             ``role.inactive``; ``account.inactive``; ``request.too_many``.
     """
     link = invite_link_queries.by_uuid_locked(tx, uuid)
-    invite_link_rules.check_active(
-        link.canceled_at, link.expires_at, tx.now, "invite_link.inactive"
+    state = invite_link_rules.effective_state(link.canceled_at, link.expires_at, tx.now)
+    if state not in invite_link_rules.Action.USE.states:
+        raise Conflict("invite_link.inactive")
+    offers.check_available(link, offer_of(link))
+    target = _Target(
+        link.scope_id,
+        link.scope_kind,
+        link.role_id,
+        link.id,
+        link.project_role_id or link.role_id if link.auto_create_project else None,
     )
-    _check_role_available(link)
     if not link.allow_multiple_requests:
-        _check_may_request(tx, actor, link, link.id)
+        _check_may_request(tx, actor, target)
     if settings.invitation_disable_multiple_roles and membership_queries.has_any_grant(
         tx, actor.id
     ):
@@ -80,47 +87,68 @@ def submit(
         link.affiliations, link.email_patterns, of_account=affiliations, email=actor.email
     ):
         raise Conflict("invite_link.not_for_you")
+    is_automatic = is_approved_automatically(tx, actor, link)
+    if not is_automatic:
+        _check_pending_quota(tx, actor, settings)
     exclusive_key = None if link.allow_multiple_requests else link.id
-    request = _create(tx, actor, link, link.id, exclusive_key, message)
-    if is_approved_automatically(tx, actor, link):
-        _add_member(tx, None, settings, request, None)
-        return SubmitResult(_reload(tx, request.id), is_approved=True)
-    # Counted only here, because an automatically approved request is not pending. The new request
-    # is already among the counted ones, hence the ``- 1``.
-    access_queries.lock_account(tx, actor.id)
-    join_request_rules.check_pending_quota(
-        join_request_queries.count_pending(tx, actor.id) - 1, settings.max_join_requests
-    )
-    _notify_deciders(tx, request)
-    return SubmitResult(request, is_approved=False)
+    request = _add(tx, actor, target, exclusive_key, message)
+    if not is_automatic:
+        _notify_deciders(tx, request)
+        return SubmitResult(request, is_approved=False)
+    _add_member(tx, None, settings, request, None)
+    return SubmitResult(_reload(tx, request.id), is_approved=True)
 
 
-def request_group_membership(
-    tx: WriteTransaction, actor: Actor, scope: ScopeRow, role: RoleRow, message: str = ""
-) -> JoinRequestRow:
-    """Request a role in a group without an invite link, and notify those who may decide.
+def submit_without_link(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    scope: ScopeRow,
+    role_name: str,
+    message: str = "",
+) -> tuple[JoinRequestRow, bool]:
+    """Request a role in a group, and notify those who may decide.
+
+    If a request of the actor is pending already, that one is returned.
 
     Args:
         scope: row of the group as ``access.queries.get_visible`` loads it, locked.
-        role: row of ``roles``.
+        role_name: name of the role.
         message: from the requester to those who decide.
 
+    Returns:
+        The request, and whether it is a new one.
+
     Raises:
-        Conflict: ``request.exists``, ``grant.held``, ``account.inactive``.
+        Conflict: ``request.exists``, ``grant.held``, ``account.inactive``, ``request.too_many``.
     """
-    offer: Any = _RoleOffer(scope.id, scope.kind, role.id, False, None)
-    _check_may_request(tx, actor, offer, None)
-    request = _create(tx, actor, offer, None, 0, message)
+    if membership_queries.grant_in_scope(tx, actor.id, scope.id) is None:
+        for pending in join_request_queries.list_pending(tx, actor.id, scope.id):
+            return pending, False
+        # Requests to other groups count too, and their transactions hold the locks of other scopes.
+        _check_pending_quota(tx, actor, settings)
+    role: Any = role_queries.by_name_or_uuid(tx, role_name, None, BRAINSTEM_KINDS)
+    target = _Target(scope.id, scope.kind, role.id)
+    _check_may_request(tx, actor, target)
+    request = _add(tx, actor, target, 0, message)
     _notify_deciders(tx, request)
-    return request
+    return request, True
 
 
-class _RoleOffer(NamedTuple):
+class _Target(NamedTuple):
+    """What is requested.
+
+    Args:
+        invite_link_id: id of the invite link; None for a request without one.
+        project_role_id: id of the role in the project that is created for the requester; None if
+            there is none.
+    """
+
     scope_id: int
     scope_kind: str
     role_id: int
-    auto_create_project: bool
-    project_role_id: int | None
+    invite_link_id: int | None = None
+    project_role_id: int | None = None
 
 
 def approve(
@@ -129,16 +157,12 @@ def approve(
     settings: Settings,
     uuid: str,
     comment: str | None,
-    *,
-    groups: bool = False,
+    kinds: Kinds = KINDS,
 ) -> JoinRequestRow:
-    """Approve a join request; return it as it is afterwards.
+    """Approve a join request; return it as it was before.
 
-    It does not matter whether the invite link has ended since: the request was made in time.
-
-    Args:
-        uuid: of the request, 32 hex digits.
-        groups: the request is to a group. Approving it again then returns it unchanged.
+    It does not matter whether the invite link has ended since: the request was made in time. A
+    request to a group that was approved already is returned unchanged.
 
     Raises:
         NotFound: ``request.unknown``: it does not exist or the actor may not see it.
@@ -148,110 +172,81 @@ def approve(
             ``role.inactive``; ``account.inactive``; ``grant.elsewhere`` under the one-role rule;
             ``grant.held`` in a group.
     """
-    request = _lock_for_decision(tx, actor, uuid, Action.APPROVE, groups=groups)
-    if request.state != State.PENDING:
-        return request
-    _check_role_available(request)
-    _add_member(tx, actor, settings, request, comment)
-    return _reload(tx, request.id)
+    request, is_repeated = _lock(tx, actor, uuid, Action.APPROVE, kinds)
+    if not is_repeated:
+        offers.check_available(request, offer_of(request))
+        _add_member(tx, actor, settings, request, comment)
+    return request
 
 
 def reject(
-    tx: WriteTransaction, actor: Actor, uuid: str, comment: str | None, *, groups: bool = False
+    tx: WriteTransaction, actor: Actor, uuid: str, comment: str | None, kinds: Kinds = KINDS
 ) -> JoinRequestRow:
-    """Reject a join request, and notify the requester; return it as it is afterwards.
+    """Reject a join request, and notify the requester; return it as it was before.
 
-    Args:
-        uuid: of the request, 32 hex digits.
-        groups: the request is to a group. Rejecting it again then returns it unchanged.
+    A request to a group that was rejected already is returned unchanged.
 
     Raises:
         NotFound: ``request.unknown``: it does not exist or the actor may not see it.
         Forbidden: ``permission.missing``, ``role.above_ceiling``; ``request.own`` as ``approve``.
         Conflict: ``request.wrong_state`` unless it is pending.
     """
-    request = _lock_for_decision(tx, actor, uuid, Action.REJECT, groups=groups)
-    if request.state != State.PENDING:
-        return request
-    join_request_queries.set_state(tx, request, State.REJECTED, actor.id, comment)
-    event_queries.record(tx, actor, events.JoinRequestRejected.of(request))
-    if notifications_enabled(request):
-        outbox_queries.enqueue(tx, mails.JoinRequestRejected(request.email, request.id))
-    return _reload(tx, request.id)
+    request, is_repeated = _lock(tx, actor, uuid, Action.REJECT, kinds)
+    if not is_repeated:
+        move(tx, actor, request, Action.REJECT, actor.id, comment)
+        if notifications_enabled(request):
+            outbox_queries.enqueue(tx, mails.JoinRequestRejected(request.email, request.id))
+    return request
 
 
-def cancel(
-    tx: WriteTransaction, actor: Actor, uuid: str, *, groups: bool = False
-) -> JoinRequestRow:
-    """Withdraw a join request; return it as it is afterwards.
+def cancel(tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS) -> JoinRequestRow:
+    """Withdraw a join request; return it as it was before.
 
-    Args:
-        uuid: of the request, 32 hex digits.
-        groups: the request is to a group. Withdrawing it again then returns it unchanged.
+    A request to a group that was withdrawn already is returned unchanged.
 
     Raises:
         NotFound: ``request.unknown``: it does not exist or the actor may not see it.
         Forbidden: ``request.not_own`` unless it is the actor's own; outside groups staff may, too.
         Conflict: ``request.wrong_state``.
     """
-    request = join_request_queries.get_visible(tx, actor, uuid, groups=groups)
-    if request.account_id != actor.id and (groups or not actor.is_staff):
-        raise Forbidden("request.not_own")
-    access_queries.lock_scope(tx, request.scope_id)
-    request = _reload(tx, request.id)
-    if groups and join_request_rules.is_repeated(request.state, Action.CANCEL):
-        return request
-    join_request_queries.set_state(
-        tx, request, join_request_rules.transition(request.state, Action.CANCEL), actor.id
-    )
-    event_queries.record(tx, actor, events.JoinRequestCanceled.of(request))
-    return _reload(tx, request.id)
+    request, is_repeated = _lock(tx, actor, uuid, Action.CANCEL, kinds)
+    if not is_repeated:
+        move(tx, actor, request, Action.CANCEL, actor.id)
+    return request
 
 
-def check_may_decide(tx: WriteTransaction, actor: Actor, uuid: str, action: Action) -> None:
+def check_may_decide(
+    tx: WriteTransaction, actor: Actor, uuid: str, action: Action, kinds: Kinds = KINDS
+) -> None:
     """Require that the actor may decide a request in this way now.
 
     Raises:
         NotFound, Forbidden, Conflict: as ``approve`` and ``reject`` before they check what would be
         granted.
     """
-    _lock_for_decision(tx, actor, uuid, action, groups=False)
+    _lock(tx, actor, uuid, action, kinds)
 
 
-def _check_role_available(row: OfferedRole) -> None:
-    """Refuse a role that nobody could grant today.
-
-    Raises:
-        NotFound: ``request.unknown`` if the scope was deleted.
-        Conflict: ``role.inactive``, ``organisation.unavailable``.
-    """
-    if row.scope_deleted_at is not None:
-        raise NotFound("request.unknown")
-    if not row.role_is_active or row.project_role_is_active is False:
-        raise Conflict("role.inactive")
-    check_open(row)
-
-
-def _check_may_request(
-    tx: WriteTransaction, actor: Actor, offer: Any, invite_link: int | None
-) -> None:
-    earlier = join_request_queries.earlier(tx, actor.id, offer.scope_id, invite_link)
+def _check_may_request(tx: WriteTransaction, actor: Actor, target: _Target) -> None:
+    earlier = join_request_queries.earlier(tx, actor.id, target.scope_id, target.invite_link_id)
     approved = [row for row in earlier if row.state == State.APPROVED]
-    if offer.scope_kind == ScopeKind.GROUP and membership_queries.grant_in_scope(
-        tx, actor.id, offer.scope_id
+    if KINDS[target.scope_kind].one_role and membership_queries.grant_in_scope(
+        tx, actor.id, target.scope_id
     ):
         raise Conflict("grant.held")
-    if offer.auto_create_project:
+    if target.project_role_id is not None:
         # The role is granted in the project that was created, so that is where it may still be
         # held.
-        role = offer.project_role_id or offer.role_id
         has_role = any(
             row.project_id is not None
-            and membership_queries.active_grant(tx, actor.id, role, row.project_id) is not None
+            and membership_queries.active_grant(
+                tx, actor.id, target.project_role_id, row.project_id
+            )
+            is not None
             for row in approved[-1:]
         )
     else:
-        current = membership_queries.active_grant(tx, actor.id, offer.role_id, offer.scope_id)
+        current = membership_queries.active_grant(tx, actor.id, target.role_id, target.scope_id)
         has_role = current is not None and (current.valid_until is None or bool(approved))
     join_request_rules.check_may_request(
         is_pending=any(row.state == State.PENDING for row in earlier),
@@ -260,61 +255,72 @@ def _check_may_request(
     )
 
 
-def _create(
-    tx: WriteTransaction,
-    actor: Actor,
-    offer: Any,
-    invite_link: int | None,
-    exclusive_key: int | None,
-    message: str,
+def _check_pending_quota(tx: WriteTransaction, actor: Actor, settings: Settings) -> None:
+    access_queries.lock_account(tx, actor.id)
+    join_request_rules.check_pending_quota(
+        join_request_queries.count_pending(tx, actor.id), settings.max_join_requests
+    )
+
+
+def _add(
+    tx: WriteTransaction, actor: Actor, target: _Target, exclusive_key: int | None, message: str
 ) -> JoinRequestRow:
     request_id = join_request_queries.add(
         tx,
         {
             "uuid": uuid4().hex,
-            "invite_link_id": invite_link,
-            "scope_id": offer.scope_id,
-            "role_id": offer.role_id,
+            "invite_link_id": target.invite_link_id,
+            "scope_id": target.scope_id,
+            "role_id": target.role_id,
             "account_id": actor.id,
-            "state": join_request_rules.transition(State.DRAFT, Action.SUBMIT).value,
+            "state": Action.SUBMIT.after(State.DRAFT).value,
             "message": message,
             "created_at": tx.now,
             "exclusive_key": exclusive_key,
         },
     )
     request = _reload(tx, request_id)
-    event_queries.record(tx, actor, events.JoinRequestSubmitted.of(request))
+    event_queries.record(tx, actor, Action.SUBMIT.event.of(request))
     return request
 
 
-def _lock_for_decision(
-    tx: WriteTransaction, actor: Actor, uuid: str, action: Action, *, groups: bool
-) -> JoinRequestRow:
-    """Return a request that the actor may decide, with its scope locked.
+def _lock(
+    tx: WriteTransaction, actor: Actor, uuid: str, action: Action, kinds: Kinds
+) -> tuple[JoinRequestRow, bool]:
+    """Return a request, with its scope locked, on which the actor may take an action now.
 
-    Its state allows the action.
+    Where decisions are repeatable, the permission is checked before the state.
 
-    In groups the permission is checked before the state, and repeating the same decision is
-    allowed: the request is returned as it is.
+    Returns:
+        The request, and whether the action was taken already and may be repeated.
     """
-    request = join_request_queries.get_visible(tx, actor, uuid, groups=groups)
-    access_queries.lock_scope_and_parent(tx, request.scope_id, _parent(request))
+    request = join_request_queries.get_visible(tx, actor, uuid, kinds)
+    kind = KINDS[request.scope_kind]
+    by = action.by
+    is_own = request.account_id == actor.id
+    if by is By.PERSON and not is_own and not (actor.is_staff and kind.staff_may_withdraw):
+        raise Forbidden("request.not_own")
+    parent = join_request_queries.parent_id(request) if by is By.GRANTER else None
+    access_queries.lock_scope_and_parent(tx, request.scope_id, parent)
     request = _reload(tx, request.id)
-    if not groups:
-        join_request_rules.transition(request.state, action)
+    is_repeated = kind.repeatable and action.is_repeated(State(request.state))
+    if not kind.repeatable:
+        action.after(State(request.state))
+    if by is By.GRANTER:
+        _check_may_grant(tx, actor, request)
+    if not is_repeated:
+        action.after(State(request.state))
+    return request, is_repeated
+
+
+def _check_may_grant(tx: WriteTransaction, actor: Actor, request: JoinRequestRow) -> None:
     access = access_queries.permissions_in_scope(tx, actor, request.scope_id)
     if access is None:
         raise NotFound("request.unknown")
-    role_ids = invite_link_queries.granted_roles(request)
-    check_may_grant(tx, actor, access, role_ids, creates_projects=bool(request.auto_create_project))
-    is_inherited = (
-        MEMBERSHIP_PERMISSIONS[ScopeKind(request.scope_kind)].grant in access.parent_permissions
-    )
+    offers.check_may_grant(tx, actor, access, offer_of(request))
+    is_inherited = KINDS[request.scope_kind].grant in access.parent_permissions
     if request.account_id == actor.id and not actor.is_staff and not is_inherited:
         raise Forbidden("request.own")
-    if groups and not join_request_rules.is_repeated(request.state, action):
-        join_request_rules.transition(request.state, action)
-    return request
 
 
 def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: InviteLinkRow) -> bool:
@@ -326,16 +332,10 @@ def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: InviteLin
     Args:
         actor: the requester, whom the link admits.
     """
-    if not link.auto_approve or not invite_link_queries.with_sponsor(tx, [link]):
-        return False
-    # ``ignore_subnets``: an actor who may read the link needs a decision. Calling from a network
-    # outside the access subnets, where the actor may read nothing, must not avoid that rule.
-    access = access_queries.permissions_in_scope(tx, actor, link.scope_id, ignore_subnets=True)
-    return not can_read_but_not_grant(
-        actor,
-        access.permissions if access else (),
-        MEMBERSHIP_PERMISSIONS[ScopeKind(link.scope_kind)].grant,
-        invite_link_queries.permissions_to_grant(tx, link),
+    return bool(
+        link.auto_approve
+        and offers.with_sponsor(tx, [link], offer_of)
+        and not offers.can_read_but_not_grant(tx, actor, link, offer_of(link))
     )
 
 
@@ -356,9 +356,8 @@ def _add_member(
     if settings.invitation_disable_multiple_roles:
         _check_one_role(tx, request)
     is_granted = False
-    if request.scope_kind == ScopeKind.GROUP and membership_queries.grant_in_scope(
-        tx, request.account_id, request.scope_id
-    ):
+    one_role = KINDS[request.scope_kind].one_role
+    if one_role and membership_queries.grant_in_scope(tx, request.account_id, request.scope_id):
         raise Conflict("grant.held")
     if request.role_kind == request.scope_kind:
         scope = ScopeRef(request.scope_id, request.scope_kind)
@@ -368,18 +367,10 @@ def _add_member(
         project = _create_project(tx, actor, settings, request)
         role = request.project_role_id or request.role_id
         is_granted = _grant(tx, actor, request, role, ScopeRef(project, ScopeKind.PROJECT))
-    join_request_queries.set_state(
-        tx,
-        request,
-        State.APPROVED,
-        actor.id if actor else None,
-        comment,
-        is_automatic=actor is None,
-        project=project,
-    )
-    event_queries.record(tx, actor, events.JoinRequestApproved.of(request))
-    if request.scope_kind == ScopeKind.GROUP:
-        close_pending_after_join(tx, actor, request.account_id, request.scope_id)
+    by = actor.id if actor else None
+    move(tx, actor, request, Action.APPROVE, by, comment, project=project)
+    if one_role:
+        close_invitations(tx, actor, request.account_id, scope=request.scope_id)
     if is_granted and notifications_enabled(request):
         outbox_queries.enqueue(tx, mails.JoinRequestApproved(request.email, request.id))
 
@@ -441,20 +432,15 @@ def _create_project(
 
 def _notify_deciders(tx: WriteTransaction, request: JoinRequestRow) -> None:
     """Notify those who may decide, or staff if there is nobody else."""
-    needed = invite_link_queries.permissions_to_grant(tx, request)
+    needed = offers.permissions_to_grant(tx, offer_of(request))
     deciders = [
         (account_id, email)
-        for account_id, email, permissions in join_request_queries.managers(
-            tx, request.scope_id, _parent(request), request.scope_kind
-        )
-        if needed <= permissions and account_id != request.account_id
+        for account_id, email, permissions in join_request_queries.managers(tx, request)
+        if account_id != request.account_id
+        and may_grant(request.scope_kind, permissions, needed, is_staff=False)
     ] or [(row.id, row.email) for row in join_request_queries.staff(tx)]
     for account_id, email in deciders:
         outbox_queries.enqueue(tx, mails.JoinRequestSubmitted(email, request.id, account_id))
-
-
-def _parent(request: JoinRequestRow) -> int | None:
-    return None if request.organisation_id == request.scope_id else request.organisation_id
 
 
 def _reload(tx: WriteTransaction, request_id: int) -> JoinRequestRow:

@@ -28,7 +28,7 @@ from collegium.access.queries import (
     scopes_with_permission,
     viewer_params,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, ScopeKind
+from collegium.access.rules import GRANTING, KINDS, Actor, Kinds, ScopeKind
 from collegium.accounts.queries import PersonName
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
@@ -53,7 +53,7 @@ from collegium.lists.listing import Filter, Listing, omit_columns
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join
 from collegium.refusals import Conflict, NotFound
-from collegium.scopes.queries import with_scope_and_role
+from collegium.scopes.queries import RoleInScope, with_scope_and_role
 
 
 class JoinRequestRow(OfferedRole, PersonName):
@@ -162,16 +162,7 @@ def visible() -> ColumnElement[bool]:
     return join_requests.c.id.in_(
         union(
             select(_inner.c.id).where(_inner.c.account_id == bindparam("actor", type_=BigInt)),
-            select(_inner.c.id).where(
-                _inner.c.scope_id.in_(
-                    scopes_with_permission(
-                        *(
-                            (kind, membership.grant)
-                            for kind, membership in MEMBERSHIP_PERMISSIONS.items()
-                        )
-                    )
-                )
-            ),
+            select(_inner.c.id).where(_inner.c.scope_id.in_(scopes_with_permission(*GRANTING))),
             select(_inner.c.id).where(_inner.c.scope_id.in_(in_organisations())),
         )
     )
@@ -226,13 +217,7 @@ deciding = Listing(
     rows=_rows.where(no_index_on_join(scopes.c.deleted_at, join_requests.c.id).is_(None)),
     visible=lambda: in_subquery(
         join_requests.c.scope_id,
-        select(
-            scopes_with_permission(
-                *((kind, membership.grant) for kind, membership in MEMBERSHIP_PERMISSIONS.items())
-            )
-            .subquery()
-            .c.id
-        ),
+        select(scopes_with_permission(*GRANTING).subquery().c.id),
     ),
     key=join_requests.c.id,
     count_query=select(join_requests.c.id)
@@ -296,9 +281,7 @@ def visible_in_groups() -> ColumnElement[bool]:
             select(_inner.c.id).where(_inner.c.account_id == bindparam("actor", type_=BigInt)),
             select(_inner.c.id).where(
                 _inner.c.scope_id.in_(
-                    scopes_with_permission(
-                        (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant)
-                    )
+                    scopes_with_permission((ScopeKind.GROUP, KINDS[ScopeKind.GROUP].grant))
                 )
             ),
         )
@@ -332,12 +315,12 @@ group_listing = Listing[GroupRequest](
 """The pending requests to groups."""
 
 
-@lru_cache(maxsize=4)
-def _select_visible(*, sees_all: bool, groups: bool) -> Statement[JoinRequestRow]:
+@lru_cache(maxsize=2)
+def _select_visible(*, sees_all: bool) -> Statement[JoinRequestRow]:
     return Statement[JoinRequestRow](
         (_rows if sees_all else _rows.add_columns(_link_is_visible)).where(
             join_requests.c.uuid == bindparam("uuid"),
-            and_(~_not_in_group(), scopes.c.deleted_at.is_(None)) if groups else _not_in_group(),
+            or_(scopes.c.kind != ScopeKind.GROUP.value, scopes.c.deleted_at.is_(None)),
             true() if sees_all else visible(),
         )
     )
@@ -464,20 +447,19 @@ _STAFF = Statement[StaffAccount](
 
 
 def get_visible(
-    tx: ReadTransaction, actor: Actor, uuid: str, *, groups: bool = False
+    tx: ReadTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS
 ) -> JoinRequestRow:
     """Return a request that the actor may see.
 
     Args:
         uuid: 32 hex digits.
-        groups: load a request to a group; by default one to an organisation or project.
 
     Raises:
         NotFound: ``request.unknown``: it does not exist or the actor may not see it.
     """
     binds = {} if actor.sees_all else viewer_params(tx, actor)
-    row = tx.fetch_one(_select_visible(sees_all=actor.sees_all, groups=groups), uuid=uuid, **binds)
-    if row is None:
+    row = tx.fetch_one(_select_visible(sees_all=actor.sees_all), uuid=uuid, **binds)
+    if row is None or row.scope_kind not in kinds:
         raise NotFound("request.unknown")
     return row
 
@@ -602,21 +584,26 @@ def cancel_all(tx: WriteTransaction, scope: int) -> None:
     tx.execute(_CANCEL_ALL, scope=scope, now=tx.now)
 
 
-def managers(
-    tx: ReadTransaction, scope: int, parent: int | None, kind: str
-) -> list[tuple[int, str, set[str]]]:
+def parent_id(row: RoleInScope) -> int | None:
+    """Return the id of the organisation above the scope of a row; None if it has none."""
+    return None if row.organisation_id == row.scope_id else row.organisation_id
+
+
+def managers(tx: ReadTransaction, row: RoleInScope) -> list[tuple[int, str, set[str]]]:
     """Return the accounts that may grant roles in a scope and receive e-mails.
 
     Args:
-        parent: id of the parent scope; None if there is none.
+        row: loaded with its scope: ``scope_id scope_kind organisation_id``.
 
     Returns:
         Tuples of account id, address and permissions.
     """
     managers_by_id: dict[int, tuple[int, str, set[str]]] = {}
-    grant = MEMBERSHIP_PERMISSIONS[ScopeKind(kind)].grant.value
-    for row in tx.fetch_all(_MANAGERS, scope=scope, parent=parent, grant=grant, now=tx.now):
-        managers_by_id.setdefault(row.id, (row.id, row.email, set()))[2].add(row.permission)
+    grant = KINDS[row.scope_kind].grant.value
+    for held in tx.fetch_all(
+        _MANAGERS, scope=row.scope_id, parent=parent_id(row), grant=grant, now=tx.now
+    ):
+        managers_by_id.setdefault(held.id, (held.id, held.email, set()))[2].add(held.permission)
     return list(managers_by_id.values())
 
 

@@ -1,15 +1,13 @@
-"""Rules of join requests: states, transitions, and when a person may ask again.
-
-Who may decide on a request is in ``join_requests.actions._lock_for_decision``: who may grant the
-requested role.
-"""
+"""Rules of join requests: states, transitions, and when a person may ask again."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from enum import StrEnum
+from enum import StrEnum, unique
 from typing import Final
 
+from collegium.access.lifecycles import By, Lifecycle
+from collegium.events import types as events
 from collegium.refusals import Conflict
 
 
@@ -29,39 +27,18 @@ class State(StrEnum):
 STORED: Final = tuple(state for state in State if state is not State.DRAFT)
 
 
-class Action(StrEnum):
-    """The actions that change the state of a request."""
+@unique
+class Action(Lifecycle, refusal="request.wrong_state"):
+    """The actions on a join request."""
 
-    SUBMIT = "submit"
-    APPROVE = "approve"
-    REJECT = "reject"
-    CANCEL = "cancel"
-
-
-TRANSITIONS: Final = {
-    (State.DRAFT, Action.SUBMIT): State.PENDING,
-    (State.DRAFT, Action.CANCEL): State.CANCELED,
-    (State.PENDING, Action.APPROVE): State.APPROVED,
-    (State.PENDING, Action.REJECT): State.REJECTED,
-    (State.PENDING, Action.CANCEL): State.CANCELED,
-}
-
-
-def transition(state: str, action: Action) -> State:
-    """Return the state after an action.
-
-    Raises:
-        Conflict: ``request.wrong_state`` if the action is not allowed in this state.
-    """
-    try:
-        return TRANSITIONS[State(state), action]
-    except KeyError:
-        raise Conflict("request.wrong_state", act=action, state=state) from None
-
-
-def is_repeated(state: str, action: Action) -> bool:
-    """Return whether an action has already led to its state, so repeating it changes nothing."""
-    return state == TRANSITIONS[State.PENDING, action]
+    SUBMIT = ({State.DRAFT: State.PENDING}, By.PERSON, events.JoinRequestSubmitted)
+    APPROVE = ({State.PENDING: State.APPROVED}, By.GRANTER, events.JoinRequestApproved)
+    REJECT = ({State.PENDING: State.REJECTED}, By.GRANTER, events.JoinRequestRejected)
+    CANCEL = (
+        dict.fromkeys((State.DRAFT, State.PENDING), State.CANCELED),
+        By.PERSON,
+        events.JoinRequestCanceled,
+    )
 
 
 def is_fulfilled(

@@ -30,7 +30,7 @@ from collegium.access.queries import (
     organisation,
     visible_scopes,
 )
-from collegium.access.rules import OWNER_ROLES, ScopeKind
+from collegium.access.rules import KINDS, ScopeKind
 from collegium.db.statements import UtcDateTime, any_of, contains, like_pattern
 from collegium.db.tables import (
     BigInt,
@@ -338,7 +338,7 @@ def _actor_has_role(*names: str) -> Callable[[ColumnElement[Any]], ColumnElement
     return lambda column: in_subquery(column, scope_ids)
 
 
-as_owner = _actor_has_role(*sorted(OWNER_ROLES[ScopeKind.ORGANISATION]))
+as_owner = _actor_has_role(*sorted(KINDS[ScopeKind.ORGANISATION].owner_roles))
 """Returns the condition that the actor owns the organisation that a column references."""
 
 

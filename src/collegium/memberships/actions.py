@@ -8,27 +8,26 @@ from typing import NamedTuple
 
 from collegium.access.queries import ScopeAccess, lock_scope_and_recheck
 from collegium.access.rules import (
-    MEMBERSHIP_PERMISSIONS,
+    KINDS,
     Actor,
     Permission,
     ScopeKind,
-    has_permission,
-    may_grant,
+    refusal_to_grant,
 )
 from collegium.accounts.queries import AccountRow
-from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
-from collegium.memberships.leaving import check_owner_remains
+from collegium.memberships.leaving import ensure_owner_remains
 from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import (
     ScopeRef,
     check_open,
-    close_pending_after_join,
+    close_invitations,
     finish_join,
     grant,
 )
@@ -57,7 +56,7 @@ def add(tx: WriteTransaction, actor: Actor, target: RoleAssignment, until: datet
             ``membership.own_role``, ``grant.exists``, ``account.inactive``.
         Invalid: ``grant.ends_in_the_past``.
     """
-    permission = MEMBERSHIP_PERMISSIONS[ScopeKind(target.access.scope.kind)].grant
+    permission = KINDS[target.access.scope.kind].grant
     target = _lock_and_authorise(tx, actor, target, permission)
     if target.role.kind != target.access.scope.kind:
         raise Conflict("role.other_kind")
@@ -65,15 +64,15 @@ def add(tx: WriteTransaction, actor: Actor, target: RoleAssignment, until: datet
         raise Conflict("role.inactive")
     membership_rules.check_end(until, tx.now)
     scope = target.access.scope
-    in_group = scope.kind == ScopeKind.GROUP
-    if in_group and membership_queries.grant_in_scope(tx, target.account.id, scope.id):
+    one_role = KINDS[scope.kind].one_role
+    if one_role and membership_queries.grant_in_scope(tx, target.account.id, scope.id):
         raise Conflict("grant.exists")
     grant(
         tx, actor, target.account.id, target.role.id, _scope_ref(target), by=actor.id, until=until
     )
     _record(tx, events.RoleGranted, actor, target, until)
-    if in_group:
-        close_pending_after_join(tx, actor, target.account.id, scope.id)
+    if one_role:
+        close_invitations(tx, actor, target.account.id, scope=scope.id)
 
 
 def update(
@@ -91,9 +90,7 @@ def update(
             last owner would get an end.
         Invalid: ``grant.ends_in_the_past``.
     """
-    target = _lock_and_authorise(
-        tx, actor, target, MEMBERSHIP_PERMISSIONS[ScopeKind(target.access.scope.kind)].update_role
-    )
+    target = _lock_and_authorise(tx, actor, target, KINDS[target.access.scope.kind].update_role)
     membership_rules.check_end(until, tx.now)
     current = membership_queries.active_grant(
         tx, target.account.id, target.role.id, target.access.scope.id
@@ -103,7 +100,7 @@ def update(
     if until == current.valid_until:
         return False
     if until is not None:
-        check_owner_remains(tx, target.access.scope.kind, target.role.name, current)
+        ensure_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.set_end(tx, current.id, until)
     _record(tx, events.RoleUpdated, actor, target, until)
     if until is None:
@@ -127,11 +124,9 @@ def change_role(tx: WriteTransaction, actor: Actor, target: RoleAssignment, role
             ``role.inactive``, ``grant.exists``, ``account.inactive``; ``scope.last_owner`` if the
             last owner would get a role that is not an owner's.
     """
-    kind = ScopeKind(target.access.scope.kind)
-    target = _lock_and_authorise(tx, actor, target, MEMBERSHIP_PERMISSIONS[kind].revoke)
-    new_target = _lock_and_authorise(
-        tx, actor, target._replace(role=role), MEMBERSHIP_PERMISSIONS[kind].grant
-    )
+    kind = target.access.scope.kind
+    target = _lock_and_authorise(tx, actor, target, KINDS[kind].revoke)
+    new_target = _lock_and_authorise(tx, actor, target._replace(role=role), KINDS[kind].grant)
     if role.kind != kind:
         raise Conflict("role.other_kind")
     if not role.is_active:
@@ -143,7 +138,7 @@ def change_role(tx: WriteTransaction, actor: Actor, target: RoleAssignment, role
     if role.id == target.role.id:
         raise Conflict("grant.exists")
     if not membership_rules.is_owner_role(kind, role.name):
-        check_owner_remains(tx, target.access.scope.kind, target.role.name, current)
+        ensure_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.end(tx, current.id, actor.id)
     grant(tx, actor, account, role.id, _scope_ref(target), by=actor.id, until=current.valid_until)
     _record(tx, events.RoleRevoked, actor, target, tx.now)
@@ -158,15 +153,13 @@ def remove(tx: WriteTransaction, actor: Actor, target: RoleAssignment) -> None:
         Forbidden: ``permission.missing``, ``role.above_ceiling``.
         Conflict: ``membership.own_role``, ``scope.last_owner``.
     """
-    target = _lock_and_authorise(
-        tx, actor, target, MEMBERSHIP_PERMISSIONS[ScopeKind(target.access.scope.kind)].revoke
-    )
+    target = _lock_and_authorise(tx, actor, target, KINDS[target.access.scope.kind].revoke)
     current = membership_queries.active_grant(
         tx, target.account.id, target.role.id, target.access.scope.id
     )
     if current is None:
         return
-    check_owner_remains(tx, target.access.scope.kind, target.role.name, current)
+    ensure_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.end(tx, current.id, actor.id)
     _record(tx, events.RoleRevoked, actor, target, tx.now)
 
@@ -230,49 +223,18 @@ def require_permission(
             role is revoked.
     """
     scope = scope_access.scope
-    if not has_permission(actor, scope_access.permissions, permission):
-        raise Forbidden("permission.missing")
-    if permission is not MEMBERSHIP_PERMISSIONS[ScopeKind(scope.kind)].revoke:
+    refusal = refusal_to_grant(
+        (permission,), scope_access.permissions, role_permissions, is_staff=actor.is_staff
+    )
+    if refusal == "permission.missing":
+        raise Forbidden(refusal)
+    if permission is not KINDS[scope.kind].revoke:
         check_open(scope)
     is_direct = not actor.is_staff and permission not in scope_access.parent_permissions
     if is_direct and account == actor.id and scope.kind != ScopeKind.ORGANISATION:
         raise Conflict("membership.own_role")
-    if not may_grant(actor, scope_access.permissions, role_permissions):
-        raise Forbidden("role.above_ceiling")
-
-
-def check_may_grant(
-    tx: ReadTransaction,
-    actor: Actor,
-    scope_access: ScopeAccess,
-    role_ids: Collection[int],
-    *,
-    creates_projects: bool = False,
-) -> None:
-    """Require that the actor may grant what an invitation, a link or a join request offers.
-
-    Args:
-        role_ids: ids of the roles.
-        creates_projects: whether a project is created for each admitted person.
-
-    Raises:
-        Forbidden: ``permission.missing``, ``role.above_ceiling``.
-    """
-    if not has_permission(
-        actor,
-        scope_access.permissions,
-        MEMBERSHIP_PERMISSIONS[ScopeKind(scope_access.scope.kind)].grant,
-    ):
-        raise Forbidden("permission.missing")
-    if creates_projects and not has_permission(
-        actor, scope_access.permissions, Permission.PROJECT_CREATE
-    ):
-        raise Forbidden("permission.missing")
-    by_role = role_queries.permissions_of(tx, role_ids)
-    if not may_grant(
-        actor, scope_access.permissions, {name for names in by_role.values() for name in names}
-    ):
-        raise Forbidden("role.above_ceiling")
+    if refusal:
+        raise Forbidden(refusal)
 
 
 def _record(

@@ -8,8 +8,8 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
-from collegium.memberships import rules as membership_rules
-from collegium.memberships.queries import ActiveGrant, GrantRow
+from collegium.memberships.queries import ActiveGrant, GrantRow, OpenGrant
+from collegium.memberships.rules import is_owner_role
 from collegium.refusals import Conflict, NotFound
 
 
@@ -23,11 +23,7 @@ def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[GrantRow, b
         NotFound: ``grant.unknown``.
     """
     grant = membership_queries.get_own(tx, actor.id, uuid)
-    try:
-        check_owner_remains(tx, grant.scope_kind, grant.role_name, grant)
-    except Conflict:
-        return grant, False
-    return grant, True
+    return grant, not is_last_owner(tx, grant.scope_kind, grant.role_name, grant)
 
 
 def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
@@ -45,7 +41,7 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     # Loaded again under the lock: in the meantime the grant may have lost its end, and so have
     # become the last owner's grant without one.
     grant = membership_queries.get_own(tx, actor.id, uuid)
-    check_owner_remains(tx, grant.scope_kind, grant.role_name, grant)
+    ensure_owner_remains(tx, grant.scope_kind, grant.role_name, grant)
     if not membership_queries.end(tx, grant.id, actor.id):
         raise NotFound("grant.unknown")
     event_queries.record(
@@ -62,16 +58,29 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     )
 
 
-def check_owner_remains(tx: ReadTransaction, kind: str, role_name: str, grant: ActiveGrant) -> None:
-    """Require that another owner without an end remains if a grant ends or gets an end.
+def is_last_owner(
+    tx: ReadTransaction, kind: str, role_name: str, grant: ActiveGrant | OpenGrant
+) -> bool:
+    """Return whether no other owner without an end remains if a grant ends or gets an end.
 
     Args:
         kind: of the scope, which is locked unless the answer is only shown.
         role_name: name of the granted role.
+    """
+    return (
+        grant.valid_until is None
+        and is_owner_role(kind, role_name)
+        and membership_queries.count_other_owners(tx, grant.scope_id, grant.id) == 0
+    )
+
+
+def ensure_owner_remains(
+    tx: ReadTransaction, kind: str, role_name: str, grant: ActiveGrant
+) -> None:
+    """Require that another owner remains. The arguments are those of ``is_last_owner``.
 
     Raises:
         Conflict: ``scope.last_owner``.
     """
-    if grant.valid_until is None and membership_rules.is_owner_role(kind, role_name):
-        others = membership_queries.count_other_owners(tx, grant.scope_id, grant.id)
-        membership_rules.ensure_owner_remains(kind, role_name, others)
+    if is_last_owner(tx, kind, role_name, grant):
+        raise Conflict("scope.last_owner")

@@ -30,7 +30,7 @@ from collegium.access.queries import (
     viewer_params,
     visible_scopes,
 )
-from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
+from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, grants, invitations, join_requests, roles, scopes
@@ -392,7 +392,9 @@ _COUNT_OTHER_OWNERS = Statement[int](
     .join(roles, roles.c.id == grants.c.role_id)
     .where(
         grants.c.scope_id == bindparam("scope"),
-        or_(*(roles.c.name == name for names in OWNER_ROLES.values() for name in sorted(names))),
+        or_(
+            *(roles.c.name == name for kind in KINDS.values() for name in sorted(kind.owner_roles))
+        ),
         grants.c.id != bindparam("excluded_grant"),
         grants.c.ended_at.is_(None),
         grants.c.valid_until.is_(None),

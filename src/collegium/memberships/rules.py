@@ -1,12 +1,12 @@
-"""Rules of grants: when they may end, and that an owner remains."""
+"""Rules of grants: when they may end, and which roles own a scope."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
 
-from collegium.access.rules import OWNER_ROLES, ScopeKind
-from collegium.refusals import Conflict, Invalid
+from collegium.access.rules import KINDS, ScopeKind
+from collegium.refusals import Invalid
 
 
 def check_end(until: datetime | None, now: datetime) -> None:
@@ -24,20 +24,10 @@ def check_end(until: datetime | None, now: datetime) -> None:
 
 def is_owner_role(kind: str, role_name: str) -> bool:
     """Return whether a role is an owner role of this kind of scope."""
-    return role_name in OWNER_ROLES[ScopeKind(kind)]
-
-
-def ensure_owner_remains(kind: str, role_name: str, other_owners: int) -> None:
-    """Require that another owner without an end remains when an owner leaves or gets an end.
-
-    Raises:
-        Conflict: ``scope.last_owner``.
-    """
-    if is_owner_role(kind, role_name) and other_owners == 0:
-        raise Conflict("scope.last_owner")
+    return role_name in KINDS[kind].owner_roles
 
 
 def may_list_people(role_names: Collection[str]) -> bool:
     """Return whether an account with these roles in an organisation may list all its people."""
-    readers = OWNER_ROLES[ScopeKind.ORGANISATION] | {"CUSTOMER.SUPPORT"}
+    readers = KINDS[ScopeKind.ORGANISATION].owner_roles | {"CUSTOMER.SUPPORT"}
     return not readers.isdisjoint(role_names)

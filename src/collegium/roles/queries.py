@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from collegium.access.queries import is_active
-from collegium.access.rules import ANONYMOUS, Actor, ScopeKind
+from collegium.access.rules import ANONYMOUS, WALDUR_KINDS, Actor, Kinds, ScopeKind
 from collegium.db.database import (
     ForeignKeyViolationError,
     ReadTransaction,
@@ -97,20 +97,9 @@ _BY_UUID = Statement[RoleRow](_not_of_groups)
 # FOR UPDATE, not the weaker FOR NO KEY UPDATE: a transaction that inserts a reference to the role
 # waits until the role is changed or deleted.
 _BY_UUID_LOCKED = Statement[RoleRow](_not_of_groups.with_for_update(of=roles))
-_BY_NAME_OR_UUID = {
-    groups: Statement[RoleRow](
-        select(roles).where(
-            or_(
-                roles.c.name == bindparam("name"),
-                roles.c.uuid == bindparam("uuid"),
-            ),
-            (roles.c.kind == ScopeKind.GROUP.value)
-            if groups
-            else (roles.c.kind != ScopeKind.GROUP.value),
-        )
-    )
-    for groups in (False, True)
-}
+_BY_NAME_OR_UUID = Statement[RoleRow](
+    select(roles).where(or_(roles.c.name == bindparam("name"), roles.c.uuid == bindparam("uuid")))
+)
 _ALL = Statement[RoleRow](select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
 _PERMISSIONS = Statement[_PermissionRow](
     select(role_permissions)
@@ -210,21 +199,16 @@ def get_by_uuid_locked(tx: WriteTransaction, uuid: str) -> RoleRow:
 
 
 def by_name_or_uuid(
-    tx: ReadTransaction, name: str, uuid: str | None, *, groups: bool = False
+    tx: ReadTransaction, name: str, uuid: str | None, kinds: Kinds = WALDUR_KINDS
 ) -> RoleRow | None:
-    """Return a role by name or UUID, whichever matches; None if there is none.
-
-    Args:
-        groups: look for a role of groups; by default of organisations and projects.
-    """
-    return tx.fetch_one(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
+    """Return a role by name or UUID, whichever matches; None if there is none for these kinds."""
+    role = tx.fetch_one(_BY_NAME_OR_UUID, name=name, uuid=uuid)
+    return role if role is not None and role.kind in kinds else None
 
 
-def existing(
-    tx: ReadTransaction, name: str = "", uuid: str | None = None, *, groups: bool = False
-) -> RoleRow:
-    """Return a role that exists; otherwise like ``by_name_or_uuid``."""
-    return tx.fetch_only(_BY_NAME_OR_UUID[groups], name=name, uuid=uuid)
+def existing(tx: ReadTransaction, name: str = "", uuid: str | None = None) -> RoleRow:
+    """Return a role of any kind that exists, by name or UUID."""
+    return tx.fetch_only(_BY_NAME_OR_UUID, name=name, uuid=uuid)
 
 
 def all_roles(tx: ReadTransaction) -> list[RoleRow]:

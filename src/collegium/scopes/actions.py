@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from collegium.access.queries import OrganisationState
-from collegium.access.rules import Actor, ScopeKind
+from collegium.access.rules import KINDS, Actor
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
-from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations.rules import Action as InvitationAction
 from collegium.invite_links import queries as invite_link_queries
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests import rules as join_request_rules
 from collegium.join_requests.queries import JoinRequestRow
-from collegium.join_requests.rules import State
+from collegium.join_requests.rules import Action as JoinRequestAction
+from collegium.join_requests.transitions import move
 from collegium.memberships import queries as membership_queries
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -114,12 +115,11 @@ def finish_join(
     is_notified = bool(excluded_request) or (actor is not None and actor.id == account)
     for request in pending:
         requested_role = request.role_id
-        if scope.kind != ScopeKind.GROUP and not join_request_rules.is_fulfilled(
+        if not KINDS[scope.kind].one_role and not join_request_rules.is_fulfilled(
             requested_role, by_role.get(requested_role, ()), role, by_role.get(role, ())
         ):
             continue
-        join_request_queries.set_state(tx, request, State.APPROVED, by, is_automatic=by is None)
-        event_queries.record(tx, granter, events.JoinRequestApproved.of(request))
+        move(tx, granter, request, JoinRequestAction.APPROVE, by)
         if not is_notified and notifications_enabled(request):
             outbox_queries.enqueue(tx, mails.JoinRequestApproved(request.email, request.id))
             is_notified = True
@@ -138,31 +138,19 @@ def notifications_enabled(request: JoinRequestRow) -> bool:
     return bool(request.account_is_active and request.notifications_enabled and request.email)
 
 
-def close_pending_after_join(
-    tx: WriteTransaction, actor: Actor | None, account: int, scope: int
+def close_invitations(
+    tx: WriteTransaction, actor: Actor | None, account: int, **scope: int
 ) -> None:
-    """Cancel the open invitations of an account to a group that it has just joined.
-
-    A person has one role in a group, so the other invitations could not be accepted.
-
-    Args:
-        account: id of the account.
-        scope: id of the group, which is locked.
-    """
-    for uuid in invitation_queries.cancel_in_scope(tx, scope, account):
-        event_queries.record(tx, actor, events.InvitationCanceled(scope=scope, invitation=uuid))
-
-
-def cancel_account_invitations(tx: WriteTransaction, actor: Actor | None, account: int) -> None:
-    """Cancel the open invitations to groups of an account that can no longer be used.
+    """Cancel the open invitations to groups of an account that cannot accept them any more.
 
     They invite this account, so no other account could accept them.
 
     Args:
-        account: id of the account, which is locked.
+        account: id of the account, which has joined the group or can no longer be used.
+        scope: ``scope``, the id of a locked group; by default all groups, with the account locked.
     """
-    for row in invitation_queries.cancel_of_account(tx, account):
-        event_queries.record(tx, actor, events.InvitationCanceled.of(row))
+    for row in invitation_queries.close(tx, account=account, **scope):
+        event_queries.record(tx, actor, InvitationAction.CLOSE.event.of(row))
 
 
 def notify_staff(tx: WriteTransaction, invitation_id: int) -> None:
@@ -196,7 +184,7 @@ def delete_scope(tx: WriteTransaction, actor: Actor, scope: int) -> None:
     Args:
         scope: id of a locked scope; the caller has checked that it may be deleted.
     """
-    invitation_queries.cancel_all(tx, scope)
+    invitation_queries.close(tx, scope=scope)
     invite_link_queries.cancel_all(tx, scope)
     join_request_queries.cancel_all(tx, scope)
     membership_queries.end_all(tx, scope, actor.id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from collegium.access.rules import ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations import queries as invitation_queries
@@ -39,8 +38,7 @@ def _withdraw(browser: BrowserRequest) -> Response:
     uuid = browser.uuid("request")
     with browser.write() as tx:
         row = join_request_queries.get_own(tx, browser.actor.id, uuid)
-        is_group = row.scope_kind == ScopeKind.GROUP
-        join_request_actions.cancel(tx, browser.actor, uuid, groups=is_group)
+        join_request_actions.cancel(tx, browser.actor, uuid)
     return browser.redirect(
         browser.next or "/account/", f"You have withdrawn your request to join the {place(row)}."
     )

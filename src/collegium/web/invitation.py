@@ -12,7 +12,7 @@ from collegium.accounts.rules import usernames_for
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations import actions as invitation_actions
-from collegium.invitations import deactivated_invitees, links, renewals
+from collegium.invitations import links
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State, effective_state
@@ -301,7 +301,7 @@ def _refuse_deactivated(browser: BrowserRequest, row: InvitationRow) -> Response
     """Create no account, show the reason, and notify the inviter."""
     try:
         with browser.write() as tx:
-            deactivated_invitees.notify_inviter(tx, row.uuid, row.link_version)
+            invitation_actions.report_deactivated(tx, row.uuid, row.link_version)
     except (NotFound, Conflict) as refusal:
         return _render_refused(browser, refusal)
     if browser.form.raw("action") == "tell":
@@ -311,7 +311,7 @@ def _refuse_deactivated(browser: BrowserRequest, row: InvitationRow) -> Response
 
 def _renew(browser: BrowserRequest, row: InvitationRow) -> Response:
     with browser.write() as tx:
-        renewals.request_renewal(tx, row.uuid, row.link_version)
+        invitation_actions.request_renewal(tx, row.uuid, row.link_version)
     return browser.redirect(
         _own_path(browser),
         "The inviter gets an e-mail. If they agree, you will get a new link by e-mail.",

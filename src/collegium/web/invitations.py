@@ -13,13 +13,11 @@ from collegium.api import limits
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations import actions as invitation_actions
-from collegium.invitations import group_actions as group_invitation_actions
 from collegium.invitations import links
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.pasted_lists import LINE_MAX, read_people
-from collegium.invitations.queries import InvitationRow
+from collegium.invitations.queries import InvitationRow, offer_of
 from collegium.invitations.rules import (
-    TRANSITIONS,
     Action,
     DeliveryStatus,
     State,
@@ -29,6 +27,7 @@ from collegium.invitations.rules import (
     mail_state,
 )
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.offers import with_sponsor
 from collegium.refusals import Conflict, NotFound, Refusal
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
@@ -40,7 +39,7 @@ from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
 from collegium.web.messages import message_for
 from collegium.web.page import Page, Paging, page
-from collegium.web.scope import ScopePage, chosen_role, grantable_roles, role_by_uuid, search_text
+from collegium.web.scope import ScopePage, chosen_role, grantable_roles, search_text
 
 LINES_MAX: Final = 200
 _TEXT_MAX: Final = 250
@@ -252,17 +251,14 @@ def _send_one(
     try:
         with browser.create(part) as tx:
             scope_page = ScopePage.load(browser, tx, kind, right="grant")
-            role = role_by_uuid(tx, scope_page, role_uuid)
+            role = role_queries.existing(tx, uuid=role_uuid)
             (line,) = check_lines(tx, scope_page, role, [line])
             if line.error:
                 return line
             details = {"email": line.email, "full_name": line.name, "extra_text": extra}
-            create = (
-                group_invitation_actions.create
-                if scope_page.is_group
-                else invitation_actions.create
+            uuid = invitation_actions.create(
+                tx, browser.actor, browser.settings, scope_page.access, role, details
             )
-            uuid = create(tx, browser.actor, browser.settings, scope_page.access, role, details)
             limits.count(browser, tx, limits.INVITE)
             row = invitation_queries.existing(tx, uuid)
             result = _SENT_MESSAGES[State(row.state)]
@@ -325,13 +321,16 @@ def _invitation_items(
     pending = [
         row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
     ]
-    sponsored_ids = invitation_queries.with_sponsor(tx, pending) if pending else set()
+    sponsored_ids = with_sponsor(tx, pending, offer_of)
     permissions = role_queries.permissions_of(tx, {row.role_id for row in rows}) if rows else {}
     items = []
     for row in rows:
         state = effective_state(row.state, row.expires_at, tx.now)
-        may_manage = scope_page.may_add and may_grant(
-            scope_page.actor, scope_page.access.permissions, permissions.get(row.role_id, ())
+        may_manage = may_grant(
+            row.scope_kind,
+            scope_page.access.permissions,
+            permissions.get(row.role_id, ()),
+            is_staff=scope_page.actor.is_staff,
         )
         mail = mail_state(row.mail_state, row.mailed_at, row.created_at)
         delivery = delivery_status(mail, row.mail_locked_until, row.mail_error, tx.now)
@@ -349,11 +348,11 @@ def _invitation_items(
                 (row.mail_error or "") if delivery is DeliveryStatus.ERRED else "",
                 link,
                 may_manage
-                and (state, Action.SEND) in TRANSITIONS
+                and state in Action.SEND.states
                 and bool(row.email)
                 and row.role_is_active
                 and not scope_page.is_closed,
-                may_manage and (state, Action.CANCEL) in TRANSITIONS,
+                may_manage and state in Action.CANCEL.states,
                 state is State.PENDING and row.id not in sponsored_ids,
             )
         )
@@ -399,17 +398,16 @@ def _send_or_cancel(
 ) -> tuple[str, str]:
     with browser.write() as tx:
         scope_page = ScopePage.load(browser, tx, kind, right="invitations")
-        row = invitation_queries.get_visible(tx, browser.actor, uuid, in_groups=scope_page.is_group)
+        row = invitation_queries.get_visible(tx, browser.actor, uuid)
         if row.scope_id != scope_page.scope.id:
             raise NotFound("invitation.unknown")
-        actions = group_invitation_actions if scope_page.is_group else invitation_actions
         if action == "send":
-            actions.send(tx, browser.actor, browser.settings, uuid)
+            invitation_actions.send(tx, browser.actor, browser.settings, uuid)
             browser.count_attempt(tx, subject, MAIL_INVITEE)
             limits.count(browser, tx, limits.INVITE)
             message = f"The invitation for {isolated(row.email)} is being sent again."
         else:
-            actions.cancel(tx, browser.actor, uuid)
+            invitation_actions.cancel(tx, browser.actor, uuid)
             message = f"The invitation for {isolated(row.email)} is cancelled."
     return message, scope_page.path
 

@@ -11,6 +11,7 @@ from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links.rules import is_active
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
+from collegium.memberships.offers import obstacle
 from collegium.refusals import Conflict, NotFound
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -44,9 +45,7 @@ def _render_link(
         status,
         link=link,
         is_open=is_active(link.canceled_at, link.expires_at, tx.now)
-        and link.role_is_active
-        and not link.blocked
-        and not link.archived,
+        and not obstacle(link, invite_link_queries.offer_of(link)),
         is_automatic=join_request_actions.is_approved_automatically(tx, browser.actor, link),
         mine=own_request,
         form=form,

@@ -17,6 +17,7 @@ from collegium.invite_links import actions as invite_link_actions
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
 from collegium.invite_links.queries import InviteLinkRow
+from collegium.memberships.offers import with_sponsor
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
@@ -72,7 +73,7 @@ def _link_items(
     rows: Sequence[InviteLinkRow],
 ) -> list[LinkItem]:
     auto_approved = [row for row in rows if row.auto_approve]
-    sponsored_ids = invite_link_queries.with_sponsor(tx, auto_approved) if auto_approved else set()
+    sponsored_ids = with_sponsor(tx, auto_approved, invite_link_queries.offer_of)
     return [
         _link_item(browser, tx, scope_page, row, is_sponsored=row.id in sponsored_ids)
         for row in rows
@@ -277,7 +278,8 @@ def _load_link(
 def _edit(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     _, row = _load_link(kind, browser, tx)
     invite_link_rules.check_may_change(is_public=row.is_public, is_staff=browser.actor.is_staff)
-    invite_link_rules.check_active(row.canceled_at, row.expires_at, tx.now, "invite_link.closed")
+    state = invite_link_rules.effective_state(row.canceled_at, row.expires_at, tx.now)
+    invite_link_rules.Action.CHANGE.after(state)
     return _render_form(kind, browser, tx, _filled_form(row), row=row)
 
 

@@ -20,7 +20,6 @@ from collegium.web.page import Page, Paging, page
 
 _HERE: Final = "/requests/"
 _COMMENT_MAX: Final = 1000
-_GROUP_KIND: Final = "group"
 _DECIDED_MAX: Final = 25
 
 
@@ -63,43 +62,30 @@ def _decide(browser: BrowserRequest) -> Response:
     form = browser.form
     action = form.choice("action", "approve", "reject")
     comment = form.text("comment", _COMMENT_MAX, lines=True)
-    chosen = [choice for choice in map(_parse_choice, form.many("request")) if choice is not None]
+    chosen = [uuid for uuid in map(hex_uuid, form.many("request")) if uuid is not None]
     if not chosen:
         form.add_error("", "Please select at least one request.")
     if not form.is_valid:
         with browser.read() as tx:
             return _render_requests(browser, tx, form, 422)
-    results = [
-        _decide_one(browser, action, uuid, comment or None, is_group=is_group)
-        for uuid, is_group in chosen
-    ]
+    results = [_decide_one(browser, action, uuid, comment or None) for uuid in chosen]
     return page(browser, "join_requests_decided", results=results, action=action)
 
 
-def _parse_choice(text: str) -> tuple[str, bool] | None:
-    """Return UUID and whether the scope is a group, from a checkbox value; None if invalid."""
-    kind, _, uuid_text = text.partition(" ")
-    uuid = hex_uuid(uuid_text)
-    return None if uuid is None else (uuid, kind == _GROUP_KIND)
-
-
-def _decide_one(
-    browser: BrowserRequest, action: str, uuid: str, comment: str | None, *, is_group: bool
-) -> Result:
+def _decide_one(browser: BrowserRequest, action: str, uuid: str, comment: str | None) -> Result:
     """Decide one request in its own transaction, so that a failed one does not stop the others.
 
     Args:
         uuid: UUID of the request, 32 hex digits.
-        is_group: Whether it is a request to join a group.
     """
     try:
         with browser.create(uuid) as tx:
             if action == "approve":
                 row = join_request_actions.approve(
-                    tx, browser.actor, browser.settings, uuid, comment, groups=is_group
+                    tx, browser.actor, browser.settings, uuid, comment
                 )
             else:
-                row = join_request_actions.reject(tx, browser.actor, uuid, comment, groups=is_group)
+                row = join_request_actions.reject(tx, browser.actor, uuid, comment)
             message = "Approved." if action == "approve" else "Rejected."
             result = Result(_title(row), message, is_done=True)
             browser.created(tx, result.title, result.message, part=uuid)
@@ -109,16 +95,16 @@ def _decide_one(
     except Refusal as refusal:
         with browser.read() as tx:
             return Result(
-                _load_title(tx, browser, uuid, is_group=is_group),
+                _load_title(tx, browser, uuid),
                 message_for(refusal),
                 is_done=False,
             )
     return result
 
 
-def _load_title(tx: ReadTransaction, browser: BrowserRequest, uuid: str, *, is_group: bool) -> str:
+def _load_title(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> str:
     try:
-        return _title(join_request_queries.get_visible(tx, browser.actor, uuid, groups=is_group))
+        return _title(join_request_queries.get_visible(tx, browser.actor, uuid))
     except Refusal:
         return "A join request"
 

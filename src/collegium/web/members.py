@@ -11,11 +11,11 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountDetails, ListedAccount
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.invitations import group_actions as group_invitation_actions
+from collegium.invitations import actions as invitation_actions
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.queries import GrantRow
-from collegium.memberships.rules import is_owner_role
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import INVITE_ACCOUNT
@@ -31,7 +31,6 @@ from collegium.web.scope import (
     ScopePage,
     chosen_role,
     grantable_roles,
-    role_by_uuid,
     search_text,
 )
 
@@ -126,11 +125,7 @@ def _render_grant(
     may_remove = _refusal_of(scope_page, scope_page.rights.revoke, row, permissions)
     if may_end and may_remove:
         raise may_remove
-    is_last = (
-        is_owner_role(scope_page.scope.kind, row.role_name)
-        and row.valid_until is None
-        and membership_queries.count_other_owners(tx, scope_page.scope.id, row.id) == 0
-    )
+    is_last = is_last_owner(tx, scope_page.scope.kind, row.role_name, row)
     form = form or Form()
     form.show_end("until", row.valid_until)
     return page(
@@ -170,7 +165,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
                 )
                 assignment = membership_actions.RoleAssignment(
                     scope_page.access,
-                    role_by_uuid(tx, scope_page, row.role_uuid),
+                    role_queries.existing(tx, uuid=row.role_uuid),
                     account_queries.existing(tx, row.account_id),
                 )
                 if action == "role":
@@ -259,7 +254,7 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
                 account = _active_account(tx, browser, uuid)
                 if scope_page.is_group:
                     # A group has no direct additions: the account is invited.
-                    group_invitation_actions.create(
+                    invitation_actions.create(
                         tx,
                         browser.actor,
                         browser.settings,

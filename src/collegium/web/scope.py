@@ -8,13 +8,13 @@ from typing import Final, Literal, Self
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess, ScopeRow
 from collegium.access.rules import (
-    MEMBERSHIP_PERMISSIONS,
+    KINDS,
     Actor,
-    MembershipPermissions,
+    KindRules,
     Permission,
     ScopeKind,
     has_permission,
-    may_grant,
+    refusal_to_grant,
 )
 from collegium.db.database import ReadTransaction
 from collegium.invitations.links import scope_path
@@ -87,9 +87,9 @@ class ScopePage:
         return bool(self.scope.kind == ScopeKind.GROUP)
 
     @property
-    def rights(self) -> MembershipPermissions:
+    def rights(self) -> KindRules:
         """The permissions that govern the members of this kind of scope."""
-        return MEMBERSHIP_PERMISSIONS[ScopeKind(self.scope.kind)]
+        return KINDS[self.scope.kind]
 
     def holds(self, *rights: Permission) -> bool:
         """Tell whether the viewer has one of these permissions here."""
@@ -161,7 +161,12 @@ def grantable_roles(
     grantable = [
         row
         for row in rows
-        if may_grant(scope_page.actor, scope_page.access.permissions, permissions.get(row.id, ()))
+        if not refusal_to_grant(
+            (),  # the pages that offer roles check it
+            scope_page.access.permissions,
+            permissions.get(row.id, ()),
+            is_staff=scope_page.actor.is_staff,
+        )
     ]
     # The weakest is preselected, so that nobody becomes an owner by mistake.
     grantable.sort(key=lambda row: (len(permissions.get(row.id, ())), -row.id))
@@ -174,13 +179,4 @@ def chosen_role(tx: ReadTransaction, scope_page: ScopePage, form: Form) -> RoleR
     if not uuid:
         form.add_error("role", "Please choose an option.")
         return None
-    return role_by_uuid(tx, scope_page, uuid)
-
-
-def role_by_uuid(tx: ReadTransaction, scope_page: ScopePage, uuid: str) -> RoleRow:
-    """Return a role of this kind of scope.
-
-    Args:
-        uuid: UUID of the role, 32 hex digits.
-    """
-    return role_queries.existing(tx, uuid=uuid, groups=scope_page.is_group)
+    return role_queries.existing(tx, uuid=uuid)

@@ -22,7 +22,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined,
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
-from collegium.invitations import invited_accounts, links
+from collegium.invitations import links
 from collegium.invitations import mails as invitation_mails
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import State, effective_state
@@ -42,6 +42,7 @@ from collegium.sign_in import mails as sign_in_mails
 from collegium.sign_in.passwords import mails as password_mails
 from collegium.text.email_addresses import ascii_domain
 from collegium.text.plain import name_line, one_line, paragraph, short, subject_line
+from collegium.worker.invited_accounts import first_password
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -142,7 +143,7 @@ def _invitation_approved(
 ) -> dict[str, Any]:
     variables = _invitation_created(tx, settings, vault, payload)
     account = load_account(tx, payload["account"])
-    password = invited_accounts.first_password(vault, account.uuid)
+    password = first_password(vault, account.uuid)
     return variables | {"username": name_line(account.username), "password": password}
 
 

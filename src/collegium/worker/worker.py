@@ -25,7 +25,6 @@ import structlog
 from collegium.db import idempotency
 from collegium.db.database import Database, ReadTransaction, UnavailableError, WriteTransaction
 from collegium.integrations.eduteams.sync import DirectorySync
-from collegium.invitations import invited_accounts
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
 from collegium.lists import row_counts
 from collegium.outbox import queries as outbox_queries
@@ -37,7 +36,7 @@ from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import Settings
 from collegium.text.plain import one_line, short
-from collegium.worker import mails, webhook
+from collegium.worker import invited_accounts, mails, webhook
 from collegium.worker.scheduler import Scheduler
 from collegium.worker.transport import Transport, open_transport
 

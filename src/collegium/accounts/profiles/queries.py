@@ -14,7 +14,7 @@ from collegium.access.queries import (
     viewer_params,
     visible_scopes,
 )
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
 from collegium.accounts.queries import Person
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
@@ -86,9 +86,7 @@ def visible() -> ColumnElement[bool]:
             select(join_requests.c.account_id).where(
                 join_requests.c.state == RequestState.PENDING.value,
                 join_requests.c.scope_id.in_(
-                    scopes_with_permission(
-                        (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant)
-                    )
+                    scopes_with_permission((ScopeKind.GROUP, KINDS[ScopeKind.GROUP].grant))
                 ),
             ),
             select(invitations.c.created_by).where(
@@ -103,7 +101,7 @@ def visible() -> ColumnElement[bool]:
                 invitations.c.expires_at > bindparam("now", type_=UtcDateTime),
                 invitations.c.scope_id.in_(
                     scopes_with_permission(
-                        (ScopeKind.GROUP, MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant),
+                        (ScopeKind.GROUP, KINDS[ScopeKind.GROUP].grant),
                         (ScopeKind.GROUP, Permission.INVITATION_LIST),
                     )
                 ),

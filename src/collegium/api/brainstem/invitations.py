@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from collegium.access.rules import Actor
+from collegium.access.rules import BRAINSTEM_KINDS, Actor
 from collegium.api.brainstem import query, schemas
 from collegium.api.brainstem.paths import mutating_route, with_aliases
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
-from collegium.invitations import group_actions as group_invitation_actions
+from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import State, effective_state
 from collegium.refusals import NotFound
@@ -47,7 +47,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = invitation_queries.get_visible(
-        tx, context.actor, context.uuid("invitation"), in_groups=True
+        tx, context.actor, context.uuid("invitation"), BRAINSTEM_KINDS
     )
     if effective_state(row.state, row.expires_at, tx.now) is not State.PENDING:
         raise NotFound("invitation.unknown")
@@ -56,31 +56,26 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
 
 def _accept(context: RequestContext) -> Response:
     with context.write() as tx:
-        return _invitation_response(
-            tx,
-            context.actor,
-            group_invitation_actions.accept(
-                tx, context.actor, context.settings, context.uuid("invitation")
-            ),
+        row = invitation_actions.accept_own(
+            tx, context.actor, context.settings, context.uuid("invitation"), BRAINSTEM_KINDS
         )
+        return _invitation_response(tx, context.actor, row)
 
 
 def _reject(context: RequestContext) -> Response:
     with context.write() as tx:
-        return _invitation_response(
-            tx,
-            context.actor,
-            group_invitation_actions.decline(tx, context.actor, context.uuid("invitation")),
+        row = invitation_actions.decline_own(
+            tx, context.actor, context.uuid("invitation"), BRAINSTEM_KINDS
         )
+        return _invitation_response(tx, context.actor, row)
 
 
 def _cancel(context: RequestContext) -> Response:
     with context.write() as tx:
-        return _invitation_response(
-            tx,
-            context.actor,
-            group_invitation_actions.cancel(tx, context.actor, context.uuid("invitation")),
+        row = invitation_actions.cancel(
+            tx, context.actor, context.uuid("invitation"), BRAINSTEM_KINDS
         )
+        return _invitation_response(tx, context.actor, row)
 
 
 def _routes(base: str) -> Routes:

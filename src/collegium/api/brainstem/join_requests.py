@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collegium.access.rules import Actor
+from collegium.access.rules import BRAINSTEM_KINDS, Actor
 from collegium.api.brainstem import query, schemas
 from collegium.api.brainstem.paths import mutating_route, with_aliases
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
@@ -44,7 +44,9 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = join_request_queries.get_visible(tx, context.actor, context.uuid("request"), groups=True)
+    row = join_request_queries.get_visible(
+        tx, context.actor, context.uuid("request"), BRAINSTEM_KINDS
+    )
     if row.state != State.PENDING:
         # Decided requests stay in the audit log, but this API no longer shows them.
         raise NotFound("request.unknown")
@@ -53,33 +55,26 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
 
 def _accept(context: RequestContext) -> Response:
     with context.write() as tx:
-        uuid = context.uuid("request")
-        return _request_response(
-            tx,
-            context.actor,
-            join_request_actions.approve(
-                tx, context.actor, context.settings, uuid, None, groups=True
-            ),
+        row = join_request_actions.approve(
+            tx, context.actor, context.settings, context.uuid("request"), None, BRAINSTEM_KINDS
         )
+        return _request_response(tx, context.actor, row)
 
 
 def _reject(context: RequestContext) -> Response:
     with context.write() as tx:
-        uuid = context.uuid("request")
-        return _request_response(
-            tx,
-            context.actor,
-            join_request_actions.reject(tx, context.actor, uuid, None, groups=True),
+        row = join_request_actions.reject(
+            tx, context.actor, context.uuid("request"), None, BRAINSTEM_KINDS
         )
+        return _request_response(tx, context.actor, row)
 
 
 def _cancel(context: RequestContext) -> Response:
     with context.write() as tx:
-        return _request_response(
-            tx,
-            context.actor,
-            join_request_actions.cancel(tx, context.actor, context.uuid("request"), groups=True),
+        row = join_request_actions.cancel(
+            tx, context.actor, context.uuid("request"), BRAINSTEM_KINDS
         )
+        return _request_response(tx, context.actor, row)
 
 
 def _routes(base: str) -> Routes:

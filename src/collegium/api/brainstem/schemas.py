@@ -159,9 +159,7 @@ def requests(
         embedded: fields (``user_account_request``, ``authgroup``) that hold the whole object
             instead of its id.
     """
-    profiles_by_id, groups_by_id = _embedded(
-        tx, actor, rows, embedded, "user_account_request", "account_id"
-    )
+    profiles_by_id, groups_by_id = _embedded(tx, actor, rows, embedded, "user_account_request")
     return [
         MembershipRequest(
             _hyphenated(row.uuid),
@@ -181,13 +179,11 @@ def invitations(
         embedded: fields (``user_account_invitation``, ``authgroup``) that hold the whole object
             instead of its id.
     """
-    profiles_by_id, groups_by_id = _embedded(
-        tx, actor, rows, embedded, "user_account_invitation", "invitee_id"
-    )
+    profiles_by_id, groups_by_id = _embedded(tx, actor, rows, embedded, "user_account_invitation")
     return [
         MembershipInvitation(
             _hyphenated(row.uuid),
-            profiles_by_id.get(row.invitee_id, row.invitee_id),
+            profiles_by_id.get(row.account_id, row.account_id),
             groups_by_id.get(row.scope_id, row.scope_id),
             *flags_of(row.role_name),
         )
@@ -201,12 +197,11 @@ def _embedded(
     rows: Sequence[Row],
     embedded: frozenset[str],
     person: str,
-    column: str,
 ) -> tuple[dict[int, Profile], dict[int, Group]]:
     profiles_by_id: dict[int, Profile] = {}
     groups_by_id: dict[int, Group] = {}
     if person in embedded:
-        ids = {getattr(row, column) for row in rows} - {None}
+        ids = {row.account_id for row in rows} - {None}
         found = profile_queries.by_ids(tx, ids)
         profiles_by_id = {item.id: item for item in profiles(tx, list(found.values()))}
     if "authgroup" in embedded:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
-from collegium.access.rules import ScopeKind
+from collegium.access.rules import WALDUR_KINDS, ScopeKind
 from collegium.api import limits
 from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
@@ -22,7 +22,9 @@ from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations.queries import offer_of
 from collegium.invitations.rules import State, effective_state
+from collegium.memberships.offers import with_sponsor
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_INVITEE
@@ -77,7 +79,7 @@ def _render_invitations(
     pending = [
         row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
     ]
-    sponsored_ids = invitation_queries.with_sponsor(tx, pending) if pending else set()
+    sponsored_ids = with_sponsor(tx, pending, offer_of)
     unsponsored_ids = {row.id for row in pending} - sponsored_ids
     return [
         schemas.invitation(context, row, tx.now, lacks_sponsor=row.id in unsponsored_ids)
@@ -106,7 +108,9 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = invitation_queries.get_visible(tx, context.actor, context.uuid("invitation"))
+    row = invitation_queries.get_visible(
+        tx, context.actor, context.uuid("invitation"), WALDUR_KINDS
+    )
     return Response(200, schemas.encode(_render_invitations(context, tx, [row])[0]))
 
 
@@ -176,7 +180,7 @@ def _create(context: RequestContext) -> Response:
 
 def _details(context: RequestContext, tx: ReadTransaction) -> Response:
     row = invitation_actions.get_for_invitee(
-        tx, context.actor, context.settings, context.uuid("invitation"), no_groups=True
+        tx, context.actor, context.settings, context.uuid("invitation"), WALDUR_KINDS
     )
     return Response(200, schemas.encode(schemas.invitation_details(context, row, tx.now)))
 
@@ -186,7 +190,7 @@ def _check(context: RequestContext) -> Response:
         try:
             with context.read() as tx:
                 row = invitation_actions.get_open(
-                    tx, context.actor, context.settings, context.uuid("invitation"), no_groups=True
+                    tx, context.actor, context.settings, context.uuid("invitation"), WALDUR_KINDS
                 )
         except NotFound as refusal:
             if refusal.code == "invitation.closed":
@@ -202,14 +206,14 @@ def _accept(context: RequestContext) -> Response:
         context.write() as tx,
     ):
         invitation_actions.accept(
-            tx, context.actor, context.settings, context.uuid("invitation"), no_groups=True
+            tx, context.actor, context.settings, context.uuid("invitation"), WALDUR_KINDS
         )
     return detail_response("Invitation has been successfully accepted.")
 
 
 def _cancel(context: RequestContext) -> Response:
     with remap_conflicts(wrong_state="invitation.not_cancelable"), context.write() as tx:
-        invitation_actions.cancel(tx, context.actor, context.uuid("invitation"))
+        invitation_actions.cancel(tx, context.actor, context.uuid("invitation"), WALDUR_KINDS)
     return detail_response("Invitation has been successfully canceled.")
 
 
@@ -218,7 +222,7 @@ def _send(context: RequestContext) -> Response:
     limits.check(context, limits.INVITE)
     context.check_rate_limits(subject := f"send invitation {uuid}")
     with remap_conflicts(wrong_state="invitation.not_sendable"), context.write() as tx:
-        invitation_actions.send(tx, context.actor, context.settings, uuid)
+        invitation_actions.send(tx, context.actor, context.settings, uuid, WALDUR_KINDS)
         # Each e-mail goes to the same address, no matter which account sends it.
         context.count_attempt(tx, subject, MAIL_INVITEE)
         limits.count(context, tx, limits.INVITE)
@@ -263,7 +267,7 @@ def _reject(context: RequestContext) -> Response:
 
 def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
-        invitation_actions.delete(tx, context.actor, context.uuid("invitation"))
+        invitation_actions.delete(tx, context.actor, context.uuid("invitation"), WALDUR_KINDS)
     return detail_response("Invitation has been successfully deleted.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from collegium.access.rules import WALDUR_KINDS
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, join_request_schemas, lists, schemas
 from collegium.api.waldur.fields import read
@@ -33,7 +34,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = join_request_queries.get_visible(tx, context.actor, context.uuid("request"))
+    row = join_request_queries.get_visible(tx, context.actor, context.uuid("request"), WALDUR_KINDS)
     (struct,) = join_request_schemas.permission_requests(context, [row])
     return Response(200, schemas.encode(struct))
 
@@ -43,10 +44,12 @@ def _approve(context: RequestContext) -> Response:
     form = read(context, FIELDS)
     with context.write() as tx:
         if form.errors:
-            join_request_actions.check_may_decide(tx, context.actor, uuid, Action.APPROVE)
+            join_request_actions.check_may_decide(
+                tx, context.actor, uuid, Action.APPROVE, WALDUR_KINDS
+            )
             form.check()
         join_request_actions.approve(
-            tx, context.actor, context.settings, uuid, form.values.get("comment")
+            tx, context.actor, context.settings, uuid, form.values.get("comment"), WALDUR_KINDS
         )
     return Response(200)
 
@@ -56,15 +59,19 @@ def _reject(context: RequestContext) -> Response:
     form = read(context, FIELDS)
     with context.write() as tx:
         if form.errors:
-            join_request_actions.check_may_decide(tx, context.actor, uuid, Action.REJECT)
+            join_request_actions.check_may_decide(
+                tx, context.actor, uuid, Action.REJECT, WALDUR_KINDS
+            )
             form.check()
-        join_request_actions.reject(tx, context.actor, uuid, form.values.get("comment"))
+        join_request_actions.reject(
+            tx, context.actor, uuid, form.values.get("comment"), WALDUR_KINDS
+        )
     return Response(200)
 
 
 def _cancel(context: RequestContext) -> Response:
     with remap_conflicts(wrong_state="request.not_cancelable"), context.write() as tx:
-        row = join_request_actions.cancel(tx, context.actor, context.uuid("request"))
+        row = join_request_actions.cancel(tx, context.actor, context.uuid("request"), WALDUR_KINDS)
         struct = join_request_schemas.canceled(row)
     return Response(200, schemas.encode(struct))
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import MEMBERSHIP_PERMISSIONS, Actor, Permission, ScopeKind
+from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
@@ -104,7 +104,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
     Args:
         base: the path of the scope itself, ``/api/projects/{uuid}/``.
     """
-    rights = MEMBERSHIP_PERMISSIONS[kind]
+    rights = KINDS[kind]
 
     def _team(context: RequestContext, tx: ReadTransaction) -> Response:
         scope = access_queries.get_visible(tx, context.actor, kind, context.uuid(kind)).scope

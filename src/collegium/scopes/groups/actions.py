@@ -9,8 +9,8 @@ from uuid import uuid4
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import (
-    MEMBERSHIP_PERMISSIONS,
-    OWNER_ROLES,
+    BRAINSTEM_KINDS,
+    KINDS,
     Actor,
     Permission,
     ScopeKind,
@@ -21,14 +21,12 @@ from collegium.accounts.queries import AccountRow
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
-from collegium.invitations import group_actions as group_invitation_actions
+from collegium.invitations import actions as invitation_actions
 from collegium.join_requests import actions as join_request_actions
-from collegium.join_requests import queries as join_request_queries
-from collegium.join_requests import rules as join_request_rules
 from collegium.join_requests.queries import JoinRequestRow
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.leaving import check_owner_remains
+from collegium.memberships.leaving import ensure_owner_remains
 from collegium.memberships.rules import is_owner_role
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
@@ -88,7 +86,7 @@ def lock_group_and_authorise(tx: WriteTransaction, actor: Actor, group_id: int) 
     if not has_permission(
         actor,
         access.permissions,
-        MEMBERSHIP_PERMISSIONS[ScopeKind.GROUP].grant,
+        KINDS[ScopeKind.GROUP].grant,
         Permission.GROUP_UPDATE,
     ):
         raise Forbidden("permission.missing")
@@ -118,10 +116,10 @@ def change(
 
     Raises:
         Forbidden: ``permission.missing`` where a manager requests more than plain members;
-            otherwise as ``invitations.group_actions.invite``.
+            otherwise as ``invitations.actions.invite_or_change``.
         Invalid: ``group.name_taken``; ``group.people`` with ``problems``, a reason by address, and
             ``is_name_taken``; ``group.last_owner``.
-        Conflict, Limited: as ``invitations.group_actions.invite``.
+        Conflict, Limited: as ``invitations.actions.invite_or_change``.
     """
     people = _People(tx, scope_access.scope.id, changes)
     if name is not None and not has_permission(
@@ -153,9 +151,11 @@ def change(
     for change in sorted(changes, key=lambda change: comparable_address(change.email)):
         member = people.members.get(comparable_address(change.email))
         if member is None:
-            role: Any = role_queries.by_name_or_uuid(tx, _requested_role(change), None, groups=True)
+            role: Any = role_queries.by_name_or_uuid(
+                tx, _requested_role(change), None, BRAINSTEM_KINDS
+            )
             account = people.others[comparable_address(change.email)]
-            mailed += group_invitation_actions.invite(
+            mailed += invitation_actions.invite_or_change(
                 tx, actor, settings, scope_access, role, account
             )
             continue
@@ -178,10 +178,10 @@ def change(
         else:
             continue
         loses_owner |= is_owner_role(ScopeKind.GROUP, member.role_name)
-    if loses_owner:
-        # Only checked if an owner is removed here: a group whose owners are all deactivated must
-        # remain manageable.
-        _ensure_group_keeps_owner(tx, scope_access.scope.id)
+    # Only checked if an owner is removed here: a group whose owners are all deactivated must remain
+    # manageable.
+    if loses_owner and not membership_queries.count_other_owners(tx, scope_access.scope.id, 0):
+        raise Invalid("group.last_owner", field="users")
     return mailed
 
 
@@ -206,18 +206,9 @@ def join(
         Conflict: ``grant.held`` for members; ``request.too_many``; ``account.inactive``.
     """
     access = _lock_group(tx, actor, group_id)
-    if membership_queries.grant_in_scope(tx, actor.id, group_id) is None:
-        for pending in join_request_queries.list_pending(tx, actor.id, group_id):
-            return pending, False
-        # Requests to other groups count too, and their transactions hold the locks of other scopes.
-        access_queries.lock_account(tx, actor.id)
-        join_request_rules.check_pending_quota(
-            join_request_queries.count_pending(tx, actor.id), settings.max_join_requests
-        )
-    role: Any = role_queries.by_name_or_uuid(tx, group_rules.MEMBER, None, groups=True)
-    return join_request_actions.request_group_membership(
-        tx, actor, access.scope, role, message
-    ), True
+    return join_request_actions.submit_without_link(
+        tx, actor, settings, access.scope, group_rules.MEMBER, message
+    )
 
 
 def leave(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
@@ -234,7 +225,7 @@ def leave(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
     grant = membership_queries.grant_in_scope(tx, actor.id, group_id)
     if grant is None:
         raise Conflict("group.not_member")
-    check_owner_remains(tx, ScopeKind.GROUP, grant.role_name, grant)
+    ensure_owner_remains(tx, ScopeKind.GROUP, grant.role_name, grant)
     membership_queries.end(tx, grant.id, actor.id)
     event_queries.record(
         tx,
@@ -330,15 +321,6 @@ def _lock_group(tx: WriteTransaction, actor: Actor, group_id: int) -> ScopeAcces
     return access
 
 
-def _ensure_group_keeps_owner(tx: WriteTransaction, scope: int) -> None:
-    owners = OWNER_ROLES[ScopeKind.GROUP]
-    if not any(
-        row.role_name in owners and row.valid_until is None and row.is_active
-        for row in group_queries.members(tx, [scope])[scope]
-    ):
-        raise Invalid("group.last_owner", field="users")
-
-
 def _assign(
     tx: WriteTransaction,
     actor: Actor,
@@ -350,7 +332,7 @@ def _assign(
     *,
     replaces: bool = False,
 ) -> None:
-    row: Any = role_queries.by_name_or_uuid(tx, role, None, groups=True)
+    row: Any = role_queries.by_name_or_uuid(tx, role, None, BRAINSTEM_KINDS)
     grant(
         tx, actor, account, row.id, ScopeRef(scope, ScopeKind.GROUP), by=actor.id, replaces=replaces
     )

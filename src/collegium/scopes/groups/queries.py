@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, or_, select, true, update
 
 from collegium.access.queries import actor_grants, is_active, viewer_params
-from collegium.access.rules import OWNER_ROLES, Actor, ScopeKind
+from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, groups, roles
@@ -98,7 +98,7 @@ _OWNED = Statement[OwnedGroup](
     .join(scope_rows, scope_rows.c.id == grants.c.scope_id)
     .where(
         any_of(grants.c.account_id, "ids"),
-        or_(*(roles.c.name == name for name in sorted(OWNER_ROLES[ScopeKind.GROUP]))),
+        or_(*(roles.c.name == name for name in sorted(KINDS[ScopeKind.GROUP].owner_roles))),
         scope_rows.c.deleted_at.is_(None),
         is_active(),
     )
