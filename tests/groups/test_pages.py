@@ -12,7 +12,7 @@ from collegium.invitations import queries as invitation_queries
 from collegium.memberships import queries as membership_queries
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
-from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT
+from collegium.security.rate_limits.rules import PEOPLE, Per
 from tests.groups.scene import Groups
 from tests.support.browser import Browser, text
 from tests.support.site import record_statements
@@ -206,7 +206,7 @@ def test_checking_lists_is_rate_limited(browser: Browser, team: Team) -> None:
     form = {"addresses": "nobody@example.org", "role": role, "action": "check"}
     statuses = [
         browser.send(f"{team.path}invite/", **form).status_code
-        for _ in range(PEOPLE_ACCOUNT.allowed + 2)
+        for _ in range(PEOPLE.rates[Per.ACCOUNT].allowed + 2)
     ]
     assert statuses[0] == 200
     assert statuses[-1] == 429

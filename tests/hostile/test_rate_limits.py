@@ -9,13 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from collegium.api import limits
 from collegium.api.brainstem.routes import ROUTES as BRAINSTEM
-from collegium.api.request import RequestContext
 from collegium.api.waldur.routes import ROUTES as WALDUR
 from collegium.db.database import Database
 from collegium.invitations import links
 from collegium.security.crypto import hash_password
+from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import RateLimit
 from collegium.settings import Settings
 from collegium.web.routes import ROUTES as WEB
@@ -170,6 +169,15 @@ def invite_to_group(attack: Attack, site: Site, caller: Person, address: str) ->
     return site.request("PATCH", path, caller, headers=headers, json=body)
 
 
+def add_to_group(attack: Attack, site: Site, caller: Person, address: str) -> httpx.Response:
+    groups, invited = Groups(attack.world, site), attack.world.person()
+    group = attack.create_once("group", caller, lambda: groups.create(caller, f"Lab {caller.id}"))
+    # An account is found by those who share a scope with it.
+    attack.world.give_role(invited, "PROJECT.MEMBER", project(attack, caller))
+    fields = {"account": invited.uuid, "role": attack.world.role("GROUP.MEMBER").uuid}
+    return attack.page(site, f"/group/{group}/team/add/", caller, address, **fields)
+
+
 def send(attack: Attack, site: Site, caller: Person, address: str) -> httpx.Response:
     """Resend another invitation each time: the account is counted."""
     scope = project(attack, caller)
@@ -253,6 +261,7 @@ ACTIONS: dict[str, tuple[Any, str]] = {
     "invite": (invite, "both"),
     "invite on page": (invite_on_page, "both"),
     "invite to group": (invite_to_group, "both"),
+    "add to group": (add_to_group, "both"),
     "send": (send, "both"),
     "send one": (send_one, "account"),
     "ask": (ask, "both"),
@@ -260,6 +269,15 @@ ACTIONS: dict[str, tuple[Any, str]] = {
     "change address": (address_change, "account"),
 }
 FROM = "192.0.2.1"
+
+
+def lower_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = rate_limit_queries.record_failure
+
+    def record_lower(tx: Any, subject: str, limit: RateLimit, failures: int = 1) -> Any:
+        return record(tx, subject, FEW if limit.allowed > FEW.allowed else limit, failures)
+
+    monkeypatch.setattr(rate_limit_queries, "record_failure", record_lower)
 
 
 @pytest.mark.parametrize(
@@ -272,16 +290,7 @@ def test_repeated_attempts_are_rate_limited(
     attack: Attack, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     action, by = ACTIONS[name]
-    monkeypatch.setattr(limits, "_LIMITS", dict.fromkeys(limits._LIMITS, (FEW, FEW)))
-    count_attempt = RequestContext.count_attempt
-
-    def lower_limit(
-        context: RequestContext, tx: Any, subject: str, limit: RateLimit, many: int = 1
-    ) -> Any:
-        lower = FEW if limit.allowed > FEW.allowed else limit
-        return count_attempt(context, tx, subject, lower, many)
-
-    monkeypatch.setattr(RequestContext, "count_attempt", lower_limit)
+    lower_limits(monkeypatch)
     tried = 0
     while (response := action(attack, attack.site, attack.ada, FROM)).status_code != 429:
         tried += 1
@@ -305,6 +314,34 @@ def test_repeated_attempts_are_rate_limited(
         assert action(attack, attack.site, attack.bob, FROM).status_code == 429
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("check", "invitation link"),
+        ("approve", "approve on page"),
+        ("address code", "address code on page"),
+        ("device code", "user code"),
+        ("invite", "invite on page"),
+        ("invite", "invite to group"),
+        ("invite", "add to group"),
+        ("log in", "sign in"),
+    ],
+)
+def test_no_other_protocol_has_another_budget(
+    attack: Attack, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+) -> None:
+    lower_limits(monkeypatch)
+    action, other = ACTIONS[first][0], ACTIONS[second][0]
+    statuses = [
+        action(attack, attack.site, attack.ada, FROM).status_code for _ in range(FEW.allowed + 1)
+    ]
+    assert 429 not in statuses
+    refused = other(attack, attack.other, attack.ada, FROM)
+    assert refused.status_code == 429 or "too many" in refused.text.lower()
+    # The network has used its budget too, whoever else is there.
+    assert other(attack, attack.other, attack.bob, FROM).status_code == 429
+
+
 def test_addresses_of_one_ipv6_network_are_one_client(attack: Attack) -> None:
     statuses = [
         check(attack, attack.site, attack.ada, f"2001:db8:0:7::{number:x}").status_code
@@ -319,7 +356,7 @@ def test_addresses_of_one_ipv6_network_are_one_client(attack: Attack) -> None:
 def test_invitations_of_staff_are_not_limited(
     attack: Attack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_LIMITS", {limits.INVITE: (FEW, FEW)})
+    lower_limits(monkeypatch)
     for _ in range(6):
         assert invite(attack, attack.site, attack.world.staff, FROM).status_code == 201
 

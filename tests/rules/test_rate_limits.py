@@ -9,32 +9,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium.security.rate_limits import rules as rate_limit_rules
-from collegium.security.rate_limits.rules import RateLimit, backoff
+from collegium.security.rate_limits.rules import Limit, RateLimit, backoff
+from collegium.sign_in.two_factor import rules as two_factor_rules
 
-LIMITS = {
-    name: limit
-    for name, limit in sorted(vars(rate_limit_rules).items())
-    if isinstance(limit, RateLimit)
+RATES = {
+    key.strip(): rate
+    for limit in [*vars(rate_limit_rules).values(), two_factor_rules.CODES]
+    if isinstance(limit, Limit)
+    for key, rate in limit.keys(0, "", "").items()
 }
 # Allowed failures, initial delay, maximum delay and window; the last three in seconds.
 EXPECTED = {
-    "ASK_ADDRESS": (100, 30, 3600, 3600),
-    "CODE_ADDRESS": (10, 5, 600, 600),
-    "DEVICE_ADDRESS": (30, 5, 600, 600),
-    "FORWARDED": (1_000_000, 1, 1, 86_400),
-    "INVITE_ACCOUNT": (200, 30, 3600, 3600),
-    "INVITE_ADDRESS": (1000, 30, 3600, 3600),
-    "JOIN_ACCOUNT": (20, 5, 600, 600),
-    "JOIN_ADDRESS": (200, 5, 600, 600),
-    "LOGIN_ACCOUNT": (10, 1, 30, 600),
-    "LOGIN_ADDRESS": (30, 5, 600, 600),
-    "LOGIN_PAIR": (3, 600, 600, 600),
-    "MAIL_ACCOUNT": (10, 30, 3600, 3600),
-    "MAIL_INVITEE": (5, 60, 3600, 3600),
-    "PEOPLE_ACCOUNT": (60, 5, 600, 600),
-    "PEOPLE_ADDRESS": (60, 5, 600, 600),
-    "SIGN_UP_ADDRESS": (100, 5, 600, 600),
-    "SIGN_UP_LINK": (20, 5, 600, 600),
+    "ask account 0": (10, 30, 3600, 3600),
+    "ask address": (100, 30, 3600, 3600),
+    "code address": (10, 5, 600, 600),
+    "device address": (30, 5, 600, 600),
+    "invite account 0": (200, 30, 3600, 3600),
+    "invite address": (1000, 30, 3600, 3600),
+    "join account 0": (20, 5, 600, 600),
+    "join address": (200, 5, 600, 600),
+    "login address": (30, 5, 600, 600),
+    "login pair": (3, 600, 600, 600),
+    "login target": (10, 1, 30, 600),
+    "mail account 0": (10, 30, 3600, 3600),
+    "password address": (10, 30, 3600, 3600),
+    "password target": (10, 30, 3600, 3600),
+    "people account 0": (60, 5, 600, 600),
+    "people address": (60, 5, 600, 600),
+    "refresh address": (10, 5, 600, 600),
+    "second factor target": (5, 30, 600, 600),
+    "send target": (5, 60, 3600, 3600),
+    "sign up address": (100, 5, 600, 600),
+    "sign up target": (20, 5, 600, 600),
 }
 COUNTS = st.integers(0, 10_000)
 
@@ -42,7 +48,7 @@ COUNTS = st.integers(0, 10_000)
 def test_rate_limits_have_the_documented_values() -> None:
     assert {
         name: (limit.allowed, *(int(duration.total_seconds()) for duration in limit[1:]))
-        for name, limit in LIMITS.items()
+        for name, limit in RATES.items()
     } == EXPECTED
 
 
@@ -55,13 +61,13 @@ def test_each_failure_beyond_the_limit_doubles_the_delay(count: int, seconds: in
     assert backoff(limit, count) == timedelta(seconds=seconds)
 
 
-@given(st.sampled_from([*LIMITS.values()]), COUNTS)
+@given(st.sampled_from([*RATES.values()]), COUNTS)
 def test_delay_grows_up_to_its_maximum(limit: RateLimit, count: int) -> None:
     assert backoff(limit, count) <= backoff(limit, count + 1) <= limit.max_delay
     assert bool(backoff(limit, count)) is (count > limit.allowed)
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", RATES)
 def test_every_delay_reaches_its_maximum(name: str) -> None:
-    limit = LIMITS[name]
+    limit = RATES[name]
     assert backoff(limit, limit.allowed + 21) == limit.max_delay

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from collegium.db.statements import Statement
 from collegium.db.tables import rate_limits
-from collegium.security.rate_limits.rules import LOGIN_ACCOUNT
+from collegium.security.rate_limits.rules import LOGIN_NAME, Per
 from tests.sign_in.test_pages import PASSWORD
 from tests.support.site import Site
 from tests.support.world import World
@@ -82,7 +82,10 @@ def test_failures_of_others_delay_the_owner_by_half_a_minute_at_most(
             forward(world, seconds=31)
     delayed = log_in(site, PASSWORD)
     assert delayed.status_code == 429
-    assert int(delayed.headers["retry-after"]) <= LOGIN_ACCOUNT.max_delay.total_seconds()
+    assert (
+        int(delayed.headers["retry-after"])
+        <= LOGIN_NAME.rates[Per.TARGET].max_delay.total_seconds()
+    )
     forward(world, seconds=31)
     assert log_in(site, PASSWORD).status_code == 200
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from collegium.db.statements import Statement
 from collegium.db.tables import rate_limits
 from collegium.roles import queries as role_queries
-from collegium.security.rate_limits.rules import PEOPLE_ACCOUNT, PEOPLE_ADDRESS
+from collegium.security.rate_limits.rules import PEOPLE
 from tests.groups.scene import Groups
 from tests.support.browser import Browser, text
 from tests.support.site import Site, record_statements
@@ -49,7 +49,7 @@ def unknown(count: int, name: str = "nobody") -> list[str]:
 def test_sixty_unknown_addresses_are_allowed_per_account_and_network(
     groups: Groups, olga: Person, group: int
 ) -> None:
-    assert (PEOPLE_ACCOUNT.allowed, PEOPLE_ADDRESS.allowed) == (60, 60)
+    assert [rate.allowed for rate in PEOPLE.rates.values()] == [60, 60]
     other = groups.world.person("other")
     allowed = invite(groups, olga, group, *unknown(60))
     assert allowed.status_code == 400

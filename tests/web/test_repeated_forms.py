@@ -11,7 +11,6 @@ import pytest
 from pyotp.totp import TOTP
 from sqlalchemy import Table
 
-from collegium.api import limits
 from collegium.db import idempotency
 from collegium.db.statements import Statement
 from collegium.db.tables import (
@@ -27,6 +26,7 @@ from collegium.invitations import links
 from collegium.join_requests import actions as join_request_actions
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
+from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import RateLimit
 from collegium.worker.worker import Worker
 from tests.sign_in.test_pages import HASHED, secret_on
@@ -309,7 +309,12 @@ def test_repeated_invitation_is_not_refused_by_the_rate_limit(
 ) -> None:
     world, owner = scene.world, scene.people["owner"]
     limit = RateLimit(1, timedelta(hours=1), timedelta(hours=1), timedelta(hours=1))
-    monkeypatch.setitem(limits._LIMITS, limits.INVITE, (limit, limit))
+    record = rate_limit_queries.record_failure
+    monkeypatch.setattr(
+        rate_limit_queries,
+        "record_failure",
+        lambda tx, subject, _limit, failures: record(tx, subject, limit, failures),
+    )
     people = [world.person(name).email for name in ("one", "two", "three")]
     path, role = f"{scene.paths['project']}invite/", world.role("PROJECT.MEMBER").uuid
     if kind == "group":

@@ -1,17 +1,12 @@
-"""Rate limits on e-mails, join requests and account lookups, shared by all protocols.
+"""Two things that are counted in ways of their own: unknown addresses, and untrusted proxies.
 
-The limits also cover lookups of unknown e-mail addresses, because an answer to one tells who has an
-account.
-
-Each limit applies to the account and to its network. Another account from another network is not
-affected. Staff are not limited: they may do everything anyway, and their programs send invitations
-by the thousand. Sign-ins are limited in ``api/sign_in.py``.
+The limits themselves are in ``security/rate_limits/rules.py``. An ``Endpoint`` names those that are
+checked before its handler.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
 from time import monotonic
 from typing import Final
 
@@ -19,78 +14,12 @@ import structlog
 
 from collegium import hosts
 from collegium.api.request import RequestContext
-from collegium.db.database import Database, UnavailableError, WriteTransaction
+from collegium.db.database import Database, UnavailableError
 from collegium.refusals import Limited
 from collegium.security.rate_limits import queries as rate_limit_queries
-from collegium.security.rate_limits.rules import (
-    ASK_ADDRESS,
-    FORWARDED,
-    INVITE_ACCOUNT,
-    INVITE_ADDRESS,
-    JOIN_ACCOUNT,
-    JOIN_ADDRESS,
-    MAIL_ACCOUNT,
-    PEOPLE_ACCOUNT,
-    PEOPLE_ADDRESS,
-    RateLimit,
-)
+from collegium.security.rate_limits.rules import FORWARDED, PEOPLE
 
 _log = structlog.get_logger()
-
-INVITE: Final = "invite"
-"""Sending an invitation e-mail, for the first time or again."""
-
-ASK: Final = "ask"
-"""Making a join request through an invite link, which e-mails those who decide on it."""
-
-JOIN: Final = "join"
-"""Making a join request to a group."""
-
-PEOPLE: Final = "people"
-"""Naming an e-mail address that no account has, where the response reveals that."""
-
-_LIMITS: Final[dict[str, tuple[RateLimit, RateLimit]]] = {
-    INVITE: (INVITE_ACCOUNT, INVITE_ADDRESS),
-    ASK: (MAIL_ACCOUNT, ASK_ADDRESS),
-    JOIN: (JOIN_ACCOUNT, JOIN_ADDRESS),
-    PEOPLE: (PEOPLE_ACCOUNT, PEOPLE_ADDRESS),
-}
-
-
-def _subjects(context: RequestContext, name: str) -> tuple[str, str]:
-    return f"{name} account {context.actor.id}", f"{name} address {context.network}"[:128]
-
-
-def check(context: RequestContext, name: str) -> None:
-    """Refuse an account or network that has exceeded a limit.
-
-    Args:
-        name: ``INVITE``, ``ASK``, ``JOIN`` or ``PEOPLE``.
-
-    Raises:
-        Limited: ``tries.wait``, with the ``seconds`` to wait.
-    """
-    if not context.actor.is_staff:
-        context.check_rate_limits(*_subjects(context, name))
-
-
-def count(context: RequestContext, tx: WriteTransaction, name: str, attempts: int = 1) -> None:
-    """Count ``attempts`` in the transaction of the action itself.
-
-    Args:
-        name: ``INVITE``, ``ASK``, ``JOIN`` or ``PEOPLE``.
-    """
-    if not context.actor.is_staff:
-        _count_all(context, tx, name, attempts)
-
-
-def _count_all(
-    context: RequestContext, tx: WriteTransaction, name: str, attempts: int
-) -> timedelta:
-    return max(
-        context.count_attempt(tx, subject, limit, attempts)
-        for subject, limit in zip(_subjects(context, name), _LIMITS[name], strict=True)
-    )
 
 
 def count_unknown(context: RequestContext, unknown: int) -> None:
@@ -109,7 +38,7 @@ def count_unknown(context: RequestContext, unknown: int) -> None:
     if context.actor.is_staff or not unknown:
         return
     with context.write() as tx:
-        delay = _count_all(context, tx, PEOPLE, unknown)
+        delay = context.count_attempts(tx, PEOPLE, attempts=unknown)
     if delay:
         raise Limited("tries.wait", seconds=context.seconds_until(context.now + delay))
 

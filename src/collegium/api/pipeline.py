@@ -96,7 +96,7 @@ class Protocol(ABC, Generic[C]):
 
     def handle(self, context: C, endpoint: Endpoint) -> Response:
         """Return the response of an endpoint that opens its own transactions."""
-        return endpoint.handler(context)
+        return run(context, endpoint)
 
     @abstractmethod
     def refused(self, context: C, refusal: Refusal) -> Response:
@@ -111,6 +111,20 @@ class Protocol(ABC, Generic[C]):
         """Return the response with what this protocol adds to every response."""
         del context
         return response
+
+
+def run(context: RequestContext, endpoint: Endpoint) -> Response:
+    """Return the response of an endpoint, within its rate limits.
+
+    Raises:
+        Limited: ``tries.wait``, with the ``seconds`` to wait.
+    """
+    if endpoint.limits:
+        context.check_limits(*endpoint.limits)
+    if endpoint.guesses is None:
+        return endpoint.handler(context)
+    with context.rate_limited(endpoint.guesses):
+        return endpoint.handler(context)
 
 
 def dispatch(protocol: Protocol[C], context: C, endpoints: Endpoints) -> Response:

@@ -6,7 +6,7 @@ ours; the framework's is written ``falcon.Response``. ``pipeline`` runs the requ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,7 +35,7 @@ from collegium.hosts import Network
 from collegium.refusals import Limited, NotFound, Refusal, Unauthenticated
 from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
-from collegium.security.rate_limits.rules import RateLimit
+from collegium.security.rate_limits.rules import Limit, RateLimit
 from collegium.settings import Settings
 from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
@@ -309,47 +309,72 @@ class RequestContext:
             token_kind=account.token_kind,
         )
 
-    def check_rate_limits(self, *subjects: str) -> None:
+    def check_limits(self, *limits: Limit, target: str = "") -> None:
         """Refuse a caller who has to wait after too many attempts.
+
+        Args:
+            target: what the attempt aims at, for limits that count by it.
 
         Raises:
             Limited: ``tries.wait``, with the ``seconds`` to wait.
         """
+        keys = self.limit_keys(*limits, target=target)
+        if keys and self.settings.rate_limits:
+            with self.read() as tx:
+                ends = self.blocked_until(tx, keys)
+            if ends is not None:
+                raise Limited("tries.wait", seconds=self.seconds_until(ends))
+
+    def limit_keys(self, *limits: Limit, target: str = "") -> dict[str, RateLimit]:
+        """Return the keys under which an attempt of this caller counts."""
+        keys: dict[str, RateLimit] = {}
+        for limit in limits:
+            if not (limit.exempts_staff and self.actor.is_staff):
+                keys |= limit.keys(self.actor.id, self.network, target)
+        return keys
+
+    def blocked_until(self, tx: ReadTransaction, keys: Iterable[str]) -> datetime | None:
+        """Return the time (UTC) until which a caller must wait; None if no key is blocked."""
         if not self.settings.rate_limits:
-            return
-        with self.read() as tx:
-            ends = rate_limit_queries.blocked_until(tx, subjects)
-        if ends:
-            raise Limited("tries.wait", seconds=self.seconds_until(max(ends.values())))
+            return None
+        return max(rate_limit_queries.blocked_until(tx, keys).values(), default=None)
 
     def seconds_until(self, moment: datetime) -> int:
         """Return the whole seconds until a moment (UTC), at least one."""
         return max(1, ceil((moment - self.now).total_seconds()))
 
-    def count_attempt(
-        self, tx: WriteTransaction, subject: str, limit: RateLimit, many: int = 1
+    def count_attempts(
+        self, tx: WriteTransaction, *limits: Limit, attempts: int = 1, target: str = ""
     ) -> timedelta:
-        """Count ``many`` attempts in one statement and return the delay that follows.
+        """Count attempts and return the delay that follows.
 
         Use the transaction of the action that is attempted, or a new one if the action failed.
         """
-        if not self.settings.rate_limits or not many:
+        if not self.settings.rate_limits or not attempts:
             return timedelta()
-        return rate_limit_queries.record_failure(tx, subject, limit, many)
+        delays = [
+            rate_limit_queries.record_failure(tx, key, rate, attempts)
+            for key, rate in self.limit_keys(*limits, target=target).items()
+        ]
+        return max(delays, default=timedelta())
+
+    def reset_limits(self, tx: WriteTransaction, *limits: Limit, target: str) -> None:
+        """Delete the counts of limits, after a success."""
+        rate_limit_queries.reset(tx, self.limit_keys(*limits, target=target))
 
     @contextmanager
-    def rate_limited(self, subject: str, limit: RateLimit) -> Iterator[None]:
+    def rate_limited(self, limit: Limit, target: str = "") -> Iterator[None]:
         """Count every refusal that the block raises; refuse at once after too many.
 
         Raises:
             Limited: ``tries.wait``, with the ``seconds`` to wait.
         """
-        self.check_rate_limits(subject)
+        self.check_limits(limit, target=target)
         try:
             yield
         except Refusal:
             with self.write() as tx:
-                self.count_attempt(tx, subject, limit)
+                self.count_attempts(tx, limit, target=target)
             raise
 
     def touch_token(self) -> None:
@@ -505,6 +530,8 @@ class Endpoint:
         sparse_fields: whether the parameter ``field`` selects fields.
         mutates: whether it changes something although it is called by GET.
         returns_self: whether it returns the account of the caller.
+        limits: what its callers have a budget for. It is checked before the handler, which counts.
+        guesses: the budget for refusals of the handler, each of which may be a wrong guess.
     """
 
     handler: Callable[..., Response]
@@ -522,6 +549,8 @@ class Endpoint:
     sparse_fields: bool = False
     mutates: bool = False
     returns_self: bool = False
+    limits: tuple[Limit, ...] = ()
+    guesses: Limit | None = None
 
 
 Routes = dict[str, dict[str, Endpoint]]

@@ -15,12 +15,11 @@ from collegium.db.database import WriteTransaction
 from collegium.db.statements import replace
 from collegium.refusals import Unauthenticated
 from collegium.security import crypto
-from collegium.security.rate_limits import queries as rate_limit_queries
-from collegium.security.rate_limits.rules import LOGIN_ACCOUNT, LOGIN_ADDRESS, LOGIN_PAIR
+from collegium.security.rate_limits.rules import LOGIN_HERE, LOGIN_NAME, LOGIN_NETWORK
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
-from collegium.sign_in.two_factor.rules import TRIES
+from collegium.sign_in.two_factor.rules import CODES
 from collegium.text.names import typed_username
 
 T = TypeVar("T")
@@ -45,15 +44,14 @@ def check_password(
     if "LOCAL_SIGNIN" not in context.settings.authentication_methods:
         raise Unauthenticated("login.disabled")
     username = typed_username(username)
-    pair, per_account, per_ip = login_keys(context, username)
-    context.check_rate_limits(per_account, per_ip)
+    target = _login_target(context, username)
+    context.check_limits(LOGIN_NAME, LOGIN_NETWORK, target=target)
     with context.read() as tx:
         account = account_queries.by_username(tx, username)
-        if context.settings.rate_limits and (
-            ends_at := rate_limit_queries.blocked_until(tx, [pair])
-        ):
+        ends = context.blocked_until(tx, context.limit_keys(LOGIN_HERE, target=target))
+        if ends is not None:
             # This is the documented response. It is the same for a name that no account has.
-            raise Unauthenticated("login.locked", seconds=context.seconds_until(ends_at[pair]))
+            raise Unauthenticated("login.locked", seconds=context.seconds_until(ends))
     # Password hashing is slow on purpose, so it runs between the transactions. It takes just as
     # long if there is no account, so the time reveals nothing.
     password_hash = account.password if account else None
@@ -61,9 +59,7 @@ def check_password(
     if account is None or password_hash is None or not is_correct or not account.is_active:
         with context.write() as tx:
             token_actions.record_failed_login(tx, account, context.ip_address)
-            context.count_attempt(tx, pair, LOGIN_PAIR)
-            context.count_attempt(tx, per_account, LOGIN_ACCOUNT)
-            context.count_attempt(tx, per_ip, LOGIN_ADDRESS)
+            context.count_attempts(tx, LOGIN_HERE, LOGIN_NAME, LOGIN_NETWORK, target=target)
         raise Unauthenticated("login.failed")
     # This query runs only after the password was verified. Earlier, it would be one more query for
     # names that exist, and its time would reveal them.
@@ -125,24 +121,23 @@ def check_second_factor(
         Unauthenticated: ``login.failed`` if the credentials have changed since they were verified
             (see ``credentials.confirm``).
     """
-    context.check_rate_limits(subject := f"second factor {actor.id}")
+    target = str(actor.id)
+    context.check_limits(CODES, target=target)
     with (open_transaction or context.write)() as tx:
         refusal = two_factor_actions.check(tx, context.app.vault, actor, code)
         if refusal is None:
-            rate_limit_queries.reset(tx, [subject])
+            context.reset_limits(tx, CODES, target=target)
             return action(tx)
-        context.count_attempt(tx, subject, TRIES)
+        context.count_attempts(tx, CODES, target=target)
     raise refusal
 
 
-def login_keys(context: RequestContext, username: str) -> tuple[str, str, str]:
-    """Return the rate-limit subjects of a sign-in: account with network, account, network.
+def reset_limits(context: RequestContext, tx: WriteTransaction, username: str) -> None:
+    """Forget the failed sign-ins of an account, after a success."""
+    target = _login_target(context, typed_username(username))
+    context.reset_limits(tx, LOGIN_HERE, LOGIN_NAME, target=target)
 
-    The account is a keyed digest, because the table must not reveal who tried to sign in.
-    """
-    account_key = context.app.vault.keyed_hash(typed_username(username)).hex()[:32]
-    return (
-        f"login pair {account_key} {context.network}"[:128],
-        f"login account {account_key}",
-        f"login address {context.network}"[:128],
-    )
+
+def _login_target(context: RequestContext, username: str) -> str:
+    # A keyed digest, because the table must not reveal who tried to sign in.
+    return context.app.vault.keyed_hash(username).hex()[:32]

@@ -11,7 +11,7 @@ from collegium.invitations import approvals
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import State
 from collegium.refusals import Conflict, Invalid
-from collegium.security.rate_limits.rules import CODE_ADDRESS
+from collegium.security.rate_limits.rules import CODE
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page
@@ -41,7 +41,7 @@ def _show(purpose: str, browser: BrowserRequest, tx: ReadTransaction) -> Respons
 def _decide(purpose: str, browser: BrowserRequest) -> Response:
     try:
         with (
-            browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+            browser.rate_limited(CODE),
             browser.write() as tx,
         ):
             link = _read_link(purpose, browser)

@@ -8,7 +8,7 @@ from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Limited, Refusal
-from collegium.security.rate_limits.rules import CODE_ADDRESS
+from collegium.security.rate_limits.rules import CODE
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import Page, page
@@ -54,7 +54,7 @@ def _use_code(
         return page(browser, name, 404, state="gone")
     try:
         with (
-            browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+            browser.rate_limited(CODE),
             browser.write() as tx,
         ):
             action(tx, code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collegium.api import limits
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.join_requests import queries as join_request_queries
@@ -10,6 +9,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
+from collegium.security.rate_limits.rules import JOIN
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.invite_link import MESSAGE_MAX
@@ -40,7 +40,6 @@ def _ask(browser: BrowserRequest) -> Response:
     form = browser.form
     message = form.text("message", MESSAGE_MAX, lines=True)
     if form.is_valid:
-        limits.check(browser, limits.JOIN)
         try:
             destination = (
                 browser.path,
@@ -50,7 +49,7 @@ def _ask(browser: BrowserRequest) -> Response:
                 _row, is_new = group_actions.join(
                     tx, browser.actor, group_id(browser), message, settings=browser.settings
                 )
-                limits.count(browser, tx, limits.JOIN, int(is_new))
+                browser.count_attempts(tx, JOIN, attempts=int(is_new))
                 browser.created(tx, *destination)
         except Conflict as refusal:
             form.add_refusal(refusal)
@@ -63,6 +62,6 @@ def _ask(browser: BrowserRequest) -> Response:
 ROUTES: Routes = {
     "/group/{number}/": {
         "GET": Page(_show, "Show a group."),
-        "POST": Page(_ask, "Ask to join a group.", creates=True),
+        "POST": Page(_ask, "Ask to join a group.", creates=True, limits=(JOIN,)),
     },
 }

@@ -17,7 +17,7 @@ from collegium.invitations import queries as invitation_queries
 from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State, effective_state
 from collegium.refusals import Conflict, Invalid, NotFound
-from collegium.security.rate_limits.rules import CODE_ADDRESS, SIGN_UP_ADDRESS, SIGN_UP_LINK
+from collegium.security.rate_limits.rules import CODE, SIGN_UP
 from collegium.sign_in.tokens.actions import actor_of
 from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import same_mailbox
@@ -143,7 +143,7 @@ def _load_limited(browser: BrowserRequest) -> tuple[InvitationRow, str]:
         Limited: ``tries.wait`` after too many wrong links from one network.
     """
     with (
-        browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+        browser.rate_limited(CODE),
         browser.read() as tx,
     ):
         row = _load_invitation(browser, tx)
@@ -203,10 +203,7 @@ def _join(browser: BrowserRequest, row: InvitationRow) -> Response:
     if not form.flag("agrees"):
         form.add_error("agrees", "Please agree to the terms of this service.")
     # Every attempt tells whether a user name is taken, and costs a password hash.
-    browser.check_rate_limits(
-        link_subject := f"sign up {row.uuid}",
-        network_subject := f"sign up address {browser.network}",
-    )
+    browser.check_limits(SIGN_UP, target=row.uuid)
     password_hash = passwords.hash_of_new_password(form, (row.email, *values.values()))
     if row.civil_number:
         # Only an account with that civil number can accept, and a form cannot give it to an
@@ -215,8 +212,7 @@ def _join(browser: BrowserRequest, row: InvitationRow) -> Response:
     if password_hash is None:
         return _render_refused(browser)
     with browser.write() as tx:
-        browser.count_attempt(tx, link_subject, SIGN_UP_LINK)
-        browser.count_attempt(tx, network_subject, SIGN_UP_ADDRESS)
+        browser.count_attempts(tx, SIGN_UP, target=row.uuid)
     try:
         with browser.create() as tx:
             values |= {

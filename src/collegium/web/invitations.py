@@ -31,7 +31,7 @@ from collegium.memberships.offers import with_sponsor
 from collegium.refusals import Conflict, NotFound, Refusal
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
-from collegium.security.rate_limits.rules import MAIL_INVITEE
+from collegium.security.rate_limits.rules import INVITE, PEOPLE, RESEND
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
@@ -173,8 +173,6 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Response:
         Limited: ``tries.wait`` after too many invitations, or too many unknown addresses.
     """
     form = browser.form
-    if kind is ScopeKind.GROUP:
-        limits.check(browser, limits.PEOPLE)
     with browser.read() as tx:
         # Permissions are checked before the content, so that errors tell nothing to outsiders.
         scope_page = ScopePage.load(browser, tx, kind, right="grant")
@@ -202,7 +200,7 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Response:
     if action == "send":
         # What the first submission used of the limit must not refuse a repeated one.
         if not earlier_results or not all(line.error or line.result for line in lines):
-            limits.check(browser, limits.INVITE)
+            browser.check_limits(INVITE)
         lines = [
             line
             if line.error or line.result
@@ -259,7 +257,7 @@ def _send_one(
             uuid = invitation_actions.create(
                 tx, browser.actor, browser.settings, scope_page.access, role, details
             )
-            limits.count(browser, tx, limits.INVITE)
+            browser.count_attempts(tx, INVITE)
             row = invitation_queries.existing(tx, uuid)
             result = _SENT_MESSAGES[State(row.state)]
             browser.created(tx, result, part=part)
@@ -379,13 +377,10 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     uuid = hex_uuid(browser.segments["one"])
     if uuid is None or action not in {"send", "cancel"}:
         raise NotFound("invitation.unknown")
-    subject = f"send invitation {uuid}"
     if action == "send":
-        limits.check(browser, limits.INVITE)
-        limits.check(browser, limits.PEOPLE)
-        browser.check_rate_limits(subject)
+        browser.check_limits(INVITE, PEOPLE, RESEND, target=uuid)
     try:
-        message, path = _send_or_cancel(kind, browser, action, uuid, subject)
+        message, path = _send_or_cancel(kind, browser, action, uuid)
     except Conflict as refusal:
         # This refusal tells that an account no longer exists, so it counts as an unknown address.
         limits.count_unknown(browser, int(refusal.code == "group.no_account"))
@@ -394,7 +389,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
 
 
 def _send_or_cancel(
-    kind: ScopeKind, browser: BrowserRequest, action: str, uuid: str, subject: str
+    kind: ScopeKind, browser: BrowserRequest, action: str, uuid: str
 ) -> tuple[str, str]:
     with browser.write() as tx:
         scope_page = ScopePage.load(browser, tx, kind, right="invitations")
@@ -403,8 +398,7 @@ def _send_or_cancel(
             raise NotFound("invitation.unknown")
         if action == "send":
             invitation_actions.send(tx, browser.actor, browser.settings, uuid)
-            browser.count_attempt(tx, subject, MAIL_INVITEE)
-            limits.count(browser, tx, limits.INVITE)
+            browser.count_attempts(tx, RESEND, INVITE, target=uuid)
             message = f"The invitation for {isolated(row.email)} is being sent again."
         else:
             invitation_actions.cancel(tx, browser.actor, uuid)
@@ -422,7 +416,10 @@ def routes(kind: ScopeKind, path: str) -> Routes:
         f"{path}invite/": {
             "GET": Page(partial(_ask, kind), "Show the form that invites people."),
             "POST": Page(
-                partial(_invite, kind), "Check a list of addresses, or invite them.", creates=True
+                partial(_invite, kind),
+                "Check a list of addresses, or invite them.",
+                creates=True,
+                limits=(PEOPLE,) if kind is ScopeKind.GROUP else (),
             ),
         },
         f"{path}invitations/": {"GET": Page(partial(_list, kind), "List the invitations.")},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from collegium.api import limits
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invite_links import queries as invite_link_queries
@@ -13,6 +12,7 @@ from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships.offers import obstacle
 from collegium.refusals import Conflict, NotFound
+from collegium.security.rate_limits.rules import ASK
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import place, role
@@ -57,13 +57,12 @@ def _ask(browser: BrowserRequest) -> Response:
     message = form.text("message", MESSAGE_MAX, lines=True)
     if form.is_valid:
         uuid = browser.uuid("invite_link")
-        limits.check(browser, limits.ASK)
         try:
             with browser.create() as tx:
                 result = join_request_actions.submit(
                     tx, browser.actor, browser.settings, uuid, message
                 )
-                limits.count(browser, tx, limits.ASK)
+                browser.count_attempts(tx, ASK)
                 destination = (
                     browser.path,
                     "Your request was sent. You will get an e-mail when it is decided.",
@@ -83,6 +82,6 @@ def _ask(browser: BrowserRequest) -> Response:
 ROUTES: Routes = {
     "/open_invitation/{uuid}/": {
         "GET": Page(_show, "Show what an invite link offers.", public=True),
-        "POST": Page(_ask, "Ask to join.", creates=True),
+        "POST": Page(_ask, "Ask to join.", creates=True, limits=(ASK,)),
     },
 }

@@ -18,7 +18,7 @@ from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.queries import GrantRow
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
-from collegium.security.rate_limits.rules import INVITE_ACCOUNT
+from collegium.security.rate_limits.rules import INVITE
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web import audit_log, invitations, invite_links
@@ -243,9 +243,6 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
     uuid = hex_uuid(form.raw("account"))
     if uuid is None:
         form.add_error("account", "Please choose an option.")
-    subject = f"invite account {browser.actor.id}"
-    if kind is ScopeKind.GROUP:
-        browser.check_rate_limits(subject)
     try:
         with browser.create() as tx:
             scope_page = ScopePage.load(browser, tx, kind, right="grant")
@@ -263,7 +260,7 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
                         {"email": account.email},
                         account,
                     )
-                    browser.count_attempt(tx, subject, INVITE_ACCOUNT)
+                    browser.count_attempts(tx, INVITE)
                     destination = (
                         f"{scope_page.path}invitations/",
                         f"{person(account)} is invited.",
@@ -305,7 +302,13 @@ def _routes(kind: ScopeKind) -> Routes:
         },
         f"{path}add/": {
             "GET": Page(partial(_find, kind), "Find an account to add."),
-            "POST": Page(partial(_add, kind), "Add a member.", creates=True),
+            "POST": Page(
+                partial(_add, kind),
+                "Add a member.",
+                creates=True,
+                # A group has no direct additions: the account is invited.
+                limits=(INVITE,) if kind is ScopeKind.GROUP else (),
+            ),
         },
         **invitations.routes(kind, path),
         **invite_links.routes(kind, path),

@@ -7,7 +7,7 @@ from collegium.db.database import ReadTransaction
 from collegium.refusals import NotFound
 from collegium.security.crypto import hash_password
 from collegium.security.passwords import normalized
-from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_ACCOUNT
+from collegium.security.rate_limits.rules import CODE, PASSWORD_MAIL
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.text.email_addresses import comparable_address
 from collegium.web.browser_request import BrowserRequest
@@ -32,14 +32,11 @@ def _request_link(browser: BrowserRequest) -> Response:
     email = form.email("email")
     if not form.is_valid:
         return page(browser, "forgotten_password", 422, form=form, sent=False)
-    email_hash = browser.app.vault.keyed_hash(comparable_address(email)).hex()
-    email_subject = f"password mail {email_hash[:32]}"
-    network_subject = f"password address {browser.network}"[:128]
-    browser.check_rate_limits(email_subject, network_subject)
+    target = browser.app.vault.keyed_hash(comparable_address(email)).hex()[:32]
+    browser.check_limits(PASSWORD_MAIL, target=target)
     with browser.write() as tx:
         password_actions.request_reset(tx, email, browser.ip_address)
-        browser.count_attempt(tx, email_subject, MAIL_ACCOUNT)
-        browser.count_attempt(tx, network_subject, MAIL_ACCOUNT)
+        browser.count_attempts(tx, PASSWORD_MAIL, target=target)
     return page(browser, "forgotten_password", form=form, sent=True)
 
 
@@ -53,9 +50,8 @@ def _show_reset(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 def _reset(browser: BrowserRequest) -> Response:
     link = browser.segments["token"]
-    subject = f"code address {browser.network}"
     try:
-        with browser.rate_limited(subject, CODE_ADDRESS), browser.read() as tx:
+        with browser.rate_limited(CODE), browser.read() as tx:
             account = password_actions.read_link(tx, browser.app.vault, link)
         form = browser.form
         password_hash = hash_of_new_password(form, password_actions.personal_data(account))

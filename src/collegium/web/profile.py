@@ -15,7 +15,7 @@ from collegium.api import pictures, sign_in
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Conflict, Invalid, Unauthenticated
-from collegium.security.rate_limits.rules import MAIL_ACCOUNT
+from collegium.security.rate_limits.rules import MAIL
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.text.names import isolated
@@ -199,14 +199,14 @@ def _request_change(browser: BrowserRequest, email: str) -> bool:
         secret = form.text("password", 128, required=True, strip=False)
     if not form.is_valid:
         return False
-    browser.check_rate_limits(subject := f"mail account {browser.actor.id}")
+    browser.check_limits(MAIL)
 
     def request_change(tx: WriteTransaction) -> None:
         vault = browser.app.vault
         email_change_actions.request_change(
             tx, browser.actor, browser.settings, vault, browser.actor.uuid, email
         )
-        browser.count_attempt(tx, subject, MAIL_ACCOUNT)
+        browser.count_attempts(tx, MAIL)
 
     if has_factor:
         sign_in.check_second_factor(browser, browser.actor, secret, request_change)

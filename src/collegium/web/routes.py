@@ -9,7 +9,7 @@ import msgspec
 from prometheus_client import generate_latest
 
 from collegium.api import middleware
-from collegium.api.pipeline import Endpoints, Protocol
+from collegium.api.pipeline import Endpoints, Protocol, run
 from collegium.api.request import READ_METHODS, Endpoint, RequestContext, Response, Routes
 from collegium.db import schema
 from collegium.db.database import ReadTransaction, StorageFullError, UnavailableError
@@ -231,7 +231,7 @@ def _respond_once(browser: BrowserRequest, endpoint: Page) -> Response:
     if stored is not None:
         return replay(browser, *stored)
     try:
-        response = endpoint.handler(browser)
+        response = run(browser, endpoint)
     except RepeatedFormError as repeated:
         return replay(browser, *repeated.facts)
     except Refusal:

@@ -10,7 +10,6 @@ from collegium.api import sign_in
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid, Unauthenticated
-from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -44,7 +43,7 @@ def _check(browser: BrowserRequest) -> Response:
         return page(browser, "sign_in", 401, form=form, next=browser.next)
     try:
         with browser.write() as tx:
-            rate_limit_queries.reset(tx, sign_in.login_keys(browser, username)[:2])
+            sign_in.reset_limits(browser, tx, username)
             # Enabling or disabling it changes the credentials version, which ``sign_in`` compares.
             if not two_factor_queries.is_on(tx, account.id):
                 browser.sign_in(tx, sign_in.actor_of(browser, account), "password")

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from collegium.api.request import Response, Routes, network_of
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Conflict, Invalid, NotFound
-from collegium.security.rate_limits.rules import CODE_ADDRESS
+from collegium.security.rate_limits.rules import CODE
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices.queries import DeviceRow
 from collegium.sign_in.tokens import actions as token_actions
@@ -164,7 +164,7 @@ def _render_device(browser: BrowserRequest, uuid: str, form: Form, status: int =
         Limited: ``tries.wait`` after too many wrong UUIDs or codes from one network.
     """
     with (
-        browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+        browser.rate_limited(CODE),
         browser.read() as tx,
     ):
         device = device_actions.get_pending_by_uuid(tx, _parse_uuid(uuid))
@@ -209,7 +209,7 @@ def _decide_device(browser: BrowserRequest) -> Response:
             return _find_device(browser)
         if action == "approve":
             return _approve_device(browser)
-        limiter = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
+        limiter = browser.rate_limited(CODE)
         with limiter, browser.create() as tx:
             device_actions.deny(tx, browser.actor, _parse_uuid(form.raw("device")))
             browser.created(tx, action)
@@ -225,7 +225,7 @@ def _find_device(browser: BrowserRequest) -> Response:
     if not form.is_valid:
         return page(browser, "authorize", 422, state="ask", form=form)
     with (
-        browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS),
+        browser.rate_limited(CODE),
         browser.read() as tx,
     ):
         device = device_actions.get_pending_by_code(tx, browser.app.vault, code)
@@ -251,7 +251,7 @@ def _approve_device(browser: BrowserRequest) -> Response:
         )
         browser.created(tx, "approve")
 
-    limiter = browser.rate_limited(f"code address {browser.network}", CODE_ADDRESS)
+    limiter = browser.rate_limited(CODE)
     with limiter, browser.read() as tx:
         # Look the request up before a password or code is checked or counted, in case it has ended.
         options = _lifetime_options(browser, device_actions.get_pending_by_uuid(tx, uuid))

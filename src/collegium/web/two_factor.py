@@ -8,10 +8,9 @@ from collegium.api import sign_in
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Conflict, Invalid
-from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
-from collegium.sign_in.two_factor.rules import TRIES
+from collegium.sign_in.two_factor.rules import CODES
 from collegium.web import profile, qr
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -77,9 +76,8 @@ def _change_two_factor(browser: BrowserRequest, action: str, code: str) -> list[
     """
     vault, actor = browser.app.vault, browser.actor
     if action == "confirm":
-        subject = f"second factor {actor.id}"
-        with browser.rate_limited(subject, TRIES), browser.create() as tx:
-            rate_limit_queries.reset(tx, [subject])
+        with browser.rate_limited(CODES, target=str(actor.id)), browser.create() as tx:
+            browser.reset_limits(tx, CODES, target=str(actor.id))
             codes = two_factor_actions.confirm(tx, actor, vault, code)
             browser.created(tx, action, *codes)
             return codes

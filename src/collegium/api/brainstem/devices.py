@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from collegium.api.brainstem import bodies, schemas
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.security.rate_limits.rules import CODE_ADDRESS, DEVICE_ADDRESS
+from collegium.security.rate_limits.rules import CODE, DEVICE
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices.rules import INTERVAL, LIFETIME, State
 from collegium.values import Integer, Secret
@@ -47,7 +47,6 @@ class DevicePoll(Struct, frozen=True, omit_defaults=True):
 
 def _begin(context: RequestContext) -> Response:
     values = bodies.read(context, _BEGIN)
-    context.check_rate_limits(subject := f"device address {context.network}"[:128])
     with context.write() as tx:
         name = values.get("client_name") or "A program"
         login = device_actions.begin(
@@ -58,7 +57,7 @@ def _begin(context: RequestContext) -> Response:
             lifetime=values.get("token_lifetime"),
             settings=context.settings,
         )
-        context.count_attempt(tx, subject, DEVICE_ADDRESS)
+        context.count_attempts(tx, DEVICE)
     session, page = str(UUID(login.uuid)), context.base + _PAGE
     return Response(
         200,
@@ -78,12 +77,11 @@ def _begin(context: RequestContext) -> Response:
 
 def _poll(context: RequestContext) -> Response:
     code = bodies.read(context, _POLL)["device_code"]
-    context.check_rate_limits(subject := f"code address {context.network}")
     with context.read() as tx:
         state = device_actions.peek(tx, context.app.vault, code)
     if state is None:
         with context.write() as tx:
-            context.count_attempt(tx, subject, CODE_ADDRESS)
+            context.count_attempts(tx, CODE)
     content: dict[str, Any]
     if state is State.APPROVED:
         with context.write() as tx:
@@ -103,6 +101,7 @@ ROUTES: Routes = {
             public=True,
             body=_BEGIN,
             response_type=DeviceLogin,
+            limits=(DEVICE,),
         )
     },
     "/api/auth/device/token/": {
@@ -112,6 +111,7 @@ ROUTES: Routes = {
             public=True,
             body=_POLL,
             response_type=DevicePoll,
+            limits=(CODE,),
         )
     },
 }

@@ -15,6 +15,7 @@ from collegium.refusals import Invalid
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups.rules import NAME_LENGTH
+from collegium.security.rate_limits.rules import INVITE, JOIN, PEOPLE
 
 _TABLE: Final = query.Table(
     group_queries.listing,
@@ -71,8 +72,6 @@ def _create(context: RequestContext) -> Response:
 
 
 def _change(context: RequestContext) -> Response:
-    limits.check(context, limits.INVITE)
-    limits.check(context, limits.PEOPLE)
     try:
         return _change_in_transaction(context)
     except Invalid as refusal:
@@ -94,7 +93,7 @@ def _change_in_transaction(context: RequestContext) -> Response:
         count = group_actions.change(
             tx, context.actor, context.settings, access, values.get("name"), member_changes
         )
-        limits.count(context, tx, limits.INVITE, count)
+        context.count_attempts(tx, INVITE, attempts=count)
         return _group_response(tx, context.actor, group_queries.by_id(tx, access.scope.id))
 
 
@@ -105,12 +104,11 @@ def _delete(context: RequestContext) -> Response:
 
 
 def _join(context: RequestContext) -> Response:
-    limits.check(context, limits.JOIN)
     with context.write() as tx:
         row, is_new = group_actions.join(
             tx, context.actor, parse_id(context, "group"), settings=context.settings
         )
-        limits.count(context, tx, limits.JOIN, int(is_new))
+        context.count_attempts(tx, JOIN, attempts=int(is_new))
         (request,) = schemas.requests(tx, context.actor, [row])
     return Response(200, schemas.encode(schemas.OneMembershipRequest(request)))
 
@@ -144,11 +142,16 @@ def _private(base: str) -> Routes:
                 body=_CHANGE,
                 response_type=schemas.OneGroup,
                 partial=True,
+                limits=(INVITE, PEOPLE),
             ),
             "DELETE": Endpoint(_delete, "Delete a group.", status=204),
         },
         **mutating_route(
-            f"{path}join/", _join, "Ask to join a group.", schemas.OneMembershipRequest
+            f"{path}join/",
+            _join,
+            "Ask to join a group.",
+            schemas.OneMembershipRequest,
+            limits=(JOIN,),
         ),
         **mutating_route(f"{path}leave/", _leave, "Leave a group.", schemas.OneGroup),
     }

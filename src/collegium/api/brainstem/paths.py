@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.refusals import NotFound
+from collegium.security.rate_limits.rules import Limit
 
 _ID_DIGITS: Final = 15
 
@@ -23,7 +25,11 @@ def with_aliases(routes: Callable[[str], Routes], *bases: str) -> tuple[Routes, 
 
 
 def mutating_route(
-    path: str, handler: Callable[..., Response], summary: str, response_type: Any
+    path: str,
+    handler: Callable[..., Response],
+    summary: str,
+    response_type: Any,
+    limits: tuple[Limit, ...] = (),
 ) -> Routes:
     """Return a route for an action that may be called by GET, PATCH or POST.
 
@@ -32,14 +38,10 @@ def mutating_route(
 
     Args:
         response_type: struct of the response.
+        limits: what callers have a budget for.
     """
-    return {
-        path: {
-            "GET": Endpoint(handler, summary, response_type=response_type, mutates=True),
-            "PATCH": Endpoint(handler, summary, response_type=response_type),
-            "POST": Endpoint(handler, summary, response_type=response_type),
-        }
-    }
+    endpoint = Endpoint(handler, summary, response_type=response_type, limits=limits)
+    return {path: {"GET": replace(endpoint, mutates=True), "PATCH": endpoint, "POST": endpoint}}
 
 
 def parse_id(context: RequestContext, noun: str) -> int:

@@ -11,11 +11,9 @@ from collegium.accounts import queries as account_queries
 from collegium.api import sign_in
 from collegium.api.brainstem import bodies, schemas
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.db.database import WriteTransaction
 from collegium.db.statements import Row
 from collegium.refusals import Forbidden, Unauthenticated
-from collegium.security.rate_limits import queries as rate_limit_queries
-from collegium.security.rate_limits.rules import CODE_ADDRESS
+from collegium.security.rate_limits.rules import REFRESH
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import ACCESS_LIFETIME
@@ -58,7 +56,7 @@ def _log_in(context: RequestContext) -> Response:
     with context.write() as tx:
         token = token_actions.log_in(tx, context.app.vault, context.settings, actor, "password")
         row: Row = token_queries.of_account(tx, actor.id)
-        _reset_rate_limits(context, tx, actor)
+        sign_in.reset_limits(context, tx, actor.username)
     message = "Keep this token in a safe place."
     return Response(200, schemas.encode(LoggedIn(token, token, row.id, message)))
 
@@ -70,17 +68,16 @@ def _log_in_pair(context: RequestContext) -> Response:
         pair = token_actions.log_in_with_refresh(
             tx, context.app.vault, actor, "password", settings=context.settings
         )
-        _reset_rate_limits(context, tx, actor)
+        sign_in.reset_limits(context, tx, actor.username)
     return _pair_response(pair)
 
 
 def _refresh(context: RequestContext) -> Response:
     values = bodies.read(context, _REFRESH)
-    with context.rate_limited(f"refresh address {context.network}"[:128], CODE_ADDRESS):
-        with context.write() as tx:
-            pair = token_actions.refresh(tx, context.app.vault, context.settings, values["refresh"])
-        if pair is None:
-            raise Unauthenticated("token.unknown")
+    with context.write() as tx:
+        pair = token_actions.refresh(tx, context.app.vault, context.settings, values["refresh"])
+    if pair is None:
+        raise Unauthenticated("token.unknown")
     return _pair_response(pair)
 
 
@@ -119,11 +116,6 @@ def _username(context: RequestContext, name: str) -> str:
     return str(rows[0].username) if len(rows) == 1 else name
 
 
-def _reset_rate_limits(context: RequestContext, tx: WriteTransaction, actor: Actor) -> None:
-    pair_subject, per_account, _address = sign_in.login_keys(context, actor.username)
-    rate_limit_queries.reset(tx, [pair_subject, per_account])
-
-
 ROUTES: Routes = {
     "/api/token/": {
         "POST": Endpoint(
@@ -150,6 +142,7 @@ ROUTES: Routes = {
             public=True,
             body=_REFRESH,
             response_type=TokenPair,
+            guesses=REFRESH,
         )
     },
 }

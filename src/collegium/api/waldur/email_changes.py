@@ -11,7 +11,7 @@ from collegium.api.request import BadRequestError, Endpoint, RequestContext, Res
 from collegium.api.waldur import schemas
 from collegium.api.waldur.fields import decode, read
 from collegium.api.waldur.invitations import detail_response
-from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_ACCOUNT
+from collegium.security.rate_limits.rules import CODE, MAIL
 from collegium.sign_in.tokens.rules import check_is_own
 from collegium.values import Email, Text, hex_uuid
 
@@ -28,14 +28,13 @@ def _change(context: RequestContext) -> Response:
     check_is_own((context.impersonator or context.actor).token_kind)
     form = read(context, _ASK)
     form.check()
-    context.check_rate_limits(subject := f"mail account {context.actor.id}")
     with context.write() as tx:
         email = form.values["email"]
         email_change_actions.request_change(
             tx, context.actor, context.settings, context.app.vault, uuid, email
         )
         # Each e-mail goes to an address of the caller's choice, so each one counts.
-        context.count_attempt(tx, subject, MAIL_ACCOUNT)
+        context.count_attempts(tx, MAIL)
     return detail_response("The change email request has been successfully created.")
 
 
@@ -52,10 +51,7 @@ def _confirm(context: RequestContext) -> Response:
     code = hex_uuid(body.get("code"))
     if code is None:
         raise BadRequestError(["The confirmation code is required."])
-    with (
-        context.rate_limited(f"code address {context.network}", CODE_ADDRESS),
-        context.write() as tx,
-    ):
+    with context.write() as tx:
         email_change_actions.confirm(tx, context.settings, context.app.vault, code)
     return detail_response("Email has been successfully updated.")
 
@@ -68,6 +64,7 @@ ROUTES: Routes = {
             public=True,
             body=_CONFIRM,
             response_type=schemas.Detail,
+            guesses=CODE,
         ),
     },
     "/api/users/{uuid}/change_email/": {
@@ -76,6 +73,7 @@ ROUTES: Routes = {
             "Request a change of the e-mail address.",
             body=_ASK,
             response_type=schemas.Detail,
+            limits=(MAIL,),
         ),
     },
     "/api/users/{uuid}/cancel_change_email/": {

@@ -11,7 +11,6 @@ from msgspec import UNSET
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import WALDUR_KINDS, ScopeKind
-from collegium.api import limits
 from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import PROFILE
@@ -27,7 +26,7 @@ from collegium.invitations.rules import State, effective_state
 from collegium.memberships.offers import with_sponsor
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
-from collegium.security.rate_limits.rules import CODE_ADDRESS, MAIL_INVITEE
+from collegium.security.rate_limits.rules import CODE, INVITE, RESEND
 from collegium.values import Email, Kind, Name, Text, Uuid
 
 FIELDS: Final[dict[str, Kind]] = {
@@ -165,7 +164,6 @@ def named_role(
 
 def _create(context: RequestContext) -> Response:
     form = read(context, FIELDS)
-    limits.check(context, limits.INVITE)
     with context.write() as tx:
         access = named_scope(tx, context, form)
         role = named_role(tx, form)
@@ -173,7 +171,7 @@ def _create(context: RequestContext) -> Response:
         uuid = invitation_actions.create(
             tx, context.actor, context.settings, access, role, form.values
         )
-        limits.count(context, tx, limits.INVITE)
+        context.count_attempts(tx, INVITE)
         row: Any = invitation_queries.by_uuid(tx, uuid)
         return Response(201, schemas.encode(schemas.invitation(context, row, tx.now)))
 
@@ -186,16 +184,15 @@ def _details(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _check(context: RequestContext) -> Response:
-    with context.rate_limited(f"check address {context.network}", CODE_ADDRESS):
-        try:
-            with context.read() as tx:
-                row = invitation_actions.get_open(
-                    tx, context.actor, context.settings, context.uuid("invitation"), WALDUR_KINDS
-                )
-        except NotFound as refusal:
-            if refusal.code == "invitation.closed":
-                return Response(404, media="text/plain")
-            raise
+    try:
+        with context.read() as tx:
+            row = invitation_actions.get_open(
+                tx, context.actor, context.settings, context.uuid("invitation"), WALDUR_KINDS
+            )
+    except NotFound as refusal:
+        if refusal.code == "invitation.closed":
+            return Response(404, media="text/plain")
+        raise
     has_civil_number = True if row.civil_number else UNSET
     return Response(200, schemas.encode(schemas.InvitationCheck(row.email, has_civil_number)))
 
@@ -219,13 +216,11 @@ def _cancel(context: RequestContext) -> Response:
 
 def _send(context: RequestContext) -> Response:
     uuid = context.uuid("invitation")
-    limits.check(context, limits.INVITE)
-    context.check_rate_limits(subject := f"send invitation {uuid}")
+    context.check_limits(RESEND, target=uuid)
     with remap_conflicts(wrong_state="invitation.not_sendable"), context.write() as tx:
         invitation_actions.send(tx, context.actor, context.settings, uuid, WALDUR_KINDS)
         # Each e-mail goes to the same address, no matter which account sends it.
-        context.count_attempt(tx, subject, MAIL_INVITEE)
-        limits.count(context, tx, limits.INVITE)
+        context.count_attempts(tx, RESEND, INVITE, target=uuid)
     return detail_response("Invitation sending has been successfully scheduled.")
 
 
@@ -237,10 +232,7 @@ def _decide(
     token = decode(context)[0].get("token")
     if not token or not isinstance(token, str):
         raise BadRequestError(["token is required parameter"])
-    with (
-        context.rate_limited(f"decision address {context.network}", CODE_ADDRESS),
-        context.write() as tx,
-    ):
+    with context.write() as tx:
         link = approvals.read_link(context.app.vault, context.settings, purpose, token, tx.now)
         decide(tx, link)
 
@@ -294,6 +286,7 @@ ROUTES: Routes = {
             body=FIELDS,
             response_type=schemas.Invitation,
             status=201,
+            limits=(INVITE,),
         ),
     },
     "/api/user-invitations/approve/": {
@@ -303,6 +296,7 @@ ROUTES: Routes = {
             public=True,
             body=_DECISION,
             response_type=schemas.Detail,
+            guesses=CODE,
         ),
     },
     "/api/user-invitations/reject/": {
@@ -312,6 +306,7 @@ ROUTES: Routes = {
             public=True,
             body=_DECISION,
             response_type=schemas.Detail,
+            guesses=CODE,
         ),
     },
     _ONE: {
@@ -328,6 +323,7 @@ ROUTES: Routes = {
             "Show whether an invitation is pending, and its address.",
             public=True,
             response_type=schemas.InvitationCheck,
+            guesses=CODE,
         ),
     },
     f"{_ONE}accept/": {
@@ -337,7 +333,9 @@ ROUTES: Routes = {
         "POST": Endpoint(_cancel, "Cancel an invitation.", response_type=schemas.Detail),
     },
     f"{_ONE}send/": {
-        "POST": Endpoint(_send, "Send an invitation again.", response_type=schemas.Detail),
+        "POST": Endpoint(
+            _send, "Send an invitation again.", response_type=schemas.Detail, limits=(INVITE,)
+        ),
     },
     f"{_ONE}delete/": {
         "POST": Endpoint(_delete, "Delete an invitation.", response_type=schemas.Detail),

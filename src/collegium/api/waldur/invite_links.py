@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from collegium.access.rules import ScopeKind
-from collegium.api import limits
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, join_request_schemas, lists, schemas
 from collegium.api.waldur.fields import read
@@ -17,6 +16,7 @@ from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX
 from collegium.join_requests import actions as join_request_actions
 from collegium.refusals import NotFound
 from collegium.scopes.organisations import queries as organisation_queries
+from collegium.security.rate_limits.rules import ASK
 from collegium.values import Boolean, Kind, Name, StringList, Text, Uuid
 
 FIELDS: Final[dict[str, Kind]] = {
@@ -118,12 +118,11 @@ def _cancel(context: RequestContext) -> Response:
 
 def _submit(context: RequestContext) -> Response:
     uuid = context.uuid("invite_link")
-    limits.check(context, limits.ASK)
     with context.write() as tx:
         _load_link(context, tx)
         result = join_request_actions.submit(tx, context.actor, context.settings, uuid)
         # Each join request e-mails people who did not ask for it.
-        limits.count(context, tx, limits.ASK)
+        context.count_attempts(tx, ASK)
         struct = join_request_schemas.submitted(result.request, is_approved=result.is_approved)
     return Response(200, schemas.encode(struct))
 
@@ -172,6 +171,8 @@ ROUTES: Routes = {
         "POST": Endpoint(_cancel, "Close an invite link.", response_type=schemas.Detail),
     },
     f"{_ONE}submit_request/": {
-        "POST": Endpoint(_submit, "Ask to join.", response_type=join_request_schemas.Submitted),
+        "POST": Endpoint(
+            _submit, "Ask to join.", response_type=join_request_schemas.Submitted, limits=(ASK,)
+        ),
     },
 }

@@ -14,7 +14,6 @@ from collegium.api.waldur.fields import read
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
 from collegium.refusals import NotFound
-from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.values import Text
@@ -33,7 +32,7 @@ def _log_in(context: RequestContext) -> Response:
     actor = sign_in.actor_of(context, account)
     with context.write() as tx:
         token = token_actions.log_in(tx, context.app.vault, context.settings, actor, "password")
-        rate_limit_queries.reset(tx, sign_in.login_keys(context, username)[:2])
+        sign_in.reset_limits(context, tx, username)
     return Response(200, schemas.encode(schemas.Token(token)))
 
 

@@ -6,7 +6,10 @@ Long delays apply only to an address, and to an account from one address.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum
 from typing import Final, NamedTuple
 
 
@@ -26,66 +29,145 @@ class RateLimit(NamedTuple):
     window: timedelta
 
 
+_SECOND: Final = timedelta(seconds=1)
 _TEN_MINUTES: Final = timedelta(minutes=10)
+_HOUR: Final = timedelta(hours=1)
 
-LOGIN_PAIR: Final = RateLimit(3, _TEN_MINUTES, _TEN_MINUTES, _TEN_MINUTES)
-"""One account from one address. The fourth failure locks it for ten minutes."""
 
-LOGIN_ACCOUNT: Final = RateLimit(10, timedelta(seconds=1), timedelta(seconds=30), _TEN_MINUTES)
-"""One account from all addresses. The delays are short, because strangers can cause them."""
+class Per(Enum):
+    """Whose attempts count together; the value is a part of the key."""
 
-LOGIN_ADDRESS: Final = RateLimit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One address, for all accounts."""
+    ACCOUNT = "account"
+    NETWORK = "address"
+    TARGET = "target"
+    TARGET_AND_NETWORK = "pair"
 
-CODE_ADDRESS: Final = RateLimit(10, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One address that guesses codes or invitations."""
 
-MAIL_ACCOUNT: Final = RateLimit(10, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
-"""One account that makes the service send e-mails to addresses of its choice."""
+_KEY_MAX: Final = 128
 
-JOIN_ACCOUNT: Final = RateLimit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One account that makes many join requests."""
 
-PEOPLE_ACCOUNT: Final = RateLimit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""Unknown addresses that one account enters. Each response reveals whether there is an account."""
+@dataclass(frozen=True)
+class Limit:
+    """What is limited. All protocols count it together.
 
-PEOPLE_ADDRESS: Final = RateLimit(60, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""The same for one network address."""
+    Args:
+        name: first word of the keys.
+        rates: how many attempts are allowed, by account, by network, by what they aim at.
+        exempts_staff: whether staff may do it without a limit. They may do everything anyway, and
+            their programs send invitations by the thousand.
+    """
 
-INVITE_ACCOUNT: Final = RateLimit(
-    200, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1)
+    name: str
+    rates: Mapping[Per, RateLimit]
+    exempts_staff: bool = False
+
+    def keys(self, account: int, network: str, target: str) -> dict[str, RateLimit]:
+        """Return the keys under which an attempt counts, in the order of ``rates``.
+
+        Args:
+            account: id of the account that tries.
+            network: network of the client.
+            target: what the attempt aims at, for example the UUID of an invitation.
+        """
+        subjects = {
+            Per.ACCOUNT: account,
+            Per.NETWORK: network,
+            Per.TARGET: target,
+            Per.TARGET_AND_NETWORK: f"{target} {network}",
+        }
+        return {
+            f"{self.name} {per.value} {subjects[per]}"[:_KEY_MAX]: rate
+            for per, rate in self.rates.items()
+        }
+
+
+LOGIN_HERE: Final = Limit(
+    "login", {Per.TARGET_AND_NETWORK: RateLimit(3, _TEN_MINUTES, _TEN_MINUTES, _TEN_MINUTES)}
 )
-"""One account that invites people. Whole laboratories are invited at once."""
+"""Failed password sign-ins with one user name from one network; the fourth locks it.
 
-INVITE_ADDRESS: Final = RateLimit(
-    1000, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1)
+The target of a sign-in is a digest of the user name.
+"""
+
+LOGIN_NAME: Final = Limit("login", {Per.TARGET: RateLimit(10, _SECOND, 30 * _SECOND, _TEN_MINUTES)})
+"""The same from all networks. The delays are short, because strangers can cause them."""
+
+LOGIN_NETWORK: Final = Limit(
+    "login", {Per.NETWORK: RateLimit(30, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)}
 )
-"""One network address that may serve a whole institution."""
+"""The same from one network with all user names."""
 
-ASK_ADDRESS: Final = RateLimit(100, timedelta(seconds=30), timedelta(hours=1), timedelta(hours=1))
-"""One network address with many join requests, for instance from a class that got a link."""
+CODE: Final = Limit("code", {Per.NETWORK: RateLimit(10, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)})
+"""Wrong codes, links and UUIDs, wherever they are guessed."""
 
-JOIN_ADDRESS: Final = RateLimit(200, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""The same for groups."""
+REFRESH: Final = Limit("refresh", CODE.rates)
+"""Wrong refresh tokens. Programs send them by mistake, so they count apart from guesses."""
 
-SIGN_UP_LINK: Final = RateLimit(20, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One invitation with which an account is created. Each attempt reveals whether a name is taken."""
-
-SIGN_UP_ADDRESS: Final = RateLimit(100, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One network address from which accounts are created. A whole course may sign up in one room."""
-
-DEVICE_ADDRESS: Final = RateLimit(30, timedelta(seconds=5), _TEN_MINUTES, _TEN_MINUTES)
-"""One network address from which device sign-ins are started."""
-
-MAIL_INVITEE: Final = RateLimit(5, timedelta(minutes=1), timedelta(hours=1), timedelta(hours=1))
-"""One invitation whose e-mail is sent repeatedly."""
-
-FORWARDED: Final = RateLimit(
-    allowed=1_000_000,
-    initial_delay=timedelta(seconds=1),
-    max_delay=timedelta(seconds=1),
-    window=timedelta(days=1),
+DEVICE: Final = Limit(
+    "device", {Per.NETWORK: RateLimit(30, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)}
 )
+"""Device sign-ins that are begun."""
+
+INVITE: Final = Limit(
+    "invite",
+    {
+        # Whole laboratories are invited at once, and a network may be that of an institution.
+        Per.ACCOUNT: RateLimit(200, 30 * _SECOND, _HOUR, _HOUR),
+        Per.NETWORK: RateLimit(1000, 30 * _SECOND, _HOUR, _HOUR),
+    },
+    exempts_staff=True,
+)
+"""Sending an invitation e-mail, for the first time or again."""
+
+RESEND: Final = Limit("send", {Per.TARGET: RateLimit(5, 60 * _SECOND, _HOUR, _HOUR)})
+"""Sending the e-mail of one invitation again, no matter which account does."""
+
+ASK: Final = Limit(
+    "ask",
+    {
+        Per.ACCOUNT: RateLimit(10, 30 * _SECOND, _HOUR, _HOUR),
+        # A whole class may get a link.
+        Per.NETWORK: RateLimit(100, 30 * _SECOND, _HOUR, _HOUR),
+    },
+    exempts_staff=True,
+)
+"""Making a join request through an invite link, which e-mails those who decide on it."""
+
+JOIN: Final = Limit(
+    "join",
+    {
+        Per.ACCOUNT: RateLimit(20, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES),
+        Per.NETWORK: RateLimit(200, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES),
+    },
+    exempts_staff=True,
+)
+"""Making a join request to a group."""
+
+_PEOPLE: Final = RateLimit(60, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)
+PEOPLE: Final = Limit(
+    "people", dict.fromkeys((Per.ACCOUNT, Per.NETWORK), _PEOPLE), exempts_staff=True
+)
+"""Naming an e-mail address that no account has, where the response reveals that."""
+
+_MAIL: Final = RateLimit(10, 30 * _SECOND, _HOUR, _HOUR)
+MAIL: Final = Limit("mail", {Per.ACCOUNT: _MAIL})
+"""E-mails to a new address, which the account chooses."""
+
+PASSWORD_MAIL: Final = Limit("password", dict.fromkeys((Per.TARGET, Per.NETWORK), _MAIL))
+"""E-mails to set a new password. The target is a digest of the address."""
+
+SIGN_UP: Final = Limit(
+    "sign up",
+    {
+        # Each attempt reveals whether a user name is taken.
+        Per.TARGET: RateLimit(20, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES),
+        # A whole course may sign up in one room.
+        Per.NETWORK: RateLimit(100, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES),
+    },
+)
+"""Attempts to create an account with an invitation, which is the target."""
+
+FORWARDED: Final = RateLimit(1_000_000, _SECOND, _SECOND, timedelta(days=1))
 """Forwarding headers of an untrusted proxy. They are counted for the operator, without a delay."""
 
 

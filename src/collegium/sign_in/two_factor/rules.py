@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from collegium.refusals import Conflict, Invalid
-from collegium.security.rate_limits.rules import RateLimit
+from collegium.security.rate_limits.rules import Limit, Per, RateLimit
 
 STEP_SECONDS: Final = 30
 """Seconds for which an authenticator shows the same code."""
@@ -30,6 +30,9 @@ end it.
 
 TRIES: Final = RateLimit(5, timedelta(seconds=30), timedelta(minutes=10), timedelta(minutes=10))
 """One account whose password is already known. Guessing six digits must take too long."""
+
+CODES: Final = Limit("second factor", {Per.TARGET: TRIES})
+"""Wrong codes. The target is the id of the account."""
 
 
 def steps(seconds: int) -> range:
