@@ -11,7 +11,7 @@ import pytest
 
 from collegium.api.brainstem import accounts, invitations, join_requests
 from collegium.api.brainstem import groups as group_routes
-from collegium.api.brainstem.query import BOOLEAN, INTEGER, TEXT, UUID
+from collegium.api.brainstem.query import BOOLEAN, INTEGER, TEXT, UUID, Table
 from tests.groups.scene import Groups, ask_many
 from tests.support.site import record_statements
 from tests.support.world import Person
@@ -241,7 +241,7 @@ def test_number_of_statements_does_not_depend_on_the_number_of_rows(
             assert one == count(person, model, 30, portal=portal)
 
 
-TABLES = {
+TABLES: dict[str, Table[Any]] = {
     "request": join_requests._TABLE,
     "invitation": invitations._TABLE,
     "group": group_routes._TABLE,

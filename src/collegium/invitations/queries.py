@@ -64,10 +64,18 @@ from collegium.scopes.queries import RoleInScope, with_scope_and_role
 from collegium.text.email_addresses import comparable_address
 
 
-class InvitationRow(Sponsored, OrganisationState):
-    """An invitation, with its scope, role, inviter, sponsor and e-mail."""
+class GroupInvitation:
+    """An invitation to a group."""
 
     uuid: str
+    scope_id: int
+    account_id: int | None
+    role_name: str
+
+
+class InvitationRow(Sponsored, GroupInvitation, OrganisationState):
+    """An invitation, with its scope, role, inviter, sponsor and e-mail."""
+
     email: str
     full_name: str
     native_name: str
@@ -83,7 +91,6 @@ class InvitationRow(Sponsored, OrganisationState):
     created_by: int | None
     approved_by: int | None
     accepted_by: int | None
-    account_id: int | None
     mailed_at: datetime | None
     reminded_at: datetime | None
     expiry_notified_at: datetime | None
@@ -95,7 +102,6 @@ class InvitationRow(Sponsored, OrganisationState):
     scope_deleted_at: datetime | None
     organisation_name: str
     start_date: date | None
-    role_name: str
     role_description: str
     creator_username: str | None
     creator_first_name: str | None
@@ -115,12 +121,6 @@ class ListedInvitation(RoleInScope):
     email: str
     state: str
     expires_at: datetime
-
-
-class GroupInvitation:
-    """A pending invitation to a group in a list."""
-
-    uuid: str
 
 
 class CanceledInvitation:

@@ -56,11 +56,17 @@ from collegium.refusals import Conflict, NotFound
 from collegium.scopes.queries import RoleInScope, with_scope_and_role
 
 
-class JoinRequestRow(OfferedRole, PersonName):
-    """A join request, with its scope, role, invite link, requester and decider."""
+class GroupRequest:
+    """A request to a group."""
 
     uuid: str
+    scope_id: int
     account_id: int
+
+
+class JoinRequestRow(OfferedRole, GroupRequest, PersonName):
+    """A join request, with its scope, role, invite link, requester and decider."""
+
     state: str
     message: str
     comment: str | None
@@ -79,12 +85,6 @@ class JoinRequestRow(OfferedRole, PersonName):
 
 class ListedRequest:
     """A join request in a list of the Waldur API."""
-
-    uuid: str
-
-
-class GroupRequest:
-    """A pending request to a group in a list."""
 
     uuid: str
 
@@ -212,7 +212,7 @@ listing = Listing[ListedRequest](
 )
 
 
-deciding = Listing(
+deciding = Listing[JoinRequestRow](
     # The requests that the actor may decide, in every kind of scope.
     rows=_rows.where(no_index_on_join(scopes.c.deleted_at, join_requests.c.id).is_(None)),
     visible=lambda: in_subquery(

@@ -144,7 +144,7 @@ listing = Listing[ProfileRow](
     },
 )
 
-public = Listing(
+public = Listing[ProfileRow](
     rows=_rows,
     visible=in_groups,
     key=accounts.c.id,

@@ -9,11 +9,11 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts.actions import require_staff
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.profiles import queries as profile_queries
+from collegium.accounts.profiles.queries import ProfileRow
 from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import parse_id
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.values import Kind
 
 _FIELDS: Final[dict[str, Kind]] = {
@@ -38,12 +38,14 @@ _CHANGE: Final = {**_NAMES, **_PROFILE_FIELDS}
 _READ_ONLY: Final = frozenset(schemas.Profile.__struct_fields__)
 
 
-def _profile_response(tx: ReadTransaction, row: Row, *, with_email: bool = True) -> Response:
+def _profile_response(tx: ReadTransaction, row: ProfileRow, *, with_email: bool = True) -> Response:
     (profile,) = schemas.profiles(tx, [row], with_email=with_email)
     return Response(200, schemas.encode(schemas.OneProfile(profile)))
 
 
-def _page_response(tx: ReadTransaction, result: query.ListResult, *, with_email: bool) -> Response:
+def _page_response(
+    tx: ReadTransaction, result: query.ListResult[ProfileRow], *, with_email: bool
+) -> Response:
     profiles = schemas.profiles(tx, result.rows, with_email=with_email)
     page = schemas.ProfilePage(profiles, result.meta, result.count, result.next, result.previous)
     return Response(200, schemas.encode(page))

@@ -10,10 +10,10 @@ from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import mutating_route, parse_id, with_aliases
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.refusals import Invalid
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
+from collegium.scopes.groups.queries import GroupRow
 from collegium.scopes.groups.rules import NAME_LENGTH
 from collegium.security.rate_limits.rules import INVITE, JOIN, PEOPLE
 
@@ -32,14 +32,18 @@ _READ_ONLY: Final = frozenset(schemas.Group.__struct_fields__)
 
 
 def _group_response(
-    tx: ReadTransaction, actor: Actor, row: Row, status: int = 200, *, shows_all: bool = False
+    tx: ReadTransaction, actor: Actor, row: GroupRow, status: int = 200, *, shows_all: bool = False
 ) -> Response:
     (group,) = schemas.groups(tx, actor, [row], shows_all=shows_all)
     return Response(status, schemas.encode(schemas.OneGroup(group)))
 
 
 def _page_response(
-    tx: ReadTransaction, actor: Actor, result: query.ListResult, *, shows_all: bool = False
+    tx: ReadTransaction,
+    actor: Actor,
+    result: query.ListResult[GroupRow],
+    *,
+    shows_all: bool = False,
 ) -> Response:
     groups = schemas.groups(tx, actor, result.rows, shows_all=shows_all)
     page = schemas.GroupPage(groups, result.meta, result.count, result.next, result.previous)

@@ -9,9 +9,9 @@ from collegium.api.brainstem import query, schemas
 from collegium.api.brainstem.paths import mutating_route, with_aliases
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations.queries import GroupInvitation
 from collegium.invitations.rules import State, effective_state
 from collegium.refusals import NotFound
 
@@ -31,7 +31,7 @@ _TABLE: Final = query.Table(
 )
 
 
-def _invitation_response(tx: ReadTransaction, actor: Actor, row: Row) -> Response:
+def _invitation_response(tx: ReadTransaction, actor: Actor, row: GroupInvitation) -> Response:
     (invitation,) = schemas.invitations(tx, actor, [row])
     return Response(200, schemas.encode(schemas.OneMembershipInvitation(invitation)))
 

@@ -9,9 +9,9 @@ from collegium.api.brainstem import query, schemas
 from collegium.api.brainstem.paths import mutating_route, with_aliases
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
+from collegium.join_requests.queries import GroupRequest
 from collegium.join_requests.rules import State
 from collegium.refusals import NotFound
 
@@ -29,7 +29,7 @@ _TABLE: Final = query.Table(
 )
 
 
-def _request_response(tx: ReadTransaction, actor: Actor, row: Row) -> Response:
+def _request_response(tx: ReadTransaction, actor: Actor, row: GroupRequest) -> Response:
     (request,) = schemas.requests(tx, actor, [row])
     return Response(200, schemas.encode(schemas.OneMembershipRequest(request)))
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from collegium import values
@@ -15,7 +15,7 @@ from collegium.api.brainstem.errors import PARAMETERS
 from collegium.api.brainstem.schemas import Meta
 from collegium.api.request import BadRequestError, RequestContext
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
+from collegium.db.statements import R
 from collegium.lists.listing import Listing
 from collegium.values import MESSAGES_MAX, InvalidValueError, Kind, Problem, invalid, parse_all
 
@@ -54,7 +54,7 @@ INTEGER: Final = values.Integer(
 )
 
 
-class Table(NamedTuple):
+class Table(NamedTuple, Generic[R]):
     """The parameters that a list accepts.
 
     Args:
@@ -65,7 +65,7 @@ class Table(NamedTuple):
         includes: names of related objects that can be embedded.
     """
 
-    listing: Listing[Any]
+    listing: Listing[R]
     fields: Mapping[str, Kind]
     orders: Collection[str]
     includes: Collection[str] = ()
@@ -82,10 +82,10 @@ class Table(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ListResult:
+class ListResult(Generic[R]):
     """A page of rows, the related objects to embed, and the description of the page."""
 
-    rows: list[Row]
+    rows: list[R]
     embedded: frozenset[str]
     meta: Meta
     count: int
@@ -94,8 +94,8 @@ class ListResult:
 
 
 def load_page(
-    context: RequestContext, tx: ReadTransaction, actor: Actor, table: Table
-) -> ListResult:
+    context: RequestContext, tx: ReadTransaction, actor: Actor, table: Table[R]
+) -> ListResult[R]:
     """Return the page of a list that a request asks for.
 
     Raises:
@@ -121,7 +121,7 @@ def load_page(
 
 
 def _read_filters(
-    context: RequestContext, table: Table, errors: dict[str, list[str]]
+    context: RequestContext, table: Table[Any], errors: dict[str, list[str]]
 ) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, texts in context.query.items():
@@ -175,7 +175,7 @@ def _resolve(name: str, table: Table) -> tuple[str, Kind, bool]:
 
 
 def _read_order(
-    context: RequestContext, table: Table, errors: dict[str, list[str]]
+    context: RequestContext, table: Table[Any], errors: dict[str, list[str]]
 ) -> tuple[str, ...]:
     names = [name for name in context.query.get("sort[]", ()) if name]
     unknown = [name for name in dict.fromkeys(names) if name.removeprefix("-") not in table.orders]
@@ -184,7 +184,7 @@ def _read_order(
 
 
 def _read_embedded(
-    context: RequestContext, table: Table, errors: dict[str, list[str]]
+    context: RequestContext, table: Table[Any], errors: dict[str, list[str]]
 ) -> frozenset[str]:
     names = {name.removesuffix(".*") for name in context.query.get("include[]", ()) if name}
     unknown = sorted(names - set(table.includes))

@@ -11,9 +11,12 @@ from msgspec import Struct
 
 from collegium.access.rules import Actor
 from collegium.accounts.profiles import queries as profile_queries
+from collegium.accounts.profiles.queries import ProfileRow
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
+from collegium.invitations.queries import GroupInvitation
+from collegium.join_requests.queries import GroupRequest
 from collegium.scopes.groups import queries as group_queries
+from collegium.scopes.groups.queries import GroupRow
 from collegium.scopes.groups.rules import flags_of
 
 encode = msgspec.json.Encoder().encode
@@ -151,7 +154,10 @@ class OneProfile(Struct, frozen=True):
 
 
 def requests(
-    tx: ReadTransaction, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
+    tx: ReadTransaction,
+    actor: Actor,
+    rows: Sequence[GroupRequest],
+    embedded: frozenset[str] = frozenset(),
 ) -> list[MembershipRequest]:
     """Return membership requests as this API shows them.
 
@@ -171,7 +177,10 @@ def requests(
 
 
 def invitations(
-    tx: ReadTransaction, actor: Actor, rows: Sequence[Row], embedded: frozenset[str] = frozenset()
+    tx: ReadTransaction,
+    actor: Actor,
+    rows: Sequence[GroupInvitation],
+    embedded: frozenset[str] = frozenset(),
 ) -> list[MembershipInvitation]:
     """Return invitations as this API shows them.
 
@@ -183,7 +192,7 @@ def invitations(
     return [
         MembershipInvitation(
             _hyphenated(row.uuid),
-            profiles_by_id.get(row.account_id, row.account_id),
+            row.account_id and profiles_by_id.get(row.account_id, row.account_id),
             groups_by_id.get(row.scope_id, row.scope_id),
             *flags_of(row.role_name),
         )
@@ -194,14 +203,14 @@ def invitations(
 def _embedded(
     tx: ReadTransaction,
     actor: Actor,
-    rows: Sequence[Row],
+    rows: Sequence[GroupInvitation | GroupRequest],
     embedded: frozenset[str],
     person: str,
 ) -> tuple[dict[int, Profile], dict[int, Group]]:
     profiles_by_id: dict[int, Profile] = {}
     groups_by_id: dict[int, Group] = {}
     if person in embedded:
-        ids = {row.account_id for row in rows} - {None}
+        ids = {row.account_id for row in rows if row.account_id is not None}
         found = profile_queries.by_ids(tx, ids)
         profiles_by_id = {item.id: item for item in profiles(tx, list(found.values()))}
     if "authgroup" in embedded:
@@ -211,7 +220,7 @@ def _embedded(
 
 
 def groups(
-    tx: ReadTransaction, actor: Actor, rows: Sequence[Row], *, shows_all: bool = False
+    tx: ReadTransaction, actor: Actor, rows: Sequence[GroupRow], *, shows_all: bool = False
 ) -> list[Group]:
     """Return groups; members are listed only for groups that the actor belongs to.
 
@@ -233,7 +242,9 @@ def groups(
     return shown
 
 
-def profiles(tx: ReadTransaction, rows: Sequence[Row], *, with_email: bool = True) -> list[Profile]:
+def profiles(
+    tx: ReadTransaction, rows: Sequence[ProfileRow], *, with_email: bool = True
+) -> list[Profile]:
     """Return people as this API shows them.
 
     Args:

@@ -11,7 +11,6 @@ from collegium.accounts import queries as account_queries
 from collegium.api import sign_in
 from collegium.api.brainstem import bodies, schemas
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.db.statements import Row
 from collegium.refusals import Forbidden, Unauthenticated
 from collegium.security.rate_limits.rules import REFRESH
 from collegium.sign_in.tokens import actions as token_actions
@@ -55,7 +54,7 @@ def _log_in(context: RequestContext) -> Response:
     actor = _authenticate(context, values["username"], values["password"])
     with context.write() as tx:
         token = token_actions.log_in(tx, context.app.vault, context.settings, actor, "password")
-        row: Row = token_queries.of_account(tx, actor.id)
+        row = token_queries.existing(tx, actor.id)
         sign_in.reset_limits(context, tx, actor.username)
     message = "Keep this token in a safe place."
     return Response(200, schemas.encode(LoggedIn(token, token, row.id, message)))

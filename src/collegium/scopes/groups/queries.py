@@ -24,6 +24,7 @@ class GroupRow:
     """A group."""
 
     id: int
+    name: str
 
 
 class Member:

@@ -265,6 +265,11 @@ def of_account(tx: ReadTransaction, account: int) -> EncryptedToken | None:
     return tx.fetch_one(_API_TOKEN_OF_ACCOUNT, account=account)
 
 
+def existing(tx: ReadTransaction, account: int) -> EncryptedToken:
+    """Return the API token of an account that has one."""
+    return tx.fetch_only(_API_TOKEN_OF_ACCOUNT, account=account)
+
+
 def personal(tx: ReadTransaction, account: int) -> list[TokenRow]:
     """Return the personal tokens of an account, oldest first, including expired ones."""
     return tx.fetch_all(_PERSONAL, account=account)
