@@ -22,6 +22,7 @@ from collegium.access import queries as access_queries
 from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.api.waldur import invitations as invitations_api
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
 from collegium.db.statements import Row, Statement
 from collegium.db.tables import role_permissions, roles
@@ -379,7 +380,7 @@ def check_invitations(tx: ReadTransaction, model: Model, actor: Actor) -> None:
 
 def check_states(tx: ReadTransaction, actor: Actor) -> None:
     """Check the order by effective state, under the names of the Waldur API."""
-    rows = invitation_queries.listing.page(tx, actor, {}, ("state",), ALL, 0)
+    rows = invitations_api.LIST.listing.page(tx, actor, {}, ("state",), ALL, 0)
     states = [effective_state(row.state, row.expires_at, NOW) for row in rows]
     assert states == sorted(states, key=lambda s: "project" if s is State.HELD else s.value)
 

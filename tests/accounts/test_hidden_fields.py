@@ -12,12 +12,10 @@ import pytest
 from sqlalchemy import update
 
 from collegium.accounts import queries as account_queries
-from collegium.accounts.organisation_users import listing as organisation_users
 from collegium.accounts.profiles import queries as profile_queries
 from collegium.api.waldur import accounts, customer_users, memberships
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as accounts_table
-from collegium.memberships.queries import of_scope
 from collegium.scopes.groups import rules as group_rules
 from collegium.settings import Settings
 from collegium.web import members
@@ -132,9 +130,9 @@ def get_list(site: Site, path: str, query: str, viewer: Person) -> tuple[int, st
 
 
 LISTS: dict[str, tuple[Any, Any]] = {
-    "/api/users/": (accounts.FILTERS, account_queries.listing.orders),
-    "list_users/": (memberships.TEAM_FILTERS, of_scope.orders),
-    "users/": (customer_users._FILTERS, organisation_users.orders),
+    "/api/users/": (accounts.LIST.parameters, accounts.LIST.orders),
+    "list_users/": (memberships.TEAM.parameters, memberships.TEAM.orders),
+    "users/": (customer_users.LIST.parameters, customer_users.LIST.orders),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from collegium.api.waldur.schemas import User
+from collegium.api.waldur.accounts import User
 from collegium.db.statements import Statement
 from collegium.db.tables import email_changes
 from tests.support.site import Site

@@ -136,4 +136,5 @@ def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
     }
     if resource == "roles":
         objects["name"] = f"CUSTOM.{uuid4().hex}"
+        objects["content_type"] = "project"
     return body | {name: value for name, value in objects.items() if name in body}

@@ -447,7 +447,7 @@ def test_every_accepted_value_can_be_read_back(site: Site, world: World) -> None
     org, quiet = world.organisation(), world.organisation()
     places: tuple[tuple[Place, Mapping[str, Any]], ...] = (
         (org, organisations.Customer.body()),
-        (world.project(quiet), projects.CHANGE),
+        (world.project(quiet), projects.Project.body()),
     )
     for number, value in enumerate(VALUES):
         for place, form in places:
@@ -461,14 +461,14 @@ def test_every_accepted_value_can_be_read_back(site: Site, world: World) -> None
             assert response.status_code == 200, (value, response.text)
             assert site.get(place.path, world.staff).json() == response.json()
         names = {"username": f"u{number}", "email": "u@example.org", "slug": f"u{number}x"}
-        body = accepted(accounts.NEW, value) | names
+        body = accepted(accounts._NEW, value) | names
         response = send(site, "POST", "/api/users/", world.staff, body)
         assert response.status_code == 201, (value, response.text)
         shown = site.get(f"/api/users/{response.json()['uuid']}/", world.staff).json()
         assert {**response.json(), "permissions": []} == shown
         role = world.role("CUSTOMER.OWNER").uuid
         needed = {"email": "u@example.org", "scope": quiet.path, "role": role}
-        body = accepted(invitations.FIELDS, value) | needed
+        body = accepted(invitations._BODY, value) | needed
         response = send(site, "POST", "/api/user-invitations/", world.staff, body)
         assert response.status_code == 201, (value, response.text)
         assert site.get(response.json()["url"], world.staff).json() == response.json()

@@ -36,12 +36,12 @@ NEWER = {"scope"}
 """Parameters that only the newer client has."""
 
 LISTS = {
-    "user-invitations": invitations.FILTERS,
-    "user-permissions": memberships.FILTERS,
-    "team": memberships.TEAM_FILTERS,
-    "roles": roles.FILTERS,
+    "user-invitations": invitations.LIST.parameters,
+    "user-permissions": memberships.LIST.parameters,
+    "team": memberships.TEAM.parameters,
+    "roles": roles.LIST.parameters,
     "customers": organisations.LIST.parameters,
-    "projects": projects.FILTERS,
+    "projects": projects.LIST.parameters,
 }
 GROUPS = ["organization_group_name", "organization_group_uuid"]
 # Parameters of the clients that the service ignores.
@@ -98,7 +98,7 @@ def test_client_uses_keys_tokens_and_version(run: Callable[..., Any]) -> None:
 
 
 def test_client_uses_every_filter_of_the_users_list(run: Callable[..., Any]) -> None:
-    assert set(run("users_filters.py", "--no-worker")) == set(accounts.FILTERS)
+    assert set(run("users_filters.py", "--no-worker")) == set(accounts.LIST.parameters)
 
 
 def test_client_uses_every_filter_of_the_other_lists(
@@ -124,8 +124,8 @@ def test_client_uses_every_operation_and_filter_of_invitations_and_requests(
     assert set(result["used"]) == {
         f"{group} {name}"
         for group, filters in (
-            ("user_permission_requests", join_requests.FILTERS),
-            ("user_group_invitations", invite_links.FILTERS),
+            ("user_permission_requests", join_requests.LIST.parameters),
+            ("user_group_invitations", invite_links.LIST.parameters),
         )
         for name in (set(filters) | EVERY_LIST) - unknown
     }

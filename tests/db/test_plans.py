@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.access.rules import Actor
-from collegium.accounts import queries as account_queries
+from collegium.api.waldur import accounts as accounts_api
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row, Statement
 from collegium.db.tables import accounts as table
@@ -94,14 +94,14 @@ def selective(account: Row) -> dict[str, Any]:
 def plans(
     tx: ReadTransaction, actor: Actor, filters: dict[str, Any], *order: str
 ) -> tuple[str, str]:
-    return plans_of(account_queries.listing, tx, actor, filters, *order)
+    return plans_of(accounts_api.LIST.listing, tx, actor, filters, *order)
 
 
 def test_filter_with_few_matches_reads_few_rows(tx: ReadTransaction) -> None:
     account, staff = person(tx, ACCOUNT), actor_of(person(tx, STAFF))
     filters_by_name = selective(account)
-    assert set(filters_by_name) == set(account_queries.listing.filters)
-    listing, durations = account_queries.listing, {}
+    assert set(filters_by_name) == set(accounts_api.LIST.listing.filters)
+    listing, durations = accounts_api.LIST.listing, {}
     for name, value in [*filters_by_name.items(), ("query", account.username)]:
         filters = {name: value}
         assert 0 < listing.count(tx, staff, filters) < 1000, name
@@ -112,7 +112,7 @@ def test_filter_with_few_matches_reads_few_rows(tx: ReadTransaction) -> None:
 
 
 def test_list_of_few_visible_rows_does_not_read_all(tx: ReadTransaction) -> None:
-    listing, durations = account_queries.listing, {}
+    listing, durations = accounts_api.LIST.listing, {}
     actors = (actor_of(person(tx, number)) for number in range(ACCOUNT, ACCOUNT + 100))
     member = next(actor for actor in actors if 20 < listing.count(tx, actor, {}) < 1000)
     filters_by_name = selective(person(tx, ACCOUNT))
@@ -126,7 +126,7 @@ def test_list_of_few_visible_rows_does_not_read_all(tx: ReadTransaction) -> None
 
 def test_search_without_matches_reads_only_the_texts(tx: ReadTransaction) -> None:
     """Among them are values that an index finds in many accounts, but in other fields."""
-    staff, listing = actor_of(person(tx, STAFF)), account_queries.listing
+    staff, listing = actor_of(person(tx, STAFF)), accounts_api.LIST.listing
     searches = [(name, value) for name in SEARCHES for value in ("q", "qx", "qx xq")]
     elsewhere = ("job_title", "native_name", "organization", "full_name")
     for name, value in (*searches, *((name, "example") for name in elsewhere)):
@@ -142,7 +142,7 @@ def test_search_without_matches_reads_only_the_texts(tx: ReadTransaction) -> Non
 
 
 def test_search_with_many_matches_counts_texts_and_lists_in_order(tx: ReadTransaction) -> None:
-    staff, listing = actor_of(person(tx, STAFF)), account_queries.listing
+    staff, listing = actor_of(person(tx, STAFF)), accounts_api.LIST.listing
     for name, value in SEARCHES.items():
         page, count = plans(tx, staff, {name: value})
         assert reads_all(tx, count, "account_texts"), (name, count)
@@ -161,11 +161,13 @@ def test_every_filter_is_tested(tx: ReadTransaction) -> None:
     few = selective(person(tx, ACCOUNT))
     single = {"civil_number", "description", "phone_number", "username", "username_list"}
     scopes = {"customer_uuid", "project_uuid"}
-    assert set(few) == set(account_queries.listing.filters) == {*SEARCHES, *MANY, *single, *scopes}
+    assert (
+        set(few) == set(accounts_api.LIST.listing.filters) == {*SEARCHES, *MANY, *single, *scopes}
+    )
 
 
 def test_first_page_uses_an_index_in_every_order(tx: ReadTransaction) -> None:
-    staff, listing = actor_of(person(tx, STAFF)), account_queries.listing
+    staff, listing = actor_of(person(tx, STAFF)), accounts_api.LIST.listing
     for name in listing.orders:
         for order in (name, f"-{name}"):
             page, count = plans(tx, staff, {}, order)
@@ -178,6 +180,6 @@ def test_first_page_uses_an_index_in_every_order(tx: ReadTransaction) -> None:
 
 def test_page_far_into_the_list_skips_rows_in_the_index_only(tx: ReadTransaction) -> None:
     actor = actor_of(person(tx, STAFF))
-    page, _ = plans_of(account_queries.listing, tx, actor, {}, offset=bulk_data.ACCOUNTS - 1000)
+    page, _ = plans_of(accounts_api.LIST.listing, tx, actor, {}, offset=bulk_data.ACCOUNTS - 1000)
     index_only = "USING COVERING INDEX" if tx.backend == "sqlite" else "Index Only Scan"
     assert index_only in page, page

@@ -16,6 +16,7 @@ from sqlalchemy import delete, select, update
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.api.waldur import accounts as accounts_api
 from collegium.db.database import Database, WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import account_texts, grants, scopes
@@ -113,8 +114,10 @@ def search_ids(tx: WriteTransaction, world: World, **filters: Any) -> set[int]:
     for plan in (None, *SearchPlan):
         choose = Listing._choose_plan if plan is None else lambda *_, plan=plan: plan
         with patch.object(Listing, "_choose_plan", choose):
-            rows = account_queries.listing.page(tx, world.staff.actor, filters, (), 300, 0)
-            assert account_queries.listing.count(tx, world.staff.actor, filters) == len(rows), plan
+            rows = accounts_api.LIST.listing.page(tx, world.staff.actor, filters, (), 300, 0)
+            assert accounts_api.LIST.listing.count(tx, world.staff.actor, filters) == len(rows), (
+                plan
+            )
         results.append([row.id for row in rows])
     assert results == results[:1] * len(results)
     return set(results[0]) - {world.staff.id}
@@ -198,7 +201,7 @@ def test_only_staff_search_civil_numbers(world: World) -> None:
     values = {"first_name": "C", "last_name": "D", "email": "c@d", "civil_number": "38502"}
     with world.database.write() as tx:
         add(tx, {**values, "username": "cd"})
-        listing = account_queries.listing
+        listing = accounts_api.LIST.listing
         assert listing.count(tx, world.staff.actor, {"query": "850"}) == 1
         assert listing.count(tx, bob.actor, {"query": "850"}) == 0
 
@@ -270,7 +273,7 @@ def test_longest_description_can_be_sorted_and_found(world: World, ada: int) -> 
         account_queries.change(tx, ada, {"description": wide})
         assert search_ids(tx, world, description=wide) == {ada}
         assert search_ids(tx, world, description=wide[:-1]) == set()
-        rows = account_queries.listing.page(tx, world.staff.actor, {}, ("-description",), 1, 0)
+        rows = accounts_api.LIST.listing.page(tx, world.staff.actor, {}, ("-description",), 1, 0)
         assert [row.id for row in rows] == [ada]
 
 
@@ -287,7 +290,7 @@ def deleted(world: World) -> Any:
 
 def test_deleted_account_is_not_found(world: World, deleted: Any) -> None:
     with world.database.read() as tx:
-        listing, staff = account_queries.listing, world.staff.actor
+        listing, staff = accounts_api.LIST.listing, world.staff.actor
         assert deleted.id not in {row.id for row in listing.page(tx, staff, {}, (), 300, 0)}
         assert listing.count(tx, staff, {}) == 1
         for filters in ({"username": "bob"}, {"query": "bob"}, {"username_list": ["bob"]}):

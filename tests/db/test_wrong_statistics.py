@@ -7,16 +7,17 @@ from pkgutil import walk_packages
 import pytest
 
 import collegium
+from collegium.api.resources import ResourceList
 from collegium.db.database import Database
 from collegium.db.tables import metadata
 from collegium.lists.listing import Listing, SearchPlan
 
 LISTINGS = {
-    f"{module.name}.{name}": listing
+    f"{module.name}.{name}": found.listing if isinstance(found, ResourceList) else found
     for module in walk_packages(collegium.__path__, "collegium.")
-    if module.name.endswith(("queries", "organisation_users"))
-    for name, listing in vars(import_module(module.name)).items()
-    if isinstance(listing, Listing)
+    if module.name.endswith(("queries", "organisation_users")) or ".api." in module.name
+    for name, found in vars(import_module(module.name)).items()
+    if isinstance(found, Listing | ResourceList)
 }
 MANY, FEW = 1_000_000, 1_000
 
@@ -68,9 +69,9 @@ def test_page_builds_no_bloom_filter_for_a_joined_table(
 @pytest.mark.parametrize(
     "name",
     [
-        "collegium.accounts.queries.listing",
-        "collegium.invitations.queries.listing",
-        "collegium.join_requests.queries.listing",
+        "collegium.api.waldur.accounts.LIST",
+        "collegium.api.waldur.invitations.LIST",
+        "collegium.api.waldur.join_requests.LIST",
         "collegium.join_requests.queries.deciding",
     ],
 )

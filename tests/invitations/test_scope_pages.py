@@ -25,8 +25,8 @@ MANAGERS = {"manager", "owner", "staff"}
 
 def invited(world: World, place: Place) -> set[str]:
     with world.database.read() as tx:
-        filters = {"scope": (place.kind.value, place.uuid)}
-        rows = invitation_queries.listing.page(tx, world.staff.actor, filters, (), 300, 0)
+        filters = {"scope_id": place.id}
+        rows = invitation_queries.of_scope.page(tx, world.staff.actor, filters, (), 300, 0)
     return {row.email for row in rows}
 
 

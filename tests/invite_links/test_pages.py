@@ -15,7 +15,7 @@ from tests.support.world import Place, World
 
 def invite_links(world: World, place: Place) -> list[Row]:
     with world.database.read() as tx:
-        filters = {"scope": (place.kind.value, place.uuid)}
+        filters = {"scope_id": place.id}
         return invite_link_queries.listing.page(tx, world.staff.actor, filters, (), 100, 0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, select, true, union_all
 
@@ -13,7 +13,6 @@ from collegium.accounts.queries import Person
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, roles, scopes
-from collegium.lists import account_search
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import parse_uuid
 
@@ -45,12 +44,6 @@ def _is_member() -> ColumnElement[bool]:
     return accounts.c.id.in_(_member_ids)
 
 
-# Filters on fields that the list itself shows.
-_SHOWN_FIELDS: Final = frozenset(
-    {"email", "full_name", "query", "user_keyword", "username", "username_list"}
-)
-
-
 class OrganisationUser(Person):
     """An account in a list of the users of an organisation."""
 
@@ -71,12 +64,6 @@ listing = Listing[OrganisationUser](
     default="concatenated_name",
     orders={"concatenated_name": (accounts.c.first_name_sort, accounts.c.last_name_sort)},
     filters={
-        **{
-            name: known
-            if name in _SHOWN_FIELDS
-            else account_search.without_private_fields(name, known)
-            for name, known in account_search.FILTERS.items()
-        },
         "scope": _is_member(),
         "organization_role": _in_role("organization_role", ScopeKind.ORGANISATION),
         "project_role": _in_role("project_role", ScopeKind.PROJECT),
@@ -88,6 +75,7 @@ class UserRole:
     """A role of an account in an organisation or in one of its projects, and the scope."""
 
     account_id: int
+    kind: str
 
 
 _ROLES = Statement[UserRole](

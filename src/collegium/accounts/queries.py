@@ -8,6 +8,9 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
     ColumnElement,
     FromClause,
     Select,
@@ -49,7 +52,7 @@ from collegium.db.tables import (
 )
 from collegium.invitations.rules import State
 from collegium.lists import account_search
-from collegium.lists.listing import Listing, omit_columns
+from collegium.lists.listing import Listing, restricted
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid, NotFound
@@ -196,38 +199,30 @@ def visible() -> ColumnElement[bool]:
 _not_deleted = accounts.c.deleted_at.is_(None)
 
 listing = Listing[ListedAccount](
-    rows=omit_columns(
-        _rows,
-        "modified_at",
-        "last_synced_at",
-        "disabled_by_staff",
-        "deleted_at",
-        "credentials_version",
-    ).where(_not_deleted),
+    rows=_rows.where(_not_deleted),
     visible=visible,
     stored_count=stored_count(accounts),
     key=accounts.c.id,
     count_query=select(accounts.c.id).where(_not_deleted),
     filters_fit_count_query=True,
-    filters=account_search.FILTERS,
+    filters={
+        "is_active": accounts.c.is_active == bindparam("is_active", type_=Boolean()),
+        "is_staff": restricted("is_staff", account_search.flag("is_staff", accounts.c.is_staff)),
+        "is_support": restricted(
+            "is_support", account_search.flag("is_support", accounts.c.is_support)
+        ),
+        "query": account_search.QUERY,
+        "user_keyword": account_search.KEYWORD,
+    },
     search_table=account_search.TEXTS,
     tiebreaker=accounts.c.username,
     default="username",
     orders={
-        "full_name": (accounts.c.first_name_sort, accounts.c.last_name_sort),
-        "native_name": (accounts.c.native_name_sort,),
         "email": (accounts.c.email,),
-        "phone_number": (accounts.c.phone_number,),
-        "description": (account_search.indexed_description(),),
+        "full_name": (accounts.c.first_name_sort, accounts.c.last_name_sort),
         "organization": (accounts.c.organization_sort,),
-        "job_title": (accounts.c.job_title,),
         "username": (accounts.c.username,),
-        "is_active": (accounts.c.is_active,),
-        "registration_method": (accounts.c.registration_method,),
-        "is_staff": (accounts.c.is_staff,),
-        "is_support": (accounts.c.is_support,),
     },
-    privileged=("description", "is_active", "is_staff", "is_support"),
 )
 
 
@@ -348,44 +343,38 @@ _TAKEN_USERNAMES = Statement[str](
 )
 
 
+# What erasure keeps of an account. Every other column, also one that is added later, is emptied.
+_KEPT: Final = frozenset(
+    {
+        *("id", "uuid", "credentials_version", "notifications_enabled", "token_lifetime"),
+        *("registration_method", "joined_at", "agreed_at", "disabled_by_staff"),
+    }
+)
+
+
+def _empty(column: Column[Any]) -> Any:
+    if column.nullable:
+        return None
+    if isinstance(column.type, JSON):
+        return literal([] if column is accounts.c.affiliations else {}, type_=column.type)
+    return False if isinstance(column.type, Boolean) else ""
+
+
 # No user name can start with this character, so the name cannot be taken.
+_neutral_username = literal("~deleted-").concat(cast(accounts.c.id, String))
 _ANONYMOUS_VALUES = Statement(
     update(accounts)
     .where(accounts.c.id == bindparam("account"))
     .values(
-        username=literal("~deleted-").concat(cast(accounts.c.id, String)),
-        slug=literal("~deleted-").concat(cast(accounts.c.id, String)),
-        email="",
-        email_comparable="",
-        password=None,
-        first_name=bindparam("name"),
-        first_name_sort=bindparam("sort"),
-        last_name="",
-        last_name_sort="",
-        native_name_sort="",
-        organization_sort="",
-        native_name="",
-        job_title="",
-        phone_number="",
-        organization="",
-        civil_number=None,
-        description="",
-        birth_date=None,
-        preferred_language="",
-        is_active=False,
-        is_staff=False,
-        is_support=False,
-        is_identity_manager=False,
-        affiliations=literal([], type_=accounts.c.affiliations.type),
-        details=literal({}, type_=accounts.c.details.type),
-        profile=literal({}, type_=accounts.c.profile.type),
-        picture=None,
-        identity_source="",
-        last_login_at=None,
-        last_synced_at=None,
-        search="",
-        modified_at=bindparam("moment", type_=UtcDateTime),
-        deleted_at=bindparam("moment", type_=UtcDateTime),
+        {column.name: _empty(column) for column in accounts.c if column.name not in _KEPT}
+        | {
+            "username": _neutral_username,
+            "slug": _neutral_username,
+            "first_name": bindparam("name"),
+            "first_name_sort": bindparam("sort"),
+            "modified_at": bindparam("moment", type_=UtcDateTime),
+            "deleted_at": bindparam("moment", type_=UtcDateTime),
+        }
     )
 )
 # The account's own row comes last, because updating it blocks transactions that reference it. A
@@ -675,4 +664,9 @@ def invalidate_credentials(tx: WriteTransaction, account: int) -> None:
 
 def full_name(row: PersonName) -> str:
     """Return first and last name as one text."""
-    return f"{row.first_name} {row.last_name}".strip()
+    return join_names(row.first_name, row.last_name)
+
+
+def join_names(first: str | None, last: str | None) -> str:
+    """Return first and last name as one text; empty if there are none."""
+    return f"{first or ''} {last or ''}".strip()

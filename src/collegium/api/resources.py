@@ -15,6 +15,7 @@ query parameters and their conditions, the sort orders, and the OpenAPI document
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, replace
 from enum import Enum
 from typing import Any, ClassVar, TypeVar, dataclass_transform
@@ -30,6 +31,22 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
+class Private:
+    """A rule for fields that only some see, and that only they search for and sort by.
+
+    Args:
+        shown: a Python expression with ``context``, ``sees_all``, ``actor`` (an id) and ``row``.
+        others: the condition that restricts a filter for actors who do not see all; None: it finds
+            nothing.
+        hidden: a Python expression for the value that is not shown.
+    """
+
+    shown: str
+    others: ColumnElement[bool] | None = None
+    hidden: str = "UNSET"
+
+
+@dataclass(frozen=True)
 class Lookup:
     """A way to filter: how the parameter is read, and what it then means.
 
@@ -38,15 +55,21 @@ class Lookup:
         condition: returns the condition for the name of the filter, which is also the name of the
             bound parameter, and the column.
         column: the column; by default that of the field which has the lookup.
+        private: who may filter; by default those who see the field.
     """
 
     kind: Any
     condition: Callable[[str, Any], Condition]
     column: ColumnElement[Any] | None = None
+    private: Private | None = None
 
     def on(self, column: ColumnElement[Any]) -> Lookup:
         """Return the same lookup for another column."""
         return replace(self, column=column)
+
+    def only(self, private: Private) -> Lookup:
+        """Return the same lookup for a value that only some may see."""
+        return replace(self, private=private)
 
 
 class Source(Enum):
@@ -92,20 +115,6 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Private:
-    """A rule for fields that only some may see, search for and sort by.
-
-    Args:
-        shown: a Python expression with ``sees_all``, ``actor`` (an id) and ``row``.
-        others: the condition that restricts a filter for actors who do not see all; None: it finds
-            nothing.
-    """
-
-    shown: str
-    others: ColumnElement[bool] | None = None
-
-
-@dataclass(frozen=True)
 class Field:
     """The declaration of one field.
 
@@ -137,6 +146,11 @@ class Field:
     columns: tuple[str, ...] = ()
     default: Any = ...
 
+    @property
+    def column(self) -> str:
+        """The name of the first column; empty if the value does not come from one."""
+        return self.sources[0] if isinstance(self.sources[0], str) else ""
+
     def lookups(self, name: str) -> Mapping[str, Lookup]:
         """Return the filters by name."""
         if isinstance(self.filter, Lookup):
@@ -166,13 +180,11 @@ class _Filler:
     passes them by position. Keywords take twice as long.
     """
 
-    def __init__(self, resource: ResourceMeta) -> None:
+    def __init__(self, resource: ResourceMeta, fields: Mapping[str, Field]) -> None:
         self.namespace: dict[str, Any] = {"new": resource, "UNSET": UNSET}
         self.given: list[Given] = []
         self.related: list[Related] = []
-        self.values = [
-            self._value(f"get_{name}", declared) for name, declared in resource.fields.items()
-        ]
+        self.values = [self._value(f"get_{name}", declared) for name, declared in fields.items()]
 
     def _value(self, function: str, declared: Field) -> str:
         arguments = list(map(self._argument, declared.sources))
@@ -183,14 +195,18 @@ class _Filler:
         elif declared.template:
             url = declared.template.format(f"{{{value}}}")
             value = f'f"{{base}}{url}" if {value} else {declared.missing!r}'
-        return f"({value}) if {declared.private.shown} else UNSET" if declared.private else value
+        if declared.private is None:
+            return value
+        return f"({value}) if {declared.private.shown} else {declared.private.hidden}"
 
     def _argument(self, source: Any) -> str:
         match source:
             case str():
                 return f"row.{source}"
-            case Constant() | Source():
+            case Source():
                 return str(source.value)
+            case Constant():
+                return repr(source.value)
             case Given():
                 self.given = list(dict.fromkeys([*self.given, source]))
                 return source.name
@@ -201,14 +217,16 @@ class _Filler:
         raise TypeError(source)
 
     def build(self) -> Callable[..., list[Any]]:
-        parameters = ["context", "tx", "rows"]
+        parameters = ["context", "tx", "rows", "related"]
         loads = []
         for given in self.given:
             self.namespace[f"default_{given.name}"] = given.default
             parameters.append(f"{given.name}=default_{given.name}")
         for number, related in enumerate(self.related):
             self.namespace |= {f"load{number}": related.load, f"missing{number}": related.default}
-            loads.append(f"    related{number} = load{number}(context, tx, rows).get")
+            loads.append(
+                f"    related{number} = (load{number}(context, tx, rows) if related else {{}}).get"
+            )
         lines = (
             f"def fill({', '.join(parameters)}):",
             "    base, actor, sees_all = context.base, context.actor.id, context.actor.sees_all",
@@ -238,13 +256,14 @@ class ResourceMeta(StructMeta):
         for key, declared in fields.items():
             if not declared.sources:
                 fields[key] = replace(declared, sources=(key,))
-            default = UNSET if declared.private and declared.default is ... else declared.default
-            if default is not ...:
-                struct_namespace[key] = default
+            if declared.default is not ...:
+                struct_namespace[key] = declared.default
+            elif declared.private is not None and declared.private.hidden == "UNSET":
+                struct_namespace[key] = UNSET
         cls = super().__new__(mcs, name, bases, struct_namespace, **config)
         inherited = {k: v for base in bases for k, v in getattr(base, "fields", {}).items()}
         cls.fields = {**inherited, **fields}
-        cls._fill = _Filler(cls).build()
+        cls._fill = _Filler(cls, cls.fields).build()
         return cls
 
     def fill(
@@ -252,14 +271,25 @@ class ResourceMeta(StructMeta):
         context: RequestContext,
         tx: ReadTransaction,
         rows: Sequence[Any],
+        *,
+        related: bool = True,
         **given: Any,
     ) -> list[_T]:
         """Return the structs of rows.
 
         Args:
+            related: whether ``Related`` values are loaded. New objects have none.
             given: the values of the sources ``Given``.
         """
-        return cls._fill(context, tx, rows, **given)  # type: ignore[attr-defined,no-any-return]  # its metaclass has it
+        return cls._fill(context, tx, rows, related, **given)  # type: ignore[attr-defined,no-any-return]  # its metaclass has it
+
+    def filler(cls, **sources: Any) -> Callable[..., list[Any]]:
+        """Return a function like ``fill`` that takes some fields from other sources.
+
+        Its fourth argument is ``related``.
+        """
+        changed = {name: Field((source,)) for name, source in sources.items()}
+        return _Filler(cls, {**cls.fields, **changed}).build()
 
     def body(cls, *, creates: bool = True) -> dict[str, Any]:
         """Return the fields of bodies by name. Their values have the names of the columns.
@@ -268,13 +298,13 @@ class ResourceMeta(StructMeta):
             creates: whether the body creates an object.
         """
         return {
-            name: replace(declared.write, source=declared.sources[0])
+            name: replace(declared.write, source=declared.write.source or declared.column or name)
             for name, declared in cls.fields.items()
             if declared.write is not None and (creates or not declared.on_create)
         }
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field, link, constant))
+@dataclass_transform(frozen_default=True)
 class Resource(Struct, metaclass=ResourceMeta, frozen=True, gc=False):
     """A kind of object in an API."""
 
@@ -321,12 +351,11 @@ class ResourceList:
         self.resource = resource
         columns = {column.key: column for column in base.rows.selected_columns}
         self.parameters: dict[str, Any] = {}
-        conditions: dict[str, Condition] = dict(base.filters)
+        conditions: dict[str, Condition] = {}
         privileged = set()
         all_orders: dict[str, Order] = {}
         for name, declared in resource.fields.items():
-            source = declared.sources[0]
-            column = _element(columns[source]) if source in columns else None
+            column = _element(columns[declared.column]) if declared.column in columns else None
             for parameter, lookup in declared.lookups(name).items():
                 self.parameters[parameter] = lookup.kind
                 conditions[parameter] = _condition(parameter, lookup, column, declared.private)
@@ -339,16 +368,27 @@ class ResourceList:
             self.parameters[parameter] = lookup.kind
             conditions[parameter] = _condition(parameter, lookup, None, None)
         self.orders = {**all_orders, **(orders or {})}
-        self.listing: Listing[Any] = replace(
+        self._filters, self._default = conditions, default
+        self._privileged = privileged
+        self.listing: Listing[Any] = self._derive(base)
+
+    def _derive(self, base: Listing[Any]) -> Listing[Any]:
+        columns = {column.key: column for column in base.rows.selected_columns}
+        shown = [columns[name] for name in _columns(self.resource) if name in columns]
+        return replace(
             base,
-            rows=base.rows.with_only_columns(
-                *(columns[name] for name in _columns(resource) if name in columns)
-            ),
-            filters=conditions,
+            rows=base.rows.with_only_columns(*shown),
+            filters={**base.filters, **self._filters},
             orders={**base.orders, **self.orders},
-            default=base.default if default is None else default,
-            privileged={*base.privileged, *privileged},
+            default=self._default or base.default,
+            privileged={*base.privileged, *self._privileged},
         )
+
+    def of(self, base: Listing[Any]) -> ResourceList:
+        """Return the same list over other rows of the noun."""
+        other = copy(self)
+        other.listing = self._derive(base)
+        return other
 
 
 def _element(column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -359,4 +399,5 @@ def _condition(
     name: str, lookup: Lookup, column: ColumnElement[Any] | None, private: Private | None
 ) -> Condition:
     condition = lookup.condition(name, column if lookup.column is None else lookup.column)
-    return condition if private is None else restricted(name, condition, private.others)
+    rule = lookup.private or private
+    return condition if rule is None else restricted(name, condition, rule.others)

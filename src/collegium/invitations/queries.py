@@ -54,7 +54,7 @@ from collegium.db.tables import (
 from collegium.invitations.rules import OPEN, REMIND_BEFORE, State
 from collegium.lists import account_search, lookups
 from collegium.lists import filters as list_filters
-from collegium.lists.listing import Filter, Listing, omit_columns
+from collegium.lists.listing import Filter, Listing
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import in_subquery, no_index_on_join, unlikely
 from collegium.memberships.offers import Offer, Sponsored
@@ -243,29 +243,15 @@ def _where_state(form: str, _sees_all: bool) -> ColumnElement[bool]:
 
 _not_in_group = no_index_on_join(scopes.c.kind, invitations.c.id) != ScopeKind.GROUP.value
 
-_ORDERS = {
-    "created": (invitations.c.created_at,),
-    "created_by": (invitations.c.created_by,),
-    "email": (invitations.c.email,),
-    # Scheduled invitations sort after pending ones, as in the Waldur API.
-    "state": (
-        case((invitations.c.state == State.HELD.value, "pending, held"), else_=effective_state),
-    ),
-}
-_FILTERS = {
-    **list_filters.INVITATIONS,
-    "state": Filter(_read_states, _where_state),
-}
+# Scheduled invitations sort after pending ones, as in the Waldur API.
+STATE_ORDER = case(
+    (invitations.c.state == State.HELD.value, "pending, held"), else_=effective_state
+)
 
 listing = Listing[ListedInvitation](
     # This list belongs to the Waldur API and contains organisations and projects only. The
     # BrainSTEM API lists groups.
-    rows=omit_columns(
-        _rows,
-        *("scope_slug", "scope_deleted_at", "blocked", "archived", "start_date", "role_kind"),
-        *("creator_email", "creator_is_active"),
-        "creator_notifications_enabled",
-    ).where(_not_in_group),
+    rows=_rows.where(_not_in_group),
     visible=visible,
     stored_count=stored_count(invitations),
     key=invitations.c.id,
@@ -277,8 +263,7 @@ listing = Listing[ListedInvitation](
     ),
     filters_fit_count_query=True,
     default="-created",
-    orders=_ORDERS,
-    filters=_FILTERS,
+    orders={"created": (invitations.c.created_at,)},
 )
 
 of_scope = Listing[InvitationRow](
@@ -288,8 +273,12 @@ of_scope = Listing[InvitationRow](
     count_query=select(invitations.c.id),
     filters_fit_count_query=True,
     default="-created",
-    orders=_ORDERS,
-    filters={**_FILTERS, "scope_id": invitations.c.scope_id == bindparam("scope_id", type_=BigInt)},
+    orders={"created": (invitations.c.created_at,)},
+    filters={
+        "email": list_filters.EMAIL,
+        "scope_id": invitations.c.scope_id == bindparam("scope_id", type_=BigInt),
+        "state": Filter(_read_states, _where_state),
+    },
 )
 """The invitations to one scope of any kind, in every state; the filter ``scope_id`` is its id."""
 

@@ -18,10 +18,9 @@ from collegium.access.queries import (
 from collegium.access.rules import Actor, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
-from collegium.db.tables import accounts, invite_links, roles, scopes
+from collegium.db.tables import BigInt, accounts, invite_links, roles, scopes
 from collegium.invitations.queries import READERS
-from collegium.lists import filters as list_filters
-from collegium.lists.listing import Filter, Listing
+from collegium.lists.listing import Listing
 from collegium.lists.sql_hints import no_index_on_join
 from collegium.memberships.offers import Offer, Sponsored
 from collegium.refusals import NotFound
@@ -84,13 +83,13 @@ _rows = (
 )
 
 
-def _is_active(table: Any) -> ColumnElement[bool]:
+def is_active(table: Any = invite_links) -> ColumnElement[bool]:
     """Return the condition for usable links: the twin of ``invite_links.rules.is_active``."""
     return and_(table.c.canceled_at.is_(None), table.c.expires_at > _now)
 
 
 def _is_public(table: Any) -> ColumnElement[bool]:
-    return and_(table.c.is_public, _is_active(table))
+    return and_(table.c.is_public, is_active(table))
 
 
 def visible() -> ColumnElement[bool]:
@@ -128,28 +127,14 @@ listing = Listing[InviteLinkRow](
     filters_fit_count_query=True,
     default="-created",
     orders={"created": (invite_links.c.created_at,)},
-    filters={
-        **list_filters.INVITE_LINKS,
-        "is_active": Filter(
-            lambda value: ("yes" if value else "no", {}),
-            lambda form, _sees_all: (
-                _is_active(invite_links) if form == "yes" else ~_is_active(invite_links)
-            ),
-        ),
-        "is_public": Filter(
-            lambda value: ("yes" if value else "no", {}),
-            lambda form, _sees_all: (
-                invite_links.c.is_public if form == "yes" else ~invite_links.c.is_public
-            ),
-        ),
-    },
+    filters={"scope_id": invite_links.c.scope_id == bindparam("scope_id", type_=BigInt)},
 )
 
 
 _COUNT_ACTIVE = Statement[int](
     select(func.count().label("count"))
     .select_from(invite_links)
-    .where(invite_links.c.scope_id == bindparam("scope"), _is_active(invite_links))
+    .where(invite_links.c.scope_id == bindparam("scope"), is_active(invite_links))
 )
 
 

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Integer,
     and_,
     bindparam,
-    case,
     func,
     not_,
     or_,
@@ -47,9 +46,8 @@ from collegium.db.tables import (
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links.queries import OfferedRole
 from collegium.join_requests.rules import State
-from collegium.lists import filters as list_filters
 from collegium.lists import lookups
-from collegium.lists.listing import Filter, Listing, omit_columns
+from collegium.lists.listing import Listing, choice
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join
 from collegium.refusals import Conflict, NotFound
@@ -174,27 +172,9 @@ def _not_in_group() -> ColumnElement[bool]:
 
 
 _link_is_visible = invite_link_queries.is_visible().label("link_is_visible")
-_state_order = case(
-    {state.value: index for index, state in enumerate(State)}, value=join_requests.c.state
-)
 
 listing = Listing[ListedRequest](
-    rows=omit_columns(
-        _rows,
-        *(
-            "role_id",
-            "account_id",
-            "decided_by",
-            "message",
-            "is_automatic",
-            "exclusive_key",
-            "project_id",
-        ),
-        *("scope_kind", "scope_slug", "scope_description", "scope_deleted_at", "organisation_id"),
-        *("blocked", "archived", "start_date", "role_uuid", "role_kind", "role_is_active"),
-        *("auto_create_project", "project_role_id", "account_uuid", "account_is_active"),
-        *("notifications_enabled", "project_role_is_active", "project_uuid", "project_name"),
-    ).where(_not_in_group()),
+    rows=_rows.where(_not_in_group()),
     visible=visible,
     restricted=(_link_is_visible,),
     stored_count=stored_count(join_requests),
@@ -207,8 +187,7 @@ listing = Listing[ListedRequest](
     ),
     filters_fit_count_query=True,
     default="-created",
-    orders={"created": (join_requests.c.created_at,), "state": (_state_order,)},
-    filters=list_filters.REQUESTS,
+    orders={"created": (join_requests.c.created_at,)},
 )
 
 
@@ -227,10 +206,7 @@ deciding = Listing[JoinRequestRow](
     default="created",
     orders={"created": (join_requests.c.created_at,)},
     filters={
-        "waits": Filter(
-            lambda value: ("yes" if value else "no", {}),
-            lambda form, _sees_all: _PENDING if form == "yes" else not_(_PENDING),
-        ),
+        "waits": choice(_PENDING, not_(_PENDING)),
     },
 )
 

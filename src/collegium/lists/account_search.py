@@ -21,7 +21,6 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
-    false,
     func,
     literal,
     literal_column,
@@ -43,7 +42,6 @@ from collegium.lists.sql_hints import (
     TRIGRAM,
     correlated_exists,
     in_subquery,
-    not_before,
     trigram_match,
     unlikely,
 )
@@ -347,22 +345,14 @@ def _estimate_query(variant: str) -> ColumnElement[bool] | None:
     return _estimate(variant, *names)
 
 
-def _by_right(
-    name: str, condition: ColumnElement[bool], others: ColumnElement[bool] | None = None
-) -> Filter:
-    """Return a filter on a field that only some actors may see.
-
-    Args:
-        condition: the condition for actors who see all.
-        others: restricts the condition for everybody else, usually to their own account. Without it
-            they find nothing.
-    """
-    restricted = false() if others is None else and_(condition, others)
-    # Few accounts have such a flag set; the planner must know this.
+def flag(name: str, column: ColumnElement[Any]) -> Filter:
+    """Return a filter by a Boolean that few accounts have set."""
+    condition = column == bindparam(name, type_=column.type)
+    # The planner must know that few have it.
     rare = unlikely(condition)
     return Filter(
         lambda value: ("few" if value is True else "", {name: value}),
-        lambda variant, sees_all: (rare if variant else condition) if sees_all else restricted,
+        lambda variant, _sees_all: rare if variant else condition,
     )
 
 
@@ -385,7 +375,7 @@ def _holders(name: str, condition: ColumnElement[bool]) -> Filter:
     return Filter(lambda value: ("", {name: value}), where)
 
 
-def _in_scope(name: str, kind: ScopeKind) -> Filter:
+def in_scope(name: str, kind: ScopeKind) -> Filter:
     """Return a filter for the members of a scope, or of a scope inside it."""
     is_named = and_(
         scopes.c.uuid == bindparam(name, type_=UuidHex),
@@ -401,7 +391,7 @@ def _in_scope(name: str, kind: ScopeKind) -> Filter:
     return _holders(name, _grant.c.scope_id.in_(scope_ids))
 
 
-def _in_role(name: str, kind: ScopeKind) -> Filter:
+def in_role(name: str, kind: ScopeKind) -> Filter:
     """Return a filter for accounts with a role of this kind in any scope that is not deleted."""
     deleted_scopes = select(scopes.c.id).where(scopes.c.deleted_at.is_not(None))
     # Start from the role. There are far more scopes, so the condition excludes deleted scopes
@@ -422,11 +412,6 @@ def _in_role(name: str, kind: ScopeKind) -> Filter:
     return replace(_holders(name, has_role), row_predicate=row_matches)
 
 
-def _is(name: str) -> ColumnElement[bool]:
-    column: ColumnElement[Any] = accounts.c[name]
-    return column == bindparam(name, type_=column.type)
-
-
 def indexed_description() -> ColumnElement[str]:
     """Return the beginning of a description as the exact expression that is indexed."""
     return func.substr(
@@ -434,71 +419,25 @@ def indexed_description() -> ColumnElement[str]:
     )
 
 
-def _where_description(_variant: str, sees_all: bool) -> ColumnElement[bool]:
-    if not sees_all:
-        return false()
+def _where_description(_variant: str, _sees_all: bool) -> ColumnElement[bool]:
     # The concatenation prevents SQLite from inserting the bound value into the other expression,
     # which would then no longer match the index.
     whole = accounts.c.description.concat("") == bindparam("description", type_=Text)
     return and_(indexed_description() == bindparam("description_beginning", type_=Text), whole)
 
 
+DESCRIPTION: Final = Filter(
+    lambda value: ("", {"description": value, "description_beginning": value[:_INDEXED_LETTERS]}),
+    _where_description,
+)
+KEYWORD: Final = Filter(
+    _parse_keyword,
+    _where_keyword,
+    _scan_keyword,
+    lambda variant: _estimate(variant, "user_keyword_name", "user_keyword"),
+)
+QUERY: Final = Filter(_parse_query, _where_query, _scan_query, _estimate_query)
+
 is_actor = accounts.c.id == bindparam("actor", type_=BigInt)
-
-
-def without_private_fields(name: str, original: ColumnElement[bool] | Filter) -> Filter:
-    """Make a filter find no staff other than the actor, unless the actor sees all.
-
-    For lists that show staff among others, but not the field that the filter examines.
-    """
-    if not isinstance(original, Filter):
-        predicate = original
-        inner = Filter(lambda value: ("", {name: value}), lambda _variant, _sees_all: predicate)
-    else:
-        inner = original
-
-    def where(variant: str, sees_all: bool) -> ColumnElement[bool]:
-        found = inner.predicate(variant, sees_all)
-        return found if sees_all else and_(found, or_(is_actor, not_(accounts.c.is_staff)))
-
-    return replace(inner, predicate=where, scan_predicate=None)
-
-
-FILTERS: Final[Mapping[str, ColumnElement[bool] | Filter]] = {
-    "agreement_date": not_before("agreement_date", accounts.c.agreed_at),
-    "civil_number": _by_right("civil_number", _is("civil_number"), is_actor),
-    "customer_uuid": _in_scope("customer_uuid", ScopeKind.ORGANISATION),
-    "date_joined": not_before("date_joined", accounts.c.joined_at),
-    "description": Filter(
-        lambda value: (
-            "",
-            {"description": value, "description_beginning": value[:_INDEXED_LETTERS]},
-        ),
-        _where_description,
-    ),
-    "email": EMAIL,
-    "full_name": FULL_NAME,
-    "is_active": _is("is_active"),
-    "is_staff": _by_right("is_staff", _is("is_staff")),
-    "is_support": _by_right("is_support", _is("is_support")),
-    "job_title": part_of("job_title"),
-    # No list shows this time to others. It would reveal when somebody changed a password.
-    "modified": _by_right("modified", not_before("modified", accounts.c.modified_at), is_actor),
-    "native_name": part_of("native_name"),
-    "organization": part_of("organization"),
-    "organization_roles": _in_role("organization_roles", ScopeKind.ORGANISATION),
-    "phone_number": _is("phone_number"),
-    "project_roles": _in_role("project_roles", ScopeKind.PROJECT),
-    "project_uuid": _in_scope("project_uuid", ScopeKind.PROJECT),
-    "query": Filter(_parse_query, _where_query, _scan_query, _estimate_query),
-    "registration_method": _is("registration_method"),
-    "user_keyword": Filter(
-        _parse_keyword,
-        _where_keyword,
-        _scan_keyword,
-        lambda variant: _estimate(variant, "user_keyword_name", "user_keyword"),
-    ),
-    "username": _is("username"),
-    "username_list": any_of(accounts.c.username, "username_list"),
-}
-"""The filters of lists of accounts, by name."""
+shown_to_members = or_(is_actor, not_(accounts.c.is_staff))
+"""The accounts whose private fields members of the same scope may see: not those of staff."""

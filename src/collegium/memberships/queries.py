@@ -35,6 +35,7 @@ from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTr
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, grants, invitations, join_requests, roles, scopes
 from collegium.join_requests.rules import State
+from collegium.lists import account_search
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, NotFound
@@ -148,7 +149,6 @@ listing = Listing[GrantRow](
         ),
     ),
     filters_fit_count_query=True,
-    filters=list_filters.GRANTS,
 )
 
 of_scope = Listing[GrantRow](
@@ -176,7 +176,13 @@ of_scope = Listing[GrantRow](
             ),
         ),
     },
-    filters=list_filters.TEAM,
+    filters={
+        "full_name": list_filters.of_holder(account_search.FULL_NAME, in_one_scope=True),
+        "scope": grants.c.scope_id == bindparam("scope", type_=BigInt),
+        "search_string": list_filters.of_holder(
+            account_search.part_of("first_name", "email", name="search_string"), in_one_scope=True
+        ),
+    },
 )
 
 

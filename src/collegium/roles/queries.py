@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    Boolean,
     ColumnElement,
     String,
     and_,
@@ -29,7 +28,7 @@ from collegium.db.database import (
     UniqueViolationError,
     WriteTransaction,
 )
-from collegium.db.statements import Statement, any_of, contains
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, role_permissions, roles
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, Invalid, NotFound
@@ -74,19 +73,7 @@ listing = Listing[RoleRow](
     visible=_visible,
     key=roles.c.id,
     default="name",
-    orders={
-        "name": (roles.c.name_sort,),
-        "is_active": (roles.c.is_active,),
-        "scope": (roles.c.kind,),
-    },
-    filters={
-        "content_type": roles.c.kind == bindparam("content_type", type_=String()),
-        "description": contains(roles.c.description, "description"),
-        "is_active": roles.c.is_active == bindparam("is_active", type_=Boolean()),
-        "is_system_role": roles.c.is_system == bindparam("is_system_role", type_=Boolean()),
-        "name": contains(roles.c.name, "name"),
-        "query": or_(contains(roles.c.name, "query"), contains(roles.c.description, "query")),
-    },
+    orders={"name": (roles.c.name_sort,)},
 )
 
 # The BrainSTEM API addresses group roles in another way, so a UUID only finds the other roles.

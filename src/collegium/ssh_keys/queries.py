@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_
 
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
-from collegium.db.statements import Statement, contains
+from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, ssh_keys
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
@@ -51,18 +51,6 @@ listing = Listing[KeyRow](
     count_query=select(ssh_keys.c.id),
     default="name",
     orders={"name": (ssh_keys.c.name_sort,)},
-    filters={
-        "name": contains(ssh_keys.c.name, "name"),
-        "name_exact": ssh_keys.c.name == bindparam("name_exact"),
-        "fingerprint_md5": ssh_keys.c.fingerprint_md5 == bindparam("fingerprint_md5"),
-        "fingerprint_sha256": ssh_keys.c.fingerprint_sha256 == bindparam("fingerprint_sha256"),
-        "fingerprint_sha512": ssh_keys.c.fingerprint_sha512 == bindparam("fingerprint_sha512"),
-        "is_shared": ssh_keys.c.is_shared == bindparam("is_shared"),
-        "uuid": ssh_keys.c.uuid == bindparam("uuid"),
-        "user_uuid": accounts.c.uuid == bindparam("user_uuid"),
-        "created": ssh_keys.c.created_at >= bindparam("created"),
-        "modified": ssh_keys.c.modified_at >= bindparam("modified"),
-    },
 )
 
 _COLUMNS: Final = (

@@ -50,7 +50,7 @@ class LinkItem(NamedTuple):
 
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     scope_page = ScopePage.load(browser, tx, kind, right="invitations")
-    filters = {"scope": (kind.value, scope_page.scope.uuid)}
+    filters = {"scope_id": scope_page.scope.id}
     paging = Paging(
         browser, invite_link_queries.listing.count(tx, browser.actor, filters), _PAGE_SIZE
     )

@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any, ClassVar, Final
 
 from msgspec import UNSET, UnsetType
 
+from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.pictures.rules import BYTES, InvalidImageError
+from collegium.accounts.queries import full_name, join_names
+from collegium.accounts.rules import protected_fields
 from collegium.api import pictures
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.api.resources import (
+    Given,
+    Private,
+    Related,
+    Resource,
+    ResourceList,
+    Source,
+    field,
+    link,
+)
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, read
-from collegium.api.waldur.filters import BooleanFilter, Exact, GreaterOrEqual, MultipleFilter, Uuid
+from collegium.api.waldur.lookups import ANY_OF, BOOLEAN, EXACT, FLAG, PART, SINCE, fixed
+from collegium.api.waldur.memberships import Permission, permissions_of_account
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
+from collegium.db.tables import accounts
+from collegium.lists import account_search
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Invalid
 from collegium.security import crypto
 from collegium.security.passwords import password_errors
-from collegium.sign_in.tokens.rules import TokenKind
+from collegium.sign_in.tokens.rules import TokenKind, expiry
 from collegium.values import Boolean, Date, Email, File, Integer, Kind, Name, Text
 
 _NAME: Final = Name(max=100)
@@ -32,104 +50,195 @@ SLUG: Final = Text(
     message="Enter a valid \N{LEFT DOUBLE QUOTATION MARK}slug\N{RIGHT DOUBLE QUOTATION MARK} "
     "consisting of letters, numbers, underscores or hyphens.",
 )
-PROFILE: Final = {
-    "slug": SLUG,
-    "native_name": _NAME,
-    "job_title": Text(max=120),
-    "phone_number": Text(
-        max=255,
-        pattern=re.compile(r"\+?[\d \-()]+", re.ASCII),
-        message="Invalid phone number format.",
-    ),
-    "organization": Text(max=255),
-    "description": Text(max=2000),
-    "is_staff": Boolean(),
-    "is_active": Boolean(),
-    "is_support": Boolean(),
-    "notifications_enabled": Boolean(),
-    "preferred_language": Text(max=10),
-    "first_name": _NAME,
-    "last_name": _NAME,
-    "birth_date": Date(null=True),
-    "image": File(null=True, max=BYTES, source="picture"),
-}
-NEW: Final = {
-    "username": Text(
-        required=True,
-        blank=False,
-        max=128,
-        pattern=re.compile(r"[0-9a-z_.@+-]+"),
-        message="Enter a valid username.",
-    ),
-    "email": Email(required=True, max=320),
-    **PROFILE,
-    "token_lifetime": Integer(null=True, min=60),
-    "agree_with_policy": Boolean(),
-}
-CHANGE: Final = {name: kind for name, kind in NEW.items() if name not in {"username", "email"}}
-_PASSWORD: Final = {"new_password": Text(required=True, blank=False, max=128, strip=False)}
+PHONE: Final = Text(
+    max=255,
+    pattern=re.compile(r"\+?[\d \-()]+", re.ASCII),
+    message="Invalid phone number format.",
+)
+_USERNAME: Final = Text(
+    required=True,
+    blank=False,
+    max=128,
+    pattern=re.compile(r"[0-9a-z_.@+-]+"),
+    message="Enter a valid username.",
+)
+_STAFF: Final = Private("sees_all")
+_OWN: Final = Private("sees_all or row.id == actor", others=account_search.is_actor)
 
-FILTERS: Final = {
-    **dict.fromkeys(("agreement_date", "date_joined", "modified"), GreaterOrEqual()),
-    **dict.fromkeys(("customer_uuid", "project_uuid"), Uuid()),
-    **dict.fromkeys(("is_active", "is_staff", "is_support"), BooleanFilter()),
-    **dict.fromkeys(("organization_roles", "project_roles", "username_list"), MultipleFilter()),
-    **dict.fromkeys(
-        (
-            "civil_number",
-            "description",
-            "email",
-            "full_name",
-            "job_title",
-            "native_name",
-            "organization",
-            "phone_number",
-            "query",
-            "registration_method",
-            "user_keyword",
-            "username",
+
+def _load_permissions(
+    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+) -> dict[int, list[Permission]]:
+    grants = membership_queries.by_account(tx, context.actor, [row.id for row in rows])
+    return {
+        row.id: permissions_of_account(
+            context,
+            tx,
+            grants.get(row.id, ()),
+            False,
+            uuid=row.uuid,
+            name=full_name(row),
+            slug=row.slug,
+        )
+        for row in rows
+    }
+
+
+def _local(name: str) -> Any:
+    """Declare a field with a setting about local accounts, empty for all others."""
+    return field(
+        Source.CONTEXT,
+        "registration_method",
+        get=lambda context, method: getattr(context.settings, name) if method == "default" else "",
+    )
+
+
+class User(Resource, frozen=True, gc=False):
+    """An account. Fields that the viewer may not see are left out."""
+
+    sparse: ClassVar = True
+    write_only: ClassVar = frozenset({"agree_with_policy"})
+
+    url: str = link("/api/users/{}/", "uuid")
+    uuid: str = field()
+    username: str = field(
+        write=_USERNAME,
+        on_create=True,
+        filter={"username": EXACT, "username_list": ANY_OF},
+        order=True,
+    )
+    slug: str = field(write=SLUG)
+    full_name: str = field(
+        "first_name",
+        "last_name",
+        get=join_names,
+        filter=fixed(filters.Exact(), account_search.FULL_NAME),
+        order=(accounts.c.first_name_sort, accounts.c.last_name_sort),
+    )
+    native_name: str = field(write=_NAME, filter=PART, order=accounts.c.native_name_sort)
+    job_title: str = field(write=Text(max=120), filter=PART, order=True)
+    email: str = field(
+        write=Email(required=True, max=320),
+        on_create=True,
+        filter=fixed(filters.Exact(), account_search.EMAIL),
+        order=True,
+    )
+    phone_number: str = field(write=PHONE, filter=EXACT, order=True)
+    organization: str = field(write=Text(max=255), filter=PART, order=accounts.c.organization_sort)
+    registration_method: str = field(filter=EXACT, order=True)
+    identity_source: str = field()
+    date_joined: datetime = field("joined_at", filter=SINCE)
+    agreement_date: datetime | None = field("agreed_at", filter=SINCE)
+    notifications_enabled: bool = field(write=Boolean())
+    preferred_language: str = field(write=Text(max=10))
+    permissions: list[Permission] = field(
+        Related(_load_permissions, default=[], columns=("slug", "first_name", "last_name"))
+    )
+    affiliations: list[str] = field()
+    first_name: str = field(write=_NAME)
+    last_name: str = field(write=_NAME)
+    identity_provider_name: str = _local("local_idp_name")
+    identity_provider_label: str = _local("local_idp_label")
+    identity_provider_management_url: str = _local("local_idp_management_url")
+    identity_provider_fields: list[str] = field(
+        Source.CONTEXT,
+        "registration_method",
+        get=lambda context, method: list(
+            protected_fields(method, context.settings.local_idp_protected_fields)
         ),
-        Exact(),
-    ),
-}
+    )
+    token_expires_at: datetime | None = field(
+        Source.CONTEXT,
+        "token_created_at",
+        "token_last_used_at",
+        "token_lifetime",
+        get=lambda context, created_at, used_at, lifetime: (
+            used_at and expiry(created_at, used_at, lifetime, context.settings.token_max_age)
+        ),
+        private=replace(_OWN, hidden="None"),
+        default=None,
+    )
+    image: str | None = link(
+        "/api/media/{}/", "picture", write=File(null=True, max=BYTES), default=None
+    )
+    civil_number: str | UnsetType | None = field(filter=EXACT, private=_OWN)
+    birth_date: date | UnsetType | None = field(write=Date(null=True), private=_OWN)
+    requested_email: str | UnsetType | None = field(private=_OWN)
+    description: str | UnsetType = field(
+        write=Text(max=2000),
+        filter=fixed(filters.Exact(), account_search.DESCRIPTION),
+        order=account_search.indexed_description(),
+        private=_STAFF,
+    )
+    is_staff: bool | UnsetType = field(write=Boolean(), filter=FLAG, order=True, private=_STAFF)
+    is_active: bool | UnsetType = field(write=Boolean(), order=True, private=_STAFF)
+    is_support: bool | UnsetType = field(write=Boolean(), filter=FLAG, order=True, private=_STAFF)
+    has_active_session: bool | UnsetType = field(
+        "token_last_used_at", get=lambda used_at: used_at is not None, private=_STAFF
+    )
+    token: str | UnsetType = field(Given("token", UNSET), default=UNSET)
+    token_lifetime: int | UnsetType | None = field(
+        "token_lifetime",
+        Given("is_detail", default=False),
+        write=Integer(null=True, min=60),
+        private=Private("row.id == actor and is_detail and context.impersonator is None"),
+    )
+    ip_address: str | None = field(Given("ip_address", None), default=None)
+
+
+LIST: Final = ResourceList(
+    User,
+    account_queries.listing,
+    filters={
+        "customer_uuid": fixed(
+            filters.Uuid(), account_search.in_scope("customer_uuid", ScopeKind.ORGANISATION)
+        ),
+        "is_active": BOOLEAN.on(accounts.c.is_active),
+        # No list shows this time to others. It would reveal when somebody changed a password.
+        "modified": SINCE.on(accounts.c.modified_at).only(_OWN),
+        "organization_roles": fixed(
+            filters.MultipleFilter(),
+            account_search.in_role("organization_roles", ScopeKind.ORGANISATION),
+        ),
+        "project_roles": fixed(
+            filters.MultipleFilter(), account_search.in_role("project_roles", ScopeKind.PROJECT)
+        ),
+        "project_uuid": fixed(
+            filters.Uuid(), account_search.in_scope("project_uuid", ScopeKind.PROJECT)
+        ),
+        "query": fixed(filters.Exact(), account_search.QUERY),
+        "user_keyword": fixed(filters.Exact(), account_search.KEYWORD),
+    },
+)
+_NEW: Final = {**User.body(), "agree_with_policy": Boolean()}
+_CHANGE: Final = {**User.body(creates=False), "agree_with_policy": Boolean()}
+_PASSWORD: Final = {"new_password": Text(required=True, blank=False, max=128, strip=False)}
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     if context.actor.is_identity_manager and not context.actor.sees_all:
         return Response(403, schemas.encode("Identity manager is not allowed to list users."))
-
-    def render(rows: Sequence[Row]) -> list[schemas.User]:
-        grants = membership_queries.by_account(tx, context.actor, [row.id for row in rows])
-        return [schemas.user(context, row, grants.get(row.id, ()), listed=True) for row in rows]
-
-    filter_values = filters.read(context, FILTERS, account_queries.listing.orders)
-    return lists.respond_page(
-        context, tx, account_queries.listing, render, filters=filter_values, sparse=True
-    )
+    return lists.respond(context, tx, LIST)
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = account_queries.get_visible(tx, context.actor, context.uuid("account"))
-    shown = _render_user(context, tx, row)
-    return Response(200, schemas.encode(lists.fields(context, shown)))
+    return _detail(context, tx, row)
 
 
 def _me(context: RequestContext, tx: ReadTransaction) -> Response:
     row = context.account or account_queries.own(tx, context.actor)
-    shown = _render_user(context, tx, row, ip_address=context.ip_address or None)
+    response = _detail(context, tx, row, ip_address=context.ip_address or None)
     # This is not a list, but the official client reads the count anyway.
-    return Response(200, schemas.encode(lists.fields(context, shown)), {"X-Result-Count": "1"})
+    response.headers["X-Result-Count"] = "1"
+    return response
 
 
-def _render_user(
-    context: RequestContext, tx: ReadTransaction, row: Row, *, ip_address: str | None = None
-) -> schemas.User:
-    grants = membership_queries.by_account(tx, context.actor, [row.id]).get(row.id, ())
-    token: str | UnsetType = UNSET
+def _detail(context: RequestContext, tx: ReadTransaction, row: Row, **given: Any) -> Response:
     is_own = row.id == context.actor.id and context.impersonator is None
     if is_own and context.actor.token_kind == TokenKind.API and row.token_encrypted is not None:
-        token = context.app.vault.decrypt(row.token_encrypted, row.token_hash)
-    return schemas.user(context, row, grants, token=token, ip_address=ip_address)
+        given["token"] = context.app.vault.decrypt(row.token_encrypted, row.token_hash)
+    return lists.detail(context, tx, User, row, is_detail=True, **given)
 
 
 def _read_profile(context: RequestContext, definitions: Mapping[str, Kind]) -> Form:
@@ -152,7 +261,7 @@ def _read_profile(context: RequestContext, definitions: Mapping[str, Kind]) -> F
 
 def _create(context: RequestContext) -> Response:
     account_actions.require_staff(context.actor)
-    form = _read_profile(context, NEW)
+    form = _read_profile(context, _NEW)
     values: dict[str, Any] = form.values
     for name in ("agree_with_policy", "token_lifetime"):
         values.pop(name, None)
@@ -166,7 +275,7 @@ def _create(context: RequestContext) -> Response:
             tx, context.actor, context.settings, context.app.vault, values
         )
         row = account_queries.by_id(tx, account_id)
-        return Response(201, schemas.encode(schemas.user(context, row, ())))
+        return lists.detail(context, tx, User, row, 201, related=False, is_detail=True)
 
 
 def _update(context: RequestContext) -> Response:
@@ -177,7 +286,7 @@ def _update(context: RequestContext) -> Response:
         account_actions.require_self_or_staff(
             context.actor, account_queries.get_visible(tx, context.actor, uuid)
         )
-    form = _read_profile(context, CHANGE)
+    form = _read_profile(context, _CHANGE)
     form.check()
     agrees = bool(form.values.pop("agree_with_policy", False))
     with context.write() as tx:
@@ -185,7 +294,7 @@ def _update(context: RequestContext) -> Response:
             tx, context.actor, context.settings, uuid, form.values, agrees_to_policy=agrees
         )
         row = account_queries.get_visible(tx, context.actor, uuid)
-        return Response(200, schemas.encode(_render_user(context, tx, row)))
+        return _detail(context, tx, row)
 
 
 def _delete(context: RequestContext) -> Response:
@@ -230,38 +339,26 @@ def _refresh_token(context: RequestContext) -> Response:
 
 ROUTES: Routes = {
     "/api/users/": {
-        "GET": Endpoint(
-            _list,
-            "List the accounts that you can see.",
-            response_type=schemas.User,
-            is_list=True,
-            filters=FILTERS,
-            orders=account_queries.listing.orders,
-            sparse_fields=True,
-        ),
-        "POST": Endpoint(
-            _create, "Create an account.", body=NEW, response_type=schemas.User, status=201
-        ),
+        "GET": lists.endpoint(LIST, "List the accounts that you can see.", _list),
+        "POST": Endpoint(_create, "Create an account.", body=_NEW, response_type=User, status=201),
     },
     "/api/users/me/": {
         "GET": Endpoint(
             _me,
             "Show your own account.",
-            response_type=schemas.User,
+            response_type=User,
             sparse_fields=True,
             returns_self=True,
         ),
     },
     "/api/users/{uuid}/": {
-        "GET": Endpoint(
-            _retrieve, "Show an account.", response_type=schemas.User, sparse_fields=True
-        ),
-        "PUT": Endpoint(_update, "Change an account.", body=CHANGE, response_type=schemas.User),
+        "GET": Endpoint(_retrieve, "Show an account.", response_type=User, sparse_fields=True),
+        "PUT": Endpoint(_update, "Change an account.", body=_CHANGE, response_type=User),
         "PATCH": Endpoint(
             _update,
             "Change some fields of an account.",
-            body=CHANGE,
-            response_type=schemas.User,
+            body=_CHANGE,
+            response_type=User,
             partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete an account and its personal data.", status=204),

@@ -4,43 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import ClassVar, Final
 
 from msgspec import Struct
 
 from collegium.access.rules import ScopeKind
 from collegium.accounts import organisation_users
-from collegium.accounts.queries import full_name
+from collegium.accounts.queries import join_names
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.api.resources import Given, Lookup, Resource, ResourceList, field, link
+from collegium.api.waldur import accounts as accounts_api
 from collegium.api.waldur import countries, filters, lists, schemas
+from collegium.api.waldur.lookups import fixed
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
+from collegium.lists import account_search
+from collegium.lists.listing import restricted
 from collegium.memberships.rules import may_list_people
 from collegium.scopes.organisations import queries as organisation_queries
 
 
-class NestedProjectPermission(Struct, frozen=True):
+class NestedProjectPermission(Resource, frozen=True):
     """A role in a project, within the entry of a person of its organisation."""
 
-    url: str
-    uuid: str
-    name: str
-    role_name: str
-    expiration_time: datetime | None
+    url: str = link("/api/projects/{}/", "uuid")
+    uuid: str = field()
+    name: str = field()
+    role_name: str = field()
+    expiration_time: datetime | None = field("valid_until")
 
 
-class CustomerUser(Struct, frozen=True):
+# The entry of each account: its own grant in the organisation, and its projects.
+_ENTRIES: Final = Given("entries", default=None)
+
+
+class CustomerUser(Resource, frozen=True):
     """A person with a role in an organisation or in one of its projects."""
 
-    url: str
-    uuid: str
-    username: str
-    full_name: str
-    email: str
-    role_name: str | None
-    projects: list[NestedProjectPermission]
-    expiration_time: datetime | None
-    image: str | None
+    sparse: ClassVar = True
+
+    url: str = link("/api/users/{}/", "uuid")
+    uuid: str = field()
+    username: str = field()
+    full_name: str = field(
+        "first_name",
+        "last_name",
+        get=join_names,
+    )
+    email: str = field()
+    role_name: str | None = field(
+        _ENTRIES, "id", get=lambda entries, account: getattr(entries[account][0], "role_name", None)
+    )
+    projects: list[NestedProjectPermission] = field(
+        _ENTRIES, "id", get=lambda entries, account: entries[account][1]
+    )
+    expiration_time: datetime | None = field(
+        _ENTRIES,
+        "id",
+        get=lambda entries, account: getattr(entries[account][0], "valid_until", None),
+    )
+    image: str | None = link("/api/media/{}/", "picture")
 
 
 class Country(Struct, frozen=True):
@@ -50,52 +73,47 @@ class Country(Struct, frozen=True):
     value: str
 
 
-_FILTERS: Final = {
-    **dict.fromkeys(("agreement_date", "date_joined", "modified"), filters.GreaterOrEqual()),
-    "is_active": filters.BooleanFilter(),
-    **dict.fromkeys(("organization_role", "project_role"), filters.MultipleFilter()),
-    **dict.fromkeys(
-        (
-            "civil_number",
-            "description",
-            "email",
-            "full_name",
-            "job_title",
-            "native_name",
-            "organization",
-            "phone_number",
-            "registration_method",
-            "user_keyword",
-            "username",
-        ),
-        filters.Exact(),
-    ),
-}
+def _as_for_accounts(name: str) -> Lookup:
+    """Return a filter of accounts; on a field that this list does not show it finds no staff."""
+    condition = accounts_api.LIST.listing.filters[name]
+    if name not in {"email", "full_name", "user_keyword", "username"}:
+        condition = restricted(name, condition, account_search.shown_to_members)
+    return fixed(accounts_api.LIST.parameters[name], condition)
 
 
-def _render_user(context: RequestContext, row: Row, grants: Sequence[Row]) -> CustomerUser:
-    own = next((grant for grant in grants if grant.kind == ScopeKind.ORGANISATION), None)
-    return CustomerUser(
-        url=f"{context.base}/api/users/{row.uuid}/",
-        uuid=row.uuid,
-        username=row.username,
-        full_name=full_name(row),
-        email=row.email,
-        role_name=own.role_name if own else None,
-        projects=[
-            NestedProjectPermission(
-                url=f"{context.base}/api/projects/{grant.uuid}/",
-                uuid=grant.uuid,
-                name=grant.name,
-                role_name=grant.role_name,
-                expiration_time=grant.valid_until,
+LIST: Final = ResourceList(
+    CustomerUser,
+    organisation_users.listing,
+    filters={
+        **{
+            name: _as_for_accounts(name)
+            for name in (
+                *("agreement_date", "civil_number", "date_joined", "description", "email"),
+                *("full_name", "is_active", "job_title", "modified", "native_name"),
+                *("organization", "phone_number", "registration_method", "user_keyword"),
+                "username",
             )
-            for grant in grants
-            if grant.kind == ScopeKind.PROJECT
-        ],
-        expiration_time=own.valid_until if own else None,
-        image=schemas.picture_url(context, row.picture),
-    )
+        },
+        **{
+            name: fixed(filters.MultipleFilter(), organisation_users.listing.filters[name])
+            for name in ("organization_role", "project_role")
+        },
+    },
+    orders=organisation_users.listing.orders,
+)
+
+
+def _entries(
+    context: RequestContext, tx: ReadTransaction, scope: int, rows: Sequence[Row]
+) -> dict[int, tuple[Row | None, list[NestedProjectPermission]]]:
+    grants = organisation_users.roles_of(tx, scope, [row.id for row in rows])
+    entries = {}
+    for row in rows:
+        held = grants.get(row.id, ())
+        own = next((grant for grant in held if grant.kind == ScopeKind.ORGANISATION), None)
+        in_projects = [grant for grant in held if grant.kind == ScopeKind.PROJECT]
+        entries[row.id] = own, NestedProjectPermission.fill(context, tx, in_projects)
+    return entries
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
@@ -105,15 +123,15 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     ):
         return Response(403)
 
-    def render(rows: Sequence[Row]) -> list[CustomerUser]:
-        grants = organisation_users.roles_of(tx, scope, [row.id for row in rows])
-        return [_render_user(context, row, grants.get(row.id, ())) for row in rows]
-
-    filter_values = filters.read(context, _FILTERS, organisation_users.listing.orders) | {
-        "scope": scope
-    }
     return lists.respond_page(
-        context, tx, organisation_users.listing, render, filters=filter_values, sparse=True
+        context,
+        tx,
+        LIST.listing,
+        lambda rows: CustomerUser.fill(
+            context, tx, rows, entries=_entries(context, tx, scope, rows)
+        ),
+        filters={**lists.read(context, LIST), "scope": scope},
+        sparse=True,
     )
 
 
@@ -126,14 +144,10 @@ def _countries(context: RequestContext, _tx: ReadTransaction) -> Response:
 
 ROUTES: Routes = {
     "/api/customers/{uuid}/users/": {
-        "GET": Endpoint(
-            _list,
+        "GET": lists.endpoint(
+            LIST,
             "List the members of an organisation and its projects, for owners and support.",
-            response_type=CustomerUser,
-            is_list=True,
-            filters=_FILTERS,
-            orders=organisation_users.listing.orders,
-            sparse_fields=True,
+            _list,
         ),
     },
     "/api/customers/countries/": {

@@ -4,46 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET
+from sqlalchemy import and_
 
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import WALDUR_KINDS, ScopeKind
+from collegium.accounts.queries import join_names
 from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
+from collegium.api.resources import Lookup, Related, Resource, ResourceList, Source, field, link
 from collegium.api.waldur import filters, lists, schemas
-from collegium.api.waldur.accounts import PROFILE
+from collegium.api.waldur.accounts import PHONE
 from collegium.api.waldur.fields import Form, decode, read
+from collegium.api.waldur.lookups import fixed, role_lookups, scope_lookups
 from collegium.api.waldur.projects import scope_of
+from collegium.api.waldur.schemas import or_empty
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
+from collegium.db.tables import invitations
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.queries import offer_of
-from collegium.invitations.rules import State, effective_state
+from collegium.invitations.rules import (
+    DeliveryStatus,
+    State,
+    delivery_status,
+    effective_state,
+    mail_state,
+)
+from collegium.lists import filters as list_filters
+from collegium.lists.filters import is_equal
+from collegium.lists.listing import simple
 from collegium.memberships.offers import with_sponsor
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import CODE, INVITE, RESEND
+from collegium.text.email_addresses import comparable_address
 from collegium.values import Email, Kind, Name, Text, Uuid
-
-FIELDS: Final[dict[str, Kind]] = {
-    "scope": Text(required=True, blank=False, max=2000),
-    "role": Uuid(required=True),
-    "email": Email(required=True, max=254),
-    "full_name": Name(max=100),
-    "native_name": Name(max=100),
-    "phone_number": PROFILE["phone_number"],
-    "organization": Text(max=255),
-    "job_title": Text(max=120),
-    "civil_number": Text(max=50),
-    "extra_invitation_text": Text(max=250, source="extra_text"),
-}
-
-
-_DECISION: Final[dict[str, Kind]] = {"token": Text(required=True, blank=False, max=1000)}
 
 
 @contextmanager
@@ -68,49 +70,182 @@ def remap_conflicts(**codes: str) -> Iterator[None]:
         raise Conflict(code) from refusal
 
 
-def _render_invitations(
-    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
-) -> list[schemas.Invitation]:
-    """Return invitations for callers who may read them.
-
-    A pending invitation that cannot be accepted any more is shown with the reason.
-    """
+def _find_unsponsored(
+    _context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+) -> dict[int, bool]:
+    """Return, by id, the pending invitations whose sponsor may no longer grant the role."""
     pending = [
         row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
     ]
     sponsored_ids = with_sponsor(tx, pending, offer_of)
-    unsponsored_ids = {row.id for row in pending} - sponsored_ids
-    return [
-        schemas.invitation(context, row, tx.now, lacks_sponsor=row.id in unsponsored_ids)
-        for row in rows
-    ]
+    return {row.id: True for row in pending if row.id not in sponsored_ids}
 
 
-FILTERS: Final = {
-    **dict.fromkeys(("civil_number", "email", "email_exact", "role_name"), filters.Exact()),
-    **dict.fromkeys(("customer_uuid", "role_uuid"), filters.Uuid()),
-    **dict.fromkeys(("scope_description", "scope_name"), filters.Contains()),
-    "scope": filters.SCOPE,
-    "scope_type": filters.SCOPE_TYPE,
-    "state": filters.ChoicesFilter({word: state.value for state, word in schemas.STATES.items()}),
+_UNSPONSORED: Final = Related(
+    _find_unsponsored,
+    default=False,
+    columns=(
+        *("scope_id", "organisation_id", "scope_kind", "role_id", "role_is_active"),
+        *("sponsor_id", "sponsor_is_active", "sponsor_is_staff"),
+    ),
+)
+_MAIL: Final = ("mail_state", "mailed_at", "created_at", "mail_locked_until", "mail_error")
+
+
+def _delivery(
+    state: str | None,
+    mailed_at: datetime | None,
+    created_at: datetime,
+    locked_until: datetime | None,
+    error: str | None,
+    now: datetime,
+) -> DeliveryStatus:
+    return delivery_status(mail_state(state, mailed_at, created_at), locked_until, error, now)
+
+
+def _mail_error(*mail: Any) -> str:
+    error: str | None = mail[4]
+    return error if error and _delivery(*mail) is DeliveryStatus.ERRED else ""
+
+
+def _problem(
+    lacks_sponsor: bool,
+    deactivated_at: datetime | None,
+    state: str,
+    expires_at: datetime,
+    now: datetime,
+    *mail: Any,
+) -> str:
+    if lacks_sponsor:
+        return _NO_SPONSOR
+    if deactivated_at is not None and effective_state(state, expires_at, now) in _OPEN:
+        return _INVITEE_DEACTIVATED
+    return _mail_error(*mail)
+
+
+_OPEN: Final = frozenset({State.PENDING, State.EXPIRED})
+_INVITEE_DEACTIVATED: Final = (
+    "The invited person cannot accept, because their account is deactivated. Staff can activate it."
+)
+_NO_SPONSOR: Final = (
+    "Cannot be accepted, because the inviter can no longer assign this role. "
+    "Somebody who can assign it can send the invitation again."
+)
+_STATE: Final = (
+    "state",
+    "expires_at",
+    Source.NOW,
+)
+
+
+def _shown_state(state: str, expires_at: datetime, now: datetime) -> str:
+    return schemas.STATES[effective_state(state, expires_at, now)]
+
+
+class InvitationDetails(Resource, frozen=True, gc=False):
+    """An invitation, for the invitee."""
+
+    email: str = field()
+    state: str = field(*_STATE, get=_shown_state)
+    execution_state: str = field(*_MAIL, Source.NOW, get=_delivery)
+    error_message: str = field(*_MAIL, Source.NOW, get=_mail_error)
+    scope_uuid: str = field()
+    scope_name: str = field()
+    scope_description: str = field()
+    scope_type: str = field("scope_kind", get=schemas.KINDS.__getitem__)
+    customer_uuid: str = field("organisation_uuid")
+    customer_name: str = field("organisation_name")
+    role_name: str = field()
+    role_description: str = field()
+    created_by_full_name: str = field("creator_first_name", "creator_last_name", get=join_names)
+    created_by_username: str = field("creator_username", get=or_empty)
+    created_by_image: str | None = link("/api/media/{}/", "creator_picture")
+
+
+class Invitation(Resource, frozen=True, gc=False):
+    """An invitation, for people who may manage or read it."""
+
+    url: str = link("/api/user-invitations/{}/", "uuid")
+    uuid: str = field()
+    role: str = field("role_uuid")
+    created: datetime = field("created_at", order=True)
+    expires: datetime = field("expires_at")
+    full_name: str = field(write=Name(max=100))
+    native_name: str = field(write=Name(max=100))
+    phone_number: str = field(write=PHONE)
+    organization: str = field(write=Text(max=255))
+    job_title: str = field(write=Text(max=120))
+    civil_number: str = field(
+        write=Text(max=50),
+        filter=Lookup(
+            filters.Exact(),
+            # Repeats the condition of the partial index, so that the index can be used.
+            lambda name, column: and_(is_equal(name, column), column != ""),
+        ),
+    )
+    extra_invitation_text: str = field("extra_text", write=Text(max=250))
+    email: str = field(
+        write=Email(required=True, max=254),
+        filter={
+            "email": fixed(filters.Exact(), list_filters.EMAIL),
+            "email_exact": fixed(
+                filters.Exact(),
+                simple(
+                    "email_exact",
+                    and_(
+                        is_equal("email_exact", invitations.c.email_comparable),
+                        invitations.c.email_comparable != "",
+                    ),
+                    comparable_address,
+                ),
+            ),
+        },
+        order=True,
+    )
+    state: str = field(
+        *_STATE,
+        get=_shown_state,
+        filter=fixed(
+            filters.ChoicesFilter({word: state.value for state, word in schemas.STATES.items()}),
+            invitation_queries.of_scope.filters["state"],
+        ),
+        order=invitation_queries.STATE_ORDER,
+    )
+    execution_state: str = field(*_MAIL, Source.NOW, get=_delivery)
+    error_message: str = field(
+        _UNSPONSORED, "invitee_deactivated_at", *_STATE, *_MAIL, Source.NOW, get=_problem
+    )
+    scope_uuid: str = field()
+    scope_name: str = field()
+    scope_description: str = field()
+    scope_type: str = field("scope_kind", get=schemas.KINDS.__getitem__)
+    customer_uuid: str = field("organisation_uuid")
+    customer_name: str = field("organisation_name")
+    role_name: str = field()
+    role_description: str = field()
+    created_by_full_name: str = field("creator_first_name", "creator_last_name", get=join_names)
+    created_by_username: str = field("creator_username", get=or_empty)
+    created_by_image: str | None = link("/api/media/{}/", "creator_picture")
+
+
+LIST: Final = ResourceList(
+    Invitation,
+    invitation_queries.listing,
+    filters={
+        **scope_lookups(
+            invitations.c.scope_id,
+            *("customer_uuid", "scope", "scope_description", "scope_name", "scope_type"),
+        ),
+        **role_lookups(invitations.c.role_id),
+    },
+    orders={"created_by": (invitations.c.created_by,)},
+)
+_BODY: Final[dict[str, Kind]] = {
+    "scope": Text(required=True, blank=False, max=2000),
+    "role": Uuid(required=True),
+    **Invitation.body(),
 }
-
-
-def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond_page(
-        context,
-        tx,
-        invitation_queries.listing,
-        lambda rows: _render_invitations(context, tx, rows),
-        filters=filters.read(context, FILTERS, invitation_queries.listing.orders),
-    )
-
-
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = invitation_queries.get_visible(
-        tx, context.actor, context.uuid("invitation"), WALDUR_KINDS
-    )
-    return Response(200, schemas.encode(_render_invitations(context, tx, [row])[0]))
+_DECISION: Final[dict[str, Kind]] = {"token": Text(required=True, blank=False, max=1000)}
 
 
 def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
@@ -163,7 +298,7 @@ def named_role(
 
 
 def _create(context: RequestContext) -> Response:
-    form = read(context, FIELDS)
+    form = read(context, _BODY)
     with context.write() as tx:
         access = named_scope(tx, context, form)
         role = named_role(tx, form)
@@ -173,14 +308,14 @@ def _create(context: RequestContext) -> Response:
         )
         context.count_attempts(tx, INVITE)
         row: Any = invitation_queries.by_uuid(tx, uuid)
-        return Response(201, schemas.encode(schemas.invitation(context, row, tx.now)))
+        return lists.detail(context, tx, Invitation, row, 201, related=False)
 
 
 def _details(context: RequestContext, tx: ReadTransaction) -> Response:
     row = invitation_actions.get_for_invitee(
         tx, context.actor, context.settings, context.uuid("invitation"), WALDUR_KINDS
     )
-    return Response(200, schemas.encode(schemas.invitation_details(context, row, tx.now)))
+    return lists.detail(context, tx, InvitationDetails, row)
 
 
 def _check(context: RequestContext) -> Response:
@@ -272,19 +407,12 @@ _ONE: Final = "/api/user-invitations/{uuid}/"
 
 ROUTES: Routes = {
     "/api/user-invitations/": {
-        "GET": Endpoint(
-            _list,
-            "List the invitations that you can see.",
-            response_type=schemas.Invitation,
-            is_list=True,
-            filters=FILTERS,
-            orders=invitation_queries.listing.orders,
-        ),
+        "GET": lists.endpoint(LIST, "List the invitations that you can see."),
         "POST": Endpoint(
             _create,
             "Create an invitation.",
-            body=FIELDS,
-            response_type=schemas.Invitation,
+            body=_BODY,
+            response_type=Invitation,
             status=201,
             limits=(INVITE,),
         ),
@@ -310,11 +438,16 @@ ROUTES: Routes = {
         ),
     },
     _ONE: {
-        "GET": Endpoint(_retrieve, "Show an invitation.", response_type=schemas.Invitation),
+        "GET": lists.retrieve(
+            Invitation,
+            partial(invitation_queries.get_visible, kinds=WALDUR_KINDS),
+            "invitation",
+            "Show an invitation.",
+        ),
     },
     f"{_ONE}details/": {
         "GET": Endpoint(
-            _details, "Show an invitation to its invitee.", response_type=schemas.InvitationDetails
+            _details, "Show an invitation to its invitee.", response_type=InvitationDetails
         ),
     },
     f"{_ONE}check/": {

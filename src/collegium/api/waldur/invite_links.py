@@ -2,62 +2,116 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 from collegium.access.rules import ScopeKind
+from collegium.accounts.queries import join_names
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.api.waldur import filters, join_request_schemas, lists, schemas
+from collegium.api.resources import Given, Resource, ResourceList, Source, constant, field, link
+from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import read
 from collegium.api.waldur.invitations import detail_response, named_role, named_scope
+from collegium.api.waldur.lookups import fixed, role_lookups, scope_lookups
+from collegium.api.waldur.schemas import or_empty
 from collegium.db.database import ReadTransaction
+from collegium.db.tables import invite_links
 from collegium.invite_links import actions as invite_link_actions
 from collegium.invite_links import queries as invite_link_queries
-from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX
+from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX, is_active
 from collegium.join_requests import actions as join_request_actions
+from collegium.lists.listing import choice
 from collegium.refusals import NotFound
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.security.rate_limits.rules import ASK
 from collegium.values import Boolean, Kind, Name, StringList, Text, Uuid
 
-FIELDS: Final[dict[str, Kind]] = {
+
+class GroupInvitation(Resource, frozen=True, gc=False):
+    """An invite link, which many people can use."""
+
+    url: str = link("/api/user-group-invitations/{}/", "uuid")
+    uuid: str = field()
+    role: str = field("role_uuid")
+    created: datetime = field("created_at", order=True)
+    expires: datetime = field("expires_at")
+    is_active: bool = field(
+        "canceled_at",
+        "expires_at",
+        Source.NOW,
+        get=is_active,
+        filter=fixed(
+            filters.BooleanFilter(),
+            choice(invite_link_queries.is_active(), ~invite_link_queries.is_active()),
+        ),
+    )
+    is_public: bool = field(
+        write=Boolean(),
+        filter=fixed(
+            filters.BooleanFilter(), choice(invite_links.c.is_public, ~invite_links.c.is_public)
+        ),
+    )
+    auto_create_project: bool = field(write=Boolean())
+    auto_approve: bool = field(write=Boolean())
+    project_name_template: str | None = field("template", write=Name(null=True, max=255))
+    project_role: str | None = field("project_role_uuid")
+    user_affiliations: list[str] = field("affiliations", write=StringList(max=255, max_items=200))
+    user_email_patterns: list[str] = field(
+        "email_patterns", write=StringList(max=PATTERN_MAX, max_items=PATTERNS_MAX)
+    )
+    custom_text: str = field(write=Text(max=4000))
+    allow_multiple_requests: bool = field(write=Boolean())
+    scope_uuid: str = field()
+    scope_name: str = field()
+    scope_description: str = field()
+    scope_type: str = field("scope_kind", get=schemas.KINDS.__getitem__)
+    scope_image: str | None = constant(None)
+    customer_uuid: str = field("organisation_uuid")
+    customer_name: str = field("organisation_name")
+    role_name: str = field()
+    role_description: str = field()
+    created_by_full_name: str = field("creator_first_name", "creator_last_name", get=join_names)
+    created_by_username: str = field("creator_username", get=or_empty)
+    created_by_image: str | None = link("/api/media/{}/", "creator_picture")
+
+
+class ProjectLink(Resource, frozen=True, gc=False):
+    """The URL of a project."""
+
+    uuid: str = field()
+    url: str = link("/api/projects/{}/", "uuid")
+
+
+class Submitted(Resource, frozen=True, gc=False):
+    """The result of a join request."""
+
+    uuid: str = field()
+    scope_name: str = field()
+    scope_uuid: str = field()
+    scope_type: str = field("scope_kind", get=schemas.KINDS.__getitem__)
+    auto_approved: bool = field(Given("is_approved", default=False))
+    project_uuid: str | None = field()
+    project_created: bool = field("project_uuid", get=lambda uuid: uuid is not None)
+
+
+LIST: Final = ResourceList(
+    GroupInvitation,
+    invite_link_queries.listing,
+    filters={
+        **scope_lookups(invite_links.c.scope_id, "customer_uuid", "scope", "scope_type"),
+        **role_lookups(invite_links.c.role_id),
+    },
+)
+_BODY: Final[dict[str, Kind]] = {
     "scope": Text(required=True, blank=False, max=2000),
     "role": Uuid(required=True),
-    "is_public": Boolean(),
-    "auto_create_project": Boolean(),
-    "auto_approve": Boolean(),
-    "project_name_template": Name(null=True, max=255, source="template"),
     "project_role": Uuid(null=True),
-    "user_affiliations": StringList(max=255, max_items=200, source="affiliations"),
-    "user_email_patterns": StringList(
-        max=PATTERN_MAX, max_items=PATTERNS_MAX, source="email_patterns"
-    ),
-    "custom_text": Text(max=4000),
-    "allow_multiple_requests": Boolean(),
+    **GroupInvitation.body(),
 }
-FILTERS: Final = {
-    **dict.fromkeys(("customer_uuid", "role_uuid"), filters.Uuid()),
-    "role_name": filters.Exact(),
-    "scope_type": filters.SCOPE_TYPE,
-    "scope": filters.SCOPE,
-    **dict.fromkeys(("is_active", "is_public"), filters.BooleanFilter()),
-}
-
-
-def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond_page(
-        context,
-        tx,
-        invite_link_queries.listing,
-        lambda rows: [join_request_schemas.group_invitation(context, row, tx.now) for row in rows],
-        filters=filters.read(context, FILTERS, invite_link_queries.listing.orders),
-    )
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = _load_link(context, tx)
-    return Response(
-        200, schemas.encode(join_request_schemas.group_invitation(context, row, tx.now))
-    )
+    return lists.detail(context, tx, GroupInvitation, _load_link(context, tx))
 
 
 def _load_link(context: RequestContext, tx: ReadTransaction) -> Any:
@@ -68,7 +122,7 @@ def _load_link(context: RequestContext, tx: ReadTransaction) -> Any:
 
 
 def _create(context: RequestContext) -> Response:
-    form = read(context, FIELDS)
+    form = read(context, _BODY)
     form.drop_blank("template")
     with context.write() as tx:
         access = named_scope(tx, context, form)
@@ -84,9 +138,7 @@ def _create(context: RequestContext) -> Response:
             tx, context.actor, context.settings, access, role, project_role, form.values
         )
         row = invite_link_queries.get_by_uuid(tx, context.actor, uuid)
-        return Response(
-            201, schemas.encode(join_request_schemas.group_invitation(context, row, tx.now))
-        )
+        return lists.detail(context, tx, GroupInvitation, row, 201)
 
 
 def _projects(context: RequestContext, tx: ReadTransaction) -> Response:
@@ -97,17 +149,8 @@ def _projects(context: RequestContext, tx: ReadTransaction) -> Response:
     row = _load_link(context, tx)
     if row.scope_kind != ScopeKind.ORGANISATION:
         return Response(404, media="text/plain")
-    return Response(
-        200,
-        schemas.encode(
-            [
-                join_request_schemas.ProjectLink(
-                    project.uuid, f"{context.base}/api/projects/{project.uuid}/"
-                )
-                for project in organisation_queries.projects_of(tx, context.actor, [row.scope_id])
-            ]
-        ),
-    )
+    found = organisation_queries.projects_of(tx, context.actor, [row.scope_id])
+    return Response(200, schemas.encode(ProjectLink.fill(context, tx, found)))
 
 
 def _cancel(context: RequestContext) -> Response:
@@ -123,29 +166,19 @@ def _submit(context: RequestContext) -> Response:
         result = join_request_actions.submit(tx, context.actor, context.settings, uuid)
         # Each join request e-mails people who did not ask for it.
         context.count_attempts(tx, ASK)
-        struct = join_request_schemas.submitted(result.request, is_approved=result.is_approved)
-    return Response(200, schemas.encode(struct))
+        return lists.detail(context, tx, Submitted, result.request, is_approved=result.is_approved)
 
 
 _ONE: Final = "/api/user-group-invitations/{uuid}/"
 
 ROUTES: Routes = {
     "/api/user-group-invitations/": {
-        "GET": Endpoint(
-            _list,
-            "List the invite links that you can see.",
-            public=True,
-            reads_db=True,
-            response_type=join_request_schemas.GroupInvitation,
-            is_list=True,
-            filters=FILTERS,
-            orders=invite_link_queries.listing.orders,
-        ),
+        "GET": lists.endpoint(LIST, "List the invite links that you can see.", public=True),
         "POST": Endpoint(
             _create,
             "Create an invite link.",
-            body=FIELDS,
-            response_type=join_request_schemas.GroupInvitation,
+            body=_BODY,
+            response_type=GroupInvitation,
             status=201,
         ),
     },
@@ -155,14 +188,14 @@ ROUTES: Routes = {
             "Show an invite link.",
             public=True,
             reads_db=True,
-            response_type=join_request_schemas.GroupInvitation,
+            response_type=GroupInvitation,
         ),
     },
     f"{_ONE}projects/": {
         "GET": Endpoint(
             _projects,
             "List the organisation's projects that you can see.",
-            response_type=join_request_schemas.ProjectLink,
+            response_type=ProjectLink,
             is_list=True,
             unpaginated=True,
         ),
@@ -171,8 +204,6 @@ ROUTES: Routes = {
         "POST": Endpoint(_cancel, "Close an invite link.", response_type=schemas.Detail),
     },
     f"{_ONE}submit_request/": {
-        "POST": Endpoint(
-            _submit, "Ask to join.", response_type=join_request_schemas.Submitted, limits=(ASK,)
-        ),
+        "POST": Endpoint(_submit, "Ask to join.", response_type=Submitted, limits=(ASK,)),
     },
 }

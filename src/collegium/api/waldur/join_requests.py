@@ -2,46 +2,124 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Table, case, select
 
 from collegium.access.rules import WALDUR_KINDS
+from collegium.accounts.queries import join_names
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.api.waldur import filters, join_request_schemas, lists, schemas
+from collegium.api.resources import Lookup, Private, Resource, ResourceList, field, link
+from collegium.api.waldur import filters, lists
 from collegium.api.waldur.fields import read
 from collegium.api.waldur.invitations import remap_conflicts
-from collegium.db.database import ReadTransaction
+from collegium.api.waldur.lookups import fixed, scope_lookups
+from collegium.api.waldur.schemas import or_empty
+from collegium.db.statements import any_of
+from collegium.db.tables import accounts, invite_links, join_requests
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.rules import Action, State
+from collegium.lists.filters import is_equal
+from collegium.lists.listing import Filter
 from collegium.values import Kind, Text
 
-FIELDS: Final[dict[str, Kind]] = {"comment": Text(max=10000, null=True)}
-FILTERS: Final = {
-    **dict.fromkeys(("created_by", "customer_uuid", "invitation"), filters.Uuid()),
-    "scope": filters.SCOPE,
-    "state": filters.ChoicesFilter({state.value: state.value for state in State}),
-}
+_BODY: Final[dict[str, Kind]] = {"comment": Text(max=10000, null=True)}
 
 
-def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond_page(
-        context,
-        tx,
-        join_request_queries.listing,
-        lambda rows: join_request_schemas.permission_requests(context, rows),
-        filters=filters.read(context, FILTERS, join_request_queries.listing.orders),
+# An invite link admits people. Its URL is therefore shown only to the requester and to callers who
+# may list the link. Other members of the organisation see the request without it.
+_LINK_VISIBLE: Final = Private(
+    "sees_all or row.link_is_visible or row.username == context.actor.username", hidden="''"
+)
+_REVIEWED: Final = Private(f"row.state != {State.CANCELED.value!r}", hidden="None")
+_HAS_REVIEWER: Final = replace(
+    _REVIEWED, shown=f"{_REVIEWED.shown} and row.decider_username is not None"
+)
+
+
+class PermissionRequest(Resource, frozen=True, gc=False):
+    """A join request."""
+
+    url: str = link("/api/user-permission-requests/{}/", "uuid")
+    uuid: str = field()
+    invitation: str = link(
+        "/api/user-group-invitations/{}/", "invite_link_uuid", missing="", private=_LINK_VISIBLE
+    )
+    state: str = field(
+        filter=fixed(
+            filters.ChoicesFilter({state.value: state.value for state in State}),
+            # Pending requests are what most callers ask for, and they have their own indexes.
+            Filter(
+                lambda value: (
+                    "pending" if value == [State.PENDING.value] else "any",
+                    {"state": value},
+                ),
+                lambda variant, _sees_all: (
+                    join_requests.c.state == State.PENDING.value
+                    if variant == "pending"
+                    else any_of(join_requests.c.state, "state")
+                ),
+            ),
+        ),
+        order=case(
+            {state.value: index for index, state in enumerate(State)}, value=join_requests.c.state
+        ),
+    )
+    created: datetime = field("created_at", order=True)
+    created_by_full_name: str = field("first_name", "last_name", get=join_names)
+    created_by_username: str = field("username")
+    created_by_email: str = field("email")
+    reviewed_by_full_name: str | None = field(
+        "decider_first_name", "decider_last_name", get=join_names, private=_HAS_REVIEWER
+    )
+    reviewed_by_username: str | None = field("decider_username", private=_REVIEWED)
+    reviewed_at: datetime | None = field("decided_at", private=_REVIEWED)
+    review_comment: str | None = field("comment")
+    scope_uuid: str = field()
+    scope_name: str = field()
+    customer_uuid: str = field("organisation_uuid")
+    customer_name: str = field("organisation_name")
+    role_name: str = field()
+    role_description: str = field()
+    project_name_template: str = field("template", get=or_empty)
+
+
+class Canceled(Resource, frozen=True, gc=False):
+    """A join request that was withdrawn."""
+
+    uuid: str = field()
+    scope_name: str = field()
+    scope_uuid: str = field()
+
+
+def _references(column: ColumnElement[Any], table: Table) -> Lookup:
+    """Return a lookup by the UUID of the row that a column references."""
+    return Lookup(
+        filters.Uuid(),
+        lambda name, _column: (
+            column == select(table.c.id).where(is_equal(name, table.c.uuid)).scalar_subquery()
+        ),
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = join_request_queries.get_visible(tx, context.actor, context.uuid("request"), WALDUR_KINDS)
-    (struct,) = join_request_schemas.permission_requests(context, [row])
-    return Response(200, schemas.encode(struct))
+LIST: Final = ResourceList(
+    PermissionRequest,
+    join_request_queries.listing,
+    filters={
+        **scope_lookups(join_requests.c.scope_id, "customer_uuid", "scope"),
+        "created_by": _references(join_requests.c.account_id, accounts),
+        "invitation": _references(join_requests.c.invite_link_id, invite_links),
+    },
+)
 
 
 def _approve(context: RequestContext) -> Response:
     uuid = context.uuid("request")
-    form = read(context, FIELDS)
+    form = read(context, _BODY)
     with context.write() as tx:
         if form.errors:
             join_request_actions.check_may_decide(
@@ -56,7 +134,7 @@ def _approve(context: RequestContext) -> Response:
 
 def _reject(context: RequestContext) -> Response:
     uuid = context.uuid("request")
-    form = read(context, FIELDS)
+    form = read(context, _BODY)
     with context.write() as tx:
         if form.errors:
             join_request_actions.check_may_decide(
@@ -72,37 +150,30 @@ def _reject(context: RequestContext) -> Response:
 def _cancel(context: RequestContext) -> Response:
     with remap_conflicts(wrong_state="request.not_cancelable"), context.write() as tx:
         row = join_request_actions.cancel(tx, context.actor, context.uuid("request"), WALDUR_KINDS)
-        struct = join_request_schemas.canceled(row)
-    return Response(200, schemas.encode(struct))
+        return lists.detail(context, tx, Canceled, row)
 
 
 _ONE: Final = "/api/user-permission-requests/{uuid}/"
 
 ROUTES: Routes = {
     "/api/user-permission-requests/": {
-        "GET": Endpoint(
-            _list,
-            "List the join requests that you can see.",
-            response_type=join_request_schemas.PermissionRequest,
-            is_list=True,
-            filters=FILTERS,
-            orders=join_request_queries.listing.orders,
-        ),
+        "GET": lists.endpoint(LIST, "List the join requests that you can see."),
     },
     _ONE: {
-        "GET": Endpoint(
-            _retrieve, "Show a join request.", response_type=join_request_schemas.PermissionRequest
+        "GET": lists.retrieve(
+            PermissionRequest,
+            partial(join_request_queries.get_visible, kinds=WALDUR_KINDS),
+            "request",
+            "Show a join request.",
         ),
     },
     f"{_ONE}approve/": {
-        "POST": Endpoint(_approve, "Approve a join request.", body=FIELDS),
+        "POST": Endpoint(_approve, "Approve a join request.", body=_BODY),
     },
     f"{_ONE}reject/": {
-        "POST": Endpoint(_reject, "Reject a join request.", body=FIELDS),
+        "POST": Endpoint(_reject, "Reject a join request.", body=_BODY),
     },
     f"{_ONE}cancel_request/": {
-        "POST": Endpoint(
-            _cancel, "Withdraw a join request.", response_type=join_request_schemas.Canceled
-        ),
+        "POST": Endpoint(_cancel, "Withdraw a join request.", response_type=Canceled),
     },
 }

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Any, ClassVar, Final
+
+from msgspec import UNSET, UnsetType
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select, union_all
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
+from collegium.access import rules as access_rules
+from collegium.access.rules import KINDS as SCOPE_KINDS
+from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import join_names
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.api.resources import Given, Lookup, Resource, ResourceList, field, link
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, read
+from collegium.api.waldur.lookups import SINCE, fixed, role_lookups, scope_lookups
+from collegium.api.waldur.schemas import KINDS
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
+from collegium.db.statements import UtcDateTime, any_of, contains, like_pattern
+from collegium.db.tables import accounts, events, grants, roles
+from collegium.lists import account_search
+from collegium.lists.filters import holder_meets, is_equal, of_holder
+from collegium.lists.listing import Filter, restricted, simple
+from collegium.lists.sql_hints import in_subquery, not_before, parse_uuid
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
@@ -28,42 +42,176 @@ _ASSIGNMENT: Final = {
 }
 
 
-_ACCOUNT_FILTERS: Final = {
-    **dict.fromkeys(("full_name", "native_name", "user_slug", "username"), filters.Exact()),
-    "user": filters.Uuid(),
-    "user_url": filters.UserLink(),
-}
-FILTERS: Final = {
-    **_ACCOUNT_FILTERS,
-    **dict.fromkeys(("created", "expiration_time", "modified"), filters.GreaterOrEqual()),
-    **dict.fromkeys(("customer_uuid", "role_uuid", "scope_uuid"), filters.Uuid()),
-    **dict.fromkeys(("role_name", "scope_name"), filters.Contains()),
-    "scope_type": filters.SCOPE_TYPE,
-}
-TEAM_FILTERS: Final = {
-    **_ACCOUNT_FILTERS,
-    "role": filters.MultipleFilter(commas=False),
-    "search_string": filters.Exact(),
-}
+class Permission(Resource, frozen=True, gc=False):
+    """A grant, within its account."""
 
-
-def _render_grant(row: Row) -> schemas.Permission:
-    return schemas.permission(row, row.account_uuid, account_queries.full_name(row), row.slug)
-
-
-def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond_page(
-        context,
-        tx,
-        membership_queries.listing,
-        lambda rows: [_render_grant(row) for row in rows],
-        filters=filters.read(context, FILTERS, membership_queries.listing.orders),
+    user_uuid: str = field("account_uuid")
+    user_name: str = field("first_name", "last_name", get=join_names)
+    user_slug: str = field("slug")
+    created: datetime = field("valid_from", filter=SINCE)
+    expiration_time: datetime | None = field(
+        "valid_until",
+        filter=Lookup(
+            filters.GreaterOrEqual(),
+            lambda name, column: and_(column.is_not(None), not_before(name, column)),
+        ),
+    )
+    role_name: str = field()
+    role_description: str = field()
+    role_uuid: str = field()
+    scope_type: str = field("scope_kind", get=KINDS.__getitem__)
+    scope_uuid: str = field()
+    scope_name: str = field()
+    customer_uuid: str = field("organisation_uuid")
+    customer_name: str = field("organisation_name")
+    created_by_full_name: str | UnsetType = field(
+        "granted_by_username",
+        "granted_by_first_name",
+        "granted_by_last_name",
+        get=lambda username, first, last: UNSET if username is None else join_names(first, last),
+        default=UNSET,
+    )
+    created_by_username: str | UnsetType = field(
+        "granted_by_username",
+        get=lambda username: UNSET if username is None else username,
+        default=UNSET,
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = membership_queries.get_visible(tx, context.actor, context.uuid("grant"))
-    return Response(200, schemas.encode(_render_grant(row)))
+permissions_of_account = Permission.filler(
+    user_uuid=Given("uuid", ""), user_name=Given("name", ""), user_slug=Given("slug", "")
+)
+"""Like ``Permission.fill``, for the grants of one account, whose data is given."""
+
+
+class TeamMember(Resource, frozen=True, gc=False):
+    """A grant, within the team of a scope."""
+
+    sparse: ClassVar = True
+
+    uuid: str = field()
+    created: datetime = field("valid_from")
+    expiration_time: datetime | None = field("valid_until")
+    role_name: str = field()
+    role_uuid: str = field()
+    user_email: str = field("email")
+    user_full_name: str = field("first_name", "last_name", get=join_names)
+    user_username: str = field("username")
+    user_uuid: str = field("account_uuid")
+    user_image: str | None = link("/api/media/{}/", "picture")
+    created_by_full_name: str | None = field(
+        "granted_by_uuid",
+        "granted_by_first_name",
+        "granted_by_last_name",
+        get=lambda uuid, first, last: join_names(first, last) if uuid else None,
+    )
+    created_by_uuid: str | UnsetType = field(
+        "granted_by_uuid", get=lambda uuid: uuid or UNSET, default=UNSET
+    )
+
+
+def _account_lookups(*, in_one_scope: bool) -> dict[str, Lookup]:
+    def of_account(name: str, account_filter: Filter, *, is_shown: bool) -> Lookup:
+        # The list does not show these fields, and staff's only to those who see all.
+        visible = (
+            account_filter
+            if is_shown
+            else restricted(name, account_filter, account_search.shown_to_members)
+        )
+        return fixed(filters.Exact(), of_holder(visible, in_one_scope=in_one_scope))
+
+    def is_holder(kind: filters.FilterType, column: ColumnElement[Any]) -> Lookup:
+        return Lookup(kind, lambda name, _column: holder_meets(is_equal(name, column)))
+
+    return {
+        "full_name": of_account("full_name", account_search.FULL_NAME, is_shown=True),
+        "native_name": of_account(
+            "native_name", account_search.part_of("native_name"), is_shown=False
+        ),
+        "user": is_holder(filters.Uuid(), accounts.c.uuid),
+        "user_slug": of_account(
+            "user_slug", account_search.part_of("slug", name="user_slug"), is_shown=False
+        ),
+        "user_url": is_holder(filters.UserLink(), accounts.c.uuid),
+        "username": is_holder(filters.Exact(), accounts.c.username),
+    }
+
+
+_inner_grant = grants.alias("inner_grant")
+_role = roles.alias("other_role")
+
+
+def _grants_changed() -> ColumnElement[bool]:
+    """Return the condition that a grant began, or its end was changed, at or after ``modified``."""
+    modified = bindparam("modified", type_=UtcDateTime)
+    is_open = _inner_grant.c.ended_at.is_(None)
+    # Events identify a grant by its account and scope.
+    is_same_grant = and_(
+        events.c.account_id == _inner_grant.c.account_id,
+        events.c.scope_id == _inner_grant.c.scope_id,
+    )
+    return grants.c.id.in_(
+        union_all(
+            select(_inner_grant.c.id).where(_inner_grant.c.valid_from >= modified, is_open),
+            select(_inner_grant.c.id)
+            .join(events, is_same_grant)
+            .where(events.c.kind == "role.updated", events.c.created_at >= modified, is_open),
+        )
+    )
+
+
+def _read_roles(value: list[str]) -> tuple[str, dict[str, Any]]:
+    uuids = [uuid for uuid in map(parse_uuid, value) if uuid is not None]
+    return "", {"role": value, "role_uuids": uuids}
+
+
+LIST: Final = ResourceList(
+    Permission,
+    membership_queries.listing,
+    filters={
+        **_account_lookups(in_one_scope=False),
+        **scope_lookups(
+            grants.c.scope_id, "customer_uuid", "scope_name", "scope_type", "scope_uuid"
+        ),
+        "modified": fixed(filters.GreaterOrEqual(), _grants_changed()),
+        "role_name": fixed(
+            filters.Exact(),
+            simple(
+                "role_name",
+                in_subquery(
+                    grants.c.role_id, select(_role.c.id).where(contains(_role.c.name, "role_name"))
+                ),
+                like_pattern,
+            ),
+        ),
+        "role_uuid": role_lookups(grants.c.role_id)["role_uuid"],
+    },
+    orders=membership_queries.listing.orders,
+)
+TEAM: Final = ResourceList(
+    TeamMember,
+    membership_queries.of_scope,
+    filters={
+        **_account_lookups(in_one_scope=True),
+        # Names and UUIDs of roles.
+        "role": fixed(
+            filters.MultipleFilter(commas=False),
+            Filter(
+                _read_roles,
+                lambda _variant, _sees_all: in_subquery(
+                    grants.c.role_id,
+                    select(_role.c.id).where(
+                        or_(any_of(_role.c.name, "role"), any_of(_role.c.uuid, "role_uuids"))
+                    ),
+                ),
+            ),
+        ),
+        "search_string": fixed(
+            filters.Exact(), membership_queries.of_scope.filters["search_string"]
+        ),
+    },
+    orders=membership_queries.of_scope.orders,
+)
 
 
 def _read_assignment(
@@ -104,25 +252,15 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
     Args:
         base: the path of the scope itself, ``/api/projects/{uuid}/``.
     """
-    rights = KINDS[kind]
+    rights = SCOPE_KINDS[kind]
 
     def _team(context: RequestContext, tx: ReadTransaction) -> Response:
         scope = access_queries.get_visible(tx, context.actor, kind, context.uuid(kind)).scope
-        return lists.respond_page(
-            context,
-            tx,
-            membership_queries.of_scope,
-            lambda rows: [schemas.team_member(context, row) for row in rows],
-            filters={
-                **filters.read(context, TEAM_FILTERS, membership_queries.of_scope.orders),
-                "scope": scope.id,
-            },
-            sparse=True,
-        )
+        return lists.respond(context, tx, TEAM, {**lists.read(context, TEAM), "scope": scope.id})
 
     def _change(
         context: RequestContext,
-        permission: Permission,
+        permission: access_rules.Permission,
         action: Callable[
             [WriteTransaction, Actor, membership_actions.RoleAssignment, datetime | None], object
         ],
@@ -164,15 +302,7 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
 
     return {
         f"{base}list_users/": {
-            "GET": Endpoint(
-                _team,
-                "List the members.",
-                response_type=schemas.TeamMember,
-                is_list=True,
-                filters=TEAM_FILTERS,
-                orders=membership_queries.of_scope.orders,
-                sparse_fields=True,
-            ),
+            "GET": lists.endpoint(TEAM, "List the members.", _team),
         },
         f"{base}add_user/": {
             "POST": Endpoint(
@@ -195,16 +325,11 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
 
 ROUTES: Routes = {
     "/api/user-permissions/": {
-        "GET": Endpoint(
-            _list,
-            "List your memberships, or all of them.",
-            response_type=schemas.Permission,
-            is_list=True,
-            filters=FILTERS,
-            orders=membership_queries.listing.orders,
-        ),
+        "GET": lists.endpoint(LIST, "List your memberships, or all of them."),
     },
     "/api/user-permissions/{uuid}/": {
-        "GET": Endpoint(_retrieve, "Show a membership.", response_type=schemas.Permission),
+        "GET": lists.retrieve(
+            Permission, membership_queries.get_visible, "grant", "Show a membership."
+        ),
     },
 }

@@ -9,21 +9,24 @@ from ipaddress import ip_network
 from typing import Any, ClassVar, Final
 
 import msgspec
+from sqlalchemy import ColumnElement, and_, func, select, true
 
 from collegium.access import queries as access_queries
-from collegium.access.queries import scopes_with_permission
+from collegium.access.queries import is_active, scopes_with_permission, visible_scopes
 from collegium.access.rules import Permission, ScopeKind
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Related, Resource, ResourceList, constant, field, link
 from collegium.api.waldur import filters, lists
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import Form, read
-from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, EXACT, fixed
+from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, EXACT, actor_owns, fixed
 from collegium.api.waldur.memberships import team_routes
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Row
-from collegium.db.tables import organisations, scopes
-from collegium.lists import filters as list_filters
+from collegium.db.tables import accounts, grants, organisations, scopes
+from collegium.lists.filters import is_equal
+from collegium.lists.listing import Filter
+from collegium.lists.sql_hints import in_subquery
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.values import (
@@ -171,6 +174,33 @@ class Customer(Resource, frozen=True, gc=False):
     call_managing_organization_uuid: str | None = None
 
 
+_inner_scope = scopes.alias("scope")
+_member_grant = grants.alias("member_grant")
+
+
+def _has_member(_variant: str, sees_all: bool) -> ColumnElement[bool]:
+    """Return the condition that an organisation, or one of its projects, has a person as a member.
+
+    Actors who do not see all learn nothing about scopes that they cannot see.
+    """
+    scope_ids = (
+        select(func.coalesce(_inner_scope.c.parent_id, _inner_scope.c.id))
+        .select_from(_member_grant)
+        .join(accounts, accounts.c.id == _member_grant.c.account_id)
+        .join(_inner_scope, _inner_scope.c.id == _member_grant.c.scope_id)
+        .where(
+            is_equal("user_uuid", accounts.c.uuid),
+            is_active(_member_grant),
+            _inner_scope.c.deleted_at.is_(None),
+            true()
+            if sees_all
+            # Like lists of members, which show only active accounts.
+            else and_(accounts.c.is_active, _member_grant.c.scope_id.in_(visible_scopes())),
+        )
+    )
+    return in_subquery(scopes.c.id, scope_ids)
+
+
 LIST: Final = ResourceList(
     Customer,
     organisation_queries.listing,
@@ -181,9 +211,11 @@ LIST: Final = ResourceList(
                 scopes_with_permission((ScopeKind.ORGANISATION, Permission.PROJECT_CREATE))
             ),
         ),
-        "owned_by_current_user": fixed(filters.OptIn(), list_filters.as_owner(scopes.c.id)),
+        "owned_by_current_user": fixed(filters.OptIn(), actor_owns(scopes.c.id)),
         "query": fixed(filters.Exact(), organisation_queries.listing.filters["query"]),
-        "user_uuid": fixed(filters.Uuid(), list_filters.HAS_MEMBER),
+        "user_uuid": fixed(
+            filters.Uuid(), Filter(lambda value: ("", {"user_uuid": value}), _has_member)
+        ),
     },
 )
 _BODY: Final = Customer.body()

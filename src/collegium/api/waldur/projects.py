@@ -3,24 +3,48 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+import msgspec
 import nh3
+from msgspec import UnsetType
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, true
+from sqlalchemy import Date as SqlDate
 
 from collegium.access import queries as access_queries
-from collegium.access.queries import ScopeAccess
+from collegium.access.queries import ScopeAccess, organisation
 from collegium.access.rules import Permission, ScopeKind
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.api.waldur import filters, lists, schemas
+from collegium.api.resources import (
+    Lookup,
+    Private,
+    Resource,
+    ResourceList,
+    constant,
+    field,
+    link,
+)
+from collegium.api.waldur import filters, lists
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import Form, read
+from collegium.api.waldur.lookups import (
+    CONTAINS,
+    EXACT,
+    SINCE,
+    actor_has_role,
+    actor_owns,
+    fixed,
+)
 from collegium.api.waldur.memberships import team_routes
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import UtcDateTime, any_of
+from collegium.db.tables import events, organisations, projects, scopes
+from collegium.lists.filters import text_filter
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
-from collegium.values import Boolean, Choice, Date, Integer, Kind, Name, Text, hex_uuid
+from collegium.values import Boolean, Choice, Date, Integer, Name, Text, hex_uuid
 
 OECD_CODES: Final = tuple(
     f"{area}.{field}"
@@ -28,22 +52,6 @@ OECD_CODES: Final = tuple(
     for field in range(1, fields + 1)
 )
 """Fields of science (OECD, 2007). The official clients know these codes and fail on any other."""
-
-CHANGE: Final[dict[str, Kind]] = {
-    "name": Name(required=True, blank=False, max=500),
-    "slug": SLUG,
-    "description": Text(max=20000),
-    "backend_id": Text(max=255),
-    "start_date": Date(null=True),
-    "end_date": Date(null=True),
-    "oecd_fos_2007_code": Choice(of=("", *OECD_CODES), null=True),
-    "is_industry": Boolean(),
-    "kind": Choice(of=("default", "course", "public")),
-    "max_service_accounts": Integer(null=True),
-    "grace_period_days": Integer(null=True),
-    "staff_notes": Text(max=4000),
-}
-NEW: Final[dict[str, Kind]] = {"customer": Text(required=True, blank=False, max=2000), **CHANGE}
 
 
 def scope_of(url: str) -> tuple[ScopeKind, str] | None:
@@ -105,59 +113,122 @@ def _load_parent(tx: WriteTransaction, context: RequestContext, form: Form) -> S
         return None
 
 
-def _load_project(context: RequestContext, tx: ReadTransaction, uuid: str) -> schemas.Project:
-    return schemas.project(context, project_queries.get_visible(tx, context.actor, uuid))
+class Project(Resource, frozen=True, gc=False):
+    """A project. Fields of billing and marketplaces are present but empty."""
+
+    sparse: ClassVar = True
+
+    url: str = link("/api/projects/{}/", "uuid")
+    uuid: str = field()
+    name: str = field(
+        write=Name(required=True, blank=False, max=500),
+        filter={"name": CONTAINS, "name_exact": EXACT},
+        order=scopes.c.name_sort,
+    )
+    slug: str = field(write=SLUG, filter=EXACT)
+    customer: str = link("/api/customers/{}/", "organisation_uuid")
+    customer_uuid: str = field(
+        "organisation_uuid",
+        filter={"customer": Lookup(filters.Uuids(), lambda name, column: any_of(column, name))},
+    )
+    customer_name: str = field("organisation_name", filter=CONTAINS, order=organisation.c.name_sort)
+    customer_slug: str = field("organisation_slug")
+    customer_native_name: str = field(
+        "organisation_native_name", filter=CONTAINS, order=organisations.c.native_name_sort
+    )
+    customer_abbreviation: str = field(
+        "organisation_abbreviation", filter=CONTAINS, order=organisations.c.abbreviation_sort
+    )
+    customer_display_billing_info_in_projects: bool = field("display_billing_info_in_projects")
+    description: str = field(write=Text(max=20000), filter=CONTAINS)
+    created: datetime = field("created_at", filter=SINCE, order=True)
+    backend_id: str = field(write=Text(max=255), filter=EXACT)
+    start_date: date | None = field(write=Date(null=True), order=True)
+    end_date: date | None = field(write=Date(null=True), order=True)
+    end_date_requested_by: str | None = link("/api/users/{}/", "end_date_requested_by")
+    oecd_fos_2007_code: str | None = field(
+        "oecd_fos_2007_code",
+        get=lambda code: code or None,
+        write=Choice(of=("", *OECD_CODES), null=True),
+    )
+    oecd_fos_2007_label: str = constant("")
+    is_industry: bool = field(write=Boolean())
+    kind: str = field(write=Choice(of=("default", "course", "public")))
+    is_removed: bool = field(
+        "deleted_at",
+        get=lambda deleted_at: deleted_at is not None,
+        filter=fixed(filters.BooleanFilter(), project_queries.history.filters["is_removed"]),
+    )
+    max_service_accounts: int | None = field(write=Integer(null=True))
+    grace_period_days: int | None = field(write=Integer(null=True))
+    staff_notes: str | UnsetType = field(write=Text(max=4000), private=Private("sees_all"))
+    type: str | None = None
+    type_name: str | None = None
+    type_uuid: str | None = None
+    image: str | None = None
+    resources_count: int = 0
+    project_credit: float | None = None
+    termination_metadata: None = None
+    marketplace_resource_count: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-FILTERS: Final = {
-    **dict.fromkeys(
-        (
-            "customer_abbreviation",
-            "customer_name",
-            "customer_native_name",
-            "description",
-            "name",
+def _projects_changed() -> ColumnElement[bool]:
+    """Return the condition that a project was created, changed or deleted since ``modified``."""
+    modified = bindparam("modified", type_=UtcDateTime)
+    changed_ids = select(events.c.scope_id).where(
+        or_(events.c.kind == "project.updated", events.c.kind == "project.deleted"),
+        events.c.created_at >= modified,
+    )
+    return or_(scopes.c.created_at >= modified, scopes.c.id.in_(changed_ids))
+
+
+_NOW: Final = bindparam("now", type_=UtcDateTime)
+LIST: Final = ResourceList(
+    Project,
+    project_queries.history,
+    filters={
+        "can_admin": fixed(filters.OptIn(), actor_has_role(scopes.c.id, "PROJECT.ADMIN")),
+        "can_manage": fixed(
+            filters.OptIn(),
+            or_(actor_has_role(scopes.c.id, "PROJECT.MANAGER"), actor_owns(scopes.c.parent_id)),
         ),
-        filters.Contains(),
-    ),
-    **dict.fromkeys(("backend_id", "name_exact", "query", "slug"), filters.Exact()),
-    **dict.fromkeys(
-        ("can_admin", "can_manage", "conceal_finished_projects", "include_terminated"),
-        filters.OptIn(),
-    ),
-    **dict.fromkeys(("created", "modified"), filters.GreaterOrEqual()),
-    "customer": filters.Uuids(),
-    "is_removed": filters.BooleanFilter(),
-}
+        "conceal_finished_projects": fixed(
+            filters.OptIn(),
+            or_(
+                projects.c.end_date.is_(None),
+                projects.c.end_date >= func.date(_NOW, type_=SqlDate()),
+            ),
+        ),
+        "include_terminated": fixed(filters.OptIn(), true()),
+        "modified": fixed(filters.GreaterOrEqual(), _projects_changed()),
+        "query": fixed(
+            filters.Exact(), text_filter((scopes.c.name, scopes.c.slug), (projects.c.backend_id,))
+        ),
+    },
+    # Collegium has no costs, so all projects are equal in this order.
+    orders={"estimated_cost": ()},
+)
+_WITHOUT_DELETED: Final = LIST.of(project_queries.listing)
+_CHANGE: Final = Project.body()
+_NEW: Final = {"customer": Text(required=True, blank=False, max=2000), **_CHANGE}
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    filter_values = filters.read(context, FILTERS, project_queries.listing.orders)
-    with_removed = filter_values.pop("include_terminated", False)
-    listing = (
-        project_queries.history
-        if with_removed or filter_values.get("is_removed")
-        else project_queries.listing
-    )
-    if listing is project_queries.listing:
-        filter_values.pop("is_removed", None)
-    return lists.respond_page(
-        context,
-        tx,
-        listing,
-        lambda rows: [schemas.project(context, row) for row in rows],
-        filters=filter_values,
-        sparse=True,
-    )
+    values = lists.read(context, LIST)
+    with_removed = values.pop("include_terminated", False)
+    if with_removed or values.get("is_removed"):
+        return lists.respond(context, tx, LIST, values)
+    values.pop("is_removed", None)
+    return lists.respond(context, tx, _WITHOUT_DELETED, values)
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    struct = _load_project(context, tx, context.uuid("project"))
-    return Response(200, schemas.encode(lists.fields(context, struct)))
+def _detail(context: RequestContext, tx: ReadTransaction, uuid: str, status: int = 200) -> Response:
+    row = project_queries.get_visible(tx, context.actor, uuid)
+    return lists.detail(context, tx, Project, row, status)
 
 
 def _create(context: RequestContext) -> Response:
-    form = _clean_values(read(context, NEW))
+    form = _clean_values(read(context, _NEW))
     with context.write() as tx:
         parent = _load_parent(tx, context, form)
         _check_dates(form, tx.now)
@@ -166,7 +237,7 @@ def _create(context: RequestContext) -> Response:
         uuid = project_actions.create(
             tx, context.actor, parent, form.values, settings=context.settings
         )
-        return Response(201, schemas.encode(_load_project(context, tx, uuid)))
+        return _detail(context, tx, uuid, 201)
 
 
 def _update(context: RequestContext) -> Response:
@@ -175,11 +246,11 @@ def _update(context: RequestContext) -> Response:
         access = access_queries.get_visible(
             tx, context.actor, ScopeKind.PROJECT, uuid, Permission.PROJECT_UPDATE
         )
-        form = _clean_values(read(context, CHANGE, partial=context.method == "PATCH"))
+        form = _clean_values(read(context, _CHANGE, partial=context.method == "PATCH"))
         _check_dates(form, tx.now, access.scope.start_date)
         form.check()
         project_actions.update(tx, context.actor, access, form.values)
-        return Response(200, schemas.encode(_load_project(context, tx, uuid)))
+        return _detail(context, tx, uuid)
 
 
 def _delete(context: RequestContext) -> Response:
@@ -193,29 +264,19 @@ def _delete(context: RequestContext) -> Response:
 
 ROUTES: Routes = {
     "/api/projects/": {
-        "GET": Endpoint(
-            _list,
-            "List the projects that you can see.",
-            response_type=schemas.Project,
-            is_list=True,
-            filters=FILTERS,
-            orders=project_queries.listing.orders,
-            sparse_fields=True,
-        ),
+        "GET": lists.endpoint(LIST, "List the projects that you can see.", _list),
         "POST": Endpoint(
-            _create, "Create a project.", body=NEW, response_type=schemas.Project, status=201
+            _create, "Create a project.", body=_NEW, response_type=Project, status=201
         ),
     },
     "/api/projects/{uuid}/": {
-        "GET": Endpoint(
-            _retrieve, "Show a project.", response_type=schemas.Project, sparse_fields=True
-        ),
-        "PUT": Endpoint(_update, "Change a project.", body=CHANGE, response_type=schemas.Project),
+        "GET": lists.retrieve(Project, project_queries.get_visible, "project", "Show a project."),
+        "PUT": Endpoint(_update, "Change a project.", body=_CHANGE, response_type=Project),
         "PATCH": Endpoint(
             _update,
             "Change some fields of a project.",
-            body=CHANGE,
-            response_type=schemas.Project,
+            body=_CHANGE,
+            response_type=Project,
             partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete a project.", status=204),

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
+
+from msgspec import UnsetType
 
 from collegium.access.rules import ScopeKind
 from collegium.accounts.actions import require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.api.resources import Lookup, Private, Related, Resource, ResourceList, field
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, read
+from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, part_of_any
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Row
+from collegium.db.tables import roles
+from collegium.lists.filters import is_equal
 from collegium.refusals import Invalid
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
@@ -53,61 +58,97 @@ class Permissions(Kind):
         return {"type": "array", "items": {"type": "string"}}
 
 
-_DESCRIPTIONS: Final[dict[str, Kind]] = {
-    "description": Text(max=2000),
-    **{f"description_{code}": Text(max=2000, null=True) for code in schemas.LANGUAGES},
-}
-_FIELDS: Final[dict[str, Kind]] = {
-    "name": Name(required=True, blank=False, max=NAME_MAX),
-    "permissions": Permissions(required=True),
-    "content_type": Choice(required=True, source="kind", of=_KINDS, problem="content_type"),
-    **_DESCRIPTIONS,
-    "is_active": Boolean(),
-}
-
-
-def _render_roles(
-    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
-) -> list[schemas.Role]:
-    ids = [row.id for row in rows]
-    permissions = role_queries.permissions_of(tx, ids)
-    holder_counts = role_queries.count_people(tx, ids) if context.actor.sees_all else None
-    return [
-        schemas.role(
-            row,
-            permissions.get(row.id, ()),
-            None if holder_counts is None else holder_counts.get(row.id, 0),
-        )
-        for row in rows
-    ]
-
-
-FILTERS: Final = {
-    "content_type": filters.SCOPE_TYPE,
-    "description": filters.Contains(),
-    "is_active": filters.BooleanFilter(),
-    "is_system_role": filters.BooleanFilter(),
-    "name": filters.Contains(),
-    "query": filters.Contains(),
-}
-
-
-def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    return lists.respond_page(
-        context,
-        tx,
-        role_queries.listing,
-        lambda rows: _render_roles(context, tx, rows),
-        filters=filters.read(context, FILTERS, role_queries.listing.orders),
-        sparse=True,
+def _description(code: str) -> Any:
+    """Declare a field with the description in one language."""
+    return field(
+        "descriptions",
+        get=lambda descriptions: descriptions.get(code),
+        write=Text(max=2000, null=True, source=f"description_{code}"),
+        default=None,
     )
 
 
-def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = role_queries.get_visible(tx, context.actor, context.uuid("role"))
-    return Response(
-        200, schemas.encode(lists.fields(context, _render_roles(context, tx, [row])[0]))
+_PERMISSIONS: Final = Related(
+    lambda _context, tx, rows: {
+        key: list(names)
+        for key, names in role_queries.permissions_of(tx, [row.id for row in rows]).items()
+    },
+    default=[],
+)
+_HOLDERS: Final = Related(
+    lambda context, tx, rows: (
+        role_queries.count_people(tx, [row.id for row in rows]) if context.actor.sees_all else {}
+    ),
+    default=0,
+)
+
+
+class RoleDescription(Resource, frozen=True, gc=False):
+    """The description of a role, in every language of this API."""
+
+    description: str = field(write=Text(max=2000))
+    description_en: str | None = _description("en")
+    description_et: str | None = _description("et")
+    description_lt: str | None = _description("lt")
+    description_lv: str | None = _description("lv")
+    description_ru: str | None = _description("ru")
+    description_it: str | None = _description("it")
+    description_de: str | None = _description("de")
+    description_da: str | None = _description("da")
+    description_sv: str | None = _description("sv")
+    description_es: str | None = _description("es")
+    description_fr: str | None = _description("fr")
+    description_nb: str | None = _description("nb")
+    description_ar: str | None = _description("ar")
+    description_cs: str | None = _description("cs")
+
+
+class Role(Resource, frozen=True, gc=False):
+    """A role, with its description in every language of this API."""
+
+    sparse: ClassVar = True
+
+    uuid: str = field()
+    name: str = field(
+        write=Name(required=True, blank=False, max=NAME_MAX),
+        filter=CONTAINS,
+        order=roles.c.name_sort,
     )
+    description: str = field(write=Text(max=2000), filter=CONTAINS)
+    permissions: list[str] = field(_PERMISSIONS, write=Permissions(required=True))
+    is_system_role: bool = field("is_system", filter=BOOLEAN)
+    is_active: bool = field(write=Boolean(), filter=BOOLEAN, order=True)
+    content_type: str = field(
+        "kind",
+        get=lambda kind: schemas.KINDS.get(kind, kind),
+        write=Choice(required=True, of=_KINDS, problem="content_type"),
+        filter=Lookup(filters.SCOPE_TYPE, is_equal),
+    )
+    users_count: int | UnsetType = field(_HOLDERS, private=Private("sees_all"))
+    description_en: str | None = _description("en")
+    description_et: str | None = _description("et")
+    description_lt: str | None = _description("lt")
+    description_lv: str | None = _description("lv")
+    description_ru: str | None = _description("ru")
+    description_it: str | None = _description("it")
+    description_de: str | None = _description("de")
+    description_da: str | None = _description("da")
+    description_sv: str | None = _description("sv")
+    description_es: str | None = _description("es")
+    description_fr: str | None = _description("fr")
+    description_nb: str | None = _description("nb")
+    description_ar: str | None = _description("ar")
+    description_cs: str | None = _description("cs")
+
+
+LIST: Final = ResourceList(
+    Role,
+    role_queries.listing,
+    filters={"query": part_of_any(roles.c.name, roles.c.description)},
+    orders={"scope": (roles.c.kind,)},
+)
+_DESCRIPTIONS: Final = RoleDescription.body()
+_BODY: Final = Role.body()
 
 
 def _read_form(
@@ -150,22 +191,18 @@ def _check_unique(tx: WriteTransaction, form: Form, role: Row | None) -> None:
     form.check()
 
 
-def _role_response(context: RequestContext, tx: ReadTransaction, uuid: str) -> Response:
-    return Response(
-        200, schemas.encode(_render_roles(context, tx, [role_queries.get_by_uuid(tx, uuid)])[0])
-    )
+def _detail(context: RequestContext, tx: ReadTransaction, uuid: str, status: int = 200) -> Response:
+    return lists.detail(context, tx, Role, role_queries.get_by_uuid(tx, uuid), status)
 
 
 def _create(context: RequestContext) -> Response:
     require_staff(context.actor)
-    form = _read_form(context, _FIELDS)
+    form = _read_form(context, _BODY)
     with context.write() as tx:
         _check_unique(tx, form, None)
         permissions = form.values.pop("permissions")
         uuid = role_actions.create(tx, context.actor, form.values, permissions)
-        response = _role_response(context, tx, uuid)
-    response.status = 201
-    return response
+        return _detail(context, tx, uuid, 201)
 
 
 def _update(context: RequestContext) -> Response:
@@ -173,11 +210,11 @@ def _update(context: RequestContext) -> Response:
     uuid = context.uuid("role")
     with context.write() as tx:
         role = role_queries.get_by_uuid_locked(tx, uuid)
-        form = _read_form(context, _FIELDS, is_partial=context.method == "PATCH")
+        form = _read_form(context, _BODY, is_partial=context.method == "PATCH")
         _check_unique(tx, form, role)
         permissions = form.values.pop("permissions", None)
         role_actions.update(tx, context.actor, uuid, form.values, permissions)
-        return _role_response(context, tx, uuid)
+        return _detail(context, tx, uuid)
 
 
 def _describe(context: RequestContext) -> Response:
@@ -188,9 +225,7 @@ def _describe(context: RequestContext) -> Response:
         form = _read_form(context, _DESCRIPTIONS)
         form.check()
         role_actions.update(tx, context.actor, uuid, form.values)
-        return Response(
-            200, schemas.encode(schemas.role_description(role_queries.get_by_uuid(tx, uuid)))
-        )
+        return lists.detail(context, tx, RoleDescription, role_queries.get_by_uuid(tx, uuid))
 
 
 def _set_active(context: RequestContext, *, active: bool) -> Response:
@@ -208,42 +243,31 @@ def _delete(context: RequestContext) -> Response:
 
 ROUTES: Routes = {
     "/api/roles/": {
-        "GET": Endpoint(
-            _list,
-            "List the roles. Without an account, only the built-in ones.",
-            public=True,
-            reads_db=True,
-            response_type=schemas.Role,
-            is_list=True,
-            filters=FILTERS,
-            orders=role_queries.listing.orders,
-            sparse_fields=True,
+        "GET": lists.endpoint(
+            LIST, "List the roles. Without an account, only the built-in ones.", public=True
         ),
         "POST": Endpoint(
             _create,
             "Create a role, for staff.",
-            body=_FIELDS,
-            response_type=schemas.Role,
+            body=_BODY,
+            response_type=Role,
             status=201,
         ),
     },
     "/api/roles/{uuid}/": {
-        "GET": Endpoint(
-            _retrieve,
+        "GET": lists.retrieve(
+            Role,
+            role_queries.get_visible,
+            "role",
             "Show a role. Without an account, only a built-in one.",
             public=True,
-            reads_db=True,
-            response_type=schemas.Role,
-            sparse_fields=True,
         ),
-        "PUT": Endpoint(
-            _update, "Change a role, for staff.", body=_FIELDS, response_type=schemas.Role
-        ),
+        "PUT": Endpoint(_update, "Change a role, for staff.", body=_BODY, response_type=Role),
         "PATCH": Endpoint(
             _update,
             "Change some fields of a role, for staff.",
-            body=_FIELDS,
-            response_type=schemas.Role,
+            body=_BODY,
+            response_type=Role,
             partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete a role that was never used, for staff.", status=204),
@@ -267,7 +291,7 @@ ROUTES: Routes = {
             _describe,
             "Change the descriptions of a role, for staff.",
             body=_DESCRIPTIONS,
-            response_type=schemas.RoleDescription,
+            response_type=RoleDescription,
         ),
     },
 }

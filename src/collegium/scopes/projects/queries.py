@@ -11,7 +11,6 @@ from collegium.access.rules import Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, organisations, projects, scopes
-from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 from collegium.scopes.queries import visible
@@ -45,26 +44,13 @@ _all_rows = (
 )
 _not_deleted = scopes.c.deleted_at.is_(None)
 _rows = _all_rows.where(_not_deleted)
-_ORDERS = {
-    "name": (scopes.c.name_sort,),
-    "created": (scopes.c.created_at,),
-    "start_date": (projects.c.start_date,),
-    "end_date": (projects.c.end_date,),
-    "customer_name": (organisation.c.name_sort,),
-    "customer_native_name": (organisations.c.native_name_sort,),
-    "customer_abbreviation": (organisations.c.abbreviation_sort,),
-    # Collegium has no costs, so all projects are equal in this order.
-    "estimated_cost": (),
-}
-
 listing = Listing[ProjectRow](
     rows=_rows,
     visible=lambda: visible(ScopeKind.PROJECT),
     key=scopes.c.id,
     count_query=select(scopes.c.id).where(scopes.c.kind == ScopeKind.PROJECT.value, _not_deleted),
     default="name",
-    orders=_ORDERS,
-    filters=list_filters.PROJECTS,
+    orders={"name": (scopes.c.name_sort,)},
 )
 
 history = Listing[ProjectRow](
@@ -80,9 +66,8 @@ history = Listing[ProjectRow](
     ),
     key=scopes.c.id,
     default="name",
-    orders=_ORDERS,
+    orders={"name": (scopes.c.name_sort,)},
     filters={
-        **list_filters.PROJECTS,
         "is_removed": scopes.c.deleted_at.is_not(None) == bindparam("is_removed", type_=Boolean()),
     },
 )
