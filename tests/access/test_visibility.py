@@ -24,7 +24,7 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.api.waldur import invitations as invitations_api
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import role_permissions, roles
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
@@ -78,7 +78,7 @@ class Scope:
 
 @dataclass(eq=False)
 class Grant:
-    account: Row
+    account: Any
     scope: Scope
     permissions: frozenset[str]
     until: datetime | None
@@ -104,7 +104,7 @@ class Invitation:
 class Model:
     """The data, and the rules of the specification in plain Python."""
 
-    accounts: list[Row] = field(default_factory=list)
+    accounts: list[Any] = field(default_factory=list)
     scopes: list[Scope] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     invitations: list[Invitation] = field(default_factory=list)
@@ -134,7 +134,7 @@ class Model:
         inherited = self.parent_permissions(actor, scope)
         return inherited.union(*(grant.permissions for grant in grants))
 
-    def sees_account(self, actor: Actor, account: Row) -> bool:
+    def sees_account(self, actor: Actor, account: Any) -> bool:
         """The own account, and active accounts except staff with a grant in a visible scope."""
         if actor.sees_all or account.id == actor.id:
             return True
@@ -168,7 +168,7 @@ class Builder:
         self.staff = world.staff.actor
         self.rng = rng
         self.model = Model()
-        self._roles: dict[ScopeKind, list[Row]] = {}
+        self._roles: dict[ScopeKind, list[Any]] = {}
         self._number = count(1)
 
     def build(self) -> Model:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import email_changes, events, ssh_keys
 from collegium.db.tables import tokens as tokens_table
 from tests.support.site import Site
@@ -29,12 +29,12 @@ def path_of(person: Person) -> str:
     return f"/api/users/{person.uuid}/"
 
 
-def row_of(world: World, person: Person) -> Row:
+def row_of(world: World, person: Person) -> Any:
     with world.database.read() as tx:
         return account_queries.by_id(tx, person.id)
 
 
-def events_of(database: Database, kind: str) -> list[Row]:
+def events_of(database: Database, kind: str) -> list[Any]:
     with database.read() as tx:
         return tx.fetch_all(Statement[Any](select(events).where(events.c.kind == kind)))
 

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import email_changes, outbox
 from tests.support.mails import mail_text, sent_mails
 from tests.support.site import Site
@@ -54,7 +54,7 @@ def mailed_codes(world: World) -> tuple[str, str]:
 
 def email_of(world: World, person: Person) -> str:
     with world.database.read() as tx:
-        row: Row = account_queries.by_id(tx, person.id)
+        row: Any = account_queries.by_id(tx, person.id)
     return str(row.email)
 
 

@@ -16,7 +16,7 @@ from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import events, rate_limits
 from collegium.db.tables import outbox as outbox_table
 from collegium.invitations import actions as invitation_actions
@@ -85,7 +85,7 @@ def find_marks(database: Database) -> set[tuple[str, str]]:
     }
 
 
-def rows_of(database: Database, table: Table) -> list[Row]:
+def rows_of(database: Database, table: Table) -> list[Any]:
     with database.read() as tx:
         return tx.fetch_all(Statement(select(table).order_by(*table.primary_key)))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Row
 from collegium.memberships import queries as membership_queries
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import TokenKind
@@ -43,7 +43,7 @@ def bob_browser(site: Site, world: World, bob: Person) -> Browser:
     return Browser(site).sign_in(world, bob)
 
 
-def row_of(world: World, person: Person) -> Row:
+def row_of(world: World, person: Person) -> Any:
     with world.database.read() as tx:
         return account_queries.by_id(tx, person.id)
 

@@ -13,7 +13,7 @@ from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import events, outbox
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams.rules import Person as DirectoryPerson
@@ -52,15 +52,15 @@ class Setup:
         with self.world.database.write() as tx:
             account_actions.update(tx, actor, settings, person.uuid, values, agrees_to_policy=True)
 
-    def _rows(self, table: Any, kind: str) -> list[Row]:
+    def _rows(self, table: Any, kind: str) -> list[Any]:
         query = select(table).where(table.c.kind == kind).order_by(table.c.id)
         with self.world.database.read() as tx:
             return tx.fetch_all(Statement(query))
 
-    def queued(self) -> list[Row]:
+    def queued(self) -> list[Any]:
         return self._rows(outbox, "notifications_profile_changes_operator")
 
-    def recorded(self) -> list[Row]:
+    def recorded(self) -> list[Any]:
         return self._rows(events, "account.profile_changed")
 
     def mail(self, index: int = 0) -> Any:

@@ -13,7 +13,7 @@ from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.api.waldur.routes import ROUTES
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import ssh_keys
 from collegium.invitations import actions as invitation_actions
 from collegium.invite_links import actions as invite_link_actions
@@ -52,7 +52,7 @@ class TwoSizes:
             def visible(kind: ScopeKind, uuid: str) -> ScopeAccess:
                 return access_queries.get_visible(tx, staff, kind, uuid)
 
-            def add(scope: ScopeAccess, role: Row, account: Row) -> None:
+            def add(scope: ScopeAccess, role: Any, account: Any) -> None:
                 assignment = membership_actions.RoleAssignment(scope, role, account)
                 membership_actions.add(tx, staff, assignment, None)
 

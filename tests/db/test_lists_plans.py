@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from collegium.api.waldur import invitations, memberships, organisations, projects
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, roles
 from collegium.lists.listing import Listing
 from collegium.sign_in.tokens.actions import actor_of
@@ -23,11 +23,11 @@ STAFF, ACCOUNT = 5000, 77_000
 END: Final = bulk_data.START + timedelta(minutes=10 * bulk_data.INVITATIONS)
 
 
-def person(tx: ReadTransaction, number: int) -> Row:
+def person(tx: ReadTransaction, number: int) -> Any:
     return tx.fetch_one(Statement[Any](select(accounts).where(accounts.c.id == number)))
 
 
-def account_with_a_role(tx: ReadTransaction) -> Row:
+def account_with_a_role(tx: ReadTransaction) -> Any:
     """Return an account with a native name and an active grant without end."""
     active = (grants.c.ended_at.is_(None), grants.c.valid_until.is_(None))
     members = select(grants.c.account_id).where(*active)

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select, update
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database, ReadTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, roles, scopes
 from collegium.security.crypto import Vault
 from collegium.settings import load
@@ -49,7 +49,7 @@ def big(big_url: str) -> Iterator[Database]:
         set_staff_active(database, is_active=False)
 
 
-def viewers(tx: ReadTransaction) -> dict[str, tuple[Actor, Row]]:
+def viewers(tx: ReadTransaction) -> dict[str, tuple[Actor, Any]]:
     """Return one account of each kind, and the scope whose pages it opens."""
     active_grants = (
         select(grants.c.account_id, scopes.c.id, scopes.c.uuid, scopes.c.kind)
@@ -77,7 +77,7 @@ def viewers(tx: ReadTransaction) -> dict[str, tuple[Actor, Row]]:
     return accounts_by_role
 
 
-def pages(scope: Row) -> list[str]:
+def pages(scope: Any) -> list[str]:
     here = f"/{scope.kind}/{scope.uuid}/"
     return [
         "/account/",

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from collegium.access.rules import Actor
 from collegium.api.waldur import accounts as accounts_api
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts as table
 from collegium.sign_in.tokens.actions import actor_of
 from tests.db.plans import best, plans_of, reads_all, seconds
@@ -58,11 +58,11 @@ def tx(big_tx: ReadTransaction) -> ReadTransaction:
     return big_tx
 
 
-def person(tx: ReadTransaction, number: int) -> Row:
+def person(tx: ReadTransaction, number: int) -> Any:
     return tx.fetch_one(Statement[Any](select(table).where(table.c.id == number)))
 
 
-def selective(account: Row) -> dict[str, Any]:
+def selective(account: Any) -> dict[str, Any]:
     """Return for each filter a value that few accounts match."""
     return {
         "agreement_date": LATE,

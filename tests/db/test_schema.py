@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from collegium.access.rules import SYSTEM_ROLES
 from collegium.db import schema
 from collegium.db.database import Database
-from collegium.db.statements import Row, Statement, UtcDateTime
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
     accounts,
     events,
@@ -172,7 +172,7 @@ def test_grants_at_returns_the_grants_of_a_past_day(database: Database, world: W
     def grants_on(after: int) -> list[str]:
         time = day + timedelta(days=after)
         with database.read() as tx:
-            rows: list[Row] = membership_queries.grants_at(tx, scope.id, time)
+            rows: list[Any] = membership_queries.grants_at(tx, scope.id, time)
         return sorted(
             f"{row.username} {row.role_name} by {row.granted_by_username}" for row in rows
         )

@@ -10,7 +10,7 @@ import httpx
 from sqlalchemy import bindparam, insert
 
 from collegium.accounts import actions as account_actions
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import join_requests, outbox
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import queries as membership_queries
@@ -103,7 +103,7 @@ class Groups:
             row = membership_queries.grant_in_scope(tx, person.id, group)
         return row.role_name if row else None
 
-    def request(self, uuid: str) -> Row:
+    def request(self, uuid: str) -> Any:
         with self.world.database.read() as tx:
             return join_request_queries.get_visible(tx, self.world.staff.actor, uuid)
 

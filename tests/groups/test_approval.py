@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.invitations import actions as invitation_actions
 from collegium.settings import Settings
@@ -41,7 +41,7 @@ class Case:
         assert response.status_code == 200, response.text
 
     @property
-    def row(self) -> Row:
+    def row(self) -> Any:
         with self.groups.world.database.read() as tx:
             (row,) = tx.fetch_all(Statement(invitations.select()))
         return row

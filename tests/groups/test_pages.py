@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from collegium.db.statements import Row
 from collegium.invitations import queries as invitation_queries
 from collegium.memberships import queries as membership_queries
 from collegium.roles import queries as role_queries
@@ -46,13 +45,13 @@ class Team(NamedTuple):
     def path(self) -> str:
         return f"/group/{self.group}/team/"
 
-    def role(self, name: str) -> Row:
+    def role(self, name: str) -> Any:
         with self.world.database.read() as tx:
             return role_queries.by_name_or_uuid(tx, f"GROUP.{name}", None, {"group"})
 
     def grant_path(self, name: str) -> str:
         with self.world.database.read() as tx:
-            row: Row = membership_queries.grant_in_scope(tx, self.people[name].id, self.group)
+            row: Any = membership_queries.grant_in_scope(tx, self.people[name].id, self.group)
         return f"{self.path}people/{row.uuid}/"
 
     def roles(self) -> dict[str, str]:
@@ -221,7 +220,7 @@ def test_invitation_is_cancelled_renewed_and_accepted(
     assert team.people["lead"].uuid in browser.open(f"{team.path}add/?q=lead").text
     assert "ann@example.org" not in browser.open(f"{team.path}add/?q=ann").text
 
-    def invite() -> Row:
+    def invite() -> Any:
         browser.open(f"{team.path}invite/")
         form = {"addresses": ann.email, "role": team.role("MEMBER").uuid}
         browser.send(f"{team.path}invite/", action="send", **form)

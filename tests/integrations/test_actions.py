@@ -13,7 +13,7 @@ from sqlalchemy import select
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, events
 from collegium.integrations.eduteams import queries as eduteams_queries
 from collegium.integrations.eduteams.actions import apply
@@ -51,7 +51,7 @@ def sync(
         return apply(tx, actor, settings, vault, username, person, creates=adds)
 
 
-def row_of(database: Database, username: str = ADA) -> Row:
+def row_of(database: Database, username: str = ADA) -> Any:
     query = select(accounts).where(accounts.c.username == username)
     with database.read() as tx:
         return tx.fetch_one(Statement[Any](query))

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts
 from collegium.integrations.eduteams import sync as eduteams_sync
 from collegium.integrations.eduteams.actions import apply
@@ -58,7 +58,7 @@ class Setup:
         settings = self.settings(feed=feed)
         return DirectorySync(self.database, settings, self.world.vault, clock=self.clock)
 
-    def rows(self) -> dict[str, Row]:
+    def rows(self) -> dict[str, Any]:
         with self.database.read() as tx:
             return {row.username: row for row in tx.fetch_all(Statement[Any](select(accounts)))}
 

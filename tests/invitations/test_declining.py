@@ -10,7 +10,7 @@ import pytest
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import ScopeKind
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import events, outbox
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
@@ -34,7 +34,7 @@ from tests.support.site import Site
 from tests.support.world import Person, Place, World
 
 
-def declined_events(world: World) -> list[Row]:
+def declined_events(world: World) -> list[Any]:
     with world.database.read() as tx:
         rows = tx.fetch_all(Statement[Any](events.select().order_by(events.c.id)))
     return [row for row in rows if row.kind == "invitation.declined"]

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts as account_table
 from collegium.db.tables import events, roles
 from collegium.db.tables import outbox as outbox_table
@@ -63,17 +63,17 @@ class Invitees:
         settings = settings or world.settings
         return Worker(world.database, settings, world.vault, transport, clock=self.clock)
 
-    def accounts(self, email: str = ADDRESS) -> list[Row]:
+    def accounts(self, email: str = ADDRESS) -> list[Any]:
         statement = select(account_table).where(account_table.c.email == email)
         return self._rows(statement.order_by(account_table.c.id))
 
-    def all_accounts(self) -> list[Row]:
+    def all_accounts(self) -> list[Any]:
         return self._rows(select(account_table))
 
-    def outbox(self) -> list[Row]:
+    def outbox(self) -> list[Any]:
         return self._rows(select(outbox_table).order_by(outbox_table.c.id))
 
-    def _rows(self, statement: Any) -> list[Row]:
+    def _rows(self, statement: Any) -> list[Any]:
         with self.world.database.read() as tx:
             return tx.fetch_all(Statement[Any](statement))
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Table, bindparam, select, update
 
 from collegium.api.waldur.schemas import STATES
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import outbox, projects
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
@@ -41,7 +41,7 @@ def organisation(world: World, owner: Person) -> Place:
     return world.organisation(owner=owner)
 
 
-def mails(world: World, kind: str) -> list[Row]:
+def mails(world: World, kind: str) -> list[Any]:
     statement = select(outbox).where(outbox.c.kind == kind).order_by(outbox.c.id)
     with world.database.read() as tx:
         return tx.fetch_all(Statement(statement))
@@ -82,7 +82,7 @@ class Invited:
         assert self.shown_state == STATES[state]
 
     @property
-    def row(self) -> Row:
+    def row(self) -> Any:
         return self.world.invitation(self.uuid)
 
     @property

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts.email_changes import actions as email_change_actions
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import mail_budgets, outbox
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
 from collegium.refusals import Limited
@@ -235,7 +235,7 @@ def test_scheduled_invitations_use_up_the_limit_only_for_their_lifetime(
     world.invite(other, ADDRESS, "PROJECT.MEMBER", project, start + 3 * DAY)
 
 
-def budgets(world: World) -> list[Row]:
+def budgets(world: World) -> list[Any]:
     with world.database.read() as tx:
         return tx.fetch_all(Statement[Any](select(mail_budgets)))
 

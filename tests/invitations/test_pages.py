@@ -10,7 +10,7 @@ import pytest
 
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database, WriteTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals, links
@@ -71,7 +71,7 @@ def test_invitee_can_create_an_account_and_becomes_a_member(
     assert welcome in text(browser.follow(response))
     assert roles_of(world, project) == [("ines", "PROJECT.ADMIN")]
     with world.database.read() as tx:
-        account: Row = account_queries.by_username(tx, "ines")
+        account: Any = account_queries.by_username(tx, "ines")
         kinds = {row.kind for row in tx.fetch_all(Statement[Any](events.select()))}
     assert (account.email, account.first_name, account.is_staff) == (ADDRESS, "Ines", False)
     assert {"account.created", "invitation.accepted", "role.granted", "login.succeeded"} <= kinds

@@ -6,14 +6,13 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from collegium.db.statements import Row
 from collegium.invite_links import queries as invite_link_queries
 from tests.support.browser import Browser, text
 from tests.support.team import Scene, everybody
 from tests.support.world import Place, World
 
 
-def invite_links(world: World, place: Place) -> list[Row]:
+def invite_links(world: World, place: Place) -> list[Any]:
     with world.database.read() as tx:
         filters = {"scope_id": place.id}
         return invite_link_queries.listing.page(tx, world.staff.actor, filters, (), 100, 0)

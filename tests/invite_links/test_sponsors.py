@@ -10,7 +10,6 @@ import pytest
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts import actions as account_actions
-from collegium.db.statements import Row
 from collegium.invite_links import queries as invite_link_queries
 from tests.access.test_visibility import add_role
 from tests.support.browser import Browser, text
@@ -22,7 +21,7 @@ MEMBER = "PROJECT.MEMBER"
 SOON = datetime.now(UTC) + timedelta(days=1)
 
 
-def invite_link(world: World, uuid: str) -> Row:
+def invite_link(world: World, uuid: str) -> Any:
     with world.database.read() as tx:
         return invite_link_queries.get_by_uuid(tx, world.staff.actor, uuid)
 

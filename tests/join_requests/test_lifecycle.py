@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import bindparam, select
 
 from collegium.access import queries as access_queries
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import events, invite_links, roles
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests.rules import STORED, Action, State
@@ -62,7 +62,7 @@ class Request:
         assert self.body["state"] == state
 
     @property
-    def row(self) -> Row:
+    def row(self) -> Any:
         return self.world.request(self.uuid)
 
     @property

@@ -13,7 +13,6 @@ from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
-from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.invitations import queries as invitation_queries
@@ -64,7 +63,7 @@ class Actions:
         return access_queries.get_visible(tx, self._actor(by), place.kind, place.uuid)
 
     def _in_group(self, tx: WriteTransaction, invitation: str) -> bool:
-        row: Row = invitation_queries.by_uuid(tx, invitation)
+        row: Any = invitation_queries.by_uuid(tx, invitation)
         return bool(row.scope_kind == ScopeKind.GROUP)
 
     def _invite(
@@ -110,7 +109,7 @@ class Actions:
 
     def _let_out(self, tx: WriteTransaction, by: str, name: str, *, good: bool) -> None:
         uuid = self.names.invitations[name]
-        row: Row = invitation_queries.by_uuid(tx, uuid)
+        row: Any = invitation_queries.by_uuid(tx, uuid)
         link = approvals.Decision(self._actor(by).uuid, uuid, row.link_version)
         if good:
             approvals.approve(tx, self.settings, link, "", "")

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from collegium.access.rules import KINDS
 from collegium.db import tables
 from collegium.db.database import Database
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 
 _ROWS = {
     name: Statement(select(tables.metadata.tables[name]))
@@ -40,7 +40,7 @@ def _integrity(database: Database) -> Iterator[str]:
 
 
 class _Rows:
-    def __init__(self, rows: dict[str, list[Row]]) -> None:
+    def __init__(self, rows: dict[str, list[Any]]) -> None:
         self.rows = rows
         self.roles = {row.id: row.name for row in rows["roles"]}
         self.kinds = {row.id: row.kind for row in rows["scopes"]}
@@ -69,7 +69,7 @@ class _Rows:
         for row in rows["role_permissions"]:
             self.rights.setdefault(row.role_id, set()).add(row.permission)
 
-    def had(self, request: Row) -> bool:
+    def had(self, request: Any) -> bool:
         """Return whether the account ever had the role, a wider one, or any role of the group."""
         rights = self.rights.get(request.role_id, set())
         return any(

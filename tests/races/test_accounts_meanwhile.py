@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, select
 from collegium.accounts import actions as account_actions
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.db.database import Database, WriteTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, email_changes, outbox, ssh_keys, tokens
 from collegium.refusals import NotFound, Unauthenticated
 from collegium.sign_in.passwords import actions as password_actions
@@ -76,7 +76,7 @@ BY_STAFF: dict[str, Action] = {
 def _rows_of(database: Database, who: Person) -> dict[str, Any]:
     """Return all rows of an account, and the mails to it."""
     with database.read() as tx:
-        row: Row = tx.fetch_one(_ACCOUNT, account=who.id)
+        row: Any = tx.fetch_one(_ACCOUNT, account=who.id)
         own = {name: tx.fetch_all(query, account=who.id) for name, query in _OF_ACCOUNT.items()}
         mails = tx.fetch_all(Statement[Any](select(outbox.c.recipient)))
     return {"row": row, **own, "mails": mails}

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.invitations import approvals
 from collegium.settings import Settings
@@ -48,7 +48,7 @@ class Scene:
         assert response.status_code == 200
         return response
 
-    def invitation(self, group: int) -> Row:
+    def invitation(self, group: int) -> Any:
         statement = invitations.select().where(invitations.c.scope_id == group)
         with self.world.database.read() as tx:
             (row,) = tx.fetch_all(Statement(statement))

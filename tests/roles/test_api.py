@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from collegium.access.rules import Permission, ScopeKind
 from collegium.api.waldur import schemas
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import events, role_permissions, roles
 from tests.access.test_visibility import add_role
 from tests.support.site import Site
@@ -304,7 +304,7 @@ def test_unused_role_can_be_deleted(site: Site, world: World) -> None:
 def test_waldur_api_has_no_roles_of_groups(site: Site, world: World) -> None:
     with world.database.write() as tx:
         name = add_role(tx, "GROUP.CAPTAIN", ScopeKind.GROUP, [Permission.GROUP_UPDATE])
-        row: Row = tx.fetch_one(Statement[Any](select(roles).where(roles.c.name == name)))
+        row: Any = tx.fetch_one(Statement[Any](select(roles).where(roles.c.name == name)))
     response = site.get("/api/roles/?page_size=300", world.staff)
     assert int(response.headers["X-Result-Count"]) == len(response.json())
     assert not [role for role in response.json() if role["name"].startswith("GROUP.")]

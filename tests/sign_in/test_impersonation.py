@@ -17,7 +17,7 @@ from collegium.accounts import queries as account_queries
 from collegium.api.request import RequestContext
 from collegium.db.connections import UnavailableError
 from collegium.db.database import Database
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import events
 from collegium.sign_in.tokens import queries as token_queries
 from tests.sign_in.test_credentials import age_token, last_used
@@ -40,7 +40,7 @@ def impersonate(
     return site.request(method, path, person, headers=headers, **options)
 
 
-def events_of(database: Database) -> list[Row]:
+def events_of(database: Database) -> list[Any]:
     with database.read() as tx:
         return tx.fetch_all(Statement(select(events).order_by(events.c.id)))
 

@@ -16,7 +16,6 @@ from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database, ReadTransaction
-from collegium.db.statements import Row
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invite_links import actions as invite_link_actions
@@ -94,7 +93,7 @@ class World:
                     **values,
                 },
             )
-            row: Row = account_queries.by_id(tx, number)
+            row: Any = account_queries.by_id(tx, number)
             token = token_actions.renew(tx, self.vault, self.settings, None, row)
         return Person(token_actions.actor_of(row), token)
 
@@ -123,12 +122,12 @@ class World:
             found = access_queries.get_visible(tx, self.staff.actor, ScopeKind.PROJECT, uuid)
         return Place(ScopeKind.PROJECT, uuid, found.scope.id, name)
 
-    def role(self, name: str) -> Row:
+    def role(self, name: str) -> Any:
         with self.database.read() as tx:
             return role_queries.existing(tx, name)
 
     def number_of(self, tx: ReadTransaction, role: str) -> int:
-        row: Row = role_queries.existing(tx, role)
+        row: Any = role_queries.existing(tx, role)
         return int(row.id)
 
     def give_role(
@@ -153,7 +152,7 @@ class World:
         """End a grant without checking any rule."""
         number = self.role(role).id
         with self.database.write() as tx:
-            held: Row = membership_queries.active_grant(tx, person.id, number, place.id)
+            held: Any = membership_queries.active_grant(tx, person.id, number, place.id)
             membership_queries.end(tx, held.id, self.staff.id)
 
     def invite(
@@ -177,7 +176,7 @@ class World:
                 {"email": email, **details},
             )
 
-    def invitation(self, uuid: str) -> Row:
+    def invitation(self, uuid: str) -> Any:
         with self.database.read() as tx:
             return invitation_queries.by_uuid(tx, uuid)
 
@@ -209,11 +208,11 @@ class World:
             asked = join_request_actions.submit(tx, asker.actor, self.settings, link, message)
         return str(asked.request.uuid)
 
-    def request(self, uuid: str) -> Row:
+    def request(self, uuid: str) -> Any:
         with self.database.read() as tx:
             return join_request_queries.get_visible(tx, self.staff.actor, uuid)
 
-    def grants_in(self, place: Place) -> list[Row]:
+    def grants_in(self, place: Place) -> list[Any]:
         """Return the active grants in a scope."""
         with self.database.read() as tx:
             return membership_queries.of_scope.page(

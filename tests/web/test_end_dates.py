@@ -3,10 +3,10 @@
 import re
 from datetime import UTC, datetime, time, timedelta
 from html import unescape
+from typing import Any
 
 import pytest
 
-from collegium.db.statements import Row
 from collegium.invite_links import queries as invite_link_queries
 from tests.support.browser import Browser, text
 from tests.support.site import Site
@@ -42,12 +42,12 @@ def fields(browser: Browser, button: str) -> dict[str, str]:
     return values
 
 
-def grant(scene: Scene) -> Row:
+def grant(scene: Scene) -> Any:
     (row,) = [row for row in scene.world.grants_in(scene.project) if row.username == "member"]
     return row
 
 
-def link(scene: Scene, uuid: str) -> Row:
+def link(scene: Scene, uuid: str) -> Any:
     with scene.world.database.read() as tx:
         row = invite_link_queries.get_by_uuid(tx, scene.people["owner"].actor, uuid)
     assert row is not None

@@ -17,7 +17,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from sqlalchemy import Table, bindparam, insert, select
 
 from collegium.db.database import Database, WriteTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, invitations, roles, scopes
 from collegium.db.tables import outbox as outbox_rows
 from collegium.outbox import queries as outbox_queries
@@ -148,17 +148,17 @@ def enqueue(database: Database, now: datetime = START, **changes: Any) -> int:
         )
 
 
-def outbox_row(database: Database, mail: int) -> Row:
+def outbox_row(database: Database, mail: int) -> Any:
     return rows(database)[mail]
 
 
-def rows(database: Database) -> dict[int, Row]:
+def rows(database: Database) -> dict[int, Any]:
     """Return every row of the outbox by its id."""
     with database.read() as tx:
         return {row.id: row for row in tx.fetch_all(Statement[Any](select(outbox_rows)))}
 
 
-def claim(database: Database, clock: Clock, limit: int = 1) -> list[Row]:
+def claim(database: Database, clock: Clock, limit: int = 1) -> list[Any]:
     """Claim mails as a worker does, without sending them."""
     with database.write(clock.now) as tx:
         return outbox_queries.claim(tx, limit, LEASE_SECONDS)

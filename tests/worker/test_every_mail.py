@@ -17,7 +17,7 @@ from sqlalchemy import select
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, invitations, invite_links, join_requests, outbox
 from collegium.invitations import actions as invitation_actions
 from collegium.outbox import mails as kinds
@@ -78,7 +78,7 @@ class EveryKind(Scenario):
                     self.rows_to_send.append(row)
         assert {row.kind for row in self.rows_to_send} == set(mails.LOADERS)
 
-    def render(self, tx: ReadTransaction, row: Row, settings: Settings) -> EmailMessage:
+    def render(self, tx: ReadTransaction, row: Any, settings: Settings) -> EmailMessage:
         """Render a mail and parse it as a client does."""
         message = mails.render(tx, settings, self.world.vault, row)
         return message_from_bytes(message.as_bytes(), policy=default)

@@ -14,7 +14,7 @@ from sqlalchemy import Table, bindparam, delete, select, update
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations, join_requests, outbox, roles, scopes
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
@@ -105,7 +105,7 @@ class Scenario:
         with self.world.database.write() as tx:
             tx.execute(Statement[Any](statement), **values)
 
-    def rows(self, kind: str) -> list[Row]:
+    def rows(self, kind: str) -> list[Any]:
         """Return the mails of a kind, oldest first."""
         with self.world.database.read() as tx:
             rows = tx.fetch_all(Statement[Any](select(outbox).order_by(outbox.c.id)))

@@ -19,7 +19,7 @@ from sqlalchemy import Table, bindparam, select, update
 
 from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import events, invitations, organisations, outbox, projects, roles
 from collegium.invitations import actions as invitation_actions
 from collegium.settings import Settings
@@ -70,7 +70,7 @@ class Timeline:
     def run_schedule(self) -> int:
         return Scheduler(self.world.database, self.world.settings, self.clock).run()
 
-    def events(self, kind: str) -> list[Row]:
+    def events(self, kind: str) -> list[Any]:
         statement = select(events).where(events.c.kind == kind).order_by(events.c.id)
         with self.world.database.read() as tx:
             return tx.fetch_all(Statement(statement))

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
-from collegium.db.statements import Row, Statement
+from collegium.db.statements import Statement
 from collegium.db.tables import invitations as invitation_rows
 from collegium.invitations import queries as invitation_queries
 from collegium.outbox import queries as outbox_queries
@@ -101,7 +101,7 @@ def receiver() -> Iterator[Receiver]:
     yield from Receiver().running()
 
 
-def _invitation(database: Database, mail: int) -> Row:
+def _invitation(database: Database, mail: int) -> Any:
     with database.read(START) as tx:
         return invitation_queries.by_id(tx, outbox_row(database, mail).payload["invitation"])
 

@@ -126,12 +126,15 @@ class AccountDetails(AccountRow):
     agreed_at: datetime | None
     picture: str | None
     deleted_at: datetime | None
+    token_last_used_at: datetime | None
     token_hash: bytes | None
     token_encrypted: bytes | None
 
 
 class ListedAccount(Person):
     """An account in a list."""
+
+    slug: str
 
 
 class LocalAccount:

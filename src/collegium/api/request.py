@@ -22,6 +22,7 @@ import structlog
 
 from collegium import hosts
 from collegium.access.rules import ANONYMOUS, Actor
+from collegium.accounts.queries import AccountDetails
 from collegium.caching import cache_short
 from collegium.db.database import (
     Database,
@@ -40,7 +41,6 @@ from collegium.settings import Settings
 from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
-from collegium.sign_in.tokens.queries import TokenOwner
 from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
 from collegium.values import hex_uuid
 
@@ -175,7 +175,7 @@ class RequestContext:
         self.request_id: str = request.env.get(REQUEST_ID, "")
         self.impersonator: Actor | None = None
         self.token_id = 0
-        self.account: TokenOwner | None = None
+        self.account: AccountDetails | None = None
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
         self._stale_token_id: int | None = None
@@ -280,7 +280,9 @@ class RequestContext:
         Raises:
             Unauthenticated: ``token.unknown``, ``token.inactive`` or ``token.expired``.
         """
-        account = token_queries.owner(tx, self.app.vault.keyed_hash(token), for_profile=shown)
+        token_hash = self.app.vault.keyed_hash(token)
+        profile = token_queries.owner_profile(tx, token_hash) if shown else None
+        account = profile if shown else token_queries.owner(tx, token_hash)
         if account is None:
             raise Unauthenticated("token.unknown")
         is_of_kind = account.token_kind in kinds
@@ -300,7 +302,7 @@ class RequestContext:
         if account.last_used_at < tx.now - TOUCH_EVERY:
             self._stale_token_id = account.token_id
         self.token_id = account.token_id
-        self.account = account if shown else None
+        self.account = profile
         self.actor = actor_of(
             account,
             self.ip_address,

@@ -38,9 +38,6 @@ SCALARS: Final = frozenset({bool, bytes, datetime, int, str})
 # the type of the column, and all our float columns have this type.
 _FLOAT8: Final = 701
 
-Row = Any
-"""A named tuple for one row of a result. Its fields are the columns of the statement."""
-
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 

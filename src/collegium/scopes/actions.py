@@ -159,7 +159,7 @@ def notify_staff(tx: WriteTransaction, invitation_id: int) -> None:
     Args:
         invitation_id: id of the invitation.
     """
-    row: Any = invitation_queries.by_id(tx, invitation_id)
+    row = invitation_queries.existing(tx, invitation_id)
     for staff in join_request_queries.staff(tx):
         outbox_queries.enqueue(
             tx, mails.InvitationRequested(staff.email, row.id, staff.id, row.link_version)

@@ -14,7 +14,7 @@ from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.pictures.rules import BYTES, InvalidImageError
-from collegium.accounts.queries import full_name, join_names
+from collegium.accounts.queries import AccountDetails, ListedAccount, full_name, join_names
 from collegium.accounts.rules import protected_fields
 from collegium.api import pictures
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
@@ -33,7 +33,6 @@ from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.lookups import ANY_OF, BOOLEAN, EXACT, FLAG, PART, SINCE, fixed
 from collegium.api.waldur.memberships import Permission, permissions_of_account
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.db.tables import accounts
 from collegium.lists import account_search
 from collegium.memberships import queries as membership_queries
@@ -67,7 +66,7 @@ _OWN: Final = Private("sees_all or row.id == actor", others=account_search.is_ac
 
 
 def _load_permissions(
-    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+    context: RequestContext, tx: ReadTransaction, rows: Sequence[ListedAccount]
 ) -> dict[int, list[Permission]]:
     grants = membership_queries.by_account(tx, context.actor, [row.id for row in rows])
     return {
@@ -234,9 +233,16 @@ def _me(context: RequestContext, tx: ReadTransaction) -> Response:
     return response
 
 
-def _detail(context: RequestContext, tx: ReadTransaction, row: Row, **given: Any) -> Response:
+def _detail(
+    context: RequestContext, tx: ReadTransaction, row: AccountDetails, **given: Any
+) -> Response:
     is_own = row.id == context.actor.id and context.impersonator is None
-    if is_own and context.actor.token_kind == TokenKind.API and row.token_encrypted is not None:
+    if (
+        is_own
+        and context.actor.token_kind == TokenKind.API
+        and row.token_encrypted
+        and row.token_hash
+    ):
         given["token"] = context.app.vault.decrypt(row.token_encrypted, row.token_hash)
     return lists.detail(context, tx, User, row, is_detail=True, **given)
 

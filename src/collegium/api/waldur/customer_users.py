@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from collegium.access.rules import ScopeKind
 from collegium.accounts import organisation_users
+from collegium.accounts.organisation_users import OrganisationUser, UserRole
 from collegium.accounts.queries import join_names
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Given, Lookup, Resource, ResourceList, field, link
@@ -17,7 +18,6 @@ from collegium.api.waldur import accounts as accounts_api
 from collegium.api.waldur import countries, filters, lists, schemas
 from collegium.api.waldur.lookups import fixed
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.lists import account_search
 from collegium.lists.listing import restricted
 from collegium.memberships.rules import may_list_people
@@ -104,8 +104,8 @@ LIST: Final = ResourceList(
 
 
 def _entries(
-    context: RequestContext, tx: ReadTransaction, scope: int, rows: Sequence[Row]
-) -> dict[int, tuple[Row | None, list[NestedProjectPermission]]]:
+    context: RequestContext, tx: ReadTransaction, scope: int, rows: Sequence[OrganisationUser]
+) -> dict[int, tuple[UserRole | None, list[NestedProjectPermission]]]:
     grants = organisation_users.roles_of(tx, scope, [row.id for row in rows])
     entries = {}
     for row in rows:

@@ -24,12 +24,11 @@ from collegium.api.waldur.lookups import fixed, role_lookups, scope_lookups
 from collegium.api.waldur.projects import scope_of
 from collegium.api.waldur.schemas import or_empty
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.db.tables import invitations
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.queries import offer_of
+from collegium.invitations.queries import InvitationRow, offer_of
 from collegium.invitations.rules import (
     DeliveryStatus,
     State,
@@ -43,6 +42,7 @@ from collegium.lists.listing import simple
 from collegium.memberships.offers import with_sponsor
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
+from collegium.roles.queries import RoleRow
 from collegium.security.rate_limits.rules import CODE, INVITE, RESEND
 from collegium.text.email_addresses import comparable_address
 from collegium.values import Email, Kind, Name, Text, Uuid
@@ -71,7 +71,7 @@ def remap_conflicts(**codes: str) -> Iterator[None]:
 
 
 def _find_unsponsored(
-    _context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+    _context: RequestContext, tx: ReadTransaction, rows: Sequence[InvitationRow]
 ) -> dict[int, bool]:
     """Return, by id, the pending invitations whose sponsor may no longer grant the role."""
     pending = [
@@ -273,7 +273,7 @@ def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> Sc
 
 def named_role(
     tx: WriteTransaction, form: Form, field: str = "role", kind: ScopeKind | None = None
-) -> Row | None:
+) -> RoleRow | None:
     """Return the role that a body names by its UUID.
 
     An unknown or unsuitable role becomes an error of the form. The result is then None.
@@ -307,7 +307,7 @@ def _create(context: RequestContext) -> Response:
             tx, context.actor, context.settings, access, role, form.values
         )
         context.count_attempts(tx, INVITE)
-        row: Any = invitation_queries.by_uuid(tx, uuid)
+        row = invitation_queries.existing(tx, uuid)
         return lists.detail(context, tx, Invitation, row, 201, related=False)
 
 

@@ -14,7 +14,7 @@ from collegium.api.resources import Resource, ResourceList
 from collegium.api.waldur import filters as filters_of
 from collegium.caching import cache_short
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
+from collegium.db.statements import R
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 
@@ -63,8 +63,8 @@ def respond(
 def respond_page(
     context: RequestContext,
     tx: ReadTransaction,
-    listing: Listing[Any],
-    render: Callable[[Sequence[Row]], Sequence[Any]],
+    listing: Listing[R],
+    render: Callable[[Sequence[R]], Sequence[Any]],
     *,
     filters: Mapping[str, Any] | None = None,
     sparse: bool = False,
@@ -108,7 +108,7 @@ def detail(
     context: RequestContext,
     tx: ReadTransaction,
     resource: type[Resource],
-    row: Row,
+    row: object,
     status: int = 200,
     **given: Any,
 ) -> Response:
@@ -150,7 +150,7 @@ def endpoint(
 
 def retrieve(
     resource: type[Resource],
-    load: Callable[[ReadTransaction, Actor, str], Row],
+    load: Callable[[ReadTransaction, Actor, str], object],
     noun: str,
     summary: str,
     *,

@@ -22,13 +22,13 @@ from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, EXACT, actor_owns, fixed
 from collegium.api.waldur.memberships import team_routes
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.db.tables import accounts, grants, organisations, scopes
 from collegium.lists.filters import is_equal
 from collegium.lists.listing import Filter
 from collegium.lists.sql_hints import in_subquery
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
+from collegium.scopes.organisations.queries import OrganisationRow
 from collegium.values import (
     Boolean,
     DateTime,
@@ -71,7 +71,7 @@ class ProjectOfCustomer(Resource, frozen=True, gc=False):
 
 
 def _load_projects(
-    context: RequestContext, tx: ReadTransaction, rows: Sequence[Row]
+    context: RequestContext, tx: ReadTransaction, rows: Sequence[OrganisationRow]
 ) -> dict[int, list[ProjectOfCustomer]]:
     found = organisation_queries.projects_of(tx, context.actor, [row.id for row in rows])
     projects: dict[int, list[ProjectOfCustomer]] = {}

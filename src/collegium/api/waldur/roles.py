@@ -16,12 +16,12 @@ from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, part_of_any
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Row
 from collegium.db.tables import roles
 from collegium.lists.filters import is_equal
 from collegium.refusals import Invalid
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
+from collegium.roles.queries import RoleRow
 from collegium.roles.rules import NAME_MAX, check_kind, check_permissions
 from collegium.values import Boolean, Choice, Kind, Name, Text, check_list, parse_all
 
@@ -165,7 +165,7 @@ def _read_form(
     return form
 
 
-def _check_unique(tx: WriteTransaction, form: Form, role: Row | None) -> None:
+def _check_unique(tx: WriteTransaction, form: Form, role: RoleRow | None) -> None:
     """Add the errors of a body that only the rules and the other roles reveal.
 
     Args:

@@ -12,11 +12,12 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from collegium.access.rules import ScopeKind
+from collegium.accounts.queries import AccountDetails
 from collegium.api.request import RequestContext
-from collegium.db.statements import Row
 from collegium.invitations.rules import (
     State,
 )
+from collegium.refusals import NotFound
 
 encode = msgspec.json.Encoder().encode
 
@@ -82,8 +83,14 @@ def or_empty(value: str | None) -> str:
     return value or ""
 
 
-def user_token(row: Row, token: str) -> UserToken:
-    """Return a token and its owner as this API shows them."""
+def user_token(row: AccountDetails, token: str) -> UserToken:
+    """Return a token and its owner as this API shows them.
+
+    Raises:
+        NotFound: ``token.none``.
+    """
+    if row.token_last_used_at is None:
+        raise NotFound("token.none")
     return UserToken(
         created=row.token_last_used_at,
         user_first_name=row.first_name,

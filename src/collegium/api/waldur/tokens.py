@@ -12,10 +12,10 @@ from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import lists, schemas
 from collegium.api.waldur.fields import read
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import Row
 from collegium.refusals import NotFound
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.tokens.queries import PublicToken
 from collegium.values import Text
 
 _LOGIN: Final = {
@@ -55,7 +55,7 @@ class AuthToken(Struct, frozen=True):
     user_token_lifetime: int | None
 
 
-def _render_token(context: RequestContext, row: Row) -> AuthToken:
+def _render_token(context: RequestContext, row: PublicToken) -> AuthToken:
     return AuthToken(
         url=f"{context.base}/api/auth-tokens/{row.id}/",
         created=row.last_used_at,

@@ -332,7 +332,7 @@ def _assign(
     *,
     replaces: bool = False,
 ) -> None:
-    row: Any = role_queries.by_name_or_uuid(tx, role, None, BRAINSTEM_KINDS)
+    row = role_queries.existing(tx, role)
     grant(
         tx, actor, account, row.id, ScopeRef(scope, ScopeKind.GROUP), by=actor.id, replaces=replaces
     )

@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.accounts.queries import Identity
+from collegium.accounts.queries import AccountDetails, Identity
 from collegium.accounts.queries import select_with_token as shown_accounts
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, UuidHex, any_of
@@ -56,6 +56,15 @@ class EncryptedToken:
 class PublicToken:
     """What others may see of the API token of an account."""
 
+    id: int
+    uuid: str
+    username: str
+    first_name: str
+    last_name: str
+    is_active: bool
+    token_lifetime: int | None
+    last_used_at: datetime
+
 
 class TokenOwner(Identity):
     """The account of a token, with the data that determines the token's expiry."""
@@ -67,6 +76,10 @@ class TokenOwner(Identity):
     last_used_at: datetime
     expires_at: datetime | None
     family: str | None
+
+
+class OwnerProfile(TokenOwner, AccountDetails):
+    """The owner of a token with all columns of ``accounts.queries.own``, to show the account."""
 
 
 class EncryptedSecret:
@@ -116,7 +129,7 @@ _BY_HASH = Statement[TokenOwner](
     .where(tokens.c.token_hash == bindparam("token_hash"))
 )
 _token = tokens.alias("token")
-_BY_HASH_FOR_PROFILE = Statement[TokenOwner](
+_BY_HASH_FOR_PROFILE = Statement[OwnerProfile](
     shown_accounts(
         _token.join(accounts, accounts.c.id == _token.c.account_id),
         _token.c.id.label("token_id"),
@@ -240,19 +253,20 @@ def public_data(tx: ReadTransaction, account: int) -> PublicToken:
     return row
 
 
-def owner(
-    tx: ReadTransaction, token_hash: bytes, *, for_profile: bool = False
-) -> TokenOwner | None:
+def owner(tx: ReadTransaction, token_hash: bytes) -> TokenOwner | None:
     """Return the account of a token, with the data that determines the token's expiry.
 
-    The columns ``token_id``, ``token_kind`` and ``created_at last_used_at lifetime expires_at
-    family`` describe the token. The token may be expired.
+    The token may be expired.
 
     Args:
         token_hash: the digest of the token, 32 bytes.
-        for_profile: load all columns of ``accounts.queries.own``, to show the account.
     """
-    return tx.fetch_one(_BY_HASH_FOR_PROFILE if for_profile else _BY_HASH, token_hash=token_hash)
+    return tx.fetch_one(_BY_HASH, token_hash=token_hash)
+
+
+def owner_profile(tx: ReadTransaction, token_hash: bytes) -> OwnerProfile | None:
+    """Return the account of a token, to show it; otherwise like ``owner``."""
+    return tx.fetch_one(_BY_HASH_FOR_PROFILE, token_hash=token_hash)
 
 
 def exists(tx: ReadTransaction, token: int) -> bool:
