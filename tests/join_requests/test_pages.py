@@ -5,9 +5,11 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from collegium.access.rules import Permission, ScopeKind
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.scopes.groups import actions as group_actions
+from tests.join_requests.test_api import custom_role
 from tests.support.browser import Browser, text
 from tests.support.site import record_statements
 from tests.support.world import Person, Place, World
@@ -148,6 +150,18 @@ def test_requests_to_groups_and_projects_are_decided_together(
     page = text(browser.send("/requests/", request=values, action="approve", comment="Welcome!"))
     assert page.count("Approved.") == 2
     assert text(other.sign_in(world, ada).open("/account/")).count("Welcome!") == 2
+
+
+def test_approval_that_creates_a_project_needs_the_right_to_create_one(
+    browser: Browser, world: World, organisation: Place, ada: Person
+) -> None:
+    role = custom_role(world, ScopeKind.ORGANISATION, Permission.ORGANISATION_GRANT)
+    decider = world.person()
+    world.give_role(decider, role, organisation)
+    world.ask(ada, world.create_link(world.staff, MEMBER, organisation, auto_create_project=True))
+    values = request_values(browser.sign_in(world, decider).open("/requests/"))
+    page = text(browser.send("/requests/", request=values, action="approve"))
+    assert "You do not have permission to do this" in page
 
 
 def test_requester_sees_the_comment_of_a_rejection(
