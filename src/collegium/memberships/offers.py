@@ -142,22 +142,25 @@ def with_sponsor(
         _PERMISSIONS_BY_ACCOUNT, accounts=list(sponsors), scopes=list(scope_ids), now=tx.now
     ):
         permissions.setdefault((held.account_id, held.scope_id), set()).add(held.permission)
-    offers = {row.id: offer_of(row) for row in rows}
-    by_role = role_queries.permissions_of(
-        tx, {role for offer in offers.values() for role in offer.role_ids}
-    )
+    offers = [offer_of(row) for row in rows]
+    by_role = role_queries.permissions_of(tx, {role for offer in offers for role in offer.role_ids})
     empty: set[str] = set()
+    # Many rows of a list have the same sponsor, scope and offer.
+    judged: dict[tuple[int | None, int, Offer], bool] = {}
+    for row, offer in zip(rows, offers, strict=True):
+        key = (row.sponsor_id, row.scope_id, offer)
+        if key not in judged:
+            judged[key] = bool(row.sponsor_is_active) and may_grant(
+                row.scope_kind,
+                permissions.get((row.sponsor_id, row.scope_id), empty)
+                | permissions.get((row.sponsor_id, row.organisation_id), empty),
+                _permissions_to_grant(offer, by_role),
+                is_staff=bool(row.sponsor_is_staff),
+            )
     return {
         row.id
-        for row in rows
-        if row.sponsor_is_active
-        and may_grant(
-            row.scope_kind,
-            permissions.get((row.sponsor_id, row.scope_id), empty)
-            | permissions.get((row.sponsor_id, row.organisation_id), empty),
-            _permissions_to_grant(offers[row.id], by_role),
-            is_staff=bool(row.sponsor_is_staff),
-        )
+        for row, offer in zip(rows, offers, strict=True)
+        if judged[row.sponsor_id, row.scope_id, offer]
     }
 
 
