@@ -61,6 +61,8 @@ class GrantRow(ActiveGrant):
     role_name: str
     scope_kind: str
     scope_name: str
+    role_description: str
+    organisation_name: str
 
 
 class AccountGrant:

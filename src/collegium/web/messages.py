@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from collegium.access.rules import ScopeKind
 from collegium.refusals import Refusal
@@ -214,7 +214,18 @@ def duration(seconds: int) -> str:
     return waiting_time(seconds)
 
 
-def place(row: Any) -> str:
+class _WithScope(Protocol):
+    scope_kind: str
+    scope_name: str
+    organisation_name: str
+
+
+class _WithRole(Protocol):
+    role_name: str
+    role_description: str
+
+
+def place(row: _WithScope) -> str:
     """Return kind and name of a row's scope: ``project Atlas of Initech``."""
     text = f"{_KINDS[row.scope_kind]} {isolated(row.scope_name)}"
     if row.scope_kind == ScopeKind.PROJECT:
@@ -222,9 +233,9 @@ def place(row: Any) -> str:
     return text
 
 
-def role(row: Any) -> str:
+def role(row: _WithRole) -> str:
     """Return the label of a row's role: its description, else its name."""
-    return isolated(str(row.role_description or row.role_name))
+    return isolated(row.role_description or row.role_name)
 
 
 def person(row: Any, prefix: str = "") -> str:
