@@ -154,6 +154,7 @@ def _waldur(scene: Scene, path: str, operation: Endpoint, tenant: Tenant) -> dic
         "new_password": PASSWORD,
         "public_key": new_key(),
         "name": f"CUSTOM.{uuid4().hex}",
+        "content_type": "project",
     }
     body |= {name: value for name, value in values.items() if name in body}
     return body | (_WALDUR[path](tenant) if path in _WALDUR else {})
