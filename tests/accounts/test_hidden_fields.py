@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from collegium.accounts import queries as account_queries
-from collegium.accounts.profiles import queries as profile_queries
+from collegium.api.brainstem import accounts as brainstem_accounts
 from collegium.api.waldur import accounts, customer_users, memberships
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as accounts_table
@@ -215,7 +215,7 @@ def test_brainstem_lists_reveal_no_hidden_fields(
     group = groups.create(setup.viewers["owner"])
     for person in (*setup.people, member):
         groups.give_role(group, person, group_rules.MEMBER)
-    listing = profile_queries.listing
+    listing = brainstem_accounts._TABLE.listing
     tried = [f"sort[]={sign}{name}" for name in listing.orders for sign in ("", "-")]
     for name in listing.filters:
         if name.endswith("__icontains"):

@@ -52,7 +52,7 @@ from collegium.db.tables import (
     scopes,
 )
 from collegium.invitations.rules import OPEN, REMIND_BEFORE, State
-from collegium.lists import account_search, lookups
+from collegium.lists import account_search
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.row_counts import stored_count
@@ -283,7 +283,7 @@ of_scope = Listing[InvitationRow](
 """The invitations to one scope of any kind, in every state; the filter ``scope_id`` is its id."""
 
 
-_is_manager, _is_owner = (
+IS_MANAGER, IS_OWNER = (
     or_(*(roles.c.name == role_of(**{flag: True, other: both}) for both in (False, True)))
     for flag, other in (("is_manager", "is_owner"), ("is_owner", "is_manager"))
 )
@@ -324,20 +324,6 @@ group_listing = Listing[GroupInvitation](
         "id": (invitations.c.uuid,),
         "authgroup": (invitations.c.scope_id,),
         "user_account_invitation": (invitations.c.account_id,),
-    },
-    filters={
-        **lookups.keys("id", invitations.c.uuid),
-        **lookups.integers("authgroup", invitations.c.scope_id),
-        **lookups.names("authgroup__name", scopes.c.name, groups.c.name_casefolded),
-        **lookups.integers("user_account_invitation", invitations.c.account_id),
-        **lookups.addresses(
-            "user_account_invitation__email",
-            invitations.c.email,
-            invitations.c.email_comparable,
-            invitations.c.email_search,
-        ),
-        **lookups.booleans("new_manager", _is_manager),
-        **lookups.booleans("new_owner", _is_owner),
     },
 )
 """The pending invitations to groups."""

@@ -46,7 +46,6 @@ from collegium.db.tables import (
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links.queries import OfferedRole
 from collegium.join_requests.rules import State
-from collegium.lists import lookups
 from collegium.lists.listing import Listing, choice
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join
@@ -274,18 +273,6 @@ group_listing = Listing[GroupRequest](
         "id": (join_requests.c.uuid,),
         "authgroup": (join_requests.c.scope_id,),
         "user_account_request": (join_requests.c.account_id,),
-    },
-    filters={
-        **lookups.keys("id", join_requests.c.uuid),
-        **lookups.integers("authgroup", join_requests.c.scope_id),
-        **lookups.names("authgroup__name", scopes.c.name, groups.c.name_casefolded),
-        **lookups.integers("user_account_request", join_requests.c.account_id),
-        **lookups.addresses(
-            "user_account_request__email",
-            accounts.c.email,
-            accounts.c.email_comparable,
-            account_texts.c.email,
-        ),
     },
 )
 """The pending requests to groups."""

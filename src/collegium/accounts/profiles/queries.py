@@ -29,7 +29,6 @@ from collegium.db.tables import (
 )
 from collegium.invitations.rules import State
 from collegium.join_requests.rules import State as RequestState
-from collegium.lists import lookups
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 
@@ -119,11 +118,6 @@ def _own_groups() -> Select[Any]:
     )
 
 
-_FILTERS = {
-    **lookups.integers("id", accounts.c.id),
-    **lookups.texts("first_name", accounts.c.first_name, account_texts.c.first_name),
-    **lookups.texts("last_name", accounts.c.last_name, account_texts.c.last_name),
-}
 _ORDERS: dict[str, tuple[ColumnElement[Any], ...]] = {
     "id": (accounts.c.id,),
     "first_name": (accounts.c.first_name_sort,),
@@ -136,12 +130,6 @@ listing = Listing[ProfileRow](
     key=accounts.c.id,
     default="id",
     orders=_ORDERS | {"email": (accounts.c.email,)},
-    filters={
-        **_FILTERS,
-        **lookups.addresses(
-            "email", accounts.c.email, accounts.c.email_comparable, account_texts.c.email
-        ),
-    },
 )
 
 public = Listing[ProfileRow](
@@ -150,8 +138,6 @@ public = Listing[ProfileRow](
     key=accounts.c.id,
     default="id",
     orders=_ORDERS,
-    # No filter by address, because this list does not show addresses.
-    filters=_FILTERS,
 )
 
 _by_account_id = accounts.c.id == bindparam("id", type_=BigInt)

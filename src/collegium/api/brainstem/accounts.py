@@ -14,17 +14,20 @@ from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import parse_id
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
+from collegium.db.tables import account_texts, accounts
 from collegium.values import Kind
 
-_FIELDS: Final[dict[str, Kind]] = {
-    "id": query.INTEGER,
-    "first_name": query.TEXT,
-    "last_name": query.TEXT,
+_FIELDS: Final = {
+    "id": query.integer(accounts.c.id),
+    "first_name": query.text(accounts.c.first_name, account_texts.c.first_name),
+    "last_name": query.text(accounts.c.last_name, account_texts.c.last_name),
 }
+_EMAIL: Final = query.address(accounts.c.email, accounts.c.email_comparable, account_texts.c.email)
 _ORDERS: Final = ("id", "first_name", "last_name")
 _TABLE: Final = query.Table(
-    profile_queries.listing, _FIELDS | {"email": query.TEXT}, orders=(*_ORDERS, "email")
+    profile_queries.listing, _FIELDS | {"email": _EMAIL}, orders=(*_ORDERS, "email")
 )
+# No filter by address, because this list does not show addresses.
 _PUBLIC: Final = query.Table(profile_queries.public, _FIELDS, orders=_ORDERS)
 _NAMES: Final = {"first_name": bodies.Name(max=100), "last_name": bodies.Name(max=100)}
 _PROFILE_FIELDS: Final[dict[str, Kind]] = {

@@ -10,6 +10,7 @@ from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import mutating_route, parse_id, with_aliases
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
+from collegium.db.tables import groups, scopes
 from collegium.refusals import Invalid
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
@@ -19,7 +20,7 @@ from collegium.security.rate_limits.rules import INVITE, JOIN, PEOPLE
 
 _TABLE: Final = query.Table(
     group_queries.listing,
-    {"id": query.INTEGER, "name": query.TEXT},
+    {"id": query.integer(scopes.c.id), "name": query.name(scopes.c.name, groups.c.name_casefolded)},
     orders=("id", "name"),
 )
 _NAME: Final = bodies.Name(required=True, blank=False, max=NAME_LENGTH)

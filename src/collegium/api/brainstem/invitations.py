@@ -9,6 +9,7 @@ from collegium.api.brainstem import query, schemas
 from collegium.api.brainstem.paths import mutating_route, with_aliases
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
+from collegium.db.tables import groups, invitations, scopes
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.queries import GroupInvitation
@@ -18,13 +19,15 @@ from collegium.refusals import NotFound
 _TABLE: Final = query.Table(
     invitation_queries.group_listing,
     {
-        "id": query.UUID,
-        "authgroup": query.INTEGER,
-        "authgroup.name": query.TEXT,
-        "user_account_invitation": query.INTEGER,
-        "user_account_invitation.email": query.TEXT,
-        "new_manager": query.BOOLEAN,
-        "new_owner": query.BOOLEAN,
+        "id": query.key(invitations.c.uuid),
+        "authgroup": query.integer(invitations.c.scope_id),
+        "authgroup.name": query.name(scopes.c.name, groups.c.name_casefolded),
+        "user_account_invitation": query.integer(invitations.c.account_id),
+        "user_account_invitation.email": query.address(
+            invitations.c.email, invitations.c.email_comparable, invitations.c.email_search
+        ),
+        "new_manager": query.boolean(invitation_queries.IS_MANAGER),
+        "new_owner": query.boolean(invitation_queries.IS_OWNER),
     },
     orders=("id", "authgroup", "user_account_invitation"),
     includes=("authgroup", "user_account_invitation"),

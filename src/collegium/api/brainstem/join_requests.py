@@ -9,6 +9,7 @@ from collegium.api.brainstem import query, schemas
 from collegium.api.brainstem.paths import mutating_route, with_aliases
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
+from collegium.db.tables import account_texts, accounts, groups, join_requests, scopes
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.queries import GroupRequest
@@ -18,11 +19,13 @@ from collegium.refusals import NotFound
 _TABLE: Final = query.Table(
     join_request_queries.group_listing,
     {
-        "id": query.UUID,
-        "authgroup": query.INTEGER,
-        "authgroup.name": query.TEXT,
-        "user_account_request": query.INTEGER,
-        "user_account_request.email": query.TEXT,
+        "id": query.key(join_requests.c.uuid),
+        "authgroup": query.integer(join_requests.c.scope_id),
+        "authgroup.name": query.name(scopes.c.name, groups.c.name_casefolded),
+        "user_account_request": query.integer(join_requests.c.account_id),
+        "user_account_request.email": query.address(
+            accounts.c.email, accounts.c.email_comparable, account_texts.c.email
+        ),
     },
     orders=("id", "authgroup", "user_account_request"),
     includes=("authgroup", "user_account_request"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple
+from typing import Any, Final, Generic
 from urllib.parse import parse_qsl, urlencode
+
+from sqlalchemy import ColumnElement
 
 from collegium import values
 from collegium.access.rules import Actor
@@ -16,6 +18,7 @@ from collegium.api.brainstem.schemas import Meta
 from collegium.api.request import BadRequestError, RequestContext
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import R
+from collegium.lists import lookups
 from collegium.lists.listing import Listing
 from collegium.values import MESSAGES_MAX, InvalidValueError, Kind, Problem, invalid, parse_all
 
@@ -54,21 +57,72 @@ INTEGER: Final = values.Integer(
 )
 
 
-class Table(NamedTuple, Generic[R]):
+@dataclass(frozen=True)
+class FieldFilters:
+    """The filters of a field: the type of its values together with their conditions.
+
+    Args:
+        build: returns the conditions by name, for the name of the field.
+    """
+
+    kind: Kind
+    build: Callable[[str], lookups.Filters]
+
+
+def integer(column: ColumnElement[Any]) -> FieldFilters:
+    """Return the filters of a number."""
+    return FieldFilters(INTEGER, lambda field: lookups.integers(field, column))
+
+
+def key(column: ColumnElement[Any]) -> FieldFilters:
+    """Return the filters of a UUID."""
+    return FieldFilters(UUID, lambda field: lookups.keys(field, column))
+
+
+def boolean(predicate: ColumnElement[bool]) -> FieldFilters:
+    """Return the filter of a Boolean."""
+    return FieldFilters(BOOLEAN, lambda field: lookups.booleans(field, predicate))
+
+
+def text(column: ColumnElement[Any], comparable: ColumnElement[Any]) -> FieldFilters:
+    """Return the filters of a text; see ``lists.lookups.texts``."""
+    return FieldFilters(TEXT, lambda field: lookups.texts(field, column, comparable))
+
+
+def name(column: ColumnElement[Any], comparable: ColumnElement[Any]) -> FieldFilters:
+    """Return the filters of a name; see ``lists.lookups.names``."""
+    return FieldFilters(TEXT, lambda field: lookups.names(field, column, comparable))
+
+
+def address(*columns: ColumnElement[Any]) -> FieldFilters:
+    """Return the filters of an e-mail address; see ``lists.lookups.addresses``."""
+    return FieldFilters(TEXT, lambda field: lookups.addresses(field, *columns))
+
+
+class Table(Generic[R]):
     """The parameters that a list accepts.
 
     Args:
-        listing: the list.
-        fields: names of filters to the types of their values. A dot leads to a field of a related
-            object.
+        listing: the list of the noun, without filters.
+        fields: filters by name of the field. A dot leads to a field of a related object.
         orders: names that the list can be sorted by.
         includes: names of related objects that can be embedded.
     """
 
-    listing: Listing[R]
-    fields: Mapping[str, Kind]
-    orders: Collection[str]
-    includes: Collection[str] = ()
+    def __init__(
+        self,
+        listing: Listing[R],
+        fields: Mapping[str, FieldFilters],
+        *,
+        orders: Collection[str],
+        includes: Collection[str] = (),
+    ) -> None:
+        self.fields = {name: found.kind for name, found in fields.items()}
+        self.orders, self.includes = orders, includes
+        filters: lookups.Filters = {}
+        for field, found in fields.items():
+            filters |= found.build(field.replace(".", "__"))
+        self.listing: Listing[R] = replace(listing, filters=filters)
 
     def describe_parameters(self) -> dict[str, Kind]:
         """Return the query parameters, for the OpenAPI document."""

@@ -14,7 +14,6 @@ from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTr
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, groups, roles
 from collegium.db.tables import scopes as scope_rows
-from collegium.lists import lookups
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes import queries as scope_queries
@@ -67,10 +66,6 @@ listing = Listing[GroupRow](
     key=scope_rows.c.id,
     default="id",
     orders={"id": (scope_rows.c.id,), "name": (scope_rows.c.name_sort,)},
-    filters={
-        **lookups.integers("id", scope_rows.c.id),
-        **lookups.names("name", scope_rows.c.name, groups.c.name_casefolded),
-    },
 )
 
 _BY_ID = Statement[GroupRow](_rows.where(scope_rows.c.id == bindparam("id")))
