@@ -35,9 +35,8 @@ class Form:
     """The fields of a form, to be shown, or as they were posted.
 
     Each reader returns the value as far as it can be used, and records what is wrong with it. A
-    value that is too long is returned empty, so that no parser or pattern gets it. ``is_valid``
-    tells whether nothing was wrong. A template shows the value and the error of a
-    field by its name.
+    value that is too long is cut, so that no parser or pattern gets all of it. ``is_valid`` tells
+    whether nothing was wrong. A template shows the value and the error of a field by its name.
 
     Args:
         values: Name → values, in the order in which they arrived.
@@ -120,7 +119,7 @@ class Form:
         text = text.strip() if strip else text
         controls = "\n\t" if lines else ""
         kind = Text(max=max_length, blank=not required, strip=False, controls=controls)
-        return self._parse(name, kind.check, text, text if len(text) <= max_length else "")
+        return self._parse(name, kind.check, text, text[:max_length])
 
     def pasted(self, name: str, max_length: int) -> str:
         """Return a text that was pasted from another program; control characters are allowed.
@@ -135,7 +134,7 @@ class Form:
             self._add(name, invalid("null_character"))
         elif not trim(text):
             self._add(name, invalid("blank"))
-        return text if len(text) <= max_length else ""
+        return text[:max_length]
 
     def lines(self, name: str, max_length: int, max_lines: int) -> list[str]:
         """Return the different lines of a text, stripped, without empty ones.
@@ -169,7 +168,7 @@ class Form:
         raw = self.raw(name)
         # A name of only invisible characters is a mistake, even where none is required.
         kind = Name(max=max_length, blank=not (required or raw.strip()))
-        return self._parse(name, kind.parse, raw, raw if len(raw) <= max_length else "")
+        return self._parse(name, kind.parse, raw, raw[:max_length])
 
     def date(self, name: str) -> date | None:
         """Return a date; None when the field is empty."""
