@@ -40,8 +40,11 @@ def check_row(statement: Any, row: Any) -> None:
         _check_column(statement, columns[0].key, row)
         return
     if get_origin(row) is tuple:
-        for column in columns:
-            _check_column(statement, column.key, get_args(row)[0])
+        kinds = get_args(row)
+        if kinds[-1] is ...:
+            kinds = kinds[:1] * len(columns)
+        for column, kind in zip(columns, kinds, strict=True):
+            _check_column(statement, column.key, kind)
         return
     for name, declared in get_type_hints(row).items():
         if name not in {column.key for column in columns}:

@@ -39,12 +39,7 @@ _CLAIM = {
 }
 
 
-class _Submission:
-    key_hash: str
-    response: str
-
-
-_FIND = Statement[_Submission](
+_FIND = Statement[tuple[str, str]](
     select(idempotency_keys.c.key_hash, idempotency_keys.c.response).where(
         any_of(idempotency_keys.c.key_hash, "keys"), idempotency_keys.c.response.is_not(None)
     )
@@ -71,7 +66,7 @@ def claim(tx: WriteTransaction, key: str) -> bool:
 
 def get_responses(tx: ReadTransaction, keys: Collection[str]) -> dict[str, str]:
     """Return the encrypted responses of completed submissions by key. Other keys are left out."""
-    return {row.key_hash: row.response for row in tx.fetch_all(_FIND, keys=list(keys))}
+    return dict(tx.fetch_all(_FIND, keys=list(keys)))
 
 
 def complete(tx: WriteTransaction, key: str, response: str) -> None:

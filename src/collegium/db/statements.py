@@ -200,8 +200,9 @@ class Statement(Generic[R]):
     """A statement that is built once and compiled once per database, on first use.
 
     ``Statement[R](...)`` says what it returns: a class whose annotations are names and types of
-    columns, which the tests compare with those of the statement; a scalar type such as ``int``,
-    which makes it return the values of its only column; or nothing. Rows are named tuples with all
+    columns, which the tests compare with those of the statement; a tuple of the types of all
+    columns; a scalar type such as ``int``, which makes it return the values of its only column; or
+    nothing. Rows are named tuples with all
     columns.
 
     Args:

@@ -48,21 +48,6 @@ class RoleRow:
     is_active: bool
 
 
-class _PermissionRow:
-    role_id: int
-    permission: str
-
-
-class _RoleName:
-    name: str
-    description: str
-
-
-class _PeopleCount:
-    role_id: int
-    people: int
-
-
 def _visible() -> ColumnElement[bool]:
     """Return the rule of ``get_visible`` as SQL: anonymous actors see built-in roles only."""
     return or_(roles.c.is_system, bindparam("actor", type_=BigInt) > literal_column("0"))
@@ -88,7 +73,7 @@ _BY_NAME_OR_UUID = Statement[RoleRow](
     select(roles).where(or_(roles.c.name == bindparam("name"), roles.c.uuid == bindparam("uuid")))
 )
 _ALL = Statement[RoleRow](select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
-_PERMISSIONS = Statement[_PermissionRow](
+_PERMISSIONS = Statement[tuple[int, str]](
     select(role_permissions)
     .where(any_of(role_permissions.c.role_id, "ids", plan_once=True))
     .order_by(role_permissions.c.role_id, role_permissions.c.permission)
@@ -98,8 +83,8 @@ _OF_KIND = Statement[RoleRow](
     .where(roles.c.kind == bindparam("kind", type_=String()), roles.c.is_active)
     .order_by(roles.c.name_sort, roles.c.id)
 )
-_NAMES = Statement[_RoleName](select(roles.c.name, roles.c.description))
-_COUNT_PEOPLE = Statement[_PeopleCount](
+_NAMES = Statement[tuple[str, str]](select(roles.c.name, roles.c.description))
+_COUNT_PEOPLE = Statement[tuple[int, int]](
     select(grants.c.role_id, func.count(grants.c.account_id.distinct()).label("people"))
     .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
     .where(any_of(grants.c.role_id, "ids"), is_active())
@@ -210,22 +195,20 @@ def of_kind(tx: ReadTransaction, kind: str) -> list[RoleRow]:
 
 def display_names(tx: ReadTransaction) -> dict[str, str]:
     """Return the display name of each role, group roles included, by the role's name."""
-    return {row.name: row.description or row.name for row in tx.fetch_all(_NAMES)}
+    return {name: description or name for name, description in tx.fetch_all(_NAMES)}
 
 
 def permissions_of(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, list[str]]:
     """Return the permissions of roles by role id, in alphabetical order."""
     permissions_by_role: dict[int, list[str]] = {}
-    for row in tx.fetch_all(_PERMISSIONS, ids=list(ids)):
-        permissions_by_role.setdefault(row.role_id, []).append(row.permission)
+    for role_id, permission in tx.fetch_all(_PERMISSIONS, ids=list(ids)):
+        permissions_by_role.setdefault(role_id, []).append(permission)
     return permissions_by_role
 
 
 def count_people(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
     """Return the number of active accounts that have each role in some scope."""
-    return {
-        row.role_id: row.people for row in tx.fetch_all(_COUNT_PEOPLE, ids=list(ids), now=tx.now)
-    }
+    return dict(tx.fetch_all(_COUNT_PEOPLE, ids=list(ids), now=tx.now))
 
 
 def is_name_taken(tx: ReadTransaction, name: str, excluded_role: int = 0) -> bool:

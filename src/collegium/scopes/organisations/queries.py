@@ -33,11 +33,6 @@ class ChildProject:
     uuid: str
 
 
-class _PeopleCount:
-    organisation_id: int
-    people: int
-
-
 _rows = (
     select(
         *(c for c in scopes.c if c.name not in {"kind", "deleted_at", "parent_id", "name_sort"}),
@@ -81,7 +76,7 @@ def _by_uuid(*, sees_all: bool) -> Statement[OrganisationRow]:
 _child = scopes.alias("child")
 _team_scope = scopes.alias("team_scope")
 
-_COUNT_PEOPLE = Statement[_PeopleCount](
+_COUNT_PEOPLE = Statement[tuple[int, int]](
     select(
         func.coalesce(_team_scope.c.parent_id, _team_scope.c.id).label("organisation_id"),
         func.count(grants.c.account_id.distinct()).label("people"),
@@ -135,5 +130,4 @@ def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[C
 
 def count_people(tx: ReadTransaction, ids: Iterable[int]) -> dict[int, int]:
     """Return, by id, the number of people with a grant in an organisation or in its projects."""
-    rows = tx.fetch_all(_COUNT_PEOPLE, ids=list(ids), now=tx.now)
-    return {row.organisation_id: row.people for row in rows}
+    return dict(tx.fetch_all(_COUNT_PEOPLE, ids=list(ids), now=tx.now))

@@ -15,18 +15,7 @@ from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import rate_limits
 from collegium.security.rate_limits.rules import RateLimit, backoff
 
-
-class _Blocked:
-    subject: str
-    blocked_until: datetime
-
-
-class _Counted:
-    subject: str
-    last_attempt_at: datetime
-
-
-_BLOCKED = Statement[_Blocked](
+_BLOCKED = Statement[tuple[str, datetime]](
     select(rate_limits.c.subject, rate_limits.c.blocked_until).where(
         any_of(rate_limits.c.subject, "subjects"),
         rate_limits.c.blocked_until > bindparam("now", type_=UtcDateTime),
@@ -75,7 +64,7 @@ _DELETE_OLD = Statement(
 )
 
 
-_LATEST_SUBJECTS = Statement[_Counted](
+_LATEST_SUBJECTS = Statement[tuple[str, datetime]](
     select(rate_limits.c.subject, rate_limits.c.last_attempt_at)
     .where(rate_limits.c.subject.startswith(bindparam("prefix"), autoescape=False))
     .order_by(rate_limits.c.last_attempt_at.desc())
@@ -89,13 +78,12 @@ def latest_subjects(tx: ReadTransaction, prefix: str) -> dict[str, datetime]:
     Twenty at most.
     """
     rows = tx.fetch_all(_LATEST_SUBJECTS, prefix=prefix)
-    return {row.subject.removeprefix(prefix): row.last_attempt_at for row in rows}
+    return {subject.removeprefix(prefix): last_attempt_at for subject, last_attempt_at in rows}
 
 
 def blocked_until(tx: ReadTransaction, subjects: Iterable[str]) -> dict[str, datetime]:
     """Return the subjects that must still wait, with the end of the delay."""
-    rows = tx.fetch_all(_BLOCKED, subjects=list(subjects), now=tx.now)
-    return {row.subject: row.blocked_until for row in rows}
+    return dict(tx.fetch_all(_BLOCKED, subjects=list(subjects), now=tx.now))
 
 
 def record_failure(
