@@ -159,8 +159,7 @@ def invite_or_change(
     before = invitation_queries.open_of_account(tx, scope_access.scope.id, account.id)
     if before is None:
         uuid = _add(tx, actor, settings, scope_access, role, _invitee(account))
-        invitation: Any = invitation_queries.by_uuid(tx, uuid)
-        return bool(invitation.state == State.PENDING)
+        return invitation_queries.existing(tx, uuid).state == State.PENDING
     offers.check_may_grant(tx, actor, scope_access, offer_of(before))
     offers.check_may_grant(tx, actor, scope_access, Offer((role.id,), role.is_active))
     effective_state = state_now(tx, before)
