@@ -289,7 +289,7 @@ def test_surrogate_in_a_parameter_is_refused() -> None:
 def test_values_of_text_and_choice_filters() -> None:
     query = {"a": ["1", " 50%_ "], "b": ["x,y", "z"], "c": ["x", "z"], "d": [" "]}
     kinds = {
-        "a": filters.Contains(),
+        "a": filters.Exact(),
         "b": filters.MultipleFilter(commas=False),
         "c": filters.MultipleFilter(of=("x", "y")),
         "d": filters.Exact(),
@@ -299,7 +299,7 @@ def test_values_of_text_and_choice_filters() -> None:
     message = "Select a valid choice. z is not one of the available choices."
     assert refused.value.errors == {"c": [message]}
     del query["c"]
-    assert read(query, kinds) == {"a": r"%50\%\_%", "b": ["x,y", "z"]}
+    assert read(query, kinds) == {"a": "50%_", "b": ["x,y", "z"]}
 
 
 @pytest.fixture

@@ -77,7 +77,6 @@ class Source(Enum):
 
     CONTEXT = "context"
     NOW = "tx.now"
-    ROW = "row"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +128,6 @@ class Field:
         filter: the filter with the name of the field, or several filters by name.
         order: whether the list can be sorted by the column, or what to sort by instead.
         private: who sees the field, and may filter and sort by it.
-        columns: further columns that ``get`` reads from ``Source.ROW``.
         default: the value in the schema if the field may be left out.
     """
 
@@ -143,7 +141,6 @@ class Field:
     filter: Lookup | Mapping[str, Lookup] | None = None
     order: bool | ColumnElement[Any] | Order = False
     private: Private | None = None
-    columns: tuple[str, ...] = ()
     default: Any = ...
 
     @property
@@ -324,7 +321,6 @@ def _columns(resource: ResourceMeta) -> list[str]:
                 names.append(source)
             elif isinstance(source, Related):
                 names += source.columns
-        names += declared.columns
     return list(dict.fromkeys(names))
 
 

@@ -435,15 +435,6 @@ def _join_page_first(page: FromClause, key: ColumnElement[bool], table: Any, ori
     return origin
 
 
-def omit_columns(rows: Select[Any], *names: str) -> Select[Any]:
-    """Select the same rows without some columns.
-
-    Joins that only these columns need are left out.
-    """
-    columns = (column for column in rows.selected_columns if column.key not in names)
-    return rows.with_only_columns(*columns)
-
-
 def _count_statement(keys: Select[Any], maximum: int) -> Statement[int]:
     if maximum:
         keys = keys.limit(literal_column(str(maximum), BigInt))

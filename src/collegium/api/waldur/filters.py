@@ -16,7 +16,6 @@ from collegium.access import rules as access_rules
 from collegium.api.request import BadRequestError, RequestContext
 from collegium.api.waldur.errors import PARAMETERS
 from collegium.api.waldur.schemas import KINDS
-from collegium.db.statements import like_pattern
 from collegium.values import (
     BOOLEANS,
     MESSAGES_MAX,
@@ -61,17 +60,6 @@ class FilterType:
 
 class Exact(FilterType):
     """A text that is passed on unchanged."""
-
-
-class Contains(FilterType):
-    """A text that a column must contain, for filters that use ``db.statements.contains``.
-
-    A ``lists.listing.Filter`` builds its own pattern, so its parameters are ``Exact``.
-    """
-
-    def read(self, texts: Sequence[str]) -> str:
-        """Return the LIKE pattern that finds the text anywhere."""
-        return like_pattern(super().read(texts))
 
 
 class _OneValue(FilterType):

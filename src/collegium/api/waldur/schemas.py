@@ -1,7 +1,4 @@
-"""Structs of the responses of this API, and functions that build them from rows.
-
-The field names are those of Waldur. ``UNSET`` leaves a key out.
-"""
+"""Small responses of this API that are no resources, and its names for kinds and states."""
 
 from __future__ import annotations
 
@@ -13,10 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from collegium.access.rules import ScopeKind
 from collegium.accounts.queries import AccountDetails
-from collegium.api.request import RequestContext
-from collegium.invitations.rules import (
-    State,
-)
+from collegium.invitations.rules import State
 from collegium.refusals import NotFound
 
 encode = msgspec.json.Encoder().encode
@@ -71,11 +65,6 @@ class Expiry(Struct, frozen=True, gc=False):
     """The end of a grant."""
 
     expiration_time: datetime | None
-
-
-def picture_url(context: RequestContext, uuid: str | None) -> str | None:
-    """Return the URL of a picture; None if there is no picture."""
-    return None if uuid is None else f"{context.base}/api/media/{uuid}/"
 
 
 def or_empty(value: str | None) -> str:
