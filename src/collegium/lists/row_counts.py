@@ -7,7 +7,7 @@ other. There each writer adds a row, and ``compact`` adds them up from time to t
 
 from __future__ import annotations
 
-from sqlalchemy import Table, delete, func, insert, literal, not_, select
+from sqlalchemy import Table, cast, delete, func, insert, literal, not_, select
 
 from collegium.access.rules import ScopeKind
 from collegium.db.database import WriteTransaction
@@ -17,7 +17,8 @@ from collegium.db.tables import BigInt, accounts, invitations, join_requests, ro
 
 def stored_count(table: Table) -> Statement[int]:
     """Return the statement that reads the stored number of rows in the list of a table."""
-    total = func.coalesce(func.sum(row_counts.c.count), 0, type_=BigInt)
+    # PostgreSQL's sum of integers is a decimal number, which rounds differently when it is divided.
+    total = cast(func.coalesce(func.sum(row_counts.c.count), 0), BigInt)
     return Statement[int](select(total.label("count")).where(row_counts.c.name == table.name))
 
 
