@@ -237,7 +237,7 @@ def pages_of(tx: ReadTransaction, statement: Statement, values: dict[str, Any]) 
     return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
 
-def planned_anew(url: str, size: int) -> set[str]:
+def replanned(url: str, size: int) -> set[str]:
     """Return the statements that PostgreSQL plans for each request of ten rows."""
     settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
     with closing(Database(url)) as database:
@@ -345,7 +345,7 @@ def test_lists_of_100_000_accounts_are_as_fast_without_statistics(big_young_url:
     count, slack = COUNTS["sqlite" if big_young_url.startswith("sqlite") else "postgresql"]
     before = count(big_young_url, bulk_data.ACCOUNTS)
     if count is pages:
-        assert planned_anew(big_young_url, bulk_data.ACCOUNTS) == set()
+        assert replanned(big_young_url, bulk_data.ACCOUNTS) == set()
     with closing(Database(big_young_url, size=1)) as database, database.write() as tx:
         tx._cursor.execute("ANALYZE")
     after = count(big_young_url, bulk_data.ACCOUNTS)

@@ -338,7 +338,7 @@ def test_no_other_protocol_has_another_budget(
     assert 429 not in statuses
     refused = other(attack, attack.other, attack.ada, FROM)
     assert refused.status_code == 429 or "too many" in refused.text.lower()
-    # The network has used its budget too, whoever else is there.
+    # The network has used its budget too, for every account in it.
     assert other(attack, attack.other, attack.bob, FROM).status_code == 429
 
 
