@@ -424,7 +424,7 @@ class Baseline:
     def _accept(self, values: Values) -> bytes:
         values |= asdict(self._one(sql.TO_ACCEPT, values))
         self._one(sql.ACCEPT, values, status=409)
-        about = {"invitation": values["uuid"], "role": values["role_name"]}
+        about = {"role": values["role_name"], "invitation": values["uuid"]}
         self._record("invitation.accepted", values, None, about)
         self._grant(values, {})
         self._mail("invitation_accepted", values, invitation=values["invitation"])

@@ -25,6 +25,7 @@ from collegium.db.tables import scopes
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.events.event import Event
+from collegium.security.crypto import hash_password
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
@@ -612,6 +613,23 @@ def test_every_event_has_a_name_of_its_own_and_a_text() -> None:
         events.GroupDeleted,
     }
     assert all(event.group for event in SHOWN.values())
+
+
+def test_placeholders_in_names_are_not_replaced(team: Team) -> None:
+    organisation = team.world.organisation("[a] {scope_name} [{x}]")
+    event = team.events(team.staff, f"customer_uuid={organisation.uuid}")[0]
+    assert event["message"] == "Organization [a] {scope_name} [{x}] has been created by Staff Lee."
+
+
+def test_sign_in_has_a_message(team: Team) -> None:
+    secret = "purple-tram-lifts-9"
+    with team.world.database.write() as tx:
+        account_queries.change(tx, team.member.id, {"password": hash_password(secret)})
+    body = {"username": "member", "password": secret}
+    assert team.site.post("/api-auth/password/", json=body).status_code == 200
+    event = team.event(team.member, "auth_logged_in_with_username")
+    assert event["message"] == "User member has logged in with a password."
+    assert event["context"]["ip_address"] == "127.0.0.1"
 
 
 def test_message_needs_no_facts(team: Team) -> None:

@@ -20,6 +20,7 @@ from collegium.settings import Settings
 from collegium.text.names import clean_name
 from collegium.web.routes import ROUTES as WEB
 from tests.api.scene import Scene, body_for
+from tests.conftest import PostgreSQL
 from tests.groups.scene import Groups
 from tests.hostile.values import INJECTIONS, SEGMENTS, STRANGE, TEXTS, VALUES, some
 from tests.matrix.page_forms import Spy, Visitor, forms
@@ -35,6 +36,14 @@ JSON = {"Content-Type": "application/json"}
 ROUTES = {"waldur": WALDUR, "brainstem": DESCRIBED, "web": WEB}
 EXECUTED = "454706269079"
 """The result of some of the injections, where they are executed."""
+
+
+@pytest.fixture
+def new_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
+    """A database whose schema may change: tenants keep copies of the tables in another one."""
+    url = postgresql.new()
+    yield url
+    postgresql.drop(url)
 
 
 @pytest.fixture

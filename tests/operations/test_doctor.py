@@ -231,7 +231,8 @@ def test_doctor_reports_a_clock_that_differs_from_the_database(
     if installation.url.startswith("sqlite"):
         return  # no clock of its own
     ahead = literal_column("now() + interval '1 minute'", DateTime(timezone=True))
-    monkeypatch.setattr(doctor, "_DATABASE_TIME", Statement(select(ahead.label("moment"))))
+    statement = Statement[datetime](select(ahead.label("moment")))
+    monkeypatch.setattr(doctor, "_DATABASE_TIME", statement)
     failures = installation.failures()
     assert set(failures) == {"clock"}
     assert "60.0 s difference" in failures["clock"] or "59." in failures["clock"]

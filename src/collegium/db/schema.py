@@ -5,14 +5,16 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from alembic.config import Config
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 from collegium.db import statistics
 from collegium.db.database import Database, UnavailableError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _REVISIONS: Final = "alembic_version"

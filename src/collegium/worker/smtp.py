@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from email.message import EmailMessage
 from typing import Any, Final
@@ -91,6 +92,11 @@ class SmtpTransport:
         Raises:
             UndeliverableError: See ``send``.
         """
+        # A thread of its own, because that of the caller may have an event loop that runs.
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            executor.submit(self._converse, conversation, seconds).result()
+
+    def _converse(self, conversation: Coroutine[Any, Any, object], seconds: float) -> None:
         self._runner = self._runner or asyncio.Runner()
         try:
             self._runner.run(asyncio.wait_for(conversation, seconds))
