@@ -55,7 +55,7 @@ def test_number_of_concurrent_reads_is_limited(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = world.person("ada")
-    active, maximum, lock = 0, 0, threading.Lock()
+    active, maximum, lock, full = 0, 0, threading.Lock(), threading.Event()
     fill = pipeline.fill_falcon_response
 
     def slow(*args: Any, **named: Any) -> None:
@@ -63,6 +63,10 @@ def test_number_of_concurrent_reads_is_limited(
         with lock:
             active += 1
             maximum = max(maximum, active)
+            if active == _slots(world.database):
+                full.set()
+        # Until all slots are taken, on a loaded machine too; then a moment for one too many.
+        full.wait(connections._SLOT_SECONDS / 2)
         time.sleep(0.02)
         fill(*args, **named)
         with lock:
