@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
-import falcon
 import msgspec
 
 from collegium import hosts
 from collegium.access.rules import ANONYMOUS, Actor
-from collegium.api.request import AppContext, RequestContext, Response, lazy_property
+from collegium.api.request import RequestContext, Response, lazy_property
 from collegium.db import idempotency
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Forbidden, Unauthenticated
@@ -52,17 +51,13 @@ class RepeatedFormError(Exception):
 class BrowserRequest(RequestContext):
     """A request of a browser. It is anonymous until ``load_session`` has found a session."""
 
-    def __init__(
-        self,
-        app_context: AppContext,
-        request: falcon.Request,
-        body: bytes,
-        segments: Mapping[str, str],
-    ) -> None:
-        super().__init__(app_context, request, body, segments)
-        self.set_cookies: list[str] = []
-        self.page = ""
-        """Path of the page that shows this form; empty when the form was posted elsewhere."""
+    page: str = ""
+    """Path of the page that shows this form; empty when the form was posted elsewhere."""
+
+    @lazy_property
+    def set_cookies(self) -> list[str]:
+        """Return the ``Set-Cookie`` values of the response so far."""
+        return []
 
     @property
     def is_signed_in(self) -> bool:

@@ -87,7 +87,7 @@ class SmtpTransport:
                 self._run(self._quit(self._smtp), self._timeout)
 
     def _run(self, conversation: Coroutine[Any, Any, object], seconds: float) -> None:
-        """Talk to the server for so many seconds at most, whatever it answers.
+        """Talk to the server; cut the connection after ``seconds``.
 
         Raises:
             UndeliverableError: See ``send``.
