@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 from threading import Event
@@ -54,7 +55,9 @@ def own_server(tmp_path: Path) -> Iterator[tuple[Service, str]]:
     service.stop()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "clear PNG", "JPEG", "progressive JPEG", "WEBP"])
+@pytest.mark.parametrize(
+    "kind", ["PNG", "clear PNG", "JPEG", "progressive JPEG", "full JPEG", "WEBP"]
+)
 def test_twenty_pictures_at_once_stay_under_400_megabytes(
     own_server: tuple[Service, str], kind: str
 ) -> None:
@@ -63,7 +66,8 @@ def test_twenty_pictures_at_once_stay_under_400_megabytes(
         "PNG": lambda: draw("PNG"),
         "clear PNG": lambda: draw("PNG", "RGBA"),
         "JPEG": lambda: draw("JPEG"),
-        "progressive JPEG": lambda: draw("JPEG", progressive=True, subsampling=0),
+        "progressive JPEG": lambda: draw("JPEG", progressive=True),
+        "full JPEG": lambda: draw("JPEG", size=(4000, 4000), progressive=True, subsampling=0),
         "WEBP": lambda: draw("WEBP", "RGBA", (4000, 2000), lossless=True),
     }[kind]()
     assert len(data) <= BYTES
@@ -148,6 +152,28 @@ def test_jpeg_with_many_scans_is_refused() -> None:
     # Pictures of cameras and editors are accepted.
     assert sanitise_image(draw("JPEG", progressive=True))[0] == "image/jpeg"
     assert sanitise_image(repeat_scan((2000, 2000), 10))[0] == "image/jpeg"
+
+
+def test_jpeg_with_several_scans_and_too_many_samples_is_refused() -> None:
+    """Also if it holds several pictures, as some cameras write it."""
+    large = Image.new("RGB", (4000, 4001))
+    for options in ({}, {"save_all": True, "append_images": [Image.new("RGB", (9, 7))]}):
+        kind = "MPO" if options else "JPEG"
+        for many in ({"subsampling": 0, "progressive": True}, {"subsampling": 0}):
+            file = BytesIO()
+            large.save(file, kind, **options, **many)
+            several = len(many) + len(options) > 1  # MPO: the marker is found in both pictures
+            with pytest.raises(InvalidImageError) if several else nullcontext():
+                sanitise_image(file.getvalue())
+
+
+def test_jpeg_without_samples_is_refused() -> None:
+    data = bytearray(draw("JPEG", size=(9, 7), progressive=True))
+    frame = data.index(b"\xff\xc2")
+    for colour in range(3):
+        data[frame + 11 + 3 * colour] = 0
+    with pytest.raises(InvalidImageError):
+        sanitise_image(bytes(data))
 
 
 def test_largest_picture_is_processed_quickly() -> None:

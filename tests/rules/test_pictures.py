@@ -235,6 +235,7 @@ def test_large_jpeg_is_decoded_at_a_smaller_size(
         ("WEBP", "PIXELS_WEBP", 800),
         ("JPEG", "SCANS", 10),
         ("JPEG", "_JPEG_PIXELS", 8000),
+        ("JPEG", "_JPEG_SAMPLES", 1200),
     ],
 )
 def test_cost_of_decoding_is_limited_by_format(

@@ -6,7 +6,7 @@ import warnings
 from io import BytesIO
 from typing import Final
 
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 FORMATS: Final = ("PNG", "GIF", "JPEG", "WEBP")
 BYTES: Final = 1024 * 1024
@@ -22,6 +22,12 @@ SIDE: Final = 1024
 
 _JPEG_PIXELS: Final = 16 * PIXELS
 """Maximum number of pixels in all scans of a JPEG together; decoding them takes a second."""
+
+_JPEG_SAMPLES: Final = 2 * PIXELS
+"""Maximum number of samples of a JPEG with several scans. Its decoder holds two bytes for each.
+
+With halved colour, as cameras write it, ``PIXELS`` fit. With full colour, two thirds of them.
+"""
 
 _STRIP_PIXELS: Final = 1_000_000
 """Number of pixels that are scaled down at once."""
@@ -46,7 +52,7 @@ def sanitise_image(data: bytes) -> tuple[str, bytes]:
     """Re-encode a picture from its pixels. Return its media type and bytes.
 
     Only the pixels of the uploaded file survive: no location data, no second file hidden behind the
-    picture, no animation. Needs up to six bytes of memory for each pixel of the upload, and up to
+    picture, no animation. Needs up to five bytes of memory for each pixel of the upload, and up to
     two seconds of processor time.
 
     Raises:
@@ -78,10 +84,28 @@ def _check_cost(image: Image.Image, data: bytes) -> None:
     pixels = image.width * image.height
     if pixels > (PIXELS_WEBP if image.format == "WEBP" else PIXELS):
         raise InvalidImageError
-    if image.format == "JPEG":
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
         scans = data.count(_SCAN_MARKER)
         if scans > SCANS or scans * pixels > _JPEG_PIXELS:
             raise InvalidImageError
+        if scans > 1 and _samples(image) > _JPEG_SAMPLES:
+            raise InvalidImageError
+
+
+def _samples(image: JpegImagePlugin.JpegImageFile) -> int:
+    """Return the number of samples of all colours; a colour can have fewer than there are pixels.
+
+    Args:
+        image: Picture whose ``layer`` names the sampling factors of each colour.
+
+    Raises:
+        InvalidImageError: A sampling factor is zero.
+    """
+    factors = [(wide, high) for _colour, wide, high, _table in image.layer]
+    largest = max(wide for wide, _ in factors) * max(high for _, high in factors)
+    if not largest:
+        raise InvalidImageError
+    return image.width * image.height * sum(wide * high for wide, high in factors) // largest
 
 
 def _downscale(image: Image.Image, factor: int) -> Image.Image:
