@@ -30,6 +30,7 @@ from collegium.db.statements import UtcDateTime, UuidHex
 from collegium.invitations.rules import STORED
 from collegium.join_requests.rules import STORED as DECIDABLE
 from collegium.sign_in.devices import rules as device_rules
+from collegium.sign_in.providers import rules as provider_rules
 from collegium.sign_in.tokens import rules as token_rules
 
 metadata = MetaData(
@@ -279,6 +280,157 @@ devices = Table(
     Column("expires_at", UtcDateTime, nullable=False, index=True),
     Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
     _one_of("state", device_rules.State),
+)
+
+# Organisations whose accounts people sign in with: OpenID providers.
+identity_providers = Table(
+    "identity_providers",
+    metadata,
+    _id(),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    # Short name, part of the address that a sign-in returns to.
+    Column("name", String(50), nullable=False, unique=True),
+    _text("label", 255),
+    _flag("is_active", default=True),
+    # Where the sign-in page leads at once, instead of showing its form.
+    _flag("is_default"),
+    _text("client_id", 255),
+    Column("client_secret_encrypted", LargeBinary),
+    _text("discovery_url", 2000),
+    # The issuer as the provider names itself in its metadata, and those metadata.
+    _text("issuer", 2000),
+    Column("metadata", JsonColumn, nullable=False, server_default="{}"),
+    _flag("verify_ssl", default=True),
+    _text("management_url", 2000),
+    # Scopes to request besides openid, profile and email; space-separated.
+    _text("extra_scope", 1000),
+    # Waldur's way to recognise people: the field of an account that equals a claim. Both empty:
+    # only identities count.
+    _text("user_field", 50),
+    _text("user_claim", 100),
+    # Field of the account → claim.
+    Column("attribute_mapping", JsonColumn, nullable=False, server_default="{}"),
+    _text("extra_fields", 1000),
+    Column("protected_fields", JsonColumn, nullable=False, server_default="[]"),
+    # Exact addresses of front ends to which a sign-in may return.
+    Column("allowed_redirects", JsonColumn, nullable=False, server_default="[]"),
+    _flag("enable_post_logout_redirect"),
+    # Whether old front ends get the token in the address instead of a code.
+    _flag("token_in_url"),
+    Column("registration", String(16), nullable=False, server_default="invited"),
+    # E-mail domains for which the provider's word is enough to link an existing account.
+    Column("trusted_domains", JsonColumn, nullable=False, server_default="[]"),
+    # Values of ``acr`` and ``amr`` that mean a second factor.
+    Column("second_factor_values", JsonColumn, nullable=False, server_default="[]"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("modified_at", UtcDateTime, nullable=False),
+    _one_of("registration", provider_rules.Registration),
+)
+
+# Accounts at providers: who signs in with which account there.
+identities = Table(
+    "identities",
+    metadata,
+    _id(),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    # Null after the provider was removed. The identity works again when a provider with the same
+    # issuer is added.
+    Column(
+        "provider_id",
+        BigInt,
+        ForeignKey("identity_providers.id", ondelete="SET NULL"),
+        index=True,
+    ),
+    Column("issuer", String(2000), nullable=False),
+    Column("subject", String(255), nullable=False),
+    _text("email", 320),
+    # What the provider said about the person at the latest sign-in.
+    Column("claims", JsonColumn, nullable=False, server_default="{}"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime, nullable=False),
+    UniqueConstraint("issuer", "subject"),
+    sqlite_autoincrement=True,
+)
+Index("ix_identities_account_id", identities.c.account_id, identities.c.created_at)
+
+# Sign-ins that a browser has begun at a provider.
+provider_sign_ins = Table(
+    "provider_sign_ins",
+    metadata,
+    # Digest of the parameter ``state``. The row is deleted when it is used.
+    Column("state_hash", LargeBinary(32), primary_key=True),
+    # Digest of a cookie, so that no other browser can complete the sign-in.
+    Column("browser_hash", LargeBinary(32), nullable=False),
+    Column(
+        "provider_id",
+        BigInt,
+        ForeignKey("identity_providers.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("nonce_hash", LargeBinary(32), nullable=False),
+    Column("code_verifier_encrypted", LargeBinary, nullable=False),
+    Column("purpose", String(16), nullable=False),
+    # Who links an identity or confirms to be present; null for a sign-in.
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    # The token of the session in which it began.
+    Column("token_id", BigInt),
+    # Where to continue: a path here, or an allowed address of a front end.
+    _text("return_to", 2000),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+    _one_of("purpose", provider_rules.Purpose),
+)
+
+# Which tokens came of which identity, so that the provider can end them.
+identity_sessions = Table(
+    "identity_sessions",
+    metadata,
+    Column(
+        "token_id",
+        BigInt,
+        ForeignKey("tokens.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("identity_id", BigInt, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
+    # The provider's name of its session, as a digest; null when it names none.
+    Column("sid_hash", LargeBinary(32)),
+    # Sent back to the provider when the person signs out there too.
+    Column("id_token_encrypted", LargeBinary),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+Index(
+    "ix_identity_sessions_identity_id",
+    identity_sessions.c.identity_id,
+    identity_sessions.c.sid_hash,
+)
+
+# Codes that a front end exchanges for a token after a sign-in at a provider.
+exchange_codes = Table(
+    "exchange_codes",
+    metadata,
+    Column("code_hash", LargeBinary(32), primary_key=True),
+    Column(
+        "identity_id",
+        BigInt,
+        ForeignKey("identities.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("credentials_version", Integer, nullable=False),
+    Column("sid_hash", LargeBinary(32)),
+    Column("id_token_encrypted", LargeBinary),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
+# Logout tokens of providers that were used; each works once.
+used_logout_tokens = Table(
+    "used_logout_tokens",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
 )
 
 email_changes = Table(

@@ -1,0 +1,1 @@
+"""OpenID providers: organisations whose accounts people sign in with."""
