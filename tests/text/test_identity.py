@@ -351,20 +351,24 @@ def test_invisible_characters_are_removed_in_every_protocol(
     assert site.get("/api/users/me/", ada).json()["last_name"] == "Lee"
 
 
+PERSONAL = ("first_name", "last_name", "native_name", "organization", "job_title")
+
+
 @pytest.mark.parametrize("name", ["Visit https://evil.example", "x://y", "a:\u200b//b.example"])
 def test_name_with_a_link_is_refused_in_every_protocol(
     site: Site, browser: Browser, world: World, name: str
 ) -> None:
     ada = world.person("ada")
-    path, body = f"/api/users/{ada.uuid}/", {"first_name": name}
+    path, body = f"/api/users/{ada.uuid}/", dict.fromkeys(PERSONAL, name)
     response = site.request("PATCH", path, world.staff, json=body)
     assert response.status_code == 400
-    assert list(response.json()) == ["first_name"]
+    assert set(response.json()) == set(PERSONAL)
     place, role = world.organisation(), world.role("CUSTOMER.OWNER").uuid
     invitation = {"email": "x@example.org", "role": role, "scope": f"http://x{place.path}"}
     fields: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("/api/customers/", "name", {}),
-        ("/api/user-invitations/", "full_name", invitation),
+        ("/api/customers/", "bank_name", {"name": "Acme"}),
+        *(("/api/user-invitations/", one, invitation) for one in ("full_name", *PERSONAL[3:])),
         ("/api/roles/", "name", {"permissions": [], "content_type": "customer"}),
     )
     for path, field, others in fields:
@@ -374,9 +378,10 @@ def test_name_with_a_link_is_refused_in_every_protocol(
     assert response.status_code == 400
     assert "name" in response.text
     browser.sign_in(world, ada).open("/account/profile/")
-    response = browser.send("/account/profile/", first_name=name)
-    assert response.status_code == 422
-    assert "cannot contain a web address" in text(response)
+    for field in ("first_name", "last_name", "organization", "job_title"):
+        response = browser.send("/account/profile/", **{field: name})
+        assert response.status_code == 422, field
+        assert "cannot contain a web address" in text(response)
 
 
 def test_right_to_left_name_is_isolated_on_pages(browser: Browser, scene: Scene) -> None:

@@ -34,7 +34,7 @@ _FIELDS: Final = {
 }
 """Column → label, value of ``autocomplete``, maximum length."""
 
-_NAMES: Final = frozenset({"first_name", "last_name", "native_name"})
+_NAMES: Final = frozenset({"first_name", "last_name", "native_name", "organization", "job_title"})
 _HERE: Final = "/account/profile/"
 
 

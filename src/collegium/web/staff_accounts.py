@@ -146,7 +146,7 @@ def _create(browser: BrowserRequest) -> Response:
         "email": form.email("email"),
         "first_name": form.name("first_name", 100, required=True),
         "last_name": form.name("last_name", 100, required=True),
-        "organization": form.text("organization", 255),
+        "organization": form.name("organization", 255),
         **KINDS[form.choice("kind", *KINDS)][1],
     }
     if values["username"] and not account_actions.USERNAME.fullmatch(values["username"][:128]):

@@ -115,7 +115,7 @@ class User(Resource, frozen=True, gc=False):
         order=(accounts.c.first_name_sort, accounts.c.last_name_sort),
     )
     native_name: str = field(write=_NAME, filter=PART, order=accounts.c.native_name_sort)
-    job_title: str = field(write=Text(max=120), filter=PART, order=True)
+    job_title: str = field(write=Name(max=120), filter=PART, order=True)
     email: str = field(
         write=Email(required=True, max=320),
         on_create=True,
@@ -123,7 +123,7 @@ class User(Resource, frozen=True, gc=False):
         order=True,
     )
     phone_number: str = field(write=PHONE, filter=EXACT, order=True)
-    organization: str = field(write=Text(max=255), filter=PART, order=accounts.c.organization_sort)
+    organization: str = field(write=Name(max=255), filter=PART, order=accounts.c.organization_sort)
     registration_method: str = field(filter=EXACT, order=True)
     identity_source: str = field()
     date_joined: datetime = field("joined_at", filter=SINCE)

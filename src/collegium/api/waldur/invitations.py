@@ -173,8 +173,8 @@ class Invitation(Resource, frozen=True, gc=False):
     full_name: str = field(write=Name(max=100))
     native_name: str = field(write=Name(max=100))
     phone_number: str = field(write=PHONE)
-    organization: str = field(write=Text(max=255))
-    job_title: str = field(write=Text(max=120))
+    organization: str = field(write=Name(max=255))
+    job_title: str = field(write=Name(max=120))
     civil_number: str = field(
         write=Text(max=50),
         filter=Lookup(

@@ -124,7 +124,7 @@ class Customer(Resource, frozen=True, gc=False):
     vat_code: str = field(write=Text(max=20))
     postal: str = field(write=Text(max=20))
     address: str = field(write=Text(max=300))
-    bank_name: str = field(write=Text(max=150))
+    bank_name: str = field(write=Name(max=150))
     bank_account: str = field(write=Text(max=50))
     latitude: float | None = field(write=Decimal(null=True, min=-90, max=90))
     longitude: float | None = field(write=Decimal(null=True, min=-180, max=180))
