@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # Each had a meaning of our own once. docs/glossary.md has the words that are used instead.
 OLD_WORDS = frozenset(
     {
-        *("admits", "anew", "bury", "deed", "deeds", "desk", "dialect_name", "exchange", "fate"),
+        *("admits", "anew", "bury", "deed", "deeds", "desk", "dialect_name", "fate"),
         *("harmless", "house", "keep_an_owner", "looks", "merely", "minded", "opening"),
         *("owes", "regrant", "saying", "sounds_of_authority", "stands_by", "tend"),
         *("trouble", "unanswered", "untold", "visit", "weigh", "whoever"),
@@ -26,7 +26,7 @@ OLD_WORDS = frozenset(
 )
 
 # Their usual meaning is allowed in the names of tests and of their helpers.
-ORDINARY_WORDS = frozenset({"admits", "exchange", "looks", "opening", "visit"})
+ORDINARY_WORDS = frozenset({"admits", "looks", "opening", "visit"})
 UNUSED_WORDS = re.compile(r"\b(deed|whoever|owed|untold|minded)\b", re.IGNORECASE)
 
 

@@ -205,6 +205,27 @@ class SecondFactorLocked(_WrongCodes, kind="second_factor.locked"):
     message = f"{_WRONG_CODES}; only a recovery code is accepted now."
 
 
+class _Provider(Event):
+    group = "auth"
+    subject = "Identity provider[ {provider_name}]"
+    provider: Annotated[str, Fact("provider_name", Readers.STAFF, kept=True)]
+    label: Annotated[str, Fact("provider_label", Readers.STAFF)]
+
+
+class ProviderCreated(_Provider, kind="provider.created", text="has been added"):
+    waldur_type = "identity_provider_created"
+
+
+class ProviderUpdated(_Provider, kind="provider.updated"):
+    waldur_type = "identity_provider_updated"
+    message = f"{_Provider.subject} has been changed{_BY}[: {{fields}}]."
+    fields: Annotated[list[str], Fact("fields", Readers.STAFF, kept=True)]
+
+
+class ProviderRemoved(_Provider, kind="provider.removed", text="has been removed"):
+    waldur_type = "identity_provider_deleted"
+
+
 class _Device(_SignIn):
     subject = "A program[, {device_name},] of user {affected_user_username}"
     name: Annotated[str, Fact("device_name", Readers.PERSON)]

@@ -96,15 +96,21 @@ class Vault:
         keyed.update(token.encode())
         return keyed.digest()
 
-    def encrypt(self, token: str) -> bytes:
-        """Encrypt a token, bound to its hash, so that swapped rows are detected."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._token_cipher.encrypt(nonce, token.encode(), self.keyed_hash(token))
+    def encrypt(self, token: str, binding: bytes | None = None) -> bytes:
+        """Encrypt a token, bound to its row, so that swapped rows are detected.
 
-    def decrypt(self, encrypted: bytes, token_hash: bytes) -> str:
-        """Decrypt a token that an API must show again."""
+        Args:
+            binding: the ``keyed_hash`` of what identifies the row; by default that of the token,
+                for rows that contain it.
+        """
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        bound_to = self.keyed_hash(token) if binding is None else binding
+        return nonce + self._token_cipher.encrypt(nonce, token.encode(), bound_to)
+
+    def decrypt(self, encrypted: bytes, binding: bytes) -> str:
+        """Decrypt a token that must be shown or sent again; see ``encrypt``."""
         return self._token_cipher.decrypt(
-            encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], token_hash
+            encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], binding
         ).decode()
 
     def derive_code(self, *values: str | int) -> str:

@@ -55,6 +55,7 @@ _NOT_FOUND: Final = {
     "invite_link.unknown": "No GroupInvitation matches the given query.",
     "request.unknown": "No PermissionRequest matches the given query.",
     "key.unknown": "No SshPublicKey matches the given query.",
+    "provider.unknown": "No IdentityProvider matches the given query.",
     "event.unknown": "No Event matches the given query.",
     "token.none": "No Token matches the given query.",
     "address.unknown_code": "No ChangeEmailRequest matches the given query.",
@@ -84,6 +85,8 @@ NON_FIELD: Final = "non_field_errors"
 """Key of errors that belong to no single field."""
 
 _NO_FIELD: Final = None
+_OF_FACT: Final = "{field}"
+"""The refusal names the field."""
 
 # Code to (field, message). The field is a name, ``NON_FIELD``, or None for a bare array, in which
 # this API reports the refusals of actions.
@@ -110,6 +113,37 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
         "Remote eduTEAMS account synchronization extension is disabled.",
     ),
     "scope.slug_taken": ("slug", "This field must be unique."),
+    "provider.name": (
+        "provider",
+        "Enter up to 50 small letters, digits, hyphens and underscores; not a reserved name.",
+    ),
+    "provider.name_taken": ("provider", "identity provider with this provider already exists."),
+    "provider.name_is_fixed": ("provider", "The name of an identity provider cannot be changed."),
+    "provider.label": ("label", "This field may not be blank."),
+    "provider.client_id": ("client_id", "Enter printable ASCII characters."),
+    "provider.client_secret": ("client_secret", "Enter printable ASCII characters."),
+    "provider.discovery_url": (
+        "discovery_url",
+        "Enter an https URL that ends with /.well-known/openid-configuration.",
+    ),
+    "provider.metadata": ("discovery_url", "The discovery URL was changed at the same time."),
+    "provider.url": ("management_url", "Enter a valid https URL."),
+    "provider.scope": (_OF_FACT, "Enter words with one space between them."),
+    "provider.user_field": ("user_field", "Only username and civil_number identify a user."),
+    "provider.user_claim": (
+        _OF_FACT,
+        "This claim does not identify a person: people can choose it, or it can be reassigned.",
+    ),
+    "provider.user_pair": (_OF_FACT, "user_field and user_claim belong together."),
+    "provider.mapping": ("attribute_mapping", "Map fields of a user to names of claims."),
+    "provider.protected_fields": ("protected_fields", "These fields cannot be protected."),
+    "provider.redirect": (
+        "allowed_redirects",
+        "Enter exact https URLs, without wildcards and fragments.",
+    ),
+    "provider.domain": ("trusted_domains", "Enter domain names in small letters."),
+    "provider.factor_value": ("second_factor_values", "Enter values of acr and amr."),
+    "provider.registration": ("registration", "Enter off, invited or open."),
     "role.name_taken": (NON_FIELD, "Name should be unique."),
     "role.permissions": ("permissions", "Invalid permissions {names}"),
     "role.kind_is_fixed": ("content_type", "Content type of an existing role cannot be changed."),
@@ -281,7 +315,7 @@ def reason_for(refusal: Refusal) -> tuple[str | None, str]:
     """Return the field of a refusal (None: the action as a whole) and its message."""
     field, text = _FIELD_ERRORS[refusal.code]
     text = text.format(**{name: _format_fact(fact) for name, fact in refusal.facts.items()})
-    if refusal.code == "project.date_in_the_past":
+    if field == _OF_FACT:
         field = str(refusal.facts["field"])
     return field, text
 

@@ -1,0 +1,238 @@
+"""SQL of OpenID providers, and who may see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+
+from collegium.access.rules import Actor
+from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.statements import Statement
+from collegium.db.tables import BigInt, identities, identity_providers, provider_sign_ins
+from collegium.lists.listing import Listing
+from collegium.refusals import Invalid, NotFound
+
+
+class ProviderRow:
+    """An OpenID provider."""
+
+    id: int
+    uuid: str
+    name: str
+    label: str
+    is_active: bool
+    is_default: bool
+    client_id: str
+    client_secret_encrypted: bytes | None
+    discovery_url: str
+    issuer: str
+    metadata: dict[str, Any]
+    verify_ssl: bool
+    management_url: str
+    extra_scope: str
+    user_field: str
+    user_claim: str
+    attribute_mapping: dict[str, str]
+    extra_fields: str
+    protected_fields: list[str]
+    allowed_redirects: list[str]
+    enable_post_logout_redirect: bool
+    token_in_url: bool
+    registration: str
+    trusted_domains: list[str]
+    second_factor_values: list[str]
+    created_at: datetime
+    modified_at: datetime
+
+
+def _visible() -> ColumnElement[bool]:
+    """Return the rule of ``get_visible`` as SQL: only staff and support see inactive ones."""
+    return identity_providers.c.is_active
+
+
+listing = Listing[ProviderRow](
+    rows=select(identity_providers),
+    visible=_visible,
+    key=identity_providers.c.id,
+    default="name",
+    orders={"name": (identity_providers.c.name,)},
+)
+
+_BY_ID = Statement[ProviderRow](
+    select(identity_providers).where(identity_providers.c.id == bindparam("provider", type_=BigInt))
+)
+_BY_NAME = Statement[ProviderRow](
+    select(identity_providers).where(identity_providers.c.name == bindparam("name"))
+)
+_BY_NAME_LOCKED = Statement[ProviderRow](
+    select(identity_providers)
+    .where(identity_providers.c.name == bindparam("name"))
+    .with_for_update(of=identity_providers)
+)
+_BY_ISSUER = Statement[ProviderRow](
+    select(identity_providers)
+    .where(identity_providers.c.issuer == bindparam("issuer"), identity_providers.c.is_active)
+    .order_by(identity_providers.c.id)
+)
+_ALL = Statement[ProviderRow](
+    select(identity_providers).order_by(identity_providers.c.label, identity_providers.c.id)
+)
+_ACTIVE = Statement[ProviderRow](
+    select(identity_providers)
+    .where(identity_providers.c.is_active)
+    .order_by(
+        identity_providers.c.is_default.desc(),
+        identity_providers.c.label,
+        identity_providers.c.id,
+    )
+)
+_DEFAULT = Statement[ProviderRow](
+    select(identity_providers)
+    .where(identity_providers.c.is_active, identity_providers.c.is_default)
+    .order_by(identity_providers.c.id)
+    .limit(1)
+)
+_LOCK_ALL = Statement[int](
+    select(identity_providers.c.id).order_by(identity_providers.c.id).with_for_update()
+)
+_CLEAR_DEFAULT = Statement(
+    update(identity_providers).where(identity_providers.c.is_default).values(is_default=False)
+)
+_DELETE = Statement(
+    delete(identity_providers).where(identity_providers.c.id == bindparam("provider"))
+)
+_END_SIGN_INS = Statement(
+    delete(provider_sign_ins).where(provider_sign_ins.c.provider_id == bindparam("provider"))
+)
+_COUNT_IDENTITIES = Statement[int](
+    select(func.count().label("count"))
+    .select_from(identities)
+    .where(identities.c.provider_id == bindparam("provider"))
+)
+
+
+@lru_cache(maxsize=16)
+def _insert(columns: tuple[str, ...]) -> Statement[int]:
+    return Statement[int](
+        insert(identity_providers)
+        .values({name: bindparam(name) for name in columns})
+        .returning(identity_providers.c.id)
+    )
+
+
+@lru_cache(maxsize=32)
+def _update(columns: tuple[str, ...]) -> Statement:
+    return Statement(
+        update(identity_providers)
+        .where(identity_providers.c.id == bindparam("provider"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+def by_id(tx: ReadTransaction, provider: int) -> ProviderRow | None:
+    """Return a provider by id without a visibility check, or None."""
+    return tx.fetch_one(_BY_ID, provider=provider)
+
+
+def by_name(tx: ReadTransaction, name: str) -> ProviderRow | None:
+    """Return a provider by name without a visibility check, inactive ones too; None if unknown."""
+    return tx.fetch_one(_BY_NAME, name=name)
+
+
+def get_visible(tx: ReadTransaction, actor: Actor, name: str) -> ProviderRow:
+    """Return a provider that the actor may see; inactive ones only staff and support.
+
+    Raises:
+        NotFound: ``provider.unknown``.
+    """
+    row = by_name(tx, name)
+    if row is None or not (row.is_active or actor.sees_all):
+        raise NotFound("provider.unknown")
+    return row
+
+
+def get_active(tx: ReadTransaction, name: str) -> ProviderRow:
+    """Return a provider with which people may sign in.
+
+    Raises:
+        NotFound: ``provider.unknown``: there is none, or it is not active.
+    """
+    row = by_name(tx, name)
+    if row is None or not row.is_active:
+        raise NotFound("provider.unknown")
+    return row
+
+
+def get_locked(tx: WriteTransaction, name: str) -> ProviderRow:
+    """Return a provider with its row locked.
+
+    Raises:
+        NotFound: ``provider.unknown``.
+    """
+    row = tx.fetch_one(_BY_NAME_LOCKED, name=name)
+    if row is None:
+        raise NotFound("provider.unknown")
+    return row
+
+
+def of_issuer(tx: ReadTransaction, issuer: str) -> list[ProviderRow]:
+    """Return the active providers with an issuer: one, or several clients of the same."""
+    return tx.fetch_all(_BY_ISSUER, issuer=issuer)
+
+
+def all_providers(tx: ReadTransaction) -> list[ProviderRow]:
+    """Return all providers, by label."""
+    return tx.fetch_all(_ALL)
+
+
+def active(tx: ReadTransaction) -> list[ProviderRow]:
+    """Return the active providers for buttons: the default first, then by label."""
+    return tx.fetch_all(_ACTIVE)
+
+
+def default(tx: ReadTransaction) -> ProviderRow | None:
+    """Return the active provider that is entered directly, or None."""
+    return tx.fetch_one(_DEFAULT)
+
+
+def count_identities(tx: ReadTransaction, provider: int) -> int:
+    """Return the number of people's identities at a provider."""
+    return tx.fetch_only(_COUNT_IDENTITIES, provider=provider)
+
+
+def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
+    """Insert a provider and return its id.
+
+    Raises:
+        Invalid: ``provider.name_taken``, decided by the unique constraint.
+    """
+    try:
+        with tx.savepoint():
+            return tx.fetch_only(_insert(tuple(sorted(values))), **values)
+    except UniqueViolationError as error:
+        raise Invalid("provider.name_taken", field="name") from error
+
+
+def change(tx: WriteTransaction, provider: int, values: Mapping[str, Any]) -> None:
+    """Update the given columns of a provider."""
+    tx.execute(_update(tuple(sorted(values))), provider=provider, **values)
+
+
+def clear_default(tx: WriteTransaction) -> None:
+    """Lock all providers, in the order of their ids, and make none of them the default."""
+    tx.fetch_all(_LOCK_ALL)
+    tx.execute(_CLEAR_DEFAULT)
+
+
+def end_sign_ins(tx: WriteTransaction, provider: int) -> None:
+    """Delete the sign-ins that browsers have begun at a provider."""
+    tx.execute(_END_SIGN_INS, provider=provider)
+
+
+def remove(tx: WriteTransaction, provider: int) -> None:
+    """Delete a provider with its unfinished sign-ins. Identities stay, without a provider."""
+    tx.execute(_DELETE, provider=provider)

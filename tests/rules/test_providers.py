@@ -1,0 +1,124 @@
+"""What a provider may be set to; wrong choices would let strangers in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from collegium.refusals import Invalid
+from collegium.sign_in.providers.rules import (
+    USER_CLAIMS,
+    check,
+    check_same_name,
+    discovery_url,
+    is_web_address,
+    problems,
+)
+from tests.rules.refusing import refused
+
+VALID: dict[str, Any] = {
+    "name": "campus",
+    "label": "Campus",
+    "client_id": "collegium",
+    "client_secret": "a secret",
+    "discovery_url": "https://login.example.org/realms/a/.well-known/openid-configuration",
+    "management_url": "",
+    "extra_scope": "groups https://example.org/scope",
+    "extra_fields": "eduperson_assurance schac_home_organization",
+    "user_field": "username",
+    "user_claim": "voperson_id",
+    "attribute_mapping": {"first_name": "given_name", "civil_number": "national_id"},
+    "protected_fields": ["email", "full_name"],
+    "allowed_redirects": ["https://portal.example.org/login_completed/", "http://localhost:8001/"],
+    "trusted_domains": ["example.org", "cs.example.org"],
+    "second_factor_values": ["mfa", "https://refeds.org/profile/mfa"],
+    "registration": "invited",
+}
+
+
+def test_valid_values_are_accepted() -> None:
+    check(VALID)
+
+
+@pytest.mark.parametrize(
+    ("code", "field", "values"),
+    [
+        ("name", "name", ["", "Campus", "a/b", "-a", "a-", "a" * 51, "a\n", "default", "logout"]),
+        ("label", "label", ["", " "]),
+        ("client_id", "client_id", ["", "é", "a\nb"]),
+        ("client_secret", "client_secret", ["é", "a\nb"]),
+        (
+            "discovery_url",
+            "discovery_url",
+            [
+                "",
+                "https://login.example.org/",
+                "http://login.example.org/.well-known/openid-configuration",
+                "https://a:b@login.example.org/.well-known/openid-configuration",
+                "https://login.example.org/?a#/.well-known/openid-configuration",
+            ],
+        ),
+        ("url", "management_url", ["javascript:alert(1)", "//example.org", "http://example.org"]),
+        ("scope", "extra_scope", ['a"b', "a  b", " a", "a\nb"]),
+        ("scope", "extra_fields", ["a\\b"]),
+        ("user_field", "user_field", ["email", "first_name", "is_staff", "slug"]),
+        (
+            "user_claim",
+            "user_claim",
+            ["email", "preferred_username", "name", "upn", "eduperson_principal_name", "x"],
+        ),
+        ("mapping", "attribute_mapping", [{"is_staff": "a"}, {"username": "sub"}, {"email": ""}]),
+        ("user_claim", "attribute_mapping", [{"civil_number": "nickname"}]),
+        ("protected_fields", "protected_fields", [["is_staff"], ["token_lifetime"]]),
+        (
+            "redirect",
+            "allowed_redirects",
+            [
+                ["https://*.example.org/"],
+                ["https://portal.example.org/#x"],
+                ["http://portal.example.org/"],
+                ["https://portal.example.org\\@evil.example/"],
+                ["https://user@portal.example.org/"],
+                ["/login"],
+                ["https://portal.example.org/"] * 101,
+            ],
+        ),
+        ("domain", "trusted_domains", [["example"], ["@example.org"], ["*.org"], ["Example.org"]]),
+        ("factor_value", "second_factor_values", [[""], ["a b"]]),
+        ("registration", "registration", ["", "everybody"]),
+    ],
+)
+def test_wrong_values_are_refused(code: str, field: str, values: list[Any]) -> None:
+    for value in values:
+        with refused(Invalid, f"provider.{code}", {"field": field}):
+            check({**VALID, field: value})
+
+
+def test_field_and_claim_belong_together() -> None:
+    for missing in ("user_claim", "user_field"):
+        with refused(Invalid, "provider.user_pair", {"field": missing}):
+            check({**VALID, missing: ""})
+    assert problems({**VALID, "user_field": "", "user_claim": ""}) == []
+    assert "email" not in USER_CLAIMS
+
+
+def test_name_is_part_of_the_redirect_uri_and_stays() -> None:
+    check_same_name("campus", "campus")
+    with refused(Invalid, "provider.name_is_fixed"):
+        check_same_name("campus", "other")
+
+
+def test_address_of_the_metadata_follows_from_the_issuer() -> None:
+    whole = "https://login.example.org/a/.well-known/openid-configuration"
+    assert discovery_url(" https://login.example.org/a/ ") == whole
+    assert discovery_url(whole) == whole
+    assert discovery_url("") == ""
+
+
+def test_plain_http_is_for_this_machine_only() -> None:
+    assert is_web_address("http://127.0.0.1:8080/x")
+    assert is_web_address("http://[::1]/")
+    assert not is_web_address("http://127.0.0.1.example.org/")
+    assert not is_web_address("https://example.org:0/")
+    assert not is_web_address("https://example.org:99999999/")
