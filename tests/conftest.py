@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -33,7 +34,7 @@ from tests.support.world import World
 KEY = "a key for tests, long enough to pass for one"
 
 
-def pytest_configure() -> None:
+def _make_hashes_cheap() -> None:
     """Make password hashes cheap in this process; test_crypto checks the real cost.
 
     Started programs use the real cost.
@@ -42,6 +43,15 @@ def pytest_configure() -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr("collegium.security.crypto._HASHER", cheap)
     patch.setattr("collegium.security.crypto._FAKE_HASH", cheap.hash("of nobody"))
+
+
+# Before the conftest of a folder makes a hash: pytest loads it before pytest_configure if the
+# folder is an argument.
+_make_hashes_cheap()
+
+
+def pytest_configure() -> None:
+    """Make logged tracebacks cheap, and check the rows of every statement."""
     # A traceback drawn with the values of all variables takes most of a second.
     renderer = structlog.dev.ConsoleRenderer(
         colors=False, exception_formatter=structlog.dev.plain_traceback
@@ -83,6 +93,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _uses_postgresql(item: pytest.Item) -> bool:
     return bool({"postgresql", "new_postgresql"} & set(getattr(item, "fixturenames", ())))
+
+
+def pytest_collection_finish() -> None:
+    """Tune the garbage collector like ``collegium.app``: what was imported and collected stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 class PostgreSQL:

@@ -78,6 +78,7 @@ def test_every_statement_of_the_program_returns_its_declared_row() -> None:
     for module in pkgutil.walk_packages(collegium.__path__, "collegium."):
         if ".migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    gc.unfreeze()  # tests/conftest.py
     objects = gc.get_objects()
     statements = [each for each in objects if isinstance(each, Statement)]
     listings = [each for each in objects if isinstance(each, Listing)]

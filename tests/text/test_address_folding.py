@@ -55,6 +55,7 @@ def test_no_statement_of_a_module_folds_an_address() -> None:
         if "migrations" not in module.name:
             importlib.import_module(module.name)
     texts = set()
+    gc.unfreeze()  # tests/conftest.py
     for statement in [one for one in gc.get_objects() if isinstance(one, Statement)]:
         for dialect in (sqlite.dialect(), postgresql.dialect()):  # type: ignore[no-untyped-call]
             with suppress(AttributeError):  # an upsert of the other database

@@ -517,6 +517,7 @@ def test_every_list_sorts_names_by_their_sort_keys() -> None:
     for module in pkgutil.walk_packages(collegium.__path__, "collegium."):
         if "migrations" not in module.name:
             importlib.import_module(module.name)
+    gc.unfreeze()  # tests/conftest.py
     listings = [one for one in gc.get_objects() if isinstance(one, Listing)]
     orders = {
         (name, str(column))
