@@ -129,6 +129,17 @@ def _host(text: str) -> str:
     )
 
 
+def _internal_hosts(text: str) -> tuple[str, ...]:
+    return tuple(_internal_host(word) for word in _words(text))
+
+
+def _internal_host(text: str) -> str:
+    parsed = hosts.host(f"[{text}]" if text.count(":") > 1 and "[" not in text else text)
+    if parsed is None or text.endswith(":"):
+        raise UnfitError(f"{text[:60]!r} is no host: write names without scheme and path")
+    return parsed.name if parsed.port is None else f"{parsed.name}:{parsed.port}"
+
+
 def _endpoint(text: str) -> str:
     url = urlsplit(_line(text))
     _need(url.scheme in {"http", "https"} and url.hostname and not url.fragment)
@@ -258,6 +269,10 @@ OwnUrl = Annotated[str, _OWN_URL]
 MaybeOwnUrl = Annotated[str | None, _or_none(_OWN_URL)]
 Hosts = Annotated[
     tuple[str, ...], SettingType(_hosts, "host names: members.example.org,10.0.0.5; or * for any")
+]
+InternalHosts = Annotated[
+    tuple[str, ...],
+    SettingType(_internal_hosts, "hosts, perhaps with a port: login.lan,10.0.0.5:8443"),
 ]
 # URLs that the Waldur API publishes as "" when there are none.
 Link = Annotated[

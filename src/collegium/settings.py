@@ -24,6 +24,7 @@ from collegium.setting_types import (
     Flag,
     Folder,
     Hosts,
+    InternalHosts,
     Line,
     Link,
     LogFormat,
@@ -86,6 +87,10 @@ class Settings:
     allowed_hosts: Hosts = ()
     # Addresses and networks of proxies whose X-Forwarded-For, -Host and -Proto are trusted.
     trusted_proxies: Networks = ()
+    # Hosts of OpenID providers, each as host or host:port, whose addresses may be internal
+    # (loopback, private networks); on loopback plain http is accepted too. Staff enter their URLs,
+    # so others are refused. The services that settings name need no entry.
+    outgoing_internal_hosts: InternalHosts = ()
     rate_limits: Flag = True
     # A folder whose files replace our e-mail templates of the same name.
     templates: Folder = None

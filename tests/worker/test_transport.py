@@ -1,13 +1,11 @@
 """Transports: SMTP with and without TLS, time limits, folders, and errors without secrets."""
 
-import ipaddress
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from pathlib import Path
@@ -15,16 +13,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 from collegium.worker.smtp import DEADLINE, TIMEOUT, SmtpTransport
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import LEASE_SECONDS
-from tests.worker.scene import PASSWORD, START, USER, Mailbox, authenticate, mail_server
+from tests.support.tls import write_certificate
+from tests.worker.scene import PASSWORD, USER, Mailbox, authenticate, mail_server
 
 LOGIN = f"{USER}:{quote(PASSWORD, safe='')}@"
 
@@ -44,27 +39,7 @@ def _mail(number: int = 1, to: str = "bob@example.org", text: str = "Hello\n") -
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a self-signed certificate for 127.0.0.1 with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(START - timedelta(days=10_000))
-        .not_valid_after(START + timedelta(days=10_000))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    path.write_bytes(
-        signed.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
+    return write_certificate(tmp_path_factory.mktemp("tls"), "127.0.0.1")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from collegium.integrations.http_client import (
     OK,
     RequestFailedError,
     Timeouts,
+    host_and_port,
     is_header_safe,
     send_request,
 )
@@ -134,7 +135,14 @@ class Webhook:
         url = self._settings.invitation_webhook_url
         try:
             status, _ = send_request(
-                "POST", url, self._timeouts, deadline, None, headers=headers, content=notice.body
+                "POST",
+                url,
+                self._timeouts,
+                deadline,
+                None,
+                internal_hosts=[host_and_port(url)],
+                headers=headers,
+                content=notice.body,
             )
         except RequestFailedError:
             raise UnreachableError("The webhook did not answer.") from None
@@ -160,13 +168,15 @@ class Webhook:
         return self._token
 
     def _request_token(self, deadline: float) -> _Token:
+        url = self._settings.invitation_webhook_token_url
         try:
             status, body = send_request(
                 "POST",
-                self._settings.invitation_webhook_token_url,
+                url,
                 self._timeouts,
                 deadline,
                 _MAX_RESPONSE_BYTES,
+                internal_hosts=[host_and_port(url)],
                 auth=(
                     self._settings.invitation_webhook_token_client_id,
                     self._settings.invitation_webhook_token_secret,

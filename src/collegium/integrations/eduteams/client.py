@@ -25,6 +25,7 @@ from collegium.integrations.http_client import (
     OK,
     RequestFailedError,
     Timeouts,
+    host_and_port,
     is_header_safe,
     send_request,
 )
@@ -81,7 +82,15 @@ def _request_user_info(
     url = f"{settings.remote_eduteams_userinfo_url}/{quote(username, safe='@+')}"
     headers = {"Authorization": f"Bearer {token}"}
     try:
-        status, body = send_request("GET", url, timeouts, deadline, _BODY_MAX, headers=headers)
+        status, body = send_request(
+            "GET",
+            url,
+            timeouts,
+            deadline,
+            _BODY_MAX,
+            internal_hosts=[host_and_port(url)],
+            headers=headers,
+        )
     except RequestFailedError:
         raise Conflict("directory.unreachable") from None
     if status == _UNAUTHORIZED:
@@ -98,13 +107,15 @@ def fetch_keys(settings: Settings, timeouts: Timeouts = FEED_TIMEOUTS) -> dict[s
     """
     if not (settings.remote_eduteams_enabled and settings.remote_eduteams_ssh_api_url):
         raise Conflict("directory.disabled")
+    url = f"{settings.remote_eduteams_ssh_api_url}/api/vo/puhuri/ssh_keys"
     try:
         status, body = send_request(
             "GET",
-            f"{settings.remote_eduteams_ssh_api_url}/api/vo/puhuri/ssh_keys",
+            url,
             timeouts,
             time.monotonic() + timeouts.total,
             _FEED_BODY_MAX,
+            internal_hosts=[host_and_port(url)],
             auth=(
                 settings.remote_eduteams_ssh_api_username,
                 settings.remote_eduteams_ssh_api_password,
@@ -167,13 +178,15 @@ def _cache_key(settings: Settings) -> tuple[str, ...]:
 
 
 def _request_token(settings: Settings, timeouts: Timeouts, deadline: float) -> str:
+    url = settings.remote_eduteams_token_url
     try:
         status, body = send_request(
             "POST",
-            settings.remote_eduteams_token_url,
+            url,
             timeouts,
             deadline,
             _BODY_MAX,
+            internal_hosts=[host_and_port(url)],
             auth=(settings.remote_eduteams_client_id, settings.remote_eduteams_secret),
             data={
                 "grant_type": "refresh_token",

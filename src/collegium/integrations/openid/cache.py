@@ -1,0 +1,116 @@
+"""A cache of what OpenID providers publish, which survives their outages."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from collegium.sign_in.providers.values import Problem, ProviderError
+
+STALE_LIFETIME: Final = 86400.0
+"""Seconds for which an entry is used while the provider does not respond."""
+
+RETRY_INTERVAL: Final = 10.0
+"""Seconds for which a provider that failed is not asked again."""
+
+SIZE: Final = 64
+"""Maximum number of entries."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Entry(Generic[T]):
+    value: T | None = None
+    fetched_at: float = 0.0
+    problem: Problem | None = None
+    failed_at: float = 0.0
+
+
+class Cache(Generic[T]):
+    """A bounded cache of what providers publish; one thread at a time fetches an entry."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[tuple[object, ...], tuple[threading.Lock, _Entry[T]]] = {}
+
+    def get(
+        self, key: tuple[object, ...], fetch: Callable[[], T], max_age: float, deadline: float
+    ) -> T:
+        """Return an entry; fetch it if it is missing or older than ``max_age`` seconds.
+
+        While the provider does not respond an old entry is used for ``STALE_LIFETIME``, except
+        with ``max_age`` 0, which asks for the provider's present answer.
+
+        Raises:
+            ProviderError: It cannot be fetched.
+        """
+        lock, entry = self._entry(key)
+        if (value := _fresh(entry, max_age)) is not None:
+            return value
+        began = time.monotonic()
+        # Nobody waits for a provider that is down, except the thread that tries it again.
+        is_down = entry.problem is not None and _usable(entry, max_age) is not None
+        seconds = 0.0 if is_down else max(deadline - began, 0)
+        if not lock.acquire(timeout=seconds):
+            if is_down and (value := _usable(entry, max_age)) is not None:
+                return value
+            raise ProviderError(Problem.UNREACHABLE)
+        try:
+            # Another thread may have fetched it meanwhile, or failed.
+            if entry.fetched_at < began and not _must_wait(entry, began, max_age):
+                self._fetch(entry, fetch)
+            if (value := _usable(entry, max_age)) is not None:
+                return value
+            raise ProviderError(entry.problem or Problem.UNREACHABLE)
+        finally:
+            lock.release()
+
+    def _entry(self, key: tuple[object, ...]) -> tuple[threading.Lock, _Entry[T]]:
+        with self._lock:
+            found = self._entries.pop(key, None) or (threading.Lock(), _Entry())
+            # Used entries move to the end, so the first one is the one unused for longest.
+            self._entries[key] = found
+            if len(self._entries) > SIZE:
+                del self._entries[next(iter(self._entries))]
+            return found
+
+    @staticmethod
+    def _fetch(entry: _Entry[T], fetch: Callable[[], T]) -> None:
+        try:
+            entry.value = fetch()
+        except ProviderError as error:
+            entry.problem, entry.failed_at = error.problem, time.monotonic()
+        else:
+            entry.problem, entry.fetched_at = None, time.monotonic()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+
+
+def _fresh(entry: _Entry[T], max_age: float) -> T | None:
+    age = time.monotonic() - entry.fetched_at
+    return entry.value if age < max_age and entry.problem is None else None
+
+
+def _must_wait(entry: _Entry[T], began: float, max_age: float) -> bool:
+    """Return whether the failure of another request counts for this one too."""
+    if entry.problem is None:
+        return False
+    return entry.failed_at >= (began - RETRY_INTERVAL if max_age else began)
+
+
+def _usable(entry: _Entry[T], max_age: float) -> T | None:
+    if entry.problem is None or (
+        # Only an outage: a provider whose answer is wrong must not be used any longer.
+        max_age
+        and entry.problem is Problem.UNREACHABLE
+        and time.monotonic() - entry.fetched_at < STALE_LIFETIME
+    ):
+        return entry.value
+    return None
