@@ -20,10 +20,14 @@ from collegium.outbox.outcomes import UnreachableError
 from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import Settings, SettingsError, load
+from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import MAX_ATTEMPTS
 
 _DRIFT_MAX: Final = timedelta(seconds=5)
+_NAMES_MAX: Final = 5
+"""Number of user names that a finding lists."""
+
 _DATABASE_TIME: Final = Statement[datetime](select(func.now().label("moment")))
 
 
@@ -99,6 +103,7 @@ def _check_database(database: Database, vault: Vault, settings: Settings) -> Ite
         yield _check_proxies(
             settings, rate_limit_queries.latest_subjects(tx, limits.UNTRUSTED_PROXY)
         )
+        yield _check_two_factor(settings, two_factor_queries.staff_without(tx, _NAMES_MAX + 1))
         yield _check_clock(database, tx.fetch_only(_DATABASE_TIME), event_queries.latest(tx))
 
 
@@ -144,6 +149,17 @@ def _check_proxies(settings: Settings, recorded: Mapping[str, datetime]) -> Find
         return Finding(well=True, what="proxies", text=text, warns=True)
     trusted = ", ".join(map(str, settings.trusted_proxies))
     return Finding(well=True, what="proxies", text=f"trusted: {trusted or 'none'}")
+
+
+def _check_two_factor(settings: Settings, names: list[str]) -> Finding:
+    """Report whether staff have two-factor authentication."""
+    text = f"required of {settings.two_factor_required}"
+    if names:
+        shown = ", ".join(names[:_NAMES_MAX]) + (" and more" if len(names) > _NAMES_MAX else "")
+        text += f"; staff or support without it: {shown}"
+    if names and settings.two_factor_required == "nobody":
+        text += ". Ask them to set it up, or set COLLEGIUM_TWO_FACTOR_REQUIRED=staff"
+    return Finding(well=True, what="two-factor", text=text, warns=bool(names))
 
 
 def _check_writing(database: Database) -> Finding:

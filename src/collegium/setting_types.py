@@ -299,6 +299,7 @@ SecretKey = Annotated[
 ]
 Folder = Annotated[Path | None, _or_none(SettingType(_folder, "a folder that exists"))]
 LogLevel = Annotated[str, _one_of("debug", "info", "warning", "error")]
+TwoFactorRequired = Annotated[str, _one_of("nobody", "staff", "everybody")]
 LogFormat = Annotated[str, _one_of("text", "json")]
 ProfileChangesJson = Annotated[
     ProfileChanges,

@@ -41,6 +41,7 @@ from collegium.setting_types import (
     SecretKey,
     SettingType,
     Text,
+    TwoFactorRequired,
     UnfitError,
     WebUrl,
     Words,
@@ -128,6 +129,8 @@ class Settings:
     max_personal_tokens: Count = 100
     # Maximum number of sign-ins of one account in ten minutes, unless RATE_LIMITS is off.
     max_logins: Count = 60
+    # Who must use two-factor authentication: nobody, staff (and support) or everybody.
+    two_factor_required: TwoFactorRequired = "nobody"
     local_idp_name: Line = "Local DB"
     local_idp_label: Line = "Local DB"
     local_idp_management_url: Link = ""

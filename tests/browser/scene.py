@@ -231,7 +231,7 @@ class Scene:
                     "second-factor-setup",
                     in_order(
                         to("/account/second_factor/"),
-                        fill_and_press("Your password", PASSWORD, "Set up"),
+                        press("Set up"),
                     ),
                 ),
                 ("second-factor-wrong", fill_and_press("Six-digit code", "1", "Turn on")),

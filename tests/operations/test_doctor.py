@@ -29,6 +29,7 @@ ALL = [
     "queued e-mails",
     "failed e-mails",
     "proxies",
+    "two-factor",
     "clock",
     "mail",
 ]

@@ -157,7 +157,7 @@ REQUESTS = LOGINS | {
         password="thief's own words",
         again="thief's own words",
     ),
-    "begin two-factor": form("/account/second_factor/", action="begin", password=PASSWORD),
+    "begin two-factor": form("/account/second_factor/", action="begin"),
     "change the address": form("/account/address/", email="thief@example.org", password=PASSWORD),
     "change the address, API": api(
         "/api/users/{uuid}/change_email/", {"email": "thief@example.org"}, as_ada=True

@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from collegium.db.statements import Statement
 from collegium.db.tables import devices
+from tests.sign_in.test_confirmation import leave_alone
 from tests.sign_in.test_pages import HASHED, PASSWORD, enable_two_factor
 from tests.support.browser import Browser, text
 from tests.support.site import Site
@@ -94,37 +95,8 @@ def test_page_shows_the_code_of_its_own_program_only(ada_browser: Browser, site:
     assert second["user_code"] not in page
 
 
-@pytest.mark.parametrize("privilege", ["is_staff", "is_support"])
-def test_staff_and_support_approve_a_program_with_their_password(
-    browser: Browser, site: Site, world: World, privilege: str
-) -> None:
-    browser.sign_in(world, world.person("boss", password=HASHED, **{privilege: True}))
-    device = begin(site)
-    for wrong in ({}, {"password": ""}, {"password": "wrong"}, {"factor": "123456"}):
-        refused = decide(browser, device, **wrong)
-        assert refused.status_code == 422
-        assert device["user_code"] in text(refused)
-        assert poll(site, device) == PENDING
-    assert decide(browser, device, password=PASSWORD).status_code == 200
-    assert poll(site, device)["status"] == "success"
-
-
-def test_staff_with_two_factor_approve_a_program_with_a_code(
-    browser: Browser, site: Site, world: World
-) -> None:
-    boss = world.person("boss", password=HASHED, is_staff=True)
-    authenticator, codes = enable_two_factor(world, boss)
-    browser.sign_in(world, boss)
-    device = begin(site)
-    for wrong in ({}, {"password": PASSWORD}, {"factor": "000000"}, {"factor": "x" * 101}):
-        assert decide(browser, device, **wrong).status_code == 422
-    for code, pending in ((authenticator.now(), device), (codes[0], begin(site))):
-        assert decide(browser, pending, factor=code).status_code == 200
-        assert poll(site, pending)["status"] == "success"
-
-
 @pytest.mark.parametrize("action", ["approve", "deny"])
-def test_others_approve_and_deny_a_program_without_a_password(
+def test_people_approve_and_deny_a_program_without_a_password_after_signing_in(
     ada_browser: Browser, site: Site, action: str
 ) -> None:
     device = begin(site)
@@ -148,10 +120,12 @@ def test_repeated_submission_shows_the_same_result(
     person, proof = ada, {}
     if name != "ada":
         person = world.person("boss", password=HASHED, is_staff=True)
-        proof = {"password": PASSWORD}
+        proof = {"confirm_password": PASSWORD}
     if name == "boss_with_two_factor":
-        proof = {"factor": enable_two_factor(world, person)[0].now()}
+        proof = {"confirm_code": enable_two_factor(world, person)[0].now()}
     browser.sign_in(world, person)
+    if proof:
+        leave_alone(world, person)
     device = begin(site)
     page = browser.open(url_of(device)).text
     hidden = dict(re.findall(r'name="(device|submission)" value="([\w-]+)"', page))

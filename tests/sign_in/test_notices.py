@@ -125,7 +125,7 @@ def test_new_account_gets_no_notice_of_its_first_password(setup: Setup) -> None:
 def test_owner_is_notified_when_two_factor_is_enabled_and_disabled(setup: Setup) -> None:
     path, options = "/account/second_factor/", {"headers": ADA_ADDRESS}
     browser = setup.browser(setup.ada, path)
-    secret = secret_on(browser.follow(browser.send(path, action="begin", password=PASSWORD)))
+    secret = secret_on(browser.follow(browser.send(path, action="begin")))
     assert setup.sent() == []
     page = browser.send(path, action="confirm", code=TOTP(secret).now(), options=options)
     codes = re.findall(r'class="code">([\w-]+)<', page.text)

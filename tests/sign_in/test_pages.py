@@ -71,7 +71,7 @@ def two_factor_is_on(world: World, person: Person) -> bool:
 def begin_two_factor(browser: Browser) -> str:
     """Begin two-factor authentication on its page; return the secret."""
     browser.open(TWO_FACTOR)
-    response = browser.send(TWO_FACTOR, action="begin", password=PASSWORD)
+    response = browser.send(TWO_FACTOR, action="begin")
     return secret_on(browser.follow(response))
 
 
@@ -204,7 +204,6 @@ def test_two_factor_is_enabled_and_disabled_with_its_codes(
     browser: Browser, world: World, ada: Person
 ) -> None:
     browser.sign_in(world, ada).open(TWO_FACTOR)
-    assert browser.send(TWO_FACTOR, action="begin", password="wrong").status_code == 422
     secret = begin_two_factor(browser)
     assert browser.page is not None
     assert '<svg role="img"' in browser.page.text

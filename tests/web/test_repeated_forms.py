@@ -30,7 +30,6 @@ from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import RateLimit
 from collegium.worker.worker import Worker
 from tests.sign_in.test_pages import HASHED, secret_on
-from tests.sign_in.test_pages import PASSWORD as KNOWN
 from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.team import Scene
@@ -190,7 +189,7 @@ def recovery_codes_in(response: httpx.Response) -> list[str]:
 def test_repeated_form_shows_the_same_recovery_codes(browser: Browser, world: World) -> None:
     path = "/account/second_factor/"
     browser.sign_in(world, world.person("ada", password=HASHED)).open(path)
-    form = {"action": "begin", "password": KNOWN, "submission": submission(browser)}
+    form = {"action": "begin", "submission": submission(browser)}
     secrets = set()
     for _ in range(2):
         assert browser.send(path, **form).status_code == 303

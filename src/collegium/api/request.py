@@ -33,7 +33,7 @@ from collegium.db.database import (
     WriteTransaction,
 )
 from collegium.hosts import Network
-from collegium.refusals import Limited, NotFound, Refusal, Unauthenticated
+from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
 from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import Limit, RateLimit
@@ -42,6 +42,8 @@ from collegium.sign_in import credentials
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
 from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
+from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.sign_in.two_factor import rules as two_factor_rules
 from collegium.values import hex_uuid
 
 _log = structlog.get_logger()
@@ -175,6 +177,8 @@ class RequestContext:
         self.request_id: str = request.env.get(REQUEST_ID, "")
         self.impersonator: Actor | None = None
         self.token_id = 0
+        self.confirmed_at: datetime | None = None
+        self.has_second_factor = False
         self.account: AccountDetails | None = None
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
@@ -279,6 +283,8 @@ class RequestContext:
 
         Raises:
             Unauthenticated: ``token.unknown``, ``token.inactive`` or ``token.expired``.
+            Forbidden: ``second_factor.required``: the account must set up two-factor authentication
+                first. Sessions are not refused here.
         """
         token_hash = self.app.vault.keyed_hash(token)
         profile = token_queries.owner_profile(tx, token_hash) if shown else None
@@ -309,6 +315,20 @@ class RequestContext:
             self.request_id,
             token=account.token_id,
             token_kind=account.token_kind,
+        )
+        self.confirmed_at = account.confirmed_at
+        self.has_second_factor = account.has_second_factor
+        if account.token_kind != TokenKind.SESSION and self.lacks_second_factor(tx):
+            raise Forbidden("second_factor.required")
+
+    def lacks_second_factor(self, tx: ReadTransaction) -> bool:
+        """Return whether the operator requires a second factor that this sign-in did not need."""
+        required_of = self.settings.two_factor_required
+        return (
+            required_of != "nobody"
+            and two_factor_rules.is_required(required_of, sees_all=self.actor.sees_all)
+            and not self.has_second_factor
+            and not two_factor_queries.is_on(tx, self.actor.id)
         )
 
     def check_limits(self, *limits: Limit, target: str = "") -> None:

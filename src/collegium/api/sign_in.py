@@ -13,12 +13,13 @@ from collegium.accounts.queries import AccountWithPassword
 from collegium.api.request import RequestContext
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import replace
-from collegium.refusals import Unauthenticated
+from collegium.refusals import Forbidden, Unauthenticated
 from collegium.security import crypto
 from collegium.security.rate_limits.rules import LOGIN_HERE, LOGIN_NAME, LOGIN_NETWORK
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.sign_in.two_factor import rules as two_factor_rules
 from collegium.sign_in.two_factor.rules import CODES
 from collegium.text.names import typed_username
 
@@ -40,6 +41,8 @@ def check_password(
             wait; ``login.disabled`` if password sign-in is disabled or is not enough for this
             account.
         Limited: ``tries.wait``, with the ``seconds`` to wait.
+        Forbidden: ``second_factor.required``: a password alone is not enough for this account, and
+            it has not set up a second factor.
     """
     if "LOCAL_SIGNIN" not in context.settings.authentication_methods:
         raise Unauthenticated("login.disabled")
@@ -67,6 +70,11 @@ def check_password(
         with context.read() as tx:
             if two_factor_queries.is_on(tx, account.id):
                 raise Unauthenticated("login.disabled")
+        required_of = context.settings.two_factor_required
+        if two_factor_rules.is_required(
+            required_of, sees_all=account.is_staff or account.is_support
+        ):
+            raise Forbidden("second_factor.required")
     return (
         account
         if crypto.is_current(password_hash, password)

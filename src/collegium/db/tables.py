@@ -209,6 +209,10 @@ tokens = Table(
     Column("expires_at", UtcDateTime),
     # Shared by an access token and a refresh token that were issued together, and their successors.
     Column("family", UuidHex),
+    # When the person last proved in this browser session who they are: at the sign-in or later.
+    Column("confirmed_at", UtcDateTime),
+    # Whether the sign-in that led to this token needed more than a password.
+    _flag("has_second_factor"),
     _one_of("kind", token_rules.TokenKind),
     sqlite_autoincrement=True,
 )
@@ -279,6 +283,8 @@ devices = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
     Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    # Whether the session that approved it had a second factor.
+    _flag("has_second_factor"),
     _one_of("state", device_rules.State),
 )
 

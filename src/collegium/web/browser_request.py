@@ -116,11 +116,19 @@ class BrowserRequest(RequestContext):
             except Unauthenticated:
                 self.set_cookie(_SESSION, "", 0)
 
-    def sign_in(self, tx: WriteTransaction, actor: Actor, method: str) -> None:
+    def sign_in(
+        self,
+        tx: WriteTransaction,
+        actor: Actor,
+        method: str,
+        *,
+        has_second_factor: bool = False,
+    ) -> None:
         """Start a session in this browser. Forms that were loaded before become invalid.
 
         Args:
             method: How the person signed in: ``password``, ``second factor`` or ``mailed link``.
+            has_second_factor: Whether that needed more than a password.
 
         Raises:
             Unauthenticated: The credentials have changed since they were checked.
@@ -133,6 +141,7 @@ class BrowserRequest(RequestContext):
             method,
             _browser_name(browser),
             is_renewal=self.is_signed_in,
+            has_second_factor=has_second_factor,
             settings=self.settings,
         )
         self.set_cookie(_SESSION, token, SESSION_AGE)

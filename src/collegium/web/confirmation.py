@@ -1,54 +1,92 @@
-"""Confirm again who is signed in, with the password or a code, before sensitive actions."""
+"""Ask people to confirm who they are before they change something sensitive."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
+from collegium.accounts import queries as account_queries
 from collegium.api import sign_in
-from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.refusals import Conflict, Invalid
+from collegium.api.request import Response
+from collegium.db.database import ReadTransaction
+from collegium.refusals import Conflict, Invalid, Unauthenticated
+from collegium.sign_in.tokens import sessions as session_actions
+from collegium.sign_in.tokens.rules import is_confirmed
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.web import profile
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.messages import message_for
+from collegium.web.page import page
 
-PASSWORD: Final = "password"  # noqa: S105 - the name of a field
-FACTOR: Final = "factor"
+PASSWORD: Final = "confirm_password"  # noqa: S105 - the name of a field
+CODE: Final = "confirm_code"
+
+_PREFIX: Final = "confirm_"
+_NOT_SENT_AGAIN: Final = frozenset({"csrf", "code", "current", "password", "again"})
 
 
-def credentials_from(browser: BrowserRequest, tx: ReadTransaction) -> str:
-    """Return the required field: a code with two-factor authentication, else the password."""
-    return FACTOR if two_factor_queries.is_on(tx, browser.actor.id) else PASSWORD
+def require(browser: BrowserRequest) -> None:
+    """Check that the person signed in or confirmed recently, or that the form confirms it now.
 
-
-def confirmed(browser: BrowserRequest, action: Callable[[WriteTransaction], None]) -> None:
-    """Run an action in a transaction of ``browser.create``, if the form proves who is signed in.
-
-    A wrong password or code, and a refusal of the action, are added to the form as errors.
-
-    Args:
-        action: The action.
+    Call it outside of every transaction, first in a handler that changes something sensitive.
 
     Raises:
-        NotFound: As ``then``.
+        Unauthenticated: ``session.unconfirmed``. The answer is a page that asks for the password or
+            a code and sends the same form again.
         Limited: ``tries.wait`` after too many wrong passwords or codes.
     """
-    form = browser.form
+    if is_confirmed(browser.confirmed_at, browser.now):
+        return
     with browser.read() as tx:
-        field = credentials_from(browser, tx)
-    try:
-        if field == FACTOR:
-            code = form.text(field, 100, required=True)
-            if form.is_valid:
-                sign_in.check_second_factor(
-                    browser, browser.actor, code, action, open_transaction=browser.create
-                )
-        elif profile.check_own_password(browser, field, form.raw(field)[:128]):
-            with browser.create() as tx:
-                action(tx)
-    except (Conflict, Invalid) as refusal:
-        if refusal.code.startswith("second_factor."):
-            form.add_error(field, message_for(refusal))
-        else:
-            form.add_refusal(refusal)
+        field = credential(browser, tx)
+    if not (field and browser.form.raw(field) and _check(browser, field)):
+        raise Unauthenticated("session.unconfirmed")
+    browser.confirmed_at = browser.now
+
+
+def credential(browser: BrowserRequest, tx: ReadTransaction) -> str:
+    """Return the field that confirms: a code with two-factor authentication, else the password.
+
+    Return an empty text for an account that has neither. Then only a new sign-in confirms.
+    """
+    if two_factor_queries.is_on(tx, browser.actor.id):
+        return CODE
+    account = account_queries.with_password(tx, id=browser.actor.id)
+    return PASSWORD if account is not None and account.password else ""
+
+
+def _check(browser: BrowserRequest, field: str) -> bool:
+    """Tell whether the form confirms who is signed in. If so, record it in the session."""
+    form = browser.form
+    if field == CODE:
+        try:
+            sign_in.check_second_factor(
+                browser,
+                browser.actor,
+                form.raw(CODE)[:100],
+                lambda tx: session_actions.confirm(tx, browser.actor, has_second_factor=True),
+            )
+        except (Conflict, Invalid) as refusal:
+            form.add_error(CODE, message_for(refusal))
+            return False
+        return True
+    if not profile.check_own_password(browser, PASSWORD, form.raw(PASSWORD)[:128]):
+        return False
+    with browser.write() as tx:
+        # Read ``browser.actor`` only here: it has the version of the credentials now.
+        session_actions.confirm(tx, browser.actor)
+    return True
+
+
+def ask(browser: BrowserRequest) -> Response:
+    """Return the page that asks to confirm, and then sends the posted form again."""
+    with browser.read() as tx:
+        field = credential(browser, tx)
+    # Passwords and codes are not written into a page. The forms that have such fields need no
+    # other confirmation.
+    kept = [
+        (name, value)
+        for name, values in browser.form.values.items()
+        if name not in _NOT_SENT_AGAIN and not name.startswith(_PREFIX)
+        for value in values
+    ]
+    return page(browser, "confirm", 403, form=browser.form, field=field, kept=kept)

@@ -148,6 +148,10 @@ _MESSAGES: Final = {
     "disable it instead.",
     "scope.last_owner": "This is the last owner. Make somebody else an owner first.",
     "second_factor.exists": "Two-factor authentication is already on.",
+    "second_factor.required": "This service requires two-factor authentication. Please set it up "
+    "to continue.",
+    "second_factor.mandatory": "This service requires two-factor authentication of you, so you "
+    "cannot turn it off.",
     "second_factor.none": "Two-factor authentication is already off.",
     "second_factor.elsewhere": "The set-up was started in another browser or before you signed "
     "in. Please start it again.",
@@ -208,7 +212,8 @@ _LABELS: Final = {
     "agrees": "Terms",
     "current": "Current password",
     "password": "Password",
-    "factor": "Code from your authenticator app",
+    "confirm_password": "Your password",
+    "confirm_code": "Code from your authenticator app",
     "lifetime": "Access expires after",
     "email": "E-mail address",
     "username": "User name",

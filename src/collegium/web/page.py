@@ -37,6 +37,10 @@ Unauthenticated, which redirects to the sign-in page. To show the form again wit
 field, catch ``(Conflict, Invalid) as refusal``, call ``browser.form.add_refusal(refusal)``, and
 return the page with status 422 and ``form=browser.form``.
 
+Before a page changes a password, an address, a token, an identity or a role of staff, it calls
+``confirmation.require(browser)``, outside of every transaction. If the last sign-in or confirmation
+is too long ago, the person is asked for the password or a code, and the same form is sent again.
+
 For a list, use ``paging = Paging(browser, listing.count(…))``, then ``listing.page(…, paging.size,
 paging.offset)``. The links of the header are in ``NAVIGATION``. This package makes no decisions:
 rules and queries are elsewhere, and no template queries the database.
@@ -94,10 +98,12 @@ class Page(Endpoint):
         creates: Whether its form creates something and so carries a one-time number.
         replay: Answers a form that is sent again. It gets the arguments that
             ``BrowserRequest.created`` got. ``BrowserRequest.redirect`` when None.
+        during_setup: Whether people can use it who still have to set up two-factor authentication.
     """
 
     creates: bool = False
     replay: Callable[..., Response] | None = None
+    during_setup: bool = False
 
 
 class Paging:

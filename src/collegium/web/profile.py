@@ -232,7 +232,7 @@ def _change_password(browser: BrowserRequest) -> Response:
     if password_hash is not None and check_own_password(browser, "current", current):
         with browser.write() as tx:
             actor = password_actions.change(tx, browser.actor, password_hash)
-            browser.sign_in(tx, actor, "password")
+            browser.sign_in(tx, actor, "password", has_second_factor=browser.has_second_factor)
         return browser.redirect(
             "/account/password/",
             "Your password is changed. All other browsers and programs are signed out.",

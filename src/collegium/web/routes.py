@@ -18,6 +18,7 @@ from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenti
 from collegium.web import (
     account,
     approvals,
+    confirmation,
     email_changes,
     groups,
     invitation,
@@ -176,6 +177,13 @@ class _Pages(Protocol[BrowserRequest]):
         context.load_session(tx, token)
         if context.method in READ_METHODS:
             _require_session(context, endpoint)
+        if (
+            context.is_signed_in
+            and isinstance(endpoint, Page)
+            and not endpoint.during_setup
+            and context.lacks_second_factor(tx)
+        ):
+            raise Forbidden("second_factor.required")
 
     def check_intent(
         self, context: BrowserRequest, endpoint: Endpoint, endpoints: Endpoints
@@ -192,8 +200,9 @@ class _Pages(Protocol[BrowserRequest]):
         return super().handle(context, endpoint)
 
     def refused(self, context: BrowserRequest, refusal: Refusal) -> Response:
-        """Return the error page of a refusal."""
-        return refused(context, refusal)
+        """Return the error page of a refusal, or the page that leads on from there."""
+        respond = _RESPONSES.get(refusal.code)
+        return respond(context) if respond else refused(context, refusal)
 
     def error(
         self, context: BrowserRequest, status: int, text: str, headers: dict[str, str]
@@ -246,6 +255,13 @@ def _respond_once(browser: BrowserRequest, endpoint: Page) -> Response:
         if stored is not None:
             return replay(browser, *stored)
     return response
+
+
+_RESPONSES: Final = {
+    "second_factor.required": two_factor.to_setup,
+    "session.unconfirmed": confirmation.ask,
+}
+"""Refusals after which the person can continue: code → what returns the page."""
 
 
 def refused(browser: BrowserRequest, refusal: Refusal) -> Response:

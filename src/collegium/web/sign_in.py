@@ -79,7 +79,10 @@ def _check_code(browser: BrowserRequest) -> Response:
         actor = sign_in.actor_of(browser, account)
         try:
             sign_in.check_second_factor(
-                browser, actor, code, lambda tx: browser.sign_in(tx, actor, "second factor")
+                browser,
+                actor,
+                code,
+                lambda tx: browser.sign_in(tx, actor, "second factor", has_second_factor=True),
             )
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
@@ -110,12 +113,12 @@ def _sign_out(browser: BrowserRequest) -> Response:
 
 ROUTES: Routes = {
     "/sign_in/": {
-        "GET": Page(_ask, "Show the sign-in form.", public=True),
-        "POST": Page(_check, "Sign in.", public=True),
+        "GET": Page(_ask, "Show the sign-in form.", public=True, during_setup=True),
+        "POST": Page(_check, "Sign in.", public=True, during_setup=True),
     },
     "/sign_in/code/": {
         "GET": Page(_ask_code, "Ask for a two-factor code.", public=True),
         "POST": Page(_check_code, "Sign in with a two-factor code.", public=True),
     },
-    "/sign_out/": {"POST": Page(_sign_out, "Sign out.")},
+    "/sign_out/": {"POST": Page(_sign_out, "Sign out.", during_setup=True)},
 }

@@ -17,6 +17,7 @@ from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import LOCKED_AT
 from collegium.text.names import isolated, typed_username
+from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import person
@@ -103,6 +104,7 @@ def _change(browser: BrowserRequest) -> Response:
     form = browser.form
     action = form.choice("action", "deactivate", "activate", "second_factor", "password")
     if form.is_valid:
+        confirmation.require(browser)
         try:
             return browser.redirect(browser.path, _perform_on_account(browser, action))
         except (Conflict, Invalid) as refusal:
@@ -154,6 +156,8 @@ def _create(browser: BrowserRequest) -> Response:
             "username", "A user name can have lower-case letters a to z, digits and _ . @ + -"
         )
     if form.is_valid:
+        if values.get("is_staff") or values.get("is_support"):
+            confirmation.require(browser)
         try:
             return browser.redirect(*_create_account(browser, values))
         except (Conflict, Invalid) as refusal:

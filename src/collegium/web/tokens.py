@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from collegium.api.request import Response, Routes, network_of
-from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.security.rate_limits.rules import CODE
 from collegium.sign_in.devices import actions as device_actions
@@ -76,6 +76,7 @@ def _render_tokens(
 
 
 def _create(browser: BrowserRequest) -> Response:
+    confirmation.require(browser)
     form = browser.form
     name = form.name("name", _NAME_MAX, required=True)
     token = ""
@@ -196,7 +197,6 @@ def _render_decision(
         lifetimes=[
             (str(seconds), duration(seconds)) for seconds in _lifetime_options(browser, device)
         ],
-        proof=confirmation.credentials_from(browser, tx) if browser.actor.sees_all else "",
         form=form,
     )
 
@@ -233,7 +233,7 @@ def _find_device(browser: BrowserRequest) -> Response:
 
 
 def _approve_device(browser: BrowserRequest) -> Response:
-    """Approve a program. Staff and support must enter their password or a two-factor code again.
+    """Approve a program.
 
     Raises:
         NotFound: ``device.unknown``: there is no pending request with this UUID.
@@ -244,25 +244,20 @@ def _approve_device(browser: BrowserRequest) -> Response:
     chosen = form.raw("lifetime")
     lifetime = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 10 else None  # noqa: PLR2004 - fits
 
-    def approve(tx: WriteTransaction) -> None:
-        # Read ``browser.actor`` only here: ``confirmed`` has replaced it.
-        device_actions.approve(
-            tx, browser.actor, uuid, lifetime=lifetime, settings=browser.settings
-        )
-        browser.created(tx, "approve")
-
     limiter = browser.rate_limited(CODE)
     with limiter, browser.read() as tx:
         # Look the request up before a password or code is checked or counted, in case it has ended.
         options = _lifetime_options(browser, device_actions.get_pending_by_uuid(tx, uuid))
+    confirmation.require(browser)
     if chosen and lifetime not in options:
         form.add_error("lifetime", "Please choose an option.")
-    elif browser.actor.sees_all:
-        confirmation.confirmed(browser, approve)
     else:
         try:
             with browser.create() as tx:
-                approve(tx)
+                device_actions.approve(
+                    tx, browser.actor, uuid, lifetime=lifetime, settings=browser.settings
+                )
+                browser.created(tx, "approve")
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
     if form.is_valid:

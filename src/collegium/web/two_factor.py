@@ -7,13 +7,14 @@ from typing import Final
 from collegium.api import sign_in
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.refusals import Conflict, Invalid
+from collegium.refusals import Conflict, Forbidden, Invalid
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import CODES
-from collegium.web import profile, qr
+from collegium.web import confirmation, qr
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
+from collegium.web.messages import message_for
 from collegium.web.page import Page, page
 
 _HERE: Final = "/account/second_factor/"
@@ -92,21 +93,27 @@ def _change_two_factor(browser: BrowserRequest, action: str, code: str) -> list[
             browser, actor, code, renew, open_transaction=browser.create
         )
     sign_in.check_second_factor(
-        browser, actor, code, lambda tx: two_factor_actions.remove(tx, actor)
+        browser, actor, code, lambda tx: two_factor_actions.remove(tx, actor, browser.settings)
     )
     return []
 
 
+def to_setup(browser: BrowserRequest) -> Response:
+    """Redirect somebody to this page who must set up two-factor authentication first."""
+    refusal = Forbidden("second_factor.required")
+    return browser.redirect(_HERE, message_for(refusal), kind="not")
+
+
 def _begin(browser: BrowserRequest) -> Response:
-    if profile.check_own_password(browser, "password", browser.form.raw("password")[:128]):
-        try:
-            with browser.create() as tx:
-                two_factor_actions.begin(tx, browser.actor, browser.app.vault)
-                browser.created(tx, "begin")
-        except Conflict as refusal:
-            browser.form.add_refusal(refusal)
-        else:
-            return browser.redirect(_HERE)
+    confirmation.require(browser)
+    try:
+        with browser.create() as tx:
+            two_factor_actions.begin(tx, browser.actor, browser.app.vault)
+            browser.created(tx, "begin")
+    except Conflict as refusal:
+        browser.form.add_refusal(refusal)
+    else:
+        return browser.redirect(_HERE)
     with browser.read() as tx:
         return _render_two_factor(browser, tx, browser.form, 422)
 
@@ -123,9 +130,13 @@ def _replay_codes(browser: BrowserRequest, action: str, *codes: str) -> Response
 
 ROUTES: Routes = {
     _HERE: {
-        "GET": Page(_show, "Show my two-factor authentication."),
+        "GET": Page(_show, "Show my two-factor authentication.", during_setup=True),
         "POST": Page(
-            _change, "Turn two-factor authentication on or off.", creates=True, replay=_replay_codes
+            _change,
+            "Turn two-factor authentication on or off.",
+            creates=True,
+            replay=_replay_codes,
+            during_setup=True,
         ),
     },
 }

@@ -37,6 +37,8 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "login.locked": "Too many failed sign-ins. Try again in {seconds} s.",
     "login.disabled": "This account cannot sign in with only its password. Use a personal token "
     "or sign in with a browser.",
+    "second_factor.required": "Two-factor authentication is required for this account. Sign in "
+    "with a browser and set it up first.",
     "password_login.off": "Signing in with a password is disabled. Use a personal token "
     "or sign in with a browser.",
     "mail_budget.spent": "{address} has got too many e-mails today. Try again in {seconds} s.",

@@ -24,6 +24,8 @@ _FORBIDDEN: Final = {
     "request.not_own": "You can only cancel your own permission requests.",
     "token.delegated": "This token cannot change the e-mail address. Use the API token of the "
     "account or its web page.",
+    "second_factor.required": "Two-factor authentication is required for this account. Sign in on "
+    "the web pages and set it up first.",
     "impersonation.no_session": "Unable to impersonate user that does not have an active session.",
 }
 

@@ -195,7 +195,14 @@ def fetch(
     if not device_queries.change_state(tx, device, State.USED, account.id):
         return None
     token_queries.remove_expired(tx, account.id, settings.token_max_age)
-    return issue_device(tx, vault, account, device.name, lifetime(device, settings))
+    return issue_device(
+        tx,
+        vault,
+        account,
+        device.name,
+        lifetime(device, settings),
+        has_second_factor=device.has_second_factor,
+    )
 
 
 def _set_decision(
@@ -203,7 +210,10 @@ def _set_decision(
 ) -> str:
     """Decide about a program. Return its name."""
     device = get_pending_by_uuid(tx, uuid)
-    if not device_queries.change_state(tx, device, state, actor.id, lifetime):
+    has_second_factor = token_queries.has_second_factor(tx, actor.token)
+    if not device_queries.change_state(
+        tx, device, state, actor.id, lifetime, has_second_factor=has_second_factor
+    ):
         raise NotFound("device.unknown")
     event = events.DeviceApproved if state is State.APPROVED else events.DeviceDenied
     event_queries.record(tx, actor, event(account=actor.id, name=device.name))

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Integer, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import (
+    Boolean,
+    Integer,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
@@ -25,6 +36,7 @@ class DeviceRow:
     state: str
     expires_at: datetime
     account_id: int | None
+    has_second_factor: bool
 
 
 _DELETE_EXPIRED = Statement(
@@ -63,6 +75,9 @@ _UPDATE_IF_UNCHANGED = Statement(
         state=bindparam("state"),
         account_id=bindparam("account"),
         lifetime=func.coalesce(bindparam("new_lifetime", type_=Integer), devices.c.lifetime),
+        has_second_factor=or_(
+            devices.c.has_second_factor, bindparam("has_second_factor", type_=Boolean)
+        ),
     )
 )
 
@@ -149,6 +164,8 @@ def change_state(
     state: State,
     account: int | None,
     lifetime: int | None = None,
+    *,
+    has_second_factor: bool = False,
 ) -> bool:
     """Change the state, if it is still the one that was read.
 
@@ -156,6 +173,7 @@ def change_state(
 
     Args:
         lifetime: new lifetime of the token in seconds; None to keep it.
+        has_second_factor: whether the session that decides had a second factor.
     """
     updated = tx.execute(
         _UPDATE_IF_UNCHANGED,
@@ -164,6 +182,7 @@ def change_state(
         state=state.value,
         account=account,
         new_lifetime=lifetime,
+        has_second_factor=has_second_factor,
     )
     return updated > 0
 

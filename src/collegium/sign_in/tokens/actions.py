@@ -108,6 +108,7 @@ def issue_personal(
         kind=TokenKind.PERSONAL,
         name=name,
         lifetime=PERSONAL_LIFETIME,
+        has_second_factor=token_queries.has_second_factor(tx, actor.token),
     )
     event_queries.record(tx, actor, events.TokenCreated(account=actor.id, name=name))
     notices.send_notice(tx, mails.TokenCreated, account, actor, name=name)
@@ -115,7 +116,13 @@ def issue_personal(
 
 
 def issue_device(
-    tx: WriteTransaction, vault: Vault, account: AccountRow, name: str, lifetime: int
+    tx: WriteTransaction,
+    vault: Vault,
+    account: AccountRow,
+    name: str,
+    lifetime: int,
+    *,
+    has_second_factor: bool,
 ) -> str:
     """Issue the token of a program that was approved in a browser.
 
@@ -124,6 +131,7 @@ def issue_device(
     Args:
         name: name of the program.
         lifetime: seconds that the token lives, used or not.
+        has_second_factor: whether the session that approved it had a second factor.
     """
     token = vault.new_personal_token()
     token_queries.add(
@@ -133,6 +141,7 @@ def issue_device(
         kind=TokenKind.DEVICE,
         name=name,
         expires_at=tx.now + timedelta(seconds=lifetime),
+        has_second_factor=has_second_factor,
     )
     event_queries.record(tx, actor_of(account), events.TokenCreated(account=account.id, name=name))
     return token

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
+    Boolean,
     and_,
     bindparam,
     case,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     literal_column,
     not_,
     null,
+    or_,
     select,
     update,
 )
@@ -67,7 +69,7 @@ class PublicToken:
 
 
 class TokenOwner(Identity):
-    """The account of a token, with the data that determines the token's expiry."""
+    """The account of a token, with the data that determines what the token may do until when."""
 
     token_id: int
     token_kind: str
@@ -76,6 +78,8 @@ class TokenOwner(Identity):
     last_used_at: datetime
     expires_at: datetime | None
     family: str | None
+    confirmed_at: datetime | None
+    has_second_factor: bool
 
 
 class OwnerProfile(TokenOwner, AccountDetails):
@@ -114,6 +118,16 @@ _COLUMNS = (
     "lifetime",
     "expires_at",
     "family",
+    "confirmed_at",
+    "has_second_factor",
+)
+_OWN_COLUMNS = (
+    "created_at",
+    "last_used_at",
+    "expires_at",
+    "family",
+    "confirmed_at",
+    "has_second_factor",
 )
 
 _BY_HASH = Statement[TokenOwner](
@@ -122,7 +136,7 @@ _BY_HASH = Statement[TokenOwner](
         tokens.c.id.label("token_id"),
         tokens.c.kind.label("token_kind"),
         case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
-        *(tokens.c[name] for name in ("created_at", "last_used_at", "expires_at", "family")),
+        *(tokens.c[name] for name in _OWN_COLUMNS),
     )
     .select_from(tokens)
     .join(accounts, accounts.c.id == tokens.c.account_id)
@@ -138,7 +152,7 @@ _BY_HASH_FOR_PROFILE = Statement[OwnerProfile](
             (_token.c.kind == TokenKind.API.value, accounts.c.token_lifetime),
             else_=_token.c.lifetime,
         ).label("lifetime"),
-        *(_token.c[name] for name in ("created_at", "last_used_at", "expires_at", "family")),
+        *(_token.c[name] for name in _OWN_COLUMNS),
     ).where(_token.c.token_hash == bindparam("token_hash"))
 )
 _EXISTS = Statement[int](select(tokens.c.id).where(tokens.c.id == bindparam("token")))
@@ -197,6 +211,20 @@ _TOUCH = Statement(
     )
     .values(last_used_at=bindparam("moment", type_=UtcDateTime))
 )
+_CONFIRM = Statement(
+    update(tokens)
+    .where(_of_account, tokens.c.id == bindparam("token"))
+    .values(
+        confirmed_at=bindparam("moment", type_=UtcDateTime),
+        has_second_factor=or_(
+            tokens.c.has_second_factor, bindparam("has_second_factor", type_=Boolean)
+        ),
+    )
+)
+_HAS_SECOND_FACTOR = Statement[bool](
+    select(tokens.c.has_second_factor).where(tokens.c.id == bindparam("token"))
+)
+_FORGET_SECOND_FACTOR = Statement(update(tokens).where(_of_account).values(has_second_factor=False))
 _REVOKE = Statement(delete(tokens).where(_of_account, API_TOKEN))
 _REVOKE_ALL = Statement(delete(tokens).where(_of_account))
 _REVOKE_ALL_BUT = Statement(
@@ -349,6 +377,8 @@ def add(
     expires_at: datetime | None = None,
     family: str | None = None,
     created_at: datetime | None = None,
+    confirmed_at: datetime | None = None,
+    has_second_factor: bool = False,
 ) -> int:
     """Insert a token. Return its id.
 
@@ -359,6 +389,8 @@ def add(
         expires_at: when it expires at the latest, used or not.
         family: UUID of the token family.
         created_at: when the first token of the family was issued; None for now.
+        confirmed_at: when the person signed in; for sessions.
+        has_second_factor: whether that sign-in needed more than a password.
     """
     return tx.fetch_only(
         _INSERT,
@@ -372,6 +404,8 @@ def add(
         lifetime=lifetime,
         expires_at=expires_at,
         family=family,
+        confirmed_at=confirmed_at,
+        has_second_factor=has_second_factor,
     )
 
 
@@ -393,6 +427,35 @@ def touch(tx: WriteTransaction, token: int, every: timedelta) -> None:
 def touch_now(tx: WriteTransaction, token: int) -> None:
     """Restart the lifetime of a token."""
     tx.execute(_TOUCH, token=token, moment=tx.now, before=tx.now)
+
+
+def confirm(
+    tx: WriteTransaction, account: int, token: int, *, has_second_factor: bool = False
+) -> None:
+    """Record that the person behind a session has just proved who they are.
+
+    Args:
+        token: id of the session's token.
+        has_second_factor: whether they needed more than a password.
+    """
+    tx.execute(
+        _CONFIRM,
+        account=account,
+        token=token,
+        moment=tx.now,
+        has_second_factor=has_second_factor,
+    )
+
+
+def has_second_factor(tx: ReadTransaction, token: int) -> bool:
+    """Return whether the sign-in that led to a token needed more than a password."""
+    has_factor = tx.fetch_one(_HAS_SECOND_FACTOR, token=token)
+    return bool(has_factor)
+
+
+def forget_second_factor(tx: WriteTransaction, account: int) -> None:
+    """Record that no token of an account comes of a sign-in with a second factor any more."""
+    tx.execute(_FORGET_SECOND_FACTOR, account=account)
 
 
 def revoke(tx: WriteTransaction, account: int) -> bool:

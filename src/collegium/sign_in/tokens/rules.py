@@ -46,6 +46,9 @@ SESSION_AGE: Final = 30 * 24 * 3600
 """Seconds that a browser stays signed in at most, however much it is used."""
 
 
+CONFIRMED_FOR: Final = timedelta(minutes=15)
+"""Time after a sign-in or a confirmation in which a session can make sensitive changes."""
+
 LOGINS_WINDOW: Final = timedelta(minutes=10)
 """The period in which the successful sign-ins of an account are counted."""
 
@@ -95,6 +98,15 @@ def check_is_own(kind: str | None) -> None:
     """
     if kind != TokenKind.API:
         raise Forbidden("token.delegated")
+
+
+def is_confirmed(confirmed_at: datetime | None, now: datetime) -> bool:
+    """Return whether the person behind a session has proved recently who they are.
+
+    Args:
+        confirmed_at: when they did it last; None if that is unknown.
+    """
+    return confirmed_at is not None and now - confirmed_at < CONFIRMED_FOR
 
 
 def expiry(

@@ -26,6 +26,7 @@ def begin(
     browser: str,
     *,
     is_renewal: bool = False,
+    has_second_factor: bool = False,
     settings: Settings = DEFAULTS,
 ) -> str:
     """Create a session for a browser. Return its token.
@@ -39,6 +40,7 @@ def begin(
         is_renewal: the browser was signed in until now. Then the rate limit does not apply.
             Otherwise an attacker with a stolen password could sign in constantly and so prevent the
             owner from setting a new one.
+        has_second_factor: the sign-in needed more than a password.
 
     Raises:
         Unauthenticated: ``login.failed``: the verified credentials are no longer valid.
@@ -59,10 +61,26 @@ def begin(
         name=browser,
         lifetime=SESSION_LIFETIME,
         expires_at=tx.now + timedelta(seconds=SESSION_AGE),
+        confirmed_at=tx.now,
+        has_second_factor=has_second_factor,
     )
     account_queries.change(tx, actor.id, {"last_login_at": tx.now})
     event_queries.record(tx, actor, events.LoggedIn(account=actor.id, method=method))
     return token
+
+
+def confirm(tx: WriteTransaction, actor: Actor, *, has_second_factor: bool = False) -> None:
+    """Record that the actor has just proved again in the session of the request who they are.
+
+    Args:
+        actor: the person, authenticated before this transaction.
+        has_second_factor: it needed more than a password.
+
+    Raises:
+        Unauthenticated: ``login.failed``: the verified credentials are no longer valid.
+    """
+    credentials.confirm(tx, actor, "login.failed")
+    token_queries.confirm(tx, actor.id, actor.token, has_second_factor=has_second_factor)
 
 
 def end(tx: WriteTransaction, actor: Actor, session: int) -> None:

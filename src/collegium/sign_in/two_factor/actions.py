@@ -20,6 +20,7 @@ from collegium.events import types as events
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Invalid
 from collegium.security.crypto import Vault
+from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
@@ -97,6 +98,7 @@ def confirm(tx: WriteTransaction, actor: Actor, vault: Vault, code: str) -> list
     two_factor_queries.confirm(tx, actor.id)
     credentials.cancel_pending(tx, actor.id)
     token_queries.revoke_all_but(tx, actor.id, actor.token)
+    token_queries.confirm(tx, actor.id, actor.token, has_second_factor=True)
     event_queries.record(tx, actor, events.SecondFactorEnabled(account=actor.id))
     account = account_queries.existing(tx, actor.id)
     notices.send_notice(tx, mails.SecondFactorEnabled, account, actor)
@@ -185,12 +187,17 @@ def are_codes(tx: ReadTransaction, actor: Actor, vault: Vault, codes: Iterable[s
     return not code_hashes.isdisjoint(two_factor_queries.code_hashes(tx, actor.id))
 
 
-def remove(tx: WriteTransaction, actor: Actor) -> None:
+def remove(tx: WriteTransaction, actor: Actor, settings: Settings = DEFAULTS) -> None:
     """Turn two-factor authentication off. The caller must have checked a code.
 
     Without a code, staff must do it with ``reset``.
+
+    Raises:
+        Conflict: ``second_factor.mandatory``: the operator requires it of this account.
     """
+    two_factor_rules.check_optional(settings.two_factor_required, sees_all=actor.sees_all)
     two_factor_queries.remove(tx, actor.id)
+    token_queries.forget_second_factor(tx, actor.id)
     credentials.cancel_pending(tx, actor.id)
     event_queries.record(tx, actor, events.SecondFactorDisabled(account=actor.id))
     account = account_queries.existing(tx, actor.id)
@@ -217,6 +224,7 @@ def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     if not two_factor_queries.is_on(tx, account.id):
         raise Conflict("second_factor.none")
     two_factor_queries.remove(tx, account.id)
+    token_queries.forget_second_factor(tx, account.id)
     credentials.cancel_pending(tx, account.id)
     event_queries.record(
         tx, actor, events.SecondFactorDisabled(account=account.id, username=account.username)

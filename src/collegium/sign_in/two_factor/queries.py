@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
-from collegium.db.tables import BigInt, recovery_codes, two_factor
+from collegium.db.tables import BigInt, accounts, recovery_codes, two_factor
 
 
 class TwoFactorRow:
@@ -42,6 +42,18 @@ _IS_ON = Statement[int](
     select(two_factor.c.account_id).where(
         two_factor.c.account_id == bindparam("account"), two_factor.c.confirmed_at.is_not(None)
     )
+)
+_STAFF_WITHOUT = Statement[str](
+    select(accounts.c.username)
+    .where(
+        accounts.c.is_active,
+        or_(accounts.c.is_staff, accounts.c.is_support),
+        ~exists().where(
+            two_factor.c.account_id == accounts.c.id, two_factor.c.confirmed_at.is_not(None)
+        ),
+    )
+    .order_by(accounts.c.id)
+    .limit(bindparam("most"))
 )
 _INSERT = Statement(
     insert(two_factor).values(
@@ -114,6 +126,15 @@ def any_encrypted(tx: ReadTransaction) -> EncryptedSecret | None:
 def is_on(tx: ReadTransaction, account: int) -> bool:
     """Return whether two-factor authentication is on for an account."""
     return tx.fetch_one(_IS_ON, account=account) is not None
+
+
+def staff_without(tx: ReadTransaction, most: int) -> list[str]:
+    """Return the user names of active staff and support without two-factor authentication.
+
+    Args:
+        most: maximum number of names.
+    """
+    return tx.fetch_all(_STAFF_WITHOUT, most=most)
 
 
 def of_account(tx: ReadTransaction, account: int) -> TwoFactorRow | None:

@@ -79,6 +79,30 @@ def check_off(*, is_on: bool) -> None:
         raise Conflict("second_factor.exists")
 
 
+def is_required(required_of: str, *, sees_all: bool) -> bool:
+    """Return whether an account must have two-factor authentication.
+
+    Args:
+        required_of: the setting ``TWO_FACTOR_REQUIRED``: ``nobody``, ``staff`` or ``everybody``.
+        sees_all: whether the account is staff or support.
+    """
+    return required_of == "everybody" or (required_of == "staff" and sees_all)
+
+
+def check_optional(required_of: str, *, sees_all: bool) -> None:
+    """Check that an account may turn two-factor authentication off.
+
+    Args:
+        required_of: the setting ``TWO_FACTOR_REQUIRED``.
+        sees_all: whether the account is staff or support.
+
+    Raises:
+        Conflict: ``second_factor.mandatory``.
+    """
+    if is_required(required_of, sees_all=sees_all):
+        raise Conflict("second_factor.mandatory")
+
+
 def plain(code: str) -> str:
     """Return a code in comparable form, without spaces and dashes."""
     return "".join(char for char in code.lower() if char.isalnum())
