@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.accounts.rules import usernames_for
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as account_table
 from collegium.db.tables import events, roles
@@ -237,7 +238,7 @@ def test_free_user_name_takes_three_statements(world: World) -> None:
                 tx, None, world.settings, world.vault, {"username": name, "email": "x@example.org"}
             )
         before = tx.statements
-        assert invited_accounts._free_username(tx, ADDRESS) == "bob-250"
+        assert account_queries.free_username(tx, usernames_for(ADDRESS)) == "bob-250"
         assert tx.statements - before == 3
 
 

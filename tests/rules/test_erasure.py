@@ -31,7 +31,7 @@ def test_kept_data_is_exactly_what_was_decided() -> None:
     assert sorted(KEPT_FIELDS) == [
         *("because", "codes", "fields", "impersonated_by", "impersonator", "invitation", "key"),
         *("mail", "mails", "method", "permissions", "permissions_added", "permissions_removed"),
-        *("provider", "request_uuid", "role", "role_uuid", "scope_name", "until"),
+        *("provider", "reason", "request_uuid", "role", "role_uuid", "scope_name", "until"),
     ]
 
 

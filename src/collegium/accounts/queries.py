@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -44,7 +45,9 @@ from collegium.db.tables import (
     devices,
     email_changes,
     grants,
+    identities,
     invitations,
+    provider_sign_ins,
     recovery_codes,
     ssh_keys,
     tokens,
@@ -60,6 +63,7 @@ from collegium.text.email_addresses import comparable_address
 from collegium.text.names import sort_key
 
 _NOT_SHOWN: Final = {"password", "search", "details", "profile", "email_comparable"}
+_USERNAMES_BATCH: Final = 100
 _COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.endswith("_sort")]
 
 
@@ -285,6 +289,10 @@ _LOCAL_BY_EMAIL = Statement[LocalAccount](
     .order_by(accounts.c.id)
     .limit(5)
 )
+# Two tell that an address is ambiguous.
+_AT_EMAIL = Statement[AccountRow](
+    select(*_COLUMNS).where(_has_email, _not_deleted).order_by(accounts.c.id).limit(2)
+)
 _ACTIVE_BY_EMAIL = Statement[_ActiveAccount](
     select(*_COLUMNS, accounts.c.email_comparable)
     .where(any_of(accounts.c.email_comparable, "emails"), accounts.c.is_active, _not_deleted)
@@ -389,6 +397,8 @@ _ANONYMISE = (
         for table in (
             account_texts,
             tokens,
+            identities,
+            provider_sign_ins,
             ssh_keys,
             devices,
             email_changes,
@@ -540,6 +550,21 @@ def local_by_email(tx: ReadTransaction, email: str) -> list[LocalAccount]:
     return (
         tx.fetch_all(_LOCAL_BY_EMAIL, email_comparable=comparable_address(email)) if email else []
     )
+
+
+def at_email(tx: ReadTransaction, email: str) -> list[AccountRow]:
+    """Return the accounts at an address, active or not; at most two."""
+    return tx.fetch_all(_AT_EMAIL, email_comparable=comparable_address(email)) if email else []
+
+
+def free_username(tx: ReadTransaction, usernames: Iterator[str]) -> str:
+    """Return the first of the user names that no account has."""
+    while True:
+        batch = list(islice(usernames, _USERNAMES_BATCH))
+        taken = taken_usernames(tx, batch)
+        for username in batch:
+            if username not in taken:
+                return username
 
 
 def active_by_email(tx: ReadTransaction, emails: Collection[str]) -> dict[str, AccountRow]:

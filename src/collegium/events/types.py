@@ -226,6 +226,30 @@ class ProviderRemoved(_Provider, kind="provider.removed", text="has been removed
     waldur_type = "identity_provider_deleted"
 
 
+class _Identity(_SignIn):
+    subject = "A sign-in method[, {provider_name},] of user {affected_user_username}"
+    provider: Annotated[str, Fact("provider_name", Readers.PERSON, kept=True)]
+
+
+class IdentityLinked(_Identity, kind="identity.linked", text="has been added"): ...
+
+
+class IdentityUnlinked(_Identity, kind="identity.unlinked", text="has been removed"): ...
+
+
+class ProviderSignInFailed(Event, kind="login.provider_failed"):
+    group = "auth"
+    message = (
+        "A sign-in[ with {provider_name}][ of user {affected_user_username}] failed"
+        "[ from {ip_address}][: {reason}]."
+    )
+    account: int | None
+    provider: Annotated[str, Fact("provider_name", Readers.STAFF, kept=True)]
+    reason: Annotated[str, Fact("reason", Readers.STAFF, kept=True)]
+    """Code of the refusal."""
+    address: StaffIpAddress
+
+
 class _Device(_SignIn):
     subject = "A program[, {device_name},] of user {affected_user_username}"
     name: Annotated[str, Fact("device_name", Readers.PERSON)]

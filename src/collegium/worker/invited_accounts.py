@@ -7,7 +7,6 @@ when the e-mail is rendered, and is stored only as a hash.
 from __future__ import annotations
 
 from datetime import datetime
-from itertools import islice
 from typing import Any, Final
 from uuid import uuid4
 
@@ -30,8 +29,6 @@ from collegium.text.email_addresses import same_mailbox
 
 MAIL_KINDS: Final = frozenset({InvitationCreated.kind, InvitationApproved.kind})
 """The e-mails that can need an account for their recipient."""
-
-_BATCH_SIZE: Final = 100
 
 
 def first_password(vault: Vault, uuid: str) -> str:
@@ -131,7 +128,7 @@ def _create_account(
     password = hash_password(first_password(vault, uuid))
     with database.write(now) as tx:
         while True:
-            username = _free_username(tx, invitation.email)
+            username = account_queries.free_username(tx, usernames_for(invitation.email))
             # This query must follow the choice of the name. A worker that creates the same account
             # at the same time has either chosen the same name, and then the unique index lets only
             # one of the two insert it, or its account is visible to this query.
@@ -151,16 +148,6 @@ def _create_account(
                     raise
             else:
                 return _set_mail_kind(tx, mail, account_id)
-
-
-def _free_username(tx: ReadTransaction, email: str) -> str:
-    usernames = usernames_for(email)
-    while True:
-        batch = list(islice(usernames, _BATCH_SIZE))
-        taken = account_queries.taken_usernames(tx, batch)
-        for username in batch:
-            if username not in taken:
-                return username
 
 
 def _account_columns(invitation: InvitationRow) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class Purpose(StrEnum):
     """What a browser went to a provider for."""
 
     SIGN_IN = "sign_in"
+    ACCEPT = "accept"
+    """To sign in and accept the invitation at ``return_to``."""
     LINK = "link"
     CONFIRM = "confirm"
 

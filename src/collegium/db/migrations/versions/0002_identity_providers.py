@@ -116,7 +116,8 @@ def _provider_sign_ins() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("expires_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint(
-            "purpose IN ('sign_in', 'link', 'confirm')", name=op.f("ck_provider_sign_ins_purpose")
+            "purpose IN ('sign_in', 'accept', 'link', 'confirm')",
+            name=op.f("ck_provider_sign_ins_purpose"),
         ),
         sa.ForeignKeyConstraint(
             ["account_id"],

@@ -1,0 +1,1 @@
+"""Accounts of people at OpenID providers, with which they sign in here."""

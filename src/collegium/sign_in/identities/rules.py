@@ -1,0 +1,177 @@
+"""Pure rules of identities: which claims count, and what they say about a person."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from datetime import date
+from itertools import chain
+from typing import Any, Final
+
+from collegium.accounts.rules import username_from, usernames_for
+from collegium.refusals import Conflict
+from collegium.sign_in.providers.values import Claims
+from collegium.text.confusables import is_reserved_username
+from collegium.text.email_addresses import (
+    address_error,
+    canonical_address,
+    comparable_address,
+    is_single_script_address,
+)
+from collegium.text.names import clean_name, holds_link
+
+KEPT: Final = (
+    *("email", "email_verified", "name", "preferred_username"),
+    *("eduperson_assurance", "eduperson_scoped_affiliation", "voperson_external_affiliation"),
+    *("voperson_id", "schac_home_organization", "schac_home_organization_type"),
+)
+"""Claims that are stored with an identity, besides how the person was authenticated and the
+``extra_fields`` of its provider."""
+
+AFFILIATIONS: Final = "voperson_external_affiliation eduperson_scoped_affiliation"
+"""Claims with the affiliations of a person, the best first, if the mapping names none."""
+
+_TEXT_MAX: Final = 500
+_ITEMS_MAX: Final = 50
+_EMAIL_MAX: Final = 320
+_AFFILIATION_MAX: Final = 255
+
+_LENGTHS: Final = {
+    "first_name": 100,
+    "last_name": 100,
+    "native_name": 100,
+    "job_title": 120,
+    "phone_number": 255,
+    "organization": 255,
+    "identity_source": 50,
+    "preferred_language": 10,
+    "civil_number": 50,
+}
+"""Text fields of an account that a claim may fill, with their lengths in characters."""
+
+
+def kept_claims(claims: Claims, extra_fields: str) -> dict[str, Any]:
+    """Return the claims that are stored, without values of other types or great length.
+
+    Args:
+        extra_fields: further names of claims, separated by spaces.
+    """
+    names = dict.fromkeys((*KEPT, *extra_fields.split()))
+    values = {name: _storable(claims.claims[name]) for name in names if name in claims.claims}
+    values |= {"acr": _item(claims.acr) or None, "amr": _storable(list(claims.amr)) or None}
+    if claims.authenticated_at is not None:
+        values["auth_time"] = int(claims.authenticated_at.timestamp())
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, (bool, int)):
+        return value if abs(value) < 2**53 else None
+    if isinstance(value, str):
+        return _text(value, _TEXT_MAX) or None
+    if isinstance(value, list):
+        return [text for text in map(_item, value[:_ITEMS_MAX]) if text]
+    return None
+
+
+def _item(value: Any) -> str:
+    return _text(value, _TEXT_MAX) if isinstance(value, str) else ""
+
+
+def _text(value: str, length: int) -> str:
+    """Return a text as a name; empty if it is too long or would be a link in an e-mail."""
+    if len(value) > length:
+        return ""
+    with suppress(UnicodeError):
+        value.encode()
+        return clean_name(value)
+    return ""
+
+
+def verified_email(claims: Claims) -> str:
+    """Return the address that the provider has verified, as it is stored; empty if there is none.
+
+    Anybody can enter an unverified address at a provider.
+    """
+    email = claims.verified_email.strip()
+    if not 0 < len(email) <= _EMAIL_MAX or address_error(email):
+        return ""
+    return canonical_address(email) if is_single_script_address(email) else ""
+
+
+def is_trusted_for(email: str, domains: Collection[str]) -> bool:
+    """Return whether a provider is trusted for the domain of a verified address."""
+    return bool(email) and comparable_address(email).rpartition("@")[2] in domains
+
+
+def second_factor_used(claims: Claims, values: Collection[str]) -> bool:
+    """Return whether ``acr`` or ``amr`` (RFC 8176) show a second factor.
+
+    Args:
+        values: the values of the provider that mean one.
+    """
+    return not {claims.acr, *claims.amr}.isdisjoint(values)
+
+
+def profile(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
+    """Return the columns of an account that claims fill. Unfit values are left out.
+
+    The address is not among them; see ``verified_email``.
+
+    Args:
+        mapping: field of an account to claim, or to several claims with spaces between them: the
+            first one that was sent counts.
+    """
+    columns: dict[str, Any] = {}
+    if "full_name" in mapping and (names := _single(claims, mapping["full_name"], _TEXT_MAX)):
+        first, _, last = names.partition(" ")
+        columns |= {"first_name": first[:100], "last_name": last[:100]}
+    for field, length in _LENGTHS.items():
+        if field in mapping and (text := _single(claims, mapping[field], length)):
+            columns[field] = text
+    if "birth_date" in mapping:
+        with suppress(ValueError):
+            columns["birth_date"] = date.fromisoformat(_single(claims, mapping["birth_date"], 10))
+    for claim in mapping.get("affiliations", AFFILIATIONS).split():
+        if affiliations := _affiliations(claims.get(claim)):
+            columns["affiliations"] = affiliations
+            break
+    return columns
+
+
+def _single(claims: Mapping[str, Any], names: str, length: int) -> str:
+    value = next((claims[name] for name in names.split() if name in claims), None)
+    if isinstance(value, list) and value:
+        value = value[0]
+    text = _text(value, length) if isinstance(value, str) else ""
+    return "" if holds_link(text) else text
+
+
+def _affiliations(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    texts = (_text(item, _AFFILIATION_MAX) for item in values if isinstance(item, str))
+    return list(dict.fromkeys(text for text in texts if text))[:_ITEMS_MAX]
+
+
+def usernames(claims: Mapping[str, Any], email: str) -> Iterator[str]:
+    """Yield user names for a new account, the best first.
+
+    They are suggestions: nobody is recognised by a name that people choose.
+    """
+    preferred = claims.get("preferred_username")
+    name = username_from(preferred.partition("@")[0]) if isinstance(preferred, str) else ""
+    suggested = (name,) if name and not is_reserved_username(name) else ()
+    return chain(suggested, usernames_for(f"{name}@" if name and not email else email))
+
+
+def check_another_way(ways: int) -> None:
+    """Require that a person can still sign in after the removal of one way.
+
+    Args:
+        ways: number of ways that remain.
+
+    Raises:
+        Conflict: ``identity.last_way``.
+    """
+    if ways < 1:
+        raise Conflict("identity.last_way")

@@ -1,0 +1,454 @@
+"""Who somebody is who comes back from a provider: linked, registered, invited, or refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from collegium.accounts import actions as account_actions
+from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
+from collegium.sign_in import credentials
+from collegium.sign_in.identities import actions as identity_actions
+from collegium.sign_in.identities import queries as identity_queries
+from collegium.sign_in.identities.actions import Arrival, CodeKind
+from collegium.sign_in.providers import actions as provider_actions
+from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.providers.rules import Purpose
+from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.two_factor import queries as two_factor_queries
+from tests.sign_in.identity_scene import (
+    account,
+    add_provider,
+    arrive,
+    change_provider,
+    counts,
+    kinds,
+    link,
+    person,
+)
+from tests.support.team import Scene
+from tests.support.world import World
+
+TRUSTED: dict[str, Any] = {"trusted_domains": ["example.org"]}
+
+
+def refused(code: str, kind: type[Refusal], call: Any, *args: Any) -> None:
+    with pytest.raises(kind) as raised:
+        call(*args)
+    assert raised.value.code == code
+
+
+def enable_second_factor(world: World, account_id: int) -> None:
+    with world.database.write() as tx:
+        two_factor_queries.replace(tx, account_id, b"h" * 32, b"s")
+        two_factor_queries.confirm(tx, account_id)
+
+
+def test_linked_person_signs_in_and_others_do_not(world: World) -> None:
+    provider = add_provider(world)
+    ada = world.person("ada")
+    assert link(world, ada.actor, provider, person())
+    assert arrive(world, provider, person()).actor.id == ada.id
+    assert not link(world, ada.actor, provider, person())
+    bob = world.person("bob")
+    refused("identity.taken", Conflict, link, world, bob.actor, provider, person())
+    for stranger in (person("ada-2", email=""), person(issuer="https://evil.example", email="")):
+        refused("identity.unknown", Forbidden, arrive, world, provider, stranger)
+    assert counts(world) == (3, 1)
+
+
+def test_several_identities_lead_to_one_account(world: World) -> None:
+    first, second = add_provider(world), add_provider(world, "other", issuer="https://b.example")
+    ada = world.person("ada")
+    link(world, ada.actor, first, person())
+    link(world, ada.actor, second, person("x", "https://b.example"))
+    assert arrive(world, second, person("x", "https://b.example")).actor.id == ada.id
+
+
+@pytest.mark.parametrize(
+    ("provider_values", "claims", "code"),
+    [
+        pytest.param({}, {}, "identity.email_taken", id="untrusted"),
+        pytest.param(
+            {"trusted_domains": ["other.org", "le.org"]}, {}, "identity.email_taken", id="other"
+        ),
+        pytest.param(TRUSTED, {"email_verified": False}, "identity.unknown", id="unverified"),
+        pytest.param(TRUSTED, {"email_verified": None}, "identity.unknown", id="unsaid"),
+        pytest.param(TRUSTED, {"email_verified": 1}, "identity.unknown", id="number"),
+        pytest.param(
+            TRUSTED, {"email": "ad\u0430@example.org"}, "identity.unknown", id="cyrillic letter"
+        ),
+        pytest.param(
+            {**TRUSTED, "registration": "open"}, {"email": ["ada@example.org"]}, "", id="list"
+        ),
+    ],
+)
+def test_equal_address_links_nobody(
+    world: World, provider_values: dict[str, Any], claims: dict[str, Any], code: str
+) -> None:
+    ada = world.person("ada")
+    provider = add_provider(world, **provider_values)
+    if code:
+        kind = Conflict if code == "identity.email_taken" else Forbidden
+        refused(code, kind, arrive, world, provider, person(**claims))
+        assert counts(world) == (2, 0)
+    else:
+        signed_in = arrive(world, provider, person(**claims))
+        assert signed_in.actor.id != ada.id
+        assert account(world, signed_in.actor.id).email == ""
+
+
+def test_trusted_provider_links_the_verified_address(world: World) -> None:
+    ada = world.person("ada")
+    provider = add_provider(world, **TRUSTED)
+    assert arrive(world, provider, person(email="Ada@Example.ORG")).actor.id == ada.id
+    assert kinds(world)[-1] == "identity.linked"
+    # The account keeps its own profile, because it does not come from there.
+    assert account(world, ada.id).last_name == "Lee"
+    # A second person with the same address at the same provider.
+    refused("identity.mismatch", Conflict, arrive, world, provider, person("ada-2"))
+
+
+@pytest.mark.parametrize("right", ["is_staff", "is_support", "is_identity_manager", "factor"])
+def test_word_of_a_provider_opens_no_account_with_rights(world: World, right: str) -> None:
+    ada = world.person("ada", **({right: True} if right != "factor" else {}))
+    if right == "factor":
+        enable_second_factor(world, ada.id)
+    provider = add_provider(world, **TRUSTED, user_field="username", user_claim="voperson_id")
+    for claims in (person(), person(email="", voperson_id="ada")):
+        refused("identity.email_taken", Conflict, arrive, world, provider, claims)
+    assert counts(world) == (2, 0)
+
+
+def test_ambiguous_address_links_nobody(world: World) -> None:
+    for name in ("ada", "ada2"):
+        world.person(name, email="ada@example.org")
+    provider = add_provider(world, **TRUSTED, registration="open")
+    refused("identity.email_taken", Conflict, arrive, world, provider, person())
+
+
+@pytest.mark.parametrize("field", ["username", "civil_number"])
+def test_assigned_claim_recognises_an_account(world: World, field: str) -> None:
+    ada = world.person("ada", civil_number="EE-1")
+    value = {"username": "ada", "civil_number": "EE-1"}[field]
+    provider = add_provider(world, user_field=field, user_claim="voperson_id")
+    for wrong in (None, "", ["ada"], 1, {"a": 1}, "bob"):
+        claims = person("wrong", email="", voperson_id=wrong)
+        refused("identity.unknown", Forbidden, arrive, world, provider, claims)
+    assert arrive(world, provider, person(email="", voperson_id=value)).actor.id == ada.id
+    refused(
+        "identity.mismatch",
+        Conflict,
+        arrive,
+        world,
+        provider,
+        person("second", email="", voperson_id=value),
+    )
+
+
+def test_deactivated_account_stays_out(world: World) -> None:
+    provider = add_provider(world, **TRUSTED, registration="open")
+    ada = world.person("ada")
+    link(world, ada.actor, provider, person())
+    with world.database.write() as tx:
+        account_actions.update(
+            tx,
+            world.staff.actor,
+            world.settings,
+            ada.uuid,
+            {"is_active": False},
+            agrees_to_policy=False,
+        )
+    refused("identity.deactivated", Forbidden, arrive, world, provider, person())
+    # Another identity with the address is no way around it.
+    refused("identity.deactivated", Forbidden, arrive, world, provider, person("new"))
+    change_provider(world, trusted_domains=[])
+    refused("identity.email_taken", Conflict, arrive, world, provider, person("new"))
+    assert counts(world) == (2, 1)
+
+
+@pytest.mark.parametrize("registration", ["off", "invited", "open"])
+def test_registration_decides_about_new_people(world: World, registration: str) -> None:
+    provider = add_provider(world, registration=registration)
+    if registration != "open":
+        refused("identity.unknown", Forbidden, arrive, world, provider, person())
+        assert counts(world) == (1, 0)
+        return
+    signed_in = arrive(world, provider, person(preferred_username="Ada.Byron"))
+    row = account(world, signed_in.actor.id)
+    assert signed_in.is_new
+    assert (row.username, row.email, row.first_name, row.last_name) == (
+        *("ada.byron", "ada@example.org"),
+        *("Ada", "Byron"),
+    )
+    assert (row.registration_method, row.password) == ("campus", None)
+    assert arrive(world, provider, person()).actor.id == signed_in.actor.id
+    other = arrive(world, provider, person("b", email="b@example.org", preferred_username="admin"))
+    assert account(world, other.actor.id).username == "b"
+
+
+def mailed(world: World, uuid: str, **values: Any) -> Arrival:
+    version = world.invitation(uuid).link_version
+    return Arrival(invitation=uuid, link_version=version, is_mailed=True, accepts=True, **values)
+
+
+def test_invitee_gets_account_and_role_together(world: World, scene: Scene) -> None:
+    provider = add_provider(world)
+    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    signed_in = arrive(world, provider, person(), mailed(world, uuid))
+    assert signed_in.is_new
+    assert signed_in.accepted == (uuid,)
+    assert signed_in.actor.id in {grant.account_id for grant in world.grants_in(scene.project)}
+    assert world.invitation(uuid).state == "accepted"
+    # It is consumed: the next person with the link gets neither an account nor a role.
+    before = counts(world)
+    stranger = person("mallory", email="mallory@example.org")
+    refused("invitation.unknown", NotFound, arrive, world, provider, stranger, mailed(world, uuid))
+    assert counts(world) == before
+
+
+def test_mailed_link_proves_the_address_that_the_provider_does_not(
+    world: World, scene: Scene
+) -> None:
+    provider = add_provider(world)
+    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    unverified = person(email="victim@example.org", email_verified=False)
+    signed_in = arrive(world, provider, unverified, mailed(world, uuid))
+    assert account(world, signed_in.actor.id).email == "ada@example.org"
+    # A link that was shared by other means proves nothing.
+    uuid = world.invite(scene.people["owner"], "bob@example.org", "PROJECT.MEMBER", scene.project)
+    shared = mailed(world, uuid)._replace(is_mailed=False)
+    signed_in = arrive(world, provider, person("bob", email_verified=False), shared)
+    assert account(world, signed_in.actor.id).email == ""
+
+
+def test_mailed_link_makes_no_second_account(world: World, scene: Scene) -> None:
+    provider = add_provider(world)
+    world.person("ada")
+    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    claims = person(email_verified=False)
+    refused("identity.email_taken", Conflict, arrive, world, provider, claims, mailed(world, uuid))
+    assert world.invitation(uuid).state == "pending"
+
+
+def test_existing_account_accepts_by_the_button_alone(world: World, scene: Scene) -> None:
+    provider = add_provider(world)
+    ada = world.person("ada")
+    link(world, ada.actor, provider, person())
+    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    seen = mailed(world, uuid)._replace(accepts=False)
+    assert arrive(world, provider, person(), seen).accepted == ()
+    assert arrive(world, provider, person(), mailed(world, uuid)).accepted == (uuid,)
+    again = arrive(world, provider, person(), mailed(world, uuid))
+    assert (again.accepted, again.refused) == ((), "invitation.unknown")
+
+
+def test_second_factor_comes_before_acceptance(world: World, scene: Scene) -> None:
+    provider = add_provider(world, second_factor_values=["https://refeds.org/profile/mfa"])
+    ada = world.person("ada")
+    link(world, ada.actor, provider, person())
+    enable_second_factor(world, ada.id)
+    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    signed_in = arrive(world, provider, person(acr="urn:other"), mailed(world, uuid))
+    assert not signed_in.has_second_factor
+    assert signed_in.accepted == ()
+    signed_in = arrive(
+        world, provider, person(acr="https://refeds.org/profile/mfa"), mailed(world, uuid)
+    )
+    assert signed_in.has_second_factor
+    assert signed_in.accepted == (uuid,)
+
+
+def test_pending_invitation_counts_only_at_a_trusted_domain(world: World, scene: Scene) -> None:
+    provider = add_provider(world)
+    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    refused("identity.unknown", Forbidden, arrive, world, provider, person())
+    change_provider(world, **TRUSTED)
+    provider = _again(world)
+    refused("identity.unknown", Forbidden, arrive, world, provider, person(email_verified=False))
+    refused("identity.unknown", Forbidden, arrive, world, provider, person(email="b@example.org"))
+    assert arrive(world, provider, person()).accepted == (uuid,)
+
+
+def _again(world: World) -> Any:
+    with world.database.read() as tx:
+        return provider_queries.by_name(tx, "campus")
+
+
+def test_invite_link_brings_a_new_person_in(world: World, scene: Scene) -> None:
+    provider = add_provider(world)
+    uuid = world.create_link(
+        scene.people["owner"], "PROJECT.MEMBER", scene.project, auto_approve=True
+    )
+    signed_in = arrive(world, provider, person(), Arrival(invite_link=uuid))
+    assert signed_in.actor.id in {grant.account_id for grant in world.grants_in(scene.project)}
+    limited = world.create_link(
+        scene.people["owner"], "PROJECT.MEMBER", scene.project, affiliations=["staff@example.org"]
+    )
+    claims = person("bob", email="bob@example.org")
+    refused(
+        "invite_link.not_for_you",
+        Conflict,
+        arrive,
+        world,
+        provider,
+        claims,
+        Arrival(invite_link=limited),
+    )
+    claims = person(
+        "bob", email="bob@example.org", eduperson_scoped_affiliation=["staff@example.org"]
+    )
+    assert arrive(world, provider, claims, Arrival(invite_link=limited)).is_new
+
+
+def test_each_sign_in_refreshes_the_profile(world: World) -> None:
+    provider = add_provider(world, registration="open")
+    ada = arrive(world, provider, person()).actor
+    world.person("bob")
+    arrive(world, provider, person(family_name="King", email="countess@example.org"))
+    row = account(world, ada.id)
+    assert (row.last_name, row.email) == ("King", "countess@example.org")
+    assert kinds(world)[-1] == "account.updated"
+    # An unverified address, and the address of somebody else, change nothing.
+    for claims in (
+        person(email="x@example.org", email_verified=False),
+        person(email="bob@example.org"),
+    ):
+        arrive(world, provider, claims)
+        assert account(world, ada.id).email == "countess@example.org"
+
+
+def test_removed_or_disabled_provider_lets_nobody_in(world: World) -> None:
+    provider = add_provider(world, registration="open")
+    change_provider(world, is_active=False)
+    refused("provider.unknown", NotFound, arrive, world, provider, person())
+    change_provider(world, is_active=True, client_id="another")
+    refused("provider.unknown", NotFound, arrive, world, provider, person())
+    with world.database.write() as tx:
+        provider_actions.remove(tx, None, "campus")
+    refused("provider.unknown", NotFound, arrive, world, provider, person())
+    assert counts(world) == (1, 0)
+
+
+def test_sign_in_works_once_in_its_browser_in_time(world: World) -> None:
+    provider = add_provider(world)
+
+    def begin() -> str:
+        with world.database.write() as tx:
+            return identity_actions.begin(
+                tx, world.vault, provider, "cookie", Purpose.SIGN_IN, "/account/"
+            ).state
+
+    def claim(state: str, cookie: str = "cookie", later: int = 0) -> Any:
+        with world.database.write(datetime.now(UTC) + timedelta(seconds=later)) as tx:
+            return identity_actions.claim(tx, world.vault, state, cookie)
+
+    state = begin()
+    claimed = claim(state)
+    assert claimed.row.return_to == "/account/"
+    assert len(claimed.verifier) >= 43
+    assert claim(state) is None
+    foreign = begin()
+    assert claim(foreign, "another") is None
+    assert claim(foreign) is None
+    assert claim(begin(), "") is None
+    assert claim(begin(), later=601) is None
+    assert claim(begin(), later=590) is not None
+    assert claim("unknown") is None
+
+
+def test_code_works_once_for_its_purpose_in_time(world: World) -> None:
+    provider = add_provider(world, registration="open")
+    signed_in = arrive(world, provider, person())
+    origin = identity_actions.origin_of(world.vault, signed_in, person())
+
+    def issue() -> str:
+        with world.database.write() as tx:
+            return identity_actions.issue_code(
+                tx, world.vault, signed_in.actor, origin, CodeKind.EXCHANGE
+            )
+
+    def redeem(code: str, kind: CodeKind = CodeKind.EXCHANGE, later: int = 0) -> int:
+        with world.database.write(datetime.now(UTC) + timedelta(seconds=later)) as tx:
+            return identity_actions.redeem(tx, world.vault, kind, code)[0].id
+
+    code = issue()
+    refused("identity.code", NotFound, redeem, code, CodeKind.SECOND_FACTOR)
+    assert redeem(code) == signed_in.actor.id
+    refused("identity.code", NotFound, redeem, code)
+    refused("identity.code", NotFound, redeem, issue(), CodeKind.EXCHANGE, 61)
+    code = issue()
+    with world.database.write() as tx:
+        credentials.revoke_everything(tx, signed_in.actor.id)
+    refused("identity.code", NotFound, redeem, code)
+
+
+def test_last_way_in_stays(world: World) -> None:
+    provider = add_provider(world, registration="open")
+    second = add_provider(world, "other", issuer="https://b.example")
+    ada = arrive(world, provider, person()).actor
+
+    def unlink(index: int) -> None:
+        with world.database.write() as tx:
+            uuid = identity_queries.of_account(tx, ada.id)[index].uuid
+            identity_actions.unlink(tx, ada, world.settings, uuid)
+
+    refused("identity.last_way", Conflict, unlink, 0)
+    link(world, ada, second, person("x", "https://b.example"))
+    change_provider(world, "other", is_active=False)
+    refused("identity.last_way", Conflict, unlink, 0)
+    change_provider(world, "other", is_active=True)
+    unlink(0)
+    assert kinds(world)[-1] == "identity.unlinked"
+    # The version of the credentials has changed, so the same actor must come again.
+    ada = arrive(world, second, person("x", "https://b.example")).actor
+    refused("identity.last_way", Conflict, unlink, 0)
+    bob = world.person("bob")
+    with world.database.write() as tx, pytest.raises(NotFound, match=r"identity\.none"):
+        identity_actions.unlink(
+            tx, bob.actor, world.settings, identity_queries.of_account(tx, ada.id)[0].uuid
+        )
+
+
+def test_ended_session_links_nothing(world: World) -> None:
+    provider = add_provider(world)
+    ada = world.person("ada")
+    with world.database.write() as tx:
+        credentials.revoke_everything(tx, ada.id)
+    stale = token_actions.actor_of(account(world, ada.id), credentials=0)
+    refused("token.unknown", Unauthenticated, link, world, stale, provider, person())
+
+
+def test_provider_ends_what_came_of_its_session(world: World) -> None:
+    provider = add_provider(world, registration="open")
+    tokens = {}
+    for subject in ("a", "b"):
+        claims = person(subject, email=f"{subject}@example.org")
+        signed_in = arrive(world, provider, claims)
+        origin = identity_actions.origin_of(world.vault, signed_in, claims)
+        with world.database.write() as tx:
+            tokens[subject] = token_actions.log_in(
+                tx, world.vault, world.settings, signed_in.actor, identity_actions.METHOD
+            )
+            identity_actions.record_origin(tx, world.vault, tokens[subject], origin)
+
+    def is_valid(subject: str) -> bool:
+        with world.database.read() as tx:
+            digest = world.vault.keyed_hash(tokens[subject])
+            return token_queries.owner(tx, digest) is not None
+
+    def end(jti: str, subject: str | None, sid: str | None) -> int:
+        with world.database.write() as tx:
+            return identity_actions.end_sessions_of_provider(
+                tx, world.vault, provider, jti, subject, sid, tx.now + timedelta(minutes=5)
+            )
+
+    assert end("1", "a", "another") == 0
+    assert end("2", "a", "s-1") == 1
+    assert (is_valid("a"), is_valid("b")) == (False, True)
+    refused("identity.logout_used", Conflict, end, "2", "b", None)
+    assert end("3", None, "s-1") == 1
+    assert not is_valid("b")
