@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
@@ -30,6 +30,10 @@ from tests.support import recording, row_types, team
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import World
+
+if TYPE_CHECKING:
+    from tests.support.openid.hostile import HostileProvider
+    from tests.support.openid.real import RealProvider
 
 KEY = "a key for tests, long enough to pass for one"
 
@@ -392,6 +396,32 @@ def browser(site: Site) -> Browser:
 def other(site: Site) -> Browser:
     """Return another browser that is not signed in."""
     return Browser(site)
+
+
+@pytest.fixture
+def hostile() -> Iterator[HostileProvider]:
+    """Return an OpenID provider that gives wrong answers when it is told to."""
+    from collegium.integrations.openid import discovery  # noqa: PLC0415 - few tests need them
+    from tests.support.openid.hostile import HostileProvider  # noqa: PLC0415 - the same
+
+    discovery.clear_caches()
+    yield from HostileProvider().running()
+
+
+@pytest.fixture(scope="session")
+def oidc_provider() -> Iterator[RealProvider]:
+    """Return the running provider ``oidc-provider``."""
+    from tests.support.openid import real  # noqa: PLC0415 - few tests need it
+
+    yield from real.running(real.OidcProvider)
+
+
+@pytest.fixture(scope="session")
+def canaille() -> Iterator[RealProvider]:
+    """Return the running provider ``canaille``."""
+    from tests.support.openid import real  # noqa: PLC0415 - few tests need it
+
+    yield from real.running(real.Canaille)
 
 
 @pytest.fixture

@@ -97,7 +97,6 @@ def complete(
     iss: str | None,
     now: datetime,
     max_age: float | None = None,
-    timeouts: Timeouts = TIMEOUTS,
 ) -> Claims:
     """Exchange the code of a response for tokens, check them, and return the person's claims.
 
@@ -113,7 +112,7 @@ def complete(
     from collegium.integrations.openid import tokens  # noqa: PLC0415 - see there
 
     check_response_issuer(metadata, iss)
-    deadline = time.monotonic() + timeouts.total
+    deadline = time.monotonic() + TIMEOUTS.total
     answer = _exchange(provider, metadata, code, redirect_uri, code_verifier, deadline)
     id_token, access_token = answer.get("id_token"), answer.get("access_token")
     if not isinstance(id_token, str) or not isinstance(access_token, str):

@@ -69,7 +69,6 @@ def fetch_metadata(
     internal_hosts: Collection[str],
     verify_tls: bool = True,
     fresh: bool = False,
-    timeouts: Timeouts = TIMEOUTS,
 ) -> Metadata:
     """Return the metadata of a provider, from the cache if they are there.
 
@@ -84,10 +83,10 @@ def fetch_metadata(
     """
     url = to_discovery_url(discovery_url)
     _check_url(url, internal_hosts)
-    deadline = time.monotonic() + timeouts.total
+    deadline = time.monotonic() + TIMEOUTS.total
 
     def fetch() -> Metadata:
-        body = _request("GET", url, internal_hosts, verify_tls, timeouts, deadline)
+        body = _request("GET", url, internal_hosts, verify_tls, deadline)
         return _read_metadata(body, url, internal_hosts)
 
     key = (url, verify_tls, tuple(internal_hosts))
@@ -204,7 +203,6 @@ def call(provider: Provider, method: str, url: str, deadline: float, **options: 
         url,
         provider.internal_hosts,
         provider.verify_tls,
-        TIMEOUTS,
         deadline,
         **options,
     )
@@ -215,7 +213,6 @@ def _request(
     url: str,
     internal_hosts: Collection[str],
     verify_tls: bool,
-    timeouts: Timeouts,
     deadline: float,
     **options: Any,
 ) -> bytes:
@@ -223,7 +220,7 @@ def _request(
         status, body = send_request(
             method,
             url,
-            timeouts,
+            TIMEOUTS,
             deadline,
             _BODY_MAX,
             internal_hosts=internal_hosts,
