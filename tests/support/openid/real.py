@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -23,6 +23,9 @@ from joserfc.jwk import RSAKey
 
 from collegium.sign_in.providers.values import Provider, to_discovery_url
 from tests.support.serving import PATIENCE, TLS, free_port
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT: Final = Path(__file__).parents[3]
 HERE: Final = Path(__file__).parent
@@ -144,6 +147,18 @@ class RealProvider(ABC):
         """Sign somebody in at the authorization URL; return the URL that leads back."""
         with httpx.Client(verify=TLS) as browser:
             return self.browse(url, name, browser)
+
+    def sign_in_window(self, page: Page, name: str) -> None:
+        """Sign somebody in, in a window without JavaScript that was sent here, until it is back."""
+        for _ in range(_PAGES_MAX):
+            if urlsplit(page.url).netloc != self.host:
+                return
+            for field, value in (("login", name), ("password", PASSWORD)):
+                box = page.locator(f"input[name={field}]")
+                if box.count():
+                    box.fill(value)
+            page.locator("[type=submit]").first.click()
+        raise AssertionError(page.content())
 
 
 class OidcProvider(RealProvider):
