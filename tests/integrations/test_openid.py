@@ -124,6 +124,7 @@ ID_TOKENS: dict[str, tuple[dict[str, Any], Problem]] = {
     "expiry is true": ({"exp": True}, Problem.UNREADABLE),
     "of tomorrow": ({"iat": NOW + 86400}, Problem.EXPIRED),
     "no time": ({"iat": None}, Problem.UNREADABLE),
+    "of tomorrow, valid today": ({"iat": NOW + 86400, "nbf": NOW}, Problem.EXPIRED),
     "not yet": ({"nbf": NOW + 86400}, Problem.EXPIRED),
     "other nonce": ({"nonce": "of another sign-in"}, Problem.WRONG_NONCE),
     "no nonce": ({"nonce": None}, Problem.WRONG_NONCE),
@@ -204,6 +205,7 @@ def test_unsigned_and_wrongly_signed_tokens_are_refused(hostile: HostileProvider
         ("RS256", RSAKey.generate_key(2048), {}, Problem.UNKNOWN_KEY),
         ("ES256", hostile.key, {"kid": "unknown"}, Problem.UNKNOWN_KEY),
         ("ES256", hostile.key, {"typ": "logout+jwt"}, Problem.UNREADABLE),
+        ("ES256", hostile.key, {"crit": ["policy"], "policy": "x"}, Problem.UNREADABLE),
         ("ES256", hostile.key, {"kid": "x" * 9000}, Problem.UNREADABLE),
     ]
     for algorithm, key, header, expected in cases:
@@ -289,6 +291,13 @@ def test_unusable_metadata_are_refused(
         for name, value in changes.items()
     }
     assert problem(hostile) is expected
+
+
+def test_issuer_may_end_with_a_slash(hostile: HostileProvider) -> None:
+    issuer = hostile.issuer + "/"
+    hostile.metadata = hostile.id_token = hostile.response = {"issuer": issuer, "iss": issuer}
+    assert sign_in(hostile, hostile.provider(issuer=issuer)).issuer == issuer
+    assert problem(hostile) is Problem.WRONG_ISSUER
 
 
 def test_provider_on_an_internal_host_needs_the_setting(hostile: HostileProvider) -> None:

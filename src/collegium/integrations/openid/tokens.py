@@ -134,7 +134,7 @@ def verify(
     try:
         header = jws.extract_compact(token.encode(), registry=registry).headers()
         algorithm, kid = header.get("alg"), header.get("kid", "")
-        if not (isinstance(algorithm, str) and isinstance(kid, str)) or "crit" in header:
+        if not (isinstance(algorithm, str) and isinstance(kid, str)):
             raise ProviderError(Problem.UNREADABLE)
         registry.get_alg(algorithm)
         if str(header.get("typ", "")).lower() not in types:
