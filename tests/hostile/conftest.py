@@ -30,6 +30,11 @@ def tenants(url: str) -> Iterator[Tenants]:
     tenants.close()
 
 
+def memory_of(processes: list[psutil.Process]) -> int:
+    """Return the bytes of memory that processes hold together."""
+    return sum(process.memory_info().rss for process in processes)
+
+
 class Running(NamedTuple):
     """A server, the world in its database, and a token of staff."""
 
@@ -42,12 +47,16 @@ class Running(NamedTuple):
         return self.service.port
 
     @property
-    def memory(self) -> int:
-        """Bytes of memory of the server and its worker."""
+    def processes(self) -> list[psutil.Process]:
+        """The server and its worker. Finding them reads every process of the machine."""
         assert self.service._process is not None
         server = psutil.Process(self.service._process.pid)
-        processes = [server, *server.children(recursive=True)]
-        return sum(process.memory_info().rss for process in processes)
+        return [server, *server.children(recursive=True)]
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory of the server and its worker."""
+        return memory_of(self.processes)
 
     def token_of(self, person: Person) -> str:
         """Create a token that the API cannot end."""

@@ -16,7 +16,7 @@ from PIL import Image
 from collegium.accounts.pictures.rules import BYTES, SCANS, InvalidImageError, sanitise_image
 from collegium.api import pictures
 from collegium.api.pictures import QUEUE_SECONDS
-from tests.hostile.conftest import Running
+from tests.hostile.conftest import Running, memory_of
 from tests.hostile.raw import request, say
 from tests.support.browser import Browser
 from tests.support.serving import Service
@@ -80,12 +80,13 @@ def test_twenty_pictures_at_once_stay_under_400_megabytes(
     parts = "Content-Type: multipart/form-data; boundary=b"
     upload = request("PATCH", f"/api/users/{me['uuid']}/", parts, body=body, token=token)
     running: Any = Running(service, None, token)  # type: ignore[arg-type]
+    processes = running.processes
     peak, finished = 0, Event()
 
     def watch() -> None:
         nonlocal peak
         while not finished.is_set():
-            peak = max(peak, running.memory)
+            peak = max(peak, memory_of(processes))
             time.sleep(0.005)
 
     with ThreadPoolExecutor(UPLOADS + 1) as threads:
