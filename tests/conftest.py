@@ -223,12 +223,16 @@ def _emptying(connection: Connection) -> str:
     tables = ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").scalars().all()
     counters = ask("SELECT sequencename, last_value FROM pg_sequences").all()
     ask("CREATE SCHEMA kept")
+    kept = []
     for table in tables:
-        ask(f"CREATE TABLE kept.{table} AS TABLE {table}")
+        if ask(f"SELECT EXISTS (TABLE {table})").scalar():
+            kept.append(table)
+            ask(f"CREATE TABLE kept.{table} AS TABLE {table}")
     return ";".join(
         [
             "SET session_replication_role = replica",  # no foreign key is looked after
-            *(f"DELETE FROM {table}; INSERT INTO {table} TABLE kept.{table}" for table in tables),
+            *(f"DELETE FROM {table}" for table in tables),
+            *(f"INSERT INTO {table} TABLE kept.{table}" for table in kept),
             *(
                 f"SELECT setval('{name}', {last or 1}, {last is not None})"
                 for name, last in counters
