@@ -247,6 +247,11 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
     "/account/password/": lambda _scene, _tenant: {"current": PASSWORD, **_TWICE},
     "/account/keys/": lambda _scene, _tenant: {"public_key": new_key(), "name": "new"},
     "/account/second_factor/": lambda _scene, _tenant: {"action": "begin"},
+    "/account/passkeys/": lambda _scene, tenant: {
+        "action": "remove",
+        "passkey": tenant.objects["passkey"],
+    },
+    "/account/passkeys/ (self)": lambda _scene, _tenant: {"action": "add", "name": "new"},
     "/account/tokens/": lambda _scene, _tenant: {"name": "new"},
     "/account/tokens/end/": lambda _scene, tenant: {
         "kind": "token",

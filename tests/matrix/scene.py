@@ -35,6 +35,7 @@ from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
 from tests.conftest import KEY
+from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
@@ -226,6 +227,7 @@ class Scene:
             objects["event"] = event.uuid
             _, number = token_actions.issue_personal(tx, self.vault, colleague.actor, tenant.name)
             objects["token"] = str(number)
+            objects["passkey"] = add_passkey(tx, tree["coowner"].id)
             objects["refresh"] = token_actions.log_in_with_refresh(
                 tx, self.vault, colleague.actor, "password"
             ).refresh

@@ -16,6 +16,7 @@ from tests.support.world import Person
 NOT_CREATING: Final = {
     "/sign_in/": "starts a session, which the account can end",
     "/sign_in/code/": "the same",
+    "/sign_in/passkey/": "the same",
     "/sign_out/": "ends a session",
     "/forgotten_password/": "mails a link, rate limited",
     "/password_reset/{token}/": "uses its link up",
@@ -30,6 +31,7 @@ NOT_CREATING: Final = {
     "/account/picture/": "changes an object",
     "/account/address/": "replaces a pending change, rate limited",
     "/account/password/": "changes an object",
+    "/account/passkeys/": "uses its ceremony up",
     "/account/keys/{uuid}/remove/": "ends a key",
     "/account/tokens/end/": "ends a token",
     **{

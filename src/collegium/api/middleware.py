@@ -35,18 +35,18 @@ _HEADER_MAX: Final = 128 * 1024
 
 _TARGET_MAX: Final = 64 * 1024
 """Maximum length of the path and of the query string, in characters."""
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of all responses. Pages with a script add the script."""
+
 _SECURITY: Final = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
-    (
-        "content-security-policy",
-        (
-            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-            "base-uri 'none'; frame-ancestors 'none'"
-        ),
-    ),
+    ("content-security-policy", POLICY),
     ("cache-control", "no-store"),
     # Search engines must not index pages of invitations and people.
     ("x-robots-tag", "noindex"),

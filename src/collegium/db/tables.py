@@ -30,6 +30,7 @@ from collegium.db.statements import UtcDateTime, UuidHex
 from collegium.invitations.rules import STORED
 from collegium.join_requests.rules import STORED as DECIDABLE
 from collegium.sign_in.devices import rules as device_rules
+from collegium.sign_in.passkeys import rules as passkey_rules
 from collegium.sign_in.providers import rules as provider_rules
 from collegium.sign_in.tokens import rules as token_rules
 
@@ -261,6 +262,58 @@ recovery_codes = Table(
         autoincrement=False,
     ),
     Column("code_hash", LargeBinary(32), primary_key=True),
+)
+
+# Passkeys: devices and security keys that sign in instead of a password (WebAuthn).
+passkeys = Table(
+    "passkeys",
+    metadata,
+    _id(),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    # The id that the device gave it, and its public key in the format of COSE.
+    Column("credential_id", LargeBinary(1023), nullable=False, unique=True),
+    Column("public_key", LargeBinary, nullable=False),
+    # How often the device says that it was used. A lower number means a copy of the passkey.
+    Column("sign_count", BigInt, nullable=False),
+    # Model of the device.
+    _text("aaguid", 36),
+    Column("transports", JsonColumn, nullable=False, server_default="[]"),
+    _text("attachment", 16),
+    # The domain that it is bound to.
+    _text("rp_id", 255),
+    _flag("is_backup_eligible"),
+    _flag("is_backed_up"),
+    _flag("is_discoverable"),
+    _flag("is_user_verified"),
+    _text("name", 150),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime),
+    Column("use_count", Integer, nullable=False, server_default="0"),
+    Column("revoked_at", UtcDateTime),
+    _account("revoked_by_id"),
+    _text("revocation_reason", 500),
+    sqlite_autoincrement=True,
+)
+Index("ix_passkeys_account_id", passkeys.c.account_id, passkeys.c.revoked_at)
+Index("ix_passkeys_revoked_by_id", passkeys.c.revoked_by_id)
+
+# Ceremonies of passkeys that were begun.
+passkey_ceremonies = Table(
+    "passkey_ceremonies",
+    metadata,
+    # The row is deleted when it is used.
+    Column("uuid", UuidHex, primary_key=True),
+    # The random bytes that the device signs.
+    Column("challenge", LargeBinary(32), nullable=False),
+    Column("purpose", String(16), nullable=False),
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    # Digest of a cookie, so that no other browser can complete it; null on the API.
+    Column("browser_hash", LargeBinary(32)),
+    # That of the account when its password was verified.
+    Column("credentials_version", Integer),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+    _one_of("purpose", passkey_rules.Purpose),
 )
 
 # Device sign-ins: programs that wait until a person approves them in a browser.

@@ -205,6 +205,36 @@ class SecondFactorLocked(_WrongCodes, kind="second_factor.locked"):
     message = f"{_WRONG_CODES}; only a recovery code is accepted now."
 
 
+class _Passkey(_SignIn):
+    subject = "Passkey[ {passkey_name}] of user {affected_user_username}"
+    passkey: Annotated[str, Fact("passkey_uuid", Readers.PERSON, kept=True)]
+    name: Annotated[str, Fact("passkey_name", Readers.PERSON)]
+
+
+class PasskeyRegistered(_Passkey, kind="passkey.registered", text="has been added"):
+    waldur_type = "passkey_registered"
+
+
+class PasskeyRenamed(_Passkey, kind="passkey.renamed", text="has been renamed"):
+    waldur_type = "passkey_renamed"
+
+
+class PasskeyRevoked(_Passkey, kind="passkey.revoked", text="has been revoked"):
+    waldur_type = "passkey_revoked"
+
+
+class PasskeyRevokedByStaff(
+    _Passkey, kind="passkey.revoked_by_staff", text="has been revoked by staff"
+):
+    waldur_type = "passkey_revoked_by_staff"
+
+
+class PasskeyFailed(_Passkey, kind="passkey.failed"):
+    waldur_type = "passkey_authentication_failed"
+    message = f"{_Passkey.subject} gave an answer that was refused[ from {{ip_address}}]."
+    address: StaffIpAddress
+
+
 class _Provider(Event):
     group = "auth"
     subject = "Identity provider[ {provider_name}]"

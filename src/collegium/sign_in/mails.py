@@ -10,6 +10,7 @@ from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
 from collegium.outbox.mails import (
     ChangeEmailNotice,
+    PasskeyChanged,
     PasswordChanged,
     SecondFactorDisabled,
     SecondFactorEnabled,
@@ -54,6 +55,18 @@ def _load_token_created(
     }
 
 
+def _load_passkey_changed(
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
+) -> dict[str, Any]:
+    values = _load_notice(tx, settings, vault, payload)
+    base = settings.base_url.rstrip("/")
+    return values | {
+        "passkey_name": name_line(payload["name"]),
+        "removed": bool(payload["removed"]),
+        "link": f"{base}/account/passkeys/",
+    }
+
+
 def _load_second_factor_failed(
     tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
@@ -80,6 +93,7 @@ def _load_change_email_notice(
 
 LOADERS: Final[dict[str, Loader]] = {
     ChangeEmailNotice.kind: _load_change_email_notice,
+    PasskeyChanged.kind: _load_passkey_changed,
     PasswordChanged.kind: _load_notice,
     SecondFactorDisabled.kind: _load_notice,
     SecondFactorEnabled.kind: _load_notice,

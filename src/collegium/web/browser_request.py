@@ -254,6 +254,16 @@ class BrowserRequest(RequestContext):
         """Return the cookie that binds forms to this browser, as before any sign-in here."""
         return self.cookie(_SESSION if self.is_signed_in else _FORM_COOKIE)
 
+    @property
+    def browser_hash(self) -> bytes:
+        """Return a digest of the cookie that binds forms to this browser, 32 bytes."""
+        return self.app.vault.keyed_hash(f"browser\x1f{self._browser_secret}")
+
+    @lazy_property
+    def script_nonce(self) -> str:
+        """Return the nonce that lets this page run our script; see ``page``."""
+        return secrets.token_urlsafe(16)
+
     def _submission_key(self, part: str = "") -> str | None:
         """Return the idempotency key of the form, or of one part; None for a form without a number.
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from collegium.accounts import queries as account_queries
-from collegium.api import sign_in
+from collegium.api import passkeys, sign_in
 from collegium.api.request import Response
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid, Unauthenticated
+from collegium.sign_in.passkeys import actions as passkey_actions
+from collegium.sign_in.passkeys import queries as passkey_queries
+from collegium.sign_in.passkeys import verification
+from collegium.sign_in.passkeys.actions import Options
+from collegium.sign_in.passkeys.rules import Purpose
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.rules import is_confirmed
 from collegium.sign_in.two_factor import queries as two_factor_queries
-from collegium.web import profile
+from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
+from collegium.web.forms import WHOLE
 from collegium.web.messages import message_for
 from collegium.web.page import page
 
 PASSWORD: Final = "confirm_password"  # noqa: S105 - the name of a field
 CODE: Final = "confirm_code"
+PASSKEY: Final = "confirm_credential"
 
 _PREFIX: Final = "confirm_"
 _NOT_SENT_AGAIN: Final = frozenset({"csrf", "code", "current", "password", "again"})
@@ -30,15 +38,19 @@ def require(browser: BrowserRequest) -> None:
     Call it outside of every transaction, first in a handler that changes something sensitive.
 
     Raises:
-        Unauthenticated: ``session.unconfirmed``. The answer is a page that asks for the password or
-            a code and sends the same form again.
+        Unauthenticated: ``session.unconfirmed``. The answer is a page that asks for the password,
+            a code or a passkey and sends the same form again.
         Limited: ``tries.wait`` after too many wrong passwords or codes.
     """
     if is_confirmed(browser.confirmed_at, browser.now):
         return
-    with browser.read() as tx:
-        field = credential(browser, tx)
-    if not (field and browser.form.raw(field) and _check(browser, field)):
+    if browser.form.raw(PASSKEY):
+        is_right = _check_passkey(browser)
+    else:
+        with browser.read() as tx:
+            field = credential(browser, tx)
+        is_right = bool(field and browser.form.raw(field)) and _check(browser, field)
+    if not is_right:
         raise Unauthenticated("session.unconfirmed")
     browser.confirmed_at = browser.now
 
@@ -52,6 +64,37 @@ def credential(browser: BrowserRequest, tx: ReadTransaction) -> str:
         return CODE
     account = account_queries.with_password(tx, id=browser.actor.id)
     return PASSWORD if account is not None and account.password else ""
+
+
+def _check_passkey(browser: BrowserRequest) -> bool:
+    """Tell whether a passkey confirms who is signed in. If so, record it in the session."""
+    form = browser.form
+    try:
+        passkeys.complete(
+            browser,
+            Purpose.CONFIRM,
+            hex_uuid(form.raw(f"{_PREFIX}ceremony")) or "",
+            verification.parse(form.raw(PASSKEY)),
+            lambda tx, actor: session_actions.confirm(tx, actor, has_second_factor=True),
+            account=browser.actor.id,
+            browser_hash=browser.browser_hash,
+        )
+    except (Conflict, Invalid) as refusal:
+        form.add_error(WHOLE, message_for(refusal))
+        return False
+    return True
+
+
+def _begin_passkey(browser: BrowserRequest) -> Options | None:
+    """Begin to ask for a passkey; return None if the account has none."""
+    with browser.read() as tx:
+        if not passkey_queries.has_active(tx, browser.actor.id):
+            return None
+    party = passkeys.relying_party(browser)
+    with browser.write() as tx:
+        return passkey_actions.begin_assertion(
+            tx, Purpose.CONFIRM, browser.actor.id, party, browser_hash=browser.browser_hash
+        )
 
 
 def _check(browser: BrowserRequest, field: str) -> bool:
@@ -69,7 +112,7 @@ def _check(browser: BrowserRequest, field: str) -> bool:
             form.add_error(CODE, message_for(refusal))
             return False
         return True
-    if not profile.check_own_password(browser, PASSWORD, form.raw(PASSWORD)[:128]):
+    if not check_own_password(browser, PASSWORD, form.raw(PASSWORD)[:128]):
         return False
     with browser.write() as tx:
         # Read ``browser.actor`` only here: it has the version of the credentials now.
@@ -81,6 +124,7 @@ def ask(browser: BrowserRequest) -> Response:
     """Return the page that asks to confirm, and then sends the posted form again."""
     with browser.read() as tx:
         field = credential(browser, tx)
+        has_authenticator = two_factor_queries.has_authenticator(tx, browser.actor.id)
     # Passwords and codes are not written into a page. The forms that have such fields need no
     # other confirmation.
     kept = [
@@ -89,4 +133,40 @@ def ask(browser: BrowserRequest) -> Response:
         if name not in _NOT_SENT_AGAIN and not name.startswith(_PREFIX)
         for value in values
     ]
-    return page(browser, "confirm", 403, form=browser.form, field=field, kept=kept)
+    return page(
+        browser,
+        "confirm",
+        403,
+        form=browser.form,
+        field=field,
+        kept=kept,
+        begun=_begin_passkey(browser),
+        has_authenticator=has_authenticator,
+    )
+
+
+def check_own_password(browser: BrowserRequest, field: str, password: str) -> bool:
+    """Tell whether this is the password of the signed-in account; else add an error to the field.
+
+    A write that relies on it must check the credentials version again in its transaction: see
+    ``credentials.confirm``.
+
+    Raises:
+        Limited: ``tries.wait`` after too many wrong passwords.
+    """
+    if not password:
+        browser.form.add_error(field, "Please fill this in.")
+        return False
+    try:
+        account = sign_in.check_password(
+            browser, browser.actor.username, password, password_only=False
+        )
+    except Unauthenticated as refusal:
+        is_wrong = refusal.code == "login.failed"
+        if is_wrong:
+            browser.form.add_error(field, "This password is incorrect.")
+        else:
+            browser.form.add_refusal(refusal)
+        return False
+    browser.actor = replace(browser.actor, credentials=account.credentials_version)
+    return True

@@ -104,6 +104,12 @@ _MESSAGES: Final = {
     "changed. Please ask the staff of this service.",
     "password.elsewhere": "This account has no password here: it is deactivated, or it signs in "
     "with another service.",
+    "passkey.ceremony": "This took too long, or the page was open twice. Please try again.",
+    "passkey.invalid": "This passkey was not accepted. Please try again or sign in another way.",
+    "passkey.last_way_in": "Without this passkey you could no longer sign in. Please set a "
+    "password or add another passkey first.",
+    "passkey.no_domain": "This service has no domain name, so browsers cannot use passkeys here.",
+    "passkey.too_many": "You have reached the maximum number of passkeys. Please remove one first.",
     "permission.missing": "You do not have permission to do this. Please ask an owner or manager, "
     "or the staff of this service.",
     "request.exists": "You have already asked to join. You will get an e-mail when your request "

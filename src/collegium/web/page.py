@@ -20,6 +20,8 @@
    * ``{% call form(browser) %}…{% endcall %}``: any other POST form, with its CSRF token;
    * ``field(form, "name", "Label")``, ``area``, ``tick``, ``choose``: inputs with hint and error;
    * ``faults(form)``: all errors together above the form, each a link to its field;
+   * ``passkey(kind, begun, "Label")``: a button that asks for a passkey. The page then includes
+     ``passkey_script.html`` in the block ``script``;
    * ``pages(paging)``: the links between the pages of a list.
 
    ``class="rows wide"`` on a table gives it the width of the page. On a phone it turns the rows
@@ -60,6 +62,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from collegium.api.middleware import POLICY
 from collegium.api.request import Endpoint, Response
 from collegium.invitations import links
 from collegium.text.names import isolated, keep_isolates
@@ -144,6 +147,16 @@ def style() -> tuple[str, bytes]:
 
 
 @cache
+def script() -> tuple[str, bytes]:
+    """Return the URL of the script for passkeys, which changes with its content, and the content.
+
+    It is the only script. Pages without passkeys have none.
+    """
+    text = (STATIC / "passkeys.js").read_bytes()
+    return f"/static/passkeys.js?{hashlib.sha256(text).hexdigest()[:12]}", text
+
+
+@cache
 def templates() -> Environment:
     """Return the template environment. A missing variable is an error, not an empty string."""
     environment = Environment(
@@ -165,6 +178,7 @@ def templates() -> Environment:
     environment.globals["deciders"] = messages.deciders
     environment.globals["scope_path"] = links.scope_path
     environment.globals["style"] = lambda: style()[0]
+    environment.globals["script"] = lambda: script()[0]
     environment.globals["navigation"] = NAVIGATION
     environment.globals["staff_navigation"] = STAFF_NAVIGATION
     return environment
@@ -205,7 +219,10 @@ def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any
             **variables,
         )
     )
-    return Response(status, text.encode("utf-8", "replace"), media=HTML)
+    headers = {}
+    if "script_nonce" in vars(browser):
+        headers["content-security-policy"] = f"{POLICY}; script-src 'nonce-{browser.script_nonce}'"
+    return Response(status, text.encode("utf-8", "replace"), headers, HTML)
 
 
 def error_page(

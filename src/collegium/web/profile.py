@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 from collegium.accounts import actions as account_actions
@@ -14,12 +13,12 @@ from collegium.accounts.rules import writable
 from collegium.api import pictures, sign_in
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.refusals import Conflict, Invalid, Unauthenticated
+from collegium.refusals import Conflict, Invalid
 from collegium.security.rate_limits.rules import MAIL
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.text.names import isolated
-from collegium.web import passwords
+from collegium.web import confirmation, passwords
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
@@ -35,6 +34,8 @@ _FIELDS: Final = {
 """Column → label, value of ``autocomplete``, maximum length."""
 
 _NAMES: Final = frozenset({"first_name", "last_name", "native_name", "organization", "job_title"})
+_CODE: Final = "code"
+_PASSWORD: Final = "password"  # noqa: S105 - the name of a field
 _HERE: Final = "/account/profile/"
 
 
@@ -150,7 +151,7 @@ def _render_address(
         status,
         account=account,
         form=form,
-        has_factor=two_factor_queries.is_on(tx, browser.actor.id),
+        proof=_proof(browser, tx),
         may_change="email" in _editable(browser, account),
     )
 
@@ -178,8 +179,18 @@ def _change_address(browser: BrowserRequest) -> Response:
         return _render_address(browser, tx, form, 422)
 
 
+def _proof(browser: BrowserRequest, tx: ReadTransaction) -> str:
+    """Return the field that confirms a new address.
+
+    It is empty for an account that has neither a password nor an authenticator to rely on.
+    """
+    if two_factor_queries.has_authenticator(tx, browser.actor.id):
+        return _CODE
+    return _PASSWORD if confirmation.credential(browser, tx) == confirmation.PASSWORD else ""
+
+
 def _request_change(browser: BrowserRequest, email: str) -> bool:
-    """Request an address change, confirmed with the password or with a two-factor code.
+    """Request an address change, confirmed with the password, a two-factor code or otherwise.
 
     Returns:
         Whether the change was requested. Otherwise the form has errors.
@@ -192,13 +203,12 @@ def _request_change(browser: BrowserRequest, email: str) -> bool:
     """
     form = browser.form
     with browser.read() as tx:
-        has_factor = two_factor_queries.is_on(tx, browser.actor.id)
-    if has_factor:
-        secret = form.text("code", 100, required=True)
-    else:
-        secret = form.text("password", 128, required=True, strip=False)
+        proof = _proof(browser, tx)
+    secret = form.text(proof, 128, required=True, strip=False) if proof else ""
     if not form.is_valid:
         return False
+    if not proof:
+        confirmation.require(browser)
     browser.check_limits(MAIL)
 
     def request_change(tx: WriteTransaction) -> None:
@@ -208,10 +218,10 @@ def _request_change(browser: BrowserRequest, email: str) -> bool:
         )
         browser.count_attempts(tx, MAIL)
 
-    if has_factor:
+    if proof == _CODE:
         sign_in.check_second_factor(browser, browser.actor, secret, request_change)
         return True
-    if not check_own_password(browser, "password", secret):
+    if proof == _PASSWORD and not confirmation.check_own_password(browser, "password", secret):
         return False
     with browser.write() as tx:
         request_change(tx)
@@ -229,7 +239,7 @@ def _change_password(browser: BrowserRequest) -> Response:
     with browser.read() as tx:
         account = account_queries.own(tx, browser.actor)
     password_hash = passwords.hash_of_new_password(form, password_actions.personal_data(account))
-    if password_hash is not None and check_own_password(browser, "current", current):
+    if password_hash is not None and confirmation.check_own_password(browser, "current", current):
         with browser.write() as tx:
             actor = password_actions.change(tx, browser.actor, password_hash)
             browser.sign_in(tx, actor, "password", has_second_factor=browser.has_second_factor)
@@ -238,33 +248,6 @@ def _change_password(browser: BrowserRequest) -> Response:
             "Your password is changed. All other browsers and programs are signed out.",
         )
     return page(browser, "new_password", 422, form=form)
-
-
-def check_own_password(browser: BrowserRequest, field: str, password: str) -> bool:
-    """Tell whether this is the password of the signed-in account; else add an error to the field.
-
-    A write that relies on it must check the credentials version again in its transaction: see
-    ``credentials.confirm``.
-
-    Raises:
-        Limited: ``tries.wait`` after too many wrong passwords.
-    """
-    if not password:
-        browser.form.add_error(field, "Please fill this in.")
-        return False
-    try:
-        account = sign_in.check_password(
-            browser, browser.actor.username, password, password_only=False
-        )
-    except Unauthenticated as refusal:
-        is_wrong = refusal.code == "login.failed"
-        if is_wrong:
-            browser.form.add_error(field, "This password is incorrect.")
-        else:
-            browser.form.add_refusal(refusal)
-        return False
-    browser.actor = replace(browser.actor, credentials=account.credentials_version)
-    return True
 
 
 ROUTES: Routes = {

@@ -25,6 +25,7 @@ from collegium.web import (
     invite_link,
     join_requests,
     members,
+    passkeys,
     passwords,
     pictures,
     profile,
@@ -41,7 +42,7 @@ from collegium.web import (
 )
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.messages import message_for
-from collegium.web.page import HTML, Page, error_page, page, style, templates
+from collegium.web.page import HTML, Page, error_page, page, script, style, templates
 
 _METRICS: Final = "text/plain; version=1.0.0"
 _TEXT: Final = "text/plain"
@@ -89,6 +90,12 @@ def _stylesheet(context: RequestContext) -> Response:
     return Response(200, style()[1], {"Cache-Control": f"public, {policy}"}, "text/css")
 
 
+def _script(context: RequestContext) -> Response:
+    policy = "max-age=31536000, immutable" if context.raw_query else "no-cache"
+    headers = {"Cache-Control": f"public, {policy}"}
+    return Response(200, script()[1], headers, "text/javascript")
+
+
 def _robots(_context: RequestContext) -> Response:
     return Response(200, b"User-agent: *\nDisallow: /\n", media=_TEXT)
 
@@ -127,10 +134,14 @@ ROUTES: Routes = {
     "/metrics": {"GET": Endpoint(_metrics, "Return the metrics.", public=True, reads_db=True)},
     "/robots.txt": {"GET": Endpoint(_robots, "Return robots.txt.", public=True)},
     "/static/style.css": {"GET": Endpoint(_stylesheet, "Return the style sheet.", public=True)},
+    "/static/passkeys.js": {
+        "GET": Endpoint(_script, "Return the script for passkeys.", public=True)
+    },
     "/api/media/{uuid}/": {
         "GET": Endpoint(pictures.show, "Return a picture.", public=True, reads_db=True),
     },
     **sign_in.ROUTES,
+    **passkeys.ROUTES,
     **passwords.ROUTES,
     **email_changes.ROUTES,
     **invitation.ROUTES,

@@ -79,11 +79,11 @@ def _render_account(
 ) -> Response:
     row = account_queries.get_visible(tx, browser.actor, browser.uuid("account"))
     # How an account signs in is for staff only: support could do nothing with it.
-    token_counts, factor = {}, None
+    token_counts, factor, has_factor = {}, None, False
     if browser.actor.is_staff:
         token_counts = token_queries.count_by_kind(tx, row.id, browser.settings.token_max_age)
         factor = two_factor_queries.of_account(tx, row.id)
-    has_factor = factor is not None and factor.confirmed_at is not None
+        has_factor = two_factor_queries.is_on(tx, row.id)
     return page(
         browser,
         "staff_account",

@@ -27,7 +27,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 def _render_two_factor(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
-    is_on = two_factor_queries.is_on(tx, browser.actor.id)
+    is_on = two_factor_queries.has_authenticator(tx, browser.actor.id)
     secret = two_factor_actions.unconfirmed(
         tx, browser.actor, browser.app.vault, browser.settings.site_name
     )
@@ -62,9 +62,7 @@ def _change(browser: BrowserRequest) -> Response:
     if codes:
         # No redirect: the codes are shown once and must not be stored on the way.
         return page(browser, "recovery_codes", codes=codes, is_new=action == "confirm")
-    return browser.redirect(
-        _HERE, "Two-factor authentication is off. Your password is enough to sign in."
-    )
+    return browser.redirect(_HERE, "Your authenticator app is no longer needed to sign in.")
 
 
 def _change_two_factor(browser: BrowserRequest, action: str, code: str) -> list[str]:

@@ -108,6 +108,11 @@ DEVICE: Final = Limit(
 )
 """Device sign-ins that are begun."""
 
+PASSKEY: Final = Limit(
+    "passkey", {Per.NETWORK: RateLimit(60, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)}
+)
+"""Sign-ins with a passkey that are begun, and answers that are refused."""
+
 INVITE: Final = Limit(
     "invite",
     {

@@ -22,6 +22,7 @@ from collegium.refusals import Conflict, Invalid
 from collegium.security.crypto import Vault
 from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials, notices
+from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor import rules as two_factor_rules
@@ -51,7 +52,7 @@ def begin(tx: WriteTransaction, actor: Actor, vault: Vault) -> None:
         Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     credentials.confirm(tx, actor)
-    two_factor_rules.check_off(is_on=two_factor_queries.is_on(tx, actor.id))
+    two_factor_rules.check_off(is_on=two_factor_queries.has_authenticator(tx, actor.id))
     text = f"{random_base32()} {actor.token}"
     two_factor_queries.replace(tx, actor.id, vault.keyed_hash(text), vault.encrypt(text))
 
@@ -102,7 +103,7 @@ def confirm(tx: WriteTransaction, actor: Actor, vault: Vault, code: str) -> list
     event_queries.record(tx, actor, events.SecondFactorEnabled(account=actor.id))
     account = account_queries.existing(tx, actor.id)
     notices.send_notice(tx, mails.SecondFactorEnabled, account, actor)
-    return _replace_codes(tx, vault, actor.id)
+    return replace_codes(tx, vault, actor.id)
 
 
 def check(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Invalid | None:
@@ -118,17 +119,24 @@ def check(tx: WriteTransaction, vault: Vault, actor: Actor, code: str) -> Invali
     """
     account = credentials.confirm(tx, actor, "login.failed")
     row = two_factor_queries.of_account(tx, actor.id)
-    if row is None or row.confirmed_at is None:
+    if row is not None and row.confirmed_at is None:
+        row = None
+    if row is None and not passkey_queries.has_active(tx, actor.id):
         raise Conflict("second_factor.none")
     code = two_factor_rules.plain(code)
     try:
-        if two_factor_rules.is_recovery(code):
+        # With passkeys alone there is no authenticator, but there are recovery codes.
+        if row is None or two_factor_rules.is_recovery(code):
             _use_recovery_code(tx, vault, actor, code)
         else:
             two_factor_rules.check_unlocked(row.wrong_codes)
             _accept_code(tx, vault, row, code)
     except Invalid as refusal:
-        if refusal.code == "second_factor.wrong" and row.wrong_codes < two_factor_rules.LOCKED_AT:
+        if (
+            row is not None
+            and refusal.code == "second_factor.wrong"
+            and row.wrong_codes < two_factor_rules.LOCKED_AT
+        ):
             _count_wrong(tx, actor, account)
         return refusal
     two_factor_queries.reset_wrong(tx, actor.id)
@@ -178,7 +186,7 @@ def renew_codes(tx: WriteTransaction, actor: Actor, vault: Vault) -> list[str]:
     The caller must have checked a code. The earlier ones are invalid.
     """
     event_queries.record(tx, actor, events.RecoveryCodesRenewed(account=actor.id))
-    return _replace_codes(tx, vault, actor.id)
+    return replace_codes(tx, vault, actor.id)
 
 
 def are_codes(tx: ReadTransaction, actor: Actor, vault: Vault, codes: Iterable[str]) -> bool:
@@ -188,16 +196,20 @@ def are_codes(tx: ReadTransaction, actor: Actor, vault: Vault, codes: Iterable[s
 
 
 def remove(tx: WriteTransaction, actor: Actor, settings: Settings = DEFAULTS) -> None:
-    """Turn two-factor authentication off. The caller must have checked a code.
+    """Remove the authenticator. The caller must have checked a code.
 
-    Without a code, staff must do it with ``reset``.
+    Without passkeys, two-factor authentication is then off. Without a code, staff must do it with
+    ``reset``.
 
     Raises:
         Conflict: ``second_factor.mandatory``: the operator requires it of this account.
     """
-    two_factor_rules.check_optional(settings.two_factor_required, sees_all=actor.sees_all)
-    two_factor_queries.remove(tx, actor.id)
-    token_queries.forget_second_factor(tx, actor.id)
+    if passkey_queries.has_active(tx, actor.id):
+        two_factor_queries.remove_authenticator(tx, actor.id)
+    else:
+        two_factor_rules.check_optional(settings.two_factor_required, sees_all=actor.sees_all)
+        two_factor_queries.remove(tx, actor.id)
+        token_queries.forget_second_factor(tx, actor.id)
     credentials.cancel_pending(tx, actor.id)
     event_queries.record(tx, actor, events.SecondFactorDisabled(account=actor.id))
     account = account_queries.existing(tx, actor.id)
@@ -205,7 +217,9 @@ def remove(tx: WriteTransaction, actor: Actor, settings: Settings = DEFAULTS) ->
 
 
 def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
-    """Turn off two-factor authentication of a person who lost the authenticator, and notify them.
+    """Turn off two-factor authentication of a person who lost it, and notify them.
+
+    Their authenticator, passkeys and recovery codes become invalid.
 
     Staff turn their own off with a code, as everybody does. Without one they need another member of
     staff.
@@ -224,6 +238,7 @@ def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     if not two_factor_queries.is_on(tx, account.id):
         raise Conflict("second_factor.none")
     two_factor_queries.remove(tx, account.id)
+    passkey_queries.revoke_all(tx, account.id, actor.id)
     token_queries.forget_second_factor(tx, account.id)
     credentials.cancel_pending(tx, account.id)
     event_queries.record(
@@ -257,7 +272,8 @@ def _decrypt_secret(vault: Vault, row: TwoFactorRow) -> tuple[str, str]:
     return secret, session
 
 
-def _replace_codes(tx: WriteTransaction, vault: Vault, account: int) -> list[str]:
+def replace_codes(tx: WriteTransaction, vault: Vault, account: int) -> list[str]:
+    """Give an account new recovery codes, and return them. The earlier ones are invalid."""
     codes = [secrets.token_hex(8) for _ in range(two_factor_rules.RECOVERY_CODES)]
     two_factor_queries.replace_codes(
         tx, account, [_hash_code(vault, account, code) for code in codes]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, not_, or_, select, update
 
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
-from collegium.db.tables import BigInt, accounts, recovery_codes, two_factor
+from collegium.db.tables import BigInt, accounts, passkeys, recovery_codes, two_factor
 
 
 class TwoFactorRow:
@@ -38,7 +38,18 @@ _ANY_ENCRYPTED = Statement[EncryptedSecret](
     .order_by(two_factor.c.account_id.desc())
     .limit(1)
 )
+_has_authenticator = exists().where(
+    two_factor.c.account_id == accounts.c.id, two_factor.c.confirmed_at.is_not(None)
+)
+_has_passkey = exists().where(
+    passkeys.c.account_id == accounts.c.id, passkeys.c.revoked_at.is_(None)
+)
 _IS_ON = Statement[int](
+    select(accounts.c.id).where(
+        accounts.c.id == bindparam("account"), or_(_has_authenticator, _has_passkey)
+    )
+)
+_HAS_AUTHENTICATOR = Statement[int](
     select(two_factor.c.account_id).where(
         two_factor.c.account_id == bindparam("account"), two_factor.c.confirmed_at.is_not(None)
     )
@@ -48,9 +59,8 @@ _STAFF_WITHOUT = Statement[str](
     .where(
         accounts.c.is_active,
         or_(accounts.c.is_staff, accounts.c.is_support),
-        ~exists().where(
-            two_factor.c.account_id == accounts.c.id, two_factor.c.confirmed_at.is_not(None)
-        ),
+        not_(_has_authenticator),
+        not_(_has_passkey),
     )
     .order_by(accounts.c.id)
     .limit(bindparam("most"))
@@ -124,8 +134,13 @@ def any_encrypted(tx: ReadTransaction) -> EncryptedSecret | None:
 
 
 def is_on(tx: ReadTransaction, account: int) -> bool:
-    """Return whether two-factor authentication is on for an account."""
+    """Return whether two-factor authentication is on: with an authenticator or a passkey."""
     return tx.fetch_one(_IS_ON, account=account) is not None
+
+
+def has_authenticator(tx: ReadTransaction, account: int) -> bool:
+    """Return whether an account has an authenticator that was confirmed."""
+    return tx.fetch_one(_HAS_AUTHENTICATOR, account=account) is not None
 
 
 def staff_without(tx: ReadTransaction, most: int) -> list[str]:
@@ -146,7 +161,7 @@ def replace(
     tx: WriteTransaction, account: int, secret_hash: bytes, secret_encrypted: bytes
 ) -> None:
     """Insert a new secret, in place of an unconfirmed one."""
-    remove(tx, account)
+    remove_authenticator(tx, account)
     tx.execute(
         _INSERT,
         account_id=account,
@@ -165,6 +180,11 @@ def confirm(tx: WriteTransaction, account: int) -> bool:
 def use_step(tx: WriteTransaction, account: int, step: int) -> bool:
     """Use up a time step and all before it. Return False if another request was first."""
     return tx.execute(_USE_STEP, account=account, step=step) > 0
+
+
+def remove_authenticator(tx: WriteTransaction, account: int) -> None:
+    """Delete the secret of an account, and keep its recovery codes."""
+    tx.execute(_DELETE[1], account=account)
 
 
 def remove(tx: WriteTransaction, account: int) -> None:
