@@ -13,7 +13,7 @@ import pytest
 from collegium import values
 from collegium.access.rules import ScopeKind
 from collegium.api.request import Endpoint
-from collegium.api.waldur import roles
+from collegium.api.waldur import passkeys, roles
 from collegium.events import queries as event_queries
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
@@ -97,6 +97,7 @@ SAMPLES: dict[type[values.Kind], Any] = {
     values.File: None,
     values.StringList: ["x"],
     roles.Permissions: ["PROJECT.UPDATE"],
+    passkeys.Credential: {"id": "x"},
 }
 TEXTS = ("EE", "somebody@example.org", "+372 5555", "1.00", "10.0.0.0/8", "https://example.org/")
 

@@ -37,7 +37,7 @@ ATTEMPTS: Final = 25
 
 OK: Final = 200
 MAX_SLOW: Final = 5
-NOT_OPENED: Final = {"/sign_in/code/", "/private/users/tokens/"}
+NOT_OPENED: Final = {"/sign_in/code/", "/sign_in/passkey/", "/private/users/tokens/"}
 """Pages that redirect or need an earlier step."""
 
 VIEWERS: Final = {

@@ -20,7 +20,7 @@ SECURITY_HEADERS = {
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-CACHED = {"/static/style.css"}
+CACHED = {"/static/style.css", "/static/passkeys.js"}
 
 
 def check(response: httpx.Response, path: str) -> None:

@@ -30,6 +30,8 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/user-group-invitations/{uuid}/projects/": {"uuid": "organisation's link"},
     "/api/user-permission-requests/": {"uuid": "request"},
     "/api/keys/": {"uuid": "key"},
+    "/api/passkeys/": {"uuid": "passkey"},
+    "/api/staff-passkeys/": {"uuid": "passkey"},
     "/api/events/": {"uuid": "event"},
     "/api/media/": {"uuid": "picture"},
     _REQUESTS: {"uuid": "group's request"},

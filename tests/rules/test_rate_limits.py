@@ -24,6 +24,7 @@ EXPECTED = {
     "ask address": (100, 30, 3600, 3600),
     "code address": (10, 5, 600, 600),
     "device address": (30, 5, 600, 600),
+    "passkey address": (60, 5, 600, 600),
     "invite account 0": (200, 30, 3600, 3600),
     "invite address": (1000, 30, 3600, 3600),
     "join account 0": (20, 5, 600, 600),

@@ -13,13 +13,14 @@ from collegium.web.page import Page
 from collegium.web.routes import ROUTES
 from tests.accounts.test_pages import grant_of
 from tests.support.browser import Browser
+from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
 from tests.support.site import record_statements
 from tests.support.world import Person, Place, World
 
 MAXIMUM = 14
 MANY = 6
-REDIRECTS = {"/sign_in/", "/sign_in/code/", "/private/users/tokens/"}
+REDIRECTS = {"/sign_in/", "/sign_in/code/", "/sign_in/passkey/", "/private/users/tokens/"}
 # Each shows one object only.
 ONE_OBJECT = {
     "/invitation/{token}/",
@@ -54,6 +55,7 @@ def grow(world: World, viewer: Person, places: tuple[Place, Place], group: int) 
             change = group_actions.MemberChange(invited.email)
             group_actions.change(tx, viewer.actor, world.settings, access, None, [change])
             ssh_key_actions.create(tx, viewer.actor, parse(new_key(f"key of {requester.uuid}")))
+            add_passkey(tx, viewer.id)
             token_actions.issue_personal(tx, world.vault, viewer.actor, "a script")
             session_actions.begin(tx, world.vault, viewer.actor, "password", "a browser")
 

@@ -47,6 +47,8 @@ from collegium.db.tables import (
     grants,
     identities,
     invitations,
+    passkey_ceremonies,
+    passkeys,
     provider_sign_ins,
     recovery_codes,
     ssh_keys,
@@ -404,6 +406,8 @@ _ANONYMISE = (
             email_changes,
             recovery_codes,
             two_factor,
+            passkeys,
+            passkey_ceremonies,
         )
     ),
     _ANONYMOUS_VALUES,

@@ -22,16 +22,19 @@ from collegium.sign_in.tokens.actions import actor_of
 T = TypeVar("T")
 
 
+def find_relying_party(context: RequestContext) -> RelyingParty | None:
+    """Return what passkeys of this service are bound to; None if its address is no domain."""
+    settings = context.settings
+    return passkey_rules.relying_party(settings.base_url, settings.homeport_url, settings.site_name)
+
+
 def relying_party(context: RequestContext) -> RelyingParty:
     """Return what passkeys of this service are bound to.
 
     Raises:
         Conflict: ``passkey.no_domain``: the address of the service is no domain.
     """
-    settings = context.settings
-    party = passkey_rules.relying_party(
-        settings.base_url, settings.homeport_url, settings.site_name
-    )
+    party = find_relying_party(context)
     if party is None:
         raise Conflict("passkey.no_domain")
     return party

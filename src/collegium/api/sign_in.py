@@ -67,19 +67,27 @@ def check_password(
     # This query runs only after the password was verified. Earlier, it would be one more query for
     # names that exist, and its time would reveal them.
     if password_only:
-        with context.read() as tx:
-            if two_factor_queries.is_on(tx, account.id):
-                raise Unauthenticated("login.disabled")
-        required_of = context.settings.two_factor_required
-        if two_factor_rules.is_required(
-            required_of, sees_all=account.is_staff or account.is_support
-        ):
-            raise Forbidden("second_factor.required")
+        check_password_is_enough(context, account)
     return (
         account
         if crypto.is_current(password_hash, password)
         else _rehash(context, account, password)
     )
+
+
+def check_password_is_enough(context: RequestContext, account: AccountWithPassword) -> None:
+    """Check that an account can sign in with nothing but its password.
+
+    Raises:
+        Unauthenticated: ``login.disabled``: it has two-factor authentication.
+        Forbidden: ``second_factor.required``: it must set up two-factor authentication first.
+    """
+    with context.read() as tx:
+        if two_factor_queries.is_on(tx, account.id):
+            raise Unauthenticated("login.disabled")
+    required_of = context.settings.two_factor_required
+    if two_factor_rules.is_required(required_of, sees_all=account.is_staff or account.is_support):
+        raise Forbidden("second_factor.required")
 
 
 def _rehash(

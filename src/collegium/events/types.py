@@ -207,7 +207,7 @@ class SecondFactorLocked(_WrongCodes, kind="second_factor.locked"):
 
 class _Passkey(_SignIn):
     subject = "Passkey[ {passkey_name}] of user {affected_user_username}"
-    passkey: Annotated[str, Fact("passkey_uuid", Readers.PERSON, kept=True)]
+    passkey: Annotated[str, Fact("passkey_uuid", Readers.PERSON)]
     name: Annotated[str, Fact("passkey_name", Readers.PERSON)]
 
 

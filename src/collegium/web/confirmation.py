@@ -90,7 +90,9 @@ def _begin_passkey(browser: BrowserRequest) -> Options | None:
     with browser.read() as tx:
         if not passkey_queries.has_active(tx, browser.actor.id):
             return None
-    party = passkeys.relying_party(browser)
+    party = passkeys.find_relying_party(browser)
+    if party is None:
+        return None
     with browser.write() as tx:
         return passkey_actions.begin_assertion(
             tx, Purpose.CONFIRM, browser.actor.id, party, browser_hash=browser.browser_hash

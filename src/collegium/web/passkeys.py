@@ -12,7 +12,6 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Conflict, Invalid, NotFound, Unauthenticated
 from collegium.sign_in.passkeys import actions as passkey_actions
 from collegium.sign_in.passkeys import queries as passkey_queries
-from collegium.sign_in.passkeys import rules as passkey_rules
 from collegium.sign_in.passkeys import verification
 from collegium.sign_in.passkeys.actions import Options
 from collegium.sign_in.passkeys.rules import NAME_MAX, Purpose, RelyingParty
@@ -31,8 +30,7 @@ _CREDENTIAL: Final = "credential"
 
 def work(browser: BrowserRequest) -> bool:
     """Tell whether browsers can use passkeys here: the service has a domain name."""
-    settings = browser.settings
-    return bool(passkey_rules.relying_party(settings.base_url, settings.homeport_url, ""))
+    return passkeys.find_relying_party(browser) is not None
 
 
 templates().globals["passkeys_work"] = work

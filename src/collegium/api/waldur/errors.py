@@ -61,6 +61,7 @@ _NOT_FOUND: Final = {
     "event.unknown": "No Event matches the given query.",
     "token.none": "No Token matches the given query.",
     "address.unknown_code": "No ChangeEmailRequest matches the given query.",
+    "passkey.unknown": "No PasskeyCredential matches the given query.",
     "page.unknown": "Invalid page.",
 }
 
@@ -75,6 +76,12 @@ _CONFLICTS: Final = {
 _DETAILS: Final = {
     "account.address_protected": "The registration method does not allow direct email "
     "modification.",
+    "passkey.ceremony": "The passkey ceremony is unknown, was used or has expired.",
+    "passkey.invalid": "The passkey was not accepted.",
+    "passkey.last_way_in": "This passkey is the only way to sign in to the account.",
+    "passkey.no_domain": "This service has no domain name, so passkeys cannot be used.",
+    "passkey.too_many": "You have {most} passkeys; no more can be added.",
+    "second_factor.mandatory": "Two-factor authentication is required for this account.",
     "directory.no_token": "Unable to get access token.",
     "directory.token_unreadable": "Unable to parse JSON in access token response.",
     "directory.unreachable": "Unable to get user info.",

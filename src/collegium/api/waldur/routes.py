@@ -22,6 +22,7 @@ from collegium.api.waldur import (
     join_requests,
     memberships,
     organisations,
+    passkeys,
     projects,
     roles,
     schemas,
@@ -59,6 +60,7 @@ def _root(context: RequestContext, _tx: ReadTransaction) -> Response:
 ROUTES: Routes = {
     "/api/": {"GET": Endpoint(_root, "List the endpoints.")},
     **tokens.ROUTES,
+    **passkeys.ROUTES,
     **email_changes.ROUTES,
     **accounts.ROUTES,
     **organisations.ROUTES,

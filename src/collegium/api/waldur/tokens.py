@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from collegium.api import sign_in
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.api.waldur import lists, schemas
+from collegium.api.waldur import lists, passkeys, schemas
 from collegium.api.waldur.fields import read
 from collegium.db.database import ReadTransaction
-from collegium.refusals import NotFound
+from collegium.refusals import NotFound, Unauthenticated
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.queries import PublicToken
@@ -28,7 +28,15 @@ def _log_in(context: RequestContext) -> Response:
     form = read(context, _LOGIN)
     form.check()
     username = form.values["username"]
-    account = sign_in.check_password(context, username, form.values["password"], password_only=True)
+    password = form.values["password"]
+    account = sign_in.check_password(context, username, password, password_only=False)
+    try:
+        sign_in.check_password_is_enough(context, account)
+    except Unauthenticated:
+        answer = passkeys.challenge(context, account)
+        if answer is None:
+            raise
+        return answer
     actor = sign_in.actor_of(context, account)
     with context.write() as tx:
         token = token_actions.log_in(tx, context.app.vault, context.settings, actor, "password")

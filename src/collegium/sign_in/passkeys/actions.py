@@ -259,7 +259,7 @@ def record_failure(tx: WriteTransaction, passkey: PasskeyRow, ip_address: str) -
 
 
 def rename(tx: WriteTransaction, actor: Actor, uuid: str, name: str) -> None:
-    """Give one of the actor's passkeys another name.
+    """Change the name of one of the actor's passkeys.
 
     Raises:
         NotFound: ``passkey.unknown``.

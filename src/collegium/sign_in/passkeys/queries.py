@@ -9,8 +9,9 @@ from uuid import uuid4
 from sqlalchemy import LargeBinary, bindparam, delete, exists, func, insert, select, update
 
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
-from collegium.db.statements import Statement, UtcDateTime
+from collegium.db.statements import Statement, UtcDateTime, UuidHex
 from collegium.db.tables import BigInt, accounts, identities, passkey_ceremonies, passkeys
+from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 from collegium.sign_in.passkeys.rules import CEREMONY_SECONDS, Purpose
 
@@ -76,6 +77,20 @@ _CEREMONY_COLUMNS: Final = (
     "credentials_version",
     "expires_at",
 )
+_revoker = accounts.alias("revoker")
+_shown = select(passkeys, _revoker.c.username.label("revoked_by_username")).select_from(
+    passkeys.outerjoin(_revoker, _revoker.c.id == passkeys.c.revoked_by_id)
+)
+listing = Listing[PasskeyRow](
+    rows=_shown,
+    visible=lambda: passkeys.c.account_id == bindparam("actor", type_=BigInt),
+    key=passkeys.c.id,
+    count_query=select(passkeys.c.id),
+    default="created",
+    orders={"created": (passkeys.c.created_at,)},
+    filters={"account": passkeys.c.account_id == bindparam("account", type_=BigInt)},
+    filters_fit_count_query=True,
+)
 _of_account = passkeys.c.account_id == bindparam("account")
 _is_active = passkeys.c.revoked_at.is_(None)
 _INSERT = Statement(insert(passkeys).values({name: bindparam(name) for name in _COLUMNS}))
@@ -91,6 +106,10 @@ _BY_CREDENTIAL = Statement[PasskeyOfAccount](
 _OWN = Statement[PasskeyRow](
     select(passkeys).where(_of_account, passkeys.c.uuid == bindparam("uuid"))
 )
+_SHOWN = Statement[PasskeyRow](
+    _shown.where(_of_account, passkeys.c.uuid == bindparam("uuid", type_=UuidHex))
+)
+_BY_UUID = Statement[PasskeyRow](select(passkeys).where(passkeys.c.uuid == bindparam("uuid")))
 _USE = Statement(
     update(passkeys)
     .where(
@@ -167,6 +186,23 @@ def get_own(tx: ReadTransaction, account: int, uuid: str) -> PasskeyRow:
     if row is None:
         raise NotFound("passkey.unknown")
     return row
+
+
+def get_shown(tx: ReadTransaction, account: int, uuid: str) -> PasskeyRow:
+    """Return a passkey of an account, with the name of who revoked it.
+
+    Raises:
+        NotFound: ``passkey.unknown``.
+    """
+    row = tx.fetch_one(_SHOWN, account=account, uuid=uuid)
+    if row is None:
+        raise NotFound("passkey.unknown")
+    return row
+
+
+def get(tx: ReadTransaction, uuid: str) -> PasskeyRow | None:
+    """Return a passkey of any account, active or revoked."""
+    return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
 def count(tx: ReadTransaction, account: int) -> int:
@@ -254,7 +290,7 @@ def use(tx: WriteTransaction, passkey: PasskeyRow, sign_count: int, *, is_backed
 
 
 def rename(tx: WriteTransaction, passkey: int, name: str) -> None:
-    """Give a passkey another name."""
+    """Change the name of a passkey."""
     tx.execute(_RENAME, passkey=passkey, new_name=name)
 
 

@@ -273,7 +273,7 @@ def _decrypt_secret(vault: Vault, row: TwoFactorRow) -> tuple[str, str]:
 
 
 def replace_codes(tx: WriteTransaction, vault: Vault, account: int) -> list[str]:
-    """Give an account new recovery codes, and return them. The earlier ones are invalid."""
+    """Replace the recovery codes of an account. Return the new ones."""
     codes = [secrets.token_hex(8) for _ in range(two_factor_rules.RECOVERY_CODES)]
     two_factor_queries.replace_codes(
         tx, account, [_hash_code(vault, account, code) for code in codes]
