@@ -98,7 +98,8 @@ class Settings:
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
 
-    # How long an e-mail is kept after it was sent. A failed e-mail is kept for ever.
+    # How long an e-mail is kept after it was sent or became obsolete. A failed one is kept until
+    # staff retry or discard it.
     outbox_retention: Duration = 30 * 86400
 
     # Texts in e-mails and on pages.
@@ -187,11 +188,12 @@ class Settings:
     # How long the links work by which staff approve or reject an invitation; None: as long as the
     # invitation.
     invitation_max_age: MaybeDuration = 7 * 86400
-    # Only invitations to the account's own address count as its own.
+    # An invitation can be seen and accepted by the account with the invited address only, not by
+    # everybody who has its link or UUID.
     validate_invitation_email: Flag = False
     # Only an account with the invited address can accept.
     enable_strict_check_accepting_invitation: Flag = False
-    # An account with a role in a scope cannot accept another role there.
+    # An account that has a role anywhere cannot accept another one.
     invitation_disable_multiple_roles: Flag = False
     # Invitations by everyone but staff need the approval of staff.
     only_staff_can_invite_users: Flag = False

@@ -483,7 +483,7 @@ def test_invitation_is_open_until_the_instant_of_its_expiry(
         if is_open:
             invitation_actions.accept(tx, actor, world.settings, uuid)
         else:
-            for action in (invitation_actions.accept, invitation_actions.get_open):
+            for action in (invitation_actions.accept, invitation_actions.get_pending):
                 with pytest.raises(NotFound):
                     action(tx, actor, world.settings, uuid)
 

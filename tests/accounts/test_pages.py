@@ -51,7 +51,7 @@ def row_of(world: World, person: Person) -> Any:
 def grant_of(world: World, person: Person, place: Place) -> str:
     """Return the UUID of a person's grant in a scope."""
     with world.database.read() as tx:
-        uuids = {row.scope_id: row.uuid for row in membership_queries.own(tx, person.id)}
+        uuids = {row.scope_id: row.uuid for row in membership_queries.of_account(tx, person.id)}
     return str(uuids[place.id])
 
 

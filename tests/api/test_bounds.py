@@ -308,7 +308,8 @@ def test_number_of_open_invite_links_of_a_scope_is_limited(site: Site, world: Wo
     for creator in (owner, world.staff):
         refused = create(creator, project)
         assert refused.status_code == 400
-        assert refused.json() == ["There are 3 open invitations in this scope. Cancel one first."]
+        message = "There are 3 open group invitations in this scope. Cancel one first."
+        assert refused.json() == [message]
     browser = Browser(site).sign_in(world, owner)
     assert browser.open(f"/project/{project.uuid}/links/").status_code == 200
     assert create(owner, other).status_code == 201

@@ -135,7 +135,7 @@ class Scene:
 
     def _leave(self, person: Person, place: Place) -> str:
         with self.world.database.read() as tx:
-            grants = membership_queries.own(tx, person.id)
+            grants = membership_queries.of_account(tx, person.id)
         (uuid,) = (row.uuid for row in grants if row.scope_id == place.id)
         return f"/account/leave/{uuid}/"
 

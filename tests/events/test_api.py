@@ -220,7 +220,7 @@ def test_former_member_sees_own_event_without_scope_and_actor(team: Team) -> Non
     path = f"{team.project.path}delete_user/"
     assert team.site.post(path, team.manager, json=body).is_success
     event = team.event(team.member, "role_revoked")
-    assert event["message"] == "The role PROJECT.MEMBER of user member has been taken away."
+    assert event["message"] == "The role PROJECT.MEMBER of user member was removed."
     assert set(event["context"]) == {
         "affected_user_full_name",
         "affected_user_username",
@@ -238,7 +238,7 @@ def test_former_member_sees_own_event_without_scope_and_actor(team: Team) -> Non
     ):
         assert "role_revoked" not in types(team.events(team.member, query)), query
     assert team.event(team.owner, "role_revoked")["message"] == (
-        "The role PROJECT.MEMBER in Engine of user member has been taken away by Manager Lee."
+        "The role PROJECT.MEMBER in Engine of user member was removed by Manager Lee."
     )
 
 

@@ -313,7 +313,7 @@ class Scene:
         with self.database.read() as tx:
             return next(
                 str(row.uuid)
-                for row in membership_queries.own(tx, person.id)
+                for row in membership_queries.of_account(tx, person.id)
                 if row.scope_id == place.id
             )
 
@@ -323,7 +323,7 @@ class Scene:
         uuids = {}
         with self.database.read() as tx:
             for person in filter(None, self.everybody()):
-                rows = membership_queries.own(tx, person.id)
+                rows = membership_queries.of_account(tx, person.id)
                 if rows:
                     uuids[person.uuid] = str(rows[0].uuid)
         return uuids

@@ -252,7 +252,7 @@ def test_account_that_became_the_last_owner_cannot_leave(
     first = _become_last_owner(scene)
     (grant,) = scene.open_grants(scene.otto)
     with database.read() as tx:
-        (own,) = membership_queries.own(tx, scene.otto.id)
+        (own,) = membership_queries.of_account(tx, scene.otto.id)
     assert own.id == grant.id
 
     def leave(tx: WriteTransaction) -> None:

@@ -251,5 +251,5 @@ def test_oversight_requires_staff_or_support() -> None:
     require_staff_or_support(person(staff=True))
     require_staff_or_support(person(support=True))
     for actor in (person(), ANONYMOUS):
-        with refused(NotFound, "oversight.unknown"):
+        with refused(NotFound, "staff_page.unknown"):
             require_staff_or_support(actor)

@@ -43,7 +43,7 @@ expired     -         -         pending  -        -         -        -
 
 # Of the service itself. An expired invitation is stored as pending.
 NOTICES = """
-            remind   report_expiry  request_renewal  report_deactivated  close
+            remind   notify_expired  request_renewal  report_deactivated  close
 held        -        -              -                -                   canceled
 requested   -        -              -                -                   canceled
 pending     pending  -              -                pending             canceled

@@ -79,10 +79,10 @@ def test_lifetimes_of_tokens(seconds: int, lasts: timedelta) -> None:
 
 
 def test_only_the_api_token_may_change_the_address() -> None:
-    token_rules.check_is_own(TokenKind.API.value)
+    token_rules.check_not_delegated(TokenKind.API.value)
     for kind in {*map(str, TokenKind)} - {TokenKind.API.value}:
         with refused(Forbidden, "token.delegated"):
-            token_rules.check_is_own(kind)
+            token_rules.check_not_delegated(kind)
 
 
 def test_number_of_tokens_for_programs_is_limited() -> None:
@@ -105,5 +105,5 @@ def test_sign_in_waits_until_the_earliest_one_is_outside_the_window(
 
 
 def test_programs_have_no_access_to_the_api_token() -> None:
-    allowed = {kind for kind in (None, *TokenKind) if token_rules.may_hold_api_token(kind)}
+    allowed = {kind for kind in (None, *TokenKind) if token_rules.may_manage_api_token(kind)}
     assert allowed == {None, TokenKind.API}

@@ -16,12 +16,16 @@ State = TypeVar("State", bound=StrEnum)
 
 
 class By(StrEnum):
-    """Who may take an action."""
+    """Who may take an action.
+
+    The action loads its object by this: ``_lock_and_authorise`` of the noun, for staff the
+    function of the decision. Nobody can request what only the service does.
+    """
 
     GRANTER = "granter"
-    """An actor who may grant what is offered, now."""
+    """An actor who may grant this very role in the scope, now."""
     MANAGER = "manager"
-    """An actor who may add members to the scope."""
+    """An actor who may add members to the scope, in whatever role."""
     PERSON = "person"
     """The invited person, or the requester."""
     STAFF = "staff"
@@ -52,7 +56,7 @@ class Lifecycle(Enum):
         self.event = event
 
     def __str__(self) -> str:
-        """Return the name as people and paths write it: ``report_expiry``."""
+        """Return the name as people and paths write it: ``notify_expired``."""
         return self.name.lower()
 
     def after(self, state: State) -> State:

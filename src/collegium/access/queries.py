@@ -67,9 +67,10 @@ class ScopeRow(OrganisationState):
 
 @dataclass(frozen=True, slots=True)
 class ScopeAccess:
-    """A scope that the actor may see, with the actor's permissions there.
+    """A scope with the actor's permissions there.
 
-    Only this module creates one, after the visibility check.
+    Only this module creates one. The functions ``get_visible…`` have checked that the actor sees
+    it.
 
     Args:
         scope: the row.

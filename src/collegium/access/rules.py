@@ -269,10 +269,10 @@ def require_staff_or_support(actor: Actor) -> None:
     Everybody else gets the same error as for an unknown page.
 
     Raises:
-        NotFound: ``oversight.unknown``: the actor is neither staff nor support.
+        NotFound: ``staff_page.unknown``: the actor is neither staff nor support.
     """
     if not actor.sees_all:
-        raise NotFound("oversight.unknown")
+        raise NotFound("staff_page.unknown")
 
 
 def has_permission(actor: Actor, permissions: Collection[str], *needed: Permission) -> bool:

@@ -25,7 +25,7 @@ from collegium.join_requests import queries as join_request_queries
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.leaving import is_last_owner
-from collegium.memberships.queries import OpenGrant
+from collegium.memberships.queries import UnendedGrant
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.scopes.actions import change_account, close_invitations
@@ -33,7 +33,7 @@ from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.tokens import actions as token_actions
-from collegium.sign_in.tokens.rules import may_hold_api_token
+from collegium.sign_in.tokens.rules import may_manage_api_token
 
 PASSWORD_MAX: Final = 128
 """Maximum number of characters of a password in forms and APIs."""
@@ -144,7 +144,7 @@ def update(
         allowed.pop("slug", None)
     if allowed.get("token_lifetime", before.token_lifetime) != before.token_lifetime:
         is_own = actor.id == account.id
-        if is_own and not may_hold_api_token((actor.impersonator or actor).token_kind):
+        if is_own and not may_manage_api_token((actor.impersonator or actor).token_kind):
             raise Invalid("account.lifetime_elsewhere", field="token_lifetime")
         limit = account_rules.longest_lifetime(
             is_own=is_own, own_limit=settings.token_lifetime_max, max_age=settings.token_max_age
@@ -177,7 +177,7 @@ def update(
 
 def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_active: bool) -> None:
     """Update credentials and invitations after an account was activated or deactivated."""
-    credentials.set_active(tx, account, is_active=is_active)
+    credentials.revoke_for_activation(tx, account, is_active=is_active)
     if is_active:
         invitation_queries.clear_invitee_deactivated(tx, account)
     else:
@@ -268,7 +268,7 @@ class _LockSetChangedError(Exception):
     """The account got something in a further scope while the locks were awaited."""
 
 
-def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[OpenGrant]:
+def _lock_account_and_scopes(tx: WriteTransaction, account: int) -> list[UnendedGrant]:
     """Lock an account and all scopes in which it has something. Return its open grants.
 
     The scopes are locked first, as in every action that grants a role. A concurrent request or
@@ -336,7 +336,7 @@ def _check_owns_token(actor: Actor, account: AccountRow) -> None:
         Forbidden: ``permission.missing``.
     """
     person = actor.impersonator or actor
-    if person.id == account.id and not may_hold_api_token(person.token_kind):
+    if person.id == account.id and not may_manage_api_token(person.token_kind):
         raise Forbidden("permission.missing")
 
 

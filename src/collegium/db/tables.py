@@ -793,12 +793,12 @@ Index(
 )
 # Delivered and obsolete entries, which the worker deletes after some time. The states are literals
 # in the SQL text, so that a statement with the same text can use the partial index.
-DELIVERED = outbox.c.state.in_([literal_column("'sent'"), literal_column("'obsolete'")])
+FINISHED = outbox.c.state.in_([literal_column("'sent'"), literal_column("'obsolete'")])
 Index(
     "ix_outbox_delivered",
     outbox.c.finished_at,
-    sqlite_where=DELIVERED,
-    postgresql_where=DELIVERED,
+    sqlite_where=FINISHED,
+    postgresql_where=FINISHED,
 )
 Index("ix_outbox_recipient", outbox.c.recipient)
 _WITH_ACCOUNT = outbox.c.account_id.is_not(None)

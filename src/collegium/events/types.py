@@ -407,16 +407,16 @@ class RoleGranted(GrantEvent, kind="role.granted"):
 
 
 class RoleUpdated(GrantEvent, kind="role.updated"):
-    message = f"{GrantEvent.subject} has another end[, {{expiration_time}}]{_BY}."
+    message = f"{GrantEvent.subject} has a new end date[, {{expiration_time}}]{_BY}."
     sentence = "{who} changed the end date of the role {role} of {whom}{until}."
 
 
-class RoleRevoked(GrantEvent, kind="role.revoked", text="has been taken away"):
+class RoleRevoked(GrantEvent, kind="role.revoked", text="was removed"):
     sentence = "{who} removed the role {role} from {whom}."
     sentence_of_self = "{who} gave up the role {role}."
 
 
-class RoleExpired(GrantEvent, kind="role.expired", text="has run out"):
+class RoleExpired(GrantEvent, kind="role.expired", text="has expired"):
     sentence = "The role {role} of {whom} ended."
 
 
@@ -522,7 +522,7 @@ class InvitationRejected(_Addressed, kind="invitation.rejected", text="has been 
 
 
 class InvitationReleased(
-    InvitationEvent, kind="invitation.released", text="has gone out, for its project begins"
+    InvitationEvent, kind="invitation.released", text="was sent, because its project starts"
 ):
     sentence = "The invitation for {email} was sent, because the project starts."
 
@@ -534,19 +534,21 @@ class InvitationExpired(InvitationEvent, kind="invitation.expired", text="has ex
 class InvitationInviteeDeactivated(
     InvitationEvent,
     kind="invitation.invitee_deactivated",
-    text="was not accepted: its account is deactivated",
+    text="was not accepted: the account of the invited address is deactivated",
 ):
     sentence = "The invited account is deactivated and could not accept."
 
 
 class InvitationRenewalRequested(
-    InvitationEvent, kind="invitation.renewal_requested", text="is wished for anew"
+    InvitationEvent,
+    kind="invitation.renewal_requested",
+    text="has expired, and a new link was requested",
 ):
     sentence = "The invited person asked for a new link."
 
 
 class _InviteLink(InvitationEvent):
-    subject = "An open invitation[ to {scope_name}]"
+    subject = "A group invitation[ to {scope_name}]"
 
 
 class InviteLinkCreated(_InviteLink, kind="invite_link.created", text="has been made"):
@@ -604,7 +606,7 @@ class JoinRequestRejected(JoinRequestEvent, kind="request.rejected", text="has b
     sentence = "{who} rejected the join request of {whom}."
 
 
-class JoinRequestCanceled(JoinRequestEvent, kind="request.canceled", text="has been taken back"):
+class JoinRequestCanceled(JoinRequestEvent, kind="request.canceled", text="was withdrawn"):
     sentence = "The join request of {whom} was withdrawn."
 
 
@@ -624,7 +626,7 @@ class MailEvent(Event):
 class MailRetried(MailEvent, kind="mail.retried", text="is queued again"): ...
 
 
-class MailDropped(MailEvent, kind="mail.dropped", text="is not sent any more"): ...
+class MailDiscarded(MailEvent, kind="mail.dropped", text="was discarded"): ...
 
 
 class UnknownEvent(Event):

@@ -231,7 +231,7 @@ def accept_own(
         Conflict: ``invitation.wrong_state`` unless it is pending; ``invitation.not_vouched`` while
             its sponsor may not grant the role; otherwise as ``create`` and ``accept``.
     """
-    invitation, is_repeated = _lock(tx, actor, uuid, Action.ACCEPT, kinds)
+    invitation, is_repeated = _lock_and_authorise(tx, actor, uuid, Action.ACCEPT, kinds)
     if not is_repeated:
         Action.ACCEPT.after(state_now(tx, invitation))
         offers.check_available(invitation, offer_of(invitation))
@@ -329,7 +329,7 @@ def decline_own(
         Forbidden: ``invitation.not_yours``.
         Conflict: ``invitation.wrong_state`` unless it is pending.
     """
-    invitation, is_repeated = _lock(tx, actor, uuid, Action.DECLINE, kinds)
+    invitation, is_repeated = _lock_and_authorise(tx, actor, uuid, Action.DECLINE, kinds)
     if not is_repeated:
         _decline(tx, actor, invitation)
     return invitation
@@ -359,7 +359,7 @@ def notify_creator(
         outbox_queries.enqueue(tx, mail(creator[1]))
 
 
-def get_open(
+def get_pending(
     tx: ReadTransaction, actor: Actor, settings: Settings, uuid: str, kinds: Kinds = KINDS
 ) -> InvitationRow:
     """Return a pending invitation to a caller who knows its UUID.
@@ -418,7 +418,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS) 
             role.
         Conflict: ``invitation.wrong_state``.
     """
-    invitation, is_repeated = _lock(tx, actor, uuid, Action.CANCEL, kinds)
+    invitation, is_repeated = _lock_and_authorise(tx, actor, uuid, Action.CANCEL, kinds)
     if not is_repeated:
         move(tx, actor, invitation, Action.CANCEL)
     return invitation
@@ -443,7 +443,7 @@ def send(
             another open invitation to it.
         Limited: ``mail_budget.spent``.
     """
-    invitation, _ = _lock(tx, actor, uuid, Action.SEND, kinds)
+    invitation, _ = _lock_and_authorise(tx, actor, uuid, Action.SEND, kinds)
     changes: dict[str, Any] = {"sponsor_id": actor.id, "invitee_deactivated_at": None}
     email, approved_by = invitation.email, invitation.approved_by
     if KINDS[invitation.scope_kind].invites_accounts:
@@ -531,10 +531,10 @@ def notify_expired(tx: WriteTransaction, invitation_id: int) -> bool:
     Returns:
         Whether the notice was due; False if there was nothing to do.
     """
-    invitation = _lock_due(tx, invitation_id, Action.REPORT_EXPIRY)
+    invitation = _lock_due(tx, invitation_id, Action.NOTIFY_EXPIRED)
     if invitation is None or invitation.expiry_notified_at is not None:
         return False
-    move(tx, None, invitation, Action.REPORT_EXPIRY, expiry_notified_at=tx.now)
+    move(tx, None, invitation, Action.NOTIFY_EXPIRED, expiry_notified_at=tx.now)
     notify_creator(
         tx, None, invitation, lambda email: mails.InvitationExpired(email, invitation_id)
     )
@@ -564,7 +564,7 @@ def request_renewal(tx: WriteTransaction, uuid: str, link_version: int) -> None:
     check_open(invitation)
     if invitation.renewal_requested_version != link_version:
         move(tx, None, invitation, Action.REQUEST_RENEWAL, renewal_requested_version=link_version)
-        _notify_inviter(tx, invitation, mails.InvitationRenewalRequested)
+        _notify_creator(tx, invitation, mails.InvitationRenewalRequested)
 
 
 def report_deactivated(tx: WriteTransaction, uuid: str, link_version: int) -> None:
@@ -584,7 +584,7 @@ def report_deactivated(tx: WriteTransaction, uuid: str, link_version: int) -> No
     invitation = _lock_linked(tx, uuid, link_version, Action.REPORT_DEACTIVATED)
     if invitation.invitee_deactivated_at is None:
         move(tx, None, invitation, Action.REPORT_DEACTIVATED, invitee_deactivated_at=tx.now)
-        _notify_inviter(tx, invitation, mails.InvitationInviteeDeactivated)
+        _notify_creator(tx, invitation, mails.InvitationInviteeDeactivated)
 
 
 def _lock_linked(
@@ -601,7 +601,7 @@ def _lock_linked(
     return invitation
 
 
-def _notify_inviter(
+def _notify_creator(
     tx: WriteTransaction,
     invitation: InvitationRow,
     mail: type[mails.InvitationRenewalRequested | mails.InvitationInviteeDeactivated],
@@ -705,7 +705,7 @@ def move(
     return state
 
 
-def _lock(
+def _lock_and_authorise(
     tx: WriteTransaction, actor: Actor, uuid: str, action: Action, kinds: Kinds
 ) -> tuple[InvitationRow, bool]:
     """Return an invitation, locked with its scope, on which the actor may take an action.
@@ -755,7 +755,7 @@ def _require_open_to(
     if (
         invitation is None
         or invitation.scope_kind not in kinds
-        or not _is_open(tx, invitation, allow_unavailable=allow_unavailable)
+        or not _can_be_accepted(tx, invitation, allow_unavailable=allow_unavailable)
         or not invitation_rules.is_known_by(
             actor, invitation.email, invitation.link_version, link_version
         )
@@ -825,7 +825,7 @@ def _check_address(actor: Actor, settings: Settings, invitation: InvitationRow) 
         raise Conflict("invitation.other_address")
 
 
-def _is_open(
+def _can_be_accepted(
     tx: ReadTransaction, invitation: InvitationRow, *, allow_unavailable: bool = False
 ) -> bool:
     obstacle = offers.obstacle(invitation, offer_of(invitation))
@@ -838,12 +838,12 @@ def _is_open(
 
 def can_be_accepted(tx: ReadTransaction, invitation: InvitationRow) -> bool:
     """Return whether an invitation could be accepted now, by some account."""
-    return _is_open(tx, invitation) and has_sponsor(tx, invitation)
+    return _can_be_accepted(tx, invitation) and has_sponsor(tx, invitation)
 
 
 def has_sponsor(tx: ReadTransaction, invitation: InvitationRow) -> bool:
     """Return whether the sponsor of an invitation may still grant its role."""
-    return bool(offers.with_sponsor(tx, [invitation], offer_of))
+    return bool(offers.ids_with_able_sponsor(tx, [invitation], offer_of))
 
 
 def _deliver(

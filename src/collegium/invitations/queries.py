@@ -64,7 +64,7 @@ from collegium.scopes.queries import RoleInScope, with_scope_and_role
 from collegium.text.email_addresses import comparable_address
 
 
-class GroupInvitation:
+class InvitationToGroup:
     """An invitation to a group."""
 
     uuid: str
@@ -73,7 +73,7 @@ class GroupInvitation:
     role_name: str
 
 
-class InvitationRow(Sponsored, GroupInvitation, OrganisationState):
+class InvitationRow(Sponsored, InvitationToGroup, OrganisationState):
     """An invitation, with its scope, role, inviter, sponsor and e-mail."""
 
     email: str
@@ -303,7 +303,7 @@ def visible_in_groups() -> ColumnElement[bool]:
     )
 
 
-group_listing = Listing[GroupInvitation](
+group_listing = Listing[InvitationToGroup](
     # Few joins, as in ``join_requests.queries``, so that PostgreSQL begins with the visible rows.
     rows=select(
         *(

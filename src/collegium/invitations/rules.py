@@ -58,7 +58,7 @@ class Action(Lifecycle, refusal="invitation.wrong_state"):
     """The project of a scheduled invitation has started."""
     REMIND = ({State.PENDING: State.PENDING}, By.SERVICE)
     # An expired invitation is stored as pending.
-    REPORT_EXPIRY = ({State.EXPIRED: State.PENDING}, By.SERVICE, events.InvitationExpired)
+    NOTIFY_EXPIRED = ({State.EXPIRED: State.PENDING}, By.SERVICE, events.InvitationExpired)
     """Notify the creator that the invitation has expired."""
     REQUEST_RENEWAL = (
         {State.EXPIRED: State.PENDING},

@@ -26,7 +26,12 @@ from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
 from collegium.invite_links.queries import InviteLinkRow, offer_of
 from collegium.invite_links.rules import Action, effective_state
-from collegium.memberships.offers import Offer, check_available, check_may_grant, with_sponsor
+from collegium.memberships.offers import (
+    Offer,
+    check_available,
+    check_may_grant,
+    ids_with_able_sponsor,
+)
 from collegium.refusals import Forbidden, Invalid, NotFound
 from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import check_open
@@ -194,7 +199,7 @@ def change(
     )
     fields = {name for name, value in changes.items() if value != getattr(row, name)}
     is_wider = invite_link_rules.is_wider(as_dict(row), changes)
-    if is_wider or not with_sponsor(tx, [row], offer_of):
+    if is_wider or not ids_with_able_sponsor(tx, [row], offer_of):
         changes = {**changes, "sponsor_id": actor.id}
         if row.sponsor_id != actor.id:
             fields.add("sponsor")

@@ -172,7 +172,7 @@ def approve(
             ``role.inactive``; ``account.inactive``; ``grant.elsewhere`` under the one-role rule;
             ``grant.held`` in a group.
     """
-    request, is_repeated = _lock(tx, actor, uuid, Action.APPROVE, kinds)
+    request, is_repeated = _lock_and_authorise(tx, actor, uuid, Action.APPROVE, kinds)
     if not is_repeated:
         offers.check_available(request, offer_of(request))
         _add_member(tx, actor, settings, request, comment)
@@ -191,7 +191,7 @@ def reject(
         Forbidden: ``permission.missing``, ``role.above_ceiling``; ``request.own`` as ``approve``.
         Conflict: ``request.wrong_state`` unless it is pending.
     """
-    request, is_repeated = _lock(tx, actor, uuid, Action.REJECT, kinds)
+    request, is_repeated = _lock_and_authorise(tx, actor, uuid, Action.REJECT, kinds)
     if not is_repeated:
         move(tx, actor, request, Action.REJECT, actor.id, comment)
         if notifications_enabled(request):
@@ -209,7 +209,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS) 
         Forbidden: ``request.not_own`` unless it is the actor's own; outside groups staff may, too.
         Conflict: ``request.wrong_state``.
     """
-    request, is_repeated = _lock(tx, actor, uuid, Action.CANCEL, kinds)
+    request, is_repeated = _lock_and_authorise(tx, actor, uuid, Action.CANCEL, kinds)
     if not is_repeated:
         move(tx, actor, request, Action.CANCEL, actor.id)
     return request
@@ -224,7 +224,7 @@ def check_may_decide(
         NotFound, Forbidden, Conflict: as ``approve`` and ``reject`` before they check what would be
         granted.
     """
-    _lock(tx, actor, uuid, action, kinds)
+    _lock_and_authorise(tx, actor, uuid, action, kinds)
 
 
 def _check_may_request(tx: WriteTransaction, actor: Actor, target: _Target) -> None:
@@ -284,7 +284,7 @@ def _add(
     return request
 
 
-def _lock(
+def _lock_and_authorise(
     tx: WriteTransaction, actor: Actor, uuid: str, action: Action, kinds: Kinds
 ) -> tuple[JoinRequestRow, bool]:
     """Return a request, with its scope locked, on which the actor may take an action now.
@@ -334,7 +334,7 @@ def is_approved_automatically(tx: ReadTransaction, actor: Actor, link: InviteLin
     """
     return bool(
         link.auto_approve
-        and offers.with_sponsor(tx, [link], offer_of)
+        and offers.ids_with_able_sponsor(tx, [link], offer_of)
         and not offers.can_read_but_not_grant(tx, actor, link, offer_of(link))
     )
 
@@ -354,7 +354,7 @@ def _add_member(
     if not request.account_is_active:
         raise Conflict("account.inactive")
     if settings.invitation_disable_multiple_roles:
-        _check_one_role(tx, request)
+        _check_no_other_role(tx, request)
     is_granted = False
     one_role = KINDS[request.scope_kind].one_role
     if one_role and membership_queries.grant_in_scope(tx, request.account_id, request.scope_id):
@@ -375,7 +375,7 @@ def _add_member(
         outbox_queries.enqueue(tx, mails.JoinRequestApproved(request.email, request.id))
 
 
-def _check_one_role(tx: WriteTransaction, request: JoinRequestRow) -> None:
+def _check_no_other_role(tx: WriteTransaction, request: JoinRequestRow) -> None:
     """Apply the one-role rule; a grant of the requested role itself does not break it."""
     access_queries.lock_account(tx, request.account_id)
     requested = membership_queries.active_grant(

@@ -164,7 +164,7 @@ def remove(tx: WriteTransaction, actor: Actor, target: RoleAssignment) -> None:
     _record(tx, events.RoleRevoked, actor, target, tx.now)
 
 
-def record_expiry(tx: WriteTransaction, grant_id: int) -> bool:
+def end_expired(tx: WriteTransaction, grant_id: int) -> bool:
     """End a grant that has expired, and record it; return False if there was nothing to do.
 
     Args:
@@ -198,11 +198,11 @@ def _lock_and_authorise(
     # The rules below concern all members of the scope, so concurrent changes run one after another.
     target = target._replace(access=lock_scope_and_recheck(tx, actor, target.access, permission))
     role_permissions = role_queries.permissions_of(tx, [target.role.id]).get(target.role.id, [])
-    require_permission(actor, target.access, permission, target.account.id, role_permissions)
+    check_may_manage_role(actor, target.access, permission, target.account.id, role_permissions)
     return target
 
 
-def require_permission(
+def check_may_manage_role(
     actor: Actor,
     scope_access: ScopeAccess,
     permission: Permission,

@@ -8,7 +8,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.queries import ActiveGrant, GrantRow, OpenGrant
+from collegium.memberships.queries import ActiveGrant, GrantRow, UnendedGrant
 from collegium.memberships.rules import is_owner_role
 from collegium.refusals import Conflict, NotFound
 
@@ -22,7 +22,7 @@ def can_leave(tx: ReadTransaction, actor: Actor, uuid: str) -> tuple[GrantRow, b
     Raises:
         NotFound: ``grant.unknown``.
     """
-    grant = membership_queries.get_own(tx, actor.id, uuid)
+    grant = membership_queries.get_of_account(tx, actor.id, uuid)
     return grant, not is_last_owner(tx, grant.scope_kind, grant.role_name, grant)
 
 
@@ -36,11 +36,11 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
         NotFound: ``grant.unknown``.
         Conflict: ``scope.last_owner``.
     """
-    grant = membership_queries.get_own(tx, actor.id, uuid)
+    grant = membership_queries.get_of_account(tx, actor.id, uuid)
     access_queries.lock_scope(tx, grant.scope_id)
     # Loaded again under the lock: in the meantime the grant may have lost its end, and so have
     # become the last owner's grant without one.
-    grant = membership_queries.get_own(tx, actor.id, uuid)
+    grant = membership_queries.get_of_account(tx, actor.id, uuid)
     ensure_owner_remains(tx, grant.scope_kind, grant.role_name, grant)
     if not membership_queries.end(tx, grant.id, actor.id):
         raise NotFound("grant.unknown")
@@ -59,7 +59,7 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
 
 
 def is_last_owner(
-    tx: ReadTransaction, kind: str, role_name: str, grant: ActiveGrant | OpenGrant
+    tx: ReadTransaction, kind: str, role_name: str, grant: ActiveGrant | UnendedGrant
 ) -> bool:
     """Return whether no other owner without an end remains if a grant ends or gets an end.
 

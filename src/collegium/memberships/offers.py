@@ -1,6 +1,8 @@
 """Offers: the roles that an invitation, an invite link or a join request leads to.
 
-One place says whether an offer can still be granted: by an actor, by its sponsor, and at all.
+One place says whether an offer can still be granted: by an actor, by its sponsor, and at all. Who
+may give a role directly is checked in ``memberships.actions``, by the same rule:
+``access.rules.refusal_to_grant``.
 """
 
 from __future__ import annotations
@@ -126,7 +128,7 @@ def can_read_but_not_grant(
     )
 
 
-def with_sponsor(
+def ids_with_able_sponsor(
     tx: ReadTransaction, rows: Sequence[S], offer_of: Callable[[S], Offer]
 ) -> set[int]:
     """Return the ids of the invitations or invite links whose sponsors may still grant the offer.

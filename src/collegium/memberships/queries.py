@@ -66,12 +66,12 @@ class GrantRow(ActiveGrant):
 
 
 class AccountGrant:
-    """A grant, without its account."""
+    """An account, in a list of grants whose accounts are loaded already."""
 
     account_id: int
 
 
-class OpenGrant:
+class UnendedGrant:
     """A grant that is not ended, with the names of its role and scope."""
 
     id: int
@@ -283,7 +283,7 @@ _ANY_OF_ACCOUNT = Statement[int](
     )
     .limit(1)
 )
-_NOT_ENDED = Statement[OpenGrant](
+_NOT_ENDED = Statement[UnendedGrant](
     select(
         grants.c.id,
         grants.c.scope_id,
@@ -498,12 +498,12 @@ def by_account(
     return grants_by_account
 
 
-def own(tx: ReadTransaction, account: int) -> list[GrantRow]:
+def of_account(tx: ReadTransaction, account: int) -> list[GrantRow]:
     """Return the active grants of an account in every kind of scope."""
     return tx.fetch_all(_ALL_OF_ACCOUNT, account=account, now=tx.now)
 
 
-def get_own(tx: ReadTransaction, account: int, uuid: str) -> GrantRow:
+def get_of_account(tx: ReadTransaction, account: int, uuid: str) -> GrantRow:
     """Return an active grant of an account.
 
     Raises:
@@ -534,7 +534,7 @@ def has_any_grant(tx: ReadTransaction, account: int) -> bool:
     return tx.fetch_one(_ANY_OF_ACCOUNT, account=account, now=tx.now) is not None
 
 
-def open_grants(tx: ReadTransaction, account: int) -> list[OpenGrant]:
+def open_grants(tx: ReadTransaction, account: int) -> list[UnendedGrant]:
     """Return all grants of an account that have not been ended, also in deleted scopes."""
     return tx.fetch_all(_NOT_ENDED, account=account)
 
@@ -542,8 +542,8 @@ def open_grants(tx: ReadTransaction, account: int) -> list[OpenGrant]:
 def scope_ids_to_lock(tx: ReadTransaction, account: int) -> list[int]:
     """Return the ids of the scopes to lock before an account is deleted.
 
-    The account has a grant, a pending join request or an open invitation there. The ids are in the
-    order in which all transactions lock scopes.
+    The account has a grant, a pending join request or an invitation in any state there. The ids are
+    in the order in which all transactions lock scopes.
     """
     return tx.fetch_all(_SCOPES_TO_LOCK, account=account)
 

@@ -15,7 +15,7 @@ from collegium.refusals import NotFound
 RETRY_MAX: Final = 1000
 """Maximum number of e-mails that one call queues again, so that the transaction stays short."""
 
-DROPPED: Final = "Discarded by staff."
+DISCARDED: Final = "Discarded by staff."
 
 
 def retry(tx: WriteTransaction, actor: Actor, mail: int) -> None:
@@ -25,7 +25,7 @@ def retry(tx: WriteTransaction, actor: Actor, mail: int) -> None:
         mail: id of the e-mail.
 
     Raises:
-        NotFound: ``oversight.unknown`` unless the actor is staff or support; ``mail.settled`` for
+        NotFound: ``staff_page.unknown`` unless the actor is staff or support; ``mail.settled`` for
             any other e-mail.
         Forbidden: ``permission.missing`` unless the actor is staff.
     """
@@ -59,8 +59,8 @@ def discard(tx: WriteTransaction, actor: Actor, mail: int) -> None:
         NotFound, Forbidden: as ``retry``.
     """
     _check(actor)
-    row = outbox_queries.discard(tx, mail, DROPPED)
-    event_queries.record(tx, actor, events.MailDropped(mail=row.kind, recipient=row.recipient))
+    row = outbox_queries.discard(tx, mail, DISCARDED)
+    event_queries.record(tx, actor, events.MailDiscarded(mail=row.kind, recipient=row.recipient))
 
 
 def _check(actor: Actor) -> None:

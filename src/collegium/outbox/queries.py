@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
-from collegium.db.tables import DELIVERED, BigInt, outbox
+from collegium.db.tables import FINISHED, BigInt, outbox
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import Conflict, NotFound
 
@@ -188,7 +188,7 @@ _POSTPONE = {
 
 _old = (
     select(outbox.c.id)
-    .where(DELIVERED, outbox.c.finished_at < bindparam("before", type_=UtcDateTime))
+    .where(FINISHED, outbox.c.finished_at < bindparam("before", type_=UtcDateTime))
     .order_by(outbox.c.finished_at)
     .limit(bindparam("limit", type_=Integer))
 )

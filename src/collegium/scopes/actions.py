@@ -1,4 +1,8 @@
-"""Actions that organisations, projects and groups have in common: joining and deletion."""
+"""Actions that organisations, projects and groups have in common.
+
+Granting a role and what follows from it, joining, and deletion. Actions on existing members are in
+``memberships``.
+"""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def of_days(tx: ReadTransaction, actor: Actor) -> Activity:
     """Return the figures of the last ``DAYS`` days.
 
     Raises:
-        NotFound: ``oversight.unknown`` unless the actor is staff or support.
+        NotFound: ``staff_page.unknown`` unless the actor is staff or support.
     """
     require_staff_or_support(actor)
     today = tx.now.astimezone(UTC).date()

@@ -61,7 +61,7 @@ def cancel_pending(tx: WriteTransaction, account: int) -> None:
     email_change_queries.cancel(tx, account)
 
 
-def set_active(tx: WriteTransaction, account: int, *, is_active: bool) -> None:
+def revoke_for_activation(tx: WriteTransaction, account: int, *, is_active: bool) -> None:
     """Revoke all tokens and sessions of an account that is deactivated or activated.
 
     Activation revokes them too, because an earlier release left them valid at deactivation. The

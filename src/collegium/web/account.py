@@ -28,7 +28,7 @@ def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return page(
         browser,
         "account",
-        grants=membership_queries.own(tx, browser.actor.id),
+        grants=membership_queries.of_account(tx, browser.actor.id),
         invitations=invitations,
         requests=join_request_queries.own(tx, browser.actor.id, _REQUESTS_MAX),
     )
@@ -51,7 +51,7 @@ def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 def _leave(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
-        grant = membership_queries.get_own(tx, browser.actor.id, browser.uuid("grant"))
+        grant = membership_queries.get_of_account(tx, browser.actor.id, browser.uuid("grant"))
         leaving.leave(tx, browser.actor, grant.uuid)
     return browser.redirect("/account/", f"You are no longer {role(grant)} in the {place(grant)}.")
 

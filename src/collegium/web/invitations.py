@@ -27,7 +27,7 @@ from collegium.invitations.rules import (
     mail_state,
 )
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.offers import with_sponsor
+from collegium.memberships.offers import ids_with_able_sponsor
 from collegium.refusals import Conflict, NotFound, Refusal
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
@@ -319,7 +319,7 @@ def _invitation_items(
     pending = [
         row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
     ]
-    sponsored_ids = with_sponsor(tx, pending, offer_of)
+    sponsored_ids = ids_with_able_sponsor(tx, pending, offer_of)
     permissions = role_queries.permissions_of(tx, {row.role_id for row in rows}) if rows else {}
     items = []
     for row in rows:

@@ -17,7 +17,7 @@ from collegium.invite_links import actions as invite_link_actions
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
 from collegium.invite_links.queries import InviteLinkRow
-from collegium.memberships.offers import with_sponsor
+from collegium.memberships.offers import ids_with_able_sponsor
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
@@ -73,7 +73,7 @@ def _link_items(
     rows: Sequence[InviteLinkRow],
 ) -> list[LinkItem]:
     auto_approved = [row for row in rows if row.auto_approve]
-    sponsored_ids = with_sponsor(tx, auto_approved, invite_link_queries.offer_of)
+    sponsored_ids = ids_with_able_sponsor(tx, auto_approved, invite_link_queries.offer_of)
     return [
         _link_item(browser, tx, scope_page, row, is_sponsored=row.id in sponsored_ids)
         for row in rows

@@ -93,7 +93,7 @@ def _refusal_of(
         permissions: Role id → permissions of the role.
     """
     try:
-        membership_actions.require_permission(
+        membership_actions.check_may_manage_role(
             scope_page.actor,
             scope_page.access,
             permission,

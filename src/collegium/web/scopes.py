@@ -44,7 +44,7 @@ def _render_scopes(
         filters["kind"] = kind
     paging = Paging(browser, scope_queries.listing.count(tx, browser.actor, filters))
     roles_by_scope = defaultdict(list)
-    for grant in membership_queries.own(tx, browser.actor.id):
+    for grant in membership_queries.of_account(tx, browser.actor.id):
         roles_by_scope[grant.scope_id].append(role(grant))
     return page(
         browser,

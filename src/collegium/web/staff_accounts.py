@@ -89,7 +89,7 @@ def _render_account(
         "staff_account",
         status,
         row=row,
-        grants=membership_queries.own(tx, row.id),
+        grants=membership_queries.of_account(tx, row.id),
         sessions=token_counts.get(TokenKind.SESSION, 0),
         programs=sum(token_counts.get(kind, 0) for kind in (*COUNTED, TokenKind.REFRESH)),
         has_factor=has_factor,

@@ -71,10 +71,7 @@ class Scheduler:
             starting = invitation_queries.starting(tx, _BATCH)
         return [
             # In one transaction: each is two short writes, and a commit takes longer than both.
-            *(
-                [lambda tx: sum(membership_actions.record_expiry(tx, n) for n in ended)]
-                * bool(ended)
-            ),
+            *([lambda tx: sum(membership_actions.end_expired(tx, n) for n in ended)] * bool(ended)),
             *(lambda tx, n=n: invitation_actions.notify_expired(tx, n) for n in expired),
             *(lambda tx, n=n: invitation_actions.remind(tx, settings, n) for n in expiring),
             *(lambda tx, n=n: invitation_actions.release(tx, settings, n) for n in starting),

@@ -12,7 +12,7 @@ from collegium.db.database import ReadTransaction
 from collegium.db.tables import groups, invitations, scopes
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.queries import GroupInvitation
+from collegium.invitations.queries import InvitationToGroup
 from collegium.invitations.rules import State, effective_state
 from collegium.refusals import NotFound
 
@@ -34,7 +34,7 @@ _TABLE: Final = query.Table(
 )
 
 
-def _invitation_response(tx: ReadTransaction, actor: Actor, row: GroupInvitation) -> Response:
+def _invitation_response(tx: ReadTransaction, actor: Actor, row: InvitationToGroup) -> Response:
     (invitation,) = schemas.invitations(tx, actor, [row])
     return Response(200, schemas.encode(schemas.OneMembershipInvitation(invitation)))
 

@@ -13,7 +13,7 @@ from collegium.access.rules import Actor
 from collegium.accounts.profiles import queries as profile_queries
 from collegium.accounts.profiles.queries import ProfileRow
 from collegium.db.database import ReadTransaction
-from collegium.invitations.queries import GroupInvitation
+from collegium.invitations.queries import InvitationToGroup
 from collegium.join_requests.queries import GroupRequest
 from collegium.scopes.groups import queries as group_queries
 from collegium.scopes.groups.queries import GroupRow
@@ -179,7 +179,7 @@ def requests(
 def invitations(
     tx: ReadTransaction,
     actor: Actor,
-    rows: Sequence[GroupInvitation],
+    rows: Sequence[InvitationToGroup],
     embedded: frozenset[str] = frozenset(),
 ) -> list[MembershipInvitation]:
     """Return invitations as this API shows them.
@@ -203,7 +203,7 @@ def invitations(
 def _embedded(
     tx: ReadTransaction,
     actor: Actor,
-    rows: Sequence[GroupInvitation | GroupRequest],
+    rows: Sequence[InvitationToGroup | GroupRequest],
     embedded: frozenset[str],
     person: str,
 ) -> tuple[dict[int, Profile], dict[int, Group]]:

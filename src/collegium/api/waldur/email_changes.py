@@ -12,7 +12,7 @@ from collegium.api.waldur import schemas
 from collegium.api.waldur.fields import decode, read
 from collegium.api.waldur.invitations import detail_response
 from collegium.security.rate_limits.rules import CODE, MAIL
-from collegium.sign_in.tokens.rules import check_is_own
+from collegium.sign_in.tokens.rules import check_not_delegated
 from collegium.values import Email, Text, hex_uuid
 
 _ASK: Final = {"email": Email(required=True, max=320)}
@@ -25,7 +25,7 @@ def _change(context: RequestContext) -> Response:
         # Authorisation comes before validation: callers who may not change the account get that
         # refusal, whatever body they have sent.
         require_self_or_staff(context.actor, account_queries.get_visible(tx, context.actor, uuid))
-    check_is_own((context.impersonator or context.actor).token_kind)
+    check_not_delegated((context.impersonator or context.actor).token_kind)
     form = read(context, _ASK)
     form.check()
     with context.write() as tx:

@@ -222,7 +222,7 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     ),
     "invite_link.too_many": (
         _NO_FIELD,
-        "There are {most} open invitations in this scope. Cancel one first.",
+        "There are {most} open group invitations in this scope. Cancel one first.",
     ),
     "organisation.too_many_projects": (
         NON_FIELD,

@@ -39,7 +39,7 @@ from collegium.invitations.rules import (
 from collegium.lists import filters as list_filters
 from collegium.lists.filters import is_equal
 from collegium.lists.listing import simple
-from collegium.memberships.offers import with_sponsor
+from collegium.memberships.offers import ids_with_able_sponsor
 from collegium.refusals import Conflict, NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
@@ -77,7 +77,7 @@ def _find_unsponsored(
     pending = [
         row for row in rows if effective_state(row.state, row.expires_at, tx.now) is State.PENDING
     ]
-    sponsored_ids = with_sponsor(tx, pending, offer_of)
+    sponsored_ids = ids_with_able_sponsor(tx, pending, offer_of)
     return {row.id: True for row in pending if row.id not in sponsored_ids}
 
 
@@ -321,7 +321,7 @@ def _details(context: RequestContext, tx: ReadTransaction) -> Response:
 def _check(context: RequestContext) -> Response:
     try:
         with context.read() as tx:
-            row = invitation_actions.get_open(
+            row = invitation_actions.get_pending(
                 tx, context.actor, context.settings, context.uuid("invitation"), WALDUR_KINDS
             )
     except NotFound as refusal:

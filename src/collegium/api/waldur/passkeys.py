@@ -28,7 +28,7 @@ from collegium.sign_in.passkeys import rules as passkey_rules
 from collegium.sign_in.passkeys.queries import PasskeyRow
 from collegium.sign_in.passkeys.rules import NAME_MAX, REASON_MAX, Purpose
 from collegium.sign_in.tokens import actions as token_actions
-from collegium.sign_in.tokens.rules import check_is_own
+from collegium.sign_in.tokens.rules import check_not_delegated
 from collegium.values import Kind, Name, Text, Uuid, invalid
 
 
@@ -119,7 +119,7 @@ def _check_own(context: RequestContext) -> None:
     """
     if context.impersonator is not None:
         raise Forbidden("permission.missing")
-    check_is_own(context.actor.token_kind)
+    check_not_delegated(context.actor.token_kind)
 
 
 def _respond(options: passkey_actions.Options, status: int = 200) -> Response:

@@ -1,4 +1,6 @@
-"""Rules for delays after too many failures (exponential backoff).
+"""Rules for delays after too many attempts (exponential backoff).
+
+Some limits count failures, such as wrong passwords, others every attempt, such as sent e-mails.
 
 Nobody is locked out permanently. Delays that a stranger can cause for another account stay short.
 Long delays apply only to an address, and to an account from one address.

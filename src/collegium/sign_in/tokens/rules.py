@@ -78,7 +78,7 @@ def check_logins(first: datetime | None, now: datetime) -> None:
         raise Limited("tries.wait", seconds=max(1, ceil(wait.total_seconds())))
 
 
-def may_hold_api_token(kind: str | None) -> bool:
+def may_manage_api_token(kind: str | None) -> bool:
     """Return whether a token may be used to show, renew and change the API token of its account.
 
     Args:
@@ -87,7 +87,7 @@ def may_hold_api_token(kind: str | None) -> bool:
     return kind is None or kind == TokenKind.API
 
 
-def check_is_own(kind: str | None) -> None:
+def check_not_delegated(kind: str | None) -> None:
     """Check that the request was authenticated with the API token, not the token of a program.
 
     A program must not change the e-mail address, because the holder of the address can take over
