@@ -36,6 +36,7 @@ from collegium.sign_in import credentials
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.identities.queries import IdentityRow, StartedSignIn
+from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import (
@@ -571,11 +572,15 @@ def link(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: Clai
 
 
 def ways_to_sign_in(tx: ReadTransaction, account: int, settings: Settings) -> int:
-    """Return in how many ways a person can sign in: each usable identity, and the password."""
+    """Return in how many ways a person can sign in.
+
+    These are each usable identity, each passkey that works alone, and the password.
+    """
     row = account_queries.with_password(tx, id=account)
     has_password = row is not None and row.password is not None
     identities = identity_queries.of_account(tx, account)
     usable = sum(identity.provider_is_active is True for identity in identities)
+    usable += passkey_queries.count_alone(tx, account)
     return usable + (has_password and "LOCAL_SIGNIN" in settings.authentication_methods)
 
 

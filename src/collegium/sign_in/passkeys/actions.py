@@ -18,6 +18,7 @@ from collegium.refusals import Invalid, NotFound
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
+from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.passkeys import rules as passkey_rules
 from collegium.sign_in.passkeys.queries import CeremonyRow, PasskeyRow
@@ -288,14 +289,9 @@ def revoke(
     """
     account = credentials.confirm(tx, actor)
     row = passkey_queries.get_own(tx, actor.id, uuid)
-    is_last = passkey_queries.count(tx, actor.id) == 1
-    passkey_rules.check_other_way_in(
-        is_last=is_last,
-        has_password=account.password is not None,
-        has_identity=passkey_queries.has_identity(tx, actor.id),
-    )
     if not passkey_queries.revoke(tx, row.id, actor.id, reason):
         raise NotFound("passkey.unknown")
+    passkey_rules.check_other_way_in(identity_actions.ways_to_sign_in(tx, actor.id, settings))
     if not two_factor_queries.is_on(tx, actor.id):
         two_factor_rules.check_optional(settings.two_factor_required, sees_all=actor.sees_all)
     _end(tx, actor.id)

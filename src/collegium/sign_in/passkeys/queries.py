@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
-from sqlalchemy import LargeBinary, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import LargeBinary, bindparam, delete, func, insert, select, update
 
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, UuidHex
-from collegium.db.tables import BigInt, accounts, identities, passkey_ceremonies, passkeys
+from collegium.db.tables import BigInt, accounts, passkey_ceremonies, passkeys
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 from collegium.sign_in.passkeys.rules import CEREMONY_SECONDS, Purpose
@@ -139,11 +139,10 @@ _REVOKE_ALL = Statement(update(passkeys).where(_of_account, _is_active).values(_
 _COUNT = Statement[int](
     select(func.count().label("count")).select_from(passkeys).where(_of_account, _is_active)
 )
-_HAS_IDENTITY = Statement[int](
-    select(accounts.c.id).where(
-        accounts.c.id == bindparam("account"),
-        exists().where(identities.c.account_id == accounts.c.id),
-    )
+_COUNT_ALONE = Statement[int](
+    select(func.count().label("count"))
+    .select_from(passkeys)
+    .where(_of_account, _is_active, passkeys.c.is_user_verified)
 )
 _INSERT_CEREMONY = Statement(
     insert(passkey_ceremonies).values({name: bindparam(name) for name in _CEREMONY_COLUMNS})
@@ -210,9 +209,9 @@ def count(tx: ReadTransaction, account: int) -> int:
     return tx.fetch_only(_COUNT, account=account)
 
 
-def has_identity(tx: ReadTransaction, account: int) -> bool:
-    """Return whether an account has an identity at a provider."""
-    return tx.fetch_one(_HAS_IDENTITY, account=account) is not None
+def count_alone(tx: ReadTransaction, account: int) -> int:
+    """Return the number of active passkeys of an account that can sign in alone."""
+    return tx.fetch_only(_COUNT_ALONE, account=account)
 
 
 def add(

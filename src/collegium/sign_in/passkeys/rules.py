@@ -80,16 +80,14 @@ def check_quota(count: int) -> None:
         raise Conflict("passkey.too_many", most=PASSKEYS_MAX)
 
 
-def check_other_way_in(*, is_last: bool, has_password: bool, has_identity: bool) -> None:
-    """Check that an account has another way to sign in than the passkey that it loses.
+def check_other_way_in(ways: int) -> None:
+    """Check that a person can still sign in after a passkey is removed.
 
     Args:
-        is_last: whether it is the only passkey.
-        has_password: whether the account has a password.
-        has_identity: whether the account has an identity at a provider.
+        ways: number of ways that remain.
 
     Raises:
         Conflict: ``passkey.last_way_in``.
     """
-    if is_last and not (has_password or has_identity):
+    if ways < 1:
         raise Conflict("passkey.last_way_in")
