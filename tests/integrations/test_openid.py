@@ -132,11 +132,6 @@ ID_TOKENS: dict[str, tuple[dict[str, Any], Problem]] = {
     "other access token": ({"at_hash": "x" * 22}, Problem.WRONG_ACCESS_TOKEN),
     "hash is a number": ({"at_hash": 5}, Problem.WRONG_ACCESS_TOKEN),
     "hash is not ASCII": ({"at_hash": "ä"}, Problem.WRONG_ACCESS_TOKEN),
-    "no subject": ({"sub": None}, Problem.WRONG_SUBJECT),
-    "empty subject": ({"sub": ""}, Problem.WRONG_SUBJECT),
-    "long subject": ({"sub": "x" * 256}, Problem.WRONG_SUBJECT),
-    "subject is a number": ({"sub": 7}, Problem.WRONG_SUBJECT),
-    "subject with a line": ({"sub": "ada\n0001"}, Problem.WRONG_SUBJECT),
     "other subject than in userinfo": ({"sub": "eve"}, Problem.WRONG_SUBJECT),
     "a null character": ({"name": "A\0da"}, Problem.UNREADABLE),
     "half a character": ({"name": "\ud800"}, Problem.UNREADABLE),
@@ -155,6 +150,14 @@ def test_wrong_claim_in_the_id_token_is_refused(hostile: HostileProvider, case: 
 
 
 @pytest.mark.parametrize(
+    "subject", [None, "", "x" * 256, 7, ["ada"], "ada\n0001"], ids=lambda one: str(one)[:5]
+)
+def test_invalid_subject_is_refused(hostile: HostileProvider, subject: object) -> None:
+    hostile.person["sub"] = subject
+    assert problem(hostile) is Problem.WRONG_SUBJECT
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"aud": [CLIENT_ID]},
@@ -163,8 +166,9 @@ def test_wrong_claim_in_the_id_token_is_refused(hostile: HostileProvider, case: 
         {"exp": NOW + 10**30, "iat": NOW - 30},
         {"at_hash": None},
         {"auth_time": None, "amr": "pwd"},
+        {"exp": int(time.time()) - 30},
     ],
-    ids=["list", "two", "party", "for ever", "no hash", "odd"],
+    ids=["list", "two", "party", "for ever", "no hash", "odd", "slow clock"],
 )
 def test_unusual_but_valid_id_token_is_accepted(
     hostile: HostileProvider, changes: dict[str, Any]
