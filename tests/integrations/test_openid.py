@@ -487,9 +487,9 @@ def test_cache_of_many_providers_is_bounded(hostile: HostileProvider) -> None:
 def test_unusable_keys_are_ignored_and_counted_out(hostile: HostileProvider) -> None:
     metadata = discovery.metadata_of(hostile.provider())
     good = hostile.key.as_dict(private=False)
-    small = {"kty": "RSA", "n": "_" * 170, "e": "AQAB"}  # of 1020 bits
+    small, large = ({"kty": "RSA", "n": "_" * length, "e": "AQAB"} for length in (171, 1400))
     bad: list[Any] = [
-        *("text", 5, None, {}, {"kty": "oct", "k": "c2VjcmV0"}, {"kty": ["EC"]}, small),
+        *("text", 5, None, {}, {"kty": "oct", "k": "c2VjcmV0"}, {"kty": ["EC"]}, small, large),
         *({**good, "use": "enc"}, {**good, "key_ops": ["sign"]}, {**good, "x": 5}),
         *({"kty": "RSA", "n": 5, "e": "AQAB"}, {"kty": "EC", "crv": "P-0", "x": "", "y": ""}),
     ]

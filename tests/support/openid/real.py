@@ -149,7 +149,8 @@ class RealProvider(ABC):
             return self.browse(url, name, browser)
 
     def sign_in_window(self, page: Page, name: str) -> None:
-        """Sign somebody in, in a window without JavaScript that was sent here, until it is back."""
+        """Sign somebody in, in a window without JavaScript that is sent here, until it is back."""
+        page.wait_for_url(f"{self.issuer}/**")
         for _ in range(_PAGES_MAX):
             if urlsplit(page.url).netloc != self.host:
                 return
@@ -157,7 +158,8 @@ class RealProvider(ABC):
                 box = page.locator(f"input[name={field}]")
                 if box.count():
                     box.fill(value)
-            page.locator("[type=submit]").first.click()
+            with page.expect_navigation():
+                page.locator("[type=submit]").first.click()
         raise AssertionError(page.content())
 
 
