@@ -19,6 +19,7 @@ NOT_TRIED = {
     ("/api/user-invitations/approve/", "POST"),
     ("/api/user-invitations/reject/", "POST"),
     ("/api-auth/logout/", "POST"),
+    ("/api-auth/token-exchange/", "POST"),
     ("/api/keys/", "POST"),
     ("/api/user-group-invitations/{uuid}/submit_request/", "POST"),
 }

@@ -19,6 +19,7 @@ from collegium.security.rate_limits.rules import RateLimit
 from collegium.settings import Settings
 from collegium.web.routes import ROUTES as WEB
 from tests.groups.scene import Groups
+from tests.sign_in.identity_scene import add_provider
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import Person, World
@@ -236,6 +237,27 @@ def address_change(attack: Attack, site: Site, caller: Person, address: str) -> 
     return attack.post(site, f"/api/users/{caller.uuid}/change_email/", caller, address, json=body)
 
 
+def come_back(attack: Attack, site: Site, caller: Person, address: str) -> httpx.Response:
+    """Come back from an identity provider without having been sent there."""
+    _add_provider_once(attack)
+    headers = {"X-Forwarded-For": address}
+    return site.get("/api-auth/campus/complete/?state=x", headers=headers)
+
+
+def log_out_at_provider(attack: Attack, site: Site, caller: Person, address: str) -> httpx.Response:
+    _add_provider_once(attack)
+    return attack.post(site, "/api-auth/campus/backchannel-logout/", None, address)
+
+
+def _add_provider_once(attack: Attack) -> None:
+    # An internal address, so that nothing is asked.
+    attack.create_once(
+        "provider",
+        attack.world.staff,
+        lambda: add_provider(attack.world, issuer="http://127.0.0.1:9"),
+    )
+
+
 # Each action, and whether it is counted by account, by address, or by both.
 ACTIONS: dict[str, tuple[Any, str]] = {
     "log in": (log_in("/api-auth/password/", "username"), "both"),
@@ -255,6 +277,10 @@ ACTIONS: dict[str, tuple[Any, str]] = {
     "password link": (page_of("/password_reset/x/"), "address"),
     "invitation link": (page_of("/invitation/x/"), "address"),
     "decline": (page_of("/invitation/x/decline/"), "address"),
+    "token exchange": (code("/api-auth/token-exchange/", "code"), "address"),
+    "come back from a provider": (come_back, "address"),
+    "logout token": (log_out_at_provider, "address"),
+    "accept with a provider": (page_of("/invitation/x/provider/"), "address"),
     "check": (check, "address"),
     "sign up": (sign_up, "account"),
     "forgotten password": (reset, "both"),
@@ -371,6 +397,7 @@ def test_every_public_write_is_rate_limited() -> None:
         if operation.public and method not in {"GET", "HEAD"} and "laboratory" not in path
     }
     assert public == {
+        *("/api-auth/token-exchange/", "/api-auth/{provider}/backchannel-logout/"),
         *("/api-auth/password/", "/api/token/", "/api/auth/token/", "/api/auth/token/refresh/"),
         *("/api/auth/device/", "/api/auth/device/token/", "/api/users/confirm_email/"),
         *(f"/api/user-invitations/{action}/" for action in ("approve", "reject", "{uuid}/check")),
@@ -380,5 +407,6 @@ def test_every_public_write_is_rate_limited() -> None:
         *("/sign_in/", "/sign_in/code/", "/forgotten_password/", "/password_reset/{token}/"),
         *("/user_email_change/{code}/", "/user_email_change_cancel/{code}/"),
         *("/invitation/{token}/", "/invitation/{token}/decline/"),
+        "/invitation/{token}/provider/",
         *("/invitation_approve/{token}/", "/invitation_reject/{token}/"),
     }

@@ -223,7 +223,18 @@ def test_form_of_a_refused_caller_is_not_parsed(
 ) -> None:
     """Only fields that choose an object or a button are read before the rights are checked."""
     spy = Spy(monkeypatch)
-    choosing = {"csrf", "submission", "action", "kind", "number", "account", "role", "until", "q"}
+    choosing = {
+        "csrf",
+        "submission",
+        "action",
+        "kind",
+        "number",
+        "account",
+        "role",
+        "until",
+        "q",
+        "provider",
+    }
     tried = 0
     for row in ROWS:
         for name in COLUMNS if row.protocol == "web" and row.method == "POST" else ():

@@ -19,6 +19,7 @@ _INVITATIONS: Final = "/api/private/users/groupmembershipinvitation/"
 
 # The object for each name in a path; the longest matching prefix decides.
 OBJECTS: Final[dict[str, dict[str, str]]] = {
+    "/api-auth/": {"provider": "unknown provider"},
     "/api/auth-tokens/": {"user_id": "account number"},
     "/api/users/": {"uuid": "account"},
     "/api/customers/": {"uuid": "organisation"},
@@ -89,6 +90,7 @@ REVEALING: Final = {
     "/api/user-invitations/{uuid}/details/": "the same",
     "/invitation/{token}/": "its link is a capability",
     "/invitation/{token}/decline/": "its link is a capability",
+    "/invitation/{token}/provider/": "its link is a capability",
     "/api/user-group-invitations/{uuid}/": "the UUID of an invite link is a capability",
     "/api/user-group-invitations/{uuid}/submit_request/": "the response names the scope",
     "/open_invitation/{uuid}/": "as the route of the API",

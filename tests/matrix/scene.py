@@ -63,7 +63,7 @@ class Tenant:
     sibling_project: Place
     tree: dict[str, Person]
     group: dict[str, Person]
-    objects: dict[str, str] = field(default_factory=dict)
+    objects: dict[str, str] = field(default_factory=lambda: {"unknown provider": "unknown"})
 
     def person(self, name: str, *, in_group: bool) -> Person:
         return (self.group if in_group else self.tree)[name]

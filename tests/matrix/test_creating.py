@@ -23,6 +23,8 @@ NOT_CREATING: Final = {
     "/user_email_change/{code}/": "uses its link up",
     "/user_email_change_cancel/{code}/": "uses its link up",
     "/invitation/{token}/decline/": "ends an invitation",
+    "/invitation/{token}/provider/": "begins a sign-in, which works once",
+    "/api-auth/{provider}/backchannel-logout/": "ends sessions",
     "/invitation_approve/{token}/": "uses its link up",
     "/invitation_reject/{token}/": "uses its link up",
     "/account/requests/{uuid}/withdraw/": "ends a request",
@@ -34,6 +36,7 @@ NOT_CREATING: Final = {
     "/account/passkeys/": "uses its ceremony up",
     "/account/keys/{uuid}/remove/": "ends a key",
     "/account/tokens/end/": "ends a token",
+    "/account/sign_in_methods/": "begins a sign-in, which works once, or ends an identity",
     **{
         f"{base}{page}": reason
         for base in ("/organisation/{uuid}/", "/project/{uuid}/", "/group/{number}/team/")

@@ -37,6 +37,7 @@ EXPECTED = {
     "password target": (10, 30, 3600, 3600),
     "people account 0": (60, 5, 600, 600),
     "people address": (60, 5, 600, 600),
+    "provider address": (300, 5, 600, 600),
     "refresh address": (10, 5, 600, 600),
     "second factor target": (5, 30, 600, 600),
     "send target": (5, 60, 3600, 3600),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from pyotp.totp import TOTP
 from sqlalchemy import select
 
 from collegium.access.rules import Actor
@@ -15,7 +17,10 @@ from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.values import Claims
-from tests.support.world import World
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.two_factor import actions as two_factor_actions
+from collegium.sign_in.two_factor import queries as two_factor_queries
+from tests.support.world import Person, World
 
 ISSUER = "https://login.example.org"
 
@@ -94,3 +99,15 @@ def kinds(world: World) -> list[str]:
     """Return the kinds of all events, oldest first."""
     with world.database.read() as tx:
         return tx.fetch_all(Statement[str](select(events.c.kind).order_by(events.c.id)))
+
+
+def enable_second_factor(world: World, person: Person) -> list[str]:
+    """Turn two-factor authentication on; return the recovery codes."""
+    with world.database.write() as tx:
+        token = token_queries.existing(tx, person.id).id
+        actor = replace(person.actor, token=token)
+        two_factor_actions.begin(tx, actor, world.vault)
+        row = two_factor_queries.of_account(tx, person.id)
+        assert row is not None
+        secret = world.vault.decrypt(row.secret_encrypted, row.secret_hash).partition(" ")[0]
+        return two_factor_actions.confirm(tx, actor, world.vault, TOTP(secret).at(tx.now))

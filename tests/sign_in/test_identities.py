@@ -18,13 +18,13 @@ from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import Purpose
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
-from collegium.sign_in.two_factor import queries as two_factor_queries
 from tests.sign_in.identity_scene import (
     account,
     add_provider,
     arrive,
     change_provider,
     counts,
+    enable_second_factor,
     kinds,
     link,
     person,
@@ -39,12 +39,6 @@ def refused(code: str, kind: type[Refusal], call: Any, *args: Any) -> None:
     with pytest.raises(kind) as raised:
         call(*args)
     assert raised.value.code == code
-
-
-def enable_second_factor(world: World, account_id: int) -> None:
-    with world.database.write() as tx:
-        two_factor_queries.replace(tx, account_id, b"h" * 32, b"s")
-        two_factor_queries.confirm(tx, account_id)
 
 
 def test_linked_person_signs_in_and_others_do_not(world: World) -> None:
@@ -116,7 +110,7 @@ def test_trusted_provider_links_the_verified_address(world: World) -> None:
 def test_word_of_a_provider_opens_no_account_with_rights(world: World, right: str) -> None:
     ada = world.person("ada", **({right: True} if right != "factor" else {}))
     if right == "factor":
-        enable_second_factor(world, ada.id)
+        enable_second_factor(world, ada)
     provider = add_provider(world, **TRUSTED, user_field="username", user_claim="voperson_id")
     for claims in (person(), person(email="", voperson_id="ada")):
         refused("identity.email_taken", Conflict, arrive, world, provider, claims)
@@ -250,7 +244,7 @@ def test_second_factor_comes_before_acceptance(world: World, scene: Scene) -> No
     provider = add_provider(world, second_factor_values=["https://refeds.org/profile/mfa"])
     ada = world.person("ada")
     link(world, ada.actor, provider, person())
-    enable_second_factor(world, ada.id)
+    enable_second_factor(world, ada)
     uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
     signed_in = arrive(world, provider, person(acr="urn:other"), mailed(world, uuid))
     assert not signed_in.has_second_factor

@@ -16,7 +16,9 @@ from tests.support.site import Site
 from tests.support.world import World
 
 UNKNOWN = "0" * 32
-SEGMENTS = {"token": "x", "number": "1"} | dict.fromkeys(("code", "uuid", "one"), UNKNOWN)
+SEGMENTS = {"token": "x", "number": "1", "provider": "unknown"} | dict.fromkeys(
+    ("code", "uuid", "one"), UNKNOWN
+)
 PAGES = [
     (path.format_map(SEGMENTS), method, operation)
     for path, table in ROUTES.items()

@@ -29,6 +29,9 @@ ONE_OBJECT = {
     "/password_reset/{token}/",
     "/user_email_change/{code}/",
     "/user_email_change_cancel/{code}/",
+    "/api-auth/default/init/",
+    "/api-auth/{provider}/init/",
+    "/api-auth/{provider}/complete/",
 }
 
 

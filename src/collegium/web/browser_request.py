@@ -123,8 +123,10 @@ class BrowserRequest(RequestContext):
         method: str,
         *,
         has_second_factor: bool = False,
-    ) -> None:
+    ) -> str:
         """Start a session in this browser. Forms that were loaded before become invalid.
+
+        Return its token.
 
         Args:
             method: How the person signed in: ``password``, ``second factor`` or ``mailed link``.
@@ -146,6 +148,7 @@ class BrowserRequest(RequestContext):
         )
         self.set_cookie(_SESSION, token, SESSION_AGE)
         self.set_cookie(_FORM_COOKIE, "", 0)
+        return token
 
     def sign_out(self, tx: WriteTransaction) -> None:
         """End the session of this browser."""
@@ -367,6 +370,11 @@ class BrowserRequest(RequestContext):
         return self.redirect(
             f"/sign_in/?next={quote(target, safe='/')}" if is_local(target) else "/sign_in/"
         )
+
+    @property
+    def has_flash(self) -> bool:
+        """Tell whether the previous page has left a message."""
+        return bool(self.cookie(_FLASH))
 
     def take_flash(self) -> dict[str, str] | None:
         """Return the message of the previous page as ``kind`` and ``text``, and delete it."""

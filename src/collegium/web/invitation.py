@@ -18,11 +18,13 @@ from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State, effective_state
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.security.rate_limits.rules import CODE, SIGN_UP
+from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.providers.rules import NAME_MAX, Purpose
 from collegium.sign_in.tokens.actions import actor_of
 from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import same_mailbox
 from collegium.text.names import typed_username
-from collegium.web import passwords
+from collegium.web import passwords, provider_sign_in
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import place, role
@@ -132,6 +134,7 @@ def _render_invitation(
         is_for_account=row.account_id is not None,
         may_decline=may_answer if browser.is_signed_in else _is_proof(browser, row),
         here=_own_path(browser),
+        providers=[] if browser.is_signed_in else provider_queries.active(tx),
     )
 
 
@@ -267,6 +270,18 @@ def _replay_welcome(
     return browser.redirect("/account/", message)
 
 
+def _accept_with_provider(browser: BrowserRequest) -> Response:
+    """Go to an identity provider. The invitation is accepted when the person comes back."""
+    try:
+        _row, state = _load_limited(browser)
+    except NotFound:
+        return page(browser, "invitation_gone", 404)
+    if state != State.PENDING or browser.is_signed_in:
+        return browser.redirect(_own_path(browser))
+    name = browser.form.raw("provider")[:NAME_MAX]
+    return provider_sign_in.enter_from_page(browser, name, Purpose.ACCEPT, _own_path(browser))
+
+
 def _decline(browser: BrowserRequest) -> Response:
     try:
         row, state = _load_limited(browser)
@@ -341,6 +356,11 @@ ROUTES: Routes = {
             public=True,
             creates=True,
             replay=_replay_welcome,
+        ),
+    },
+    "/invitation/{token}/provider/": {
+        "POST": Page(
+            _accept_with_provider, "Accept an invitation with an identity provider.", public=True
         ),
     },
     "/invitation/{token}/decline/": {

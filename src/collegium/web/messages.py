@@ -62,6 +62,7 @@ _MESSAGES: Final = {
     "group.no_account": "No account has this address. A group can invite only people with an "
     "account.",
     "group.unknown": "This group no longer exists.",
+    "identity.last_way": "This is your only way to sign in. Add another one first.",
     "invitation.exists": "Already invited.",
     "invitation.no_address": "The invited account was deleted together with its address. Please "
     "create a new invitation.",

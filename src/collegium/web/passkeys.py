@@ -143,6 +143,9 @@ def _sign_in(browser: BrowserRequest) -> Response:
 
         begun = passkeys.begin(browser, begin)
         return page(browser, "passkey_use", begun=begun, second=second, next=browser.next)
+    except NotFound:
+        # The sign-in at an identity provider that came before is over.
+        return sign_in.over(browser)
     except (Conflict, Invalid, Unauthenticated) as refusal:
         after = f"?next={quote(browser.next, safe='/')}" if browser.next else ""
         where = "/sign_in/code/" if account is not None else "/sign_in/"
@@ -151,8 +154,14 @@ def _sign_in(browser: BrowserRequest) -> Response:
 
 
 def _complete(browser: BrowserRequest, account: int | None) -> Response:
+    responses: list[Response] = []
+
     def begin_session(tx: WriteTransaction, actor: Actor) -> None:
+        if account is not None:
+            responses.append(sign_in.complete(browser, tx, actor, "passkey"))
+            return
         browser.sign_in(tx, actor, "passkey", has_second_factor=True)
+        responses.append(browser.redirect(browser.next or sign_in.HOME))
 
     passkeys.complete(
         browser,
@@ -164,7 +173,7 @@ def _complete(browser: BrowserRequest, account: int | None) -> Response:
         browser_hash=browser.browser_hash,
     )
     sign_in.forget_half(browser)
-    return browser.redirect(browser.next or sign_in.HOME)
+    return responses[-1]
 
 
 ROUTES: Routes = {

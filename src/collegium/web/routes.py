@@ -29,8 +29,10 @@ from collegium.web import (
     passwords,
     pictures,
     profile,
+    provider_sign_in,
     scopes,
     sign_in,
+    sign_in_methods,
     ssh_keys,
     staff,
     staff_accounts,
@@ -142,6 +144,8 @@ ROUTES: Routes = {
     },
     **sign_in.ROUTES,
     **passkeys.ROUTES,
+    **provider_sign_in.ROUTES,
+    **sign_in_methods.ROUTES,
     **passwords.ROUTES,
     **email_changes.ROUTES,
     **invitation.ROUTES,
@@ -200,6 +204,9 @@ class _Pages(Protocol[BrowserRequest]):
         self, context: BrowserRequest, endpoint: Endpoint, endpoints: Endpoints
     ) -> None:
         """Check that one of our pages gave the posted form to this browser."""
+        if context.method in READ_METHODS:
+            # Somebody comes back from another site, with a proof of its own.
+            return
         context.page = context.path if "GET" in endpoints else ""
         context.check_form()
         _require_session(context, endpoint)

@@ -5,29 +5,57 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
+from collegium.access.rules import ANONYMOUS, Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountWithPassword
 from collegium.api import sign_in
 from collegium.api.request import Response, Routes
-from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Invalid, Unauthenticated
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.integrations.provider_sessions import sign_out_url
+from collegium.refusals import Conflict, Invalid, NotFound, Unauthenticated
+from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.passkeys import queries as passkey_queries
+from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.text.names import isolated
+from collegium.web import provider_sign_in
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
-
-_HALF: Final = "half"
-"""Cookie and purpose of the signed value that says: the password was right, a code is missing."""
+from collegium.web.provider_sign_in import HALF as _HALF
 
 _HALF_SECONDS: Final = 10 * 60
 HOME: Final = "/account/"
 
 
-def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
+def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     if browser.is_signed_in:
         return browser.redirect(browser.next or HOME)
-    return page(browser, "sign_in", form=Form(), next=browser.next)
+    # Somebody who was sent here with a message, or wants to choose, is not sent on.
+    is_free = not browser.has_flash and "choose" not in browser.query
+    if is_free and provider_queries.default(tx) is not None:
+        after = f"?next={quote(browser.next, safe='/')}" if browser.next else ""
+        return browser.redirect(f"/api-auth/default/init/{after}")
+    return _render_sign_in(browser, tx, Form(), 200)
+
+
+def _render_sign_in(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
+) -> Response:
+    return page(
+        browser,
+        "sign_in",
+        status,
+        form=form,
+        next=browser.next,
+        providers=provider_queries.active(tx),
+        has_passwords="LOCAL_SIGNIN" in browser.settings.authentication_methods,
+    )
+
+
+def _render_errors(browser: BrowserRequest, status: int) -> Response:
+    with browser.read() as tx:
+        return _render_sign_in(browser, tx, browser.form, status)
 
 
 def _check(browser: BrowserRequest) -> Response:
@@ -37,12 +65,12 @@ def _check(browser: BrowserRequest) -> Response:
     username = form.text("username", 128, required=True)
     password = form.text("password", 128, required=True, strip=False)
     if not form.is_valid:
-        return page(browser, "sign_in", 422, form=form, next=browser.next)
+        return _render_errors(browser, 422)
     try:
         account = sign_in.check_password(browser, username, password, password_only=False)
     except Unauthenticated as refusal:
         form.add_refusal(refusal)
-        return page(browser, "sign_in", 401, form=form, next=browser.next)
+        return _render_errors(browser, 401)
     try:
         with browser.write() as tx:
             sign_in.reset_limits(browser, tx, username)
@@ -52,7 +80,7 @@ def _check(browser: BrowserRequest) -> Response:
                 return browser.redirect(browser.next or HOME)
     except Unauthenticated as refusal:
         form.add_refusal(refusal)
-        return page(browser, "sign_in", 401, form=form, next=browser.next)
+        return _render_errors(browser, 401)
     # Bound to the credentials version: if the credentials change, this value becomes worthless.
     half = browser.sign_value(_HALF, account.uuid, account.credentials_version)
     browser.set_cookie(_HALF, half, _HALF_SECONDS)
@@ -86,13 +114,30 @@ def _render_code(
 
 
 def half_signed_in(browser: BrowserRequest, tx: ReadTransaction) -> AccountWithPassword | None:
-    """Return the account whose password was right in this browser a moment ago, if there is one."""
+    """Return the account for which only a second factor is missing in this browser, if any.
+
+    A moment ago its password was right, or an identity provider has vouched for the person.
+    """
     match browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS):
-        case [str(uuid), int(version)]:
+        case [str(uuid), int(version)] | [str(uuid), int(version), str(), str()]:
             account = account_queries.with_password_by_uuid(tx, uuid)
             if account and account.is_active and account.credentials_version == version:
                 return account
     return None
+
+
+def complete(browser: BrowserRequest, tx: WriteTransaction, actor: Actor, method: str) -> Response:
+    """Let in somebody who has shown the second factor.
+
+    Raises:
+        NotFound: The sign-in at the identity provider is over.
+        Unauthenticated: The credentials have changed in the meantime.
+    """
+    match browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS):
+        case [str(uuid), int(), str(code), str(return_to)] if uuid == actor.uuid:
+            return provider_sign_in.finish(browser, tx, actor, code, return_to, method)
+    browser.sign_in(tx, actor, method, has_second_factor=True)
+    return browser.redirect(browser.next or HOME)
 
 
 def forget_half(browser: BrowserRequest) -> None:
@@ -109,20 +154,18 @@ def _check_code(browser: BrowserRequest) -> Response:
     code = form.text("code", 100, required=True)
     if form.is_valid:
         actor = sign_in.actor_of(browser, account)
+
         try:
-            sign_in.check_second_factor(
-                browser,
-                actor,
-                code,
-                lambda tx: browser.sign_in(tx, actor, "second factor", has_second_factor=True),
+            response = sign_in.check_second_factor(
+                browser, actor, code, lambda tx: complete(browser, tx, actor, "second factor")
             )
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
-        except Unauthenticated:
+        except (Unauthenticated, NotFound):
             return over(browser)
         else:
             forget_half(browser)
-            return browser.redirect(browser.next or HOME)
+            return response
     with browser.read() as tx:
         return _render_code(browser, tx, account, form, 422)
 
@@ -137,8 +180,24 @@ def over(browser: BrowserRequest) -> Response:
 
 def _sign_out(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
+        session = identity_actions.session_at_provider(tx, browser.app.vault, browser.token_id)
         browser.sign_out(tx)
-    response = browser.redirect("/sign_in/", "You are signed out.")
+    url = ""
+    if session is not None:
+        home = f"{browser.settings.base_url.rstrip('/')}/"
+        url = sign_out_url(browser.settings, browser.app.vault, *session, home)
+    if session is not None and url:
+        browser.actor = ANONYMOUS
+        label = isolated(session[0].label)
+        response = provider_sign_in.continue_page(
+            browser,
+            url,
+            "You are signed out here",
+            f"You signed in with {label}, so you are signed out there too.",
+            f"Sign out of {label}",
+        )
+    else:
+        response = browser.redirect("/sign_in/", "You are signed out.")
     # The next user of the browser must not reach pages with the back button. Cookies stay, because
     # one of them carries the message.
     response.headers["Clear-Site-Data"] = '"cache", "storage"'

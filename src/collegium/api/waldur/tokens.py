@@ -8,15 +8,18 @@ from typing import Final
 from msgspec import Struct
 
 from collegium.api import sign_in
-from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import lists, passkeys, schemas
 from collegium.api.waldur.fields import read
 from collegium.db.database import ReadTransaction
+from collegium.integrations.provider_sessions import sign_out_url
 from collegium.refusals import NotFound, Unauthenticated
+from collegium.security.rate_limits.rules import CODE
+from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.queries import PublicToken
-from collegium.values import Text
+from collegium.values import Text, Uuid
 
 _LOGIN: Final = {
     "username": Text(required=True, blank=False, max=128),
@@ -44,10 +47,46 @@ def _log_in(context: RequestContext) -> Response:
     return Response(200, schemas.encode(schemas.Token(token)))
 
 
+class Logout(Struct, frozen=True):
+    """Where the browser signs out of the identity provider too."""
+
+    logout_url: str
+
+
 def _log_out(context: RequestContext) -> Response:
+    vault = context.app.vault
     with context.write() as tx:
+        session = identity_actions.session_at_provider(tx, vault, context.token_id)
         token_actions.log_out(tx, context.actor)
-    return Response(204)
+    url = ""
+    if session is not None and session[0].enable_post_logout_redirect:
+        home = context.settings.homeport_url or context.settings.base_url
+        url = sign_out_url(context.settings, vault, *session, f"{home.rstrip('/')}/")
+    return Response(200, schemas.encode(Logout(url))) if url else Response(204)
+
+
+_EXCHANGE: Final = {"code": Uuid(required=True)}
+
+
+def _exchange(context: RequestContext) -> Response:
+    form = read(context, _EXCHANGE)
+    form.check()
+    context.check_limits(CODE)
+    try:
+        with context.write() as tx:
+            token = identity_actions.exchange(
+                tx,
+                context.app.vault,
+                context.settings,
+                form.values["code"],
+                ip_address=context.ip_address,
+                request_id=context.request_id,
+            )
+    except NotFound:
+        with context.write() as tx:
+            context.count_attempts(tx, CODE)
+        raise BadRequestError({"detail": "Invalid or expired code."}) from None
+    return Response(200, schemas.encode(schemas.Token(token)))
 
 
 class AuthToken(Struct, frozen=True):
@@ -116,6 +155,15 @@ ROUTES: Routes = {
             "Sign in with user name and password. Returns the token.",
             public=True,
             body=_LOGIN,
+            response_type=schemas.Token,
+        ),
+    },
+    "/api-auth/token-exchange/": {
+        "POST": Endpoint(
+            _exchange,
+            "Exchange the code of a sign-in at an identity provider for the token.",
+            public=True,
+            body=_EXCHANGE,
             response_type=schemas.Token,
         ),
     },

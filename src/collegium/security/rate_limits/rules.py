@@ -102,6 +102,13 @@ LOGIN_NETWORK: Final = Limit(
 CODE: Final = Limit("code", {Per.NETWORK: RateLimit(10, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)})
 """Wrong codes, links and UUIDs, wherever they are guessed."""
 
+PROVIDER: Final = Limit(
+    # A whole institution may come from one network.
+    "provider",
+    {Per.NETWORK: RateLimit(300, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)},
+)
+"""Sign-ins at identity providers that are begun, and those that fail."""
+
 REFRESH: Final = Limit("refresh", CODE.rates)
 """Wrong refresh tokens. Programs send them by mistake, so they count apart from guesses."""
 

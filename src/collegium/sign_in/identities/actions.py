@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from collegium.access.queries import lock_account
 from collegium.access.rules import Actor
@@ -661,7 +661,7 @@ def issue_code(
 
 
 def _hash_code(vault: Vault, kind: CodeKind, code: str) -> bytes:
-    return vault.keyed_hash(f"{kind.value} code {code.lower()}")
+    return vault.keyed_hash(f"{kind.value} code {UUID(code).hex}")
 
 
 def redeem(
@@ -691,18 +691,70 @@ def redeem(
 
 def record_origin(tx: WriteTransaction, vault: Vault, token: str, origin: Origin) -> None:
     """Record that a token came of an identity, so that the provider can end it."""
-    owner = token_queries.owner(tx, vault.keyed_hash(token))
-    assert owner is not None  # noqa: S101 - the caller has just issued it
     identity_queries.set_session(
         tx,
         {
-            "token_id": owner.token_id,
+            "token_id": _id_of(tx, vault, token),
             "identity_id": origin.identity,
             "sid_hash": origin.sid_hash,
             "id_token_encrypted": origin.id_token_encrypted,
             "created_at": tx.now,
         },
     )
+
+
+def provider_of(tx: ReadTransaction, origin: Origin) -> ProviderRow | None:
+    """Return the provider of an identity; None if it was removed or deactivated."""
+    identity = identity_queries.by_id(tx, origin.identity)
+    if identity is None or identity.provider_id is None:
+        return None
+    provider = provider_queries.by_id(tx, identity.provider_id)
+    return provider if provider is not None and provider.is_active else None
+
+
+def exchange(
+    tx: WriteTransaction, vault: Vault, settings: Settings, code: str, **request: Any
+) -> str:
+    """Exchange a one-time code for the API token of the person who has signed in.
+
+    Args:
+        request: ``ip_address`` and ``request_id`` of the request.
+
+    Raises:
+        NotFound: ``identity.code``.
+        Limited: ``tries.wait``: too many sign-ins.
+    """
+    account, origin = redeem(tx, vault, CodeKind.EXCHANGE, code)
+    identity = identity_queries.by_id(tx, origin.identity)
+    provider = provider_of(tx, origin)
+    if identity is None or provider is None:
+        raise NotFound("identity.code")
+    actor = token_actions.actor_of(account, **request, credentials=account.credentials_version)
+    token = issue_api_token(tx, vault, settings, actor, origin)
+    if identity_rules.second_factor_stored(identity.claims, provider.second_factor_values):
+        token_id = _id_of(tx, vault, token)
+        token_queries.confirm(tx, account.id, token_id, has_second_factor=True)
+    return token
+
+
+def issue_api_token(
+    tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor, origin: Origin
+) -> str:
+    """Sign in a person whom a provider has vouched for. Return the API token.
+
+    Raises:
+        Unauthenticated: ``login.failed``: the credentials have changed in the meantime.
+        Limited: ``tries.wait``: too many sign-ins.
+    """
+    token = token_actions.log_in(tx, vault, settings, actor, METHOD)
+    record_origin(tx, vault, token, origin)
+    return token
+
+
+def _id_of(tx: ReadTransaction, vault: Vault, token: str) -> int:
+    owner = token_queries.owner(tx, vault.keyed_hash(token))
+    assert owner is not None  # noqa: S101 - the caller has just issued it
+    return owner.token_id
 
 
 def session_at_provider(

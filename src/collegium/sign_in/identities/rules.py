@@ -113,6 +113,11 @@ def second_factor_used(claims: Claims, values: Collection[str]) -> bool:
     return not {claims.acr, *claims.amr}.isdisjoint(values)
 
 
+def second_factor_stored(claims: Mapping[str, Any], values: Collection[str]) -> bool:
+    """Return whether the stored claims of the latest sign-in show a second factor."""
+    return not {claims.get("acr"), *claims.get("amr", ())}.isdisjoint(values)
+
+
 def profile(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
     """Return the columns of an account that claims fill. Unfit values are left out.
 

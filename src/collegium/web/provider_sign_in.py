@@ -1,0 +1,667 @@
+"""Sign-in at an identity provider: from its button to the provider, and back from there.
+
+The provider is called outside of every transaction. One transaction uses up the sign-in before
+the call, another one completes it afterwards. What goes wrong has one page each: ``_FAILURES``.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Final, NamedTuple
+from urllib.parse import quote, urlencode
+
+from collegium.access.rules import Actor
+from collegium.api.request import Endpoint, Response, Routes, json_response
+from collegium.db.database import WriteTransaction
+from collegium.integrations import provider_setup
+from collegium.integrations.openid import client, discovery
+from collegium.invitations import links
+from collegium.refusals import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Limited,
+    NotFound,
+    Refusal,
+    Unauthenticated,
+)
+from collegium.security.rate_limits.rules import PROVIDER
+from collegium.sign_in.identities import actions as identity_actions
+from collegium.sign_in.identities.actions import (
+    METHOD,
+    NOWHERE,
+    Arrival,
+    ClaimedSignIn,
+    CodeKind,
+    Origin,
+    SignedIn,
+)
+from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.providers.queries import ProviderRow
+from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, Purpose
+from collegium.sign_in.providers.values import Claims, Problem, ProviderError
+from collegium.text.names import isolated
+from collegium.values import hex_uuid
+from collegium.web.browser_request import BrowserRequest, is_local
+from collegium.web.messages import message_for
+from collegium.web.page import Page, page
+
+COOKIE: Final = "provider"
+"""Name of the cookie that binds a sign-in at a provider to the browser."""
+
+HALF: Final = "half"
+"""Cookie and purpose of the signed value that says: only a code is missing."""
+
+METHODS: Final = "/account/sign_in_methods/"
+
+_HOME: Final = "/account/"
+_ATTEMPTS: Final = 3
+_STATE_MAX: Final = 100
+_CODE_MAX: Final = 4096
+_SECRET_LENGTH: Final = 43
+_CONCURRENT: Final = "identity.concurrent"
+_SCOPES: Final = ("openid", "profile", "email")
+_LOCALES: Final = re.compile(r"[A-Za-z0-9-]{1,35}(?: [A-Za-z0-9-]{1,35}){0,9}")
+
+
+class _Failure(NamedTuple):
+    """A page that says why nobody was signed in.
+
+    Args:
+        message: with ``{label}`` for the provider.
+    """
+
+    status: int
+    title: str
+    message: str
+
+
+_UNUSABLE: Final = _Failure(
+    502,
+    "Signing in did not work",
+    "{label} sent an answer that cannot be trusted. Nobody was signed in and nothing was changed. "
+    "Please try again. If it happens again, tell the operator of this service.",
+)
+_UNREACHABLE: Final = _Failure(
+    503,
+    "{label} cannot be reached",
+    "{label} does not answer at the moment. Please try again in a few minutes, or sign in in "
+    "another way.",
+)
+_FAILURES: Final = {
+    "provider.unknown": _Failure(
+        404,
+        "This way to sign in is not available",
+        "It does not exist, or it was turned off. Please choose another way to sign in.",
+    ),
+    "provider.redirect": _Failure(
+        400,
+        "The link is not valid",
+        "It would lead to an address that is not allowed. Please tell the operator of the site "
+        "from which you came.",
+    ),
+    "provider.unreachable": _UNREACHABLE,
+    "provider.answer": _UNUSABLE,
+    "identity.state": _Failure(
+        400,
+        "This sign-in is over",
+        "It was already used, has taken longer than ten minutes, or began in another browser. "
+        "Please start again.",
+    ),
+    "identity.denied": _Failure(
+        403,
+        "You have not signed in",
+        "The sign-in was cancelled at {label}, or {label} did not allow it. Nothing was changed.",
+    ),
+    "identity.unknown": _Failure(
+        403,
+        "There is no account for you yet",
+        "{label} knows you, but this service does not. If you have an account here, sign in "
+        "with it and add {label} under “Sign-in methods”. If you were invited, open the "
+        "link in the invitation e-mail and continue from there.",
+    ),
+    "identity.deactivated": _Failure(
+        403,
+        "Your account is deactivated",
+        "You have signed in at {label}, but your account on this service is deactivated. Please "
+        "ask the staff of this service.",
+    ),
+    "identity.email_taken": _Failure(
+        409,
+        "You already have an account",
+        "An account with your e-mail address exists, but it is not linked to {label}. Sign in "
+        "with it as usual, then add {label} under “Sign-in methods”. If you have forgotten "
+        "your password, you can set a new one by e-mail.",
+    ),
+    "identity.mismatch": _Failure(
+        409,
+        "This account belongs to another person",
+        "The account that fits to you is linked to another person at {label}. Nothing was "
+        "changed. Please ask the staff of this service.",
+    ),
+    "identity.taken": _Failure(
+        409,
+        "Already linked to another account",
+        "Your account at {label} is a sign-in method of another account on this service. Remove "
+        "it there first. Nothing was changed.",
+    ),
+    "identity.session": _Failure(
+        409,
+        "You are signed out",
+        "Nothing was linked, because you have signed out or changed the account in the "
+        "meantime. Please sign in and start again.",
+    ),
+}
+
+
+def _init(browser: BrowserRequest) -> Response:
+    """Send the browser to a provider."""
+    name = browser.segments["provider"]
+    return _enter(browser, name)
+
+
+def _init_default(browser: BrowserRequest) -> Response:
+    """Send the browser to the default provider."""
+    with browser.read() as tx:
+        provider = provider_queries.default(tx)
+    return _enter(browser, "" if provider is None else provider.name)
+
+
+def _enter(browser: BrowserRequest, name: str) -> Response:
+    if browser.method == "HEAD":
+        return Response(204)
+    try:
+        browser.check_limits(PROVIDER)
+        provider = _active_provider(browser, name)
+        return_to = _return_to(browser, provider)
+        url = begin(browser, provider, Purpose.SIGN_IN, return_to)
+    except (Refusal, ProviderError) as problem:
+        return _refuse(browser, problem, name)
+    return Response(302, headers={"Location": url}, media="text/html")
+
+
+def _active_provider(browser: BrowserRequest, name: str) -> ProviderRow:
+    with browser.read() as tx:
+        return provider_queries.get_active(tx, name)
+
+
+def _return_to(browser: BrowserRequest, provider: ProviderRow) -> str:
+    """Return where a sign-in continues: an allowed address of a front end, or a path here.
+
+    Raises:
+        Invalid: ``provider.redirect``: the named front end is not allowed.
+    """
+    wanted = browser.query_value("return_url")
+    if wanted and wanted not in provider.allowed_redirects:
+        raise Invalid("provider.redirect")
+    referer = browser.header("referer")
+    if not wanted and referer in provider.allowed_redirects:
+        wanted = referer
+    return wanted or browser.next
+
+
+def begin(browser: BrowserRequest, provider: ProviderRow, purpose: Purpose, return_to: str) -> str:
+    """Begin a sign-in in this browser. Return the URL at the provider.
+
+    Raises:
+        ProviderError: the provider cannot be used.
+        Limited: ``tries.wait``.
+    """
+    browser.release_read_slot()
+    vault = browser.app.vault
+    party = provider_setup.client_of(browser.settings, vault, provider)
+    metadata = discovery.metadata_of(party)
+    # One value for all sign-ins that are under way in this browser, so that tabs do not disturb
+    # each other.
+    secret = browser.cookie(COOKIE)
+    if len(secret) != _SECRET_LENGTH:
+        secret = secrets.token_urlsafe(32)
+    with browser.write() as tx:
+        browser.count_attempts(tx, PROVIDER)
+        begun = identity_actions.begin(
+            tx,
+            vault,
+            provider,
+            secret,
+            purpose,
+            return_to,
+            browser.actor if purpose is Purpose.LINK else None,
+        )
+    browser.set_cookie(COOKIE, secret, SIGN_IN_SECONDS)
+    return client.authorization_url(
+        party,
+        metadata,
+        redirect_uri=_redirect_uri(browser, provider),
+        state=begun.state,
+        nonce=begun.nonce,
+        code_verifier=begun.verifier,
+        scope=" ".join(dict.fromkeys([*_SCOPES, *provider.extra_scope.split()])),
+        ui_locales=_ui_locales(browser),
+    )
+
+
+def _redirect_uri(browser: BrowserRequest, provider: ProviderRow) -> str:
+    return f"{browser.settings.base_url.rstrip('/')}/api-auth/{provider.name}/complete/"
+
+
+def _ui_locales(browser: BrowserRequest) -> str:
+    text = browser.query_value("ui_locales")
+    return text if _LOCALES.fullmatch(text) else ""
+
+
+def enter_from_page(
+    browser: BrowserRequest, name: str, purpose: Purpose, return_to: str
+) -> Response:
+    """Begin a sign-in for a form of ours. Return the page that goes on to the provider.
+
+    Args:
+        name: name of the provider.
+        return_to: the path at which it continues.
+    """
+    try:
+        browser.check_limits(PROVIDER)
+        provider = _active_provider(browser, name)
+        url = begin(browser, provider, purpose, return_to)
+    except (Refusal, ProviderError) as problem:
+        return _refuse(browser, problem, name, return_to=return_to)
+    label = isolated(provider.label)
+    return continue_page(
+        browser, url, f"Continue with {label}", f"You are sent to {label}.", "Continue"
+    )
+
+
+def continue_page(
+    browser: BrowserRequest, url: str, title: str, said: str, button: str
+) -> Response:
+    """Return a page that goes on to a provider by itself.
+
+    A redirect after a form would be a form of another site for the Content-Security-Policy.
+    """
+    return page(browser, "provider_continue", url=url, title=title, said=said, button=button)
+
+
+def _complete(browser: BrowserRequest) -> Response:
+    """Let somebody who comes back from a provider in, link the identity, or say why not."""
+    if browser.method == "HEAD":
+        return Response(204)
+    name = browser.segments["provider"]
+    try:
+        browser.check_limits(PROVIDER)
+    except Limited as refusal:
+        return _refuse(browser, refusal, name)
+    claimed, provider = _claim(browser, name)
+    if claimed is None or provider is None:
+        return _refuse(browser, Conflict("identity.state"), name)
+    return_to = claimed.row.return_to
+    try:
+        claims = _ask(browser, provider, claimed)
+        if claimed.row.purpose == Purpose.LINK:
+            return _link(browser, provider, claimed, claims)
+        return _sign_in(browser, provider, claimed, claims)
+    except (Refusal, ProviderError) as problem:
+        # Nothing was written, so no session was started.
+        browser.set_cookies.clear()
+        return _refuse(browser, problem, name, provider, return_to)
+
+
+def _claim(browser: BrowserRequest, name: str) -> tuple[ClaimedSignIn | None, ProviderRow | None]:
+    """Use up the sign-in that came back, whatever comes of it."""
+    state = browser.query_value("state")
+    if not 0 < len(state) <= _STATE_MAX:
+        return None, None
+    with browser.write() as tx:
+        claimed = identity_actions.claim(tx, browser.app.vault, state, browser.cookie(COOKIE))
+        provider = None if claimed is None else provider_queries.by_id(tx, claimed.row.provider_id)
+    # Each provider has an address of its own to come back to (RFC 9700, section 4.4.2.2).
+    return claimed, provider if provider is not None and provider.name == name else None
+
+
+def _ask(browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn) -> Claims:
+    """Return what the provider says about the person, after every check.
+
+    Raises:
+        NotFound: ``provider.unknown``: it was deactivated.
+        Forbidden: ``identity.denied``: it has refused the sign-in, or the person has.
+        ProviderError: its answer cannot be used.
+    """
+    if not provider.is_active:
+        raise NotFound("provider.unknown")
+    vault = browser.app.vault
+    party = provider_setup.client_of(browser.settings, vault, provider)
+    metadata = discovery.metadata_of(party)
+    iss = browser.query_value("iss") if "iss" in browser.query else None
+    client.check_response_issuer(metadata, iss)
+    if "error" in browser.query:
+        raise Forbidden("identity.denied")
+    code = browser.query_value("code")
+    if not 0 < len(code) <= _CODE_MAX:
+        raise ProviderError(Problem.UNREADABLE)
+    return client.complete(
+        party,
+        metadata,
+        code=code,
+        redirect_uri=_redirect_uri(browser, provider),
+        code_verifier=claimed.verifier,
+        is_nonce=lambda nonce: identity_actions.is_nonce(vault, claimed.row, nonce),
+        iss=iss,
+        now=browser.now,
+    )
+
+
+def _link(
+    browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
+) -> Response:
+    is_same = (browser.actor.id, browser.token_id) == (claimed.row.account_id, claimed.row.token_id)
+    if not browser.is_signed_in or not is_same:
+        raise Conflict("identity.session")
+    for attempt in range(_ATTEMPTS):
+        try:
+            with browser.write() as tx:
+                is_new = identity_actions.link(tx, browser.actor, provider, claims)
+        except Unauthenticated:
+            raise Conflict("identity.session") from None
+        except Conflict as refusal:
+            if refusal.code != _CONCURRENT or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            break
+    said = f"You can now sign in with {provider.label}."
+    return browser.redirect(METHODS, said if is_new else f"{provider.label} was linked already.")
+
+
+def _sign_in(
+    browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
+) -> Response:
+    arrival = _arrival(browser, claimed)
+    for attempt in range(_ATTEMPTS):
+        try:
+            with browser.write() as tx:
+                signed_in = identity_actions.complete(
+                    tx,
+                    browser.app.vault,
+                    browser.settings,
+                    provider,
+                    claims,
+                    arrival,
+                    ip_address=browser.ip_address,
+                    request_id=browser.request_id,
+                )
+                return _start(browser, tx, provider, claimed, claims, signed_in)
+        except Conflict as refusal:
+            # Somebody pressed the button twice, or in two tabs: the account exists by now.
+            if refusal.code != _CONCURRENT or attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError
+
+
+def _start(
+    browser: BrowserRequest,
+    tx: WriteTransaction,
+    provider: ProviderRow,
+    claimed: ClaimedSignIn,
+    claims: Claims,
+    signed_in: SignedIn,
+) -> Response:
+    """Start the session, or ask for a code first."""
+    vault = browser.app.vault
+    browser.reset_limits(tx, PROVIDER, target="")
+    origin = identity_actions.origin_of(vault, signed_in, claims)
+    return_to = claimed.row.return_to
+    if identity_actions.needs_code(tx, signed_in):
+        actor = signed_in.actor
+        code = identity_actions.issue_code(tx, vault, actor, origin, CodeKind.SECOND_FACTOR)
+        is_ours = is_local(return_to)
+        half = browser.sign_value(
+            HALF, actor.uuid, actor.credentials or 0, code, "" if is_ours else return_to
+        )
+        browser.set_cookie(HALF, half, SIGN_IN_SECONDS)
+        after = f"?next={quote(return_to, safe='/')}" if is_ours else ""
+        return browser.redirect(f"/sign_in/code/{after}")
+    if return_to and not is_local(return_to):
+        return _hand_over(browser, tx, provider, signed_in.actor, origin, return_to)
+    _start_session(
+        browser,
+        tx,
+        signed_in.actor,
+        METHOD,
+        origin,
+        has_second_factor=signed_in.has_second_factor,
+    )
+    if signed_in.accepted:
+        return browser.redirect(_HOME, "Welcome! You are signed in and have your new role.")
+    if signed_in.refused:
+        return browser.redirect(return_to, message_for(NotFound(signed_in.refused)), kind="not")
+    return browser.redirect(return_to or _HOME)
+
+
+def _start_session(
+    browser: BrowserRequest,
+    tx: WriteTransaction,
+    actor: Actor,
+    method: str,
+    origin: Origin,
+    *,
+    has_second_factor: bool,
+) -> None:
+    """Start a session that came of an identity, in place of the browser's session, if any."""
+    if browser.is_signed_in:
+        browser.sign_out(tx)
+    token = browser.sign_in(tx, actor, method, has_second_factor=has_second_factor)
+    identity_actions.record_origin(tx, browser.app.vault, token, origin)
+
+
+def finish(
+    browser: BrowserRequest,
+    tx: WriteTransaction,
+    actor: Actor,
+    code: str,
+    return_to: str,
+    method: str,
+) -> Response:
+    """Let in somebody who has shown the second factor after the provider.
+
+    Args:
+        code: the one-time code of the sign-in.
+        return_to: the address of a front end; empty to continue here.
+        method: the second factor.
+
+    Raises:
+        NotFound: ``identity.code``: the sign-in is over. ``provider.unknown``.
+    """
+    account, origin = identity_actions.redeem(tx, browser.app.vault, CodeKind.SECOND_FACTOR, code)
+    provider = identity_actions.provider_of(tx, origin)
+    if account.id != actor.id or provider is None:
+        raise NotFound("provider.unknown")
+    if return_to:
+        return _hand_over(browser, tx, provider, actor, origin, return_to)
+    _start_session(browser, tx, actor, method, origin, has_second_factor=True)
+    return browser.redirect(browser.next or _HOME)
+
+
+def _hand_over(
+    browser: BrowserRequest,
+    tx: WriteTransaction,
+    provider: ProviderRow,
+    actor: Actor,
+    origin: Origin,
+    return_to: str,
+) -> Response:
+    """Send a person who has signed in back to a front end, with a code for a token.
+
+    Raises:
+        NotFound: ``provider.unknown``: the front end is not allowed any more.
+    """
+    if return_to not in provider.allowed_redirects:
+        raise NotFound("provider.unknown")
+    vault = browser.app.vault
+    if provider.token_in_url:
+        token = identity_actions.issue_api_token(tx, vault, browser.settings, actor, origin)
+        facts = {"token": token}
+    else:
+        facts = {"code": identity_actions.issue_code(tx, vault, actor, origin, CodeKind.EXCHANGE)}
+    return Response(302, headers={"Location": _with_query(return_to, facts)}, media="text/html")
+
+
+def _with_query(url: str, facts: dict[str, str]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(facts)}"
+
+
+def _arrival(browser: BrowserRequest, claimed: ClaimedSignIn) -> Arrival:
+    """Return the invitation or invite link to which a sign-in returns."""
+    match claimed.row.return_to.partition("?")[0].strip("/").split("/"):
+        case ["open_invitation", text] if (uuid := hex_uuid(text)) is not None:
+            return Arrival(invite_link=uuid)
+        case ["invitation", token]:
+            for purpose in (links.MAILED, links.SHARED_BY_INVITER):
+                match browser.app.vault.unsign(purpose, token):
+                    case [str(uuid), int(version)]:
+                        return Arrival(
+                            invitation=uuid,
+                            link_version=version,
+                            is_mailed=purpose == links.MAILED,
+                            accepts=claimed.row.purpose == Purpose.ACCEPT,
+                        )
+    return NOWHERE
+
+
+def _refuse(
+    browser: BrowserRequest,
+    problem: Refusal | ProviderError,
+    name: str,
+    provider: ProviderRow | None = None,
+    return_to: str = "",
+) -> Response:
+    """Record why nobody was signed in, and say it without a word of the provider.
+
+    A front end gets the code of the problem at the address to which it wanted to return.
+    """
+    code = problem.code if isinstance(problem, Refusal) else _code_of(problem)
+    reason = code if isinstance(problem, Refusal) else f"provider.{problem.problem}"
+    account = problem.facts.get("account") if isinstance(problem, Refusal) else None
+    if provider is None:
+        with browser.read() as tx:
+            provider = provider_queries.by_name(tx, name)
+    # Anybody can put any name into the path: that is worth no event.
+    if provider is not None and not isinstance(problem, Limited):
+        browser.release_read_slot()
+        with browser.app.database.write() as tx:
+            tx.request = browser.request_id
+            browser.count_attempts(tx, PROVIDER)
+            identity_actions.record_refused(
+                tx,
+                provider.name,
+                reason,
+                browser.ip_address,
+                account if isinstance(account, int) else None,
+            )
+    if provider is not None and return_to and return_to in provider.allowed_redirects:
+        location = _with_query(return_to, {"error": code})
+        return Response(302, headers={"Location": location}, media="text/html")
+    return failure_page(browser, code, problem, provider, return_to)
+
+
+def _code_of(error: ProviderError) -> str:
+    return "provider.unreachable" if error.problem is Problem.UNREACHABLE else "provider.answer"
+
+
+def failure_page(
+    browser: BrowserRequest,
+    code: str,
+    problem: Refusal | ProviderError,
+    provider: ProviderRow | None,
+    return_to: str = "",
+) -> Response:
+    """Return the page of a failure, or the same as JSON for a client that is no browser."""
+    said = message_for(problem) if isinstance(problem, Refusal) else ""
+    status = 429 if isinstance(problem, Limited) else 409
+    failure = _FAILURES.get(code, _Failure(status, "Signing in did not work", "{said}"))
+    label = isolated(provider.label) if provider is not None else "The identity provider"
+    message = failure.message.format(label=label, said=said)
+    headers = {}
+    if isinstance(problem, Limited):
+        headers["Retry-After"] = str(problem.facts["seconds"])
+    if "text/html" not in browser.header("accept"):
+        return json_response(failure.status, {"detail": message, "code": code}, headers)
+    response = page(
+        browser,
+        "provider_failed",
+        failure.status,
+        title=failure.title.format(label=label),
+        said=message,
+        invitation_path=return_to if _is_invitation(return_to) else "",
+    )
+    response.headers |= headers
+    return response
+
+
+def _is_invitation(path: str) -> bool:
+    return is_local(path) and path.startswith(("/invitation/", "/open_invitation/"))
+
+
+def _log_out_back_channel(browser: BrowserRequest) -> Response:
+    """End what came of a session at a provider (OpenID Connect Back-Channel Logout 1.0)."""
+    name = browser.segments["provider"]
+    vault = browser.app.vault
+    browser.check_limits(PROVIDER)
+    try:
+        provider = _active_provider(browser, name)
+        token = browser.form.raw("logout_token")
+        party = provider_setup.client_of(browser.settings, vault, provider)
+        logout = client.read_logout_token(party, discovery.metadata_of(party), token, browser.now)
+        with browser.write() as tx:
+            identity_actions.end_sessions_of_provider(
+                tx,
+                vault,
+                provider,
+                logout.jti,
+                logout.subject or None,
+                logout.sid or None,
+                logout.expires_at,
+            )
+    except (Refusal, ProviderError) as problem:
+        code = problem.code if isinstance(problem, Refusal) else problem.problem.value
+        with browser.read() as tx:
+            is_known = provider_queries.by_name(tx, name) is not None
+        if is_known:
+            with browser.write() as tx:
+                browser.count_attempts(tx, PROVIDER)
+                identity_actions.record_refused(tx, name, f"logout.{code}", browser.ip_address)
+        return json_response(400, {"error": "invalid_request"})
+    return Response(200)
+
+
+ROUTES: Routes = {
+    "/api-auth/default/init/": {
+        "GET": Page(
+            _init_default,
+            "Sign in with the default identity provider.",
+            public=True,
+            mutates=True,
+            during_setup=True,
+        ),
+    },
+    "/api-auth/{provider}/init/": {
+        "GET": Page(
+            _init,
+            "Sign in with an identity provider.",
+            public=True,
+            mutates=True,
+            during_setup=True,
+        ),
+    },
+    "/api-auth/{provider}/complete/": {
+        "GET": Page(
+            _complete,
+            "Come back from an identity provider.",
+            public=True,
+            mutates=True,
+            during_setup=True,
+        ),
+    },
+    "/api-auth/{provider}/backchannel-logout/": {
+        "POST": Endpoint(
+            _log_out_back_channel, "End the sessions that a provider has ended.", public=True
+        ),
+    },
+}

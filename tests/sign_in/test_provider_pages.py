@@ -1,0 +1,559 @@
+"""Sign-in at an identity provider in a browser, against a provider that gives wrong answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from joserfc.jwk import ECKey, OctKey
+from sqlalchemy import select
+
+from collegium.db.statements import Statement
+from collegium.db.tables import events, provider_sign_ins, tokens
+from collegium.integrations.openid import discovery
+from tests.sign_in.identity_scene import (
+    account,
+    add_provider,
+    change_provider,
+    counts,
+    enable_second_factor,
+    kinds,
+    link,
+    person,
+)
+from tests.support.browser import Browser, text
+from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
+from tests.support.remote import SECRET, says
+from tests.support.site import Site
+from tests.support.team import Scene
+from tests.support.world import Person, World
+
+INIT = "/api-auth/hostile/init/"
+HTML = {"headers": {"Accept": "text/html"}}
+FRONT = "https://portal.example.org/login_completed/"
+
+
+@pytest.fixture
+def hostile() -> Iterator[HostileProvider]:
+    discovery.clear_caches()
+    yield from HostileProvider().running()
+
+
+@pytest.fixture
+def visitor(site_with: Callable[..., Site], hostile: HostileProvider, world: World) -> Browser:
+    """Return a browser that is not signed in, where people can sign in with the provider."""
+    add_provider(
+        world,
+        "hostile",
+        issuer=hostile.issuer,
+        client_id=CLIENT_ID,
+        client_secret=CLIENT_SECRET,
+        allowed_redirects=[FRONT],
+    )
+    return Browser(site_with(outgoing_internal_hosts=hostile.host))
+
+
+def begin(browser: Browser, hostile: HostileProvider, path: str = INIT) -> str:
+    """Press the button and sign in there; return where the browser is sent back to."""
+    answer = browser.call("GET", path, **HTML)
+    assert answer.status_code == 302, text(answer)
+    return back(hostile.authorize(answer.headers["location"]))
+
+
+def back(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"
+
+
+def sign_in(browser: Browser, hostile: HostileProvider, path: str = INIT) -> httpx.Response:
+    return browser.call("GET", begin(browser, hostile, path), **HTML)
+
+
+def is_signed_in(browser: Browser) -> bool:
+    return browser.call("GET", "/account/").status_code == 200
+
+
+def linked(world: World, hostile: HostileProvider, name: str = "ada", **values: Any) -> Person:
+    """Return somebody with an account here whose identity is that of the provider's person."""
+    ada = world.person(name, **values)
+    with world.database.read() as tx:
+        provider = _provider(tx)
+    link(world, ada.actor, provider, person(hostile.person["sub"], hostile.issuer))
+    return ada
+
+
+def _provider(tx: Any) -> Any:
+    from collegium.sign_in.providers import queries  # noqa: PLC0415 - the only use
+
+    return queries.by_name(tx, "hostile")
+
+
+def failures(world: World) -> list[tuple[str, str, str]]:
+    """Return provider, reason and IP address of each failed sign-in."""
+    with world.database.read() as tx:
+        rows = tx.fetch_all(
+            Statement[Any](
+                select(events).where(events.c.kind == "login.provider_failed").order_by(events.c.id)
+            )
+        )
+    return [
+        (row.payload["provider"], row.payload["reason"], row.payload["address"]) for row in rows
+    ]
+
+
+def refused(
+    world: World, browser: Browser, answer: httpx.Response, status: int, title: str, reason: str
+) -> None:
+    """Check one clear page, one event, and that nothing changed."""
+    assert (answer.status_code, title in text(answer)) == (status, True), text(answer)
+    assert SECRET not in answer.text
+    assert failures(world) == [("hostile", reason, "127.0.0.1")]
+    assert not is_signed_in(browser)
+    with world.database.read() as tx:
+        assert tx.fetch_all(Statement[Any](select(provider_sign_ins.c.expires_at))) == []
+
+
+def test_linked_person_signs_in_with_one_click(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    ada = linked(world, hostile)
+    page = visitor.open("/sign_in/?next=/account/keys/")
+    assert "Sign in with Hostile" in text(page)
+    answer = sign_in(visitor, hostile, f"{INIT}?next=/account/keys/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/account/keys/")
+    assert f"( {ada.actor.username} )" in text(visitor.open("/account/"))
+    assert kinds(world)[-1] == "login.succeeded"
+
+
+WRONG: dict[str, tuple[str, Callable[[HostileProvider], Any]]] = {
+    "issuer of the token": (
+        "wrong_issuer",
+        lambda p: p.id_token.update(iss="https://evil.example"),
+    ),
+    "issuer of the response": (
+        "wrong_issuer",
+        lambda p: p.response.update(iss="https://evil.example"),
+    ),
+    "no issuer in the response": ("wrong_issuer", lambda p: p.response.update(iss=None)),
+    "no nonce": ("wrong_nonce", lambda p: p.id_token.update(nonce=None)),
+    "wrong nonce": ("wrong_nonce", lambda p: p.id_token.update(nonce="x" * 43)),
+    "alg none": ("wrong_algorithm", lambda p: setattr(p, "algorithm", "none")),
+    "HS256 with the client secret": (
+        "wrong_algorithm",
+        lambda p: vars(p).update(algorithm="HS256", sign_with=OctKey.import_key(CLIENT_SECRET)),
+    ),
+    "unknown kid": ("unknown_key", lambda p: p.header.update(kid="unknown")),
+    "foreign key": (
+        "wrong_signature",
+        lambda p: setattr(p, "sign_with", ECKey.generate_key("P-256")),
+    ),
+    "expired": (
+        "expired",
+        lambda p: p.id_token.update(exp=int(time.time()) - 100, iat=int(time.time()) - 400),
+    ),
+    "other audience": ("wrong_audience", lambda p: p.id_token.update(aud="another")),
+    "other party": ("wrong_audience", lambda p: p.id_token.update(azp="another")),
+    "other access token": ("wrong_access_token", lambda p: p.id_token.update(at_hash="x" * 22)),
+    "other sub in userinfo": ("wrong_subject", lambda p: p.userinfo.update(sub="eve")),
+    "no sub": ("wrong_subject", lambda p: p.id_token.update(sub=None)),
+    "HTML instead of tokens": (
+        "unreadable",
+        lambda p: p.tempers.update({"/token": says(b"<html>" + SECRET.encode())}),
+    ),
+    "error at the token endpoint": (
+        "unreachable",
+        lambda p: p.tempers.update({"/token": says({"error": SECRET}, 500)}),
+    ),
+    "down after the button": (
+        "unreachable",
+        lambda p: p.tempers.update({"/userinfo": says(b"", 503)}),
+    ),
+}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_answer_signs_nobody_in(
+    name: str, visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    linked(world, hostile)
+    problem, spoil = WRONG[name]
+    spoil(hostile)
+    answer = sign_in(visitor, hostile)
+    status, title = (
+        (503, "Hostile cannot be reached")
+        if problem == "unreachable"
+        else (502, "Signing in did not work")
+    )
+    refused(world, visitor, answer, status, title, f"provider.{problem}")
+    assert counts(world) == (2, 1)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "reply",
+    [says(b"<html>"), says(b"", 500), says({"issuer": "https://x"})],
+    ids=["HTML", "500", "another issuer"],
+)
+def test_provider_that_is_down_is_said_before_anybody_is_sent_there(
+    reply: Any, visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    hostile.tempers["/.well-known/openid-configuration"] = reply
+    answer = visitor.call("GET", INIT, **HTML)
+    assert answer.status_code in {502, 503}
+    assert len(failures(world)) == 1
+    assert "Sign in with Hostile" in text(visitor.open("/sign_in/"))
+
+
+def test_denied_sign_in_says_so(visitor: Browser, hostile: HostileProvider, world: World) -> None:
+    hostile.response = {"error": "access_denied", "error_description": SECRET}
+    answer = sign_in(visitor, hostile)
+    refused(world, visitor, answer, 403, "You have not signed in", "identity.denied")
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_state_works_once_and_in_its_browser(
+    visitor: Browser, hostile: HostileProvider, world: World, site_with: Callable[..., Site]
+) -> None:
+    linked(world, hostile)
+    other = Browser(site_with(outgoing_internal_hosts=hostile.host))
+    path = begin(visitor, hostile)
+    # Another browser, also one that has begun a sign-in itself.
+    begin(other, hostile)
+    assert "This sign-in is over" in text(other.call("GET", path, **HTML))
+    assert "This sign-in is over" in text(visitor.call("GET", path, **HTML))
+    path = begin(visitor, hostile)
+    assert visitor.call("GET", path, **HTML).status_code == 303
+    assert visitor.call("GET", path, **HTML).status_code == 400  # the back button
+    for wrong in ("", "?state=", "?code=x", f"?code=x&state={'x' * 43}", f"?state={'x' * 9000}"):
+        answer = visitor.call("GET", f"/api-auth/hostile/complete/{wrong}", **HTML)
+        assert answer.status_code == 400
+    assert {reason for _, reason, _ in failures(world)} == {"identity.state"}
+    assert not is_signed_in(other)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_answer_of_another_provider_is_not_accepted(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    linked(world, hostile)
+    add_provider(world, "other", issuer=hostile.issuer, client_id=CLIENT_ID)
+    path = begin(visitor, hostile).replace("/hostile/", "/other/")
+    assert visitor.call("GET", path, **HTML).status_code == 400
+    assert failures(world) == [("other", "identity.state", "127.0.0.1")]
+    assert not is_signed_in(visitor)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_two_tabs_do_not_disturb_each_other(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    linked(world, hostile)
+    first, second = begin(visitor, hostile), begin(visitor, hostile)
+    assert visitor.call("GET", first, **HTML).status_code == 303
+    assert visitor.call("GET", second, **HTML).status_code == 303
+    with world.database.read() as tx:
+        kinds_of_tokens = tx.fetch_all(Statement[str](select(tokens.c.kind)))
+    assert kinds_of_tokens.count("session") == 1
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_rotated_keys_and_an_outage_lose_nobody(
+    visitor: Browser, hostile: HostileProvider, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if a minute had passed.
+    monkeypatch.setattr(discovery, "REFRESH_INTERVAL", 0.0)
+    linked(world, hostile)
+    assert sign_in(visitor, hostile).status_code == 303
+    hostile.rotate()
+    hostile.tempers["/.well-known/openid-configuration"] = says(b"", 503)
+    assert is_signed_in(visitor)
+    assert sign_in(visitor, hostile).status_code == 303
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_disabled_provider_is_no_way_in(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    linked(world, hostile)
+    path = begin(visitor, hostile)
+    change_provider(world, "hostile", is_active=False)
+    assert visitor.call("GET", path, **HTML).status_code == 400
+    for name in ("hostile", "unknown"):
+        answer = visitor.call("GET", f"/api-auth/{name}/init/", **HTML)
+        assert (answer.status_code, "not available" in text(answer)) == (404, True)
+    assert [provider for provider, _, _ in failures(world)] == ["hostile", "hostile"]
+    assert "Hostile" not in text(visitor.open("/sign_in/"))
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("case", "title", "reason"),
+    [
+        ("unverified", "There is no account for you yet", "identity.unknown"),
+        ("equal", "You already have an account", "identity.email_taken"),
+        ("deactivated", "Your account is deactivated", "identity.deactivated"),
+    ],
+)
+def test_person_without_a_way_in_is_told_why(
+    case: str, title: str, reason: str, visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    if case == "deactivated":
+        ada = linked(world, hostile)
+        with world.database.write() as tx:
+            from collegium.accounts import actions  # noqa: PLC0415 - the only use
+
+            actions.update(
+                tx,
+                world.staff.actor,
+                world.settings,
+                ada.uuid,
+                {"is_active": False},
+                agrees_to_policy=False,
+            )
+    else:
+        world.person("ada")
+        hostile.person["email_verified"] = case == "equal"
+    before = counts(world)
+    refused(
+        world, visitor, sign_in(visitor, hostile), *(403 if case != "equal" else 409, title), reason
+    )
+    assert counts(world) == before
+
+
+def test_invitee_becomes_a_member_in_the_same_step(
+    visitor: Browser, hostile: HostileProvider, world: World, scene: Scene
+) -> None:
+    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    token = world.vault.sign("invitation", uuid, world.invitation(uuid).link_version)
+    visitor.open(f"/invitation/{token}/")
+    answer = visitor.send(f"/invitation/{token}/provider/", provider="hostile", options=HTML)
+    assert answer.status_code == 200
+    url = httpx.Response(200, html=answer.text).text.split('class="button" href="')[1].split('"')[0]
+    returned = visitor.call("GET", back(hostile.authorize(url.replace("&amp;", "&"))), **HTML)
+    page = visitor.follow(returned)
+    assert "Welcome!" in text(page)
+    assert "Atlas" in text(page)
+    assert "( ada )" in text(page)
+    members = {grant.username for grant in world.grants_in(scene.project)}
+    assert "ada" in members
+    # The link is consumed.
+    assert "already accepted" in text(visitor.open(f"/invitation/{token}/"))
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_invite_link_brings_a_new_person_in(
+    visitor: Browser, hostile: HostileProvider, world: World, scene: Scene
+) -> None:
+    uuid = world.create_link(
+        scene.people["owner"], "PROJECT.MEMBER", scene.project, auto_approve=True
+    )
+    signed_in = sign_in(visitor, hostile, f"{INIT}?next=/open_invitation/{uuid}/")
+    assert "Welcome!" in text(visitor.follow(signed_in))
+    assert "ada" in {grant.username for grant in world.grants_in(scene.project)}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_second_factor_is_asked_unless_the_provider_shows_one(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    ada = linked(world, hostile)
+    codes = enable_second_factor(world, ada)
+    answer = sign_in(visitor, hostile, f"{INIT}?next=/account/keys/")
+    assert answer.headers["location"] == "/sign_in/code/?next=/account/keys/"
+    assert not is_signed_in(visitor)
+    visitor.open(answer.headers["location"])
+    answer = visitor.send("/sign_in/code/", code=codes[0], next="/account/keys/")
+    assert answer.headers["location"] == "/account/keys/"
+    assert is_signed_in(visitor)
+    change_provider(world, "hostile", second_factor_values=["mfa"])
+    hostile.id_token["amr"] = ["pwd", "mfa"]
+    visitor.cookies.clear()
+    assert sign_in(visitor, hostile).headers["location"] == "/account/"
+    assert is_signed_in(visitor)
+
+
+def test_front_end_gets_a_code_for_a_token(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    ada = linked(world, hostile)
+    answer = sign_in(visitor, hostile, f"{INIT}?return_url={FRONT}")
+    assert answer.status_code == 302
+    assert answer.headers["location"].startswith(f"{FRONT}?code=")
+    assert not is_signed_in(visitor)
+    (code,) = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
+    site = visitor._site
+    exchanged = site.post("/api-auth/token-exchange/", json={"code": code})
+    assert exchanged.status_code == 200
+    me = site.get("/api/users/me/", exchanged.json()["token"])
+    assert me.json()["username"] == ada.actor.username
+    for wrong in (code, "0" * 32):
+        assert site.post("/api-auth/token-exchange/", json={"code": wrong}).status_code == 400
+    assert site.post("/api-auth/token-exchange/", json={"code": "x"}).status_code == 400
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_front_end_must_be_named_exactly(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    linked(world, hostile)
+    for wrong in (FRONT.rstrip("/"), f"{FRONT}x", FRONT.replace("https", "http"), "/account/", "x"):
+        answer = visitor.call("GET", f"{INIT}?return_url={wrong}", **HTML)
+        assert (answer.status_code, answer.headers.get("location")) == (400, None)
+    # Without the parameter the page that it came from counts.
+    answer = visitor.call("GET", INIT, headers={"Accept": "text/html", "Referer": FRONT})
+    returned = back(hostile.authorize(answer.headers["location"]))
+    assert visitor.call("GET", returned, **HTML).headers["location"].startswith(FRONT)
+    # What goes wrong is said there, without a word of the provider.
+    hostile.response = {"error": "access_denied", "error_description": SECRET}
+    answer = sign_in(visitor, hostile, f"{INIT}?return_url={FRONT}")
+    assert answer.headers["location"] == f"{FRONT}?error=identity.denied"
+    # A front end that was removed in the meantime gets nothing.
+    hostile.response = {}
+    path = begin(visitor, hostile, f"{INIT}?return_url={FRONT}")
+    change_provider(world, "hostile", allowed_redirects=[])
+    assert visitor.call("GET", path, **HTML).status_code == 404
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_old_front_end_gets_the_token_if_the_operator_wants_it(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    linked(world, hostile)
+    change_provider(world, "hostile", token_in_url=True)
+    location = sign_in(visitor, hostile, f"{INIT}?return_url={FRONT}").headers["location"]
+    (token,) = parse_qs(urlsplit(location).query)["token"]
+    assert visitor._site.get("/api/users/me/", token).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_client_that_is_no_browser_gets_json(visitor: Browser, world: World) -> None:
+    answer = visitor.call("GET", "/api-auth/unknown/init/", headers={"Accept": "application/json"})
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "provider.unknown"
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_default_provider_is_entered_directly(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    assert visitor.call("GET", "/api-auth/default/init/", **HTML).status_code == 404
+    change_provider(world, "hostile", is_default=True)
+    linked(world, hostile)
+    answer = visitor.call("GET", "/sign_in/?next=/account/keys/")
+    assert answer.headers["location"] == "/api-auth/default/init/?next=/account/keys/"
+    assert sign_in(visitor, hostile, answer.headers["location"]).status_code == 303
+    visitor.open("/account/")
+    # After signing out nobody is signed in again at once.
+    visitor.cookies["collegium_flash"] = "x"
+    assert visitor.call("GET", "/sign_in/?choose=1").status_code in {200, 303}
+
+
+def test_person_adds_and_removes_a_sign_in_method(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    ada = world.person("ada", password="x")
+    visitor.sign_in(world, ada)
+    visitor.open("/account/sign_in_methods/")
+    answer = visitor.send(
+        "/account/sign_in_methods/", action="add", provider="hostile", options=HTML
+    )
+    url = answer.text.split('class="button" href="')[1].split('"')[0].replace("&amp;", "&")
+    page = visitor.follow(visitor.call("GET", back(hostile.authorize(url)), **HTML))
+    assert "You can now sign in with Hostile." in text(page)
+    assert "ada@example.org" in text(page)
+    (uuid,) = page.text.split('name="identity" value="')[1:2]
+    answer = visitor.send("/account/sign_in_methods/", action="remove", identity=uuid[:32])
+    assert "No identity provider is linked" in text(visitor.follow(answer))
+    assert counts(world) == (2, 0)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_identity_is_linked_only_in_the_session_that_asked(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    ada, bob = world.person("ada"), world.person("bob")
+    for change in ("out", "bob"):
+        visitor.sign_in(world, ada)
+        visitor.open("/account/sign_in_methods/")
+        answer = visitor.send(
+            "/account/sign_in_methods/", action="add", provider="hostile", options=HTML
+        )
+        url = answer.text.split('class="button" href="')[1].split('"')[0].replace("&amp;", "&")
+        del visitor.cookies["collegium_session"]
+        if change == "bob":
+            visitor.sign_in(world, bob)
+        answer = visitor.call("GET", back(hostile.authorize(url)), **HTML)
+        assert (answer.status_code, "Nothing was linked" in text(answer)) == (409, True)
+    assert counts(world) == (3, 0)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_sign_out_goes_on_to_the_provider(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    linked(world, hostile)
+    sign_in(visitor, hostile)
+    visitor.open("/account/")
+    page = visitor.send("/sign_out/", options=HTML)
+    assert "You are signed out here" in text(page)
+    assert f"{hostile.base}/logout?id_token_hint=" in page.text
+    assert not is_signed_in(visitor)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_sign_out_of_the_api_says_where_to_go_on(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    ada = linked(world, hostile)
+    site = visitor._site
+    assert site.post("/api-auth/logout/", ada).status_code == 204
+    for is_wanted in (False, True):
+        change_provider(world, "hostile", enable_post_logout_redirect=is_wanted)
+        location = sign_in(visitor, hostile, f"{INIT}?return_url={FRONT}").headers["location"]
+        (code,) = parse_qs(urlsplit(location).query)["code"]
+        token = site.post("/api-auth/token-exchange/", json={"code": code}).json()["token"]
+        answer = site.post("/api-auth/logout/", token)
+        assert answer.status_code == (200 if is_wanted else 204)
+        assert site.get("/api/users/me/", token).status_code == 401
+    assert answer.json()["logout_url"].startswith(f"{hostile.base}/logout?id_token_hint=")
+
+
+def log_out(visitor: Browser, token: str) -> httpx.Response:
+    return visitor._site.post("/api-auth/hostile/backchannel-logout/", data={"logout_token": token})
+
+
+def test_provider_signs_people_out(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    linked(world, hostile)
+    several: tuple[dict[str, Any], ...] = ({}, {"sid": None}, {"sub": None})
+    for changes in several:
+        sign_in(visitor, hostile)
+        assert log_out(visitor, hostile.logout_token(sid="another")).status_code == 200
+        assert is_signed_in(visitor)
+        token = hostile.logout_token(**changes)
+        assert log_out(visitor, token).status_code == 200
+        assert not is_signed_in(visitor)
+        sign_in(visitor, hostile)
+        assert log_out(visitor, token).status_code == 400
+        assert is_signed_in(visitor)
+    for wrong in (
+        hostile.logout_token(nonce="x"),
+        hostile.logout_token(events={}),
+        hostile.logout_token(aud="another"),
+        hostile.logout_token(iss="https://evil.example"),
+        hostile.logout_token(jti=None),
+        hostile.logout_token(sub=None, sid=None),
+        hostile.logout_token(key=ECKey.generate_key("P-256")),
+        hostile.logout_token(exp=int(time.time()) - 100),
+        "",
+        "x.y.z",
+    ):
+        assert log_out(visitor, wrong).status_code == 400
+    assert is_signed_in(visitor)
+    assert account(world, 1).username == "staff"
