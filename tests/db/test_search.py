@@ -139,7 +139,7 @@ def test_search_finds_the_same_as_python(
             own = person["first_name" if name in {"query", "full_name", "user_keyword"} else name]
             start = data.draw(st.integers(0, len(own)))
             part = own[start : data.draw(st.integers(start, len(own)))].strip()
-            whole = f"{person['first_name']} {person['last_name']}"
+            whole = f"{person['first_name']} {person['last_name']}".strip()
             for value in filter(None, (*others, part, whole)):
                 expected = {key for key, each in by_id.items() if matches(each, value)}
                 assert search_ids(tx, world, **{name: value}) == expected, (name, value)

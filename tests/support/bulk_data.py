@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import select
 
 from collegium.accounts.queries import with_derived_columns
-from collegium.db.statements import Statement
+from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
     account_texts,
     accounts,
@@ -27,7 +27,7 @@ from collegium.lists import account_search, row_counts
 from collegium.text.names import sort_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import Table
 
@@ -305,11 +305,20 @@ def _go_fast(cursor: Any) -> None:
 
 def _insert(cursor: Any, table: Table, rows: Iterable[dict[str, Any]]) -> None:
     names, found = _named(rows)
-    values = ", ".join(f":{name}" for name in names)
-    cursor.executemany(
-        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values})",
-        ({name: _plain(value) for name, value in row.items()} for row in found),
-    )
+    # To call a function for each value would take half of the time.
+    times = [at for at, name in enumerate(names) if isinstance(table.c[name].type, UtcDateTime)]
+
+    def values() -> Iterator[list[Any]]:
+        for row in found:
+            columns = [row[name] for name in names]
+            for at in times:
+                if columns[at] is not None:
+                    text = columns[at].replace(tzinfo=None).isoformat(timespec="microseconds")
+                    columns[at] = text
+            yield columns
+
+    places = ", ".join("?" * len(names))
+    cursor.executemany(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places})", values())
 
 
 def _copy(cursor: Any, table: Table, rows: Iterable[dict[str, Any]]) -> None:
@@ -334,9 +343,3 @@ def _named(rows: Iterable[dict[str, Any]]) -> tuple[list[str], Iterable[dict[str
     remaining = iter(rows)
     first = next(remaining)
     return list(first), chain([first], remaining)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=None).isoformat(timespec="microseconds")
-    return value
