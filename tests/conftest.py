@@ -320,11 +320,17 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
+    database = open_database(url)
+    yield database
+    database.close()
+
+
+def open_database(url: str) -> Database:
+    """Open a database of this process alone; SQLite does not wait for the disk."""
     database = Database(url)
     if database.is_sqlite:
         event.listen(database.engine, "connect", _wait_for_no_disk)
-    yield database
-    database.close()
+    return database
 
 
 def _wait_for_no_disk(connection: DBAPIConnection, _record: object) -> None:

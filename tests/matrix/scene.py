@@ -34,7 +34,7 @@ from collegium.sign_in.tokens import sessions as session_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
-from tests.conftest import KEY
+from tests.conftest import KEY, open_database
 from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
 from tests.support.site import Site
@@ -82,7 +82,7 @@ class Scene:
                 "COLLEGIUM_RATE_LIMITS": "false",
             }
         )
-        self.database, self.vault = Database(url), Vault(KEY)
+        self.database, self.vault = open_database(url), Vault(KEY)
         self.site = Site(self.settings, self.database, self.vault)
         self.world = World(self.database, self.settings, self.vault)
         # Hundreds of cells sign in.
