@@ -137,6 +137,8 @@ class Settings:
     local_idp_management_url: Link = ""
     # Fields of a profile that people with a local account cannot change.
     local_idp_protected_fields: Words = ()
+    # New OpenID providers create accounts for invited people only, unless staff choose otherwise.
+    oidc_block_creation_of_uninvited_users: Flag = True
     # Sign-in with a password on the BrainSTEM API; never for accounts with two-factor
     # authentication.
     brainstem_password_login: Flag = True

@@ -13,11 +13,13 @@ import pytest
 from collegium import values
 from collegium.access.rules import ScopeKind
 from collegium.api.request import Endpoint
-from collegium.api.waldur import passkeys, roles
+from collegium.api.waldur import identity_providers, passkeys, roles
 from collegium.events import queries as event_queries
+from collegium.sign_in.providers.queries import ProviderRow
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
+from tests.rules.test_providers import VALID
 from tests.support.remote import new_key
 from tests.support.world import Person, Place, World
 
@@ -38,6 +40,7 @@ class Scene:
     role: str
     owner_role: str
     uuids: dict[str, str]
+    provider: ProviderRow
 
     def object_of(self, path: str) -> str:
         """Return the UUID of the object for the resource of a path."""
@@ -58,6 +61,7 @@ def scene(world: World) -> Scene:
         filters = {"related": member.uuid, "project": project.uuid}
         (event,) = event_queries.listing.page(tx, world.staff.actor, filters, (), 2, 0)
     link = world.create_link(world.staff, "CUSTOMER.OWNER", organisation)
+    provider = world.provider()
     return Scene(
         organisation=organisation,
         project=project,
@@ -68,6 +72,7 @@ def scene(world: World) -> Scene:
         link=link,
         role=world.role("PROJECT.MEMBER").uuid,
         owner_role=world.role("CUSTOMER.OWNER").uuid,
+        provider=provider,
         uuids={
             "users": member.uuid,
             "customers": organisation.uuid,
@@ -81,6 +86,7 @@ def scene(world: World) -> Scene:
             ),
             "user-permissions": world.grants_in(project)[0].uuid,
             "roles": world.role("CUSTOM.UNUSED").uuid,
+            "identity-providers": provider.name,
             "keys": key,
             "events": event.uuid,
         },
@@ -98,6 +104,7 @@ SAMPLES: dict[type[values.Kind], Any] = {
     values.StringList: ["x"],
     roles.Permissions: ["PROJECT.UPDATE"],
     passkeys.Credential: {"id": "x"},
+    identity_providers.ClaimMapping: {"email": "mail"},
 }
 TEXTS = ("EE", "somebody@example.org", "+372 5555", "1.00", "10.0.0.0/8", "https://example.org/")
 
@@ -126,7 +133,7 @@ def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
     """Return a valid body for an operation."""
     body = {name: sample(name, kind) for name, kind in (operation.body or {}).items()}
     resource = path.split("/")[2]
-    objects = {
+    objects: dict[str, Any] = {
         "customer": scene.organisation.path,
         "scope": scene.project.path,
         "role": scene.owner_role if resource == "customers" else scene.role,
@@ -140,4 +147,7 @@ def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
     if resource == "roles":
         objects["name"] = f"CUSTOM.{uuid4().hex}"
         objects["content_type"] = "project"
+    if resource == "identity-providers":
+        objects |= {**VALID, "provider": "campus", "verify_ssl": True}
+        objects["discovery_url"] = scene.provider.discovery_url
     return body | {name: value for name, value in objects.items() if name in body}

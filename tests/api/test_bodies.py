@@ -130,6 +130,28 @@ def role_writes(site: Site, staff: Any, encoding: str) -> Iterator[Write]:
     yield "PUT", path + descriptions, one + descriptions, {"description": "y"}, 200
 
 
+def provider_writes(world: World, encoding: str) -> Iterator[Write]:
+    """Yield writes that ask no provider for its metadata, and those that are not allowed to."""
+    provider = world.provider()
+    mapping = {"email": "mail"}
+    body = {
+        "provider": "campus",
+        "label": "Campus",
+        "client_id": "x",
+        "client_secret": "y",
+        "discovery_url": provider.discovery_url,
+        "attribute_mapping": mapping if encoding == "json" else json.dumps(mapping),
+    }
+    here = "/api/identity-providers/"
+    one = f"{here}{{provider}}/"
+    yield "PUT", f"{here}campus/", one, body, 200
+    yield "PATCH", f"{here}campus/", one, {"label": "Uni"}, 200
+    internal = {"discovery_url": "https://127.0.0.1:1/.well-known/openid-configuration"}
+    yield "POST", here, here, body | internal | {"provider": "other"}, 400
+    for action in ("discover_metadata/", "generate-mapping/"):
+        yield "POST", here + action, here + action, internal, 400
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: str) -> None:
     staff = world.staff
@@ -171,6 +193,7 @@ def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: 
     create("/api/user-invitations/", {"email": "bob@example.org", "scope": scope, "role": role})
     for case in (
         *role_writes(site, staff, encoding),
+        *provider_writes(world, encoding),
         *link_and_request_writes(world, encoding, org),
     ):
         write(*case)
@@ -428,8 +451,10 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
         "roles": world.role("PROJECT.MEMBER").uuid,
         "user-permission-requests": request,
     }
+    world.provider()
     for pattern, method, form in FORMS:
         path = pattern.replace("{uuid}", uuids.get(pattern.split("/")[2], org.uuid))
+        path = path.replace("{provider}", "campus")
         for value in VALUES:
             valid = accepted(form, value)
             if len(valid) == len(form):

@@ -92,7 +92,11 @@ LISTS = {
     "/api/customers/{uuid}/list_users/": 5,  # the organisation, rights of the caller
     "/api/projects/{uuid}/list_users/": 5,
 }
-OTHER_LISTS = {"/api/keys/": 3, "/api/auth-tokens/": 3}  # filled by a test of their own
+OTHER_LISTS = {
+    "/api/keys/": 3,
+    "/api/auth-tokens/": 3,
+    "/api/identity-providers/": 3,
+}  # filled by a test of their own
 TOKEN_ONLY = {"/api/customers/countries/"}  # the one statement reads the token
 OBJECTS = {
     "/api/users/me/": 2,
@@ -106,6 +110,7 @@ OBJECTS = {
     "/api/user-permission-requests/{uuid}/": 2,
     "/api/user-invitations/{uuid}/details/": 3,
     "/api/keys/{uuid}/": 2,
+    "/api/identity-providers/{provider}/": 2,
     "/api/events/{uuid}/": 2,
     "/api/events/count/": 2,
     "/api/events/event_groups/": 1,
@@ -176,8 +181,11 @@ def test_one_object_runs_its_number_of_statements(
         "user-permission-requests": world.ask(world.person(), link),
         "events": site.get("/api/events/", owner).json()[0]["uuid"],
     }
+    world.provider()
     for path, maximum in OBJECTS.items():
-        url = path.replace("{uuid}", uuids[path.split("/")[2]])
+        url = path.replace("{uuid}", uuids.get(path.split("/")[2], "")).replace(
+            "{provider}", "campus"
+        )
         numbers = {statements(site, monkeypatch, url, caller)[0] for caller in (owner, world.staff)}
         assert max(numbers) == maximum, (path, numbers)
 
@@ -186,8 +194,9 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = world.person("owner")
-    for _ in range(30):
+    for number in range(30):
         add_key(world, owner)
+        world.provider(f"p{number}")
         world.person()
     for path, maximum in OTHER_LISTS.items():
         for caller in (world.staff,) if "tokens" in path else (owner, world.staff):

@@ -18,6 +18,7 @@ from collegium.api.waldur import (
     roles,
 )
 from tests.clients.official import Official
+from tests.support.openid.hostile import HostileProvider
 from tests.support.serving import Service
 
 OPERATIONS = {
@@ -129,3 +130,10 @@ def test_client_uses_every_operation_and_filter_of_invitations_and_requests(
         )
         for name in (set(filters) | EVERY_LIST) - unknown
     }
+
+
+def test_client_uses_every_operation_of_identity_providers(client: Official, serve: Serve) -> None:
+    for provider in HostileProvider().running():
+        service, token = serve("--no-worker", outgoing_internal_hosts=provider.host)
+        result = client.run("identity_providers.py", service, token, provider.discovery_url)
+        assert result == {"discovers": client.version == "8.1.3"}

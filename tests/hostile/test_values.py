@@ -82,6 +82,8 @@ def with_bodies(routes: Routes) -> Iterator[tuple[str, str, Endpoint]]:
 def waldur_url(scene: Scene, path: str) -> str:
     if "{uuid}" in path:
         return path.replace("{uuid}", scene.object_of(path))
+    if "{provider}" in path:
+        return path.replace("{provider}", scene.object_of(path))
     return path.replace("{user_id}", "1")
 
 

@@ -11,6 +11,7 @@ from collegium.invitations import approvals
 from collegium.roles import queries as role_queries
 from tests.api.scene import sample
 from tests.matrix.scene import PASSWORD, Scene, Tenant
+from tests.rules.test_providers import VALID
 from tests.support.remote import new_key
 from tests.support.world import Person
 
@@ -25,6 +26,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/customers/": {"uuid": "organisation"},
     "/api/projects/": {"uuid": "project"},
     "/api/roles/": {"uuid": "role"},
+    "/api/identity-providers/": {"provider": "provider"},
     "/api/user-permissions/": {"uuid": "grant"},
     "/api/user-invitations/": {"uuid": "invitation"},
     "/api/user-group-invitations/": {"uuid": "link"},
@@ -82,7 +84,7 @@ LISTED: Final[dict[str, Callable[[Tenant], str]]] = {
     "/api/public/users/user/": lambda tenant: f"{tenant.name}clubcolleague".title(),
     "/requests/": lambda tenant: str(tenant.objects["request"]),
 }
-WITHOUT_TENANT: Final = {"/api/roles/", "/api/customers/countries/"}
+WITHOUT_TENANT: Final = {"/api/roles/", "/api/identity-providers/", "/api/customers/countries/"}
 """Lists without objects of a tenant."""
 
 REVEALING: Final = {
@@ -166,6 +168,13 @@ def _waldur(scene: Scene, path: str, operation: Endpoint, tenant: Tenant) -> dic
 
 _WALDUR: Final[dict[str, Callable[[Tenant], dict[str, Any]]]] = {
     "/api-auth/password/": lambda tenant: {"username": f"{tenant.name}colleague"},
+    "/api/identity-providers/": lambda _tenant: {**VALID, "provider": "other"},
+    "/api/identity-providers/{provider}/": lambda _tenant: {
+        **VALID,
+        "provider": "campus",
+        "discovery_url": "https://campus.example.org/.well-known/openid-configuration",
+        "verify_ssl": True,
+    },
     # Changing the end date needs another permission.
     "/api/projects/{uuid}/": lambda _tenant: {"end_date": None},
     "/api/user-invitations/approve/": lambda tenant: {"token": tenant.objects[approvals.APPROVE]},

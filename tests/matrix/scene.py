@@ -63,7 +63,9 @@ class Tenant:
     sibling_project: Place
     tree: dict[str, Person]
     group: dict[str, Person]
-    objects: dict[str, str] = field(default_factory=lambda: {"unknown provider": "unknown"})
+    objects: dict[str, str] = field(
+        default_factory=lambda: {"provider": "campus", "unknown provider": "unknown"}
+    )
 
     def person(self, name: str, *, in_group: bool) -> Person:
         return (self.group if in_group else self.tree)[name]
@@ -97,6 +99,7 @@ class Scene:
         }
         with self.database.write() as tx:
             add_role(tx, "CUSTOM.UNUSED", ScopeKind.PROJECT, ())
+        self.world.provider()
         self.role = self.world.role("CUSTOM.UNUSED").uuid
         self.tenants = [self._tenant(name) for name in ("amber", "basalt")]
         self.sessions = {

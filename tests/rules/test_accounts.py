@@ -101,6 +101,8 @@ CHANGES = dict.fromkeys([*STAFF_FIELDS, *DETAILS, *LIFETIME, "full_name"], "new"
         ({"local_fields": ["email"]}, STAFF_FIELDS | {"email"}),
         ({"local_fields": ["email"], "by_staff": True}, {"email"}),
         ({"local_fields": ["job_title"], "method": "eduteams"}, STAFF_FIELDS | DIRECTORY_FIELDS),
+        ({"provider_fields": ["email"], "method": "campus"}, STAFF_FIELDS | {"email"}),
+        ({"provider_fields": ["email"]}, STAFF_FIELDS),
         ({"local_fields": ["full_name"]}, STAFF_FIELDS | {"full_name", "first_name", "last_name"}),
         # Registration methods that provide every detail.
         ({"frozen_methods": ["saml2"], "method": "saml2"}, STAFF_FIELDS | DETAILS),
@@ -116,6 +118,7 @@ def test_only_writable_fields_of_a_change_remain(
         "is_own": True,
         "method": "default",
         "local_fields": (),
+        "provider_fields": (),
     }
     remaining = writable(CHANGES, **{"frozen_methods": (), **defaults, **options})
     assert CHANGES.keys() - remaining.keys() == protected
@@ -123,9 +126,9 @@ def test_only_writable_fields_of_a_change_remain(
 
 
 def test_protected_fields_depend_on_the_registration_method() -> None:
-    assert protected_fields("default", ["email", "slug"]) == ("email", "slug")
-    assert protected_fields("eduteams", ["slug"]) == ("email", "first_name", "last_name")
-    assert protected_fields("saml2", ["slug"]) == ()
+    assert protected_fields("default", ["email", "slug"], ["job_title"]) == ("email", "slug")
+    assert protected_fields("eduteams", ["slug"], ()) == ("email", "first_name", "last_name")
+    assert protected_fields("campus", ["slug"], ["job_title"]) == ("job_title",)
 
 
 @pytest.mark.parametrize("exempt", [False, True])

@@ -28,6 +28,9 @@ from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
+from collegium.sign_in.providers import actions as provider_actions
+from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.tokens import actions as token_actions
 
 
@@ -96,6 +99,24 @@ class World:
             row: Any = account_queries.by_id(tx, number)
             token = token_actions.renew(tx, self.vault, self.settings, None, row)
         return Person(token_actions.actor_of(row), token)
+
+    def provider(self, name: str = "campus", **values: Any) -> ProviderRow:
+        """Create an OpenID provider, which nobody asks for its metadata."""
+        issuer = f"https://{name}.example.org"
+        given = {
+            "name": name,
+            "label": name.title(),
+            "client_id": "collegium",
+            "client_secret": "a secret",
+            "discovery_url": f"{issuer}/.well-known/openid-configuration",
+            **values,
+        }
+        with self.database.write() as tx:
+            actor = self.staff.actor
+            number = provider_actions.create(tx, actor, self.vault, given, {"issuer": issuer})
+            row = provider_queries.by_id(tx, number)
+        assert row is not None
+        return row
 
     def organisation(self, name: str = "", *, owner: Person | None = None, **values: Any) -> Place:
         name = name or f"Organisation {next(self._number)}"

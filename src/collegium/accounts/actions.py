@@ -32,6 +32,7 @@ from collegium.scopes.actions import change_account, close_invitations
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
+from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens.rules import may_manage_api_token
 
@@ -138,6 +139,7 @@ def update(
         is_own=actor.id == account.id,
         method=before.registration_method,
         local_fields=settings.local_idp_protected_fields,
+        provider_fields=provider_queries.protected_fields(tx, before.registration_method),
         frozen_methods=settings.protect_user_details_for_registration_methods,
     )
     if not allowed.get("slug"):

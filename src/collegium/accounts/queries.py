@@ -141,6 +141,7 @@ class ListedAccount(Person):
     """An account in a list."""
 
     slug: str
+    registration_method: str
 
 
 class LocalAccount:

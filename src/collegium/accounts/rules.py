@@ -57,14 +57,19 @@ def usernames_for(email: str) -> Iterator[str]:
         yield name[: _USERNAME_MAX - len(tail)] + tail
 
 
-def protected_fields(method: str, local_fields: Collection[str]) -> tuple[str, ...]:
+def protected_fields(
+    method: str, local_fields: Collection[str], provider_fields: Collection[str]
+) -> tuple[str, ...]:
     """Return the fields that only the identity provider of an account decides.
 
     Args:
         method: the registration method.
         local_fields: the fields that the operator protects on local accounts.
+        provider_fields: the fields that the OpenID provider with the name of the method protects.
     """
-    return tuple(local_fields) if method == "default" else SYNCHRONISED.get(method, ())
+    if method == "default":
+        return tuple(local_fields)
+    return tuple(dict.fromkeys([*SYNCHRONISED.get(method, ()), *provider_fields]))
 
 
 def writable(
@@ -74,6 +79,7 @@ def writable(
     is_own: bool,
     method: str,
     local_fields: Collection[str],
+    provider_fields: Collection[str],
     frozen_methods: Collection[str],
 ) -> dict[str, Any]:
     """Return the changes that are allowed. The others are ignored without an error.
@@ -81,9 +87,10 @@ def writable(
     Args:
         is_own: whether people change their own account.
         local_fields: the fields that the operator protects on local accounts.
+        provider_fields: the fields that the account's OpenID provider protects.
         frozen_methods: registration methods whose details only staff may change.
     """
-    read_only = set(protected_fields(method, local_fields))
+    read_only = set(protected_fields(method, local_fields, provider_fields))
     if "full_name" in read_only:
         read_only |= {"first_name", "last_name"}
     if not by_staff:

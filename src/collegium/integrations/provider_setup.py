@@ -1,12 +1,88 @@
-"""What staff, the command line and ``doctor`` ask of an OpenID provider before people sign in."""
+"""What staff, the command line and ``doctor`` ask of an OpenID provider before people sign in.
+
+Never call it inside a transaction: it sends requests.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from collegium.integrations.openid import discovery
+from collegium.refusals import Invalid
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers.queries import ProviderRow
-from collegium.sign_in.providers.values import Provider
+from collegium.sign_in.providers.rules import Registration
+from collegium.sign_in.providers.values import Metadata, Problem, Provider, ProviderError
+
+SENTENCES: Final[Mapping[Problem, str]] = {
+    Problem.UNREACHABLE: "does not respond. Check the address, the network and, for an address in "
+    "your own network, COLLEGIUM_OUTGOING_INTERNAL_HOSTS",
+    Problem.UNREADABLE: "responds, but not with the metadata or keys of an OpenID provider. Check "
+    "the address",
+    Problem.INSECURE: "names a URL that is not https, or leads to an internal address that "
+    "COLLEGIUM_OUTGOING_INTERNAL_HOSTS does not name",
+    Problem.WRONG_ISSUER: "names itself differently than its address. Use the address that ends "
+    "with the issuer and /.well-known/openid-configuration",
+    Problem.UNSUPPORTED: "does not offer the authorization code flow with signatures that are safe",
+}
+"""What is wrong with a provider as a whole, for operators. The subject is the provider."""
+
+
+class Check(NamedTuple):
+    """The result of asking a provider."""
+
+    is_well: bool
+    text: str
+    warns: bool = False
+
+
+def default_registration(settings: Settings) -> str:
+    """Return who gets an account at a new provider, if staff do not say it."""
+    blocks = settings.oidc_block_creation_of_uninvited_users
+    return Registration.INVITED if blocks else Registration.OPEN
+
+
+def discover(settings: Settings, discovery_url: str, *, verify_tls: bool) -> Metadata:
+    """Return the present metadata of a provider.
+
+    Raises:
+        Invalid: ``discovery.…`` with a ``Problem``, for the field ``discovery_url``.
+    """
+    try:
+        return discovery.fetch_metadata(
+            discovery_url,
+            internal_hosts=settings.outgoing_internal_hosts,
+            verify_tls=verify_tls,
+            fresh=True,
+        )
+    except ProviderError as error:
+        raise Invalid(f"discovery.{error.problem}", field="discovery_url") from None
+
+
+def discover_changed(
+    settings: Settings, before: ProviderRow, changes: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the metadata as columns store them, if a change concerns where they come from.
+
+    Raises:
+        Invalid: as ``discover``.
+    """
+    url = changes.get("discovery_url", before.discovery_url)
+    verify_tls = changes.get("verify_ssl", before.verify_ssl)
+    if (url, verify_tls) == (before.discovery_url, before.verify_ssl):
+        return None
+    return to_columns(discover(settings, url, verify_tls=verify_tls))
+
+
+def to_columns(metadata: Metadata) -> dict[str, Any]:
+    """Return metadata as they are stored."""
+    columns: dict[str, Any] = msgspec.to_builtins(metadata)
+    return columns
 
 
 def client_of(settings: Settings, vault: Vault, provider: ProviderRow) -> Provider:
@@ -20,3 +96,24 @@ def client_of(settings: Settings, vault: Vault, provider: ProviderRow) -> Provid
         internal_hosts=settings.outgoing_internal_hosts,
         verify_tls=provider.verify_ssl,
     )
+
+
+def check(settings: Settings, vault: Vault, provider: ProviderRow) -> list[Check]:
+    """Ask a provider for its metadata and keys now; return what is well and what is wrong."""
+    client = client_of(settings, vault, provider)
+    try:
+        metadata = discovery.metadata_of(client, fresh=True)
+        keys = discovery.check_keys(client, metadata)
+    except ProviderError as error:
+        return [Check(is_well=False, text=SENTENCES[error.problem])]
+    found = [Check(is_well=True, text=f"responds as {metadata.issuer}, with {keys} usable keys")]
+    methods = metadata.code_challenge_methods_supported
+    if methods and "S256" not in methods:
+        text = "does not say that it supports PKCE with S256, which every sign-in uses"
+        found.append(Check(is_well=True, text=text, warns=True))
+    if not provider.verify_ssl:
+        text = "its certificate is not verified, so anybody in the network between can sign in"
+        found.append(Check(is_well=True, text=text, warns=True))
+    if not provider.is_active:
+        found.append(Check(is_well=True, text="is inactive: nobody signs in with it", warns=True))
+    return found

@@ -16,6 +16,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.security.rate_limits.rules import MAIL
 from collegium.sign_in.passwords import actions as password_actions
+from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.text.names import isolated
 from collegium.web import confirmation, passwords
@@ -39,7 +40,9 @@ _PASSWORD: Final = "password"  # noqa: S105 - the name of a field
 _HERE: Final = "/account/profile/"
 
 
-def _editable(browser: BrowserRequest, account: AccountDetails) -> dict[str, Any]:
+def _editable(
+    browser: BrowserRequest, tx: ReadTransaction, account: AccountDetails
+) -> dict[str, Any]:
     requested = dict.fromkeys([*_FIELDS, "email"])
     editable = writable(
         requested,
@@ -47,6 +50,7 @@ def _editable(browser: BrowserRequest, account: AccountDetails) -> dict[str, Any
         is_own=True,
         method=account.registration_method,
         local_fields=browser.settings.local_idp_protected_fields,
+        provider_fields=provider_queries.protected_fields(tx, account.registration_method),
         frozen_methods=browser.settings.protect_user_details_for_registration_methods,
     )
     if not browser.settings.native_name_enabled:
@@ -57,12 +61,16 @@ def _editable(browser: BrowserRequest, account: AccountDetails) -> dict[str, Any
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     account = account_queries.own(tx, browser.actor)
     return _render_profile(
-        browser, account, Form.showing(**{name: getattr(account, name) for name in _FIELDS})
+        browser, tx, account, Form.showing(**{name: getattr(account, name) for name in _FIELDS})
     )
 
 
 def _render_profile(
-    browser: BrowserRequest, account: AccountDetails, form: Form, status: int = 200
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    account: AccountDetails,
+    form: Form,
+    status: int = 200,
 ) -> Response:
     return page(
         browser,
@@ -71,7 +79,7 @@ def _render_profile(
         account=account,
         form=form,
         fields=_FIELDS,
-        editable=_editable(browser, account),
+        editable=_editable(browser, tx, account),
         native=browser.settings.native_name_enabled,
     )
 
@@ -79,14 +87,14 @@ def _render_profile(
 def _render_errors(browser: BrowserRequest) -> Response:
     with browser.read() as tx:
         account = account_queries.own(tx, browser.actor)
-    for name in _FIELDS:
-        browser.form.values.setdefault(name, [getattr(account, name)])
-    return _render_profile(browser, account, browser.form, 422)
+        for name in _FIELDS:
+            browser.form.values.setdefault(name, [getattr(account, name)])
+        return _render_profile(browser, tx, account, browser.form, 422)
 
 
 def _save(browser: BrowserRequest) -> Response:
     with browser.read() as tx:
-        editable = _editable(browser, account_queries.own(tx, browser.actor))
+        editable = _editable(browser, tx, account_queries.own(tx, browser.actor))
     form = browser.form
     changes = {
         name: (form.name if name in _NAMES else form.text)(name, max_length)
@@ -152,7 +160,7 @@ def _render_address(
         account=account,
         form=form,
         proof=_proof(browser, tx),
-        may_change="email" in _editable(browser, account),
+        may_change="email" in _editable(browser, tx, account),
     )
 
 

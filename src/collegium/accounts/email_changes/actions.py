@@ -23,6 +23,7 @@ from collegium.scopes.actions import change_account
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
+from collegium.sign_in.providers import queries as provider_queries
 
 CANCEL: Final = "user_email_change_cancel"
 """Purpose for which the cancellation code is derived; also a segment of its URL."""
@@ -49,7 +50,12 @@ def request_change(
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
-    protected = protected_fields(account.registration_method, settings.local_idp_protected_fields)
+    method = account.registration_method
+    protected = protected_fields(
+        method,
+        settings.local_idp_protected_fields,
+        provider_queries.protected_fields(tx, method),
+    )
     check_email_not_protected(email_is_protected="email" in protected)
     if actor.id == account.id:
         credentials.confirm(tx, actor)

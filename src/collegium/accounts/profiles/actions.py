@@ -20,6 +20,7 @@ from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Forbidden
 from collegium.settings import Settings
+from collegium.sign_in.providers import queries as provider_queries
 
 
 def notify_operator(
@@ -105,6 +106,7 @@ def change(
         is_own=actor.id == account_id,
         method=before.registration_method,
         local_fields=settings.local_idp_protected_fields,
+        provider_fields=provider_queries.protected_fields(tx, before.registration_method),
         frozen_methods=settings.protect_user_details_for_registration_methods,
     )
     changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}

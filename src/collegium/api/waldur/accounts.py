@@ -39,6 +39,8 @@ from collegium.memberships import queries as membership_queries
 from collegium.refusals import Invalid
 from collegium.security import crypto
 from collegium.security.passwords import password_errors
+from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.providers.queries import AccountProvider
 from collegium.sign_in.tokens.rules import TokenKind, expiry
 from collegium.values import Boolean, Date, Email, File, Integer, Kind, Name, Text
 
@@ -83,13 +85,38 @@ def _load_permissions(
     }
 
 
-def _local(name: str) -> Any:
-    """Declare a field with a setting about local accounts, empty for all others."""
-    return field(
-        Source.CONTEXT,
-        "registration_method",
-        get=lambda context, method: getattr(context.settings, name) if method == "default" else "",
-    )
+def _load_providers(
+    _context: RequestContext, tx: ReadTransaction, rows: Sequence[ListedAccount]
+) -> dict[int, AccountProvider]:
+    methods = {row.registration_method for row in rows}
+    if methods == {provider_queries.LOCAL}:
+        return {}
+    providers = provider_queries.of_methods(tx, methods)
+    return {
+        row.id: providers[row.registration_method]
+        for row in rows
+        if row.registration_method in providers
+    }
+
+
+_PROVIDER: Final = Related(_load_providers, columns=("registration_method",))
+
+
+def _provider(name: str, setting: str) -> Any:
+    """Declare a field of the account's provider; for local accounts it is a setting."""
+
+    def get(context: RequestContext, method: str, provider: AccountProvider | None) -> str:
+        if method == provider_queries.LOCAL:
+            return str(getattr(context.settings, setting))
+        return "" if provider is None else str(getattr(provider, name))
+
+    return field(Source.CONTEXT, "registration_method", _PROVIDER, get=get)
+
+
+def _protected(context: RequestContext, method: str, provider: AccountProvider | None) -> list[str]:
+    local_fields = context.settings.local_idp_protected_fields
+    provider_fields = provider.protected_fields if provider else ()
+    return list(protected_fields(method, local_fields, provider_fields))
 
 
 class User(Resource, frozen=True, gc=False):
@@ -136,15 +163,14 @@ class User(Resource, frozen=True, gc=False):
     affiliations: list[str] = field()
     first_name: str = field(write=_NAME)
     last_name: str = field(write=_NAME)
-    identity_provider_name: str = _local("local_idp_name")
-    identity_provider_label: str = _local("local_idp_label")
-    identity_provider_management_url: str = _local("local_idp_management_url")
+    identity_provider_name: str = _provider("name", "local_idp_name")
+    identity_provider_label: str = _provider("label", "local_idp_label")
+    identity_provider_management_url: str = _provider("management_url", "local_idp_management_url")
     identity_provider_fields: list[str] = field(
         Source.CONTEXT,
         "registration_method",
-        get=lambda context, method: list(
-            protected_fields(method, context.settings.local_idp_protected_fields)
-        ),
+        _PROVIDER,
+        get=_protected,
     )
     token_expires_at: datetime | None = field(
         Source.CONTEXT,

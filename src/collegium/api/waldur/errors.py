@@ -135,6 +135,23 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
         "discovery_url",
         "Enter an https URL that ends with /.well-known/openid-configuration.",
     ),
+    "discovery.unreachable": ("discovery_url", "Unable to discover endpoints."),
+    "discovery.unreadable": (
+        "discovery_url",
+        "Unable to parse JSON in discovery response.",
+    ),
+    "discovery.insecure": (
+        "discovery_url",
+        "An endpoint is not https, or it is an internal address that is not allowed.",
+    ),
+    "discovery.wrong_issuer": (
+        "discovery_url",
+        "The issuer of the provider does not match its discovery URL.",
+    ),
+    "discovery.unsupported": (
+        "discovery_url",
+        "The provider does not support the authorization code flow with safe signatures.",
+    ),
     "provider.metadata": ("discovery_url", "The discovery URL was changed at the same time."),
     "provider.url": ("management_url", "Enter a valid https URL."),
     "provider.scope": (_OF_FACT, "Enter words with one space between them."),
@@ -235,7 +252,7 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     "decision.payload": (_NO_FIELD, "Invalid payload."),
     "decision.no_staff": (_NO_FIELD, "Invalid user UUID."),
     "decision.no_invitation": (_NO_FIELD, "Invalid invitation UUID."),
-    "project.date_in_the_past": ("end_date", "Cannot be earlier than the current date."),
+    "project.date_in_the_past": (_OF_FACT, "Cannot be earlier than the current date."),
 }
 
 
@@ -256,6 +273,7 @@ VALUES: Final[Mapping[str, str]] = {
     "network": '"{value}" is not a valid network.',
     "list": 'Expected a list of items but got type "{type}".',
     "too_many": "Ensure this field has no more than {max} elements.",
+    "object": 'Expected a dictionary of items but got type "{type}".',
     "json": "Value must be valid JSON.",
     "file": "The submitted data was not a file. Check the encoding type on the form.",
     "empty_file": "The submitted file is empty.",

@@ -17,6 +17,7 @@ from collegium.api.waldur import (
     eduteams,
     email_changes,
     events,
+    identity_providers,
     invitations,
     invite_links,
     join_requests,
@@ -74,6 +75,7 @@ ROUTES: Routes = {
     **ssh_keys.ROUTES,
     **events.ROUTES,
     **eduteams.ROUTES,
+    **identity_providers.ROUTES,
     **configuration.ROUTES,
 }
 

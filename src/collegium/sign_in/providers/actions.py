@@ -26,9 +26,12 @@ _TRUST: Final = frozenset({"discovery_url", "client_id", "verify_ssl", "is_activ
 
 def client_secret(vault: Vault, provider: ProviderRow) -> str:
     """Return the client secret of a provider; empty for a public client."""
-    if provider.client_secret_encrypted is None:
-        return ""
-    return vault.decrypt(provider.client_secret_encrypted, _binding(vault, provider.uuid))
+    return decrypt_secret(vault, provider.uuid, provider.client_secret_encrypted)
+
+
+def decrypt_secret(vault: Vault, uuid: str, encrypted: bytes | None) -> str:
+    """Return the client secret of the provider with a UUID; empty for a public client."""
+    return "" if encrypted is None else vault.decrypt(encrypted, _binding(vault, uuid))
 
 
 def create(

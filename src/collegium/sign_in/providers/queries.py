@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
-from collegium.db.statements import Statement
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, identities, identity_providers, provider_sign_ins
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 
 
 class ProviderRow:
-    """An OpenID provider."""
+    """An OpenID provider.
+
+    A field in ``attribute_mapping`` may have several claims, with spaces between them: the first
+    one that the provider sends counts.
+    """
 
     id: int
     uuid: str
@@ -49,6 +53,19 @@ class ProviderRow:
     modified_at: datetime
 
 
+class AccountProvider:
+    """What accounts show about the provider that they came from."""
+
+    name: str
+    label: str
+    management_url: str
+    protected_fields: list[str]
+
+
+LOCAL: Final = "default"
+"""Registration method of accounts without a provider."""
+
+
 def _visible() -> ColumnElement[bool]:
     """Return the rule of ``get_visible`` as SQL: only staff and support see inactive ones."""
     return identity_providers.c.is_active
@@ -77,6 +94,14 @@ _BY_ISSUER = Statement[ProviderRow](
     select(identity_providers)
     .where(identity_providers.c.issuer == bindparam("issuer"), identity_providers.c.is_active)
     .order_by(identity_providers.c.id)
+)
+_OF_METHODS = Statement[AccountProvider](
+    select(
+        identity_providers.c.name,
+        identity_providers.c.label,
+        identity_providers.c.management_url,
+        identity_providers.c.protected_fields,
+    ).where(any_of(identity_providers.c.name, "names"))
 )
 _ALL = Statement[ProviderRow](
     select(identity_providers).order_by(identity_providers.c.label, identity_providers.c.id)
@@ -141,6 +166,21 @@ def by_id(tx: ReadTransaction, provider: int) -> ProviderRow | None:
 def by_name(tx: ReadTransaction, name: str) -> ProviderRow | None:
     """Return a provider by name without a visibility check, inactive ones too; None if unknown."""
     return tx.fetch_one(_BY_NAME, name=name)
+
+
+def protected_fields(tx: ReadTransaction, method: str) -> list[str]:
+    """Return the fields that a provider protects on accounts with its name as registration method.
+
+    Inactive providers protect them too.
+    """
+    provider = None if method == LOCAL else by_name(tx, method)
+    return [] if provider is None else provider.protected_fields
+
+
+def of_methods(tx: ReadTransaction, methods: Collection[str]) -> dict[str, AccountProvider]:
+    """Return the providers of accounts by their registration methods; none for local accounts."""
+    names = [method for method in methods if method != LOCAL]
+    return {row.name: row for row in tx.fetch_all(_OF_METHODS, names=names)} if names else {}
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, name: str) -> ProviderRow:

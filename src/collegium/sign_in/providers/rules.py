@@ -65,6 +65,7 @@ _DOMAIN: Final = re.compile(
 _CREDENTIAL: Final = re.compile(r"[\x20-\x7e]*")  # RFC 6749, appendix A: VSCHAR
 _SCOPES: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
 _CLAIM: Final = re.compile(r"[!-~]{1,100}")
+_CLAIMS: Final = re.compile(r"[!-~]{1,100}(?: [!-~]{1,100}){0,9}")
 
 USER_FIELDS: Final = frozenset({"username", "civil_number"})
 """Fields of an account by which a provider may recognise it: unique, and set by staff.
@@ -93,24 +94,42 @@ USER_CLAIMS: Final = frozenset(
 else gets them later. ``preferred_username``, ``name``, ``email`` and ``upn`` are chosen by people;
 ``eduperson_principal_name`` may be given to somebody else."""
 
-MAPPED: Final = frozenset(
-    {
-        "first_name",
-        "last_name",
-        "full_name",
-        "native_name",
-        "email",
-        "job_title",
-        "phone_number",
-        "organization",
-        "civil_number",
-        "birth_date",
-        "preferred_language",
-        "affiliations",
-        "identity_source",
-    }
-)
-"""Fields of an account that a claim may fill. The others are keys or rights."""
+_PLAIN_USER_CLAIMS: Final = frozenset(claim.replace("_", "") for claim in USER_CLAIMS)
+
+CLAIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "first_name": ("First name", ("given_name", "first_name")),
+    "last_name": ("Last name", ("family_name", "last_name", "surname", "sn")),
+    "full_name": ("First and last name in one", ("name", "display_name", "cn")),
+    "native_name": ("Name in its own script", ("native_name",)),
+    "email": ("E-mail address", ("email", "mail")),
+    "job_title": ("Job title", ("job_title", "title")),
+    "phone_number": ("Phone number", ("phone_number", "telephone_number", "mobile")),
+    "organization": (
+        "Institution",
+        ("schac_home_organization", "organization", "org", "institution", "company"),
+    ),
+    "civil_number": (
+        "National identity number",
+        ("schac_personal_unique_id", "national_id", "civil_number", "personal_code"),
+    ),
+    "birth_date": ("Date of birth", ("birthdate", "birth_date", "date_of_birth")),
+    "preferred_language": ("Language", ("locale", "preferred_language")),
+    "affiliations": (
+        "Affiliations with institutions",
+        (
+            "voperson_external_affiliation",
+            "eduperson_scoped_affiliation",
+            "affiliations",
+            "affiliation",
+        ),
+    ),
+    "identity_source": (
+        "Institution that confirmed the identity",
+        ("identity_source", "authenticating_authority", "identity_provider", "idp"),
+    ),
+}
+"""Fields of an account that claims may fill: what each is, and which claims usually do, the best
+first. Other fields are keys or rights, so no claim fills them."""
 
 PROTECTED: Final = frozenset(
     {
@@ -128,11 +147,68 @@ PROTECTED: Final = frozenset(
 )
 """Fields of an account that people may be kept from changing here."""
 
+SCOPES: Final = ("openid", "profile", "email")
+"""Scopes that are always requested."""
+
 DEFAULT_MAPPING: Final[Mapping[str, str]] = {
     "first_name": "given_name",
     "last_name": "family_name",
     "email": "email",
 }
+
+
+def suggested_claims(field: str, supported: Collection[str]) -> list[str]:
+    """Return the claims of a provider that fit a field, the best first, in its spelling.
+
+    Args:
+        supported: the claims that the provider names in its metadata.
+    """
+    spellings = {_plain(claim): claim for claim in supported}
+    return [spellings[_plain(claim)] for claim in CLAIMS[field][1] if _plain(claim) in spellings]
+
+
+def suggested_mapping(supported: Collection[str]) -> dict[str, str]:
+    """Return which claims should fill which fields.
+
+    A provider need not name its claims; then the mapping is the one of OpenID Connect.
+
+    Args:
+        supported: the claims that the provider names in its metadata.
+    """
+    first_of = {field: suggested_claims(field, supported)[:1] for field in CLAIMS}
+    # The parts of a name are better than the whole, which must be split.
+    if first_of["first_name"] and first_of["last_name"]:
+        first_of["full_name"] = []
+    mapping = {field: claims[0] for field, claims in first_of.items() if claims}
+    return {**(DEFAULT_MAPPING if "full_name" not in mapping else {}), **mapping}
+
+
+def suggested_scopes(claims: Collection[str], supported: Collection[str]) -> list[str]:
+    """Return the scopes to request for claims, ``openid`` first.
+
+    Args:
+        claims: the claims that are used.
+        supported: the scopes that the provider names in its metadata.
+    """
+    wanted = ["profile", "email", *("phone" for claim in claims if _plain(claim) == "phonenumber")]
+    wanted += [scope for scope in sorted(supported) if scope in claims]
+    return ["openid", *(scope for scope in dict.fromkeys(wanted) if scope in supported)]
+
+
+def extra_scope(claims: Collection[str], supported: Collection[str]) -> str:
+    """Return the scopes that claims need besides those that are always requested."""
+    scopes = suggested_scopes(claims, supported)
+    return " ".join(scope for scope in scopes if scope not in SCOPES)
+
+
+def _plain(claim: str) -> str:
+    """Return a claim's name without the ways to write it: ``givenName`` is ``given_name``."""
+    return claim.lower().replace("_", "").replace("-", "")
+
+
+def is_identifying(claim: str) -> bool:
+    """Return whether a claim recognises a person; see ``USER_CLAIMS``."""
+    return _plain(claim) in _PLAIN_USER_CLAIMS
 
 
 def discovery_url(text: str) -> str:
@@ -187,7 +263,7 @@ def problems(values: Mapping[str, Any]) -> list[Invalid]:
         missing = "user_claim" if values.get("user_field") else "user_field"
         found.append(Invalid("provider.user_pair", field=missing))
     mapping = values.get("attribute_mapping") or {}
-    if mapping.get("civil_number", "sub") not in USER_CLAIMS:
+    if not all(map(is_identifying, mapping.get("civil_number", "").split())):
         found.append(Invalid("provider.user_claim", field="attribute_mapping"))
     return found
 
@@ -207,7 +283,7 @@ def _each(is_valid: Callable[[str], object]) -> Callable[[Collection[str]], bool
 
 
 def _is_mapping(mapping: Mapping[str, str]) -> bool:
-    return mapping.keys() <= MAPPED and all(map(_CLAIM.fullmatch, mapping.values()))
+    return mapping.keys() <= CLAIMS.keys() and all(map(_CLAIMS.fullmatch, mapping.values()))
 
 
 def _is_domain(text: str) -> bool:
@@ -233,7 +309,7 @@ _CHECKS: Final[Mapping[str, tuple[str, Callable[[Any], object]]]] = {
     "extra_scope": ("provider.scope", lambda text: not text or _SCOPES.fullmatch(text)),
     "extra_fields": ("provider.scope", lambda text: not text or _SCOPES.fullmatch(text)),
     "user_field": ("provider.user_field", lambda name: not name or name in USER_FIELDS),
-    "user_claim": ("provider.user_claim", lambda name: not name or name in USER_CLAIMS),
+    "user_claim": ("provider.user_claim", lambda name: not name or is_identifying(name)),
     "attribute_mapping": ("provider.mapping", _is_mapping),
     "protected_fields": ("provider.protected_fields", _each(PROTECTED.__contains__)),
     "allowed_redirects": ("provider.redirect", _each(is_web_address)),
