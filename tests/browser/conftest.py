@@ -104,6 +104,8 @@ def live(
         "mail_url": f"file:{folder / 'mail'}",
         "site_name": "Lighthouse",
         "rate_limits": "false",
+        # The OpenID providers of the tests.
+        "outgoing_internal_hosts": "127.0.0.1",
     }
     service = Service(folder, values)
     database = Database(values["database_url"])

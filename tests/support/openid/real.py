@@ -49,6 +49,7 @@ class RealProvider(ABC):
     """A provider in a process of its own. Everybody has the password ``PASSWORD``."""
 
     registration_path: str
+    confirms_sign_out = False
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -148,6 +149,11 @@ class RealProvider(ABC):
         with httpx.Client(verify=TLS) as browser:
             return self.browse(url, name, browser)
 
+    def sign_out_window(self, page: Page) -> None:
+        """Confirm to sign out, in a window without JavaScript that is sent here, if it is asked."""
+        if self.confirms_sign_out:
+            self.sign_in_window(page, "")
+
     def sign_in_window(self, page: Page, name: str) -> None:
         """Sign somebody in, in a window without JavaScript that is sent here, until it is back."""
         page.wait_for_url(f"{self.issuer}/**")
@@ -167,6 +173,7 @@ class OidcProvider(RealProvider):
     """The certified provider ``oidc-provider``, which runs on Node."""
 
     registration_path = "/reg"
+    confirms_sign_out = True
     folder = ROOT / ".venv-oidc-provider"
 
     @classmethod
