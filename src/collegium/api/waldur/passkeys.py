@@ -20,7 +20,7 @@ from collegium.api.waldur import lists, schemas
 from collegium.api.waldur.fields import read
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.tables import passkeys as table
-from collegium.refusals import Forbidden, NotFound
+from collegium.refusals import NotFound
 from collegium.security.rate_limits.rules import PASSKEY
 from collegium.sign_in.passkeys import actions as passkey_actions
 from collegium.sign_in.passkeys import queries as passkey_queries
@@ -115,10 +115,9 @@ def _check_own(context: RequestContext) -> None:
     account for themselves.
 
     Raises:
-        Forbidden: ``token.delegated`` or ``permission.missing``.
+        Forbidden: ``token.delegated``.
     """
-    if context.impersonator is not None:
-        raise Forbidden("permission.missing")
+    # In the name of somebody else there is no token of their own.
     check_not_delegated(context.actor.token_kind)
 
 
