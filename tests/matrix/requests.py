@@ -260,6 +260,7 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
     "/account/password/": lambda _scene, _tenant: {"current": PASSWORD, **_TWICE},
     "/account/keys/": lambda _scene, _tenant: {"public_key": new_key(), "name": "new"},
     "/account/second_factor/": lambda _scene, _tenant: {"action": "begin"},
+    "/account/confirm/": lambda _scene, _tenant: {"provider": "nobody"},
     "/account/passkeys/": lambda _scene, tenant: {
         "action": "remove",
         "passkey": tenant.objects["passkey"],

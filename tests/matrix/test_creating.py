@@ -33,6 +33,7 @@ NOT_CREATING: Final = {
     "/account/picture/": "changes an object",
     "/account/address/": "replaces a pending change, rate limited",
     "/account/password/": "changes an object",
+    "/account/confirm/": "leads to a provider, rate limited",
     "/account/passkeys/": "uses its ceremony up",
     "/account/keys/{uuid}/remove/": "ends a key",
     "/account/tokens/end/": "ends a token",

@@ -25,6 +25,7 @@ from tests.sign_in.identity_scene import (
     link,
     person,
 )
+from tests.sign_in.test_confirmation import leave_alone
 from tests.support.browser import Browser, text
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
 from tests.support.remote import SECRET, says
@@ -557,3 +558,47 @@ def test_provider_signs_people_out(
         assert log_out(visitor, wrong).status_code == 400
     assert is_signed_in(visitor)
     assert account(world, 1).username == "staff"
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ("nothing", 303, ""),
+        ("old sign-in", 502, "cannot be trusted"),
+        ("no time", 502, "cannot be trusted"),
+        ("other person", 409, "This is another account"),
+        ("two factors here", 409, "did not ask you for a second factor"),
+        ("other session", 409, "You are signed out"),
+    ],
+)
+def test_sensitive_change_is_confirmed_by_signing_in_again_at_the_provider(
+    visitor: Browser, hostile: HostileProvider, world: World, change: str, status: int, said: str
+) -> None:
+    ada = linked(world, hostile)
+    if change == "two factors here":
+        enable_second_factor(world, ada)
+    visitor.sign_in(world, ada)
+    leave_alone(world, ada)
+    visitor.open("/account/tokens/")
+    page = visitor.send("/account/tokens/", name="backup")
+    assert (page.status_code, "Confirm with Hostile" in text(page)) == (403, True)
+    answer = visitor.send(
+        "/account/confirm/", provider="hostile", next="/account/tokens/", options=HTML
+    )
+    url = answer.text.split('class="button" href="')[1].split('"')[0].replace("&amp;", "&")
+    assert parse_qs(urlsplit(url).query)["max_age"] == ["0"]
+    if change == "old sign-in":
+        hostile.id_token["auth_time"] = int(time.time()) - 3600
+    elif change == "no time":
+        hostile.id_token["auth_time"] = None
+    elif change == "other person":
+        hostile.person["sub"] = "somebody else"
+    elif change == "other session":
+        visitor.sign_in(world, ada)
+        leave_alone(world, ada)
+    answer = visitor.call("GET", back(hostile.authorize(url)), **HTML)
+    assert (answer.status_code, said in text(answer)) == (status, True), text(answer)
+    visitor.open("/account/tokens/")
+    created = visitor.send("/account/tokens/", name="backup")
+    assert created.status_code == (200 if change == "nothing" else 403)

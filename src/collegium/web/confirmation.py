@@ -10,6 +10,7 @@ from collegium.api import passkeys, sign_in
 from collegium.api.request import Response
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid, Unauthenticated
+from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.passkeys import actions as passkey_actions
 from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.passkeys import verification
@@ -27,6 +28,9 @@ from collegium.web.page import page
 PASSWORD: Final = "confirm_password"  # noqa: S105 - the name of a field
 CODE: Final = "confirm_code"
 PASSKEY: Final = "confirm_credential"
+
+PROVIDERS: Final = "/account/confirm/"
+"""Path of the form that confirms at an identity provider."""
 
 _PREFIX: Final = "confirm_"
 _NOT_SENT_AGAIN: Final = frozenset({"csrf", "code", "current", "password", "again"})
@@ -127,6 +131,7 @@ def ask(browser: BrowserRequest) -> Response:
     with browser.read() as tx:
         field = credential(browser, tx)
         has_authenticator = two_factor_queries.has_authenticator(tx, browser.actor.id)
+        identities = identity_queries.of_account(tx, browser.actor.id)
     # Passwords and codes are not written into a page. The forms that have such fields need no
     # other confirmation.
     kept = [
@@ -143,6 +148,12 @@ def ask(browser: BrowserRequest) -> Response:
         field=field,
         kept=kept,
         begun=_begin_passkey(browser),
+        # Providers continue at a page, without the posted form.
+        providers={
+            row.provider_name: row.provider_label for row in identities if row.provider_is_active
+        },
+        path=PROVIDERS,
+        back=browser.page or "/account/",
         has_authenticator=has_authenticator,
     )
 

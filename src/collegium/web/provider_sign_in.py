@@ -152,6 +152,18 @@ _FAILURES: Final = {
         "Nothing was linked, because you have signed out or changed the account in the "
         "meantime. Please sign in and start again.",
     ),
+    "identity.other": _Failure(
+        409,
+        "This is another account",
+        "You signed in at {label} with an account that is not among the sign-in methods of the "
+        "account that you use here. Nothing was confirmed.",
+    ),
+    "identity.no_factor": _Failure(
+        409,
+        "This is not enough to confirm",
+        "You use two-factor authentication here, but {label} did not ask you for a second factor. "
+        "Please confirm with a code or a passkey.",
+    ),
 }
 
 
@@ -226,7 +238,7 @@ def begin(browser: BrowserRequest, provider: ProviderRow, purpose: Purpose, retu
             secret,
             purpose,
             return_to,
-            browser.actor if purpose is Purpose.LINK else None,
+            browser.actor if purpose in {Purpose.LINK, Purpose.CONFIRM} else None,
         )
     browser.set_cookie(COOKIE, secret, SIGN_IN_SECONDS)
     return client.authorization_url(
@@ -238,6 +250,8 @@ def begin(browser: BrowserRequest, provider: ProviderRow, purpose: Purpose, retu
         code_verifier=begun.verifier,
         scope=" ".join(dict.fromkeys([*_SCOPES, *provider.extra_scope.split()])),
         ui_locales=_ui_locales(browser),
+        # Somebody who only has an open browser must not be let through by the provider's session.
+        **({"prompt": "login", "max_age": "0"} if purpose is Purpose.CONFIRM else {}),
     )
 
 
@@ -296,9 +310,8 @@ def _complete(browser: BrowserRequest) -> Response:
     return_to = claimed.row.return_to
     try:
         claims = _ask(browser, provider, claimed)
-        if claimed.row.purpose == Purpose.LINK:
-            return _link(browser, provider, claimed, claims)
-        return _sign_in(browser, provider, claimed, claims)
+        handle = _HANDLERS.get(claimed.row.purpose, _sign_in)
+        return handle(browser, provider, claimed, claims)
     except (Refusal, ProviderError) as problem:
         # Nothing was written, so no session was started.
         browser.set_cookies.clear()
@@ -346,15 +359,14 @@ def _ask(browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn)
         is_nonce=lambda nonce: identity_actions.is_nonce(vault, claimed.row, nonce),
         iss=iss,
         now=browser.now,
+        max_age=SIGN_IN_SECONDS if claimed.row.purpose == Purpose.CONFIRM else None,
     )
 
 
 def _link(
     browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
 ) -> Response:
-    is_same = (browser.actor.id, browser.token_id) == (claimed.row.account_id, claimed.row.token_id)
-    if not browser.is_signed_in or not is_same:
-        raise Conflict("identity.session")
+    _check_same_session(browser, claimed)
     for attempt in range(_ATTEMPTS):
         try:
             with browser.write() as tx:
@@ -368,6 +380,31 @@ def _link(
             break
     said = f"You can now sign in with {provider.label}."
     return browser.redirect(METHODS, said if is_new else f"{provider.label} was linked already.")
+
+
+def _check_same_session(browser: BrowserRequest, claimed: ClaimedSignIn) -> None:
+    """Check that the browser is in the session in which this began.
+
+    Raises:
+        Conflict: ``identity.session``.
+    """
+    is_same = (browser.actor.id, browser.token_id) == (claimed.row.account_id, claimed.row.token_id)
+    if not browser.is_signed_in or not is_same:
+        raise Conflict("identity.session")
+
+
+def _confirm(
+    browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
+) -> Response:
+    _check_same_session(browser, claimed)
+    try:
+        with browser.write() as tx:
+            identity_actions.confirm(tx, browser.actor, provider, claims)
+    except Unauthenticated:
+        raise Conflict("identity.session") from None
+    return browser.redirect(
+        claimed.row.return_to or _HOME, "You have confirmed that it is you. Please go on."
+    )
 
 
 def _sign_in(
@@ -393,6 +430,10 @@ def _sign_in(
             if refusal.code != _CONCURRENT or attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError
+
+
+_HANDLERS: Final = {Purpose.LINK.value: _link, Purpose.CONFIRM.value: _confirm}
+"""What follows a return from a provider that is no sign-in."""
 
 
 def _start(

@@ -59,7 +59,16 @@ def _change(browser: BrowserRequest) -> Response:
     return browser.redirect(METHODS, "The sign-in method is removed.")
 
 
+def _confirm(browser: BrowserRequest) -> Response:
+    """Send somebody to a provider who confirms there that it is them."""
+    name = browser.form.raw("provider")[:NAME_MAX]
+    return provider_sign_in.enter_from_page(browser, name, Purpose.CONFIRM, browser.next or METHODS)
+
+
 ROUTES: Routes = {
+    confirmation.PROVIDERS: {
+        "POST": Page(_confirm, "Confirm at an identity provider that it is me.", during_setup=True),
+    },
     METHODS: {
         "GET": Page(_show, "Show my sign-in methods."),
         "POST": Page(_change, "Add or remove a sign-in method."),

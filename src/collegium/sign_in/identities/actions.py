@@ -571,6 +571,29 @@ def link(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: Clai
     return True
 
 
+def confirm(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: Claims) -> None:
+    """Record that a person has proved at a provider that it is still them.
+
+    Args:
+        actor: the person, in the session in which this began.
+
+    Raises:
+        Unauthenticated: ``login.failed``: the session has ended.
+        NotFound: ``provider.unknown``: the provider was removed or deactivated in the meantime.
+        Conflict: ``identity.other``: it is no identity of the actor. ``identity.no_factor``: the
+            account has two-factor authentication, and the provider asked for no second factor.
+    """
+    credentials.confirm(tx, actor, "login.failed")
+    provider = current(tx, provider)
+    identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
+    if identity is None or identity.account_id != actor.id:
+        raise Conflict("identity.other")
+    has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
+    if not has_second_factor and two_factor_queries.is_on(tx, actor.id):
+        raise Conflict("identity.no_factor")
+    token_queries.confirm(tx, actor.id, actor.token, has_second_factor=has_second_factor)
+
+
 def ways_to_sign_in(tx: ReadTransaction, account: int, settings: Settings) -> int:
     """Return in how many ways a person can sign in.
 

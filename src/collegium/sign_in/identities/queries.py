@@ -42,6 +42,7 @@ class IdentityRow:
 class ListedIdentity(IdentityRow):
     """An identity with its provider, to list it."""
 
+    provider_name: str | None
     provider_label: str | None
     provider_is_active: bool | None
 
@@ -93,6 +94,7 @@ _of_account = identities.c.account_id == bindparam("account", type_=BigInt)
 _OF_ACCOUNT = Statement[ListedIdentity](
     select(
         identities,
+        identity_providers.c.name.label("provider_name"),
         identity_providers.c.label.label("provider_label"),
         identity_providers.c.is_active.label("provider_is_active"),
     )
