@@ -280,7 +280,6 @@ def test_unreadable_response_ends_the_sign_in(
         ({"authorization_endpoint": "https://login.example/" + "x" * 2000}, Problem.INSECURE),
         ({"response_types_supported": ["id_token"]}, Problem.UNSUPPORTED),
         ({"id_token_signing_alg_values_supported": ["HS256", "none"]}, Problem.UNSUPPORTED),
-        ({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}, Problem.UNSUPPORTED),
         ({"scopes_supported": "openid"}, Problem.UNREADABLE),
     ],
     ids=str,
@@ -294,7 +293,31 @@ def test_unusable_metadata_are_refused(
         else value
         for name, value in changes.items()
     }
-    assert problem(hostile) is expected
+    with pytest.raises(ProviderError) as caught:
+        discovery.fetch_metadata(hostile.discovery_url, internal_hosts=(hostile.host,))
+    assert caught.value.problem is expected
+
+
+def test_secret_is_not_sent_in_a_way_that_the_provider_does_not_know(
+    hostile: HostileProvider,
+) -> None:
+    hostile.metadata = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
+    assert problem(hostile) is Problem.UNSUPPORTED
+    assert "/token" not in hostile.asked
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"id_token": None}, {"id_token": 5}, {"access_token": None}, {"access_token": ["x"]}),
+        *({"token_type": None}, {"token_type": "mac"}, {"token_type": ["Bearer"]}),
+        *({"access_token": "two words"}, {"access_token": "line\nfeed"}, {"access_token": ""}),
+    ],
+    ids=str,
+)
+def test_unusable_tokens_are_refused(hostile: HostileProvider, changes: dict[str, Any]) -> None:
+    hostile.tokens, hostile.id_token = changes, {"at_hash": None}
+    assert problem(hostile) is Problem.UNREADABLE
 
 
 def test_issuer_may_end_with_a_slash(hostile: HostileProvider) -> None:

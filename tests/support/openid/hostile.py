@@ -60,9 +60,9 @@ class HostileProvider(Answering):
     Other attributes change the correct answer; a claim or a field that is None is left out:
 
     * ``person``: claims about the person who signs in, in both the ID token and userinfo.
-    * ``id_token``, ``userinfo``, ``metadata``, ``response``, ``header``: changes of the ID token's
-      claims, of userinfo, of the metadata, of the parameters sent back to us (``iss``, ``state``,
-      ``error``), of the ID token's header.
+    * ``id_token``, ``userinfo``, ``metadata``, ``response``, ``tokens``, ``header``: changes of the
+      ID token's claims, of userinfo, of the metadata, of the parameters sent back to us (``iss``,
+      ``state``, ``error``), of the response with the tokens, of the ID token's header.
     * ``algorithm`` and ``key``: how the ID token is signed; ``sign_with`` overrides the key.
     * ``published``: the keys at ``/jwks``, by id.
     """
@@ -81,6 +81,7 @@ class HostileProvider(Answering):
         self.userinfo: dict[str, Any] = {}
         self.metadata: dict[str, Any] = {}
         self.response: dict[str, Any] = {}
+        self.tokens: dict[str, Any] = {}
         self.header: dict[str, Any] = {}
         self.algorithm = "ES256"
         self.key: Key = ECKey.generate_key("P-256")
@@ -235,7 +236,8 @@ class HostileProvider(Answering):
         access_token = f"access-{secrets.token_urlsafe(16)}-{SECRET}"
         self._access_tokens.add(access_token)
         id_token = self._id_token(begun["nonce"], access_token)
-        says({"token_type": "Bearer", "access_token": access_token, "id_token": id_token})(asked)
+        tokens = {"token_type": "Bearer", "access_token": access_token, "id_token": id_token}
+        self._send(asked, tokens | self.tokens)
 
     def _is_our_client(self, asked: Asked, form: dict[str, str]) -> bool:
         scheme, _, credentials = asked.headers.get("Authorization", "").partition(" ")
