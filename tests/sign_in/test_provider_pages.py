@@ -210,8 +210,11 @@ def test_provider_that_is_down_is_said_before_anybody_is_sent_there(
     assert "Sign in with Hostile" in text(visitor.open("/sign_in/"))
 
 
-def test_denied_sign_in_says_so(visitor: Browser, hostile: HostileProvider, world: World) -> None:
-    hostile.response = {"error": "access_denied", "error_description": SECRET}
+@pytest.mark.parametrize("others", [{}, {"iss": None}], ids=["issuer", "no-issuer"])
+def test_denied_sign_in_says_so(
+    visitor: Browser, hostile: HostileProvider, world: World, others: dict[str, Any]
+) -> None:
+    hostile.response = {"error": "access_denied", "error_description": SECRET, **others}
     answer = sign_in(visitor, hostile)
     refused(world, visitor, answer, 403, "You have not signed in", "identity.denied")
 

@@ -344,8 +344,9 @@ def _ask(browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn)
     party = provider_setup.client_of(browser.settings, vault, provider)
     metadata = discovery.metadata_of(party)
     iss = browser.query_value("iss") if "iss" in browser.query else None
-    client.check_response_issuer(metadata, iss)
-    if "error" in browser.query:
+    is_error = "error" in browser.query
+    client.check_response_issuer(metadata, iss, is_error=is_error)
+    if is_error:
         raise Forbidden("identity.denied")
     code = browser.query_value("code")
     if not 0 < len(code) <= _CODE_MAX:

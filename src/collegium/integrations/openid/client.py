@@ -70,17 +70,19 @@ def authorization_url(
     return url
 
 
-def check_response_issuer(metadata: Metadata, iss: str | None) -> None:
+def check_response_issuer(metadata: Metadata, iss: str | None, *, is_error: bool = False) -> None:
     """Check who sent the browser back (RFC 9207), before anything else of the response is used.
 
     Args:
-        iss: the parameter ``iss`` of the response, of an error too; None if it is missing.
+        iss: the parameter ``iss`` of the response; None if it is missing.
+        is_error: whether the response is an error. Some providers leave the issuer out of those,
+            and nothing is done with them.
 
     Raises:
         ProviderError: ``WRONG_ISSUER``.
     """
     if iss is None:
-        if metadata.authorization_response_iss_parameter_supported:
+        if metadata.authorization_response_iss_parameter_supported and not is_error:
             raise ProviderError(Problem.WRONG_ISSUER)
     elif iss != metadata.issuer:
         raise ProviderError(Problem.WRONG_ISSUER)
