@@ -71,3 +71,15 @@ def test_invitation_is_consumed_by_one_of_two_new_people(world: World, together:
         assert "invitation.unknown" in map(str, responses)
         assert len(world.grants_in(project)) == 1
         assert counts(world) == (before[0] + 1, before[1] + 1)
+
+
+def test_one_of_two_people_with_an_address_is_linked(world: World, together: Together) -> None:
+    provider = add_provider(world, trusted_domains=["example.org"])
+    for number in range(rounds_of(world)):
+        ada = world.person(f"ada{number}")
+        people = (person(f"{name}-{number}", email=ada.email) for name in ("a", "b"))
+        responses = together(
+            *(partial(outcome, partial(arrive, world, provider, claims)) for claims in people)
+        )
+        assert "identity.mismatch" in map(str, responses)
+        assert counts(world)[1] == number + 1

@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from collegium.accounts import actions as account_actions
+from collegium.db.statements import Statement
+from collegium.db.tables import provider_sign_ins
 from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
 from collegium.sign_in import credentials
 from collegium.sign_in.identities import actions as identity_actions
@@ -340,6 +343,10 @@ def test_sign_in_works_once_in_its_browser_in_time(world: World) -> None:
         with world.database.write(datetime.now(UTC) + timedelta(seconds=later)) as tx:
             return identity_actions.claim(tx, world.vault, state, cookie)
 
+    begin()
+    with world.database.write(datetime.now(UTC) + timedelta(seconds=601)) as tx:
+        identity_queries.purge(tx)
+        assert tx.fetch_all(Statement[int](select(provider_sign_ins.c.provider_id))) == []
     state = begin()
     claimed = claim(state)
     assert claimed.row.return_to == "/account/"

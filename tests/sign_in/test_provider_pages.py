@@ -27,6 +27,7 @@ from tests.sign_in.identity_scene import (
 )
 from tests.sign_in.test_confirmation import leave_alone
 from tests.support.browser import Browser, text
+from tests.support.mails import mail_text, sent_mails
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
 from tests.support.remote import SECRET, says
 from tests.support.site import Site
@@ -473,6 +474,10 @@ def test_person_adds_and_removes_a_sign_in_method(
     (uuid,) = page.text.split('name="identity" value="')[1:2]
     answer = visitor.send("/account/sign_in_methods/", action="remove", identity=uuid[:32])
     assert "No identity provider is linked" in text(visitor.follow(answer))
+    first, second = sent_mails(world)
+    assert first["X-Collegium-Mail"] == second["X-Collegium-Mail"] == "identity_changed"
+    assert "Hostile" in mail_text(first)
+    assert "removed from" in second["Subject"]
     assert counts(world) == (2, 0)
 
 

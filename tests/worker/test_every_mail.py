@@ -63,6 +63,8 @@ class EveryKind(Scenario):
                 kinds.PasswordChanged(*notice),
                 kinds.TokenCreated(*notice, name),
                 kinds.TokenCreated(*notice, name, program=True),
+                kinds.IdentityChanged(*notice, name),
+                kinds.IdentityChanged(*notice, name, removed=True),
                 kinds.PasskeyChanged(*notice, name),
                 kinds.PasskeyChanged(*notice, name, removed=True),
                 kinds.SecondFactorEnabled(*notice),

@@ -278,6 +278,28 @@ class PasskeyChanged(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityChanged(Mail):
+    """Notice that an identity was linked to an account or removed from it, to its address.
+
+    Args:
+        account: id of the row.
+        at: time of the change, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
+        address: IP address of the person; empty for staff.
+        name: of the identity provider.
+        removed: whether it was removed.
+    """
+
+    kind: ClassVar[str] = "identity_changed"
+    account: int
+    at: str
+    by: str
+    address: str
+    name: str
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SecondFactorEnabled(Mail):
     """Notice that two-factor authentication was activated, to the address of the account.
 

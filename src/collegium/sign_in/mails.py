@@ -10,6 +10,7 @@ from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
 from collegium.outbox.mails import (
     ChangeEmailNotice,
+    IdentityChanged,
     PasskeyChanged,
     PasswordChanged,
     SecondFactorDisabled,
@@ -55,6 +56,16 @@ def _load_token_created(
     }
 
 
+def _load_identity_changed(
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
+) -> dict[str, Any]:
+    return _load_notice(tx, settings, vault, payload) | {
+        "provider_name": name_line(payload["name"]),
+        "removed": bool(payload["removed"]),
+        "link": f"{settings.base_url.rstrip('/')}/account/sign_in_methods/",
+    }
+
+
 def _load_passkey_changed(
     tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
@@ -93,6 +104,7 @@ def _load_change_email_notice(
 
 LOADERS: Final[dict[str, Loader]] = {
     ChangeEmailNotice.kind: _load_change_email_notice,
+    IdentityChanged.kind: _load_identity_changed,
     PasskeyChanged.kind: _load_passkey_changed,
     PasswordChanged.kind: _load_notice,
     SecondFactorDisabled.kind: _load_notice,

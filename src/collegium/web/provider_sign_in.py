@@ -578,6 +578,9 @@ def _refuse(
 
     A front end gets the code of the problem at the address to which it wanted to return.
     """
+    if isinstance(problem, Unauthenticated):
+        # The account was signed out everywhere at the same moment.
+        problem = Conflict("identity.state")
     code = problem.code if isinstance(problem, Refusal) else _code_of(problem)
     reason = code if isinstance(problem, Refusal) else f"provider.{problem.problem}"
     account = problem.facts.get("account") if isinstance(problem, Refusal) else None

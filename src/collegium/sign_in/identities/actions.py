@@ -28,11 +28,12 @@ from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import State
 from collegium.join_requests import actions as join_request_actions
+from collegium.outbox import mails
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.scopes.actions import change_account
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
-from collegium.sign_in import credentials
+from collegium.sign_in import credentials, notices
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.identities.queries import IdentityRow, StartedSignIn
@@ -263,14 +264,13 @@ def complete(
     """
     provider = current(tx, provider)
     identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
+    is_new = False
     if identity is None:
         account_id = _find_account(tx, provider, claims)
         if account_id is None:
             return _register(tx, vault, settings, provider, claims, arrival, ip_address, request_id)
         identity = _add_identity(tx, provider, claims, account_id)
-        account = _active_account(tx, account_id)
-        actor = token_actions.actor_of(account, ip_address, request_id)
-        _record_linked(tx, actor, provider)
+        is_new = True
     account = _active_account(tx, identity.account_id)
     actor = token_actions.actor_of(
         account, ip_address, request_id, credentials=account.credentials_version
@@ -279,8 +279,26 @@ def complete(
     signed_in = SignedIn(actor, identity.id, has_second_factor=has_second_factor)
     if arrival.accepts and not needs_code(tx, signed_in):
         signed_in = _accept_if_possible(tx, settings, signed_in, arrival)
+    # It locks the account, after the scope of an invitation, as all actions do.
     _refresh(tx, settings, provider, claims, identity, actor)
+    if is_new:
+        _check_single(tx, identity)
+        _record_linked(tx, actor, provider)
+        notices.send_notice(tx, mails.IdentityChanged, account, actor, name=provider.label)
     return signed_in
+
+
+def _check_single(tx: ReadTransaction, identity: IdentityRow) -> None:
+    """Require that an account which a provider has named has no other identity there.
+
+    Otherwise a second person at the same provider could get into the account of the first.
+
+    Raises:
+        Conflict: ``identity.mismatch``.
+    """
+    issuers = [row.issuer for row in identity_queries.of_account(tx, identity.account_id)]
+    if issuers.count(identity.issuer) > 1:
+        raise Conflict("identity.mismatch")
 
 
 def needs_code(tx: ReadTransaction, signed_in: SignedIn) -> bool:
@@ -335,12 +353,6 @@ def _find_account(tx: WriteTransaction, provider: ProviderRow, claims: Claims) -
     has_rights = account.is_staff or account.is_support or account.is_identity_manager
     if has_rights or two_factor_queries.is_on(tx, account.id):
         raise Conflict("identity.email_taken")
-    # A second person at the same provider must not get into the account of the first.
-    lock_account(tx, account.id)
-    if any(
-        identity.issuer == claims.issuer for identity in identity_queries.of_account(tx, account.id)
-    ):
-        raise Conflict("identity.mismatch")
     return account.id
 
 
@@ -516,7 +528,10 @@ def _refresh(
         and not account_queries.at_email(tx, email)
     ):
         columns["email"] = email
-    if columns.get("civil_number") and before.civil_number:
+    number = columns.get("civil_number")
+    if number and (
+        before.civil_number or account_queries.with_password(tx, civil_number=number) is not None
+    ):
         # A number that was recorded once identifies the person.
         del columns["civil_number"]
     shown = as_dict(before)
@@ -558,7 +573,7 @@ def link(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: Clai
         Conflict: ``identity.taken``: another account has this identity. ``identity.concurrent``:
             another transaction was faster; try again.
     """
-    credentials.confirm(tx, actor)
+    account = credentials.confirm(tx, actor)
     provider = current(tx, provider)
     identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
     if identity is not None:
@@ -568,6 +583,7 @@ def link(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: Clai
         return False
     _add_identity(tx, provider, claims, actor.id)
     _record_linked(tx, actor, provider)
+    notices.send_notice(tx, mails.IdentityChanged, account, actor, name=provider.label)
     return True
 
 
@@ -620,7 +636,7 @@ def unlink(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
         Conflict: ``identity.last_way``: the person could not sign in any more.
         Unauthenticated: ``token.unknown``: the session has ended.
     """
-    credentials.confirm(tx, actor)
+    account = credentials.confirm(tx, actor)
     identities = identity_queries.of_account(tx, actor.id)
     identity = next((row for row in identities if row.uuid == uuid), None)
     if identity is None:
@@ -633,8 +649,10 @@ def unlink(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
     event_queries.record(
         tx,
         actor,
-        events.IdentityUnlinked(account=actor.id, provider=identity.provider_label or ""),
+        events.IdentityUnlinked(account=actor.id, provider=identity.provider_name or ""),
     )
+    name = identity.provider_label or identity.issuer
+    notices.send_notice(tx, mails.IdentityChanged, account, actor, name=name, removed=True)
 
 
 def origin_of(vault: Vault, signed_in: SignedIn, claims: Claims) -> Origin:

@@ -267,10 +267,14 @@ def remove(tx: WriteTransaction, account: int, uuid: str) -> bool:
 
 
 def begin(tx: WriteTransaction, values: Mapping[str, Any]) -> None:
-    """Insert a sign-in that begins, and delete everything here that has expired."""
+    """Insert a sign-in that begins."""
+    tx.execute(_INSERT_SIGN_IN, **values)
+
+
+def purge(tx: WriteTransaction) -> None:
+    """Delete sign-ins, codes and logout tokens that have expired."""
     for statement in _EXPIRED:
         tx.execute(statement, now=tx.now)
-    tx.execute(_INSERT_SIGN_IN, **values)
 
 
 def claim(tx: WriteTransaction, state_hash: bytes) -> StartedSignIn | None:
