@@ -349,6 +349,96 @@ def _work(*, once: bool) -> None:
         running.run(stop)
 
 
+@main.group()
+def provider() -> None:
+    """Manage OpenID providers, with which people sign in."""
+
+
+@provider.command("add")
+@click.argument("name")
+@click.option("--label", required=True, help="Text of the button on the sign-in page.")
+@click.option("--url", required=True, help="Issuer of the provider, or the URL of its metadata.")
+@click.option("--client-id", required=True, help="Client ID that the provider shows.")
+@click.option(
+    "--client-secret-stdin", is_flag=True, help="Read the client secret from standard input."
+)
+@click.option(
+    "--registration",
+    type=click.Choice(["off", "invited", "open"]),
+    help="Who gets an account at the first sign-in: invited people, everybody, or nobody.",
+)
+def add_provider(
+    name: str,
+    label: str,
+    url: str,
+    client_id: str,
+    registration: str | None,
+    *,
+    client_secret_stdin: bool,
+) -> None:
+    """Add a provider. Everything but the options is read from its metadata.
+
+    At a terminal it asks for the client secret. Without one it is a public client.
+    """
+    from collegium import provider_command  # noqa: PLC0415 - keeps --help fast
+
+    settings = _settings()
+    secret = ""
+    if client_secret_stdin:
+        secret = _piped_password()
+    elif sys.stdin.isatty() and sys.stderr.isatty():
+        secret = click.prompt(
+            "Client secret (leave empty for a public client)",
+            hide_input=True,
+            default="",
+            show_default=False,
+            err=True,
+        )
+    values = {"name": name, "label": label, "client_id": client_id, "client_secret": secret}
+    if registration is not None:
+        values["registration"] = registration
+    with _app_context(settings) as (database, vault):
+        try:
+            redirect_uri = provider_command.add(database, settings, vault, url, values)
+        except provider_command.UnfitProviderError as error:
+            _stop(str(error), 2)
+    click.echo(redirect_uri)
+
+
+@provider.command("list")
+def list_providers() -> None:
+    """List the providers: name, label, issuer, and whether each is active."""
+    from collegium import provider_command  # noqa: PLC0415 - keeps --help fast
+
+    with _app_context(_settings()) as (database, _vault):
+        for line in provider_command.lines(database):
+            click.echo(line)
+
+
+@provider.command("check")
+@click.argument("names", nargs=-1)
+def check_providers(names: tuple[str, ...]) -> None:
+    """Ask providers for their metadata and keys; all of them without NAMES.
+
+    Exit with 1 if one of them cannot be used.
+    """
+    from collegium import provider_command  # noqa: PLC0415 - keeps --help fast
+
+    settings = _settings()
+    is_well = True
+    with _app_context(settings) as (database, vault):
+        try:
+            for row, checks in provider_command.checked(database, settings, vault, names):
+                for check in checks:
+                    sign = "warn" if check.warns else "ok  " if check.is_well else "BAD "
+                    click.echo(f"{sign} {row.name}: {check.text}")
+                    is_well = is_well and check.is_well
+        except provider_command.UnfitProviderError as error:
+            _stop(str(error), 2)
+    if not is_well:
+        raise SystemExit(1)
+
+
 @main.command()
 def doctor() -> None:
     """Check the installation, one line for each check. Exit with 1 if a check fails."""

@@ -15,11 +15,13 @@ from collegium.db import schema
 from collegium.db.database import Database, StorageFullError, UnavailableError
 from collegium.db.statements import Statement
 from collegium.events import queries as event_queries
+from collegium.integrations import provider_setup
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import UnreachableError
 from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import Settings, SettingsError, load
+from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.worker.transport import open_transport
 from collegium.worker.worker import MAX_ATTEMPTS
@@ -63,6 +65,8 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield _check_address(settings)
     try:
         yield from _check_database(database, vault, settings)
+        if schema.status(database) is schema.SchemaStatus.CURRENT:
+            yield from _check_providers(database, vault, settings)
     except StorageFullError as error:
         yield Finding(
             well=False, what="database", text=f"the disk is full: {error}. Free some space"
@@ -105,6 +109,17 @@ def _check_database(database: Database, vault: Vault, settings: Settings) -> Ite
         )
         yield _check_two_factor(settings, two_factor_queries.staff_without(tx, _NAMES_MAX + 1))
         yield _check_clock(database, tx.fetch_only(_DATABASE_TIME), event_queries.latest(tx))
+
+
+def _check_providers(database: Database, vault: Vault, settings: Settings) -> Iterator[Finding]:
+    """Ask the OpenID providers for their metadata and keys; inactive ones are not asked."""
+    if not bootstrap.key_fits(database, vault):
+        return
+    with database.read() as tx:
+        providers = provider_queries.active(tx)
+    for provider in providers:
+        for check in provider_setup.check(settings, vault, provider):
+            yield Finding(check.is_well, f"provider {provider.name}", check.text, warns=check.warns)
 
 
 def _base_path_error(settings: Settings) -> str:

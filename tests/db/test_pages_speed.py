@@ -37,8 +37,12 @@ ATTEMPTS: Final = 25
 
 OK: Final = 200
 MAX_SLOW: Final = 5
-NOT_OPENED: Final = {"/sign_in/code/", "/sign_in/passkey/", "/private/users/tokens/"}
-"""Pages that redirect or need an earlier step."""
+NOT_OPENED: Final = {
+    *("/sign_in/code/", "/sign_in/passkey/", "/private/users/tokens/"),
+    *(f"/api-auth/unknown/{page}/" for page in ("init", "complete")),
+    "/staff/providers/unknown/",
+}
+"""Pages that redirect or need an earlier step, and those of a provider, of which there is none."""
 
 VIEWERS: Final = {
     "owner": bulk_activity.OWNER,
@@ -102,6 +106,8 @@ def parameters(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]
         "/staff/accounts/": {"uuid": uuid_of(bulk_activity.MEMBER)},
         "/staff/organisations/": {"uuid": uuid_of(bulk_activity.ORGANISATION)},
         "/staff/roles/": {"uuid": role},
+        "/staff/providers/": {"provider": "unknown"},
+        "/api-auth/": {"provider": "unknown"},
         "/invitation/": {"token": vault.sign(links.MAILED, bulk_activity.uuid("invitation", 1), 1)},
         "/password_reset/": {"token": password_actions.link(vault, account, tx.now)},
         "/user_email_change/": {"code": "0" * 32},

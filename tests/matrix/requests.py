@@ -60,6 +60,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/staff/accounts/": {"uuid": "account"},
     "/staff/organisations/": {"uuid": "organisation"},
     "/staff/roles/": {"uuid": "role"},
+    "/staff/providers/": {"provider": "provider"},
     "/account/requests/": {"uuid": "request"},
     "/account/leave/": {"uuid": "grant"},
     "/account/keys/": {"uuid": "key"},
@@ -292,6 +293,14 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
     "/staff/organisations/{uuid}/": lambda _scene, _tenant: {"action": "block"},
     "/staff/roles/new/": lambda _scene, _tenant: {"name": "CUSTOM.NEW", "kind": "project"},
     "/staff/roles/{uuid}/": lambda _scene, _tenant: {"action": "disable"},
+    "/staff/providers/new/": lambda scene, _tenant: {
+        "name": "other",
+        "label": "Other",
+        "discovery_url": scene.openid.issuer,
+        "client_id": "x",
+        "registration": "open",
+    },
+    "/staff/providers/{provider}/": lambda _scene, _tenant: {"action": "deactivate"},
     "/staff/mails/": lambda _scene, _tenant: {"action": "retry_all"},
     **{
         f"/group/{{number}}/team/{at}": form

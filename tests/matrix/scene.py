@@ -35,6 +35,7 @@ from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
 from tests.conftest import KEY, open_database
+from tests.support.openid.hostile import HostileProvider
 from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
 from tests.support.site import Site
@@ -77,8 +78,11 @@ class Scene:
     backup: "_SQLiteBackup | _PostgreSQLBackup"
 
     def __init__(self, url: str) -> None:
+        self._running = HostileProvider().running()
+        self.openid = next(self._running)
         self.settings = load(
             {
+                "COLLEGIUM_OUTGOING_INTERNAL_HOSTS": self.openid.host,
                 "COLLEGIUM_DATABASE_URL": url,
                 "COLLEGIUM_SECRET_KEY": KEY,
                 "COLLEGIUM_RATE_LIMITS": "false",
@@ -112,6 +116,7 @@ class Scene:
         self.keep()
 
     def close(self) -> None:
+        next(self._running, None)
         self.site.close()
         self.backup.close()
         self.database.close()

@@ -50,6 +50,7 @@ NOT_CREATING: Final = {
     "/staff/accounts/{uuid}/": "changes an object",
     "/staff/organisations/{uuid}/": "changes an object",
     "/staff/roles/{uuid}/": "changes an object",
+    "/staff/providers/{provider}/": "changes an object",
     "/staff/mails/": "sends e-mails again",
 }
 """Pages whose forms create nothing, and the reason."""
@@ -84,7 +85,7 @@ def test_every_form_creates_once_or_is_listed() -> None:
         *("/teams/", "/account/keys/", "/account/tokens/", "/account/second_factor/"),
         *("/account/authorize/", "/requests/", "/group/{number}/", "/open_invitation/{uuid}/"),
         "/invitation/{token}/",
-        *(f"/staff/{noun}/new/" for noun in ("organisations", "accounts", "roles")),
+        *(f"/staff/{noun}/new/" for noun in ("organisations", "accounts", "roles", "providers")),
         *(
             f"/{kind}/{{uuid}}/{page}/"
             for kind in ("organisation", "project")

@@ -152,7 +152,8 @@ def test_pages_reveal_no_more_than_the_api_and_links_are_allowed(
     assert not more, more
     assert len(opened) >= (10 if caller is None else 25)
     check = RowCheck(scene, next(reads("web")))
-    for link in sorted(links):
+    # The button of a provider leads elsewhere, and begins a sign-in.
+    for link in sorted(link for link in links if not link.startswith("/api-auth/")):
         page = check.request("GET", link, caller, scene.tenants[0])
         assert page.status_code in {200, 303}, link
         if not link.startswith(CAPABILITY_PAGES):

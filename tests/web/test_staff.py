@@ -10,6 +10,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import join_requests, outbox
 from collegium.refusals import NotFound
 from collegium.scopes import activity
+from collegium.sign_in.providers import queries as provider_queries
 from collegium.web import charts
 from collegium.web.staff import PARTS
 from tests.support.browser import Browser, text
@@ -21,13 +22,17 @@ from tests.web.test_forms import PAGES, UNKNOWN
 
 def pages(scene: Scene) -> list[str]:
     """Return the paths of the staff pages, each with an existing object."""
+    with scene.world.database.read() as tx:
+        provider = provider_queries.by_name(tx, "campus")
+    if provider is None:
+        scene.world.provider()
     uuids = {
         "accounts": scene.people["member"].uuid,
         "organisations": scene.organisation.uuid,
         "roles": scene.world.role("PROJECT.MEMBER").uuid,
     }
     return [
-        path.replace(UNKNOWN, uuids.get(path.split("/")[2], ""))
+        path.replace(UNKNOWN, uuids.get(path.split("/")[2], "")).replace("/unknown/", "/campus/")
         for path, method, _ in PAGES
         if path.startswith("/staff/") and method == "GET"
     ]

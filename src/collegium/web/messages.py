@@ -133,6 +133,14 @@ _MESSAGES: Final = {
     "provider.client_id": "Please enter the client ID as the provider shows it.",
     "provider.client_secret": "Please enter the client secret as the provider shows it.",
     "provider.discovery_url": "Please enter an address with https.",
+    "discovery.unreachable": "The provider does not respond. Please check the address. An address "
+    "in your own network must be in COLLEGIUM_OUTGOING_INTERNAL_HOSTS.",
+    "discovery.unreadable": "There is no OpenID provider at this address.",
+    "discovery.insecure": "The provider names an address that is not https, or an internal one "
+    "that COLLEGIUM_OUTGOING_INTERNAL_HOSTS does not name.",
+    "discovery.wrong_issuer": "The provider names itself differently. Please enter its issuer.",
+    "discovery.unsupported": "The provider does not offer the authorization code flow with safe "
+    "signatures.",
     "provider.metadata": "Somebody changed the address of this provider at the same time. "
     "Please try again.",
     "provider.url": "Please enter an address with https.",
@@ -204,6 +212,19 @@ def message_for(refusal: Refusal) -> str:
 
 
 _LABELS: Final = {
+    "discovery_url": "Address of the provider",
+    "client_id": "Client ID",
+    "registration": "Who gets an account here",
+    "management_url": "Account page",
+    "trusted_domains": "Trusted e-mail domains",
+    "second_factor_values": "Values that mean a second factor",
+    "user_field": "Recognise accounts by",
+    "user_claim": "Claim",
+    "attribute_mapping": "Claims that fill the profile",
+    "protected_fields": "Fields that people cannot change here",
+    "extra_scope": "Further scopes",
+    "extra_fields": "Further claims to keep",
+    "allowed_redirects": "Front ends",
     "account": "Person",
     "custom_text": "Description",
     "extra_text": "Personal message",

@@ -38,6 +38,7 @@ from collegium.web import (
     staff_accounts,
     staff_mails,
     staff_organisations,
+    staff_providers,
     staff_roles,
     tokens,
     two_factor,
@@ -164,6 +165,7 @@ ROUTES: Routes = {
     **staff_accounts.ROUTES,
     **staff_organisations.ROUTES,
     **staff_roles.ROUTES,
+    **staff_providers.ROUTES,
     **staff_mails.ROUTES,
 }
 

@@ -27,6 +27,7 @@ PARTS: Final = [
     ("/staff/accounts/", "Accounts"),
     ("/staff/organisations/", "Organisations"),
     ("/staff/roles/", "Roles"),
+    ("/staff/providers/", "Sign-in"),
     ("/staff/mails/", "E-mails"),
 ]
 

@@ -1,0 +1,114 @@
+"""``collegium provider`` adds, lists and checks OpenID providers; ``doctor`` checks the active."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from click.testing import CliRunner, Result
+
+from collegium import doctor
+from collegium.cli import main
+from collegium.integrations.openid import discovery
+from collegium.settings import Settings
+from collegium.sign_in.providers import actions as provider_actions
+from collegium.sign_in.providers import queries as provider_queries
+from tests.conftest import KEY
+from tests.support.openid.hostile import HostileProvider
+from tests.support.world import World
+
+pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def hostile() -> Iterator[HostileProvider]:
+    discovery.clear_caches()
+    yield from HostileProvider().running()
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings], hostile: HostileProvider) -> Settings:
+    return make_settings(outgoing_internal_hosts=hostile.host)
+
+
+@pytest.fixture
+def environ(settings: Settings) -> dict[str, str]:
+    return {
+        "COLLEGIUM_DATABASE_URL": settings.database_url,
+        "COLLEGIUM_SECRET_KEY": KEY,
+        "COLLEGIUM_MAIL_URL": settings.mail_url,
+        "COLLEGIUM_OUTGOING_INTERNAL_HOSTS": ",".join(settings.outgoing_internal_hosts),
+    }
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(environ: dict[str, str]) -> Run:
+    def run(*arguments: str, stdin: str = "") -> Result:
+        return CliRunner().invoke(main, ["provider", *arguments], input=stdin, env=environ)
+
+    return run
+
+
+def add(run: Run, hostile: HostileProvider, name: str = "campus", *more: str) -> Result:
+    options = ("--label", "Campus", "--url", hostile.issuer, "--client-id", "collegium")
+    return run("add", name, *options, "--client-secret-stdin", *more, stdin="very secret\n")
+
+
+def test_provider_is_added_and_listed(run: Run, world: World, hostile: HostileProvider) -> None:
+    done = add(run, hostile)
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "http://127.0.0.1:8000/api-auth/campus/complete/\n",
+    ), done.output
+    with world.database.read() as tx:
+        row = provider_queries.get_active(tx, "campus")
+    assert provider_actions.client_secret(world.vault, row) == "very secret"
+    assert (row.issuer, row.registration) == (hostile.issuer, "invited")
+    assert row.attribute_mapping["first_name"] == "given_name"
+    assert run("list").stdout == f"campus\tCampus\t{hostile.issuer}\n"
+
+
+def test_wrong_provider_is_refused_in_one_line(
+    run: Run, world: World, hostile: HostileProvider
+) -> None:
+    assert add(run, hostile, "default").exit_code == 2
+    add(run, hostile)
+    for done, sentence in (
+        (add(run, hostile), "a provider with this name exists"),
+        (add(run, hostile, "other", "--url", "http://example.org"), "--url must be an https URL"),
+        (add(run, hostile, "other", "--url", "https://127.0.0.1:9/"), "the provider names a URL"),
+        (run("check", "nothing"), "there is no provider named nothing"),
+    ):
+        assert done.exit_code == 2, done.output
+        assert sentence in done.output
+        assert "very secret" not in done.output
+    with world.database.read() as tx:
+        assert [row.name for row in provider_queries.all_providers(tx)] == ["campus"]
+
+
+def test_check_and_doctor_say_what_is_wrong(
+    run: Run, hostile: HostileProvider, environ: dict[str, str]
+) -> None:
+    def found() -> list[tuple[bool, str]]:
+        return [
+            (finding.well, finding.text)
+            for finding in doctor.examine(environ)
+            if finding.what == "provider campus"
+        ]
+
+    add(run, hostile)
+    done = run("check")
+    assert (done.exit_code, done.output) == (
+        0,
+        f"ok   campus: responds as {hostile.issuer}, with 1 usable keys\n",
+    )
+    assert found() == [(True, f"responds as {hostile.issuer}, with 1 usable keys")]
+    hostile.metadata = {"issuer": "https://evil.example"}
+    done = run("check", "campus")
+    assert done.exit_code == 1
+    assert done.output.startswith("BAD  campus: names itself differently")
+    assert "evil" not in done.output
+    assert [is_well for is_well, _ in found()] == [False]
