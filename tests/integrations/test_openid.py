@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +25,7 @@ from collegium.sign_in.providers.values import (
 from tests.support import remote
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
 from tests.support.remote import HASTE, SECRET, says
+from tests.support.tls import write_certificate
 
 HERE: Final = "https://members.example.org/api-auth/hostile/complete/"
 NONCE: Final = "nonce-of-this-sign-in"
@@ -339,6 +341,14 @@ def test_provider_on_an_internal_host_needs_the_setting(hostile: HostileProvider
             discovery.fetch_metadata(url, internal_hosts=internal_hosts)
         assert caught.value.problem is Problem.INSECURE
     assert hostile.asked == []
+
+
+def test_certificate_is_verified_unless_staff_turn_it_off(
+    hostile: HostileProvider, tmp_path: Path
+) -> None:
+    hostile.speak_tls(write_certificate(tmp_path, "127.0.0.1"))
+    assert problem(hostile) is Problem.UNREACHABLE
+    assert sign_in(hostile, hostile.provider(verify_tls=False)).issuer.startswith("https://")
 
 
 def test_provider_that_names_itself_differently_than_at_the_beginning_is_refused(

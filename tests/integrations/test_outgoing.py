@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -39,12 +38,6 @@ class Echo(Answering):
     def answer(self, asked: Asked) -> None:
         self.asked.append((asked.path, asked.headers["Host"]))
         asked.send(200, b"hello")
-
-    def speak_tls(self, certificate: Path) -> None:
-        """Expect TLS from now on."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self, cast
 from urllib.parse import parse_qs, unquote
 
@@ -164,6 +166,17 @@ class Answering(ABC):
     @abstractmethod
     def answer(self, asked: Asked) -> None:
         """Answer a request."""
+
+    def speak_tls(self, certificate: Path) -> None:
+        """Expect TLS from now on.
+
+        Args:
+            certificate: file with the certificate and its key.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.base = self.base.replace("http:", "https:")
 
     def running(self) -> Iterator[Self]:
         """Listen until the generator goes on."""
