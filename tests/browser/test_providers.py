@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page
 
-from collegium.sign_in.providers import actions as provider_actions
 from tests.browser.conftest import LiveService
-from tests.browser.test_tasks import expect
+from tests.browser.test_tasks import expect, sign_in
 from tests.support.openid.real import PEOPLE, RealProvider
 
 
@@ -23,7 +22,7 @@ def test_invitee_joins_and_comes_back_with_the_account_of_an_institution(
 ) -> None:
     provider: RealProvider = request.getfixturevalue(kind)
     label = f"Campus of {name.capitalize()}"
-    set_up(live, provider, name, label)
+    set_up(live, open_window(live.base), provider, name, label)
     owner = live.person(f"owner-{name}", "Olga", "Owner")
     organisation = live.world.organisation(f"Institute of {name}", owner=owner)
     email = str(PEOPLE[name]["email"])
@@ -48,17 +47,21 @@ def test_invitee_joins_and_comes_back_with_the_account_of_an_institution(
     expect(page, label, "your only way to sign in")
 
 
-def set_up(live: LiveService, provider: RealProvider, name: str, label: str) -> None:
+def set_up(live: LiveService, page: Page, provider: RealProvider, name: str, label: str) -> None:
+    """Set up a provider as staff do."""
     client_id, client_secret = provider.register(
         f"{live.base}/api-auth/{name}/complete/", post_logout_redirect_uris=[f"{live.base}/"]
     )
-    values = {
-        "name": name,
-        "label": label,
-        "client_id": client_id,
-        "client_secret": client_secret,
-        "discovery_url": provider.discovery_url,
-        "enable_post_logout_redirect": True,
-    }
-    with live.world.database.write() as tx:
-        provider_actions.create(tx, None, live.world.vault, values, {"issuer": provider.issuer})
+    live.person(f"staff-{name}", "Stella", "Staff", is_staff=True)
+    sign_in(page, f"staff-{name}")
+    page.goto("/staff/providers/new/")
+    page.get_by_label("Label").fill(label)
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Address of the provider").fill(provider.issuer)
+    page.get_by_label("Client ID").fill(client_id)
+    page.get_by_label("Client secret").fill(client_secret)
+    page.get_by_role("button", name="Add provider").click()
+    page.get_by_role("button", name="Check now").click()
+    expect(page, f"responds as {provider.issuer}, with 1 usable keys")
+    page.get_by_label("Sign out at the provider too").check()
+    page.get_by_role("button", name="Save").click()
