@@ -11,7 +11,6 @@ from collegium.sign_in.providers.rules import (
     USER_CLAIMS,
     check,
     check_same_name,
-    discovery_url,
     is_web_address,
     problems,
 )
@@ -107,13 +106,6 @@ def test_name_is_part_of_the_redirect_uri_and_stays() -> None:
     check_same_name("campus", "campus")
     with refused(Invalid, "provider.name_is_fixed"):
         check_same_name("campus", "other")
-
-
-def test_address_of_the_metadata_follows_from_the_issuer() -> None:
-    whole = "https://login.example.org/a/.well-known/openid-configuration"
-    assert discovery_url(" https://login.example.org/a/ ") == whole
-    assert discovery_url(whole) == whole
-    assert discovery_url("") == ""
 
 
 def test_plain_http_is_for_this_machine_only() -> None:

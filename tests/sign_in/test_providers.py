@@ -98,6 +98,10 @@ def test_address_changes_only_together_with_the_metadata(world: World) -> None:
     address = "https://other.example.org/.well-known/openid-configuration"
     with refused(Conflict, "provider.metadata"):
         update(world, discovery_url=address)
+    with refused(Conflict, "provider.metadata"):
+        update(world, METADATA, discovery_url=address)
+    with refused(Conflict, "provider.metadata"):  # of an address that another request replaced
+        update(world, {"issuer": "https://other.example.org"}, verify_ssl=False)
     update(world, {"issuer": "https://other.example.org"}, discovery_url=address)
     assert (get(world).issuer, get(world).discovery_url) == ("https://other.example.org", address)
 

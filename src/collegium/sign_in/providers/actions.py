@@ -19,6 +19,7 @@ from collegium.security.crypto import Vault
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers import rules as provider_rules
 from collegium.sign_in.providers.queries import ProviderRow
+from collegium.sign_in.providers.values import to_discovery_url
 
 _TRUST: Final = frozenset({"discovery_url", "client_id", "verify_ssl", "is_active"})
 """Columns whose change ends the sign-ins that have begun: they would return to something else."""
@@ -53,10 +54,12 @@ def create(
         Forbidden: ``permission.missing``: the actor is not staff.
         Invalid: a value is not accepted, see ``provider_rules.problems``; or
             ``provider.name_taken``.
+        Conflict: ``provider.metadata``: the metadata come from another address.
     """
     if actor is not None:
         require_staff(actor)
     provider_rules.check(values)
+    _check_same_source(values["discovery_url"], metadata)
     uuid = uuid4().hex
     row = {
         "attribute_mapping": dict(provider_rules.DEFAULT_MAPPING),
@@ -114,6 +117,9 @@ def update(
         del changed["client_secret_encrypted"]
     if metadata is None and "discovery_url" in changed:
         raise Conflict("provider.metadata")
+    if metadata is not None:
+        # Another request may have changed the address since the metadata were fetched.
+        _check_same_source(changed.get("discovery_url", provider.discovery_url), metadata)
     if not changed and metadata is None:
         return
     fields = sorted(column.removesuffix("_encrypted") for column in changed)
@@ -147,6 +153,16 @@ def remove(tx: WriteTransaction, actor: Actor | None, name: str) -> None:
     event_queries.record(
         tx, actor, events.ProviderRemoved(provider=provider.name, label=provider.label)
     )
+
+
+def _check_same_source(discovery_url: str, metadata: Mapping[str, Any]) -> None:
+    """Check that metadata are those of an address, which follows from their issuer.
+
+    Raises:
+        Conflict: ``provider.metadata``.
+    """
+    if to_discovery_url(metadata["issuer"]) != discovery_url:
+        raise Conflict("provider.metadata")
 
 
 def _columns(vault: Vault, uuid: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from collegium import hosts
 from collegium.refusals import Invalid
+from collegium.sign_in.providers.values import DISCOVERY_PATH
 
 SIGN_IN_SECONDS: Final = 10 * 60
 """Time from the start of a sign-in at a provider until its return, in seconds."""
@@ -41,8 +42,6 @@ LABEL_MAX: Final = 255
 URL_MAX: Final = 2000
 LIST_MAX: Final = 100
 """Maximum number of values in a list of a provider, such as its front ends."""
-
-WELL_KNOWN: Final = "/.well-known/openid-configuration"
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,48}[a-z0-9])?")
 _RESERVED: Final = frozenset(
@@ -211,14 +210,6 @@ def is_identifying(claim: str) -> bool:
     return _plain(claim) in _PLAIN_USER_CLAIMS
 
 
-def discovery_url(text: str) -> str:
-    """Return the address of a provider's metadata, also for its issuer without the path."""
-    address = text.strip()
-    if not address or address.endswith(WELL_KNOWN):
-        return address
-    return address.rstrip("/") + WELL_KNOWN
-
-
 def is_web_address(text: str) -> bool:
     """Return whether a text is an exact https address; http is enough on this machine."""
     try:
@@ -303,7 +294,7 @@ _CHECKS: Final[Mapping[str, tuple[str, Callable[[Any], object]]]] = {
     "client_secret": ("provider.client_secret", _CREDENTIAL.fullmatch),
     "discovery_url": (
         "provider.discovery_url",
-        lambda url: is_web_address(url) and url.endswith(WELL_KNOWN),
+        lambda url: is_web_address(url) and url.endswith(DISCOVERY_PATH),
     ),
     "management_url": ("provider.url", lambda url: not url or is_web_address(url)),
     "extra_scope": ("provider.scope", lambda text: not text or _SCOPES.fullmatch(text)),
