@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -507,6 +508,32 @@ def test_outage_is_bridged_and_not_asked_about_all_the_time(
     assert problem(hostile) is Problem.UNREADABLE
     hostile.tempers.clear()
     assert sign_in(hostile).subject == "ada-0001"
+
+
+def test_nobody_waits_for_a_provider_that_is_down(
+    hostile: HostileProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = hostile.provider()
+    arrived, leave = Event(), Event()
+
+    def stall(asked: remote.Asked) -> None:
+        arrived.set()
+        leave.wait(5)
+        asked.send(503, b"")
+
+    discovery.metadata_of(provider)
+    monkeypatch.setattr(discovery, "LIFETIME", 1e-6)
+    monkeypatch.setattr(cache, "RETRY_INTERVAL", 0)
+    hostile.tempers[DISCOVERY_PATH] = says(b"", 503)
+    discovery.metadata_of(provider)
+    hostile.tempers[DISCOVERY_PATH] = stall
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(discovery.metadata_of, provider)
+        arrived.wait(5)
+        assert discovery.metadata_of(provider).issuer == hostile.issuer
+        assert not asking.done()
+        leave.set()
+        assert asking.result().issuer == hostile.issuer
 
 
 def test_cache_of_many_providers_is_bounded(hostile: HostileProvider) -> None:
