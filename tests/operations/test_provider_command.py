@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from click.testing import CliRunner, Result
 
 from collegium import doctor
 from collegium.cli import main
-from collegium.integrations.openid import discovery
 from collegium.settings import Settings
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
@@ -18,12 +17,6 @@ from tests.support.openid.hostile import HostileProvider
 from tests.support.world import World
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def hostile() -> Iterator[HostileProvider]:
-    discovery.clear_caches()
-    yield from HostileProvider().running()
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
-import pytest
-
-from collegium.integrations.openid import discovery
 from collegium.sign_in.identities.actions import Arrival
 from tests.races.conftest import Together, outcome, rounds_of
 from tests.sign_in.identity_scene import add_provider, arrive, counts, person
@@ -15,12 +12,6 @@ from tests.support.browser import Browser
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
 from tests.support.site import Site
 from tests.support.world import World
-
-
-@pytest.fixture
-def hostile() -> Iterator[HostileProvider]:
-    discovery.clear_caches()
-    yield from HostileProvider().running()
 
 
 def test_two_first_sign_ins_of_one_person_make_one_account(

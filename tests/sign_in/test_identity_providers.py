@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,12 +18,6 @@ from tests.support.world import World
 PATH = "/api/identity-providers/"
 ONE = f"{PATH}campus/"
 sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def hostile() -> Iterator[HostileProvider]:
-    discovery.clear_caches()
-    yield from HostileProvider().running()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -37,12 +37,6 @@ from tests.support.world import Person, World
 INIT = "/api-auth/hostile/init/"
 HTML = {"headers": {"Accept": "text/html"}}
 FRONT = "https://portal.example.org/login_completed/"
-
-
-@pytest.fixture
-def hostile() -> Iterator[HostileProvider]:
-    discovery.clear_caches()
-    yield from HostileProvider().running()
 
 
 @pytest.fixture

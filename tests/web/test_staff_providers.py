@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from collegium.integrations.openid import discovery
 from collegium.settings import Settings
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
@@ -19,12 +18,6 @@ from tests.support.world import World
 HERE = "/staff/providers/"
 ONE = f"{HERE}campus/"
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def hostile() -> Iterator[HostileProvider]:
-    discovery.clear_caches()
-    yield from HostileProvider().running()
 
 
 @pytest.fixture
