@@ -18,7 +18,7 @@ from collegium.api.waldur import (
     roles,
 )
 from tests.clients.official import Official
-from tests.support.openid.hostile import HostileProvider
+from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
 from tests.support.serving import Service
 
 OPERATIONS = {
@@ -137,3 +137,11 @@ def test_client_uses_every_operation_of_identity_providers(client: Official, ser
         service, token = serve("--no-worker", outgoing_internal_hosts=provider.host)
         result = client.run("identity_providers.py", service, token, provider.discovery_url)
         assert result == {"discovers": client.version == "8.1.3"}
+
+
+def test_client_signs_in_at_a_provider_and_out(client: Official, serve: Serve) -> None:
+    for provider in HostileProvider().running():
+        service, token = serve("--no-worker", outgoing_internal_hosts=provider.host)
+        arguments = (provider.discovery_url, CLIENT_ID, CLIENT_SECRET)
+        result = client.run("provider_sign_ins.py", service, token, *arguments)
+        assert result == {"exchanges": client.version == "8.1.3"}
