@@ -502,6 +502,10 @@ def test_sign_out_goes_on_to_the_provider(
     linked(world, hostile)
     sign_in(visitor, hostile)
     visitor.open("/account/")
+    assert visitor.send("/sign_out/", options=HTML).headers["location"] == "/sign_in/"
+    change_provider(world, "hostile", enable_post_logout_redirect=True)
+    sign_in(visitor, hostile)
+    visitor.open("/account/")
     page = visitor.send("/sign_out/", options=HTML)
     assert "You are signed out here" in text(page)
     assert f"{hostile.base}/logout?id_token_hint=" in page.text

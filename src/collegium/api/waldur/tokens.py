@@ -59,7 +59,7 @@ def _log_out(context: RequestContext) -> Response:
         session = identity_actions.session_at_provider(tx, vault, context.token_id)
         token_actions.log_out(tx, context.actor)
     url = ""
-    if session is not None and session[0].enable_post_logout_redirect:
+    if session is not None:
         home = context.settings.homeport_url or context.settings.base_url
         url = sign_out_url(context.settings, vault, *session, f"{home.rstrip('/')}/")
     return Response(200, schemas.encode(Logout(url))) if url else Response(204)
