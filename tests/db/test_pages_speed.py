@@ -39,7 +39,7 @@ OK: Final = 200
 MAX_SLOW: Final = 5
 NOT_OPENED: Final = {
     *("/sign_in/code/", "/sign_in/passkey/", "/private/users/tokens/"),
-    *(f"/api-auth/unknown/{page}/" for page in ("init", "complete")),
+    *("/api-auth/default/init/", "/api-auth/unknown/init/", "/api-auth/unknown/complete/"),
     "/staff/providers/unknown/",
 }
 """Pages that redirect or need an earlier step, and those of a provider, of which there is none."""
