@@ -528,4 +528,8 @@ def test_every_list_sorts_names_by_their_sort_keys() -> None:
     }
     assert len(orders) > 10
     # The kind comes first where scopes of all kinds are listed.
-    assert {order for order in orders if "_sort" not in order[1]} == {("name", "scopes.kind")}
+    # Names of providers are ASCII.
+    assert {order for order in orders if "_sort" not in order[1]} == {
+        ("name", "scopes.kind"),
+        ("name", "identity_providers.name"),
+    }

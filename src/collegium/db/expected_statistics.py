@@ -170,6 +170,45 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "ix_rate_limits_last_attempt_at": "500 1",
         "sqlite_autoindex_rate_limits_1": "500 1",
     },
+    "exchange_codes": {
+        "ix_exchange_codes_expires_at": "50 1",
+        "ix_exchange_codes_identity_id": "50 1",
+        "sqlite_autoindex_exchange_codes_1": "50 1",
+    },
+    "identities": {
+        "ix_identities_account_id": "5000 2 1",
+        "ix_identities_provider_id": "5000 1700",
+        "sqlite_autoindex_identities_1": "5000 1700 1",
+        "sqlite_autoindex_identities_2": "5000 1",
+    },
+    "identity_providers": {
+        "sqlite_autoindex_identity_providers_1": "3 1",
+        "sqlite_autoindex_identity_providers_2": "3 1",
+    },
+    "identity_sessions": {
+        "ix_identity_sessions_identity_id": "5000 2 1",
+    },
+    "passkey_ceremonies": {
+        "ix_passkey_ceremonies_account_id": "50 2",
+        "ix_passkey_ceremonies_expires_at": "50 1",
+        "sqlite_autoindex_passkey_ceremonies_1": "50 1",
+    },
+    "passkeys": {
+        "ix_passkeys_account_id": "500 2 2",
+        "ix_passkeys_revoked_by_id": "500 500",
+        "sqlite_autoindex_passkeys_1": "500 1",
+        "sqlite_autoindex_passkeys_2": "500 1",
+    },
+    "provider_sign_ins": {
+        "ix_provider_sign_ins_account_id": "50 50",
+        "ix_provider_sign_ins_expires_at": "50 1",
+        "ix_provider_sign_ins_provider_id": "50 17",
+        "sqlite_autoindex_provider_sign_ins_1": "50 1",
+    },
+    "used_logout_tokens": {
+        "ix_used_logout_tokens_expires_at": "100 1",
+        "sqlite_autoindex_used_logout_tokens_1": "100 1",
+    },
 }
 """Rows of ``sqlite_stat1`` by table and index (an empty name stands for the table itself).
 
