@@ -75,7 +75,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
         *((one, True) for one in ("240.0.0.1", "192.0.2.1", "198.18.0.1", "192.88.99.1")),
         *((one, True) for one in ("::ffff:127.0.0.1", "::127.0.0.1", "2002:7f00:1::1")),
         *((one, True) for one in ("64:ff9b::10.0.0.5", "64:ff9b:1::1", "2001:db8::1")),
-        # Teredo, whose last four bytes are the inverted address 10.0.0.5.
+        # Teredo.
         *((one, True) for one in ("2001:0:5db8:d70e:0:0:f5ff:fffa", "no address", "")),
     ],
 )
@@ -113,6 +113,25 @@ def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.Mon
     assert (names, connected) == (["rebind.example"], [(PUBLIC, 80)])
 
 
+def test_next_address_is_tried_when_one_does_not_answer(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def getaddrinfo(host: str, port: int, *_more: object, **_named: object) -> list[Any]:
+        addresses = ("127.0.0.2", "127.0.0.1") if host == "two.test" else (host,)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert fetch(f"http://two.test:{echo.port}/x", ("two.test",)) == b"hello"
+    # One internal address among public ones is enough to refuse the name.
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda *_more, **_named: [(0, 0, 0, "", (one, 80)) for one in (PUBLIC, "10.0.0.5")],
+    )
+    with pytest.raises(InternalAddressError):
+        fetch("http://two.test/")
+
+
 def test_certificate_is_checked_for_the_name_in_the_url(
     echo: Echo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -144,6 +163,11 @@ def test_request_through_a_proxy_is_checked_too(
     # A name that only the proxy can resolve.
     assert fetch("http://nowhere.invalid/y") == b"hello"
     assert echo.asked == [("http://nowhere.invalid/y", "nowhere.invalid")]
+    # The exceptions are those for the name, though the connection goes to an address.
+    monkeypatch.setenv("NO_PROXY", "direct.test")
+    resolve(monkeypatch, "127.0.0.1")
+    assert fetch(f"http://direct.test:{echo.port}/z", ("direct.test",)) == b"hello"
+    assert echo.asked[1:] == [("/z", f"direct.test:{echo.port}")]
 
 
 @pytest.mark.parametrize("url", ["", "nowhere", "ftp://a.example/", "http:///x", "http://[::1"])

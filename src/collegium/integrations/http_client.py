@@ -288,7 +288,8 @@ def _resolve(host: str, port: int, deadline: float) -> list[str]:
 def is_internal(address: str) -> bool:
     """Return whether an IP address is not one of the public internet.
 
-    IPv6 addresses that contain an IPv4 address (mapped, 6to4, Teredo, NAT64) count as that one.
+    IPv6 addresses that contain an IPv4 address (mapped, 6to4, NAT64) count as that one. Teredo
+    addresses are internal.
     """
     try:
         ip = ip_address(address)
@@ -296,9 +297,7 @@ def is_internal(address: str) -> bool:
         return True
     if isinstance(ip, IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour
-        if ip.teredo is not None:
-            inner = ip.teredo[1]
-        elif ip in _NAT64:
+        if ip in _NAT64:
             inner = IPv4Address(int(ip) & _IPV4_BITS)
         if inner is not None:
             return is_internal(str(inner))
