@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from collegium import __version__
+from collegium.accounts import queries as account_queries
 from collegium.api.waldur import (
     accounts,
     invitations,
@@ -19,7 +20,9 @@ from collegium.api.waldur import (
 )
 from tests.clients.official import Official
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
+from tests.support.passkeys import add_passkey
 from tests.support.serving import Service
+from tests.support.world import World
 
 OPERATIONS = {
     "user_invitations": "accept approve cancel check count create delete details_retrieve list "
@@ -145,3 +148,18 @@ def test_client_signs_in_at_a_provider_and_out(client: Official, serve: Serve) -
         arguments = (provider.discovery_url, CLIENT_ID, CLIENT_SECRET)
         result = client.run("provider_sign_ins.py", service, token, *arguments)
         assert result == {"exchanges": client.version == "8.1.3"}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_newer_client_uses_every_operation_of_passkeys(
+    official: Callable[[str], Official], serve: Serve, world: World
+) -> None:
+    service, token = serve("--no-worker", base_url="http://localhost", allowed_hosts="127.0.0.1")
+    other = world.person("other", password="a hash").id
+    with world.database.write() as tx:
+        boss = account_queries.by_username(tx, "boss")
+        assert boss is not None
+        account_queries.change(tx, boss.id, {"password": "a hash"})
+        for account in (boss.id, other):
+            add_passkey(tx, account)
+    official("8.1.3").run("passkeys.py", service, token)
