@@ -20,6 +20,7 @@ from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
 from tests.rules.test_providers import VALID
+from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
 from tests.support.world import Person, Place, World
 
@@ -56,6 +57,7 @@ def scene(world: World) -> Scene:
     project = world.project(organisation, "Secret Engine")
     world.give_role(member, "PROJECT.MEMBER", project)
     with world.database.write() as tx:
+        passkey, _another = (add_passkey(tx, world.staff.id) for _ in range(2))
         key = ssh_key_actions.create(tx, owner.actor, parse(new_key()), "of the owner")
         add_role(tx, "CUSTOM.UNUSED", ScopeKind.PROJECT, ())
         filters = {"related": member.uuid, "project": project.uuid}
@@ -88,6 +90,8 @@ def scene(world: World) -> Scene:
             "roles": world.role("CUSTOM.UNUSED").uuid,
             "identity-providers": provider.name,
             "keys": key,
+            "passkeys": passkey,
+            "staff-passkeys": passkey,
             "events": event.uuid,
         },
     )

@@ -13,6 +13,7 @@ from collegium.api.waldur import accounts, invitations, organisations, projects
 from collegium.api.waldur.routes import ROUTES
 from collegium.security.crypto import hash_password
 from collegium.values import InvalidValueError
+from tests.support.passkeys import add_passkey
 from tests.support.site import Site
 from tests.support.world import Place, World
 
@@ -130,6 +131,26 @@ def role_writes(site: Site, staff: Any, encoding: str) -> Iterator[Write]:
     yield "PUT", path + descriptions, one + descriptions, {"description": "y"}, 200
 
 
+def passkey_writes(world: World, encoding: str) -> Iterator[Write]:
+    """Yield writes of passkeys. The service has no domain, so no ceremony succeeds."""
+    with world.database.write() as tx:
+        own, _, other = (add_passkey(tx, world.staff.id) for _ in range(3))
+    one = "/api/passkeys/{uuid}/"
+    yield "PUT", one.replace("{uuid}", own), one, {"name": "phone"}, 200
+    yield "PATCH", one.replace("{uuid}", own), one, {"name": "laptop"}, 200
+    credential = {"id": "x"}
+    answer = {
+        "ceremony": UNKNOWN,
+        "name": "phone",
+        "credential": credential if encoding == "json" else json.dumps(credential),
+    }
+    for action in ("registration/finish/", "signin/finish/", "mfa/begin/", "mfa/finish/"):
+        yield "POST", f"/api/passkeys/{action}", f"/api/passkeys/{action}", answer, 400
+    for uuid, base in ((own, one), (other, "/api/staff-passkeys/{uuid}/")):
+        pattern = f"{base}revoke/"
+        yield "POST", pattern.replace("{uuid}", uuid), pattern, {"reason": "lost"}, 204
+
+
 def provider_writes(world: World, encoding: str) -> Iterator[Write]:
     """Yield writes that ask no provider for its metadata, and those that are not allowed to."""
     provider = world.provider()
@@ -194,6 +215,7 @@ def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: 
     for case in (
         *role_writes(site, staff, encoding),
         *provider_writes(world, encoding),
+        *passkey_writes(world, encoding),
         *link_and_request_writes(world, encoding, org),
     ):
         write(*case)
@@ -451,6 +473,8 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
         "roles": world.role("PROJECT.MEMBER").uuid,
         "user-permission-requests": request,
     }
+    with world.database.write() as tx:
+        uuids["passkeys"] = uuids["staff-passkeys"] = add_passkey(tx, world.staff.id)
     world.provider()
     for pattern, method, form in FORMS:
         path = pattern.replace("{uuid}", uuids.get(pattern.split("/")[2], org.uuid))

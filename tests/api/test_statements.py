@@ -22,6 +22,7 @@ from collegium.memberships import actions as membership_actions
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
 from tests.access.test_visibility import add_role
+from tests.support.passkeys import add_passkey
 from tests.support.site import Site, record_statements
 from tests.support.world import Person, Place, World
 
@@ -96,6 +97,8 @@ OTHER_LISTS = {
     "/api/keys/": 3,
     "/api/auth-tokens/": 3,
     "/api/identity-providers/": 3,
+    "/api/passkeys/": 3,
+    "/api/staff-passkeys/": 3,
 }  # filled by a test of their own
 TOKEN_ONLY = {"/api/customers/countries/"}  # the one statement reads the token
 OBJECTS = {
@@ -110,6 +113,7 @@ OBJECTS = {
     "/api/user-permission-requests/{uuid}/": 2,
     "/api/user-invitations/{uuid}/details/": 3,
     "/api/keys/{uuid}/": 2,
+    "/api/passkeys/{uuid}/": 2,
     "/api/identity-providers/{provider}/": 2,
     "/api/events/{uuid}/": 2,
     "/api/events/count/": 2,
@@ -181,12 +185,16 @@ def test_one_object_runs_its_number_of_statements(
         "user-permission-requests": world.ask(world.person(), link),
         "events": site.get("/api/events/", owner).json()[0]["uuid"],
     }
+    with world.database.write() as tx:
+        uuids["passkeys"] = add_passkey(tx, owner.id)
     world.provider()
     for path, maximum in OBJECTS.items():
         url = path.replace("{uuid}", uuids.get(path.split("/")[2], "")).replace(
             "{provider}", "campus"
         )
-        numbers = {statements(site, monkeypatch, url, caller)[0] for caller in (owner, world.staff)}
+        # Staff see only their own passkeys there.
+        callers = (owner,) if "passkeys" in path else (owner, world.staff)
+        numbers = {statements(site, monkeypatch, url, caller)[0] for caller in callers}
         assert max(numbers) == maximum, (path, numbers)
 
 
@@ -197,9 +205,14 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
     for number in range(30):
         add_key(world, owner)
         world.provider(f"p{number}")
+        with world.database.write() as tx:
+            for account in (owner, world.staff):
+                add_passkey(tx, account.id)
         world.person()
     for path, maximum in OTHER_LISTS.items():
-        for caller in (world.staff,) if "tokens" in path else (owner, world.staff):
+        for caller in (
+            (world.staff,) if "tokens" in path or "staff" in path else (owner, world.staff)
+        ):
             numbers = set()
             for size in (3, 30):
                 number, rows = statements(site, monkeypatch, f"{path}?page_size={size}", caller)
