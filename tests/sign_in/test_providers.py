@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -91,6 +93,26 @@ def test_one_provider_is_the_default(world: World) -> None:
         assert [row.name for row in provider_queries.active(tx)] == ["other"]
         with refused(NotFound, "provider.unknown"):
             provider_queries.get_active(tx, "campus")
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_of_two_new_defaults_at_once_one_remains(world: World) -> None:
+    names = ("campus", "other")
+    for name in names:
+        create(world, name)
+    barrier = Barrier(len(names))
+
+    def make_default(name: str) -> None:
+        barrier.wait()
+        with world.database.write() as tx:
+            changes = {"is_default": True}
+            provider_actions.update(tx, world.staff.actor, world.vault, name, changes)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for _ in range(10):
+            update(world, is_default=False)
+            list(pool.map(make_default, names))
+            assert sorted(get(world, name).is_default for name in names) == [False, True]
 
 
 def test_address_changes_only_together_with_the_metadata(world: World) -> None:

@@ -71,6 +71,7 @@ def create(
         "modified_at": tx.now,
     }
     if row.get("is_default"):
+        provider_queries.lock_all(tx)
         provider_queries.clear_default(tx)
     provider_id = provider_queries.add(tx, row)
     event_queries.record(
@@ -104,17 +105,13 @@ def update(
     """
     if actor is not None:
         require_staff(actor)
+    if changes.get("is_default"):
+        provider_queries.lock_all(tx)
     provider = provider_queries.get_locked(tx, name)
     provider_rules.check_same_name(provider.name, changes.get("name", provider.name))
     together = {"user_field": provider.user_field, "user_claim": provider.user_claim}
     provider_rules.check({**together, **changes})
-    changed = {
-        column: value
-        for column, value in _columns(vault, provider.uuid, changes).items()
-        if column == "client_secret_encrypted" or getattr(provider, column) != value
-    }
-    if "client_secret" in changes and client_secret(vault, provider) == changes["client_secret"]:
-        del changed["client_secret_encrypted"]
+    changed = _changed_columns(vault, provider, changes)
     if metadata is None and "discovery_url" in changed:
         raise Conflict("provider.metadata")
     if metadata is not None:
@@ -163,6 +160,20 @@ def _check_same_source(discovery_url: str, metadata: Mapping[str, Any]) -> None:
     """
     if to_discovery_url(metadata["issuer"]) != discovery_url:
         raise Conflict("provider.metadata")
+
+
+def _changed_columns(
+    vault: Vault, provider: ProviderRow, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the columns whose values change."""
+    changed = {
+        column: value
+        for column, value in _columns(vault, provider.uuid, changes).items()
+        if column == "client_secret_encrypted" or getattr(provider, column) != value
+    }
+    if "client_secret" in changes and client_secret(vault, provider) == changes["client_secret"]:
+        del changed["client_secret_encrypted"]
+    return changed
 
 
 def _columns(vault: Vault, uuid: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -262,9 +262,13 @@ def change(tx: WriteTransaction, provider: int, values: Mapping[str, Any]) -> No
     tx.execute(_update(tuple(sorted(values))), provider=provider, **values)
 
 
-def clear_default(tx: WriteTransaction) -> None:
-    """Lock all providers, in the order of their ids, and make none of them the default."""
+def lock_all(tx: WriteTransaction) -> None:
+    """Lock all providers in the order of their ids, before one of them becomes the default."""
     tx.fetch_all(_LOCK_ALL)
+
+
+def clear_default(tx: WriteTransaction) -> None:
+    """Make no provider the default. All of them must be locked."""
     tx.execute(_CLEAR_DEFAULT)
 
 
