@@ -269,6 +269,9 @@ class Scene:
         yield "staff-role-new", to("/staff/roles/new/")
         yield "staff-role-new-wrong", press("Create role")
         yield "staff-providers", to("/staff/providers/")
+        # An active one would have a button on the other pages.
+        provider = self.world.provider(is_active=False).name
+        yield "staff-provider", to(f"/staff/providers/{provider}/")
         yield "staff-provider-new", to("/staff/providers/new/")
         yield "staff-provider-new-wrong", press("Add provider")
         yield "staff-mails", to(mails)
