@@ -396,6 +396,40 @@ def test_front_end_gets_a_code_for_a_token(
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_front_end_gets_nothing_before_the_second_factor(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    codes = enable_second_factor(world, linked(world, hostile))
+    answer = sign_in(visitor, hostile, f"{INIT}?return_url={FRONT}")
+    assert answer.headers["location"] == "/sign_in/code/"
+    visitor.open("/sign_in/code/")
+    assert visitor.send("/sign_in/code/", code="000000").status_code == 422
+    answer = visitor.send("/sign_in/code/", code=codes[0])
+    assert answer.headers["location"].startswith(f"{FRONT}?code=")
+    assert not is_signed_in(visitor)
+    # The sign-in is used up.
+    assert visitor.call("GET", "/sign_in/code/").headers["location"] == "/sign_in/"
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_second_factor_of_the_provider_counts_where_one_is_required(
+    visitor: Browser, hostile: HostileProvider, world: World, site_with: Callable[..., Site]
+) -> None:
+    linked(world, hostile)
+    change_provider(world, "hostile", second_factor_values=["mfa"])
+    site = site_with(outgoing_internal_hosts=hostile.host, two_factor_required="everybody")
+    browser = Browser(site)
+    for amr, status in (["pwd"], 403), (["pwd", "mfa"], 200):
+        hostile.id_token["amr"] = amr
+        location = sign_in(browser, hostile, f"{INIT}?return_url={FRONT}").headers["location"]
+        (code,) = parse_qs(urlsplit(location).query)["code"]
+        token = site.post("/api-auth/token-exchange/", json={"code": code}).json()["token"]
+        assert site.get("/api/users/me/", token).status_code == status
+    sign_in(browser, hostile)
+    assert is_signed_in(browser)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_front_end_must_be_named_exactly(
     visitor: Browser, hostile: HostileProvider, world: World
 ) -> None:
