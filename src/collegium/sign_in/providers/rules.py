@@ -219,7 +219,7 @@ def is_web_address(text: str) -> bool:
         return False
     host = hosts.host(parts.netloc)
     is_plain = text.isascii() and text.isprintable() and not set(text) & set(' \\#*"<>')
-    if host is None or "@" in parts.netloc or port == 0 or not is_plain:
+    if host is None or port == 0 or not is_plain:
         return False
     is_near = host.name in hosts.LOOPBACK or hosts.is_loopback(host.name)
     return parts.scheme == "https" or (parts.scheme == "http" and is_near)
