@@ -239,6 +239,7 @@ def test_form_of_a_refused_caller_is_not_parsed(
         "provider",
         "passkey",
         "ceremony",
+        "identity",
         "name",  # of a passkey: the same form adds one
     }
     tried = 0
