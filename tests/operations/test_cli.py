@@ -201,7 +201,7 @@ def test_doctor_prints_a_line_per_check_and_fails_on_an_error(service_on_url: Se
     done = service_on_url.run("doctor")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert len(lines) == 10
+    assert len(lines) == 11
     assert all(line.startswith("ok   ") for line in lines)
     service_on_url.environment["COLLEGIUM_SECRET_KEY"] = "short"
     assert service_on_url.run("doctor").returncode == 1

@@ -15,6 +15,7 @@ from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, identities, identity_providers, provider_sign_ins
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
+from collegium.sign_in.providers.rules import is_name
 
 
 class ProviderRow:
@@ -165,7 +166,8 @@ def by_id(tx: ReadTransaction, provider: int) -> ProviderRow | None:
 
 def by_name(tx: ReadTransaction, name: str) -> ProviderRow | None:
     """Return a provider by name without a visibility check, inactive ones too; None if unknown."""
-    return tx.fetch_one(_BY_NAME, name=name)
+    # Nothing else is sent to the database, which cannot store every text.
+    return tx.fetch_one(_BY_NAME, name=name) if is_name(name) else None
 
 
 def protected_fields(tx: ReadTransaction, method: str) -> list[str]:
@@ -213,7 +215,7 @@ def get_locked(tx: WriteTransaction, name: str) -> ProviderRow:
     Raises:
         NotFound: ``provider.unknown``.
     """
-    row = tx.fetch_one(_BY_NAME_LOCKED, name=name)
+    row = tx.fetch_one(_BY_NAME_LOCKED, name=name) if is_name(name) else None
     if row is None:
         raise NotFound("provider.unknown")
     return row

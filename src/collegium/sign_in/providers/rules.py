@@ -277,6 +277,11 @@ def _is_mapping(mapping: Mapping[str, str]) -> bool:
     return mapping.keys() <= CLAIMS.keys() and all(map(_CLAIMS.fullmatch, mapping.values()))
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text has the form of a name of a provider."""
+    return len(text) <= NAME_MAX and _NAME.fullmatch(text) is not None
+
+
 def _is_domain(text: str) -> bool:
     return len(text) <= 253 and _DOMAIN.fullmatch(text) is not None  # noqa: PLR2004 - RFC 1035
 
@@ -284,7 +289,7 @@ def _is_domain(text: str) -> bool:
 _CHECKS: Final[Mapping[str, tuple[str, Callable[[Any], object]]]] = {
     "name": (
         "provider.name",
-        lambda name: _NAME.fullmatch(name) and name not in _RESERVED,
+        lambda name: is_name(name) and name not in _RESERVED,
     ),
     "label": ("provider.label", str.strip),
     "client_id": (
