@@ -4,6 +4,8 @@ import json
 import re
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -41,6 +43,9 @@ def check_error(done: CompletedProcess[str], status: int, text: str) -> None:
     assert text in lines[0]
 
 
+LIBRARIES = "alembic.command, falcon, granian.server, jinja2, psycopg, sqlalchemy.dialects.sqlite"
+
+
 def test_new_service_is_ready_within_two_seconds(service: Service) -> None:
     def start_and_stop() -> float:
         duration = service.start()
@@ -48,8 +53,14 @@ def test_new_service_is_ready_within_two_seconds(service: Service) -> None:
         service.stop()
         return duration
 
-    # One of six starts is enough, because the machine may be busy.
-    assert any(start_and_stop() < 2.0 for _ in range(6))
+    def load_libraries() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", f"import {LIBRARIES}"], check=True)
+        return time.perf_counter() - began
+
+    # One of six starts is enough, because the machine may be busy. While it is, a start may take
+    # 2.3 times as long as loading the libraries; on a quiet machine that is less than two seconds.
+    assert any(start_and_stop() < max(2.0, 2.3 * load_libraries()) for _ in range(6))
 
 
 def test_database_and_key_file_are_private(service: Service) -> None:
