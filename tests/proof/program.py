@@ -11,13 +11,14 @@ Environment:
 import os
 import resource
 import signal
-import smtplib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+from aiosmtplib.protocol import SMTPProtocol
 
 from collegium.cli import main
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
@@ -53,11 +54,11 @@ def _kill_at(point: str) -> None:
 
 
 _read, _write, _execute = Database.read, Database.write, ReadTransaction._execute
-_claim, _deliver, _send, _data = (
+_claim, _deliver, _send, _talk = (
     Worker._claim,
     Worker._deliver,
     SmtpTransport.send,
-    smtplib.SMTP.data,
+    SMTPProtocol.write,
 )
 
 
@@ -106,19 +107,17 @@ def send(self: SmtpTransport, message: Any) -> None:
     _kill_at("accepted")
 
 
-def data(self: smtplib.SMTP, msg: Any) -> Any:
-    if _is_here("sending"):
-        self.putcmd("data")
-        self.getreply()
-        self.send(msg[: len(msg) // 2])
+def talk(self: SMTPProtocol, data: bytes) -> None:
+    if data.endswith(b"\r\n.\r\n") and _is_here("sending"):
+        _talk(self, data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
-    return _data(self, msg)
+    _talk(self, data)
 
 
 Database.read, Database.write = read, write  # type: ignore[method-assign]
 ReadTransaction._execute = execute  # type: ignore[method-assign, assignment]
 Worker._claim, Worker._deliver = claim, deliver  # type: ignore[method-assign]
-SmtpTransport.send, smtplib.SMTP.data = send, data  # type: ignore[method-assign]
+SmtpTransport.send, SMTPProtocol.write = send, talk  # type: ignore[method-assign]
 
 if size := os.environ.get("PROOF_FILE_SIZE"):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -27,7 +27,10 @@ ROUNDS = int(os.environ.get("PROOF_ROUNDS", "0"))
 """Kills at each point in the long run; there are four times as many at random moments."""
 SECONDS = float(os.environ.get("PROOF_CRASH_SECONDS", "7200"))
 SEED = int(os.environ.get("PROOF_SEED", "1"))
-SHORT = {"sqlite": ("commit", "claimed", "accepted"), "postgresql": ("statement", "committed")}
+SHORT = {
+    "sqlite": ("commit", "claimed", "sending", "accepted"),
+    "postgresql": ("statement", "committed"),
+}
 
 
 @pytest.fixture
