@@ -3,7 +3,7 @@
 Never call it inside a transaction: it would hold locks while it waits.
 
 No request reaches an internal address (loopback, a private network, the metadata service of a
-cloud) unless its host is named as meant: somebody who may enter a URL must not reach through us
+cloud) unless its host is named as meant: a person who may enter a URL must not reach through us
 what only we can reach (server-side request forgery). A name is resolved once, and the connection
 goes to the address that was checked, so that a second, different answer of the DNS changes nothing.
 """

@@ -110,7 +110,7 @@ def _ceremony(browser: BrowserRequest) -> str:
 
 
 def _reload(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
-    """Redirect somebody who reloads the page."""
+    """Redirect a browser that reloads the page."""
     return browser.redirect("/sign_in/")
 
 

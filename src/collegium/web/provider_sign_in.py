@@ -250,7 +250,7 @@ def begin(browser: BrowserRequest, provider: ProviderRow, purpose: Purpose, retu
         code_verifier=begun.verifier,
         scope=" ".join(dict.fromkeys([*_SCOPES, *provider.extra_scope.split()])),
         ui_locales=_ui_locales(browser),
-        # Somebody who only has an open browser must not be let through by the provider's session.
+        # The provider's own session must not confirm for a person who only has an open browser.
         **({"prompt": "login", "max_age": "0"} if purpose is Purpose.CONFIRM else {}),
     )
 
@@ -296,7 +296,7 @@ def continue_page(
 
 
 def _complete(browser: BrowserRequest) -> Response:
-    """Let somebody who comes back from a provider in, link the identity, or say why not."""
+    """Sign in the person who comes back from a provider, link the identity, or show the error."""
     if browser.method == "HEAD":
         return Response(204)
     name = browser.segments["provider"]
@@ -501,7 +501,7 @@ def finish(
     return_to: str,
     method: str,
 ) -> Response:
-    """Let in somebody who has shown the second factor after the provider.
+    """Sign in a person who has shown the second factor after the provider.
 
     Args:
         code: the one-time code of the sign-in.

@@ -31,7 +31,7 @@ HOME: Final = "/account/"
 def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     if browser.is_signed_in:
         return browser.redirect(browser.next or HOME)
-    # Somebody who was sent here with a message, or wants to choose, is not sent on.
+    # With a message to read, or a choice to make, the browser is not redirected.
     is_free = not browser.has_flash and "choose" not in browser.query
     if is_free and provider_queries.default(tx) is not None:
         after = f"?next={quote(browser.next, safe='/')}" if browser.next else ""
@@ -127,7 +127,7 @@ def half_signed_in(browser: BrowserRequest, tx: ReadTransaction) -> AccountWithP
 
 
 def complete(browser: BrowserRequest, tx: WriteTransaction, actor: Actor, method: str) -> Response:
-    """Let in somebody who has shown the second factor.
+    """Sign in a person who has shown the second factor.
 
     Raises:
         NotFound: The sign-in at the identity provider is over.
@@ -171,7 +171,7 @@ def _check_code(browser: BrowserRequest) -> Response:
 
 
 def over(browser: BrowserRequest) -> Response:
-    """Redirect somebody whose sign-in took too long to its beginning."""
+    """Redirect a sign-in that took too long to its beginning."""
     forget_half(browser)
     return browser.redirect(
         "/sign_in/", "Your sign-in has expired. Please sign in again.", kind="not"

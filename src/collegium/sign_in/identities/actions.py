@@ -483,7 +483,7 @@ def _accept(tx: WriteTransaction, settings: Settings, actor: Actor, arrival: Arr
 def _accept_if_possible(
     tx: WriteTransaction, settings: Settings, signed_in: SignedIn, arrival: Arrival
 ) -> SignedIn:
-    """Accept the invitation of somebody who can sign in in any case."""
+    """Accept the invitation if possible; a refusal does not prevent the sign-in."""
     try:
         with tx.savepoint():
             return signed_in._replace(accepted=(_accept(tx, settings, signed_in.actor, arrival),))
