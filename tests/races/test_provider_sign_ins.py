@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from collegium.sign_in.identities.actions import Arrival
+from collegium.sign_in.identities.values import Arrival
 from tests.races.conftest import Together, outcome, rounds_of
 from tests.sign_in.identity_scene import add_provider, arrive, counts, person
 from tests.support.browser import Browser

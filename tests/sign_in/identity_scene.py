@@ -12,7 +12,8 @@ from collegium.access.rules import Actor
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, events, identities
 from collegium.sign_in.identities import actions as identity_actions
-from collegium.sign_in.identities.actions import NOWHERE, Arrival, SignedIn
+from collegium.sign_in.identities import linking
+from collegium.sign_in.identities.values import NOWHERE, Arrival, SignedIn
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
@@ -79,7 +80,7 @@ def arrive(
 
 def link(world: World, actor: Actor, provider: ProviderRow, claims: Claims) -> bool:
     with world.database.write() as tx:
-        return identity_actions.link(tx, actor, provider, claims)
+        return linking.link(tx, actor, provider, claims)
 
 
 def account(world: World, account_id: int) -> Any:

@@ -13,9 +13,10 @@ from collegium.db.statements import Statement
 from collegium.db.tables import provider_sign_ins
 from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
 from collegium.sign_in import credentials
-from collegium.sign_in.identities import actions as identity_actions
+from collegium.sign_in.identities import linking, sign_ins
 from collegium.sign_in.identities import queries as identity_queries
-from collegium.sign_in.identities.actions import Arrival, CodeKind
+from collegium.sign_in.identities import sessions as identity_sessions
+from collegium.sign_in.identities.values import METHOD, Arrival, CodeKind
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import Purpose
@@ -335,13 +336,13 @@ def test_sign_in_works_once_in_its_browser_in_time(world: World) -> None:
 
     def begin() -> str:
         with world.database.write() as tx:
-            return identity_actions.begin(
+            return sign_ins.begin(
                 tx, world.vault, provider, "cookie", Purpose.SIGN_IN, "/account/"
             ).state
 
     def claim(state: str, cookie: str = "cookie", later: int = 0) -> Any:
         with world.database.write(datetime.now(UTC) + timedelta(seconds=later)) as tx:
-            return identity_actions.claim(tx, world.vault, state, cookie)
+            return sign_ins.claim(tx, world.vault, state, cookie)
 
     begin()
     with world.database.write(datetime.now(UTC) + timedelta(seconds=601)) as tx:
@@ -364,17 +365,17 @@ def test_sign_in_works_once_in_its_browser_in_time(world: World) -> None:
 def test_code_works_once_for_its_purpose_in_time(world: World) -> None:
     provider = add_provider(world, registration="open")
     signed_in = arrive(world, provider, person())
-    origin = identity_actions.origin_of(world.vault, signed_in, person())
+    origin = identity_sessions.origin_of(world.vault, signed_in, person())
 
     def issue() -> str:
         with world.database.write() as tx:
-            return identity_actions.issue_code(
+            return identity_sessions.issue_code(
                 tx, world.vault, signed_in.actor, origin, CodeKind.EXCHANGE
             )
 
     def redeem(code: str, kind: CodeKind = CodeKind.EXCHANGE, later: int = 0) -> int:
         with world.database.write(datetime.now(UTC) + timedelta(seconds=later)) as tx:
-            return identity_actions.redeem(tx, world.vault, kind, code)[0].id
+            return identity_sessions.redeem(tx, world.vault, kind, code)[0].id
 
     code = issue()
     refused("identity.code", NotFound, redeem, code, CodeKind.SECOND_FACTOR)
@@ -395,7 +396,7 @@ def test_last_way_in_stays(world: World) -> None:
     def unlink(index: int) -> None:
         with world.database.write() as tx:
             uuid = identity_queries.of_account(tx, ada.id)[index].uuid
-            identity_actions.unlink(tx, ada, world.settings, uuid)
+            linking.unlink(tx, ada, world.settings, uuid)
 
     refused("identity.last_way", Conflict, unlink, 0)
     link(world, ada, second, person("x", "https://b.example"))
@@ -409,7 +410,7 @@ def test_last_way_in_stays(world: World) -> None:
     refused("identity.last_way", Conflict, unlink, 0)
     bob = world.person("bob")
     with world.database.write() as tx, pytest.raises(NotFound, match=r"identity\.none"):
-        identity_actions.unlink(
+        linking.unlink(
             tx, bob.actor, world.settings, identity_queries.of_account(tx, ada.id)[0].uuid
         )
 
@@ -429,12 +430,12 @@ def test_provider_ends_what_came_of_its_session(world: World) -> None:
     for subject in ("a", "b"):
         claims = person(subject, email=f"{subject}@example.org")
         signed_in = arrive(world, provider, claims)
-        origin = identity_actions.origin_of(world.vault, signed_in, claims)
+        origin = identity_sessions.origin_of(world.vault, signed_in, claims)
         with world.database.write() as tx:
             tokens[subject] = token_actions.log_in(
-                tx, world.vault, world.settings, signed_in.actor, identity_actions.METHOD
+                tx, world.vault, world.settings, signed_in.actor, METHOD
             )
-            identity_actions.record_origin(tx, world.vault, tokens[subject], origin)
+            identity_sessions.record_origin(tx, world.vault, tokens[subject], origin)
 
     def is_valid(subject: str) -> bool:
         with world.database.read() as tx:
@@ -443,7 +444,7 @@ def test_provider_ends_what_came_of_its_session(world: World) -> None:
 
     def end(jti: str, subject: str | None, sid: str | None) -> int:
         with world.database.write() as tx:
-            return identity_actions.end_sessions_of_provider(
+            return identity_sessions.end_sessions_of_provider(
                 tx, world.vault, provider, jti, subject, sid, tx.now + timedelta(minutes=5)
             )
 

@@ -1,18 +1,18 @@
 """Sign-in at an identity provider: from its button to the provider, and back from there.
 
 The provider is called outside of every transaction. One transaction uses up the sign-in before
-the call, another one completes it afterwards. What goes wrong has one page each: ``_FAILURES``.
+the call, another one completes it afterwards.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from typing import Final, NamedTuple
-from urllib.parse import quote, urlencode
+from typing import Final
+from urllib.parse import quote
 
 from collegium.access.rules import Actor
-from collegium.api.request import Endpoint, Response, Routes, json_response
+from collegium.api.request import Response, Routes
 from collegium.db.database import WriteTransaction
 from collegium.integrations import provider_setup
 from collegium.integrations.openid import client, discovery
@@ -24,28 +24,24 @@ from collegium.refusals import (
     Limited,
     NotFound,
     Refusal,
-    Unauthenticated,
 )
 from collegium.security.rate_limits.rules import PROVIDER
 from collegium.sign_in.identities import actions as identity_actions
-from collegium.sign_in.identities.actions import (
-    METHOD,
-    NOWHERE,
-    Arrival,
-    ClaimedSignIn,
-    CodeKind,
-    Origin,
-    SignedIn,
-)
+from collegium.sign_in.identities import sessions as identity_sessions
+from collegium.sign_in.identities import sign_ins
+from collegium.sign_in.identities.sign_ins import ClaimedSignIn
+from collegium.sign_in.identities.values import METHOD, NOWHERE, Arrival, CodeKind, Origin, SignedIn
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, Purpose
 from collegium.sign_in.providers.values import Claims, Problem, ProviderError
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
+from collegium.web import provider_linking
 from collegium.web.browser_request import BrowserRequest, is_local
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page
+from collegium.web.provider_failures import refuse, with_query
 
 COOKIE: Final = "provider"
 """Name of the cookie that binds a sign-in at a provider to the browser."""
@@ -53,118 +49,17 @@ COOKIE: Final = "provider"
 HALF: Final = "half"
 """Cookie and purpose of the signed value that says: only a code is missing."""
 
-METHODS: Final = "/account/sign_in_methods/"
-
 _HOME: Final = "/account/"
-_ATTEMPTS: Final = 3
+
 _STATE_MAX: Final = 100
+
 _CODE_MAX: Final = 4096
+
 _SECRET_LENGTH: Final = 43
-_CONCURRENT: Final = "identity.concurrent"
+
 _SCOPES: Final = ("openid", "profile", "email")
+
 _LOCALES: Final = re.compile(r"[A-Za-z0-9-]{1,35}(?: [A-Za-z0-9-]{1,35}){0,9}")
-
-
-class _Failure(NamedTuple):
-    """A page that says why nobody was signed in.
-
-    Args:
-        message: with ``{label}`` for the provider.
-    """
-
-    status: int
-    title: str
-    message: str
-
-
-_UNUSABLE: Final = _Failure(
-    502,
-    "Signing in did not work",
-    "{label} sent an answer that cannot be trusted. Nobody was signed in and nothing was changed. "
-    "Please try again. If it happens again, tell the operator of this service.",
-)
-_UNREACHABLE: Final = _Failure(
-    503,
-    "{label} cannot be reached",
-    "{label} does not answer at the moment. Please try again in a few minutes, or sign in in "
-    "another way.",
-)
-_FAILURES: Final = {
-    "provider.unknown": _Failure(
-        404,
-        "This way to sign in is not available",
-        "It does not exist, or it was turned off. Please choose another way to sign in.",
-    ),
-    "provider.redirect": _Failure(
-        400,
-        "The link is not valid",
-        "It would lead to an address that is not allowed. Please tell the operator of the site "
-        "from which you came.",
-    ),
-    "provider.unreachable": _UNREACHABLE,
-    "provider.answer": _UNUSABLE,
-    "identity.state": _Failure(
-        400,
-        "This sign-in is over",
-        "It was already used, has taken longer than ten minutes, or began in another browser. "
-        "Please start again.",
-    ),
-    "identity.denied": _Failure(
-        403,
-        "You have not signed in",
-        "The sign-in was cancelled at {label}, or {label} did not allow it. Nothing was changed.",
-    ),
-    "identity.unknown": _Failure(
-        403,
-        "There is no account for you yet",
-        "{label} knows you, but this service does not. If you have an account here, sign in "
-        "with it and add {label} under “Sign-in methods”. If you were invited, open the "
-        "link in the invitation e-mail and continue from there.",
-    ),
-    "identity.deactivated": _Failure(
-        403,
-        "Your account is deactivated",
-        "You have signed in at {label}, but your account on this service is deactivated. Please "
-        "ask the staff of this service.",
-    ),
-    "identity.email_taken": _Failure(
-        409,
-        "You already have an account",
-        "An account with your e-mail address exists, but it is not linked to {label}. Sign in "
-        "with it as usual, then add {label} under “Sign-in methods”. If you have forgotten "
-        "your password, you can set a new one by e-mail.",
-    ),
-    "identity.mismatch": _Failure(
-        409,
-        "This account belongs to another person",
-        "The account that fits to you is linked to another person at {label}. Nothing was "
-        "changed. Please ask the staff of this service.",
-    ),
-    "identity.taken": _Failure(
-        409,
-        "Already linked to another account",
-        "Your account at {label} is a sign-in method of another account on this service. Remove "
-        "it there first. Nothing was changed.",
-    ),
-    "identity.session": _Failure(
-        409,
-        "You are signed out",
-        "Nothing was linked, because you have signed out or changed the account in the "
-        "meantime. Please sign in and start again.",
-    ),
-    "identity.other": _Failure(
-        409,
-        "This is another account",
-        "You signed in at {label} with an account that is not among the sign-in methods of the "
-        "account that you use here. Nothing was confirmed.",
-    ),
-    "identity.no_factor": _Failure(
-        409,
-        "This is not enough to confirm",
-        "You use two-factor authentication here, but {label} did not ask you for a second factor. "
-        "Please confirm with a code or a passkey.",
-    ),
-}
 
 
 def _init(browser: BrowserRequest) -> Response:
@@ -185,17 +80,12 @@ def _enter(browser: BrowserRequest, name: str) -> Response:
         return Response(204)
     try:
         browser.check_limits(PROVIDER)
-        provider = _active_provider(browser, name)
+        provider = active_provider(browser, name)
         return_to = _return_to(browser, provider)
         url = begin(browser, provider, Purpose.SIGN_IN, return_to)
     except (Refusal, ProviderError) as problem:
-        return _refuse(browser, problem, name)
+        return refuse(browser, problem, name)
     return Response(302, headers={"Location": url}, media="text/html")
-
-
-def _active_provider(browser: BrowserRequest, name: str) -> ProviderRow:
-    with browser.read() as tx:
-        return provider_queries.get_active(tx, name)
 
 
 def _return_to(browser: BrowserRequest, provider: ProviderRow) -> str:
@@ -231,7 +121,7 @@ def begin(browser: BrowserRequest, provider: ProviderRow, purpose: Purpose, retu
         secret = secrets.token_urlsafe(32)
     with browser.write() as tx:
         browser.count_attempts(tx, PROVIDER)
-        begun = identity_actions.begin(
+        begun = sign_ins.begin(
             tx,
             vault,
             provider,
@@ -264,6 +154,16 @@ def _ui_locales(browser: BrowserRequest) -> str:
     return text if _LOCALES.fullmatch(text) else ""
 
 
+def active_provider(browser: BrowserRequest, name: str) -> ProviderRow:
+    """Return an active provider by its name.
+
+    Raises:
+        NotFound: ``provider.unknown``.
+    """
+    with browser.read() as tx:
+        return provider_queries.get_active(tx, name)
+
+
 def enter_from_page(
     browser: BrowserRequest, name: str, purpose: Purpose, return_to: str
 ) -> Response:
@@ -275,10 +175,10 @@ def enter_from_page(
     """
     try:
         browser.check_limits(PROVIDER)
-        provider = _active_provider(browser, name)
+        provider = active_provider(browser, name)
         url = begin(browser, provider, purpose, return_to)
     except (Refusal, ProviderError) as problem:
-        return _refuse(browser, problem, name, return_to=return_to)
+        return refuse(browser, problem, name, return_to=return_to)
     label = isolated(provider.label)
     return continue_page(
         browser, url, f"Continue with {label}", f"You are sent to {label}.", "Continue"
@@ -303,10 +203,10 @@ def _complete(browser: BrowserRequest) -> Response:
     try:
         browser.check_limits(PROVIDER)
     except Limited as refusal:
-        return _refuse(browser, refusal, name)
+        return refuse(browser, refusal, name)
     claimed, provider = _claim(browser, name)
     if claimed is None or provider is None:
-        return _refuse(browser, Conflict("identity.state"), name)
+        return refuse(browser, Conflict("identity.state"), name)
     return_to = claimed.row.return_to
     try:
         claims = _ask(browser, provider, claimed)
@@ -315,7 +215,7 @@ def _complete(browser: BrowserRequest) -> Response:
     except (Refusal, ProviderError) as problem:
         # Nothing was written, so no session was started.
         browser.set_cookies.clear()
-        return _refuse(browser, problem, name, provider, return_to)
+        return refuse(browser, problem, name, provider, return_to)
 
 
 def _claim(browser: BrowserRequest, name: str) -> tuple[ClaimedSignIn | None, ProviderRow | None]:
@@ -324,7 +224,7 @@ def _claim(browser: BrowserRequest, name: str) -> tuple[ClaimedSignIn | None, Pr
     if not 0 < len(state) <= _STATE_MAX:
         return None, None
     with browser.write() as tx:
-        claimed = identity_actions.claim(tx, browser.app.vault, state, browser.cookie(COOKIE))
+        claimed = sign_ins.claim(tx, browser.app.vault, state, browser.cookie(COOKIE))
         provider = None if claimed is None else provider_queries.by_id(tx, claimed.row.provider_id)
     # Each provider has an address of its own to come back to (RFC 9700, section 4.4.2.2).
     return claimed, provider if provider is not None and provider.name == name else None
@@ -357,54 +257,10 @@ def _ask(browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn)
         code=code,
         redirect_uri=_redirect_uri(browser, provider),
         code_verifier=claimed.verifier,
-        is_nonce=lambda nonce: identity_actions.is_nonce(vault, claimed.row, nonce),
+        is_nonce=lambda nonce: sign_ins.is_nonce(vault, claimed.row, nonce),
         iss=iss,
         now=browser.now,
         max_age=SIGN_IN_SECONDS if claimed.row.purpose == Purpose.CONFIRM else None,
-    )
-
-
-def _link(
-    browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
-) -> Response:
-    _check_same_session(browser, claimed)
-    for attempt in range(_ATTEMPTS):
-        try:
-            with browser.write() as tx:
-                is_new = identity_actions.link(tx, browser.actor, provider, claims)
-        except Unauthenticated:
-            raise Conflict("identity.session") from None
-        except Conflict as refusal:
-            if refusal.code != _CONCURRENT or attempt == _ATTEMPTS - 1:
-                raise
-        else:
-            break
-    said = f"You can now sign in with {provider.label}."
-    return browser.redirect(METHODS, said if is_new else f"{provider.label} was linked already.")
-
-
-def _check_same_session(browser: BrowserRequest, claimed: ClaimedSignIn) -> None:
-    """Check that the browser is in the session in which this began.
-
-    Raises:
-        Conflict: ``identity.session``.
-    """
-    is_same = (browser.actor.id, browser.token_id) == (claimed.row.account_id, claimed.row.token_id)
-    if not browser.is_signed_in or not is_same:
-        raise Conflict("identity.session")
-
-
-def _confirm(
-    browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
-) -> Response:
-    _check_same_session(browser, claimed)
-    try:
-        with browser.write() as tx:
-            identity_actions.confirm(tx, browser.actor, provider, claims)
-    except Unauthenticated:
-        raise Conflict("identity.session") from None
-    return browser.redirect(
-        claimed.row.return_to or _HOME, "You have confirmed that it is you. Please go on."
     )
 
 
@@ -412,28 +268,28 @@ def _sign_in(
     browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
 ) -> Response:
     arrival = _arrival(browser, claimed)
-    for attempt in range(_ATTEMPTS):
-        try:
-            with browser.write() as tx:
-                signed_in = identity_actions.complete(
-                    tx,
-                    browser.app.vault,
-                    browser.settings,
-                    provider,
-                    claims,
-                    arrival,
-                    ip_address=browser.ip_address,
-                    request_id=browser.request_id,
-                )
-                return _start(browser, tx, provider, claimed, claims, signed_in)
-        except Conflict as refusal:
-            # Somebody pressed the button twice, or in two tabs: the account exists by now.
-            if refusal.code != _CONCURRENT or attempt == _ATTEMPTS - 1:
-                raise
-    raise AssertionError
+
+    def complete() -> Response:
+        with browser.write() as tx:
+            signed_in = identity_actions.complete(
+                tx,
+                browser.app.vault,
+                browser.settings,
+                provider,
+                claims,
+                arrival,
+                ip_address=browser.ip_address,
+                request_id=browser.request_id,
+            )
+            return _start(browser, tx, provider, claimed, claims, signed_in)
+
+    return provider_linking.repeat_if_concurrent(complete)
 
 
-_HANDLERS: Final = {Purpose.LINK.value: _link, Purpose.CONFIRM.value: _confirm}
+_HANDLERS: Final = {
+    Purpose.LINK.value: provider_linking.link,
+    Purpose.CONFIRM.value: provider_linking.confirm,
+}
 """What follows a return from a provider that is no sign-in."""
 
 
@@ -448,11 +304,11 @@ def _start(
     """Start the session, or ask for a code first."""
     vault = browser.app.vault
     browser.reset_limits(tx, PROVIDER, target="")
-    origin = identity_actions.origin_of(vault, signed_in, claims)
+    origin = identity_sessions.origin_of(vault, signed_in, claims)
     return_to = claimed.row.return_to
     if identity_actions.needs_code(tx, signed_in):
         actor = signed_in.actor
-        code = identity_actions.issue_code(tx, vault, actor, origin, CodeKind.SECOND_FACTOR)
+        code = identity_sessions.issue_code(tx, vault, actor, origin, CodeKind.SECOND_FACTOR)
         is_ours = is_local(return_to)
         half = browser.sign_value(
             HALF, actor.uuid, actor.credentials or 0, code, "" if is_ours else return_to
@@ -490,7 +346,7 @@ def _start_session(
     if browser.is_signed_in:
         browser.sign_out(tx)
     token = browser.sign_in(tx, actor, method, has_second_factor=has_second_factor)
-    identity_actions.record_origin(tx, browser.app.vault, token, origin)
+    identity_sessions.record_origin(tx, browser.app.vault, token, origin)
 
 
 def finish(
@@ -511,8 +367,8 @@ def finish(
     Raises:
         NotFound: ``identity.code``: the sign-in is over. ``provider.unknown``.
     """
-    account, origin = identity_actions.redeem(tx, browser.app.vault, CodeKind.SECOND_FACTOR, code)
-    provider = identity_actions.provider_of(tx, origin)
+    account, origin = identity_sessions.redeem(tx, browser.app.vault, CodeKind.SECOND_FACTOR, code)
+    provider = identity_sessions.provider_of(tx, origin)
     if account.id != actor.id or provider is None:
         raise NotFound("provider.unknown")
     if return_to:
@@ -538,15 +394,11 @@ def _hand_over(
         raise NotFound("provider.unknown")
     vault = browser.app.vault
     if provider.token_in_url:
-        token = identity_actions.issue_api_token(tx, vault, browser.settings, actor, origin)
+        token = identity_sessions.issue_api_token(tx, vault, browser.settings, actor, origin)
         facts = {"token": token}
     else:
-        facts = {"code": identity_actions.issue_code(tx, vault, actor, origin, CodeKind.EXCHANGE)}
-    return Response(302, headers={"Location": _with_query(return_to, facts)}, media="text/html")
-
-
-def _with_query(url: str, facts: dict[str, str]) -> str:
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(facts)}"
+        facts = {"code": identity_sessions.issue_code(tx, vault, actor, origin, CodeKind.EXCHANGE)}
+    return Response(302, headers={"Location": with_query(return_to, facts)}, media="text/html")
 
 
 def _arrival(browser: BrowserRequest, claimed: ClaimedSignIn) -> Arrival:
@@ -565,115 +417,6 @@ def _arrival(browser: BrowserRequest, claimed: ClaimedSignIn) -> Arrival:
                             accepts=claimed.row.purpose == Purpose.ACCEPT,
                         )
     return NOWHERE
-
-
-def _refuse(
-    browser: BrowserRequest,
-    problem: Refusal | ProviderError,
-    name: str,
-    provider: ProviderRow | None = None,
-    return_to: str = "",
-) -> Response:
-    """Record why nobody was signed in, and say it without a word of the provider.
-
-    A front end gets the code of the problem at the address to which it wanted to return.
-    """
-    if isinstance(problem, Unauthenticated):
-        # The account was signed out everywhere at the same moment.
-        problem = Conflict("identity.state")
-    code = problem.code if isinstance(problem, Refusal) else _code_of(problem)
-    reason = code if isinstance(problem, Refusal) else f"provider.{problem.problem}"
-    account = problem.facts.get("account") if isinstance(problem, Refusal) else None
-    if provider is None:
-        with browser.read() as tx:
-            provider = provider_queries.by_name(tx, name)
-    # Anybody can put any name into the path: that is worth no event.
-    if provider is not None and not isinstance(problem, Limited):
-        browser.release_read_slot()
-        with browser.app.database.write() as tx:
-            tx.request = browser.request_id
-            browser.count_attempts(tx, PROVIDER)
-            identity_actions.record_refused(
-                tx,
-                provider.name,
-                reason,
-                browser.ip_address,
-                account if isinstance(account, int) else None,
-            )
-    if provider is not None and return_to and return_to in provider.allowed_redirects:
-        location = _with_query(return_to, {"error": code})
-        return Response(302, headers={"Location": location}, media="text/html")
-    return failure_page(browser, code, problem, provider, return_to)
-
-
-def _code_of(error: ProviderError) -> str:
-    return "provider.unreachable" if error.problem is Problem.UNREACHABLE else "provider.answer"
-
-
-def failure_page(
-    browser: BrowserRequest,
-    code: str,
-    problem: Refusal | ProviderError,
-    provider: ProviderRow | None,
-    return_to: str = "",
-) -> Response:
-    """Return the page of a failure, or the same as JSON for a client that is no browser."""
-    said = message_for(problem) if isinstance(problem, Refusal) else ""
-    status = 429 if isinstance(problem, Limited) else 409
-    failure = _FAILURES.get(code, _Failure(status, "Signing in did not work", "{said}"))
-    label = isolated(provider.label) if provider is not None else "The identity provider"
-    message = failure.message.format(label=label, said=said)
-    headers = {}
-    if isinstance(problem, Limited):
-        headers["Retry-After"] = str(problem.facts["seconds"])
-    if "text/html" not in browser.header("accept"):
-        return json_response(failure.status, {"detail": message, "code": code}, headers)
-    response = page(
-        browser,
-        "provider_failed",
-        failure.status,
-        title=failure.title.format(label=label),
-        said=message,
-        invitation_path=return_to if _is_invitation(return_to) else "",
-    )
-    response.headers |= headers
-    return response
-
-
-def _is_invitation(path: str) -> bool:
-    return is_local(path) and path.startswith(("/invitation/", "/open_invitation/"))
-
-
-def _log_out_back_channel(browser: BrowserRequest) -> Response:
-    """End what came of a session at a provider (OpenID Connect Back-Channel Logout 1.0)."""
-    name = browser.segments["provider"]
-    vault = browser.app.vault
-    browser.check_limits(PROVIDER)
-    try:
-        provider = _active_provider(browser, name)
-        token = browser.form.raw("logout_token")
-        party = provider_setup.client_of(browser.settings, vault, provider)
-        logout = client.read_logout_token(party, discovery.metadata_of(party), token, browser.now)
-        with browser.write() as tx:
-            identity_actions.end_sessions_of_provider(
-                tx,
-                vault,
-                provider,
-                logout.jti,
-                logout.subject or None,
-                logout.sid or None,
-                logout.expires_at,
-            )
-    except (Refusal, ProviderError) as problem:
-        code = problem.code if isinstance(problem, Refusal) else problem.problem.value
-        with browser.read() as tx:
-            is_known = provider_queries.by_name(tx, name) is not None
-        if is_known:
-            with browser.write() as tx:
-                browser.count_attempts(tx, PROVIDER)
-                identity_actions.record_refused(tx, name, f"logout.{code}", browser.ip_address)
-        return json_response(400, {"error": "invalid_request"})
-    return Response(200)
 
 
 ROUTES: Routes = {
@@ -702,11 +445,6 @@ ROUTES: Routes = {
             public=True,
             mutates=True,
             during_setup=True,
-        ),
-    },
-    "/api-auth/{provider}/backchannel-logout/": {
-        "POST": Endpoint(
-            _log_out_back_channel, "End the sessions that a provider has ended.", public=True
         ),
     },
 }

@@ -13,7 +13,7 @@ from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.integrations.provider_sessions import sign_out_url
 from collegium.refusals import Conflict, Invalid, NotFound, Unauthenticated
-from collegium.sign_in.identities import actions as identity_actions
+from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
@@ -180,7 +180,7 @@ def over(browser: BrowserRequest) -> Response:
 
 def _sign_out(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
-        session = identity_actions.session_at_provider(tx, browser.app.vault, browser.token_id)
+        session = identity_sessions.session_at_provider(tx, browser.app.vault, browser.token_id)
         browser.sign_out(tx)
     url = ""
     if session is not None:

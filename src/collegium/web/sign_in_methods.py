@@ -6,7 +6,7 @@ from collegium.accounts import queries as account_queries
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, NotFound
-from collegium.sign_in.identities import actions as identity_actions
+from collegium.sign_in.identities import linking
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import NAME_MAX, Purpose
@@ -15,7 +15,7 @@ from collegium.web import confirmation, provider_sign_in
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
-from collegium.web.provider_sign_in import METHODS
+from collegium.web.provider_linking import METHODS
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -26,7 +26,7 @@ def _render_methods(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int
 ) -> Response:
     account = account_queries.with_password(tx, id=browser.actor.id)
-    ways = identity_actions.ways_to_sign_in(tx, browser.actor.id, browser.settings)
+    ways = linking.ways_to_sign_in(tx, browser.actor.id, browser.settings)
     identities = identity_queries.of_account(tx, browser.actor.id)
     return page(
         browser,
@@ -51,7 +51,7 @@ def _change(browser: BrowserRequest) -> Response:
         if uuid is None:
             raise NotFound("identity.none")
         with browser.write() as tx:
-            identity_actions.unlink(tx, browser.actor, browser.settings, uuid)
+            linking.unlink(tx, browser.actor, browser.settings, uuid)
     except Conflict as refusal:
         form.add_refusal(refusal)
         with browser.read() as tx:

@@ -15,7 +15,7 @@ from collegium.db.database import ReadTransaction
 from collegium.integrations.provider_sessions import sign_out_url
 from collegium.refusals import NotFound, Unauthenticated
 from collegium.security.rate_limits.rules import CODE
-from collegium.sign_in.identities import actions as identity_actions
+from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.queries import PublicToken
@@ -56,7 +56,7 @@ class Logout(Struct, frozen=True):
 def _log_out(context: RequestContext) -> Response:
     vault = context.app.vault
     with context.write() as tx:
-        session = identity_actions.session_at_provider(tx, vault, context.token_id)
+        session = identity_sessions.session_at_provider(tx, vault, context.token_id)
         token_actions.log_out(tx, context.actor)
     url = ""
     if session is not None:
@@ -74,7 +74,7 @@ def _exchange(context: RequestContext) -> Response:
     context.check_limits(CODE)
     try:
         with context.write() as tx:
-            token = identity_actions.exchange(
+            token = identity_sessions.exchange(
                 tx,
                 context.app.vault,
                 context.settings,

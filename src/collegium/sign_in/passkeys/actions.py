@@ -18,7 +18,7 @@ from collegium.refusals import Invalid, NotFound
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
-from collegium.sign_in.identities import actions as identity_actions
+from collegium.sign_in.identities import linking
 from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.passkeys import rules as passkey_rules
 from collegium.sign_in.passkeys.queries import CeremonyRow, PasskeyRow
@@ -291,7 +291,7 @@ def revoke(
     row = passkey_queries.get_own(tx, actor.id, uuid)
     if not passkey_queries.revoke(tx, row.id, actor.id, reason):
         raise NotFound("passkey.unknown")
-    passkey_rules.check_other_way_in(identity_actions.ways_to_sign_in(tx, actor.id, settings))
+    passkey_rules.check_other_way_in(linking.ways_to_sign_in(tx, actor.id, settings))
     if not two_factor_queries.is_on(tx, actor.id):
         two_factor_rules.check_optional(settings.two_factor_required, sees_all=actor.sees_all)
     _end(tx, actor.id)

@@ -1,0 +1,194 @@
+"""Link identities to accounts and remove them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from collegium.access.rules import Actor
+from collegium.accounts import queries as account_queries
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.events import queries as event_queries
+from collegium.events import types as events
+from collegium.outbox import mails
+from collegium.refusals import Conflict, NotFound
+from collegium.settings import Settings
+from collegium.sign_in import credentials, notices
+from collegium.sign_in.identities import queries as identity_queries
+from collegium.sign_in.identities import rules as identity_rules
+from collegium.sign_in.identities.queries import IdentityRow
+from collegium.sign_in.passkeys import queries as passkey_queries
+from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.providers.queries import ProviderRow
+from collegium.sign_in.providers.values import Claims
+from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.two_factor import queries as two_factor_queries
+
+
+def current(tx: ReadTransaction, provider: ProviderRow) -> ProviderRow:
+    """Return a provider as it is now, if it is still the one that was asked.
+
+    Raises:
+        NotFound: ``provider.unknown``: it was removed, deactivated or replaced in the meantime.
+    """
+    row = provider_queries.by_id(tx, provider.id)
+    if (
+        row is None
+        or not row.is_active
+        or (row.issuer, row.client_id) != (provider.issuer, provider.client_id)
+    ):
+        raise NotFound("provider.unknown")
+    return row
+
+
+def add(tx: WriteTransaction, provider: ProviderRow, claims: Claims, account: int) -> IdentityRow:
+    """Add the identity of a person to an account, by the id of the account.
+
+    Raises:
+        Conflict: ``identity.concurrent``: another transaction was faster; try again.
+    """
+    identity_queries.add(
+        tx,
+        {
+            "uuid": uuid4().hex,
+            "account_id": account,
+            "issuer": claims.issuer,
+            "subject": claims.subject,
+            "created_at": tx.now,
+            **_said(tx, provider, claims),
+        },
+    )
+    identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
+    assert identity is not None  # noqa: S101 - the line above inserted it
+    return identity
+
+
+def update(
+    tx: WriteTransaction, identity: IdentityRow, provider: ProviderRow, claims: Claims
+) -> None:
+    """Store what a provider says now about a person who has an identity."""
+    identity_queries.use(tx, identity.id, _said(tx, provider, claims))
+
+
+def _said(tx: ReadTransaction, provider: ProviderRow, claims: Claims) -> dict[str, Any]:
+    return {
+        "provider_id": provider.id,
+        "email": identity_rules.verified_email(claims),
+        "claims": identity_rules.kept_claims(claims, provider.extra_fields),
+        "last_used_at": tx.now,
+    }
+
+
+def link(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: Claims) -> bool:
+    """Link an identity to the account of a person who is signed in.
+
+    Args:
+        actor: the person, in the session in which this began.
+
+    Returns:
+        Whether it is new; False if the account had it before.
+
+    Raises:
+        Unauthenticated: ``token.unknown``: the session has ended.
+        NotFound: ``provider.unknown``: the provider was removed or deactivated in the meantime.
+        Conflict: ``identity.taken``: another account has this identity. ``identity.concurrent``:
+            another transaction was faster; try again.
+    """
+    account = credentials.confirm(tx, actor)
+    provider = current(tx, provider)
+    identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
+    if identity is not None:
+        if identity.account_id != actor.id:
+            raise Conflict("identity.taken")
+        update(tx, identity, provider, claims)
+        return False
+    add(tx, provider, claims, actor.id)
+    record_linked(tx, actor, provider)
+    notices.send_notice(tx, mails.IdentityChanged, account, actor, name=provider.label)
+    return True
+
+
+def confirm(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: Claims) -> None:
+    """Record that a person has proved at a provider that it is still them.
+
+    Args:
+        actor: the person, in the session in which this began.
+
+    Raises:
+        Unauthenticated: ``login.failed``: the session has ended.
+        NotFound: ``provider.unknown``: the provider was removed or deactivated in the meantime.
+        Conflict: ``identity.other``: it is no identity of the actor. ``identity.no_factor``: the
+            account has two-factor authentication, and the provider asked for no second factor.
+    """
+    credentials.confirm(tx, actor, "login.failed")
+    provider = current(tx, provider)
+    identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
+    if identity is None or identity.account_id != actor.id:
+        raise Conflict("identity.other")
+    has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
+    if not has_second_factor and two_factor_queries.is_on(tx, actor.id):
+        raise Conflict("identity.no_factor")
+    token_queries.confirm(tx, actor.id, actor.token, has_second_factor=has_second_factor)
+
+
+def check_single(tx: ReadTransaction, identity: IdentityRow) -> None:
+    """Require that an account which a provider has named has no other identity there.
+
+    Otherwise a second person at the same provider could get into the account of the first.
+
+    Raises:
+        Conflict: ``identity.mismatch``.
+    """
+    issuers = [row.issuer for row in identity_queries.of_account(tx, identity.account_id)]
+    if issuers.count(identity.issuer) > 1:
+        raise Conflict("identity.mismatch")
+
+
+def record_linked(tx: WriteTransaction, actor: Actor, provider: ProviderRow) -> None:
+    """Record that the actor's account got an identity."""
+    event_queries.record(tx, actor, events.IdentityLinked(account=actor.id, provider=provider.name))
+
+
+def ways_to_sign_in(tx: ReadTransaction, account: int, settings: Settings) -> int:
+    """Return in how many ways a person can sign in.
+
+    These are each usable identity, each passkey that works alone, and the password.
+    """
+    row = account_queries.with_password(tx, id=account)
+    has_password = row is not None and row.password is not None
+    identities = identity_queries.of_account(tx, account)
+    usable = sum(identity.provider_is_active is True for identity in identities)
+    usable += passkey_queries.count_alone(tx, account)
+    return usable + (has_password and "LOCAL_SIGNIN" in settings.authentication_methods)
+
+
+def unlink(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> None:
+    """Remove an identity of the actor's account, and end the sessions that came of it.
+
+    The session of the request stays.
+
+    Args:
+        uuid: of the identity, 32 hex digits.
+
+    Raises:
+        NotFound: ``identity.none``.
+        Conflict: ``identity.last_way``: the person could not sign in any more.
+        Unauthenticated: ``token.unknown``: the session has ended.
+    """
+    account = credentials.confirm(tx, actor)
+    identities = identity_queries.of_account(tx, actor.id)
+    identity = next((row for row in identities if row.uuid == uuid), None)
+    if identity is None:
+        raise NotFound("identity.none")
+    is_usable = identity.provider_is_active is True
+    identity_rules.check_another_way(ways_to_sign_in(tx, actor.id, settings) - is_usable)
+    credentials.cancel_pending(tx, actor.id)
+    identity_queries.end_tokens_of(tx, identity.id, actor.token)
+    identity_queries.remove(tx, actor.id, uuid)
+    event_queries.record(
+        tx,
+        actor,
+        events.IdentityUnlinked(account=actor.id, provider=identity.provider_name or ""),
+    )
+    name = identity.provider_label or identity.issuer
+    notices.send_notice(tx, mails.IdentityChanged, account, actor, name=name, removed=True)

@@ -1,0 +1,133 @@
+"""Create the accounts of new people who come from a provider, and give them their roles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from collegium.access.rules import Actor
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
+from collegium.db.database import WriteTransaction
+from collegium.invitations import actions as invitation_actions
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations.rules import State
+from collegium.join_requests import actions as join_request_actions
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.security.crypto import Vault
+from collegium.settings import Settings
+from collegium.sign_in.identities import linking
+from collegium.sign_in.identities import rules as identity_rules
+from collegium.sign_in.identities.values import Arrival, SignedIn
+from collegium.sign_in.providers.queries import ProviderRow
+from collegium.sign_in.providers.rules import Registration
+from collegium.sign_in.providers.values import Claims
+from collegium.sign_in.tokens import actions as token_actions
+
+_INVITATIONS_MAX: Final = 20
+"""Maximum number of invitations that a new person accepts by arriving."""
+
+
+def register(
+    tx: WriteTransaction,
+    vault: Vault,
+    settings: Settings,
+    provider: ProviderRow,
+    claims: Claims,
+    arrival: Arrival,
+    ip_address: str,
+    request_id: str,
+) -> SignedIn:
+    """Create the account of a new person, with the roles to which the person is invited.
+
+    Raises:
+        Forbidden: ``identity.unknown``: the person is not invited.
+        Conflict: ``identity.email_taken``: an account has the address that an invitation proves.
+            ``identity.concurrent``: another transaction was faster; try again. The reason why the
+            person cannot accept the invitation.
+    """
+    registration = Registration(provider.registration)
+    is_arriving = arrival.invitation is not None or arrival.invite_link is not None
+    verified = identity_rules.verified_email(claims)
+    is_trusted = identity_rules.is_trusted_for(verified, provider.trusted_domains)
+    if registration is Registration.OFF or (
+        registration is Registration.INVITED and not is_arriving and not is_trusted
+    ):
+        raise Forbidden("identity.unknown")
+    email = verified
+    if not email and arrival.invitation is not None and arrival.is_mailed:
+        invitation = invitation_queries.by_uuid(tx, arrival.invitation)
+        email = invitation.email if invitation is not None else ""
+        if email and account_queries.at_email(tx, email):
+            raise Conflict("identity.email_taken")
+    values = {
+        "registration_method": provider.name,
+        **identity_rules.profile(claims.claims, provider.attribute_mapping),
+        "email": email,
+        "agreed_at": tx.now if arrival.accepts else None,
+    }
+    extra = {} if arrival.invitation is None else {"invitation": arrival.invitation}
+    account_id = _create_account(tx, vault, settings, values, claims, provider, extra)
+    identity = linking.add(tx, provider, claims, account_id)
+    account = account_queries.existing(tx, account_id)
+    actor = token_actions.actor_of(
+        account, ip_address, request_id, credentials=account.credentials_version
+    )
+    linking.record_linked(tx, actor, provider)
+    accepted: tuple[str, ...] = ()
+    if is_arriving:
+        accepted = (accept(tx, settings, actor, arrival),)
+    elif is_trusted:
+        accepted = tuple(_accept_pending(tx, settings, actor))
+    if registration is Registration.INVITED and not accepted:
+        raise Forbidden("identity.unknown")
+    has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
+    return SignedIn(
+        actor, identity.id, is_new=True, has_second_factor=has_second_factor, accepted=accepted
+    )
+
+
+def _create_account(
+    tx: WriteTransaction,
+    vault: Vault,
+    settings: Settings,
+    values: Mapping[str, Any],
+    claims: Claims,
+    provider: ProviderRow,
+    extra: Mapping[str, Any],
+) -> int:
+    names = identity_rules.usernames(claims.claims, values["email"])
+    while True:
+        row = {**values, "username": account_queries.free_username(tx, names)}
+        try:
+            return account_actions.create(tx, None, settings, vault, row, by=provider.name, **extra)
+        except Invalid as refusal:
+            # Of two transactions that chose the same name one comes here.
+            if refusal.code not in {"account.username_taken", "account.slug_taken"}:
+                raise
+
+
+def accept(tx: WriteTransaction, settings: Settings, actor: Actor, arrival: Arrival) -> str:
+    """Accept what somebody arrived with. Return its UUID."""
+    if arrival.invitation is not None:
+        invitation_actions.accept(
+            tx, actor, settings, arrival.invitation, link_version=arrival.link_version
+        )
+        return arrival.invitation
+    assert arrival.invite_link is not None  # noqa: S101 - the caller has checked that there is one
+    join_request_actions.submit(tx, actor, settings, arrival.invite_link)
+    return arrival.invite_link
+
+
+def _accept_pending(tx: WriteTransaction, settings: Settings, actor: Actor) -> Iterator[str]:
+    """Accept the pending invitations to the address of a new person."""
+    rows = invitation_queries.to_address(tx, actor)
+    pending = [row for row in rows if invitation_actions.state_now(tx, row) is State.PENDING]
+    # Scopes are locked in one order everywhere.
+    for row in sorted(pending[:_INVITATIONS_MAX], key=lambda row: (row.scope_id, row.id)):
+        try:
+            with tx.savepoint():
+                invitation_actions.accept(tx, actor, settings, row.uuid)
+        except (NotFound, Conflict):
+            continue
+        yield row.uuid

@@ -1,0 +1,75 @@
+"""Values of sign-ins at providers: with what somebody arrives, and who came back."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from collegium.access.rules import Actor
+
+METHOD: Final = "identity provider"
+"""How the audit log says that somebody signed in."""
+
+
+class Arrival(NamedTuple):
+    """With what somebody arrives: the invitation or invite link that led to the sign-in.
+
+    Args:
+        invitation: UUID of an invitation.
+        link_version: of the link to the invitation that was followed.
+        is_mailed: whether that link was only mailed to the invited address, and so proves it.
+        invite_link: UUID of an invite link.
+        accepts: whether the person pressed a button that accepts the invitation.
+    """
+
+    invitation: str | None = None
+    link_version: int = 0
+    is_mailed: bool = False
+    invite_link: str | None = None
+    accepts: bool = False
+
+
+NOWHERE: Final = Arrival()
+
+
+class CodeKind(StrEnum):
+    """For what alone a one-time code can be used."""
+
+    EXCHANGE = "exchange"
+    """A front end gets a token for it."""
+    SECOND_FACTOR = "second factor"
+    """The browser gets a session for it, with a code of the second factor."""
+
+
+class Origin(NamedTuple):
+    """From where a token came.
+
+    Args:
+        identity: id of the identity.
+        sid_hash: digest of the provider's name of its session; None if it names none.
+        id_token_encrypted: the ID token, which the provider gets back at the sign-out.
+    """
+
+    identity: int
+    sid_hash: bytes | None
+    id_token_encrypted: bytes | None
+
+
+class SignedIn(NamedTuple):
+    """Who came back from a provider.
+
+    Args:
+        actor: the person, with the version of the credentials.
+        identity: id of the identity.
+        is_new: whether the account was created just now.
+        has_second_factor: whether the provider has shown that it asked for a second factor.
+        accepted: UUIDs of the invitations that were accepted, or of the invite link.
+        refused: code of the refusal of an invitation that could not be accepted; empty otherwise.
+    """
+
+    actor: Actor
+    identity: int
+    is_new: bool = False
+    has_second_factor: bool = False
+    accepted: tuple[str, ...] = ()
+    refused: str = ""

@@ -1,0 +1,204 @@
+"""The pages that say why a sign-in at an identity provider did not work, one for each reason."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from urllib.parse import urlencode
+
+from collegium.api.request import Response, json_response
+from collegium.refusals import Conflict, Limited, Refusal, Unauthenticated
+from collegium.security.rate_limits.rules import PROVIDER
+from collegium.sign_in.identities import sign_ins
+from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.providers.queries import ProviderRow
+from collegium.sign_in.providers.values import Problem, ProviderError
+from collegium.text.names import isolated
+from collegium.web.browser_request import BrowserRequest, is_local
+from collegium.web.messages import message_for
+from collegium.web.page import page
+
+
+class _Failure(NamedTuple):
+    """A page that says why nobody was signed in.
+
+    Args:
+        message: with ``{label}`` for the provider.
+    """
+
+    status: int
+    title: str
+    message: str
+
+
+_UNUSABLE: Final = _Failure(
+    502,
+    "Signing in did not work",
+    "{label} sent an answer that cannot be trusted. Nobody was signed in and nothing was changed. "
+    "Please try again. If it happens again, tell the operator of this service.",
+)
+
+_UNREACHABLE: Final = _Failure(
+    503,
+    "{label} cannot be reached",
+    "{label} does not answer at the moment. Please try again in a few minutes, or sign in in "
+    "another way.",
+)
+
+_FAILURES: Final = {
+    "provider.unknown": _Failure(
+        404,
+        "This way to sign in is not available",
+        "It does not exist, or it was turned off. Please choose another way to sign in.",
+    ),
+    "provider.redirect": _Failure(
+        400,
+        "The link is not valid",
+        "It would lead to an address that is not allowed. Please tell the operator of the site "
+        "from which you came.",
+    ),
+    "provider.unreachable": _UNREACHABLE,
+    "provider.answer": _UNUSABLE,
+    "identity.state": _Failure(
+        400,
+        "This sign-in is over",
+        "It was already used, has taken longer than ten minutes, or began in another browser. "
+        "Please start again.",
+    ),
+    "identity.denied": _Failure(
+        403,
+        "You have not signed in",
+        "The sign-in was cancelled at {label}, or {label} did not allow it. Nothing was changed.",
+    ),
+    "identity.unknown": _Failure(
+        403,
+        "There is no account for you yet",
+        "{label} knows you, but this service does not. If you have an account here, sign in "
+        "with it and add {label} under “Sign-in methods”. If you were invited, open the "
+        "link in the invitation e-mail and continue from there.",
+    ),
+    "identity.deactivated": _Failure(
+        403,
+        "Your account is deactivated",
+        "You have signed in at {label}, but your account on this service is deactivated. Please "
+        "ask the staff of this service.",
+    ),
+    "identity.email_taken": _Failure(
+        409,
+        "You already have an account",
+        "An account with your e-mail address exists, but it is not linked to {label}. Sign in "
+        "with it as usual, then add {label} under “Sign-in methods”. If you have forgotten "
+        "your password, you can set a new one by e-mail.",
+    ),
+    "identity.mismatch": _Failure(
+        409,
+        "This account belongs to another person",
+        "The account that fits to you is linked to another person at {label}. Nothing was "
+        "changed. Please ask the staff of this service.",
+    ),
+    "identity.taken": _Failure(
+        409,
+        "Already linked to another account",
+        "Your account at {label} is a sign-in method of another account on this service. Remove "
+        "it there first. Nothing was changed.",
+    ),
+    "identity.session": _Failure(
+        409,
+        "You are signed out",
+        "Nothing was linked, because you have signed out or changed the account in the "
+        "meantime. Please sign in and start again.",
+    ),
+    "identity.other": _Failure(
+        409,
+        "This is another account",
+        "You signed in at {label} with an account that is not among the sign-in methods of the "
+        "account that you use here. Nothing was confirmed.",
+    ),
+    "identity.no_factor": _Failure(
+        409,
+        "This is not enough to confirm",
+        "You use two-factor authentication here, but {label} did not ask you for a second factor. "
+        "Please confirm with a code or a passkey.",
+    ),
+}
+
+
+def refuse(
+    browser: BrowserRequest,
+    problem: Refusal | ProviderError,
+    name: str,
+    provider: ProviderRow | None = None,
+    return_to: str = "",
+) -> Response:
+    """Record why nobody was signed in, and say it without a word of the provider.
+
+    A front end gets the code of the problem at the address to which it wanted to return.
+    """
+    if isinstance(problem, Unauthenticated):
+        # The account was signed out everywhere at the same moment.
+        problem = Conflict("identity.state")
+    code = problem.code if isinstance(problem, Refusal) else _code_of(problem)
+    reason = code if isinstance(problem, Refusal) else f"provider.{problem.problem}"
+    account = problem.facts.get("account") if isinstance(problem, Refusal) else None
+    if provider is None:
+        with browser.read() as tx:
+            provider = provider_queries.by_name(tx, name)
+    # Anybody can put any name into the path: that is worth no event.
+    if provider is not None and not isinstance(problem, Limited):
+        browser.release_read_slot()
+        with browser.app.database.write() as tx:
+            tx.request = browser.request_id
+            browser.count_attempts(tx, PROVIDER)
+            sign_ins.record_refused(
+                tx,
+                provider.name,
+                reason,
+                browser.ip_address,
+                account if isinstance(account, int) else None,
+            )
+    if provider is not None and return_to and return_to in provider.allowed_redirects:
+        location = with_query(return_to, {"error": code})
+        return Response(302, headers={"Location": location}, media="text/html")
+    return _failure_page(browser, code, problem, provider, return_to)
+
+
+def _code_of(error: ProviderError) -> str:
+    return "provider.unreachable" if error.problem is Problem.UNREACHABLE else "provider.answer"
+
+
+def _failure_page(
+    browser: BrowserRequest,
+    code: str,
+    problem: Refusal | ProviderError,
+    provider: ProviderRow | None,
+    return_to: str = "",
+) -> Response:
+    """Return the page of a failure, or the same as JSON for a client that is no browser."""
+    said = message_for(problem) if isinstance(problem, Refusal) else ""
+    status = 429 if isinstance(problem, Limited) else 409
+    failure = _FAILURES.get(code, _Failure(status, "Signing in did not work", "{said}"))
+    label = isolated(provider.label) if provider is not None else "The identity provider"
+    message = failure.message.format(label=label, said=said)
+    headers = {}
+    if isinstance(problem, Limited):
+        headers["Retry-After"] = str(problem.facts["seconds"])
+    if "text/html" not in browser.header("accept"):
+        return json_response(failure.status, {"detail": message, "code": code}, headers)
+    response = page(
+        browser,
+        "provider_failed",
+        failure.status,
+        title=failure.title.format(label=label),
+        said=message,
+        invitation_path=return_to if _is_invitation(return_to) else "",
+    )
+    response.headers |= headers
+    return response
+
+
+def _is_invitation(path: str) -> bool:
+    return is_local(path) and path.startswith(("/invitation/", "/open_invitation/"))
+
+
+def with_query(url: str, facts: dict[str, str]) -> str:
+    """Return the address of a front end with further parameters."""
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(facts)}"

@@ -1,0 +1,89 @@
+"""Return from an identity provider to a session: link an identity, or confirm to be present."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from collegium.api.request import Response
+from collegium.refusals import Conflict, Unauthenticated
+from collegium.sign_in.identities import linking
+from collegium.sign_in.identities.sign_ins import ClaimedSignIn
+from collegium.sign_in.providers.queries import ProviderRow
+from collegium.sign_in.providers.values import Claims
+from collegium.web.browser_request import BrowserRequest
+
+METHODS: Final = "/account/sign_in_methods/"
+
+_HOME: Final = "/account/"
+_ATTEMPTS: Final = 3
+_CONCURRENT: Final = "identity.concurrent"
+_R = TypeVar("_R")
+
+
+def repeat_if_concurrent(action: Callable[[], _R]) -> _R:
+    """Return what an action returns. Run it again if another transaction was faster.
+
+    Somebody pressed a button twice, or in two tabs: the account or the identity exists by now.
+    """
+    for _attempt in range(_ATTEMPTS - 1):
+        try:
+            return action()
+        except Conflict as refusal:
+            if refusal.code != _CONCURRENT:
+                raise
+    return action()
+
+
+def link(
+    browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
+) -> Response:
+    """Link the identity of the person who came back to the account of the session.
+
+    Raises:
+        Conflict: ``identity.session``, or as ``linking.link``.
+        NotFound: ``provider.unknown``.
+    """
+    _check_same_session(browser, claimed)
+
+    def add() -> bool:
+        with browser.write() as tx:
+            return linking.link(tx, browser.actor, provider, claims)
+
+    try:
+        is_new = repeat_if_concurrent(add)
+    except Unauthenticated:
+        raise Conflict("identity.session") from None
+    said = f"You can now sign in with {provider.label}."
+    return browser.redirect(METHODS, said if is_new else f"{provider.label} was linked already.")
+
+
+def _check_same_session(browser: BrowserRequest, claimed: ClaimedSignIn) -> None:
+    """Check that the browser is in the session in which this began.
+
+    Raises:
+        Conflict: ``identity.session``.
+    """
+    is_same = (browser.actor.id, browser.token_id) == (claimed.row.account_id, claimed.row.token_id)
+    if not browser.is_signed_in or not is_same:
+        raise Conflict("identity.session")
+
+
+def confirm(
+    browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
+) -> Response:
+    """Record that the person of the session has proved at a provider to be present.
+
+    Raises:
+        Conflict: ``identity.session``, or as ``linking.confirm``.
+        NotFound: ``provider.unknown``.
+    """
+    _check_same_session(browser, claimed)
+    try:
+        with browser.write() as tx:
+            linking.confirm(tx, browser.actor, provider, claims)
+    except Unauthenticated:
+        raise Conflict("identity.session") from None
+    return browser.redirect(
+        claimed.row.return_to or _HOME, "You have confirmed that it is you. Please go on."
+    )
