@@ -23,7 +23,7 @@ import structlog
 from falcon.routing import CompiledRouter
 
 from collegium import bootstrap, hosts, logs
-from collegium.api import limits, openapi, pipeline, request_bodies
+from collegium.api import cors, limits, openapi, pipeline, request_bodies
 from collegium.api import request as http
 from collegium.api.brainstem import routes as brainstem
 from collegium.api.middleware import Middleware, without_secrets
@@ -131,7 +131,8 @@ def application(
     check_path(settings)
     app_context = http.AppContext(settings, database, vault, wake)
     note = limits.UntrustedProxyLog(database)
-    return Middleware(app, app_context, site, note, is_secure=is_secure)
+    policy = cors.policy(settings.cors_allowed_origins, settings.homeport_url)
+    return Middleware(app, app_context, site, note, policy, is_secure=is_secure)
 
 
 def check_path(settings: Settings) -> None:

@@ -129,6 +129,22 @@ def _host(text: str) -> str:
     )
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    return tuple(_origin(word) for word in _words(text))
+
+
+def _origin(text: str) -> str:
+    found = hosts.origin(text)
+    if found is None:
+        raise UnfitError(
+            f"{text[:60]!r} is no origin: write each one, such as https://portal.example.org"
+        )
+    parts = urlsplit(text)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise UnfitError(f"{text[:60]!r} is more than an origin: write {found}")
+    return found
+
+
 def _internal_hosts(text: str) -> tuple[str, ...]:
     return tuple(_internal_host(word) for word in _words(text))
 
@@ -269,6 +285,10 @@ OwnUrl = Annotated[str, _OWN_URL]
 MaybeOwnUrl = Annotated[str | None, _or_none(_OWN_URL)]
 Hosts = Annotated[
     tuple[str, ...], SettingType(_hosts, "host names: members.example.org,10.0.0.5; or * for any")
+]
+Origins = Annotated[
+    tuple[str, ...],
+    SettingType(_origins, "origins: https://portal.example.org,http://localhost:8001"),
 ]
 InternalHosts = Annotated[
     tuple[str, ...],

@@ -35,6 +35,7 @@ from collegium.setting_types import (
     MaybeOwnUrl,
     Networks,
     OnlyTrue,
+    Origins,
     OwnUrl,
     ProfileChanges,
     ProfileChangesJson,
@@ -79,6 +80,8 @@ class Settings:
     base_url: OwnUrl = "http://127.0.0.1:8000"
     # Public URL of a separate front end. Links in e-mails then lead there.
     homeport_url: MaybeOwnUrl = None
+    # Origins whose pages may call the APIs from a browser, besides that of HOMEPORT_URL.
+    cors_allowed_origins: Origins = ()
     # file:folder (one .eml for each e-mail), smtp://[user:password@]host:port or smtps://…. With a
     # user STARTTLS is required unless ?starttls=0 follows. Without a user ?starttls=1 requires it.
     mail_url: MailUrl = field(default="file:var/mail", repr=False)

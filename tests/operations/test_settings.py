@@ -74,6 +74,11 @@ def test_every_default_can_be_set_explicitly(name: str) -> None:
             "10.0.0.5, 192.168.1.0/24, ::1",
             (ip_network("10.0.0.5"), ip_network("192.168.1.0/24"), ip_network("::1")),
         ),
+        (
+            "CORS_ALLOWED_ORIGINS",
+            "https://A.example:443/, http://[::1]:8001",
+            ("https://a.example", "http://[::1]:8001"),
+        ),
         ("ALLOWED_HOSTS", "Members.Example.org., 10.0.0.5", ("members.example.org", "10.0.0.5")),
         (
             "ALLOWED_HOSTS",

@@ -17,6 +17,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from collegium import logs
+from collegium.api.cors import CorsPolicy
 from collegium.api.request import (
     APP_CONTEXT,
     BASE,
@@ -88,6 +89,7 @@ class Middleware:
         app_context: handed to the routes of the application.
         site: public URL, host names and trusted proxies of the service.
         record_proxy: called with the address of each proxy that is not trusted.
+        cors: the origins whose pages may call the APIs.
         is_secure: whether the public URL uses TLS.
     """
 
@@ -97,6 +99,7 @@ class Middleware:
         app_context: AppContext,
         site: PublicUrl,
         record_proxy: Callable[[str], None],
+        cors: CorsPolicy,
         *,
         is_secure: bool = False,
     ) -> None:
@@ -104,6 +107,7 @@ class Middleware:
         self._app_context = app_context
         self._record_proxy = record_proxy
         self._site = site
+        self._cors = cors
         self._security_headers = (*_SECURITY, _TLS) if is_secure else _SECURITY
 
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -113,17 +117,19 @@ class Middleware:
         env[REQUEST_ID] = request
         began = time.perf_counter()
         code = "500"
+        path = _under_base_path(self._site.path, env["PATH_INFO"])
+        env["PATH_INFO"] = path
+        cors_headers = self._cors.headers(env, path)
 
         def start(status: str, headers: list[tuple[str, str]], _fault: Any = None) -> Any:
             nonlocal code
             code = status[:3]
             names = {name for name, _ in headers}
             headers += [pair for pair in self._security_headers if pair[0] not in names]
+            headers += cors_headers
             headers.append(("x-request-id", request))
             return start_response(status, headers)
 
-        path = _under_base_path(self._site.path, env["PATH_INFO"])
-        env["PATH_INFO"] = path
         try:
             if len(env["QUERY_STRING"]) > _TARGET_MAX or len(env["PATH_INFO"]) > _TARGET_MAX:
                 return _refuse_request(start, "414 URI Too Long", "The URL is too long.")
@@ -136,6 +142,10 @@ class Middleware:
             if base is None and path not in _QUIET:
                 message = "This service does not answer for this host name."
                 return _refuse_request(start, "400 Bad Request", message)
+            preflight = self._cors.preflight(env, path)
+            if preflight is not None:
+                start("204 No Content", list(preflight))
+                return ()
             env[BASE] = base or self._site.url or "http://localhost"
             env[ROOT] = self._site.path
             env[APP_CONTEXT] = self._app_context
