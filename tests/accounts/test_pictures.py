@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from collegium.accounts.pictures.rules import BYTES, PIXELS, SIDE
+from collegium.accounts.pictures.encoding import PIXELS, SIDE
+from collegium.accounts.pictures.rules import BYTES
 from collegium.db.statements import Statement
 from collegium.db.tables import pictures
 from tests.support.site import Site

@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 from PIL import Image
 
-from collegium.accounts.pictures.rules import BYTES, SCANS, InvalidImageError, sanitise_image
+from collegium.accounts.pictures.encoding import SCANS, sanitise_image
+from collegium.accounts.pictures.rules import BYTES, InvalidImageError
 from collegium.api import pictures
 from collegium.api.pictures import QUEUE_SECONDS
 from tests.hostile.conftest import Running, memory_of

@@ -14,8 +14,10 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngInfo
 
+from collegium.accounts.pictures import encoding
 from collegium.accounts.pictures import rules as picture_rules
-from collegium.accounts.pictures.rules import InvalidImageError, sanitise_image
+from collegium.accounts.pictures.encoding import sanitise_image
+from collegium.accounts.pictures.rules import InvalidImageError
 
 ORIENTATION, ARTIST = 0x0112, 0x013B
 
@@ -249,9 +251,9 @@ def test_cost_of_decoding_is_limited_by_format(
         "JPEG": encode(halves(), "JPEG", progressive=True),
     }
     assert images["JPEG"].count(b"\xff\xda") == 10
-    monkeypatch.setattr(picture_rules, limit, most)
+    monkeypatch.setattr(encoding, limit, most)
     sanitise(images[kind])
-    monkeypatch.setattr(picture_rules, limit, most - 1)
+    monkeypatch.setattr(encoding, limit, most - 1)
     with pytest.raises(InvalidImageError):
         sanitise_image(images[kind])
     if limit != "PIXELS":
@@ -261,8 +263,8 @@ def test_cost_of_decoding_is_limited_by_format(
 
 def test_limits_of_formats() -> None:
     assert picture_rules.BYTES == 1_048_576
-    assert picture_rules.PIXELS_WEBP == 8_000_000
-    assert (picture_rules.SCANS, picture_rules._JPEG_PIXELS) == (64, 384_000_000)
+    assert encoding.PIXELS_WEBP == 8_000_000
+    assert (encoding.SCANS, encoding._JPEG_PIXELS) == (64, 384_000_000)
 
 
 def test_text_of_a_picture_has_a_maximum_size() -> None:

@@ -13,8 +13,6 @@ from typing import Final
 
 from falcon import HTTPServiceUnavailable
 
-from collegium.accounts.pictures.rules import sanitise_image
-
 QUEUE_MAX: Final = 32
 """Maximum number of waiting pictures; each blocks a thread of the server."""
 
@@ -29,10 +27,12 @@ def sanitise(data: bytes) -> tuple[str, bytes]:
     """Re-encode an uploaded picture and return its media type and bytes.
 
     Raises:
-        InvalidImageError: as ``accounts.pictures.rules.sanitise_image`` does;
+        InvalidImageError: as ``accounts.pictures.encoding.sanitise_image`` does;
             ``ImageTooLargeError`` if the file is too large.
         HTTPServiceUnavailable: if too many pictures are waiting or the wait took too long.
     """
+    from collegium.accounts.pictures.encoding import sanitise_image  # noqa: PLC0415 - loads Pillow
+
     if not _queue_slots.acquire(blocking=False):
         raise HTTPServiceUnavailable
     try:

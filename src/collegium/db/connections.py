@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any, Final
 
-import msgspec
-import psycopg
-from psycopg.adapt import Loader
-from psycopg.types.json import set_json_loads
 from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -51,10 +48,13 @@ The next writes would use them up.
 
 _PRIMARY_CODE_MASK: Final = 0xFF
 
+_DISK_FULL_CODE: Final = "53100"
+"""SQLSTATE of a PostgreSQL server whose disk is full."""
+
 _SHUTDOWN_CODES: Final = {"57P01", "57P02", "57P03"}
 """Codes of a PostgreSQL server that shuts down, has crashed, or is starting up."""
 
-_CACHED_STATEMENTS: Final = 500
+CACHED_STATEMENTS: Final = 500
 """Prepared statements that a connection caches. By default both drivers cache about a hundred."""
 
 
@@ -183,23 +183,25 @@ class Connections:
         except BaseException as error:
             self._capacity.release()
             cause = getattr(error, "orig", error)
-            if isinstance(cause, OUTAGES):
+            if isinstance(cause, driver_errors("OperationalError")):
                 raise self.outage(cause) from error
             raise
         return connection
 
     def _close(self, connection: Any) -> None:
-        with suppress(sqlite3.Error, psycopg.Error):
+        with suppress(*driver_errors()):
             connection.close()
         self._capacity.release()
 
     def outage(self, error: Exception) -> UnavailableError:
         """Return the exception for a driver's error: disk full, disconnected, or unavailable."""
         message = first_line(error)
-        if isinstance(error, psycopg.errors.DiskFull):
+        is_postgresql = hasattr(error, "sqlstate")
+        sqlstate = getattr(error, "sqlstate", None)
+        if sqlstate == _DISK_FULL_CODE:
             return StorageFullError(message)
         # A connection that fails or breaks has no error code: the server has sent no error.
-        if isinstance(error, psycopg.Error) and error.sqlstate in {None, *_SHUTDOWN_CODES}:
+        if is_postgresql and sqlstate in {None, *_SHUTDOWN_CODES}:
             return DisconnectedError(message)
         code = getattr(error, "sqlite_errorcode", 0)
         # On a full disk SQLite also fails to create the files that it keeps beside the database.
@@ -229,7 +231,18 @@ class Connections:
         return disk.f_bavail * disk.f_frsize >= _MIN_FREE_BYTES
 
 
-OUTAGES: Final = (sqlite3.OperationalError, psycopg.OperationalError)
+def driver_errors(name: str = "Error") -> tuple[type[Exception], ...]:
+    """Return an exception class of the database drivers that are loaded.
+
+    A process that uses SQLite does not load psycopg, which takes 10 MB of memory. So nothing can
+    raise its errors there.
+
+    Args:
+        name: Name of the class in DB-API 2.0 (PEP 249), for example ``OperationalError``.
+    """
+    psycopg = sys.modules.get("psycopg")
+    drivers = (sqlite3,) if psycopg is None else (sqlite3, psycopg)
+    return tuple(getattr(driver, name) for driver in drivers)
 
 
 def first_line(error: Exception) -> str:
@@ -242,7 +255,7 @@ def _is_alive(connection: Any) -> bool:
         return True
     try:
         connection.execute("SELECT 1")
-    except psycopg.Error:
+    except driver_errors():
         return False
     return True
 
@@ -270,25 +283,20 @@ def _create_engine(url: str) -> Engine:
             connect_args={
                 "check_same_thread": False,
                 "timeout": BUSY_SECONDS,
-                "cached_statements": _CACHED_STATEMENTS,
+                "cached_statements": CACHED_STATEMENTS,
             },
         )
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
+    from collegium.db import postgresql  # noqa: PLC0415 - loads psycopg
+
     engine = create_engine(
         parsed_url.set(drivername="postgresql+psycopg"),
         poolclass=NullPool,
         connect_args={"autocommit": True, "connect_timeout": 5},
     )
-    event.listen(engine, "connect", _prepare_postgresql)
+    event.listen(engine, "connect", postgresql.prepare)
     return engine
-
-
-class _HexLoader(Loader):
-    """Load a PostgreSQL UUID as 32 hex digits without hyphens, the form used everywhere here."""
-
-    def load(self, data: Any) -> str:
-        return bytes(data).decode().replace("-", "")
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
@@ -308,18 +316,3 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
 
 def _casefold(text: str | None) -> str | None:
     return None if text is None else text.casefold()
-
-
-def _prepare_postgresql(connection: DBAPIConnection, _record: object) -> None:
-    raw: Any = connection
-    raw.adapters.register_loader("uuid", _HexLoader)
-    raw.prepared_max = _CACHED_STATEMENTS
-    set_json_loads(msgspec.json.decode, raw)
-    raw.execute("SET TIME ZONE 'UTC'")
-    # Compiling a statement takes longer than any of our statements should run.
-    raw.execute("SET jit = off")
-    # Rows that are read often are cached in memory, where random access costs little more than
-    # sequential access.
-    raw.execute("SET random_page_cost = 1.1")
-    raw.execute("SET lock_timeout = '10s'")
-    raw.execute("SET idle_in_transaction_session_timeout = '60s'")

@@ -10,18 +10,17 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-import psycopg
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from collegium.db import statistics
 from collegium.db.connections import (
     BUSY_SECONDS,
-    OUTAGES,
     Connections,
     DisconnectedError,
     ReadSlot,
     StorageFullError,
     UnavailableError,
+    driver_errors,
     first_line,
     is_unusable,
 )
@@ -39,6 +38,10 @@ _SEGMENTS_MAX: Final = 8
 _MERGE_PAGES: Final = 64
 _MERGES_MAX: Final = 400
 """Maximum merge passes per run; each merges 64 pages in a few milliseconds."""
+
+_UNIQUE_VIOLATION: Final = "23505"
+_FOREIGN_KEY_VIOLATION: Final = "23503"
+"""SQLSTATE of PostgreSQL, as the one above."""
 
 _DISK_SECONDS: Final = 60.0
 """Seconds for which a PostgreSQL server that had free disk space is not checked again."""
@@ -109,7 +112,7 @@ class ReadTransaction:
                 self._cursor.execute(compiled.text, compiled.parameters(parameters), prepare=False)
             else:
                 self._cursor.execute(compiled.text, compiled.parameters(parameters))
-        except (sqlite3.IntegrityError, psycopg.IntegrityError) as error:
+        except driver_errors("IntegrityError") as error:
             if _is_unique_violation(error):
                 raise UniqueViolationError(str(error)) from error
             if _is_foreign_key_violation(error):
@@ -173,13 +176,13 @@ def _is_unique_violation(error: Exception) -> bool:
             sqlite3.SQLITE_CONSTRAINT_UNIQUE,
             sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
         }
-    return isinstance(error, psycopg.errors.UniqueViolation)
+    return getattr(error, "sqlstate", "") == _UNIQUE_VIOLATION
 
 
 def _is_foreign_key_violation(error: Exception) -> bool:
     if isinstance(error, sqlite3.IntegrityError):
         return error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
-    return isinstance(error, psycopg.errors.ForeignKeyViolation)
+    return getattr(error, "sqlstate", "") == _FOREIGN_KEY_VIOLATION
 
 
 class Database:
@@ -287,7 +290,9 @@ class Database:
                 with self.write() as tx:
                     for statement in _PROBE_SQLITE if self.is_sqlite else _PROBE_POSTGRESQL:
                         tx._cursor.execute(statement)  # noqa: SLF001 - of this module
-            except psycopg.InternalError as error:  # the server is read-only, for example a replica
+            except driver_errors(
+                "InternalError"
+            ) as error:  # the server is read-only, for example a replica
                 raise UnavailableError(first_line(error)) from error
             self._disk_checked_at, self._was_full = time.monotonic(), False
 
@@ -300,7 +305,9 @@ class Database:
         try:
             with self.write() as tx:
                 tx._cursor.execute("UPDATE outbox SET error = error WHERE id < 0")  # noqa: SLF001 - of this module
-        except psycopg.InternalError as error:  # the server is read-only, for example a replica
+        except driver_errors(
+            "InternalError"
+        ) as error:  # the server is read-only, for example a replica
             raise UnavailableError(first_line(error)) from error
 
     def optimize(self) -> None:
@@ -364,7 +371,7 @@ class _BorrowedConnection:
         return self.connection
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, OUTAGES):
+        if isinstance(error, driver_errors("OperationalError")):
             self._connections.discard(self.connection)
             raise self._connections.outage(error) from error
         if is_unusable(self.connection):
@@ -417,5 +424,5 @@ class _ReadContext(_BorrowedConnection):
 def _roll_back(cursor: Any, connection: Any) -> None:
     try:
         cursor.execute("ROLLBACK")
-    except (sqlite3.Error, psycopg.Error):
+    except driver_errors():
         connection.close()
