@@ -290,9 +290,8 @@ class Database:
                 with self.write() as tx:
                     for statement in _PROBE_SQLITE if self.is_sqlite else _PROBE_POSTGRESQL:
                         tx._cursor.execute(statement)  # noqa: SLF001 - of this module
-            except driver_errors(
-                "InternalError"
-            ) as error:  # the server is read-only, for example a replica
+            except driver_errors("InternalError") as error:
+                # The server is read-only, for example a replica.
                 raise UnavailableError(first_line(error)) from error
             self._disk_checked_at, self._was_full = time.monotonic(), False
 
@@ -305,9 +304,8 @@ class Database:
         try:
             with self.write() as tx:
                 tx._cursor.execute("UPDATE outbox SET error = error WHERE id < 0")  # noqa: SLF001 - of this module
-        except driver_errors(
-            "InternalError"
-        ) as error:  # the server is read-only, for example a replica
+        except driver_errors("InternalError") as error:
+            # The server is read-only, for example a replica.
             raise UnavailableError(first_line(error)) from error
 
     def optimize(self) -> None:
@@ -371,7 +369,7 @@ class _BorrowedConnection:
         return self.connection
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, driver_errors("OperationalError")):
+        if error is not None and isinstance(error, driver_errors("OperationalError")):
             self._connections.discard(self.connection)
             raise self._connections.outage(error) from error
         if is_unusable(self.connection):
