@@ -78,7 +78,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
         "rate_limits": "false",
     }
     shutil.copy(sqlite_template, folder / "collegium.db")
-    service = Service(folder, environment)
+    service = Service(folder, environment, is_forked=False)  # memory is measured
     settings = load({f"COLLEGIUM_{name.upper()}": text for name, text in environment.items()})
     database = Database(settings.database_url)
     world = World(database, settings, Vault(KEY))

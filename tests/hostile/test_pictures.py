@@ -50,7 +50,7 @@ def own_server(tmp_path: Path) -> Iterator[tuple[Service, str]]:
         "mail_url": f"file:{tmp_path / 'mail'}",
         "secret_key": "a key for tests, long enough to pass for one",
     }
-    service = Service(tmp_path, settings)
+    service = Service(tmp_path, settings, is_forked=False)  # memory is measured
     service.start()
     yield service, service.staff()
     service.stop()

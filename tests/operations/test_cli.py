@@ -15,6 +15,7 @@ from subprocess import CompletedProcess
 import httpx
 import pytest
 
+from collegium import cli
 from collegium.db.database import Database
 from collegium.db.schema import SchemaStatus, status
 from tests.conftest import KEY, PostgreSQL
@@ -47,6 +48,8 @@ LIBRARIES = "alembic.command, falcon, granian.server, jinja2, psycopg, sqlalchem
 
 
 def test_new_service_is_ready_within_two_seconds(service: Service) -> None:
+    service.is_forked = False
+
     def start_and_stop() -> float:
         duration = service.start()
         assert service.call("GET", "/readyz").status_code == 200
@@ -61,6 +64,26 @@ def test_new_service_is_ready_within_two_seconds(service: Service) -> None:
     # One of six starts is enough, because the machine may be busy. While it is, a start may take
     # 2.3 times as long as loading the libraries; on a quiet machine that is less than two seconds.
     assert any(start_and_stop() < max(2.0, 2.3 * load_libraries()) for _ in range(6))
+
+
+def test_entry_point_starts_every_command(service: Service) -> None:
+    service.is_forked = False
+    texts = {
+        ("demo",): "password",
+        ("doctor",): "ok   schema",
+        ("worker", "--once"): "",
+        ("post", "--once"): "",
+        ("migrate",): "The schema was up to date.",
+        (*STAFF, "--json"): '"token"',
+        ("provider", "list"): "",
+        ("serve", "--help"): "--workers",
+        ("--version",): "collegium, version",
+    }
+    assert {words[0] for words in texts} == {*cli.main.commands, "--version"}
+    for words, text in texts.items():
+        done = service.run(*words)
+        assert done.returncode == 0, done.stderr
+        assert text in done.stdout
 
 
 def test_database_and_key_file_are_private(service: Service) -> None:

@@ -26,17 +26,10 @@ STAFF = ("staff", "boss", "--email", "boss@example.org")
 
 def run_with_input(
     service: Service, text: str | bytes, *words: str
-) -> subprocess.CompletedProcess[bytes]:
+) -> subprocess.CompletedProcess[str]:
     """Run a command with this standard input."""
-    return subprocess.run(
-        [PROGRAM, *words],
-        cwd=service.folder,
-        env=service.environment,
-        input=text.encode() if isinstance(text, str) else text,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    given = text.encode() if isinstance(text, str) else text
+    return service.run_with_input(given, *words)
 
 
 def run_at_terminal(
@@ -75,7 +68,7 @@ def can_log_in(service: Service, username: str, password: str) -> bool:
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_password_from_standard_input_works(service: Service, ending: str) -> None:
     done = run_with_input(service, PASSWORD + ending, *STAFF, "--password-stdin", "--json")
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, "")
     assert set(json.loads(done.stdout)) == {"username", "uuid", "token"}
     # A second run changes nothing and ends no session.
     again = run_with_input(service, PASSWORD, *STAFF, "--password-stdin", "--json")
@@ -101,28 +94,28 @@ def test_invalid_password_on_standard_input_is_refused(
 ) -> None:
     done = run_with_input(service, text, *STAFF, "--password-stdin")
     assert done.returncode == 2, done.stderr
-    lines = [line for line in done.stderr.decode().splitlines() if line.startswith("collegium: ")]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("collegium: ")]
     assert len(lines) == 1, done.stderr
     assert error in lines[0]
-    assert b"Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_two_password_options_are_refused(service: Service) -> None:
     done = run_with_input(service, PASSWORD, *STAFF, "--password", PASSWORD, "--password-stdin")
     assert done.returncode == 2
-    assert b"--password-stdin" in done.stderr
+    assert "--password-stdin" in done.stderr
 
 
 def test_password_as_an_argument_works_with_a_warning(service: Service) -> None:
     done = run_with_input(service, "", *STAFF, "--password", PASSWORD, "--json")
     assert done.returncode == 0
     assert "token" in json.loads(done.stdout)
-    warning = done.stderr.decode()
+    warning = done.stderr
     assert "--password-stdin" in warning
     assert "every user of this machine" in warning
     assert PASSWORD not in warning
     quiet = run_with_input(service, "", *STAFF, "--json")
-    assert (quiet.returncode, quiet.stderr) == (0, b"")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
     assert can_log_in(service, "boss", PASSWORD)
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -22,10 +21,11 @@ from collegium.worker.worker import Worker
 from tests.proof.invariants import broken
 from tests.proof.stage import LateClock, Stage
 from tests.proof.storm import Storm
+from tests.support import programs
+from tests.support.programs import Program
 from tests.support.serving import PATIENCE, bare_environment, free_port
 from tests.worker.scene import Mailbox
 
-ROOT = Path(__file__).parents[2]
 _EVENTS = Statement[Any](select(tables.events.c.kind, tables.events.c.payload))
 _DELETED = Statement[int](
     select(func.count().label("deleted"))
@@ -74,7 +74,7 @@ class Victim:
         self.base = f"http://127.0.0.1:{self.port}"
         self.settings = {"base_url": self.base, "rate_limits": "false", **settings}
         self.log = folder / "victim.log"
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, Program] = {}
 
     def wait(self, seconds: float) -> None:
         """Move the clock of the processes that are started from now on."""
@@ -83,17 +83,15 @@ class Victim:
     def _environment(self, proof: Mapping[str, str]) -> dict[str, str]:
         variables = {f"PROOF_{name.upper()}": value for name, value in proof.items()}
         variables["PROOF_LATER"] = str(self.clock.later)
-        path = os.pathsep.join([str(ROOT), *sys.path])
-        return bare_environment(self.settings) | variables | {"PYTHONPATH": path}
+        return bare_environment(self.settings) | variables
 
     def _start_process(self, *words: str, **proof: str) -> None:
-        with self.log.open("ab") as log:
-            self._running[words[0]] = subprocess.Popen(
-                [sys.executable, "-m", "tests.proof.program", *words],
-                cwd=self.folder,
-                env=self._environment(proof),
-                stdout=log,
-                stderr=log,
+        with self.log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
+            self._running[words[0]] = Program(
+                ["tests.proof.program", *words],
+                self.folder,
+                self._environment(proof),
+                (nothing, log, log),
             )
 
     def start(self, *, server: str = "", worker: str = "", post: bool = True, **proof: str) -> None:
@@ -123,15 +121,8 @@ class Victim:
 
     def run(self, *words: str, **proof: str) -> subprocess.CompletedProcess[str]:
         """Run another command of the program under the same settings."""
-        return subprocess.run(
-            [sys.executable, "-m", "tests.proof.program", *words],
-            cwd=self.folder,
-            env=self._environment(proof),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        words = ("tests.proof.program", *words)
+        return programs.run(words, self.folder, self._environment(proof))
 
     def kill(self, *which: str) -> None:
         """Kill the running processes; the children of the service follow."""

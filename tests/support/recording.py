@@ -152,8 +152,10 @@ def _record_services(recorder: Recorder) -> None:
     """Put a proxy that records before every service that a test starts."""
     make_service = serving.Service.__init__
 
-    def made(self: Service, folder: Path, settings: Mapping[str, str]) -> None:
-        make_service(self, folder, settings)
+    def made(
+        self: Service, folder: Path, settings: Mapping[str, str], *, is_forked: bool = True
+    ) -> None:
+        make_service(self, folder, settings, is_forked=is_forked)
         proxy = ThreadingHTTPServer(("127.0.0.1", 0), _proxy(recorder, self.port))
         proxy.daemon_threads = True
         Thread(target=proxy.serve_forever, daemon=True).start()

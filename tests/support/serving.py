@@ -20,12 +20,15 @@ from collegium import bootstrap
 from collegium.db import schema
 from collegium.settings import load
 from collegium.staff_command import ensure_staff
+from tests.support import programs
 
 PROGRAM = Path(sys.executable).with_name("collegium")
+"""The entry point, a Python script."""
 TLS = ssl.create_default_context()
 """One for all requests: to read every certificate there is takes longer than their answers."""
 PATIENCE = 20.0
 """Seconds that a machine under load may need for what takes a fraction of one."""
+Process = programs.Program | subprocess.Popen[bytes]
 
 
 def free_port() -> int:
@@ -46,23 +49,35 @@ class Service:
 
     Args:
         settings: by name, without the prefix.
+        is_forked: whether programs run in forks of a process that has loaded their modules. A test
+            of a start, or of memory, needs a true start.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], *, is_forked: bool = True
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.environment = bare_environment({"base_url": self.base, **settings})
-        self._process: subprocess.Popen[bytes] | None = None
-        self._worker: subprocess.Popen[bytes] | None = None
+        self.is_forked = is_forked
+        self._process: Process | None = None
+        self._worker: Process | None = None
         self.log = folder / "serve.log"
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command of the program under the same settings."""
+        return self.run_with_input(b"", *words)
+
+    def run_with_input(self, text: bytes, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of the program with this standard input."""
+        if self.is_forked:
+            return programs.run([PROGRAM, *words], self.folder, self.environment, text)
         return subprocess.run(
             [PROGRAM, *words],
             cwd=self.folder,
             env=self.environment,
+            input=text.decode(),
             capture_output=True,
             text=True,
             timeout=60,
@@ -96,14 +111,7 @@ class Service:
             options: further words for ``serve``.
         """
         began = time.perf_counter()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [PROGRAM, "serve", "--port", str(self.port), *options],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
+        self._process = self._start("serve", "--port", str(self.port), *options)
         while True:
             if self._process.poll() is not None:
                 raise AssertionError(f"it ended: {self.log.read_text()[-2000:]}")
@@ -118,9 +126,16 @@ class Service:
 
     def start_worker(self) -> None:
         """Start a worker as a separate process, as on PostgreSQL."""
-        with self.log.open("ab") as log:
-            self._worker = subprocess.Popen(
-                [PROGRAM, "worker"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+        self._worker = self._start("worker")
+
+    def _start(self, *words: str) -> Process:
+        with self.log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
+            command: list[str | Path] = [PROGRAM, *words]
+            if self.is_forked:
+                files = (nothing, log, log)
+                return programs.Program(command, self.folder, self.environment, files)
+            return subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
 
     def kill(self) -> None:
