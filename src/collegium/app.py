@@ -27,6 +27,7 @@ from collegium.api import cors, limits, openapi, pipeline, request_bodies
 from collegium.api import request as http
 from collegium.api.brainstem import routes as brainstem
 from collegium.api.middleware import Middleware, without_secrets
+from collegium.api.waldur import homeport
 from collegium.api.waldur import routes as waldur
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
@@ -145,7 +146,7 @@ def check_path(settings: Settings) -> None:
     """
     path = urlsplit(settings.base_url).path
     first = path.split("/")[1] if path else ""
-    routes = (*waldur.ROUTES, *brainstem.ROUTES, *web.ROUTES, "/schema/")
+    routes = (*waldur.ROUTES, *homeport.ROUTES, *brainstem.ROUTES, *web.ROUTES, "/schema/")
     if first and any(route.split("/")[1] == first for route in routes):
         raise SettingsError(
             f"COLLEGIUM_BASE_URL has the path {path!r}, and the service has one of that name "
@@ -162,6 +163,7 @@ def _router() -> CompiledRouter:
     description = web.description_routes(openapi.describe(waldur.ROUTES | brainstem.DESCRIBED))
     router = CompiledRouter()
     pipeline.add_routes(router, waldur.ROUTES, waldur.PROTOCOL)
+    pipeline.add_routes(router, homeport.ROUTES, waldur.HOMEPORT_PROTOCOL)
     pipeline.add_routes(router, brainstem.ROUTES, brainstem.PROTOCOL)
     pipeline.add_routes(router, web.ROUTES | description, web.PROTOCOL)
     return router

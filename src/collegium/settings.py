@@ -80,6 +80,8 @@ class Settings:
     base_url: OwnUrl = "http://127.0.0.1:8000"
     # Public URL of a separate front end. Links in e-mails then lead there.
     homeport_url: MaybeOwnUrl = None
+    # Serve what Waldur's official front end (HomePort) needs to start, as with HOMEPORT_URL.
+    compat_homeport: Flag = False
     # Origins whose pages may call the APIs from a browser, besides that of HOMEPORT_URL.
     cors_allowed_origins: Origins = ()
     # file:folder (one .eml for each e-mail), smtp://[user:password@]host:port or smtps://…. With a
@@ -227,6 +229,11 @@ class Settings:
     # Part of the Waldur API, but not a choice here: an action always succeeds or fails as a whole.
 
     use_atomic_transaction: OnlyTrue = True
+
+    @property
+    def serves_homeport(self) -> bool:
+        """Whether Waldur's official front end is served, which needs more than a client."""
+        return self.compat_homeport or self.homeport_url is not None
 
     @property
     def database_is_sqlite(self) -> bool:

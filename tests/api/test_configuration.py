@@ -31,7 +31,7 @@ def test_every_caller_gets_the_same_settings(
     assert len({response.content for response in responses}) == 1
     assert responses[0].status_code == 200
     body = responses[0].json()
-    assert set(body) == {"WALDUR_CORE", "WALDUR_AUTH_SOCIAL", "FEATURES"}
+    assert {"WALDUR_CORE", "WALDUR_AUTH_SOCIAL", "FEATURES"} <= set(body)
     core = body["WALDUR_CORE"]
     assert core["SITE_NAME"] == "The Institute"
     assert core["ONLY_STAFF_CAN_INVITE_USERS"] is True

@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from collegium import __version__
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.api.waldur import schemas
+from collegium.api.waldur import homeport, schemas
 from collegium.db.database import ReadTransaction
 
 # Everybody can read these settings, so no secret, no personal address and no internal service may
@@ -60,6 +60,10 @@ def _configuration(context: RequestContext, _tx: ReadTransaction | None = None) 
     published["WALDUR_CORE"]["HOMEPORT_URL"] = settings.homeport_url or settings.base_url
     # A front end has more features than we support. Features that are not listed are off.
     published["FEATURES"] = {}
+    if settings.serves_homeport:
+        more = homeport.configuration(settings.site_name)
+        published["WALDUR_CORE"] |= more.pop("WALDUR_CORE")
+        published |= more
     return Response(200, schemas.encode(published))
 
 

@@ -104,6 +104,18 @@ def respond_page(
     return Response(200, encode(structs), headers)
 
 
+def empty(context: RequestContext) -> Response:
+    """Return the response with the first page of a list that has no rows.
+
+    Raises:
+        NotFound: ``page.unknown``.
+    """
+    if _page_number(context) not in {None, 1}:
+        raise NotFound("page.unknown")
+    headers = {"X-Result-Count": "0", "Link": _links(context, 1, 1)}
+    return Response(200, b"" if context.method == "HEAD" else b"[]", headers)
+
+
 def detail(
     context: RequestContext,
     tx: ReadTransaction,

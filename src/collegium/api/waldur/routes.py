@@ -32,7 +32,7 @@ from collegium.api.waldur import (
 )
 from collegium.api.waldur.errors import refusal_response
 from collegium.db.database import ReadTransaction, UnavailableError
-from collegium.refusals import Forbidden, Refusal, Unauthenticated
+from collegium.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 from collegium.sign_in import impersonation
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
@@ -129,6 +129,20 @@ class _Waldur(Protocol[RequestContext]):
 
 
 PROTOCOL: Final = _Waldur(RequestContext)
+
+
+class _HomePort(_Waldur):
+    """The same for the paths that exist only for the official front end."""
+
+    def find(self, context: RequestContext, endpoints: Endpoints) -> Endpoint | None:
+        """Return the endpoint, if the official front end is served."""
+        if not context.settings.serves_homeport:
+            # Answer as for an unknown path, whatever the method.
+            raise NotFound("path.unknown")
+        return super().find(context, endpoints)
+
+
+HOMEPORT_PROTOCOL: Final = _HomePort(RequestContext)
 
 
 def _with_impersonator(context: RequestContext, response: Response) -> Response:
