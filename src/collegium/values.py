@@ -587,10 +587,14 @@ class StringList(Kind):
     Args:
         max: maximum length of a text, in characters.
         max_items: maximum number of texts.
+        pattern: what each text must match.
+        message: message for a text that does not match.
     """
 
     max: int
     max_items: int
+    pattern: re.Pattern[str] | None = None
+    message: str = "Enter a valid value."
 
     def from_form(self, raw: str | bytes) -> Any:
         """Return the parsed JSON of a text."""
@@ -611,12 +615,14 @@ class StringList(Kind):
     def parse(self, raw: Any) -> list[str]:
         """Return the list without duplicates."""
         check_list(raw, self.max_items)
-        return list(dict.fromkeys(parse_all(Text(blank=False, max=self.max).parse, raw)))
+        return list(dict.fromkeys(parse_all(self._item().parse, raw)))
 
     def schema(self) -> dict[str, Any]:
         """Return the schema of an array of strings."""
-        item = {"type": "string", "minLength": 1, "maxLength": self.max}
-        return {"type": "array", "items": item, "maxItems": self.max_items}
+        return {"type": "array", "items": self._item().schema(), "maxItems": self.max_items}
+
+    def _item(self) -> Text:
+        return Text(blank=False, max=self.max, pattern=self.pattern, message=self.message)
 
 
 def check_list(raw: Any, max_items: int) -> None:

@@ -51,6 +51,11 @@ MARKS = {
     "preferred_language": "xqlang",
     "identity_source": "xqsource",
     "slug": "xqslug",
+    "personal_title": "Xqtitle",
+    "place_of_birth": "Xqbirthplace",
+    "address": "Xqstreet",
+    "organization_registry_code": "Xqregistry",
+    "deactivation_reason": "Xqreason",
 }
 OTHER_MARKS = (
     *("xqformer@", "xqnext@", "xqinvited", "xqmessage", "xqextra", "xqkeyname", "xqtoken"),
@@ -107,7 +112,13 @@ class MarkedAccount:
         values = {**MARKS, "birth_date": date(1970, 1, 1), "email": "xqformer@example.org"}
         username = str(values.pop("username"))
         self.person = world.person(
-            username, is_staff=True, details={"name": "xqold"}, affiliations=["xqold"], **values
+            username,
+            is_staff=True,
+            details={"name": "xqold"},
+            affiliations=["xqold"],
+            eduperson_assurance=["xqold"],
+            attribute_sources={"email": {"source": "xqold"}},
+            **values,
         )
         self.path = f"/api/users/{self.person.uuid}/"
         self.groups = Groups(world, site)

@@ -15,8 +15,18 @@ from tests.support.site import Site
 from tests.support.world import Person, World
 
 OWN = {"token", "token_lifetime"}
-PRIVILEGED = {"is_staff", "is_active", "is_support", "description", "has_active_session"}
-PERSONAL = {"civil_number", "birth_date", "requested_email", "token_expires_at"}
+PRIVILEGED = {
+    *("is_staff", "is_active", "is_support", "description", "has_active_session"),
+    *("deactivation_reason", "is_admin_deactivated"),
+}
+PERSONAL = {
+    *("civil_number", "birth_date", "requested_email", "token_expires_at"),
+    *("gender", "place_of_birth", "address", "country_of_residence"),
+    *("nationality", "nationalities", "organization_registry_code", "organization_vat_code"),
+    *("organization_address", "eduperson_assurance", "uid_number", "primary_gid"),
+    *("has_usable_password", "is_identity_manager", "can_use_personal_access_tokens"),
+    *("attribute_sources", "managed_isds", "active_isds", "details"),
+}
 EVERY = set(User.__struct_fields__)
 PUBLIC = EVERY - OWN - PRIVILEGED - PERSONAL
 
@@ -49,6 +59,9 @@ def create_people(world: World) -> dict[str, Person]:
         preferred_language="et",
         identity_source="source",
         affiliations=["member@example.org"],
+        gender="female",
+        uid_number=1000,
+        primary_gid=100,
     )
     names = ("owner", "manager", "member", "sibling", "stranger")
     people = {name: world.person(name) for name in names}

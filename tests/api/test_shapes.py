@@ -42,16 +42,31 @@ USER = keys(
     text=(
         "username slug full_name native_name job_title email phone_number organization "
         "registration_method preferred_language first_name last_name identity_provider_name "
-        "identity_provider_label identity_provider_management_url identity_source"
+        "identity_provider_label identity_provider_management_url identity_source "
+        "personal_title organization_country organization_type"
     ),
     time="date_joined",
     time_or_null="agreement_date token_expires_at",
-    boolean="notifications_enabled",
+    boolean="notifications_enabled should_protect_user_details",
     list="permissions affiliations identity_provider_fields",
     text_or_null="image",
 )
-PRIVATE = keys(text_or_null="civil_number requested_email", date_or_null="birth_date")
-PRIVILEGED = keys(text="description", boolean="is_staff is_active is_support has_active_session")
+PRIVATE = keys(
+    text=(
+        "place_of_birth address country_of_residence nationality organization_registry_code "
+        "organization_vat_code organization_address"
+    ),
+    text_or_null="civil_number requested_email gender",
+    date_or_null="birth_date",
+    number_or_null="uid_number primary_gid",
+    boolean="has_usable_password is_identity_manager can_use_personal_access_tokens",
+    list="nationalities eduperson_assurance managed_isds active_isds",
+    object="attribute_sources details",
+)
+PRIVILEGED = keys(
+    text="description deactivation_reason",
+    boolean="is_staff is_active is_support has_active_session is_admin_deactivated",
+)
 OWN = keys(text="token", number_or_null="token_lifetime")
 PERMISSION = keys(
     uuid="user_uuid role_uuid scope_uuid customer_uuid",
@@ -129,6 +144,7 @@ TYPES: dict[str, Callable[[Any], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
     "list": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
     "text": lambda value: isinstance(value, str),
     "scope_type": one_of("customer project"),
     "state": one_of("project requested rejected pending accepted canceled expired"),

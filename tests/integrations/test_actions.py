@@ -108,7 +108,7 @@ def test_only_changes_are_written_and_recorded(world: World, database: Database)
     ((kind, payload),) = recorded(database)[count:]
     assert kind == "account.updated"
     assert payload["changes"]["last_name"] == ["Lovelace", "King"]
-    assert set(payload["changes"]) == {"last_name", "details"}
+    assert set(payload["changes"]) == {"last_name", "details", "eduperson_assurance"}
 
 
 def test_other_details_of_an_account_are_kept(world: World, database: Database) -> None:

@@ -161,11 +161,9 @@ def update(
     )
     if agrees_to_policy and before.agreed_at is None:
         changed["agreed_at"] = tx.now
-    if "is_active" in changed:
-        # A remote directory must not activate an account that staff deactivated.
-        changed["disabled_by_staff"] = not changed["is_active"]
     if not changed:
         return
+    changed |= _consequences(before, changed)
     if "picture" in changed:
         if before.picture is not None:
             picture_queries.delete_picture(tx, before.picture)
@@ -175,6 +173,22 @@ def update(
         set_active(tx, actor, account.id, is_active=changed["is_active"])
     _record_update(tx, actor, before, changed)
     profile_actions.notify_operator(tx, actor, settings, before, changed)
+
+
+def _consequences(before: AccountDetails, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the further columns that change with some columns of an account."""
+    columns: dict[str, Any] = {}
+    if "is_active" in changed:
+        # A remote directory must not activate an account that staff deactivated.
+        columns["disabled_by_staff"] = not changed["is_active"]
+        if changed["is_active"] and before.deactivation_reason:
+            columns["deactivation_reason"] = ""
+    sources = before.attribute_sources
+    if not sources.keys().isdisjoint(changed):
+        columns["attribute_sources"] = {
+            name: source for name, source in sources.items() if name not in changed
+        }
+    return columns
 
 
 def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_active: bool) -> None:
@@ -197,7 +211,7 @@ def _record_update(
     changes = {
         name: [_event_data(getattr(before, name)), _event_data(value)]
         for name, value in changed.items()
-        if name != "disabled_by_staff"
+        if name not in {"disabled_by_staff", "attribute_sources"}
     }
     event_queries.record(
         tx,

@@ -64,7 +64,7 @@ from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import sort_key
 
-_NOT_SHOWN: Final = {"password", "search", "details", "profile", "email_comparable"}
+_NOT_SHOWN: Final = {"password", "search", "profile", "email_comparable"}
 _USERNAMES_BATCH: Final = 100
 _COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.endswith("_sort")]
 
@@ -129,7 +129,9 @@ class AccountDetails(AccountRow):
     """An account, with its API token and pending address change."""
 
     affiliations: list[str]
+    attribute_sources: dict[str, dict[str, str]]
     agreed_at: datetime | None
+    deactivation_reason: str
     picture: str | None
     deleted_at: datetime | None
     token_last_used_at: datetime | None
@@ -166,6 +168,7 @@ def select_with_token(source: FromClause, *columns: ColumnElement[Any]) -> Selec
     return (
         select(
             *_COLUMNS,
+            accounts.c.password.is_not(None).label("has_usable_password"),
             tokens.c.created_at.label("token_created_at"),
             tokens.c.last_used_at.label("token_last_used_at"),
             tokens.c.token_hash.label("token_hash"),
@@ -366,11 +369,16 @@ _KEPT: Final = frozenset(
 )
 
 
+_LISTS: Final = frozenset(
+    {"affiliations", "nationalities", "eduperson_assurance", "managed_isds", "active_isds"}
+)
+
+
 def _empty(column: Column[Any]) -> Any:
     if column.nullable:
         return None
     if isinstance(column.type, JSON):
-        return literal([] if column is accounts.c.affiliations else {}, type_=column.type)
+        return literal([] if column.name in _LISTS else {}, type_=column.type)
     return False if isinstance(column.type, Boolean) else ""
 
 

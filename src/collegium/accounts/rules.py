@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from itertools import count
 from typing import Any, Final
 
@@ -12,7 +13,13 @@ from collegium.refusals import Conflict, Invalid
 from collegium.text.confusables import is_reserved_username
 
 STAFF_ONLY: Final = frozenset(
-    {"is_active", "is_staff", "is_support", "description", "slug", "notifications_enabled"}
+    {
+        *("is_active", "is_staff", "is_support", "description", "slug", "notifications_enabled"),
+        *("is_identity_manager", "can_use_personal_access_tokens", "deactivation_reason"),
+        *("managed_isds", "active_isds"),
+        # Rights may depend on these, so people do not choose them.
+        *("affiliations", "eduperson_assurance"),
+    }
 )
 """Fields that only staff can change. Changes by others are ignored."""
 
@@ -31,6 +38,25 @@ DETAILS: Final = frozenset(
     }
 )
 """Fields that can be reserved to a registration method as their only source."""
+
+ATTRIBUTES: Final = frozenset(
+    {
+        "gender",
+        "personal_title",
+        "place_of_birth",
+        "address",
+        "country_of_residence",
+        "nationality",
+        "nationalities",
+        "organization_country",
+        "organization_type",
+        "organization_registry_code",
+        "organization_vat_code",
+        "organization_address",
+    }
+)
+"""Further fields that people fill in themselves, reserved to a registration method in the same
+way."""
 
 SYNCHRONISED: Final = {"eduteams": ("email", "first_name", "last_name")}
 """The fields that a remote directory provides, by registration method. They are read-only here."""
@@ -72,6 +98,19 @@ def protected_fields(
     return tuple(dict.fromkeys([*SYNCHRONISED.get(method, ()), *provider_fields]))
 
 
+def attribute_sources(
+    fields: Iterable[str], provider: str, moment: datetime
+) -> dict[str, dict[str, str]]:
+    """Return where fields of an account come from, and when their source said so.
+
+    Args:
+        fields: the fields that the source has filled.
+        provider: the name of the identity provider or remote directory.
+    """
+    source = {"source": f"isd:{provider}", "timestamp": moment.isoformat()}
+    return dict.fromkeys(fields, source)
+
+
 def writable(
     changes: Mapping[str, Any],
     *,
@@ -96,7 +135,7 @@ def writable(
     if not by_staff:
         read_only |= STAFF_ONLY
         if method in frozen_methods:
-            read_only |= DETAILS
+            read_only |= DETAILS | ATTRIBUTES
     if not (is_own or by_staff):
         read_only |= OWN_ONLY
     return {name: value for name, value in changes.items() if name not in read_only}

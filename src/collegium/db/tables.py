@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -76,6 +78,10 @@ def _flag(name: str, *, default: bool = False) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default="1" if default else "0")
 
 
+def _list(name: str) -> Column[Any]:
+    return Column(name, JsonColumn, nullable=False, server_default="[]")
+
+
 def _account(name: str, **options: object) -> Column[int]:
     return Column(name, BigInt, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]  # options are keywords of Column
 
@@ -108,6 +114,29 @@ accounts = Table(
     _text("description", 2000),
     Column("birth_date", Date),
     _text("preferred_language", 10),
+    # Further facts about the person and the institution, as identity providers release them.
+    Column("gender", String(10)),
+    _text("personal_title", 50),
+    _text("place_of_birth", 255),
+    _text("address", 255),
+    _text("country_of_residence", 2),
+    _text("nationality", 2),
+    _list("nationalities"),
+    _text("organization_country", 2),
+    _text("organization_type", 255),
+    _text("organization_registry_code", 255),
+    _text("organization_vat_code", 20),
+    _text("organization_address", 255),
+    _list("eduperson_assurance"),
+    Column("uid_number", BigInteger),
+    Column("primary_gid", BigInteger),
+    # Which provider said a field last, and when: field to ``{"source": …, "timestamp": …}``.
+    Column("attribute_sources", JsonColumn, nullable=False, server_default="{}"),
+    # Identity source domains that the account manages, and that know the account. Stored for
+    # clients; no rule uses them.
+    _list("managed_isds"),
+    _list("active_isds"),
+    _flag("can_use_personal_access_tokens"),
     _flag("is_active", default=True),
     _flag("is_staff"),
     _flag("is_support"),
@@ -126,6 +155,7 @@ accounts = Table(
     Column("details", JsonColumn, nullable=False, server_default="{}"),
     # Deactivated by staff. A remote directory must not activate the account again.
     _flag("disabled_by_staff"),
+    _text("deactivation_reason", 255),
     Column("picture", UuidHex),
     # When the account was deleted. The row keeps its id and a name, so that the audit log stays
     # readable.

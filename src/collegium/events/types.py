@@ -23,7 +23,9 @@ Because = Annotated[str | UnsetType, Fact(kept=True)]
 # Accounts
 
 _USER: Final = "User {affected_user_username}"
-_PRIVILEGED: Final = frozenset({"description", "is_staff", "is_support", "is_active"})
+_PRIVILEGED: Final = frozenset(
+    {"description", "is_staff", "is_support", "is_active", "deactivation_reason"}
+)
 """Columns of an account that people do not see on their own account."""
 
 Changes = Annotated[dict[str, Any], Fact("changes", Readers.PERSON, staff_only=_PRIVILEGED)]

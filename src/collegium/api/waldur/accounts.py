@@ -42,7 +42,18 @@ from collegium.security.passwords import password_errors
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import AccountProvider
 from collegium.sign_in.tokens.rules import TokenKind, expiry
-from collegium.values import Boolean, Date, Email, File, Integer, Kind, Name, Text
+from collegium.values import (
+    Boolean,
+    Choice,
+    Date,
+    Email,
+    File,
+    Integer,
+    Kind,
+    Name,
+    StringList,
+    Text,
+)
 
 _NAME: Final = Name(max=100)
 SLUG: Final = Text(
@@ -63,6 +74,16 @@ _USERNAME: Final = Text(
     pattern=re.compile(r"[0-9a-z_.@+-]+"),
     message="Enter a valid username.",
 )
+_COUNTRY: Final = Text(
+    max=2,
+    pattern=re.compile(r"[A-Z]{2}"),
+    message="Enter a country as its two-letter code (ISO 3166-1), for example EE.",
+)
+_COUNTRIES: Final = StringList(
+    max=2, max_items=20, pattern=_COUNTRY.pattern, message=_COUNTRY.message
+)
+_FACT: Final = Text(max=255)
+_DOMAINS: Final = StringList(max=255, max_items=50)
 _STAFF: Final = Private("sees_all")
 _OWN: Final = Private("sees_all or row.id == actor", others=account_search.is_actor)
 
@@ -113,6 +134,10 @@ def _provider(name: str, setting: str) -> Any:
     return field(Source.CONTEXT, "registration_method", _PROVIDER, get=get)
 
 
+def _is_detail_protected(context: RequestContext, method: str) -> bool:
+    return method in context.settings.protect_user_details_for_registration_methods
+
+
 def _protected(context: RequestContext, method: str, provider: AccountProvider | None) -> list[str]:
     local_fields = context.settings.local_idp_protected_fields
     provider_fields = provider.protected_fields if provider else ()
@@ -160,7 +185,7 @@ class User(Resource, frozen=True, gc=False):
     permissions: list[Permission] = field(
         Related(_load_permissions, default=[], columns=("slug", "first_name", "last_name"))
     )
-    affiliations: list[str] = field()
+    affiliations: list[str] = field(write=StringList(max=255, max_items=50))
     first_name: str = field(write=_NAME)
     last_name: str = field(write=_NAME)
     identity_provider_name: str = _provider("name", "local_idp_name")
@@ -171,6 +196,12 @@ class User(Resource, frozen=True, gc=False):
         "registration_method",
         _PROVIDER,
         get=_protected,
+    )
+    personal_title: str = field(write=Name(max=50))
+    organization_country: str = field(write=_COUNTRY)
+    organization_type: str = field(write=_FACT)
+    should_protect_user_details: bool = field(
+        Source.CONTEXT, "registration_method", get=_is_detail_protected
     )
     token_expires_at: datetime | None = field(
         Source.CONTEXT,
@@ -189,6 +220,29 @@ class User(Resource, frozen=True, gc=False):
     civil_number: str | UnsetType | None = field(filter=EXACT, private=_OWN)
     birth_date: date | UnsetType | None = field(write=Date(null=True), private=_OWN)
     requested_email: str | UnsetType | None = field(private=_OWN)
+    gender: str | UnsetType | None = field(
+        write=Choice(of=("male", "female", "unknown", ""), null=True), private=_OWN
+    )
+    place_of_birth: str | UnsetType = field(write=_FACT, private=_OWN)
+    address: str | UnsetType = field(write=_FACT, private=_OWN)
+    country_of_residence: str | UnsetType = field(write=_COUNTRY, private=_OWN)
+    nationality: str | UnsetType = field(write=_COUNTRY, private=_OWN)
+    nationalities: list[str] | UnsetType = field(write=_COUNTRIES, private=_OWN)
+    organization_registry_code: str | UnsetType = field(write=_FACT, private=_OWN)
+    organization_vat_code: str | UnsetType = field(write=Text(max=20), private=_OWN)
+    organization_address: str | UnsetType = field(write=_FACT, private=_OWN)
+    eduperson_assurance: list[str] | UnsetType = field(
+        write=StringList(max=500, max_items=50), private=_OWN
+    )
+    uid_number: int | UnsetType | None = field(private=_OWN)
+    primary_gid: int | UnsetType | None = field(private=_OWN)
+    has_usable_password: bool | UnsetType = field(get=bool, private=_OWN)
+    is_identity_manager: bool | UnsetType = field(write=Boolean(), private=_OWN)
+    can_use_personal_access_tokens: bool | UnsetType = field(write=Boolean(), private=_OWN)
+    attribute_sources: dict[str, Any] | UnsetType = field(private=_OWN)
+    managed_isds: list[str] | UnsetType = field(write=_DOMAINS, private=_OWN)
+    active_isds: list[str] | UnsetType = field(write=_DOMAINS, private=_OWN)
+    details: dict[str, Any] | UnsetType = field(private=_OWN)
     description: str | UnsetType = field(
         write=Text(max=2000),
         filter=fixed(filters.Exact(), account_search.DESCRIPTION),
@@ -198,6 +252,8 @@ class User(Resource, frozen=True, gc=False):
     is_staff: bool | UnsetType = field(write=Boolean(), filter=FLAG, order=True, private=_STAFF)
     is_active: bool | UnsetType = field(write=Boolean(), order=True, private=_STAFF)
     is_support: bool | UnsetType = field(write=Boolean(), filter=FLAG, order=True, private=_STAFF)
+    deactivation_reason: str | UnsetType = field(write=_FACT, private=_STAFF)
+    is_admin_deactivated: bool | UnsetType = field("disabled_by_staff", private=_STAFF)
     has_active_session: bool | UnsetType = field(
         "token_last_used_at", get=lambda used_at: used_at is not None, private=_STAFF
     )

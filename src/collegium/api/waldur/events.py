@@ -51,7 +51,11 @@ _GROUPS: Final = {
 _SAME: Final = (
     "username slug email first_name last_name native_name job_title phone_number organization "
     "registration_method identity_source notifications_enabled preferred_language affiliations "
-    "civil_number birth_date description is_staff is_support is_active token_lifetime"
+    "civil_number birth_date description is_staff is_support is_active token_lifetime "
+    "gender personal_title place_of_birth address country_of_residence nationality nationalities "
+    "organization_country organization_type organization_registry_code organization_vat_code "
+    "organization_address eduperson_assurance uid_number primary_gid managed_isds active_isds "
+    "is_identity_manager can_use_personal_access_tokens deactivation_reason"
 )
 _ACCOUNT_FIELDS: Final = {
     **{name: name for name in _SAME.split()},

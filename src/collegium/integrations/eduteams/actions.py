@@ -12,6 +12,7 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import set_active
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.queries import AccountSource
+from collegium.accounts.rules import attribute_sources
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -26,6 +27,8 @@ from collegium.settings import Settings
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import PublicKey
+
+_FROM_DIRECTORY = ("email", "first_name", "last_name", "affiliations", "eduperson_assurance")
 
 
 def check_may_add(actor: Actor) -> None:
@@ -140,7 +143,9 @@ def _create(
             "first_name": person.first_name,
             "last_name": person.last_name,
             "affiliations": person.affiliations,
+            "eduperson_assurance": person.assurance,
             "details": {"eduperson_assurance": person.assurance},
+            "attribute_sources": _sources(tx),
             "registration_method": eduteams_queries.SOURCE,
             "identity_source": eduteams_queries.SOURCE,
             "notifications_enabled": False,
@@ -174,11 +179,12 @@ def _update(
         "first_name": person.first_name,
         "last_name": person.last_name,
         "affiliations": person.affiliations,
+        "eduperson_assurance": person.assurance,
         "details": {**account.details, "eduperson_assurance": person.assurance},
         # An account that staff have deactivated stays so.
         "is_active": account.is_active if account.disabled_by_staff else True,
     }
-    _write_changes(tx, actor, account, columns)
+    _write_changes(tx, actor, account, columns, said=account.attribute_sources | _sources(tx))
     profile_actions.notify_operator(tx, actor, settings, account, columns)
     if person.keys is not None:
         ssh_key_actions.sync_keys(tx, actor, account.id, person.keys)
@@ -190,13 +196,29 @@ def _deactivate(tx: WriteTransaction, actor: Actor | None, account: DirectoryAcc
     return str(account.uuid)
 
 
+def _sources(tx: WriteTransaction) -> dict[str, dict[str, str]]:
+    return attribute_sources(_FROM_DIRECTORY, eduteams_queries.SOURCE, tx.now)
+
+
 def _write_changes(
-    tx: WriteTransaction, actor: Actor | None, account: DirectoryAccount, columns: Mapping[str, Any]
+    tx: WriteTransaction,
+    actor: Actor | None,
+    account: DirectoryAccount,
+    columns: Mapping[str, Any],
+    said: Mapping[str, Any] | None = None,
 ) -> None:
-    """Update the columns that differ, and the time of the synchronisation."""
+    """Update the columns that differ, and the time of the synchronisation.
+
+    Args:
+        said: which fields the directory has confirmed; None: none.
+    """
     changed = {name: value for name, value in columns.items() if getattr(account, name) != value}
-    timestamps = {"last_synced_at": tx.now} | ({"modified_at": tx.now} if changed else {})
-    change_account(tx, account.id, changed | timestamps)
+    unlogged: dict[str, Any] = {"last_synced_at": tx.now}
+    if changed:
+        unlogged["modified_at"] = tx.now
+    if said is not None:
+        unlogged["attribute_sources"] = said
+    change_account(tx, account.id, changed | unlogged)
     if "is_active" in changed:
         set_active(tx, actor, account.id, is_active=changed["is_active"])
     if changed:

@@ -22,6 +22,8 @@ class DirectoryAccount(Person, AccountSource):
 
     is_active: bool
     details: dict[str, Any]
+    eduperson_assurance: list[str]
+    attribute_sources: dict[str, dict[str, str]]
     disabled_by_staff: bool
 
 
@@ -50,6 +52,8 @@ _columns = select(
     accounts.c.last_name,
     accounts.c.affiliations,
     accounts.c.details,
+    accounts.c.eduperson_assurance,
+    accounts.c.attribute_sources,
     accounts.c.is_active,
     accounts.c.disabled_by_staff,
     accounts.c.registration_method,

@@ -10,6 +10,7 @@ from typing import Any
 from collegium.access.queries import lock_account
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.accounts import rules as account_rules
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.queries import AccountDetails
 from collegium.db.database import ReadTransaction, WriteTransaction
@@ -186,9 +187,12 @@ def _refresh(
         del columns["civil_number"]
     shown = as_dict(before)
     changed = {name: value for name, value in columns.items() if shown[name] != value}
+    sources = account_rules.attribute_sources(columns, provider.name, tx.now)
+    said: dict[str, Any] = {"attribute_sources": before.attribute_sources | sources}
     if not changed:
+        account_queries.change(tx, before.id, said)
         return
-    change_account(tx, before.id, changed | {"modified_at": tx.now})
+    change_account(tx, before.id, changed | said | {"modified_at": tx.now})
     changes = {name: [_plain(shown[name]), _plain(value)] for name, value in changed.items()}
     event_queries.record(
         tx,

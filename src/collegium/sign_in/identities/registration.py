@@ -8,6 +8,7 @@ from typing import Any, Final
 from collegium.access.rules import Actor
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.accounts import rules as account_rules
 from collegium.db.database import WriteTransaction
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
@@ -60,9 +61,11 @@ def register(
         email = invitation.email if invitation is not None else ""
         if email and account_queries.at_email(tx, email):
             raise Conflict("identity.email_taken")
+    facts = identity_rules.profile(claims.claims, provider.attribute_mapping)
     values = {
         "registration_method": provider.name,
-        **identity_rules.profile(claims.claims, provider.attribute_mapping),
+        **facts,
+        "attribute_sources": account_rules.attribute_sources(facts, provider.name, tx.now),
         "email": email,
         "agreed_at": tx.now if arrival.accepts else None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
@@ -31,10 +32,27 @@ KEPT: Final = (
 AFFILIATIONS: Final = "voperson_external_affiliation eduperson_scoped_affiliation"
 """Claims with the affiliations of a person, the best first, if the mapping names none."""
 
+_COUNTRIES: Final = ("country_of_residence", "nationality", "organization_country")
+_NUMBERS: Final = ("uid_number", "primary_gid")
+_NUMBER_MAX: Final = 2**53 - 1
+_GENDERS: Final = {
+    "male": "male",
+    "female": "female",
+    "unknown": "unknown",
+    # ISO/IEC 5218, which schacGender uses.
+    "0": "unknown",
+    "1": "male",
+    "2": "female",
+    "9": "unknown",
+}
+_COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
+_NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _TEXT_MAX: Final = 500
 _ITEMS_MAX: Final = 50
+_COUNTRIES_MAX: Final = 20
 _EMAIL_MAX: Final = 320
 _AFFILIATION_MAX: Final = 255
+_ADDRESS_MAX: Final = 255
 
 _LENGTHS: Final = {
     "first_name": 100,
@@ -46,6 +64,12 @@ _LENGTHS: Final = {
     "identity_source": 50,
     "preferred_language": 10,
     "civil_number": 50,
+    "personal_title": 50,
+    "place_of_birth": 255,
+    "organization_type": 255,
+    "organization_registry_code": 255,
+    "organization_vat_code": 20,
+    "organization_address": 255,
 }
 """Text fields of an account that a claim may fill, with their lengths in characters."""
 
@@ -134,28 +158,70 @@ def profile(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, 
     for field, length in _LENGTHS.items():
         if field in mapping and (text := _single(claims, mapping[field], length)):
             columns[field] = text
+    columns |= _facts(claims, mapping)
     if "birth_date" in mapping:
         with suppress(ValueError):
             columns["birth_date"] = date.fromisoformat(_single(claims, mapping["birth_date"], 10))
-    for claim in mapping.get("affiliations", AFFILIATIONS).split():
-        if affiliations := _affiliations(claims.get(claim)):
-            columns["affiliations"] = affiliations
-            break
+    if affiliations := _list(claims, mapping.get("affiliations", AFFILIATIONS), _AFFILIATION_MAX):
+        columns["affiliations"] = affiliations
     return columns
 
 
+def _facts(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
+    """Return the columns whose values have a form of their own."""
+    columns: dict[str, Any] = {}
+    for field in _COUNTRIES:
+        country = _single(claims, mapping.get(field, ""), 2)
+        if _COUNTRY.fullmatch(country):
+            columns[field] = country.upper()
+    gender = _scalar(_first(claims, mapping.get("gender", ""))).lower()
+    if gender in _GENDERS:
+        columns["gender"] = _GENDERS[gender]
+    for field in _NUMBERS:
+        number = _scalar(_first(claims, mapping.get(field, "")))
+        if _NUMBER.fullmatch(number) and int(number) <= _NUMBER_MAX:
+            columns[field] = int(number)
+    address = _first(claims, mapping.get("address", ""))
+    if isinstance(address, Mapping):  # OpenID Connect Core 1.0, section 5.1.1
+        address = address.get("formatted")
+    if text := _line(address, _ADDRESS_MAX):
+        columns["address"] = text
+    codes = _list(claims, mapping.get("nationalities", ""), 2)
+    countries = dict.fromkeys(code.upper() for code in codes if _COUNTRY.fullmatch(code))
+    if countries:
+        columns["nationalities"] = list(countries)[:_COUNTRIES_MAX]
+    if assurance := _list(claims, mapping.get("eduperson_assurance", ""), _TEXT_MAX):
+        columns["eduperson_assurance"] = assurance
+    return columns
+
+
+def _scalar(value: Any) -> str:
+    return str(value) if type(value) is int and abs(value) <= _NUMBER_MAX else _item(value)
+
+
 def _single(claims: Mapping[str, Any], names: str, length: int) -> str:
+    return _line(_first(claims, names), length)
+
+
+def _first(claims: Mapping[str, Any], names: str) -> Any:
     value = next((claims[name] for name in names.split() if name in claims), None)
-    if isinstance(value, list) and value:
-        value = value[0]
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _line(value: Any, length: int) -> str:
     text = _text(value, length) if isinstance(value, str) else ""
     return "" if holds_link(text) else text
 
 
-def _affiliations(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    texts = (_text(item, _AFFILIATION_MAX) for item in values if isinstance(item, str))
-    return list(dict.fromkeys(text for text in texts if text))[:_ITEMS_MAX]
+def _list(claims: Mapping[str, Any], names: str, length: int) -> list[str]:
+    """Return the texts of the first claim that has some."""
+    for name in names.split():
+        value = claims.get(name)
+        values = value if isinstance(value, list) else [value]
+        texts = (_text(item, length) for item in values if isinstance(item, str))
+        if found := list(dict.fromkeys(text for text in texts if text))[:_ITEMS_MAX]:
+            return found
+    return []
 
 
 def usernames(claims: Mapping[str, Any], email: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from collegium import hosts
+from collegium.accounts.rules import ATTRIBUTES
 from collegium.refusals import Invalid
 from collegium.sign_in.providers.values import DISCOVERY_PATH
 
@@ -122,6 +123,39 @@ CLAIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
             "affiliation",
         ),
     ),
+    "gender": ("Gender", ("gender", "schac_gender")),
+    "personal_title": ("Title before the name", ("schac_personal_title", "personal_title")),
+    "place_of_birth": ("Place of birth", ("schac_place_of_birth", "place_of_birth", "birthplace")),
+    "address": ("Postal address", ("address", "postal_address")),
+    "country_of_residence": (
+        "Country of residence",
+        ("schac_country_of_residence", "country_of_residence", "country"),
+    ),
+    "nationality": ("Nationality", ("nationality", "citizenship")),
+    "nationalities": (
+        "All nationalities",
+        ("schac_country_of_citizenship", "nationalities", "citizenships"),
+    ),
+    "organization_country": (
+        "Country of the institution",
+        ("schac_home_organization_country", "organization_country"),
+    ),
+    "organization_type": (
+        "Type of the institution",
+        ("schac_home_organization_type", "organization_type"),
+    ),
+    "organization_registry_code": (
+        "Registry code of the institution",
+        ("organization_registry_code", "org_registry_code"),
+    ),
+    "organization_vat_code": ("VAT code of the institution", ("organization_vat_code",)),
+    "organization_address": ("Address of the institution", ("organization_address",)),
+    "eduperson_assurance": (
+        "How surely the identity is known",
+        ("eduperson_assurance", "assurance"),
+    ),
+    "uid_number": ("POSIX user number", ("uid_number", "uidnumber")),
+    "primary_gid": ("POSIX group number", ("primary_gid", "gid_number", "gidnumber")),
     "identity_source": (
         "Institution that confirmed the identity",
         ("identity_source", "authenticating_authority", "identity_provider", "idp"),
@@ -143,6 +177,7 @@ PROTECTED: Final = frozenset(
         "birth_date",
         "preferred_language",
     }
+    | ATTRIBUTES
 )
 """Fields of an account that people may be kept from changing here."""
 
