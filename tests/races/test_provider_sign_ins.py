@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
+from collegium.sign_in.identities import linking
+from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities.values import Arrival
+from collegium.sign_in.providers import actions as provider_actions
 from tests.races.conftest import Together, outcome, rounds_of
 from tests.sign_in.identity_scene import add_provider, arrive, counts, person
 from tests.support.browser import Browser
@@ -27,18 +31,60 @@ def test_two_first_sign_ins_of_one_person_make_one_account(
     )
     site = site_with(outgoing_internal_hosts=hostile.host, rate_limits="false")
 
-    def begin() -> partial[int]:
-        browser = Browser(site)
-        answer = browser.call("GET", "/api-auth/hostile/init/")
-        path = hostile.authorize(answer.headers["location"]).partition("8000")[2]
-        return partial(lambda: browser.call("GET", path).status_code)
-
     rounds = rounds_of(world)
     for number in range(rounds):
         email = f"person{number}@example.org"
         hostile.person |= {"sub": f"person-{number}", "email": email}
-        assert together(begin(), begin()) == [303, 303]
+        assert together(begin(site, hostile), begin(site, hostile)) == [303, 303]
     assert counts(world) == (1 + rounds, rounds)
+
+
+def begin(site: Site, hostile: HostileProvider) -> partial[int]:
+    """Sign in at the provider in a new browser. Return its way back, which returns the status."""
+    browser = Browser(site)
+    answer = browser.call("GET", "/api-auth/hostile/init/")
+    path = hostile.authorize(answer.headers["location"]).partition("8000")[2]
+    return partial(lambda: browser.call("GET", path).status_code)
+
+
+def test_provider_that_is_removed_during_a_sign_in_refuses_it_or_comes_later(
+    site_with: Callable[..., Site], world: World, together: Together, hostile: HostileProvider
+) -> None:
+    site = site_with(outgoing_internal_hosts=hostile.host, rate_limits="false")
+    values = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "registration": "open"}
+
+    def remove() -> None:
+        with world.database.write() as tx:
+            provider_actions.remove(tx, None, "hostile")
+
+    for number in range(6):
+        add_provider(world, "hostile", issuer=hostile.issuer, **values)
+        if number % 2:
+            hostile.person |= {"sub": f"person-{number}", "email": f"person{number}@example.org"}
+        before = counts(world)
+        status, _ = together(begin(site, hostile), remove)
+        assert status in {303, 400, 404}
+        assert counts(world) == before or status == 303
+
+
+def test_provider_is_not_removed_while_somebody_is_linked(world: World) -> None:
+    provider = add_provider(world)
+    ada = world.person("ada")
+
+    def remove() -> None:
+        with world.database.write() as tx:
+            provider_actions.remove(tx, None, provider.name)
+
+    with ThreadPoolExecutor() as pool:
+        with world.database.write() as tx:
+            linking.current(tx, provider)
+            removal = pool.submit(remove)
+            assert wait([removal], timeout=0.2).not_done
+            linking.add(tx, provider, person(), ada.id)
+        removal.result(timeout=20)
+    with world.database.read() as read:
+        (identity,) = identity_queries.of_account(read, ada.id)
+    assert identity.provider_id is None
 
 
 def test_invitation_is_consumed_by_one_of_two_new_people(world: World, together: Together) -> None:

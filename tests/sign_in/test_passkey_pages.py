@@ -236,6 +236,30 @@ def test_ceremony_works_once_for_its_browser_and_for_five_minutes(
     response = answer(other, SIGN_IN, page, device.get(options_on(page)))
     assert response.headers["location"] == "/sign_in/"
     assert SESSION not in other.cookies
+    sent_mails(world)  # the worker runs once
+    with world.database.read() as tx:
+        assert tx.fetch_all(Statement[Any](select(passkey_ceremonies.c.uuid))) == []
+
+
+def test_person_with_nothing_but_passkeys_renews_the_recovery_codes(
+    browser: Browser, other: Browser, world: World, ada: Person, device: Authenticator
+) -> None:
+    old = recovery_codes_on(add_passkey(browser.sign_in(world, ada), device))
+    leave_alone(world, ada)
+    page = browser.open(PASSKEYS)
+    assert "You have 10 unused recovery codes" in text(page)
+    assert browser.send(PASSKEYS, action="codes").status_code == 403  # confirm first
+    page = browser.send(PASSKEYS, action="codes", confirm_code=old[0])
+    new = recovery_codes_on(page)
+    assert len(set(new) - set(old)) == 10
+    assert "is on. Your second factor is a passkey" in text(browser.open("/account/second_factor/"))
+    other.follow(send_sign_in_form(other, "ada", PASSWORD))
+    assert other.send("/sign_in/code/", code=old[1]).status_code == 422
+    assert other.send("/sign_in/code/", code=new[0]).status_code == 303
+    # Without a passkey there are none.
+    browser.sign_in(world, world.person("bob"))
+    assert "recovery codes" not in text(browser.open(PASSKEYS))
+    assert browser.send(PASSKEYS, action="codes").status_code == 422
 
 
 def test_deactivated_account_cannot_sign_in_with_its_passkey(

@@ -14,7 +14,9 @@ from sqlalchemy import select
 
 from collegium.db.statements import Statement
 from collegium.db.tables import events, provider_sign_ins, tokens
-from collegium.integrations.openid import discovery
+from collegium.integrations.http_client import Timeouts
+from collegium.integrations.openid import client, discovery
+from collegium.sign_in.tokens import queries as token_queries
 from tests.sign_in.identity_scene import (
     account,
     add_provider,
@@ -29,7 +31,7 @@ from tests.sign_in.test_confirmation import leave_alone
 from tests.support.browser import Browser, text
 from tests.support.mails import mail_text, sent_mails
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
-from tests.support.remote import SECRET, says
+from tests.support.remote import SECRET, drips, floods_without_end, says
 from tests.support.site import Site
 from tests.support.team import Scene
 from tests.support.world import Person, World
@@ -164,6 +166,8 @@ WRONG: dict[str, tuple[str, Callable[[HostileProvider], Any]]] = {
         "unreachable",
         lambda p: p.tempers.update({"/token": says({"error": SECRET}, 500)}),
     ),
+    "slow": ("unreachable", lambda p: p.tempers.update({"/token": drips})),
+    "without end": ("unreachable", lambda p: p.tempers.update({"/userinfo": floods_without_end})),
     "down after the button": (
         "unreachable",
         lambda p: p.tempers.update({"/userinfo": says(b"", 503)}),
@@ -174,8 +178,14 @@ WRONG: dict[str, tuple[str, Callable[[HostileProvider], Any]]] = {
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_answer_signs_nobody_in(
-    name: str, visitor: Browser, hostile: HostileProvider, world: World
+    name: str,
+    visitor: Browser,
+    hostile: HostileProvider,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if name == "slow":
+        monkeypatch.setattr(client, "TIMEOUTS", Timeouts(total=0.3))
     linked(world, hostile)
     problem, spoil = WRONG[name]
     spoil(hostile)
@@ -192,12 +202,18 @@ def test_wrong_answer_signs_nobody_in(
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "reply",
-    [says(b"<html>"), says(b"", 500), says({"issuer": "https://x"})],
-    ids=["HTML", "500", "another issuer"],
+    [says(b"<html>"), says(b"", 500), says({"issuer": "https://x"}), drips, floods_without_end],
+    ids=["HTML", "500", "another issuer", "slow", "without end"],
 )
 def test_provider_that_is_down_is_said_before_anybody_is_sent_there(
-    reply: Any, visitor: Browser, hostile: HostileProvider, world: World
+    reply: Any,
+    visitor: Browser,
+    hostile: HostileProvider,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if reply is drips:
+        monkeypatch.setattr(discovery, "TIMEOUTS", Timeouts(total=0.3))
     hostile.tempers["/.well-known/openid-configuration"] = reply
     answer = visitor.call("GET", INIT, **HTML)
     assert answer.status_code in {502, 503}
@@ -419,14 +435,44 @@ def test_second_factor_of_the_provider_counts_where_one_is_required(
     change_provider(world, "hostile", second_factor_values=["mfa"])
     site = site_with(outgoing_internal_hosts=hostile.host, two_factor_required="everybody")
     browser = Browser(site)
-    for amr, status in (["pwd"], 403), (["pwd", "mfa"], 200):
-        hostile.id_token["amr"] = amr
-        location = sign_in(browser, hostile, f"{INIT}?return_url={FRONT}").headers["location"]
-        (code,) = parse_qs(urlsplit(location).query)["code"]
-        token = site.post("/api-auth/token-exchange/", json={"code": code}).json()["token"]
-        assert site.get("/api/users/me/", token).status_code == status
+    alone, both = (exchange(browser, hostile, ["pwd", *more]) for more in ([], ["mfa"]))
+    assert site.get("/api/users/me/", alone.json()["token"]).status_code == 401
+    token = both.json()["token"]
+    assert site.get("/api/users/me/", token).status_code == 200
+    # A sign-in without it does not get the token that came of one, and does not spoil it.
+    assert exchange(browser, hostile, ["pwd"]).status_code == 403
+    assert site.get("/api/users/me/", token).status_code == 200
+    assert exchange(browser, hostile, ["mfa"]).json()["token"] == token
     sign_in(browser, hostile)
     assert is_signed_in(browser)
+
+
+def exchange(browser: Browser, hostile: HostileProvider, amr: list[str]) -> httpx.Response:
+    """Sign in for a front end with these methods; exchange the code for the API token."""
+    hostile.id_token["amr"] = amr
+    location = sign_in(browser, hostile, f"{INIT}?return_url={FRONT}").headers["location"]
+    (code,) = parse_qs(urlsplit(location).query)["code"]
+    return browser._site.post("/api-auth/token-exchange/", json={"code": code})
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_token_of_others_gets_no_second_factor_from_a_sign_in(
+    visitor: Browser, hostile: HostileProvider, world: World, site_with: Callable[..., Site]
+) -> None:
+    ada = linked(world, hostile)
+    change_provider(world, "hostile", second_factor_values=["mfa"])
+    strict = site_with(two_factor_required="everybody")
+    token = exchange(visitor, hostile, ["pwd"]).json()["token"]
+    assert exchange(visitor, hostile, ["mfa"]).json()["token"] == token
+    assert strict.get("/api/users/me/", token).status_code == 403
+    # Where it is not required, a sign-in without it gets the token, which then has none.
+    with world.database.write() as tx:
+        token_queries.confirm(
+            tx, ada.id, token_queries.existing(tx, ada.id).id, has_second_factor=True
+        )
+    assert strict.get("/api/users/me/", token).status_code == 200
+    assert exchange(visitor, hostile, ["pwd"]).json()["token"] == token
+    assert strict.get("/api/users/me/", token).status_code == 403
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -605,8 +651,8 @@ def test_provider_signs_people_out(
     ("change", "status", "said"),
     [
         ("nothing", 303, ""),
-        ("old sign-in", 502, "cannot be trusted"),
-        ("no time", 502, "cannot be trusted"),
+        ("old sign-in", 409, "did not say that you have just signed in"),
+        ("no time", 409, "did not say that you have just signed in"),
         ("other person", 409, "This is another account"),
         ("two factors here", 409, "did not ask you for a second factor"),
         ("other session", 409, "You are signed out"),

@@ -56,26 +56,23 @@ def _load_token_created(
     }
 
 
-def _load_identity_changed(
-    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
-) -> dict[str, Any]:
-    return _load_notice(tx, settings, vault, payload) | {
-        "provider_name": name_line(payload["name"]),
-        "removed": bool(payload["removed"]),
-        "link": f"{settings.base_url.rstrip('/')}/account/sign_in_methods/",
-    }
+def _load_method_changed(path: str) -> Loader:
+    """Return the loader of a notice about a sign-in method that was added or removed.
 
+    Args:
+        path: of the page of such methods.
+    """
 
-def _load_passkey_changed(
-    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
-) -> dict[str, Any]:
-    values = _load_notice(tx, settings, vault, payload)
-    base = settings.base_url.rstrip("/")
-    return values | {
-        "passkey_name": name_line(payload["name"]),
-        "removed": bool(payload["removed"]),
-        "link": f"{base}/account/passkeys/",
-    }
+    def load(
+        tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
+    ) -> dict[str, Any]:
+        return _load_notice(tx, settings, vault, payload) | {
+            "method_name": name_line(payload["name"]),
+            "removed": bool(payload["removed"]),
+            "link": f"{settings.base_url.rstrip('/')}{path}",
+        }
+
+    return load
 
 
 def _load_second_factor_failed(
@@ -104,8 +101,8 @@ def _load_change_email_notice(
 
 LOADERS: Final[dict[str, Loader]] = {
     ChangeEmailNotice.kind: _load_change_email_notice,
-    IdentityChanged.kind: _load_identity_changed,
-    PasskeyChanged.kind: _load_passkey_changed,
+    IdentityChanged.kind: _load_method_changed("/account/sign_in_methods/"),
+    PasskeyChanged.kind: _load_method_changed("/account/passkeys/"),
     PasswordChanged.kind: _load_notice,
     SecondFactorDisabled.kind: _load_notice,
     SecondFactorEnabled.kind: _load_notice,

@@ -43,12 +43,17 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 def _render(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
+    account = browser.actor.id
+    rows = passkey_queries.active(tx, account)
+    has_codes = bool(rows) and not two_factor_queries.has_authenticator(tx, account)
     return page(
         browser,
         "passkeys",
         status,
-        rows=passkey_queries.active(tx, browser.actor.id),
-        is_on=two_factor_queries.is_on(tx, browser.actor.id),
+        rows=rows,
+        is_on=two_factor_queries.is_on(tx, account),
+        has_codes=has_codes,
+        left=two_factor_queries.count_codes(tx, account) if has_codes else 0,
         works=work(browser),
         form=form,
     )
@@ -61,8 +66,9 @@ def _change(browser: BrowserRequest) -> Response:
         NotFound: ``passkey.unknown``.
     """
     form = browser.form
-    action = form.choice("action", "add", "register", "rename", "remove")
-    name = form.name("name", NAME_MAX, required=True) if action != "remove" else ""
+    action = form.choice("action", "add", "register", "rename", "remove", "codes")
+    is_named = action not in {"remove", "codes"}
+    name = form.name("name", NAME_MAX, required=True) if is_named else ""
     if form.is_valid:
         try:
             return _perform(browser, action, name)
@@ -89,6 +95,11 @@ def _perform(browser: BrowserRequest, action: str, name: str) -> Response:
             # No redirect: the codes are shown once and must not be stored on the way.
             return page(browser, "recovery_codes", codes=codes, is_new=True)
         return browser.redirect(_HERE, "The passkey is added. You can sign in with it now.")
+    if action == "codes":
+        confirmation.require(browser)
+        with browser.write() as tx:
+            codes = passkey_actions.renew_codes(tx, browser.app.vault, browser.actor)
+        return page(browser, "recovery_codes", codes=codes, is_new=False)
     uuid = hex_uuid(browser.form.raw("passkey"))
     if uuid is None:
         raise NotFound("passkey.unknown")
@@ -179,7 +190,9 @@ def _complete(browser: BrowserRequest, account: int | None) -> Response:
 ROUTES: Routes = {
     _HERE: {
         "GET": Page(_show, "List my passkeys.", during_setup=True),
-        "POST": Page(_change, "Add, rename or remove a passkey.", during_setup=True),
+        "POST": Page(
+            _change, "Add, rename or remove a passkey; renew the recovery codes.", during_setup=True
+        ),
     },
     _SIGN_IN: {
         "GET": Page(_reload, "Redirect to the sign-in page.", public=True, during_setup=True),

@@ -58,6 +58,12 @@ _FAILURES: Final = {
     ),
     "provider.unreachable": _UNREACHABLE,
     "provider.answer": _UNUSABLE,
+    "provider.not_recent": _Failure(
+        409,
+        "This is not enough to confirm",
+        "{label} did not say that you have just signed in there. Nothing was confirmed. Please "
+        "confirm in another way, or sign out here and sign in again.",
+    ),
     "identity.state": _Failure(
         400,
         "This sign-in is over",
@@ -162,7 +168,8 @@ def refuse(
 
 
 def _code_of(error: ProviderError) -> str:
-    return "provider.unreachable" if error.problem is Problem.UNREACHABLE else "provider.answer"
+    has_page = error.problem in {Problem.UNREACHABLE, Problem.NOT_RECENT}
+    return f"provider.{error.problem}" if has_page else "provider.answer"
 
 
 def _failure_page(

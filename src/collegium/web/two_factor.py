@@ -8,6 +8,7 @@ from collegium.api import sign_in
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Conflict, Forbidden, Invalid
+from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import CODES
@@ -36,6 +37,7 @@ def _render_two_factor(
         "two_factor",
         status,
         is_on=is_on,
+        has_passkey=passkey_queries.has_active(tx, browser.actor.id),
         left=two_factor_queries.count_codes(tx, browser.actor.id) if is_on else 0,
         secret=secret,
         picture=qr.draw(secret.link, "QR code for your authenticator app") if secret else "",

@@ -36,6 +36,7 @@ from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import Settings
 from collegium.sign_in.identities import queries as identity_queries
+from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.text.plain import one_line, short
 from collegium.worker import invited_accounts, mails, webhook
 from collegium.worker.scheduler import Scheduler
@@ -188,7 +189,7 @@ class Worker:
             self._database.optimize()
 
     def _purge(self, seconds: float = inf) -> bool:
-        """Delete old outbox entries, rate limits, idempotency keys, mail budgets and sign-ins.
+        """Delete old outbox entries, and what has expired of keys, limits, budgets and sign-ins.
 
         Args:
             seconds: After this time no further batch begins.
@@ -202,6 +203,7 @@ class Worker:
             idempotency.purge(tx)
             mail_budget_queries.purge(tx)
             identity_queries.purge(tx)
+            passkey_queries.purge(tx)
         while True:
             with self._database.write(self._now()) as tx:
                 before = tx.now - timedelta(seconds=self._settings.outbox_retention)

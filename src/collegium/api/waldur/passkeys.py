@@ -179,7 +179,14 @@ def _finish(context: RequestContext, purpose: Purpose) -> Response:
     form.check()
 
     def log_in(tx: WriteTransaction, actor: Actor) -> str:
-        return token_actions.log_in(tx, context.app.vault, context.settings, actor, "passkey")
+        return token_actions.log_in(
+            tx,
+            context.app.vault,
+            context.settings,
+            actor,
+            "passkey",
+            has_second_factor=True,
+        )
 
     token = passkeys.complete(
         context, purpose, form.values["ceremony"], form.values["credential"], log_in

@@ -68,11 +68,19 @@ def complete(
     identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
     is_new = False
     if identity is None:
-        account_id = _find_account(tx, provider, claims)
-        if account_id is None:
-            return registration.register(
-                tx, vault, settings, provider, claims, arrival, ip_address, request_id
-            )
+        try:
+            account_id = _find_account(tx, provider, claims)
+            if account_id is None:
+                return registration.register(
+                    tx, vault, settings, provider, claims, arrival, ip_address, request_id
+                )
+        except Conflict as refusal:
+            # On PostgreSQL another transaction may just have created the account with the address
+            # for this very person.
+            known = identity_queries.by_subject(tx, claims.issuer, claims.subject)
+            if refusal.code == "identity.email_taken" and known is not None:
+                raise Conflict("identity.concurrent") from refusal
+            raise
         identity = linking.add(tx, provider, claims, account_id)
         is_new = True
     account = _active_account(tx, identity.account_id)

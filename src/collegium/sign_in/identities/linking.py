@@ -25,13 +25,15 @@ from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
 
 
-def current(tx: ReadTransaction, provider: ProviderRow) -> ProviderRow:
+def current(tx: WriteTransaction, provider: ProviderRow) -> ProviderRow:
     """Return a provider as it is now, if it is still the one that was asked.
+
+    Nobody can remove it before the commit. Providers are locked before accounts.
 
     Raises:
         NotFound: ``provider.unknown``: it was removed, deactivated or replaced in the meantime.
     """
-    row = provider_queries.by_id(tx, provider.id)
+    row = provider_queries.keep(tx, provider.id)
     if (
         row is None
         or not row.is_active
@@ -180,11 +182,11 @@ def unlink(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
     identity = next((row for row in identities if row.uuid == uuid), None)
     if identity is None:
         raise NotFound("identity.none")
-    is_usable = identity.provider_is_active is True
-    identity_rules.check_another_way(ways_to_sign_in(tx, actor.id, settings) - is_usable)
-    credentials.cancel_pending(tx, actor.id)
     identity_queries.end_tokens_of(tx, identity.id, actor.token)
     identity_queries.remove(tx, actor.id, uuid)
+    if not ways_to_sign_in(tx, actor.id, settings):
+        raise Conflict("identity.last_way")
+    credentials.cancel_pending(tx, actor.id)
     event_queries.record(
         tx,
         actor,

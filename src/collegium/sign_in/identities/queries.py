@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, LargeBinary, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    LargeBinary,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from collegium.access.queries import lock_account
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
@@ -82,6 +93,12 @@ class SessionAtProvider:
     id_token_encrypted: bytes | None
 
 
+def _insert(table: Table) -> Statement[Any]:
+    return Statement[Any](
+        insert(table).values({column.name: bindparam(column.name) for column in table.c})
+    )
+
+
 _BY_SUBJECT = Statement[IdentityRow](
     select(identities).where(
         identities.c.issuer == bindparam("issuer"), identities.c.subject == bindparam("subject")
@@ -120,11 +137,7 @@ _USE = Statement(
 )
 _DELETE = Statement(delete(identities).where(identities.c.uuid == bindparam("uuid"), _of_account))
 
-_INSERT_SIGN_IN = Statement(
-    insert(provider_sign_ins).values(
-        {column.name: bindparam(column.name) for column in provider_sign_ins.c}
-    )
-)
+_INSERT_SIGN_IN = _insert(provider_sign_ins)
 _CLAIM_SIGN_IN = Statement[StartedSignIn](
     delete(provider_sign_ins)
     .where(provider_sign_ins.c.state_hash == bindparam("state_hash"))
@@ -135,11 +148,7 @@ _EXPIRED = tuple(
     for table in (provider_sign_ins, exchange_codes, used_logout_tokens)
 )
 
-_INSERT_CODE = Statement(
-    insert(exchange_codes).values(
-        {column.name: bindparam(column.name) for column in exchange_codes.c}
-    )
-)
+_INSERT_CODE = _insert(exchange_codes)
 _CODE = Statement[ExchangeRow](
     select(
         exchange_codes.c.identity_id,
@@ -159,11 +168,7 @@ _USE_CODE = Statement(
 _FORGET_SESSION = Statement(
     delete(identity_sessions).where(identity_sessions.c.token_id == bindparam("token_id"))
 )
-_INSERT_SESSION = Statement(
-    insert(identity_sessions).values(
-        {column.name: bindparam(column.name) for column in identity_sessions.c}
-    )
-)
+_INSERT_SESSION = _insert(identity_sessions)
 _SESSION = Statement[SessionAtProvider](
     select(
         identity_sessions.c.identity_id,
@@ -221,11 +226,7 @@ _END_TOKENS_OF_IDENTITY = Statement(
         tokens.c.id != bindparam("kept_token", type_=BigInt),
     )
 )
-_USE_LOGOUT_TOKEN = Statement(
-    insert(used_logout_tokens).values(
-        {column.name: bindparam(column.name) for column in used_logout_tokens.c}
-    )
-)
+_USE_LOGOUT_TOKEN = _insert(used_logout_tokens)
 
 
 def by_subject(tx: ReadTransaction, issuer: str, subject: str) -> IdentityRow | None:

@@ -10,7 +10,6 @@ from itertools import chain
 from typing import Any, Final
 
 from collegium.accounts.rules import username_from, usernames_for
-from collegium.refusals import Conflict
 from collegium.sign_in.providers.values import Claims
 from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import (
@@ -233,16 +232,3 @@ def usernames(claims: Mapping[str, Any], email: str) -> Iterator[str]:
     name = username_from(preferred.partition("@")[0]) if isinstance(preferred, str) else ""
     suggested = (name,) if name and not is_reserved_username(name) else ()
     return chain(suggested, usernames_for(f"{name}@" if name and not email else email))
-
-
-def check_another_way(ways: int) -> None:
-    """Require that a person can still sign in after the removal of one way.
-
-    Args:
-        ways: number of ways that remain.
-
-    Raises:
-        Conflict: ``identity.last_way``.
-    """
-    if ways < 1:
-        raise Conflict("identity.last_way")

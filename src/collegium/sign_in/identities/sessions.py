@@ -141,19 +141,14 @@ def exchange(
 
     Raises:
         NotFound: ``identity.code``.
+        Forbidden: ``second_factor.required``: as ``token_actions.log_in``.
         Limited: ``tries.wait``: too many sign-ins.
     """
     account, origin = redeem(tx, vault, CodeKind.EXCHANGE, code)
-    identity = identity_queries.by_id(tx, origin.identity)
-    provider = provider_of(tx, origin)
-    if identity is None or provider is None:
+    if provider_of(tx, origin) is None:
         raise NotFound("identity.code")
     actor = token_actions.actor_of(account, **request, credentials=account.credentials_version)
-    token = issue_api_token(tx, vault, settings, actor, origin)
-    if identity_rules.second_factor_stored(identity.claims, provider.second_factor_values):
-        token_id = _id_of(tx, vault, token)
-        token_queries.confirm(tx, account.id, token_id, has_second_factor=True)
-    return token
+    return issue_api_token(tx, vault, settings, actor, origin)
 
 
 def issue_api_token(
@@ -163,9 +158,19 @@ def issue_api_token(
 
     Raises:
         Unauthenticated: ``login.failed``: the credentials have changed in the meantime.
+        Forbidden: ``second_factor.required``: as ``token_actions.log_in``.
         Limited: ``tries.wait``: too many sign-ins.
     """
-    token = token_actions.log_in(tx, vault, settings, actor, METHOD)
+    identity = identity_queries.by_id(tx, origin.identity)
+    provider = provider_of(tx, origin)
+    has_second_factor = (
+        identity is not None
+        and provider is not None
+        and identity_rules.second_factor_stored(identity.claims, provider.second_factor_values)
+    )
+    token = token_actions.log_in(
+        tx, vault, settings, actor, METHOD, has_second_factor=has_second_factor
+    )
     record_origin(tx, vault, token, origin)
     return token
 

@@ -14,7 +14,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
-from collegium.refusals import Invalid, NotFound
+from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
@@ -275,6 +275,21 @@ def rename(tx: WriteTransaction, actor: Actor, uuid: str, name: str) -> None:
     )
 
 
+def renew_codes(tx: WriteTransaction, vault: Vault, actor: Actor) -> list[str]:
+    """Replace the recovery codes of an account with passkeys. Return the new ones.
+
+    The person must have confirmed with a second factor a moment ago.
+
+    Raises:
+        Conflict: ``second_factor.none``: the account has no passkey.
+        Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
+    """
+    credentials.confirm(tx, actor)
+    if not passkey_queries.has_active(tx, actor.id):
+        raise Conflict("second_factor.none")
+    return two_factor_actions.renew_codes(tx, actor, vault)
+
+
 def revoke(
     tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, reason: str = ""
 ) -> None:
@@ -291,7 +306,8 @@ def revoke(
     row = passkey_queries.get_own(tx, actor.id, uuid)
     if not passkey_queries.revoke(tx, row.id, actor.id, reason):
         raise NotFound("passkey.unknown")
-    passkey_rules.check_other_way_in(linking.ways_to_sign_in(tx, actor.id, settings))
+    if not linking.ways_to_sign_in(tx, actor.id, settings):
+        raise Conflict("passkey.last_way_in")
     if not two_factor_queries.is_on(tx, actor.id):
         two_factor_rules.check_optional(settings.two_factor_required, sees_all=actor.sees_all)
     _end(tx, actor.id)

@@ -320,7 +320,7 @@ def add_ceremony(
     browser_hash: bytes | None,
     credentials_version: int | None = None,
 ) -> str:
-    """Insert a ceremony, and delete expired ones. Return its UUID.
+    """Insert a ceremony. Return its UUID.
 
     Args:
         challenge: the random bytes that the device signs.
@@ -328,7 +328,6 @@ def add_ceremony(
         browser_hash: digest of the cookie of the browser that began it; None on the API.
         credentials_version: that of the account when its password was verified.
     """
-    tx.execute(_DELETE_EXPIRED, now=tx.now)
     uuid = uuid4().hex
     tx.execute(
         _INSERT_CEREMONY,
@@ -346,6 +345,11 @@ def add_ceremony(
 def ceremony(tx: ReadTransaction, uuid: str) -> CeremonyRow | None:
     """Return a ceremony, expired or not."""
     return tx.fetch_one(_CEREMONY, uuid=uuid)
+
+
+def purge(tx: WriteTransaction) -> None:
+    """Delete ceremonies that have expired."""
+    tx.execute(_DELETE_EXPIRED, now=tx.now)
 
 
 def take_ceremony(tx: WriteTransaction, uuid: str) -> bool:

@@ -78,16 +78,3 @@ def check_quota(count: int) -> None:
     """
     if count >= PASSKEYS_MAX:
         raise Conflict("passkey.too_many", most=PASSKEYS_MAX)
-
-
-def check_other_way_in(ways: int) -> None:
-    """Check that a person can still sign in after a passkey is removed.
-
-    Args:
-        ways: number of ways that remain.
-
-    Raises:
-        Conflict: ``passkey.last_way_in``.
-    """
-    if ways < 1:
-        raise Conflict("passkey.last_way_in")

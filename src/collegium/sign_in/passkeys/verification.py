@@ -5,7 +5,8 @@ The library is imported when the first answer arrives, because most processes ne
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,6 +20,8 @@ _CREDENTIAL_MAX: Final = 16 * 1024
 
 _ID_MAX: Final = 1023
 """Maximum length of the id of a passkey in bytes (WebAuthn, section 7.1, step 25)."""
+
+_Verified = TypeVar("_Verified")
 
 
 class Registered(NamedTuple):
@@ -87,16 +90,7 @@ def verify_registration(
     """
     from webauthn import verify_registration_response  # noqa: PLC0415 - see above
 
-    try:
-        verified = verify_registration_response(
-            credential=credential,
-            expected_challenge=challenge,
-            expected_rp_id=party.id,
-            expected_origin=party.origins,
-        )
-    except Exception as error:
-        # The parsers of the library raise exceptions of many kinds on hostile input.
-        raise Invalid("passkey.invalid") from error
+    verified = _verify(verify_registration_response, party, challenge, credential)
     if len(verified.credential_id) > _ID_MAX:
         raise Invalid("passkey.invalid")
     transports = credential.get("response", {}).get("transports")
@@ -138,20 +132,37 @@ def verify_assertion(
     """
     from webauthn import verify_authentication_response  # noqa: PLC0415 - see above
 
+    verified = _verify(
+        verify_authentication_response,
+        party,
+        challenge,
+        credential,
+        credential_public_key=public_key,
+        credential_current_sign_count=sign_count,
+        require_user_verification=needs_verification,
+    )
+    return Asserted(verified.new_sign_count, verified.credential_backed_up)
+
+
+def _verify(
+    verify: Callable[..., _Verified],
+    party: RelyingParty,
+    challenge: bytes,
+    credential: dict[str, Any],
+    **expected: Any,
+) -> _Verified:
+    """Return what a function of the library makes of an answer."""
     try:
-        verified = verify_authentication_response(
+        return verify(
             credential=credential,
             expected_challenge=challenge,
             expected_rp_id=party.id,
             expected_origin=party.origins,
-            credential_public_key=public_key,
-            credential_current_sign_count=sign_count,
-            require_user_verification=needs_verification,
+            **expected,
         )
     except Exception as error:
         # The parsers of the library raise exceptions of many kinds on hostile input.
         raise Invalid("passkey.invalid") from error
-    return Asserted(verified.new_sign_count, verified.credential_backed_up)
 
 
 def _is_discoverable(credential: dict[str, Any]) -> bool:

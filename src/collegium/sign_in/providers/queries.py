@@ -83,6 +83,11 @@ listing = Listing[ProviderRow](
 _BY_ID = Statement[ProviderRow](
     select(identity_providers).where(identity_providers.c.id == bindparam("provider", type_=BigInt))
 )
+_KEEP = Statement[ProviderRow](
+    select(identity_providers)
+    .where(identity_providers.c.id == bindparam("provider", type_=BigInt))
+    .with_for_update(of=identity_providers, read=True, key_share=True)
+)
 _BY_NAME = Statement[ProviderRow](
     select(identity_providers).where(identity_providers.c.name == bindparam("name"))
 )
@@ -162,6 +167,11 @@ def _update(columns: tuple[str, ...]) -> Statement:
 def by_id(tx: ReadTransaction, provider: int) -> ProviderRow | None:
     """Return a provider by id without a visibility check, or None."""
     return tx.fetch_one(_BY_ID, provider=provider)
+
+
+def keep(tx: WriteTransaction, provider: int) -> ProviderRow | None:
+    """Return a provider by id, or None. Nobody else can remove or change it before the commit."""
+    return tx.fetch_one(_KEEP, provider=provider)
 
 
 def by_name(tx: ReadTransaction, name: str) -> ProviderRow | None:

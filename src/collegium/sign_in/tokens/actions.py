@@ -12,7 +12,7 @@ from uuid import uuid4
 from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
-from collegium.accounts.queries import AccountRow, Identity
+from collegium.accounts.queries import AccountRow, AccountWithPassword, Identity
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -23,6 +23,7 @@ from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.devices import queries as device_queries
 from collegium.sign_in.tokens import queries as token_queries
+from collegium.sign_in.tokens.queries import EncryptedToken
 from collegium.sign_in.tokens.rules import (
     ACCESS_LIFETIME,
     COUNTED,
@@ -34,6 +35,8 @@ from collegium.sign_in.tokens.rules import (
     check_token_quota,
     expiry,
 )
+from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.sign_in.two_factor import rules as two_factor_rules
 
 
 def actor_of(
@@ -75,11 +78,28 @@ def actor_of(
     )
 
 
-def issue_api_token(tx: WriteTransaction, vault: Vault, actor: Actor | None, account: int) -> str:
-    """Issue a new API token for an account. The old one is invalid at once."""
+def issue_api_token(
+    tx: WriteTransaction,
+    vault: Vault,
+    actor: Actor | None,
+    account: int,
+    *,
+    has_second_factor: bool = False,
+) -> str:
+    """Issue a new API token for an account. The old one is invalid at once.
+
+    Args:
+        has_second_factor: whether it comes of a sign-in that needed more than a password.
+    """
     token_queries.revoke(tx, account)
     token = vault.new_token()
-    token_queries.add(tx, account, vault.keyed_hash(token), vault.encrypt(token))
+    token_queries.add(
+        tx,
+        account,
+        vault.keyed_hash(token),
+        vault.encrypt(token),
+        has_second_factor=has_second_factor,
+    )
     event_queries.record(tx, actor, events.TokenCreated(account=account))
     return token
 
@@ -304,7 +324,19 @@ def renew(
     tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor | None, account: AccountRow
 ) -> str:
     """Return the API token of an account and restart its lifetime, or replace an expired one."""
-    row = token_queries.of_account(tx, account.id)
+    return _renew(tx, vault, settings, actor, account, token_queries.of_account(tx, account.id))
+
+
+def _renew(
+    tx: WriteTransaction,
+    vault: Vault,
+    settings: Settings,
+    actor: Actor | None,
+    account: AccountRow,
+    row: EncryptedToken | None,
+    *,
+    has_second_factor: bool = False,
+) -> str:
     if row is not None and row.token_encrypted is not None:
         expires_at = expiry(
             row.created_at, row.last_used_at, account.token_lifetime, settings.token_max_age
@@ -312,24 +344,58 @@ def renew(
         if expires_at is None or expires_at >= tx.now:
             token_queries.touch_now(tx, row.id)
             return vault.decrypt(row.token_encrypted, row.token_hash)
-    return issue_api_token(tx, vault, actor, account.id)
+    return issue_api_token(tx, vault, actor, account.id, has_second_factor=has_second_factor)
+
+
+def _without_other_factor(
+    tx: WriteTransaction, settings: Settings, account: AccountWithPassword, row: EncryptedToken
+) -> EncryptedToken | None:
+    """Return the API token for a sign-in that had a second factor if and only if it had none.
+
+    All programs of a person have the same API token, so it must not get a second factor that the
+    others did not show, and none of them gets one from it. Return None if a new one is needed.
+
+    Raises:
+        Forbidden: ``second_factor.required``.
+    """
+    counts = two_factor_rules.is_required(
+        settings.two_factor_required, sees_all=account.is_staff or account.is_support
+    ) and not two_factor_queries.is_on(tx, account.id)
+    if row.has_second_factor:
+        if counts:
+            raise Forbidden("second_factor.required")
+        token_queries.forget_second_factor(tx, account.id, row.id)
+    # Programs with a token that has none are refused anyway.
+    return None if counts else row
 
 
 def log_in(
-    tx: WriteTransaction, vault: Vault, settings: Settings, actor: Actor, method: str
+    tx: WriteTransaction,
+    vault: Vault,
+    settings: Settings,
+    actor: Actor,
+    method: str,
+    *,
+    has_second_factor: bool = False,
 ) -> str:
     """Sign in a person whose password was verified. Return the API token.
 
     Args:
         actor: the person, whose password was verified before this transaction.
+        has_second_factor: whether the sign-in needed more than a password.
 
     Raises:
         Unauthenticated: ``login.failed``: the verified credentials are no longer valid.
+        Forbidden: ``second_factor.required``: the operator requires a second factor, the API token
+            comes of a sign-in that had one, and this sign-in had none.
         Limited: ``tries.wait``: too many sign-ins.
     """
     account = credentials.confirm(tx, actor, "login.failed")
     check_login_rate(tx, account.id, settings)
-    token = renew(tx, vault, settings, actor, account)
+    row = token_queries.of_account(tx, account.id)
+    if row is not None and row.has_second_factor != has_second_factor:
+        row = _without_other_factor(tx, settings, account, row)
+    token = _renew(tx, vault, settings, actor, account, row, has_second_factor=has_second_factor)
     account_queries.change(tx, account.id, {"last_login_at": tx.now})
     event_queries.record(tx, actor, events.LoggedIn(account=account.id, method=method))
     return token

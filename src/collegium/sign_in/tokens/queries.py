@@ -53,6 +53,7 @@ class EncryptedToken:
     token_encrypted: bytes | None
     created_at: datetime
     last_used_at: datetime
+    has_second_factor: bool
 
 
 class PublicToken:
@@ -224,7 +225,9 @@ _CONFIRM = Statement(
 _HAS_SECOND_FACTOR = Statement[bool](
     select(tokens.c.has_second_factor).where(tokens.c.id == bindparam("token"))
 )
-_FORGET_SECOND_FACTOR = Statement(update(tokens).where(_of_account).values(has_second_factor=False))
+_forget = update(tokens).where(_of_account).values(has_second_factor=False)
+_FORGET_SECOND_FACTOR = Statement(_forget)
+_FORGET_SECOND_FACTOR_OF = Statement(_forget.where(tokens.c.id == bindparam("token")))
 _REVOKE = Statement(delete(tokens).where(_of_account, API_TOKEN))
 _REVOKE_ALL = Statement(delete(tokens).where(_of_account))
 _REVOKE_ALL_BUT = Statement(
@@ -453,9 +456,16 @@ def has_second_factor(tx: ReadTransaction, token: int) -> bool:
     return bool(has_factor)
 
 
-def forget_second_factor(tx: WriteTransaction, account: int) -> None:
-    """Record that no token of an account comes of a sign-in with a second factor any more."""
-    tx.execute(_FORGET_SECOND_FACTOR, account=account)
+def forget_second_factor(tx: WriteTransaction, account: int, token: int | None = None) -> None:
+    """Record that no token of an account comes of a sign-in with a second factor any more.
+
+    Args:
+        token: id of the only token that is meant; None for all.
+    """
+    if token is None:
+        tx.execute(_FORGET_SECOND_FACTOR, account=account)
+    else:
+        tx.execute(_FORGET_SECOND_FACTOR_OF, account=account, token=token)
 
 
 def revoke(tx: WriteTransaction, account: int) -> bool:

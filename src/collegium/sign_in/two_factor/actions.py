@@ -183,7 +183,7 @@ def _count_wrong(tx: WriteTransaction, actor: Actor, account: AccountRow) -> Non
 def renew_codes(tx: WriteTransaction, actor: Actor, vault: Vault) -> list[str]:
     """Replace the recovery codes.
 
-    The caller must have checked a code. The earlier ones are invalid.
+    The caller must have checked a second factor. The earlier ones are invalid.
     """
     event_queries.record(tx, actor, events.RecoveryCodesRenewed(account=actor.id))
     return replace_codes(tx, vault, actor.id)
