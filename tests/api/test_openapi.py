@@ -195,13 +195,15 @@ def test_parameters_of_lists_are_checked_as_described(
     site: Site, world: World, document: dict[str, Any]
 ) -> None:
     organisation = world.organisation(owner=world.person("ada"))
+    project = world.project(organisation)
     tried = 0
     for path, method, operation in OPERATIONS:
         if not (operation.is_list and operation.filters):
             continue
         base = path
         if "{uuid}" in path:
-            base = path.format(uuid=organisation.uuid).replace("/projects/", "/customers/", 1)
+            place = project if "/projects/" in path else organisation
+            base = path.format(uuid=place.uuid)
         for name, described in query_parameters(document, path, method).items():
             tried += 1
             schema = described.get("items", described)

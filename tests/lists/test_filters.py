@@ -15,6 +15,7 @@ from sqlalchemy import update
 
 from collegium.api.waldur import filters, invitations, memberships, organisations, projects, roles
 from collegium.db.statements import Statement
+from collegium.db.tables import accounts as account_table
 from collegium.db.tables import grants, scopes
 from collegium.db.tables import invitations as invitation_table
 from collegium.db.tables import organisations as organisation_table
@@ -272,6 +273,7 @@ class Data:
                 ("contact_details", "ö7", ["Sea 100%"]),
                 ("contact_details", "room 8", []),
                 ("current_user_has_project_create_permission", "true", ["Air", "Sea 100%"]),
+                ("current_user_has_role", "CUSTOMER.OWNER", []),
                 ("name", "0%", ["Sea 100%"]),
                 ("name", "A", ["Air", "Sea 100%"]),
                 ("name", "s_a", []),
@@ -302,6 +304,9 @@ class Data:
                 ("conceal_finished_projects", "true", ["Kites", "Later", "Survey ÖST"]),
                 ("created", LONG_AGO, existing),
                 ("created", SOON, []),
+                ("created_before", SOON, existing),
+                ("created_before", LONG_AGO, []),
+                ("current_user_has_role", "PROJECT.MANAGER", []),
                 ("customer", self.air.uuid, ["Kites"]),
                 ("customer", f"{self.air.uuid},{self.sea.uuid}", existing),
                 ("customer", [self.air.uuid, self.sea.uuid], existing),
@@ -320,6 +325,8 @@ class Data:
                 ("is_removed", "false", existing),
                 ("modified", LONG_AGO, existing),
                 ("modified", SOON, []),
+                ("modified_before", SOON, existing),
+                ("modified_before", LONG_AGO, []),
                 ("name", "öst", ["Survey ÖST"]),
                 ("name", "x", []),
                 ("name_exact", "Old", ["Old"]),
@@ -337,6 +344,11 @@ class Data:
                 ("query", "secret", []),
                 ("slug", self.slug("projects", self.kites), ["Kites"]),
                 ("slug", "x", []),
+                ("user_uuid", self.bob.uuid, ["Survey ÖST"]),
+                ("user_uuid", self.ada.uuid, ["Later", "Old", "Survey ÖST"]),
+                ("user_uuid", UNKNOWN, []),
+                ("user_uuid_with_active_role", self.bob.uuid, ["Survey ÖST"]),
+                ("user_uuid_with_active_role", self.ada.uuid, []),
             ],
         }
 
@@ -361,7 +373,10 @@ def test_each_filter_finds_the_matching_rows(data: Data) -> None:
         "roles": {"is_active"},
     }
     # Tested below with other accounts.
-    own = {"customers": {"owned_by_current_user"}, "projects": {"can_admin", "can_manage"}}
+    own = {
+        "customers": {"current_user_has_role", "owned_by_current_user"},
+        "projects": {"can_admin", "can_manage", "current_user_has_role"},
+    }
     for name, rows in cases.items():
         for parameter, value, expected in rows:
             keys = data.find(name, **{parameter: value})
@@ -387,6 +402,17 @@ def test_filters_about_own_rights(data: Data, world: World) -> None:
         assert data.find("projects", person, **{parameter: "true"}) == expected, parameter
         everything = data.find("projects", person)
         assert data.find("projects", person, **{parameter: "false"}) == everything
+    admin, held = world.role("PROJECT.ADMIN").uuid, "current_user_has_role"
+    for person, names, in_projects, in_customers in (
+        (data.bob, "PROJECT.MANAGER", ["Survey ÖST"], []),
+        (data.bob, ["PROJECT.MANAGER", admin], ["Old", "Survey ÖST"], []),
+        (data.bob, "CUSTOMER.OWNER", [], []),
+        # Only roles in the scope itself count.
+        (data.ada, "CUSTOMER.OWNER", [], ["Sea 100%"]),
+        (data.eve, "CUSTOMER.OWNER", [], ["Air"]),
+    ):
+        assert data.find("projects", person, **{held: names}) == in_projects, names
+        assert data.find("customers", person, **{held: names}) == in_customers, names
     owned, creating = "owned_by_current_user", "current_user_has_project_create_permission"
     for person, parameter, value, expected in (
         (data.ada, owned, "1", ["Sea 100%"]),
@@ -427,6 +453,12 @@ def test_modified_filter_finds_later_changes(data: Data, world: World) -> None:
     response = site.post(f"{survey.path}update_user/", world.staff, json=body)
     assert response.status_code == 200
     assert data.find("projects", modified=now) == ["Much later"]
+    unchanged = ["Kites", "Survey ÖST"]
+    assert data.find("projects", modified_before=now) == unchanged
+    assert data.find("projects", modified_before=now, include_terminated="1") == [
+        "Gone",
+        *unchanged,
+    ]
     assert data.find("projects", modified=now, include_terminated="1") == ["Much later", "Old"]
     assert data.find("user-permissions", modified=now) == ["PROJECT.MANAGER"]
 
@@ -484,7 +516,7 @@ def test_all_invalid_values_are_reported_at_once(data: Data) -> None:
             response = data.site.get(path, data.world.staff)
             assert (response.status_code, response.json()) == (400, errors)
             assert data.site.request("HEAD", path, data.world.staff).status_code == 400
-    assert count == 15
+    assert count == 19
 
 
 @sqlite_only
@@ -631,3 +663,15 @@ def test_invitee_finds_only_their_own_invitations(data: Data, world: World) -> N
         ({"civil_number": "EE-expired"}, []),
     ):
         assert data.find("user-invitations", guest, **query) == expected
+
+
+@sqlite_only
+def test_project_filter_by_person_finds_inactive_accounts_only_for_those_who_see_all(
+    data: Data, world: World
+) -> None:
+    assert data.find("projects", data.ada, user_uuid=data.bob.uuid) == ["Survey ÖST"]
+    with world.database.write() as tx:
+        bob = update(account_table).where(account_table.c.id == data.bob.id)
+        tx.execute(Statement(bob.values(is_active=False)))
+    assert data.find("projects", data.ada, user_uuid=data.bob.uuid) == []
+    assert data.find("projects", user_uuid=data.bob.uuid) == ["Survey ÖST"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, select, true, union_all
 
-from collegium.access.queries import actor_grants, is_active, viewer_params
+from collegium.access.queries import actor_grants, is_active, viewer_params, visible_scopes
 from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.accounts.queries import Person
 from collegium.db.database import ReadTransaction
@@ -48,16 +48,18 @@ class OrganisationUser(Person):
     """An account in a list of the users of an organisation."""
 
 
+_accounts = select(
+    accounts.c.id,
+    accounts.c.uuid,
+    accounts.c.username,
+    accounts.c.first_name,
+    accounts.c.last_name,
+    accounts.c.email,
+    accounts.c.picture,
+).where(accounts.c.is_active, accounts.c.deleted_at.is_(None))
+
 listing = Listing[OrganisationUser](
-    rows=select(
-        accounts.c.id,
-        accounts.c.uuid,
-        accounts.c.username,
-        accounts.c.first_name,
-        accounts.c.last_name,
-        accounts.c.email,
-        accounts.c.picture,
-    ).where(accounts.c.is_active, accounts.c.deleted_at.is_(None)),
+    rows=_accounts,
     visible=true,  # the caller checks permissions before
     key=accounts.c.id,
     tiebreaker=accounts.c.username,
@@ -69,6 +71,44 @@ listing = Listing[OrganisationUser](
         "project_role": _in_role("project_role", ScopeKind.PROJECT),
     },
 )
+
+
+_other_project = scopes.alias("other_project")
+
+
+def _in_other_projects(_variant: str, sees_all: bool) -> ColumnElement[bool]:
+    """Return the condition that an account has a role in another project of the organisation.
+
+    Actors who do not see all find only people of projects that they can see.
+    """
+    project_ids = select(_other_project.c.id).where(
+        _other_project.c.parent_id == bindparam("organisation", type_=BigInt),
+        _other_project.c.id != bindparam("project", type_=BigInt),
+        _other_project.c.deleted_at.is_(None),
+        true() if sees_all else _other_project.c.id.in_(visible_scopes()),
+    )
+    return accounts.c.id.in_(
+        select(_grant.c.account_id).where(is_active(_grant), _grant.c.scope_id.in_(project_ids))
+    )
+
+
+of_other_projects = Listing[OrganisationUser](
+    rows=_accounts.add_columns(accounts.c.native_name),
+    visible=true,  # the filter ``other_projects`` decides
+    key=accounts.c.id,
+    tiebreaker=accounts.c.username,
+    default="concatenated_name",
+    orders=listing.orders,
+    filters={
+        "other_projects": Filter(
+            lambda ids: ("", {"organisation": ids[0], "project": ids[1]}), _in_other_projects
+        )
+    },
+)
+"""People of the other projects of an organisation.
+
+The filter ``other_projects`` is always given, as a pair of ids: organisation, project.
+"""
 
 
 class UserRole:

@@ -335,6 +335,8 @@ class OrganisationUpdated(_Organisation, kind="organisation.updated"):
     message = f"{_Organisation.subject} has been updated{_BY}[: {{fields}}]."
     sentence = "{who} changed the organisation{fields}."
     fields: Fields
+    replaced: dict[str, Any]
+    """Column → its former value, of the columns that have another value now."""
 
 
 class OrganisationDeleted(_Organisation, kind="organisation.deleted", text="has been deleted"):

@@ -220,3 +220,8 @@ def parse_uuid(text: str) -> str | None:
 def not_before(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Return the condition that a time is not before the parameter ``name``."""
     return unlikely(column >= bindparam(name, type_=UtcDateTime))
+
+
+def earlier_than(name: str, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that a time is before the parameter ``name``."""
+    return unlikely(column < bindparam(name, type_=UtcDateTime))

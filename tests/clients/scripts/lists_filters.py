@@ -272,6 +272,7 @@ for name, value, miss in (
     lists.ask([], **{name: miss})
 lists.ask(["Air"], archived=True)
 lists.ask(["Sea"], archived=False)
+lists.ask([], current_user_has_role=["CUSTOMER.OWNER"])
 lists.ask([], owned_by_current_user=True)
 lists.ask(["Air", "Sea"], owned_by_current_user=False)
 lists.ask(["Air", "Sea"], current_user_has_project_create_permission=True)
@@ -289,21 +290,26 @@ for name, value, miss in (
     ("name_exact", "Survey", "survey"),
     ("query", "B-SURVEY", "gone"),
     ("slug", survey.slug, "x"),
+    ("user_uuid", people["bob"].uuid, nowhere),
+    ("user_uuid_with_active_role", people["bob"].uuid, people["ada"].uuid),
 ):
     lists.ask(["Survey"], **{name: value})
     lists.ask([], **{name: miss})
 for name, value, miss in (
     ("created", past, future),
+    ("created_before", future, past),
     ("customer", [sea.uuid, air.uuid], [air.uuid]),
     ("customer_abbreviation", "s", "x"),
     ("customer_name", "SEA", "air"),
     ("customer_native_name", "eri", "x"),
     ("modified", past, future),
+    ("modified_before", future, past),
 ):
     lists.ask(["Later", "Survey"], **{name: value})
     lists.ask([], **{name: miss})
 lists.ask([], can_admin=True)
 lists.ask([], can_manage=True)
+lists.ask([], current_user_has_role=["PROJECT.MEMBER"])
 lists.ask(["Later", "Survey"], conceal_finished_projects=True)
 lists.ask(["Gone", "Later", "Survey"], include_terminated=True)
 lists.ask(["Gone"], is_removed=True)

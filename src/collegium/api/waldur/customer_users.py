@@ -1,4 +1,8 @@
-"""Endpoints ``/api/customers/{uuid}/users/`` and ``/api/customers/countries/``."""
+"""Endpoints for the people of organisations, and the list of countries.
+
+``/api/customers/{uuid}/users/``, ``/api/projects/{uuid}/other_users/`` and
+``/api/customers/countries/``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import ClassVar, Final
 
 from msgspec import Struct
 
+from collegium.access import queries as access_queries
 from collegium.access.rules import ScopeKind
 from collegium.accounts import organisation_users
 from collegium.accounts.organisation_users import OrganisationUser, UserRole
@@ -66,6 +71,18 @@ class CustomerUser(Resource, frozen=True):
     image: str | None = link("/api/media/{}/", "picture")
 
 
+class BasicUser(Resource, frozen=True):
+    """A person of another project of the same organisation."""
+
+    url: str = link("/api/users/{}/", "uuid")
+    uuid: str = field()
+    username: str = field()
+    full_name: str = field("first_name", "last_name", get=join_names)
+    native_name: str = field()
+    email: str = field()
+    image: str | None = link("/api/media/{}/", "picture")
+
+
 class Country(Struct, frozen=True):
     """A country that an organisation can be in."""
 
@@ -73,32 +90,44 @@ class Country(Struct, frozen=True):
     value: str
 
 
-def _as_for_accounts(name: str) -> Lookup:
-    """Return a filter of accounts; on a field that this list does not show it finds no staff."""
-    condition = accounts_api.LIST.listing.filters[name]
-    if name not in {"email", "full_name", "user_keyword", "username"}:
-        condition = restricted(name, condition, account_search.shown_to_members)
-    return fixed(accounts_api.LIST.parameters[name], condition)
+def _as_for_accounts(*shown: str) -> dict[str, Lookup]:
+    """Return the filters of accounts; on a field that a list does not show they find no staff.
+
+    Args:
+        shown: the fields that the list shows besides address and name.
+    """
+    lookups = {}
+    for name in (
+        *("agreement_date", "civil_number", "date_joined", "description", "email"),
+        *("full_name", "is_active", "job_title", "modified", "native_name"),
+        *("organization", "phone_number", "registration_method", "user_keyword"),
+        "username",
+    ):
+        condition = accounts_api.LIST.listing.filters[name]
+        if name not in {"email", "full_name", "user_keyword", "username", *shown}:
+            condition = restricted(name, condition, account_search.shown_to_members)
+        lookups[name] = fixed(accounts_api.LIST.parameters[name], condition)
+    return lookups
 
 
 LIST: Final = ResourceList(
     CustomerUser,
     organisation_users.listing,
     filters={
-        **{
-            name: _as_for_accounts(name)
-            for name in (
-                *("agreement_date", "civil_number", "date_joined", "description", "email"),
-                *("full_name", "is_active", "job_title", "modified", "native_name"),
-                *("organization", "phone_number", "registration_method", "user_keyword"),
-                "username",
-            )
-        },
+        **_as_for_accounts(),
         **{
             name: fixed(filters.MultipleFilter(), organisation_users.listing.filters[name])
             for name in ("organization_role", "project_role")
         },
     },
+    orders=organisation_users.listing.orders,
+)
+
+
+OTHERS: Final = ResourceList(
+    BasicUser,
+    organisation_users.of_other_projects,
+    filters=_as_for_accounts("native_name"),
     orders=organisation_users.listing.orders,
 )
 
@@ -135,6 +164,16 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     )
 
 
+def _others(context: RequestContext, tx: ReadTransaction) -> Response:
+    project = access_queries.get_visible(
+        tx, context.actor, ScopeKind.PROJECT, context.uuid("project")
+    ).scope
+    ids = (project.parent_id, project.id)
+    return lists.respond(
+        context, tx, OTHERS, {**lists.read(context, OTHERS), "other_projects": ids}
+    )
+
+
 def _countries(context: RequestContext, _tx: ReadTransaction) -> Response:
     # All countries are on one page, because clients that fill a menu send a single request.
     names = countries.names(context.settings.countries)
@@ -148,6 +187,11 @@ ROUTES: Routes = {
             LIST,
             "List the members of an organisation and its projects, for owners and support.",
             _list,
+        ),
+    },
+    "/api/projects/{uuid}/other_users/": {
+        "GET": lists.endpoint(
+            OTHERS, "List the members of the other projects of the organisation.", _others
         ),
     },
     "/api/customers/countries/": {

@@ -63,6 +63,7 @@ _NOT_FOUND: Final = {
     "address.unknown_code": "No ChangeEmailRequest matches the given query.",
     "passkey.unknown": "No PasskeyCredential matches the given query.",
     "page.unknown": "Invalid page.",
+    "version.unknown": "No version found before the specified timestamp.",
 }
 
 _CONFLICTS: Final = {

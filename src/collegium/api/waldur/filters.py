@@ -88,6 +88,10 @@ class GreaterOrEqual(_OneValue):
     kind = values.DateTime()
 
 
+class Before(GreaterOrEqual):
+    """The date-time before which something must have happened."""
+
+
 class BooleanFilter(FilterType):
     """A boolean; any other value is ignored."""
 

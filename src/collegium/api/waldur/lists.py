@@ -89,11 +89,7 @@ def respond_page(
         total = listing.total(tx, context.actor, filter_values, rows, size, 0)
     else:
         total = listing.count(tx, context.actor, filter_values)
-    last = max(1, -(-total // size))
-    page = last if page is None else page
-    if page > last:
-        raise NotFound("page.unknown")
-    headers = {"X-Result-Count": str(total), "Link": _links(context, page, last)}
+    page, headers = _headers(context, total, size, page)
     if context.method == "HEAD":
         return Response(200, b"", headers)
     if rows is None:
@@ -110,10 +106,27 @@ def empty(context: RequestContext) -> Response:
     Raises:
         NotFound: ``page.unknown``.
     """
-    if _page_number(context) not in {None, 1}:
-        raise NotFound("page.unknown")
-    headers = {"X-Result-Count": "0", "Link": _links(context, 1, 1)}
-    return Response(200, b"" if context.method == "HEAD" else b"[]", headers)
+    return respond_slice(context, 0, lambda _size, _skip: [])
+
+
+def respond_slice(
+    context: RequestContext, total: int, load: Callable[[int, int], Sequence[Any]]
+) -> Response:
+    """Return the response with one page of a sequence that is no ``Listing``.
+
+    Args:
+        total: length of the sequence.
+        load: returns at most a number of structs, after another number of skipped ones.
+
+    Raises:
+        NotFound: ``page.unknown``.
+    """
+    size = _page_size(context)
+    page, headers = _headers(context, total, size, _page_number(context))
+    if context.method == "HEAD":
+        return Response(200, b"", headers)
+    skip = (page - 1) * size
+    return Response(200, encode(load(min(size, total - skip), skip)), headers)
 
 
 def detail(
@@ -220,6 +233,24 @@ def ordering(context: RequestContext, listing: Listing[Any]) -> tuple[str, ...]:
     for name in names:
         unique.setdefault(name.removeprefix("-"), name)
     return tuple(unique.values())
+
+
+def _headers(
+    context: RequestContext, total: int, size: int, page: int | None
+) -> tuple[int, dict[str, str]]:
+    """Return the number of the page, and the headers with the count and the links.
+
+    Args:
+        page: None for the last page.
+
+    Raises:
+        NotFound: ``page.unknown``.
+    """
+    last = max(1, -(-total // size))
+    page = last if page is None else page
+    if page > last:
+        raise NotFound("page.unknown")
+    return page, {"X-Result-Count": str(total), "Link": _links(context, page, last)}
 
 
 def _page_size(context: RequestContext) -> int:

@@ -6,6 +6,7 @@ would read all rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, literal_column, or_, select
@@ -19,7 +20,7 @@ from collegium.db.tables import grants, roles, scopes
 from collegium.lists import account_search
 from collegium.lists.filters import is_equal
 from collegium.lists.listing import Condition, Filter, simple
-from collegium.lists.sql_hints import in_subquery, not_before
+from collegium.lists.sql_hints import earlier_than, in_subquery, not_before, parse_uuid
 
 _scope = scopes.alias("scope")
 _parent = scopes.alias("parent")
@@ -45,6 +46,7 @@ EXACT: Final = Lookup(filters.Exact(), is_equal)
 UUID: Final = Lookup(filters.Uuid(), is_equal)
 BOOLEAN: Final = Lookup(filters.BooleanFilter(), is_equal)
 SINCE: Final = Lookup(filters.GreaterOrEqual(), not_before)
+BEFORE: Final = Lookup(filters.Before(), earlier_than)
 ANY_OF: Final = Lookup(filters.MultipleFilter(), lambda name, column: any_of(column, name))
 PART: Final = Lookup(
     filters.Exact(), lambda name, column: account_search.part_of(column.key, name=name)
@@ -128,6 +130,42 @@ def role_lookups(column: ColumnElement[Any]) -> dict[str, Lookup]:
         "role_name": Lookup(filters.Exact(), has_role, _role.c.name),
         "role_uuid": Lookup(filters.Uuid(), has_role, _role.c.uuid),
     }
+
+
+def named_roles(name: str, roles_table: Any) -> Filter:
+    """Return a filter for rows of ``roles`` by several names or UUIDs.
+
+    Args:
+        name: the name of the filter.
+        roles_table: the table of roles, or an alias of it.
+    """
+    uuids = f"{name}_uuids"
+    condition = or_(any_of(roles_table.c.name, name), any_of(roles_table.c.uuid, uuids))
+
+    def read(value: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        found = [uuid for uuid in map(parse_uuid, value) if uuid is not None]
+        return "", {name: value, uuids: found}
+
+    return Filter(read, lambda _variant, _sees_all: condition)
+
+
+def actor_has_one_of(name: str, column: ColumnElement[Any]) -> Lookup:
+    """Return a lookup by roles that the actor has in the scope of a column.
+
+    Args:
+        name: the name of the filter. Its value is a list of names or UUIDs of roles.
+    """
+    inner = named_roles(name, roles)
+    scope_ids = (
+        select(grants.c.scope_id)
+        .join(roles, roles.c.id == grants.c.role_id)
+        .where(actor_grants(), inner.predicate("", True))
+    )
+    condition = in_subquery(column, scope_ids)
+    return fixed(
+        filters.MultipleFilter(commas=False),
+        Filter(inner.read, lambda _variant, _sees_all: condition),
+    )
 
 
 def actor_has_role(column: ColumnElement[Any], *names: str) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ColumnElement, and_, bindparam, or_, select, union_all
+from sqlalchemy import ColumnElement, and_, bindparam, select, union_all
 
 from collegium.access import queries as access_queries
 from collegium.access import rules as access_rules
@@ -19,15 +19,21 @@ from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Given, Lookup, Resource, ResourceList, field, link
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, read
-from collegium.api.waldur.lookups import SINCE, fixed, role_lookups, scope_lookups
+from collegium.api.waldur.lookups import (
+    SINCE,
+    fixed,
+    named_roles,
+    role_lookups,
+    scope_lookups,
+)
 from collegium.api.waldur.schemas import KINDS
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import UtcDateTime, any_of, contains, like_pattern
+from collegium.db.statements import UtcDateTime, contains, like_pattern
 from collegium.db.tables import accounts, events, grants, roles
 from collegium.lists import account_search
 from collegium.lists.filters import holder_meets, is_equal, of_holder
 from collegium.lists.listing import Filter, restricted, simple
-from collegium.lists.sql_hints import in_subquery, not_before, parse_uuid
+from collegium.lists.sql_hints import in_subquery, not_before
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
@@ -160,10 +166,7 @@ def _grants_changed() -> ColumnElement[bool]:
     )
 
 
-def _read_roles(value: list[str]) -> tuple[str, dict[str, Any]]:
-    uuids = [uuid for uuid in map(parse_uuid, value) if uuid is not None]
-    return "", {"role": value, "role_uuids": uuids}
-
+_named_roles: Final = named_roles("role", _role)
 
 LIST: Final = ResourceList(
     Permission,
@@ -197,12 +200,10 @@ TEAM: Final = ResourceList(
         "role": fixed(
             filters.MultipleFilter(commas=False),
             Filter(
-                _read_roles,
-                lambda _variant, _sees_all: in_subquery(
+                _named_roles.read,
+                lambda variant, sees_all: in_subquery(
                     grants.c.role_id,
-                    select(_role.c.id).where(
-                        or_(any_of(_role.c.name, "role"), any_of(_role.c.uuid, "role_uuids"))
-                    ),
+                    select(_role.c.id).where(_named_roles.predicate(variant, sees_all)),
                 ),
             ),
         ),

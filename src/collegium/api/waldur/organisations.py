@@ -19,7 +19,14 @@ from collegium.api.resources import Related, Resource, ResourceList, constant, f
 from collegium.api.waldur import filters, lists
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import Form, read
-from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, EXACT, actor_owns, fixed
+from collegium.api.waldur.lookups import (
+    BOOLEAN,
+    CONTAINS,
+    EXACT,
+    actor_has_one_of,
+    actor_owns,
+    fixed,
+)
 from collegium.api.waldur.memberships import team_routes
 from collegium.db.database import ReadTransaction
 from collegium.db.tables import accounts, grants, organisations, scopes
@@ -211,6 +218,7 @@ LIST: Final = ResourceList(
                 scopes_with_permission((ScopeKind.ORGANISATION, Permission.PROJECT_CREATE))
             ),
         ),
+        "current_user_has_role": actor_has_one_of("current_user_has_role", scopes.c.id),
         "owned_by_current_user": fixed(filters.OptIn(), actor_owns(scopes.c.id)),
         "query": fixed(filters.Exact(), organisation_queries.listing.filters["query"]),
         "user_uuid": fixed(
@@ -218,11 +226,25 @@ LIST: Final = ResourceList(
         ),
     },
 )
-_BODY: Final = Customer.body()
+BODY: Final = Customer.body()
+"""The fields that bodies may contain, by name; their values have the names of the columns."""
+
+
+class CustomerContact(Resource, frozen=True, gc=False):
+    """How to reach an organisation."""
+
+    contact_details: str = field(write=BODY["contact_details"])
+    email: str = field(write=BODY["email"])
+    phone_number: str = field(write=BODY["phone_number"])
+    homepage: str = field(write=BODY["homepage"])
+    notification_emails: str = field(write=BODY["notification_emails"])
+
+
+_CONTACT: Final = CustomerContact.body()
 
 
 def _form(context: RequestContext, *, partial: bool = False) -> Form:
-    form = read(context, _BODY, partial=partial)
+    form = read(context, BODY, partial=partial)
     form.drop_blank("slug")
     country = form.values.get("country")
     if country and country not in context.settings.countries:
@@ -264,6 +286,22 @@ def _update(context: RequestContext) -> Response:
         return _detail(context, tx, uuid)
 
 
+def _change_contact(context: RequestContext) -> Response:
+    with context.write() as tx:
+        access = access_queries.get_visible(
+            tx,
+            context.actor,
+            ScopeKind.ORGANISATION,
+            context.uuid("organisation"),
+            Permission.ORGANISATION_UPDATE,
+        )
+        form = read(context, _CONTACT, partial=True)
+        form.check()
+        organisation_actions.update(tx, context.actor, access, form.values)
+        row = organisation_queries.get_visible(tx, context.actor, access.scope.uuid)
+        return lists.detail(context, tx, CustomerContact, row)
+
+
 def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         access = access_queries.get_visible(
@@ -281,22 +319,31 @@ ROUTES: Routes = {
     "/api/customers/": {
         "GET": lists.endpoint(LIST, "List the organisations that you can see.", _list),
         "POST": Endpoint(
-            _create, "Create an organisation.", body=_BODY, response_type=Customer, status=201
+            _create, "Create an organisation.", body=BODY, response_type=Customer, status=201
         ),
     },
     "/api/customers/{uuid}/": {
         "GET": lists.retrieve(
             Customer, organisation_queries.get_visible, "organisation", "Show an organisation."
         ),
-        "PUT": Endpoint(_update, "Change an organisation.", body=_BODY, response_type=Customer),
+        "PUT": Endpoint(_update, "Change an organisation.", body=BODY, response_type=Customer),
         "PATCH": Endpoint(
             _update,
             "Change some fields of an organisation.",
-            body=_BODY,
+            body=BODY,
             response_type=Customer,
             partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete an organisation.", status=204),
+    },
+    "/api/customers/{uuid}/contact/": {
+        "POST": Endpoint(
+            _change_contact,
+            "Change how to reach an organisation.",
+            body=_CONTACT,
+            response_type=CustomerContact,
+            partial=True,
+        ),
     },
     **team_routes("/api/customers/{uuid}/", ScopeKind.ORGANISATION),
 }

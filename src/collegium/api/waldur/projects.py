@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
@@ -9,29 +10,33 @@ from urllib.parse import urlsplit
 import msgspec
 import nh3
 from msgspec import UnsetType
-from sqlalchemy import ColumnElement, bindparam, func, or_, select, true
+from sqlalchemy import ColumnElement, bindparam, func, not_, or_, select, true
 from sqlalchemy import Date as SqlDate
 
 from collegium.access import queries as access_queries
-from collegium.access.queries import ScopeAccess, organisation
+from collegium.access.queries import ScopeAccess, is_active, organisation
 from collegium.access.rules import Permission, ScopeKind
+from collegium.accounts.actions import require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import (
     Lookup,
     Private,
     Resource,
     ResourceList,
+    Source,
     constant,
     field,
     link,
 )
-from collegium.api.waldur import filters, lists
+from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.lookups import (
+    BEFORE,
     CONTAINS,
     EXACT,
     SINCE,
+    actor_has_one_of,
     actor_has_role,
     actor_owns,
     fixed,
@@ -39,11 +44,14 @@ from collegium.api.waldur.lookups import (
 from collegium.api.waldur.memberships import team_routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import UtcDateTime, any_of
-from collegium.db.tables import events, organisations, projects, scopes
-from collegium.lists.filters import text_filter
+from collegium.db.tables import accounts, events, grants, organisations, projects, scopes
+from collegium.lists.filters import is_equal, text_filter
+from collegium.lists.listing import Filter
+from collegium.lists.sql_hints import in_subquery
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
+from collegium.scopes.projects.rules import effective_end, is_in_grace_period
 from collegium.values import Boolean, Choice, Date, Integer, Name, Text, hex_uuid
 
 OECD_CODES: Final = tuple(
@@ -113,6 +121,9 @@ def _load_parent(tx: WriteTransaction, context: RequestContext, form: Form) -> S
         return None
 
 
+_ENDS: Final = ("end_date", "grace_period_days", "organisation_grace_period_days")
+
+
 class Project(Resource, frozen=True, gc=False):
     """A project. Fields of billing and marketplaces are present but empty."""
 
@@ -141,7 +152,9 @@ class Project(Resource, frozen=True, gc=False):
     )
     customer_display_billing_info_in_projects: bool = field("display_billing_info_in_projects")
     description: str = field(write=Text(max=20000), filter=CONTAINS)
-    created: datetime = field("created_at", filter=SINCE, order=True)
+    created: datetime = field(
+        "created_at", filter={"created": SINCE, "created_before": BEFORE}, order=True
+    )
     backend_id: str = field(write=Text(max=255), filter=EXACT)
     start_date: date | None = field(write=Date(null=True), order=True)
     end_date: date | None = field(write=Date(null=True), order=True)
@@ -161,6 +174,11 @@ class Project(Resource, frozen=True, gc=False):
     )
     max_service_accounts: int | None = field(write=Integer(null=True))
     grace_period_days: int | None = field(write=Integer(null=True))
+    customer_grace_period_days: int | None = field("organisation_grace_period_days")
+    effective_end_date: date | None = field(*_ENDS, get=effective_end)
+    is_in_grace_period: bool = field(
+        Source.NOW, *_ENDS, get=lambda now, *ends: is_in_grace_period(now.date(), *ends)
+    )
     staff_notes: str | UnsetType = field(write=Text(max=4000), private=Private("sees_all"))
     type: str | None = None
     type_name: str | None = None
@@ -172,14 +190,48 @@ class Project(Resource, frozen=True, gc=False):
     marketplace_resource_count: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-def _projects_changed() -> ColumnElement[bool]:
-    """Return the condition that a project was created, changed or deleted since ``modified``."""
-    modified = bindparam("modified", type_=UtcDateTime)
+def _changed_since(name: str) -> ColumnElement[bool]:
+    """Return the condition that a project was created, changed or deleted at a time or later.
+
+    Args:
+        name: parameter with the time.
+    """
+    modified = bindparam(name, type_=UtcDateTime)
     changed_ids = select(events.c.scope_id).where(
-        or_(events.c.kind == "project.updated", events.c.kind == "project.deleted"),
+        or_(*(events.c.kind == f"project.{action}" for action in ("updated", "deleted"))),
         events.c.created_at >= modified,
+        events.c.scope_id.is_not(None),
     )
     return or_(scopes.c.created_at >= modified, scopes.c.id.in_(changed_ids))
+
+
+_member_grant = grants.alias("member_grant")
+
+
+def _has_member(name: str, *columns: ColumnElement[int]) -> Lookup:
+    """Return a lookup by a person who has a role in a project.
+
+    People who see a project also see its members and those of its organisation, but only active
+    accounts.
+
+    Args:
+        name: name of the filter.
+        columns: the ids of the scopes, in one of which the person has the role.
+    """
+
+    def condition(_variant: str, sees_all: bool) -> ColumnElement[bool]:
+        scope_ids = (
+            select(_member_grant.c.scope_id)
+            .join(accounts, accounts.c.id == _member_grant.c.account_id)
+            .where(
+                is_equal(name, accounts.c.uuid),
+                is_active(_member_grant),
+                true() if sees_all else accounts.c.is_active,
+            )
+        )
+        return or_(*(in_subquery(column, scope_ids) for column in columns))
+
+    return fixed(filters.Uuid(), Filter(lambda value: ("", {name: value}), condition))
 
 
 _NOW: Final = bindparam("now", type_=UtcDateTime)
@@ -199,11 +251,15 @@ LIST: Final = ResourceList(
                 projects.c.end_date >= func.date(_NOW, type_=SqlDate()),
             ),
         ),
+        "current_user_has_role": actor_has_one_of("current_user_has_role", scopes.c.id),
         "include_terminated": fixed(filters.OptIn(), true()),
-        "modified": fixed(filters.GreaterOrEqual(), _projects_changed()),
+        "modified": fixed(filters.GreaterOrEqual(), _changed_since("modified")),
+        "modified_before": fixed(filters.Before(), not_(_changed_since("modified_before"))),
         "query": fixed(
             filters.Exact(), text_filter((scopes.c.name, scopes.c.slug), (projects.c.backend_id,))
         ),
+        "user_uuid": _has_member("user_uuid", scopes.c.id, scopes.c.parent_id),
+        "user_uuid_with_active_role": _has_member("user_uuid_with_active_role", scopes.c.id),
     },
     # Collegium has no costs, so all projects are equal in this order.
     orders={"estimated_cost": ()},
@@ -211,6 +267,7 @@ LIST: Final = ResourceList(
 _WITHOUT_DELETED: Final = LIST.of(project_queries.listing)
 _CHANGE: Final = Project.body()
 _NEW: Final = {"customer": Text(required=True, blank=False, max=2000), **_CHANGE}
+_SLUG: Final = {"slug": replace(SLUG, required=True, blank=False)}
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
@@ -253,6 +310,18 @@ def _update(context: RequestContext) -> Response:
         return _detail(context, tx, uuid)
 
 
+def _set_slug(context: RequestContext) -> Response:
+    with context.write() as tx:
+        access = access_queries.get_visible(
+            tx, context.actor, ScopeKind.PROJECT, context.uuid("project")
+        )
+        require_staff(context.actor)
+        form = read(context, _SLUG)
+        form.check()
+        project_actions.update(tx, context.actor, access, form.values)
+    return Response(200, schemas.encode(schemas.Status("slug has been updated")))
+
+
 def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
         access = access_queries.get_visible(
@@ -280,6 +349,14 @@ ROUTES: Routes = {
             partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete a project.", status=204),
+    },
+    "/api/projects/{uuid}/set_slug/": {
+        "POST": Endpoint(
+            _set_slug,
+            "Change the slug of a project, for staff.",
+            body=_SLUG,
+            response_type=schemas.Status,
+        ),
     },
     **team_routes("/api/projects/{uuid}/", ScopeKind.PROJECT),
 }

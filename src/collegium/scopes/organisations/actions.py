@@ -20,6 +20,8 @@ from collegium.lists import slugs
 from collegium.refusals import Conflict
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.actions import delete_scope
+from collegium.scopes.organisations import queries as organisation_queries
+from collegium.scopes.organisations.versions import json_value
 from collegium.scopes.projects import actions as project_actions
 from collegium.settings import Settings
 
@@ -130,6 +132,7 @@ def update(
             for name, value in changes.items()
             if name not in STAFF_ONLY and name != "slug"
         }
+    before = organisation_queries.existing(tx, scope_access.scope.id)._asdict()
     scope_queries.change(tx, scope_access.scope.id, organisations, changes)
     if "access_subnets" in changes:
         subnet_queries.replace(tx, scope_access.scope.id, denied_ranges(changes["access_subnets"]))
@@ -137,7 +140,14 @@ def update(
         tx,
         actor,
         events.OrganisationUpdated(
-            scope=scope_access.scope.id, name=scope_access.scope.name, fields=sorted(changes)
+            scope=scope_access.scope.id,
+            name=scope_access.scope.name,
+            fields=sorted(changes),
+            replaced={
+                name: json_value(before[name])
+                for name, value in changes.items()
+                if name in before and before[name] != value
+            },
         ),
     )
 

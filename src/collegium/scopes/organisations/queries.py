@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import and_, bindparam, func, select, true
 
@@ -22,8 +24,13 @@ class OrganisationRow:
     """An organisation."""
 
     id: int
+    created_at: datetime
     blocked: bool
     archived: bool
+
+    def _asdict(self) -> dict[str, Any]:
+        """Return the values of all columns by name."""
+        raise NotImplementedError
 
 
 class ChildProject:
@@ -73,6 +80,8 @@ def _by_uuid(*, sees_all: bool) -> Statement[OrganisationRow]:
     )
 
 
+_BY_ID = Statement[OrganisationRow](_rows.where(scopes.c.id == bindparam("id")))
+
 _child = scopes.alias("child")
 _team_scope = scopes.alias("team_scope")
 
@@ -119,6 +128,11 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> OrganisationRow
     if row is None:
         raise NotFound("organisation.unknown")
     return row
+
+
+def existing(tx: ReadTransaction, organisation: int) -> OrganisationRow:
+    """Return an organisation that exists, without a visibility check, by its id."""
+    return tx.fetch_only(_BY_ID, id=organisation)
 
 
 def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[ChildProject]:

@@ -33,6 +33,7 @@ _all_rows = (
         organisations.c.native_name.label("organisation_native_name"),
         organisations.c.abbreviation.label("organisation_abbreviation"),
         organisations.c.display_billing_info_in_projects,
+        organisations.c.grace_period_days.label("organisation_grace_period_days"),
     )
     .join(projects, projects.c.scope_id == scopes.c.id)
     .join(organisation, organisation.c.id == scopes.c.parent_id)

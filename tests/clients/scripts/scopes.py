@@ -1,0 +1,89 @@
+"""Organisations and projects, with an official client.
+
+Usage: scopes.py BASE_URL STAFF_TOKEN; prints one JSON object at the end: the operations that were
+called.
+"""
+
+import datetime as dt
+import json
+import sys
+from importlib import import_module
+
+from helpers import refused
+from waldur_api_client import AuthenticatedClient, models
+from waldur_api_client.models import (
+    CustomerRequest,
+    ProjectRequest,
+    UserRequest,
+    UserRoleCreateRequest,
+)
+
+base, token = sys.argv[1:3]
+staff = AuthenticatedClient(base_url=base, token=token)
+called = set()
+
+
+def operation(group, name):
+    called.add(f"{group} {name}")
+    return import_module(f"waldur_api_client.api.{group}.{group}_{name}")
+
+
+def call(group, name, /, **options):
+    module = operation(group, name)
+    sync = getattr(module, "sync", None)
+    if sync is not None:
+        return sync(client=staff, **options)
+    response = module.sync_detailed(client=staff, **options)
+    assert response.status_code in {200, 204}, response
+    return None
+
+
+def body(name, **values):
+    return getattr(models, name)(**values)
+
+
+before = dt.datetime.now(dt.UTC)
+sea = call("customers", "create", body=CustomerRequest(name="Sea", grace_period_days=2))
+survey, atlas = (
+    call("projects", "create", body=ProjectRequest(name=name, customer=sea.url))
+    for name in ("Survey", "Atlas")
+)
+
+# 1. The contact of an organisation, and its history.
+contact = body("CustomerContactUpdateRequest", email="desk@example.org", phone_number="+1 555")
+shown = call("customers", "contact", uuid=sea.uuid, body=contact)
+assert (shown.email, shown.phone_number, shown.homepage) == ("desk@example.org", "+1 555", "")
+versions = call("customers", "history_list", uuid=sea.uuid)
+assert [row.serialized_data["email"] for row in versions] == ["desk@example.org", ""], versions
+assert versions[0].revision_user["username"], versions
+assert len(call("customers", "history_list", uuid=sea.uuid, page_size=1)) == 1
+now = dt.datetime.now(dt.UTC).isoformat()
+version = call("customers", "history_at_retrieve", uuid=sea.uuid, timestamp=now)
+assert version.id == versions[0].id, version
+refused(
+    404,
+    operation("customers", "history_at_retrieve").sync,
+    client=staff,
+    uuid=sea.uuid,
+    timestamp=(before - dt.timedelta(days=1)).isoformat(),
+)
+
+# 2. The slug of a project, its end, and the people of the others.
+assert call("projects", "set_slug", uuid=survey.uuid, body=body("ProjectSlugRequest", slug="deep"))
+last = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=5)
+patch = body("PatchedProjectRequest", end_date=last)
+call("projects", "partial_update", uuid=survey.uuid, body=patch)
+project = call("projects", "retrieve", uuid=survey.uuid)
+assert (project.slug, project.is_in_grace_period) == ("deep", False), project
+assert project.customer_grace_period_days == 2, project
+assert project.effective_end_date == last + dt.timedelta(days=2), project
+user = call("users", "create", body=UserRequest(username="ada", email="ada@example.org"))
+grant = UserRoleCreateRequest(role="PROJECT.MEMBER", user=user.uuid)
+call("projects", "add_user", uuid=survey.uuid, body=grant)
+for scope, names in ((atlas, ["ada"]), (survey, [])):
+    rows = call("projects", "other_users_list", project_uuid=scope.uuid)
+    assert [row.username for row in rows] == names, rows
+    count = call("projects", "other_users_count", project_uuid=scope.uuid)
+    assert count == len(names), count
+
+print(json.dumps({"called": sorted(called)}))
