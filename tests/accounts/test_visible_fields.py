@@ -42,7 +42,13 @@ VISIBLE: dict[str, set[str] | None] = {
     "stranger": None,
 }
 # Fields without a value in this test.
-EMPTY = {"image", "ip_address", "agreement_date", "identity_provider_management_url"}
+EMPTY = {
+    "profile_completeness",
+    "image",
+    "ip_address",
+    "agreement_date",
+    "identity_provider_management_url",
+}
 
 
 def create_people(world: World) -> dict[str, Person]:

@@ -105,7 +105,6 @@ SAMPLES: dict[type[values.Kind], Any] = {
     values.DateTime: (datetime.now(UTC) + timedelta(days=30)).isoformat(),
     values.Uuid: uuid4().hex,
     values.File: None,
-    values.StringList: ["x"],
     roles.Permissions: ["PROJECT.UPDATE"],
     passkeys.Credential: {"id": "x"},
     identity_providers.ClaimMapping: {"email": "mail"},
@@ -117,6 +116,8 @@ def sample(name: str, kind: values.Kind) -> Any:
     """Return a value that a field accepts."""
     if isinstance(kind, values.Text):
         return next(text for text in TEXTS if is_accepted(kind, text))
+    if isinstance(kind, values.StringList):
+        return [next(text for text in TEXTS if is_accepted(kind, [text]))]
     if name == "content_type":
         return "project"
     if isinstance(kind, values.Choice):
@@ -125,9 +126,9 @@ def sample(name: str, kind: values.Kind) -> Any:
     return SAMPLES[type(kind)]
 
 
-def is_accepted(kind: values.Kind, text: str) -> bool:
+def is_accepted(kind: values.Kind, raw: str | list[str]) -> bool:
     try:
-        kind.parse(text)
+        kind.parse(raw)
     except values.InvalidValueError:
         return False
     return True

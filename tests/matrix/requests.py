@@ -85,7 +85,11 @@ LISTED: Final[dict[str, Callable[[Tenant], str]]] = {
     "/api/public/users/user/": lambda tenant: f"{tenant.name}clubcolleague".title(),
     "/requests/": lambda tenant: str(tenant.objects["request"]),
 }
-WITHOUT_TENANT: Final = {"/api/roles/", "/api/identity-providers/", "/api/customers/countries/"}
+WITHOUT_TENANT: Final = {
+    *("/api/roles/", "/api/identity-providers/", "/api/customers/countries/"),
+    *("/api/users/user_active_status_count/", "/api/users/user_language_count/"),
+    "/api/users/user_registration_trend/",
+}
 """Lists without objects of a tenant."""
 
 REVEALING: Final = {

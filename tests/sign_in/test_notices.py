@@ -215,3 +215,11 @@ def test_names_in_notices_are_escaped(setup: Setup) -> None:
     setup.change_password()
     (mail,) = setup.sent()
     assert "<b>Eve" not in mail_text(mail, "html")
+
+
+def test_owner_is_notified_that_staff_removed_the_password(setup: Setup) -> None:
+    with setup.world.database.write() as tx:
+        account_queries.change(tx, setup.ada.id, {"password": HASHED})
+    path = f"/api/users/{setup.ada.uuid}/remove_password/"
+    assert setup.site.post(path, setup.world.staff, headers=STAFF_ADDRESS).status_code == 200
+    check(setup.notice("password_changed"), "has no password any more", by_staff=True)

@@ -16,7 +16,7 @@ from collegium.accounts import rules as account_rules
 from collegium.accounts.erasure import queries as erasure_queries
 from collegium.accounts.pictures import queries as picture_queries
 from collegium.accounts.profiles import actions as profile_actions
-from collegium.accounts.queries import AccountDetails, AccountRow
+from collegium.accounts.queries import AccountDetails, AccountRow, AccountWithPassword
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -376,6 +376,41 @@ def set_password(
         NotFound: ``account.unknown``: the account was deleted meanwhile.
         Unauthenticated: ``token.unknown``: the token of the request was revoked meanwhile.
     """
+    owner = _lock_for_password(tx, actor, account)
+    account_queries.change(tx, account, {"password": password_hash, "modified_at": tx.now})
+    credentials.revoke_everything(tx, account)
+    event_queries.record(tx, actor, events.PasswordChanged(account=account))
+    if notify:
+        notices.send_notice(tx, mails.PasswordChanged, owner, actor)
+
+
+def remove_password(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
+    """Remove the password of an account, sign it out everywhere, and notify the owner.
+
+    The owner signs in with an identity provider or a passkey, or sets a new password with a link
+    by e-mail. Without a password nothing happens.
+
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor, or was deleted
+            meanwhile.
+        Forbidden: ``permission.missing``: the actor is not staff, or it is their own account and
+            another token than its API token authenticated the request.
+        Unauthenticated: ``token.unknown``: the token of the request was revoked meanwhile.
+    """
+    account = account_queries.get_visible(tx, actor, uuid)
+    owner = _lock_for_password(tx, actor, account.id)
+    if owner.password is None:
+        return
+    account_queries.change(tx, owner.id, {"password": None, "modified_at": tx.now})
+    credentials.revoke_everything(tx, owner.id)
+    event_queries.record(tx, actor, events.PasswordRemoved(account=owner.id))
+    notices.send_notice(tx, mails.PasswordChanged, owner, actor, removed=True)
+
+
+def _lock_for_password(
+    tx: WriteTransaction, actor: Actor | None, account: int
+) -> AccountWithPassword:
+    """Lock an account whose password the actor may change, and return it."""
     lock_account(tx, account)
     owner = account_queries.with_password(tx, id=account)
     if owner is None:
@@ -384,8 +419,4 @@ def set_password(
         require_staff(actor)
         _check_owns_token(actor, owner)
         credentials.check(tx, actor)
-    account_queries.change(tx, account, {"password": password_hash, "modified_at": tx.now})
-    credentials.revoke_everything(tx, account)
-    event_queries.record(tx, actor, events.PasswordChanged(account=account))
-    if notify:
-        notices.send_notice(tx, mails.PasswordChanged, owner, actor)
+    return owner

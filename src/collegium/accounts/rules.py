@@ -98,6 +98,15 @@ def protected_fields(
     return tuple(dict.fromkeys([*SYNCHRONISED.get(method, ()), *provider_fields]))
 
 
+def missing_fields(mandatory: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+    """Return the mandatory fields that have no value.
+
+    Args:
+        values: field to value.
+    """
+    return [name for name in mandatory if values[name] in (None, "", [])]
+
+
 def attribute_sources(
     fields: Iterable[str], provider: str, moment: datetime
 ) -> dict[str, dict[str, str]]:

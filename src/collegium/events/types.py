@@ -91,6 +91,11 @@ class PasswordChanged(
     address: IpAddress = UNSET
 
 
+class PasswordRemoved(
+    _Account, kind="account.password_removed", text="has no password any more"
+): ...
+
+
 class PasswordResetRequested(Event, kind="account.password_reset_asked"):
     group = "users"
     message = (

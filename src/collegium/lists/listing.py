@@ -122,6 +122,13 @@ class _Sample:
     candidates: int
 
 
+class GroupCount:
+    """The number of rows of a list that have one value."""
+
+    value: str
+    count: int
+
+
 class SearchPlan(StrEnum):
     """How a search finds its rows."""
 
@@ -198,6 +205,7 @@ class Listing(Generic[R]):
         plan: SearchPlan,
         size: int = 0,
         is_first: bool = True,
+        group: ColumnElement[Any] | None = None,
     ) -> Statement[Any]:
         conditions, scan_conditions = [], []
         for name, variant in filters:
@@ -219,7 +227,7 @@ class Listing(Generic[R]):
             conditions.append(self.visible())
         if self.search_table is not None and scan_conditions:
             matches = select(self.search_table.key).where(*scan_conditions)
-            if order is None and not conditions:
+            if order is None and not conditions and group is None:
                 return _count_statement(matches, size)
             conditions.append(
                 in_subquery(self.key, matches)
@@ -230,6 +238,8 @@ class Listing(Generic[R]):
             # Filters may use any joined table; then the full select is counted.
             is_covered = self.filters_fit_count_query or not filters
             rows = self.count_query if self.count_query is not None and is_covered else self.rows
+            if group is not None:
+                return _group_statement(rows.where(*conditions), group)
             return _count_statement(rows.where(*conditions).with_only_columns(self.key), size)
         # An actor who does not see all sees few rows. The query starts from those.
         without_index = bool(scan_conditions) and not sees_all
@@ -391,6 +401,25 @@ class Listing(Generic[R]):
         count: int = tx.fetch_only(statement, **viewer_params(tx, actor), **binds)
         return count
 
+    def count_by(
+        self,
+        tx: ReadTransaction,
+        actor: Actor,
+        filters: Mapping[str, Any],
+        group: ColumnElement[Any],
+    ) -> list[GroupCount]:
+        """Return the number of rows for each value of an expression, in the order of the values.
+
+        Args:
+            group: a text expression, of a table of ``count_query``.
+        """
+        variants, binds = self._parse_filters(filters)
+        plan = self._choose_plan(tx, actor, variants, binds)
+        statement = self._statement(
+            sees_all=actor.sees_all, filters=variants, order=None, plan=plan, group=group
+        )
+        return tx.fetch_all(statement, **viewer_params(tx, actor), **binds)
+
     def total(
         self,
         tx: ReadTransaction,
@@ -433,6 +462,14 @@ def _join_page_first(page: FromClause, key: ColumnElement[bool], table: Any, ori
         )
         return left.join(right, origin.onclause, isouter=origin.isouter, full=origin.full)
     return origin
+
+
+def _group_statement(rows: Select[Any], group: ColumnElement[Any]) -> Statement[GroupCount]:
+    return Statement[GroupCount](
+        rows.with_only_columns(group.label("value"), func.count().label("count"))
+        .group_by(group)
+        .order_by(group)
+    )
 
 
 def _count_statement(keys: Select[Any], maximum: int) -> Statement[int]:

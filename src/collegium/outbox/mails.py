@@ -195,13 +195,14 @@ class PasswordReset(Mail):
 
 @dataclass(frozen=True, slots=True)
 class PasswordChanged(Mail):
-    """Notice that a password was changed, to the address of the account.
+    """Notice that a password was changed or removed, to the address of the account.
 
     Args:
         account: id of the row.
         at: time of the change, ISO 8601.
         by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
         address: IP address of the person; empty for staff.
+        removed: whether the account has no password any more.
     """
 
     kind: ClassVar[str] = "password_changed"
@@ -209,6 +210,7 @@ class PasswordChanged(Mail):
     at: str
     by: str
     address: str
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

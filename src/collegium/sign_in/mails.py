@@ -56,6 +56,13 @@ def _load_token_created(
     }
 
 
+def _load_password_changed(
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
+) -> dict[str, Any]:
+    # An e-mail queued by an earlier release does not say it.
+    return _load_notice(tx, settings, vault, payload) | {"removed": payload.get("removed", False)}
+
+
 def _load_method_changed(path: str) -> Loader:
     """Return the loader of a notice about a sign-in method that was added or removed.
 
@@ -103,7 +110,7 @@ LOADERS: Final[dict[str, Loader]] = {
     ChangeEmailNotice.kind: _load_change_email_notice,
     IdentityChanged.kind: _load_method_changed("/account/sign_in_methods/"),
     PasskeyChanged.kind: _load_method_changed("/account/passkeys/"),
-    PasswordChanged.kind: _load_notice,
+    PasswordChanged.kind: _load_password_changed,
     SecondFactorDisabled.kind: _load_notice,
     SecondFactorEnabled.kind: _load_notice,
     SecondFactorFailed.kind: _load_second_factor_failed,

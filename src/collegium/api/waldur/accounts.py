@@ -8,14 +8,14 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, ClassVar, Final
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.pictures.rules import BYTES, InvalidImageError
 from collegium.accounts.queries import AccountDetails, ListedAccount, full_name, join_names
-from collegium.accounts.rules import protected_fields
+from collegium.accounts.rules import ATTRIBUTES, DETAILS, missing_fields, protected_fields
 from collegium.api import pictures
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import (
@@ -84,6 +84,9 @@ _COUNTRIES: Final = StringList(
 )
 _FACT: Final = Text(max=255)
 _DOMAINS: Final = StringList(max=255, max_items=50)
+_FILLED_IN: Final = DETAILS | ATTRIBUTES | {"full_name", "birth_date", "preferred_language"}
+"""Fields that can be mandatory in a profile."""
+
 _STAFF: Final = Private("sees_all")
 _OWN: Final = Private("sees_all or row.id == actor", others=account_search.is_actor)
 
@@ -142,6 +145,15 @@ def _protected(context: RequestContext, method: str, provider: AccountProvider |
     local_fields = context.settings.local_idp_protected_fields
     provider_fields = provider.protected_fields if provider else ()
     return list(protected_fields(method, local_fields, provider_fields))
+
+
+class ProfileCompleteness(Struct, frozen=True, gc=False):
+    """Whether the profile has a value in each field that the operator wants."""
+
+    is_complete: bool
+    missing_fields: list[str]
+    mandatory_fields: list[str]
+    enforcement_enabled: bool = False
 
 
 class User(Resource, frozen=True, gc=False):
@@ -265,6 +277,9 @@ class User(Resource, frozen=True, gc=False):
         private=Private("row.id == actor and is_detail and context.impersonator is None"),
     )
     ip_address: str | None = field(Given("ip_address", None), default=None)
+    profile_completeness: ProfileCompleteness | UnsetType = field(
+        Given("profile_completeness", UNSET), default=UNSET
+    )
 
 
 LIST: Final = ResourceList(
@@ -309,10 +324,33 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
 
 def _me(context: RequestContext, tx: ReadTransaction) -> Response:
     row = context.account or account_queries.own(tx, context.actor)
-    response = _detail(context, tx, row, ip_address=context.ip_address or None)
+    response = _detail(
+        context,
+        tx,
+        row,
+        ip_address=context.ip_address or None,
+        profile_completeness=_completeness(context, row),
+    )
     # This is not a list, but the official client reads the count anyway.
     response.headers["X-Result-Count"] = "1"
     return response
+
+
+def _completeness(context: RequestContext, row: AccountDetails) -> ProfileCompleteness:
+    values = {
+        name: full_name(row) if name == "full_name" else getattr(row, name)
+        for name in context.settings.user_mandatory_fields
+        if name in _FILLED_IN
+    }
+    missing = missing_fields(values, values)
+    return ProfileCompleteness(not missing, missing, list(values))
+
+
+def _show_completeness(context: RequestContext, tx: ReadTransaction) -> Response:
+    row = context.account or account_queries.own(tx, context.actor)
+    # This is not a list either; see ``_me``.
+    headers = {"X-Result-Count": "1"}
+    return Response(200, schemas.encode(_completeness(context, row)), headers)
 
 
 def _detail(
@@ -408,6 +446,16 @@ def _change_password(context: RequestContext) -> Response:
     return Response(200, schemas.encode(schemas.Status("password set")))
 
 
+def _remove_password(context: RequestContext) -> Response:
+    uuid = context.uuid("account")
+    with context.read() as tx:
+        account_queries.get_visible(tx, context.actor, uuid)
+    account_actions.require_staff(context.actor)
+    with context.write() as tx:
+        account_actions.remove_password(tx, context.actor, uuid)
+    return Response(200, schemas.encode(schemas.Detail("Password has been removed.")))
+
+
 def _token(context: RequestContext, _tx: ReadTransaction) -> Response:
     # Reading a token is recorded in the audit log, so it needs a write transaction.
     with context.write() as tx:
@@ -467,6 +515,21 @@ ROUTES: Routes = {
             "Set the password of an account and revoke its token.",
             body=_PASSWORD,
             response_type=schemas.Status,
+        ),
+    },
+    "/api/users/{uuid}/remove_password/": {
+        "POST": Endpoint(
+            _remove_password,
+            "Remove the password of an account and revoke its token.",
+            response_type=schemas.Detail,
+        ),
+    },
+    "/api/users/profile_completeness/": {
+        "GET": Endpoint(
+            _show_completeness,
+            "Show which mandatory fields of your profile are missing.",
+            response_type=ProfileCompleteness,
+            returns_self=True,
         ),
     },
 }

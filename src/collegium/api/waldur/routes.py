@@ -11,6 +11,7 @@ from collegium.accounts import queries as account_queries
 from collegium.api.pipeline import Endpoints, Protocol
 from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import (
+    account_figures,
     accounts,
     configuration,
     customer_users,
@@ -65,6 +66,7 @@ ROUTES: Routes = {
     **passkeys.ROUTES,
     **email_changes.ROUTES,
     **accounts.ROUTES,
+    **account_figures.ROUTES,
     **organisations.ROUTES,
     **organisation_history.ROUTES,
     **customer_users.ROUTES,
