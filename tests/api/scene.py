@@ -13,7 +13,7 @@ import pytest
 from collegium import values
 from collegium.access.rules import ScopeKind
 from collegium.api.request import Endpoint
-from collegium.api.waldur import identity_providers, passkeys, roles
+from collegium.api.waldur import identity_providers, invitations, passkeys, roles
 from collegium.events import queries as event_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.ssh_keys import actions as ssh_key_actions
@@ -107,6 +107,7 @@ SAMPLES: dict[type[values.Kind], Any] = {
     values.File: None,
     roles.Permissions: ["PROJECT.UPDATE"],
     passkeys.Credential: {"id": "x"},
+    invitations.Invitees: [],
     identity_providers.ClaimMapping: {"email": "mail"},
 }
 TEXTS = ("EE", "somebody@example.org", "+372 5555", "1.00", "10.0.0.0/8", "https://example.org/")

@@ -428,7 +428,7 @@ def test_retry_sends_no_credentials_after_the_account_changed(
     assert kinds([mail]) == [CREATED]
     assert account.username not in words(mail, "plain")
     (row,) = invitees.outbox()
-    assert (row.kind, set(row.payload) - {"reminder"}) == (CREATED, {"invitation"})
+    assert (row.kind, set(row.payload) - {"reminder", "link_version"}) == (CREATED, {"invitation"})
 
 
 def test_retry_sends_credentials_after_the_setting_was_turned_off(

@@ -196,6 +196,25 @@ def test_only_staff_can_delete_an_invitation_in_any_state(
     assert site.post(f"{path}check/").status_code == 404
 
 
+@pytest.mark.parametrize("state", State)
+def test_who_may_send_an_invitation_deletes_it_in_any_state(
+    invited: Callable[[State], Invited], world: World, site: Site, owner: Person, state: State
+) -> None:
+    invitation = invited(state)
+    member = world.person()
+    world.give_role(member, "PROJECT.MEMBER", invitation.project)
+    path = f"{PATH}{invitation.uuid}/"
+    assert site.request("DELETE", path, member).status_code == 404
+    is_shown = state in {State.PENDING, State.HELD}
+    assert site.request("DELETE", path, invitation.invitee).status_code == (
+        403 if is_shown else 404
+    )
+    response = site.request("DELETE", path, owner)
+    assert (response.status_code, response.content) == (204, b"")
+    assert site.request("DELETE", path, owner).status_code == 404
+    assert site.get(path, world.staff).status_code == 404
+
+
 def test_approval_cannot_be_bypassed_by_schedule_or_resending(
     world: World, site: Site, owner: Person, organisation: Place
 ) -> None:

@@ -93,7 +93,7 @@ def test_invalid_lists_and_callers_without_right_are_refused(
         {"addresses": "a. " * (BODY_MAX // 4)},
         {"role": ""},
         {"role": world.role("CUSTOMER.OWNER").uuid},
-        {"extra_text": "x" * 251},
+        {"extra_text": "x" * 2001},
         {"action": "sell"},
     )
     for wrong in invalid:

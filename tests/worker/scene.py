@@ -143,8 +143,9 @@ def enqueue(database: Database, now: datetime = START, **changes: Any) -> int:
     """Commit an invitation with its mail; return the id of the mail."""
     with database.write(now) as tx:
         recipient = changes.get("email", "bob@example.org")
+        version = changes.get("link_version", 1)
         return outbox_queries.enqueue(
-            tx, InvitationCreated(recipient, add_invitation(tx, **changes))
+            tx, InvitationCreated(recipient, add_invitation(tx, **changes), version)
         )
 
 

@@ -265,5 +265,6 @@ def test_every_kind_of_mail_has_loader_and_templates() -> None:
             assert (mails.TEMPLATES / f"{kind}.{part}").is_file()
 
 
-def test_payload_of_an_invitation_has_only_its_id() -> None:
-    assert InvitationCreated("bob@example.org", 7).payload() == {"invitation": 7, "reminder": False}
+def test_payload_of_an_invitation_has_only_its_id_and_version() -> None:
+    payload = InvitationCreated("bob@example.org", 7, link_version=2).payload()
+    assert payload == {"invitation": 7, "link_version": 2, "reminder": False}

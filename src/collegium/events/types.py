@@ -496,6 +496,13 @@ class InvitationSent(_Addressed, kind="invitation.sent", text="has been sent aga
     sentence = "{who} sent the invitation for {email} again."
 
 
+class InvitationUpdated(_Addressed, kind="invitation.updated", text="has been changed"):
+    waldur_type = "user_invitation_updated"
+    sentence = "{who} changed the invitation for {email}{fields}."
+    fields: Annotated[list[str], Fact("fields", Readers.INVITATIONS, kept=True)]
+    """The columns that have changed: ``email``, ``role``."""
+
+
 class InvitationAccepted(InvitationEvent, kind="invitation.accepted", text="has been accepted"):
     sentence = "{who} accepted the invitation for {email}."
     role: RoleName

@@ -474,6 +474,98 @@ def send(
     _deliver(tx, settings, invitation.id, state, actor)
 
 
+def lock_to_change(
+    tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS
+) -> InvitationRow:
+    """Return an invitation, locked with its scope, whose role and address the actor may change now.
+
+    Raises:
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``: the actor may not invite to its
+            present role.
+        Conflict: ``invitation.wrong_state`` unless it is pending or scheduled.
+    """
+    invitation, _ = _lock_and_authorise(tx, actor, uuid, Action.CHANGE, kinds)
+    Action.CHANGE.after(state_now(tx, invitation))
+    return invitation
+
+
+def change(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    invitation: InvitationRow,
+    email: str,
+    role: RoleRow | None,
+) -> bool:
+    """Change whom an invitation to an organisation or project invites, and to which role.
+
+    Each is another decision, so the invitation begins again: earlier links, those for staff
+    included, become invalid, staff are asked again where they must approve, and the address gets
+    an e-mail.
+
+    Args:
+        invitation: as ``lock_to_change`` returns it.
+        email: the new or the present address.
+        role: the new role; None for the present one.
+
+    Returns:
+        Whether anything has changed.
+
+    Raises:
+        Invalid: ``role.other_kind``.
+        Forbidden: ``role.above_ceiling`` for a role with more permissions than the actor may grant.
+        Conflict: ``role.inactive``, ``organisation.unavailable``.
+        Limited: ``mail_budget.spent``.
+    """
+    if role is not None and role.kind != invitation.scope_kind:
+        raise Invalid("role.other_kind")
+    role_id = invitation.role_id if role is None else role.id
+    fields = [
+        name
+        for name, is_changed in (
+            ("email", email != invitation.email),
+            ("role", role_id != invitation.role_id),
+        )
+        if is_changed
+    ]
+    if not fields:
+        return False
+    offer = offer_of(invitation) if role is None else Offer((role.id,), role.is_active)
+    _check_may_grant(tx, actor, invitation, offer)
+    offers.check_available(invitation, offer)
+    # The approval of staff was for the earlier role and mailbox. It does not count for others.
+    is_approved = "role" not in fields and same_mailbox(email, invitation.email)
+    approved_by = invitation.approved_by if is_approved else None
+    state = initial_state(
+        tx, actor, settings, invitation.start_date, approved=approved_by is not None
+    )
+    invitation_queries.set_state(
+        tx,
+        invitation,
+        state,
+        email=email,
+        role_id=role_id,
+        sponsor_id=actor.id,
+        approved_by=approved_by,
+        created_at=tx.now,
+        expires_at=new_expiry(tx.now, settings),
+        link_version=invitation.link_version + 1,
+        reminded_at=None,
+        expiry_notified_at=None,
+        invitee_deactivated_at=None,
+    )
+    event_queries.record(
+        tx,
+        actor,
+        events.InvitationUpdated(
+            scope=invitation.scope_id, invitation=invitation.uuid, email=email, fields=fields
+        ),
+    )
+    _deliver(tx, settings, invitation.id, state, actor)
+    return True
+
+
 def release(tx: WriteTransaction, settings: Settings, invitation_id: int) -> bool:
     """Send an invitation that was scheduled for the start of its project.
 
@@ -517,7 +609,9 @@ def remind(tx: WriteTransaction, settings: Settings, invitation_id: int) -> bool
     move(tx, None, invitation, Action.REMIND, reminded_at=tx.now)
     if can_be_accepted(tx, invitation):
         send_at = mail_budget_actions.plan(tx, settings, invitation.email, invitation.expires_at)
-        reminder = mails.InvitationCreated(invitation.email, invitation_id, reminder=True)
+        reminder = mails.InvitationCreated(
+            invitation.email, invitation_id, invitation.link_version, reminder=True
+        )
         outbox_queries.enqueue(tx, reminder, send_at)
     return True
 
@@ -631,19 +725,33 @@ def creator_to_mail(invitation: InvitationRow) -> tuple[int, str] | None:
     return None
 
 
-def delete(tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS) -> None:
+def delete(
+    tx: WriteTransaction,
+    actor: Actor,
+    uuid: str,
+    kinds: Kinds = KINDS,
+    *,
+    by: By = By.STAFF,
+) -> None:
     """Delete an invitation in any state.
+
+    Args:
+        by: who may: staff alone, or everybody who may grant the offered role now.
 
     Raises:
         NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
-        Forbidden: ``permission.missing``: the actor is not staff.
+        Forbidden: ``permission.missing``: the actor is not staff, or may not invite there;
+            ``role.above_ceiling``.
         Conflict: ``organisation.unavailable``.
     """
     invitation = invitation_queries.get_visible(tx, actor, uuid, kinds)
-    require_staff(actor)
+    if by is By.STAFF:
+        require_staff(actor)
     access_queries.lock_scope(tx, invitation.scope_id)
     # Somebody else may have deleted it while this waited.
     invitation = invitation_queries.get_visible(tx, actor, uuid)
+    if by is By.GRANTER:
+        _check_may_grant(tx, actor, invitation)
     check_open(invitation)
     invitation_queries.delete_row(tx, invitation.id)
     event_queries.record(tx, actor, events.InvitationDeleted.of(invitation))
@@ -723,14 +831,25 @@ def _lock_and_authorise(
         access_queries.lock_account(tx, invitation.account_id)
     invitation = invitation_queries.get_visible(tx, actor, uuid)
     if action.by is By.GRANTER:
-        access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
-        if access is None:
-            raise NotFound("invitation.unknown")
-        offers.check_may_grant(tx, actor, access, offer_of(invitation))
+        _check_may_grant(tx, actor, invitation)
     elif invitation.account_id != actor.id:
         raise Forbidden("invitation.not_yours")
     is_repeated = action.is_repeated(State(invitation.state))
     return invitation, is_repeated and KINDS[invitation.scope_kind].repeatable
+
+
+def _check_may_grant(
+    tx: WriteTransaction, actor: Actor, invitation: InvitationRow, offer: Offer | None = None
+) -> None:
+    """Require that the actor may grant an offer in the scope of an invitation.
+
+    Args:
+        offer: None for what the invitation offers.
+    """
+    access = access_queries.permissions_in_scope(tx, actor, invitation.scope_id)
+    if access is None:
+        raise NotFound("invitation.unknown")
+    offers.check_may_grant(tx, actor, access, offer or offer_of(invitation))
 
 
 def _require_open_to(
@@ -875,6 +994,8 @@ def enqueue_mail(
     else:
         mail_budget_actions.spend(tx, settings, invitation.email, actor)
     mail_id = outbox_queries.enqueue(
-        tx, mails.InvitationCreated(invitation.email, invitation.id), send_at
+        tx,
+        mails.InvitationCreated(invitation.email, invitation.id, invitation.link_version),
+        send_at,
     )
     invitation_queries.set_state(tx, invitation, State.PENDING, mail_id=mail_id, mailed_at=tx.now)

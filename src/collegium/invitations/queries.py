@@ -123,6 +123,14 @@ class ListedInvitation(RoleInScope):
     expires_at: datetime
 
 
+class OpenInvitation:
+    """An open invitation to an address."""
+
+    uuid: str
+    email_comparable: str
+    role_id: int
+
+
 class CanceledInvitation:
     """An invitation that was cancelled."""
 
@@ -371,6 +379,15 @@ def _select_emails(*, in_role: bool) -> Statement[str]:
     )
 
 
+_OPEN_TO_EMAILS = Statement[OpenInvitation](
+    select(invitations.c.uuid, invitations.c.email_comparable, invitations.c.role_id)
+    .where(
+        invitations.c.scope_id == bindparam("scope"),
+        any_of(invitations.c.email_comparable, "emails"),
+        _OPEN_AND_VALID,
+    )
+    .order_by(invitations.c.id)
+)
 _ACCOUNTS_WITH_OPEN = Statement[int](
     select(invitations.c.account_id).where(
         invitations.c.scope_id == bindparam("scope"),
@@ -634,6 +651,15 @@ def open_emails(
     if role is not None:
         binds["role"] = role
     return set(tx.fetch_all(_select_emails(in_role=role is not None), **binds))
+
+
+def open_to(tx: ReadTransaction, scope: int, emails: Collection[str]) -> list[OpenInvitation]:
+    """Return the open invitations to some addresses in a scope, oldest first.
+
+    Args:
+        emails: in comparable form.
+    """
+    return tx.fetch_all(_OPEN_TO_EMAILS, scope=scope, emails=list(emails), now=tx.now)
 
 
 def by_id(tx: ReadTransaction, invitation_id: int) -> InvitationRow | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from enum import StrEnum, unique
-from typing import Final
+from typing import Any, Final
 
 from collegium.access.lifecycles import By, Lifecycle
 from collegium.access.rules import Actor
@@ -52,6 +53,12 @@ class Action(Lifecycle, refusal="invitation.wrong_state"):
         events.InvitationSent,
     )
     """The invitation begins again if it was not pending: see ``initial_state``."""
+    CHANGE = (
+        {State.PENDING: State.PENDING, State.HELD: State.HELD},
+        By.GRANTER,
+        events.InvitationUpdated,
+    )
+    """The role or the address changes. The invitation begins again: see ``initial_state``."""
     APPROVE = ({State.REQUESTED: State.PENDING}, By.STAFF, events.InvitationApproved)
     REJECT = ({State.REQUESTED: State.REJECTED}, By.STAFF, events.InvitationRejected)
     RELEASE = ({State.HELD: State.PENDING}, By.SERVICE, events.InvitationReleased)
@@ -95,6 +102,19 @@ class DeliveryStatus(StrEnum):
 def is_mailed(mailed_at: datetime | None, created_at: datetime) -> bool:
     """Return whether an invitation was mailed since it was created or last renewed."""
     return mailed_at is not None and mailed_at >= created_at
+
+
+def is_current_mail(payload: Mapping[str, Any], link_version: int) -> bool:
+    """Return whether a queued e-mail may be sent: the invitation was not renewed or changed since.
+
+    The link is made when the e-mail is rendered. An earlier e-mail may go to an address that is no
+    longer invited, so it must not get the present link.
+
+    Args:
+        payload: of the e-mail. One that an earlier release has queued has no version.
+        link_version: the present one of the invitation.
+    """
+    return bool(payload.get("link_version", link_version) == link_version)
 
 
 def mail_state(mail: str | None, mailed_at: datetime | None, created_at: datetime) -> str | None:

@@ -82,6 +82,16 @@ class UnendedGrant:
     scope_name: str
 
 
+class MemberRole:
+    """A role of a member, who is known by an address."""
+
+    email_comparable: str
+    role_id: int
+    role_uuid: str
+    role_name: str
+    role_description: str
+
+
 class RoleGrant(ActiveGrant):
     """A grant, with the name of its role."""
 
@@ -435,6 +445,27 @@ def _select_member_emails(*, in_role: bool) -> Statement[str]:
     )
 
 
+_ROLES_OF_EMAILS = Statement[MemberRole](
+    select(
+        accounts.c.email_comparable,
+        grants.c.role_id,
+        roles.c.uuid.label("role_uuid"),
+        roles.c.name.label("role_name"),
+        roles.c.description.label("role_description"),
+    )
+    .select_from(grants)
+    .join(accounts, accounts.c.id == grants.c.account_id)
+    .join(roles, roles.c.id == grants.c.role_id)
+    .where(
+        grants.c.scope_id == bindparam("scope", type_=BigInt),
+        is_active(),
+        accounts.c.is_active,
+        any_of(accounts.c.email_comparable, "emails"),
+    )
+    .order_by(grants.c.valid_from, grants.c.id)
+)
+
+
 def get_in_scope(tx: ReadTransaction, scope: int, uuid: str) -> GrantRow:
     """Return a grant in a scope; the caller has checked access to the scope.
 
@@ -464,6 +495,15 @@ def member_emails(
     if role is not None:
         binds["role"] = role
     return set(tx.fetch_all(_select_member_emails(in_role=role is not None), **binds))
+
+
+def roles_of_emails(tx: ReadTransaction, scope: int, emails: Collection[str]) -> list[MemberRole]:
+    """Return the roles in a scope of the accounts with some addresses.
+
+    Args:
+        emails: in comparable form.
+    """
+    return tx.fetch_all(_ROLES_OF_EMAILS, scope=scope, emails=list(emails), now=tx.now)
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> GrantRow:

@@ -33,11 +33,13 @@ class InvitationCreated(Mail):
 
     Args:
         invitation: id of the row; the link is made when the e-mail is rendered.
+        link_version: of the link for which the e-mail is queued. It is not sent with a later one.
         reminder: whether it reminds of an invitation that ends soon.
     """
 
     kind: ClassVar[str] = "invitation_created"
     invitation: int
+    link_version: int
     reminder: bool = False
 
 

@@ -72,6 +72,7 @@ _BY_UUID_LOCKED = Statement[RoleRow](_not_of_groups.with_for_update(of=roles))
 _BY_NAME_OR_UUID = Statement[RoleRow](
     select(roles).where(or_(roles.c.name == bindparam("name"), roles.c.uuid == bindparam("uuid")))
 )
+_BY_UUIDS = Statement[RoleRow](select(roles).where(any_of(roles.c.uuid, "uuids")))
 _ALL = Statement[RoleRow](select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
 _PERMISSIONS = Statement[tuple[int, str]](
     select(role_permissions)
@@ -176,6 +177,14 @@ def by_name_or_uuid(
     """Return a role by name or UUID, whichever matches; None if there is none for these kinds."""
     role = tx.fetch_one(_BY_NAME_OR_UUID, name=name, uuid=uuid)
     return role if role is not None and role.kind in kinds else None
+
+
+def by_uuids(
+    tx: ReadTransaction, uuids: Iterable[str], kinds: Kinds = WALDUR_KINDS
+) -> dict[str, RoleRow]:
+    """Return the roles for some kinds of scope that exist among these, by UUID."""
+    rows = tx.fetch_all(_BY_UUIDS, uuids=list(uuids))
+    return {row.uuid: row for row in rows if row.kind in kinds}
 
 
 def existing(tx: ReadTransaction, name: str = "", uuid: str | None = None) -> RoleRow:

@@ -42,7 +42,7 @@ from collegium.web.page import Page, Paging, page
 from collegium.web.scope import ScopePage, chosen_role, grantable_roles, search_text
 
 LINES_MAX: Final = 200
-_TEXT_MAX: Final = 250
+_TEXT_MAX: Final = 2000
 
 STATES: Final = {
     State.PENDING: "pending",

@@ -19,6 +19,7 @@ from collegium.db.statements import replace
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.actions import can_be_accepted
 from collegium.invitations.queries import InvitationRow
+from collegium.invitations.rules import is_current_mail
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import InvitationApproved, InvitationCreated
 from collegium.outbox.queries import ClaimedMail
@@ -68,7 +69,11 @@ def ensure_invited_account(
     with database.read(now) as tx:
         invitation = invitation_queries.by_id(tx, mail.payload["invitation"])
         # No account is created for an invitation that cannot be accepted.
-        if invitation is None or not can_be_accepted(tx, invitation):
+        if (
+            invitation is None
+            or not can_be_accepted(tx, invitation)
+            or not is_current_mail(mail.payload, invitation.link_version)
+        ):
             return mail
         # An invitation to a group belongs to an existing account, whatever its address is now.
         if invitation.account_id is not None:

@@ -25,7 +25,7 @@ from collegium.db.database import ReadTransaction
 from collegium.invitations import links
 from collegium.invitations import mails as invitation_mails
 from collegium.invitations import queries as invitation_queries
-from collegium.invitations.rules import State, effective_state
+from collegium.invitations.rules import State, effective_state, is_current_mail
 from collegium.join_requests import mails as join_request_mails
 from collegium.outbox.mails import (
     ChangeEmailRequest,
@@ -110,6 +110,8 @@ def _invitation_created(
     state = effective_state(invitation.state, invitation.expires_at, tx.now)
     if state is not State.PENDING:
         raise ObsoleteError(f"The invitation is no longer pending: it is {state}.")
+    if not is_current_mail(payload, invitation.link_version):
+        raise ObsoleteError("The invitation was renewed or changed, and has another link.")
     username = name = ""
     if invitation.creator_username is not None:
         username = name_line(invitation.creator_username)

@@ -204,6 +204,7 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
         _NO_FIELD,
         "The invited account was deleted with its address. Please create a new invitation.",
     ),
+    "invitation.not_editable": (NON_FIELD, "Only pending invitations can be edited."),
     "invitation.not_sendable": (
         _NO_FIELD,
         "Only pending, expired and canceled invitations can be resent.",
@@ -274,6 +275,7 @@ VALUES: Final[Mapping[str, str]] = {
     "network": '"{value}" is not a valid network.',
     "list": 'Expected a list of items but got type "{type}".',
     "too_many": "Ensure this field has no more than {max} elements.",
+    "item": "Item {number}, {field}: {message}",
     "object": 'Expected a dictionary of items but got type "{type}".',
     "json": "Value must be valid JSON.",
     "file": "The submitted data was not a file. Check the encoding type on the form.",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from msgspec import UNSET
 from sqlalchemy import and_
 
 from collegium.access import queries as access_queries
+from collegium.access.lifecycles import By
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import WALDUR_KINDS, ScopeKind
 from collegium.accounts.queries import join_names
@@ -19,6 +21,7 @@ from collegium.api.request import BadRequestError, Endpoint, RequestContext, Res
 from collegium.api.resources import Lookup, Related, Resource, ResourceList, Source, field, link
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.accounts import PHONE
+from collegium.api.waldur.errors import VALUES
 from collegium.api.waldur.fields import Form, decode, read
 from collegium.api.waldur.lookups import fixed, role_lookups, scope_lookups
 from collegium.api.waldur.projects import scope_of
@@ -26,8 +29,9 @@ from collegium.api.waldur.schemas import or_empty
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.tables import invitations
 from collegium.invitations import actions as invitation_actions
-from collegium.invitations import approvals
+from collegium.invitations import approvals, duplicates
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations.duplicates import PlannedInvitation
 from collegium.invitations.queries import InvitationRow, offer_of
 from collegium.invitations.rules import (
     DeliveryStatus,
@@ -40,12 +44,24 @@ from collegium.lists import filters as list_filters
 from collegium.lists.filters import is_equal
 from collegium.lists.listing import simple
 from collegium.memberships.offers import ids_with_able_sponsor
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
 from collegium.security.rate_limits.rules import CODE, INVITE, RESEND
 from collegium.text.email_addresses import comparable_address
-from collegium.values import Email, Kind, Name, Text, Uuid
+from collegium.values import (
+    Email,
+    InvalidValueError,
+    Kind,
+    Name,
+    Problem,
+    Text,
+    Uuid,
+    check_list,
+    invalid,
+    parse_all,
+    parse_fields,
+)
 
 
 @contextmanager
@@ -142,6 +158,13 @@ def _shown_state(state: str, expires_at: datetime, now: datetime) -> str:
     return schemas.STATES[effective_state(state, expires_at, now)]
 
 
+TEXT_MAX: Final = 2000
+"""Maximum length of the personal message, in characters."""
+
+INVITEES_MAX: Final = 500
+"""Maximum number of people who are checked for duplicates at once."""
+
+
 class InvitationDetails(Resource, frozen=True, gc=False):
     """An invitation, for the invitee."""
 
@@ -183,7 +206,7 @@ class Invitation(Resource, frozen=True, gc=False):
             lambda name, column: and_(is_equal(name, column), column != ""),
         ),
     )
-    extra_invitation_text: str = field("extra_text", write=Text(max=250))
+    extra_invitation_text: str = field("extra_text", write=Text(max=TEXT_MAX))
     email: str = field(
         write=Email(required=True, max=254),
         filter={
@@ -228,6 +251,52 @@ class Invitation(Resource, frozen=True, gc=False):
     created_by_image: str | None = link("/api/media/{}/", "creator_picture")
 
 
+class InvitationUpdate(Resource, frozen=True, gc=False):
+    """What can be changed of an invitation."""
+
+    email: str = field(write=Email(required=True, max=254))
+    role: str = field("role_uuid", write=Uuid(source="role"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invitees(Kind):
+    """A list of people to invite: each an address and the UUID of a role."""
+
+    item: ClassVar[Mapping[str, Kind]] = {
+        "email": Email(required=True, max=254),
+        "role": Uuid(required=True),
+    }
+
+    def parse(self, raw: Any) -> list[dict[str, Any]]:
+        """Return a dictionary for each person: ``email role``."""
+        check_list(raw, INVITEES_MAX)
+        return parse_all(self._parse_item, enumerate(raw, start=1))
+
+    def _parse_item(self, numbered: tuple[int, Any]) -> dict[str, Any]:
+        number, raw = numbered
+        if not isinstance(raw, dict):
+            raise invalid("object", type=type(raw).__name__)
+        values, errors = parse_fields(raw, self.item)
+        if errors:
+            raise InvalidValueError(
+                *(
+                    Problem("item", {"number": number, "field": name, "message": message})
+                    for name, error in errors.items()
+                    for message in error.messages(VALUES)
+                )
+            )
+        return values
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema of an array of objects."""
+        item = {
+            "type": "object",
+            "properties": {name: kind.schema() for name, kind in self.item.items()},
+            "required": list(self.item),
+        }
+        return {"type": "array", "items": item, "maxItems": INVITEES_MAX}
+
+
 LIST: Final = ResourceList(
     Invitation,
     invitation_queries.listing,
@@ -245,10 +314,15 @@ _BODY: Final[dict[str, Kind]] = {
     "role": Uuid(required=True),
     **Invitation.body(),
 }
+_CHANGE: Final[dict[str, Kind]] = InvitationUpdate.body()
+_PLANNED: Final[dict[str, Kind]] = {
+    "scope": Text(required=True, blank=False, max=2000),
+    "invitations": Invitees(required=True),
+}
 _DECISION: Final[dict[str, Kind]] = {"token": Text(required=True, blank=False, max=1000)}
 
 
-def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
+def named_scope(tx: ReadTransaction, context: RequestContext, form: Form) -> ScopeAccess | None:
     """Return the scope that a body names by its URL.
 
     An invalid URL or a scope that the caller may not see becomes an error of the form. The result
@@ -272,7 +346,7 @@ def named_scope(tx: WriteTransaction, context: RequestContext, form: Form) -> Sc
 
 
 def named_role(
-    tx: WriteTransaction, form: Form, field: str = "role", kind: ScopeKind | None = None
+    tx: ReadTransaction, form: Form, field: str = "role", kind: ScopeKind | None = None
 ) -> RoleRow | None:
     """Return the role that a body names by its UUID.
 
@@ -398,6 +472,67 @@ def _delete(context: RequestContext) -> Response:
     return detail_response("Invitation has been successfully deleted.")
 
 
+def _destroy(context: RequestContext) -> Response:
+    with context.write() as tx:
+        uuid = context.uuid("invitation")
+        invitation_actions.delete(tx, context.actor, uuid, WALDUR_KINDS, by=By.GRANTER)
+    return Response(204)
+
+
+def _update(context: RequestContext) -> Response:
+    form = read(context, _CHANGE, partial=context.method == "PATCH")
+    uuid = context.uuid("invitation")
+    with remap_conflicts(wrong_state="invitation.not_editable"), context.write() as tx:
+        row = invitation_actions.lock_to_change(tx, context.actor, uuid, WALDUR_KINDS)
+        role = named_role(tx, form)
+        if role is not None and role.kind != row.scope_kind:
+            form.refuse(Invalid("role.other_kind"))
+        form.check()
+        email = form.values.get("email", row.email)
+        if invitation_actions.change(tx, context.actor, context.settings, row, email, role):
+            # It is mailed like a new invitation.
+            context.count_attempts(tx, INVITE)
+        row = invitation_queries.existing(tx, uuid)
+        return lists.detail(context, tx, InvitationUpdate, row)
+
+
+def _check_duplicates(context: RequestContext) -> Response:
+    form = read(context, _PLANNED)
+    with context.read() as tx:
+        access = named_scope(tx, context, form)
+        people = form.values.get("invitations", [])
+        roles = role_queries.by_uuids(tx, {person["role"] for person in people})
+        active = {uuid: role for uuid, role in roles.items() if role.is_active}
+        for uuid in dict.fromkeys(person["role"] for person in people):
+            if uuid not in active:
+                form.reject("invitations", f"Object with uuid={uuid} does not exist.")
+        access = form.checked(access)
+        planned = [PlannedInvitation(each["email"], active[each["role"]]) for each in people]
+        found, held = duplicates.find(tx, context.actor, access, planned)
+    result = schemas.DuplicateInvitations(
+        duplicates=[
+            schemas.DuplicateInvitation(
+                email=each.planned.email,
+                role=each.planned.role.uuid,
+                existing_invitation_uuid=each.existing.uuid if each.existing else None,
+            )
+            for each in found
+        ],
+        existing_roles=[
+            schemas.ExistingRole(
+                email=each.planned.email,
+                role=each.planned.role.uuid,
+                existing_role=each.held.role_uuid,
+                existing_role_name=each.held.role_name,
+                existing_role_description=each.held.role_description,
+                is_same_role=each.held.role_id == each.planned.role.id,
+            )
+            for each in held
+        ],
+    )
+    return Response(200, schemas.encode(result))
+
+
 def detail_response(text: str) -> Response:
     """Return a response with one sentence, for actions that return no object."""
     return Response(200, schemas.encode(schemas.Detail(text)))
@@ -415,6 +550,14 @@ ROUTES: Routes = {
             response_type=Invitation,
             status=201,
             limits=(INVITE,),
+        ),
+    },
+    "/api/user-invitations/check-duplicates/": {
+        "POST": Endpoint(
+            _check_duplicates,
+            "Find people who are invited already, or have a role.",
+            body=_PLANNED,
+            response_type=schemas.DuplicateInvitations,
         ),
     },
     "/api/user-invitations/approve/": {
@@ -444,6 +587,22 @@ ROUTES: Routes = {
             "invitation",
             "Show an invitation.",
         ),
+        "PUT": Endpoint(
+            _update,
+            "Change the address and the role of a pending invitation.",
+            body=_CHANGE,
+            response_type=InvitationUpdate,
+            limits=(INVITE,),
+        ),
+        "PATCH": Endpoint(
+            _update,
+            "Change the address or the role of a pending invitation.",
+            body=_CHANGE,
+            response_type=InvitationUpdate,
+            partial=True,
+            limits=(INVITE,),
+        ),
+        "DELETE": Endpoint(_destroy, "Delete an invitation that you could send.", status=204),
     },
     f"{_ONE}details/": {
         "GET": Endpoint(

@@ -31,6 +31,35 @@ class InvitationCheck(Struct, frozen=True, gc=False):
     civil_number_required: bool | UnsetType = UNSET
 
 
+class DuplicateInvitation(Struct, frozen=True, gc=False):
+    """A planned invitation that exists already.
+
+    The UUID is null if an earlier item of the same list is the same.
+    """
+
+    email: str
+    role: str
+    existing_invitation_uuid: str | None
+
+
+class ExistingRole(Struct, frozen=True, gc=False):
+    """A role that an invited person has in the scope already."""
+
+    email: str
+    role: str
+    existing_role: str
+    existing_role_name: str
+    existing_role_description: str
+    is_same_role: bool
+
+
+class DuplicateInvitations(Struct, frozen=True):
+    """Which planned invitations exist already, and which roles their people have."""
+
+    duplicates: list[DuplicateInvitation]
+    existing_roles: list[ExistingRole]
+
+
 class Detail(Struct, frozen=True, gc=False):
     """One sentence."""
 
