@@ -598,19 +598,7 @@ class StringList(Kind):
 
     def from_form(self, raw: str | bytes) -> Any:
         """Return the parsed JSON of a text."""
-        raw = super().from_form(raw)
-        if not isinstance(raw, str):
-            return raw
-        # In JSON a character needs at most six characters, and separators need a few more. So a
-        # longer text has too many elements.
-        if len(raw) > (6 * self.max + 8) * self.max_items:
-            raise invalid("too_many", max=self.max_items)
-        try:
-            items = json.loads(raw) if raw.strip() else []
-        except (ValueError, RecursionError):
-            raise invalid("json") from None
-        check_list(items, self.max_items)
-        return items
+        return list_from_form(super().from_form(raw), self.max, self.max_items)
 
     def parse(self, raw: Any) -> list[str]:
         """Return the list without duplicates."""
@@ -623,6 +611,29 @@ class StringList(Kind):
 
     def _item(self) -> Text:
         return Text(blank=False, max=self.max, pattern=self.pattern, message=self.message)
+
+
+def list_from_form(raw: Any, max_length: int, max_items: int) -> Any:
+    """Return the list whose JSON is the value of a form; what is no text is returned unchanged.
+
+    Args:
+        max_length: maximum length of an item, in characters.
+
+    Raises:
+        InvalidValueError: ``json``, ``list`` or ``too_many``.
+    """
+    if not isinstance(raw, str):
+        return raw
+    # In JSON a character needs at most six characters, and separators need a few more. So a longer
+    # text has too many elements.
+    if len(raw) > (6 * max_length + 8) * max_items:
+        raise invalid("too_many", max=max_items)
+    try:
+        items = json.loads(raw) if raw.strip() else []
+    except (ValueError, RecursionError):
+        raise invalid("json") from None
+    check_list(items, max_items)
+    return items
 
 
 def check_list(raw: Any, max_items: int) -> None:

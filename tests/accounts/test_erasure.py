@@ -171,6 +171,9 @@ class MarkedAccount:
             invitation_actions.accept(tx, self.actor(), world.settings, accepted)
         for email in ("XQEMAIL@Example.org", "xqformer@example.org"):
             world.invite(self.owner, email, "PROJECT.MEMBER", self.second, **details)
+        changed = world.invite(self.owner, MARKS["email"], "PROJECT.ADMIN", self.second)
+        path, body = f"/api/user-invitations/{changed}/", {"email": "somebody.else@example.org"}
+        assert self.site.request("PATCH", path, self.owner, json=body).status_code == 200
         lead = world.person("lead")
         group = self.groups.create(lead, "Club")
         with world.database.write() as tx:

@@ -110,6 +110,17 @@ def link_and_request_writes(world: World, encoding: str, org: Place) -> Iterator
     }
     links = "/api/user-group-invitations/"
     yield "POST", links, links, link, 201
+    people = [{"email": "bob@example.org", "role": role}]
+    planned = {
+        "scope": org.path,
+        "invitations": people if encoding == "json" else json.dumps(people),
+    }
+    path = "/api/user-invitations/check-duplicates/"
+    yield "POST", path, path, planned, 200
+    pattern = "/api/user-invitations/{uuid}/"
+    path = pattern.replace("{uuid}", world.invite(world.staff, "x@y.org", "CUSTOMER.OWNER", org))
+    yield "PUT", path, pattern, {"email": "bob@example.org", "role": role}, 200
+    yield "PATCH", path, pattern, {"email": "ada@example.org"}, 200
     for action in ("approve", "reject"):
         request = world.ask(world.person(), world.create_link(world.staff, "CUSTOMER.OWNER", org))
         pattern = f"/api/user-permission-requests/{{uuid}}/{action}/"
@@ -482,6 +493,7 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
         "users": ada.uuid,
         "roles": world.role("PROJECT.MEMBER").uuid,
         "user-permission-requests": request,
+        "user-invitations": world.invite(world.staff, "bob@example.org", "CUSTOMER.OWNER", org),
     }
     with world.database.write() as tx:
         uuids["passkeys"] = uuids["staff-passkeys"] = add_passkey(tx, world.staff.id)

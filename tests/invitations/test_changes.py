@@ -91,6 +91,7 @@ def test_change_is_recorded_and_renews_the_lifetime(
     (event,) = site.get("/api/events/?event_type=user_invitation_updated", world.staff).json()
     assert event["context"]["fields"] == ["email", "role"]
     assert event["context"]["invitation_email"] == "new@example.org"
+    assert event["context"]["former_invitation_email"] == "old@example.org"
 
 
 @pytest.mark.parametrize("with_role", [False, True])

@@ -501,6 +501,9 @@ class InvitationUpdated(_Addressed, kind="invitation.updated", text="has been ch
     sentence = "{who} changed the invitation for {email}{fields}."
     fields: Annotated[list[str], Fact("fields", Readers.INVITATIONS, kept=True)]
     """The columns that have changed: ``email``, ``role``."""
+    former_email: Annotated[
+        str | UnsetType, Fact("former_invitation_email", Readers.INVITATIONS)
+    ] = UNSET
 
 
 class InvitationAccepted(InvitationEvent, kind="invitation.accepted", text="has been accepted"):

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from msgspec import UNSET
+
 from collegium.access import queries as access_queries
 from collegium.access.lifecycles import By
 from collegium.access.queries import ScopeAccess
@@ -559,7 +561,11 @@ def change(
         tx,
         actor,
         events.InvitationUpdated(
-            scope=invitation.scope_id, invitation=invitation.uuid, email=email, fields=fields
+            scope=invitation.scope_id,
+            invitation=invitation.uuid,
+            email=email,
+            fields=fields,
+            former_email=invitation.email if "email" in fields else UNSET,
         ),
     )
     _deliver(tx, settings, invitation.id, state, actor)

@@ -227,6 +227,16 @@ def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[Cance
         {(row.scope_id, row.uuid) for row in invitation_rows}
         | {(row.scope_id, row.payload["invitation"]) for row in deleted},
     )
+    # Invitations that were first addressed to the person, and then to somebody else.
+    _erase_invitation_events(
+        tx,
+        {
+            (row.scope_id, row.payload["invitation"])
+            for row in tx.fetch_all(_EVENTS_OF_KIND, kind=event_types.InvitationUpdated.kind)
+            if comparable_address(row.payload.get("former_email", "")) in keys
+        },
+        keys,
+    )
     invited = {
         *(row.email for row in invitation_rows),
         *(row.payload.get("email", "") for row in deleted),
@@ -287,9 +297,15 @@ def _emails_of_nobody_else(tx: ReadTransaction, account: int, emails: Collection
 
 
 def _erase_invitation_events(
-    tx: WriteTransaction, scopes_and_uuids: Collection[tuple[int, str]]
+    tx: WriteTransaction,
+    scopes_and_uuids: Collection[tuple[int, str]],
+    keys: Collection[str] | None = None,
 ) -> None:
-    """Remove the address from the events of invitations, given by scope and UUID."""
+    """Remove addresses from the events of invitations, given by scope and UUID.
+
+    Args:
+        keys: the addresses to remove, in comparable form; None for the address of each invitation.
+    """
     if not scopes_and_uuids:
         return
     rows = tx.fetch_all(
@@ -299,8 +315,16 @@ def _erase_invitation_events(
         texts=sorted(uuid for _, uuid in scopes_and_uuids),
     )
     for row in rows:
-        if "email" in row.payload:
-            payload = {name: value for name, value in row.payload.items() if name != "email"}
+        payload = {
+            name: value
+            for name, value in row.payload.items()
+            if not (
+                name == "email"
+                if keys is None
+                else name in {"email", "former_email"} and comparable_address(value) in keys
+            )
+        }
+        if payload != row.payload:
             tx.execute(_SET_PAYLOAD, event=row.id, payload=payload)
         if row.actor_id is None:
             tx.execute(_CLEAR_IP_ADDRESSES, event=row.id)

@@ -59,6 +59,7 @@ from collegium.values import (
     Uuid,
     check_list,
     invalid,
+    list_from_form,
     parse_all,
     parse_fields,
 )
@@ -160,6 +161,9 @@ def _shown_state(state: str, expires_at: datetime, now: datetime) -> str:
 
 TEXT_MAX: Final = 2000
 """Maximum length of the personal message, in characters."""
+
+_ITEM_MAX: Final = 400
+"""Maximum length of the JSON of a person, in characters."""
 
 INVITEES_MAX: Final = 500
 """Maximum number of people who are checked for duplicates at once."""
@@ -266,6 +270,10 @@ class Invitees(Kind):
         "email": Email(required=True, max=254),
         "role": Uuid(required=True),
     }
+
+    def from_form(self, raw: str | bytes) -> Any:
+        """Return the parsed JSON of a text."""
+        return list_from_form(super().from_form(raw), _ITEM_MAX, INVITEES_MAX)
 
     def parse(self, raw: Any) -> list[dict[str, Any]]:
         """Return a dictionary for each person: ``email role``."""
