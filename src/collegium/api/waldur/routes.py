@@ -31,6 +31,7 @@ from collegium.api.waldur import (
     schemas,
     ssh_keys,
     tokens,
+    usage,
 )
 from collegium.api.waldur.errors import refusal_response
 from collegium.db.database import ReadTransaction, UnavailableError
@@ -80,6 +81,7 @@ ROUTES: Routes = {
     **events.ROUTES,
     **eduteams.ROUTES,
     **identity_providers.ROUTES,
+    **usage.ROUTES,
     **configuration.ROUTES,
 }
 
