@@ -42,6 +42,7 @@ from collegium.db.tables import (
     BigInt,
     account_texts,
     accounts,
+    claim_rule_grants,
     devices,
     email_changes,
     grants,
@@ -408,6 +409,7 @@ _ANONYMISE = (
         for table in (
             account_texts,
             tokens,
+            claim_rule_grants,
             identities,
             provider_sign_ins,
             ssh_keys,

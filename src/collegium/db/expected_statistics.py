@@ -35,6 +35,20 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "sqlite_autoindex_accounts_3": "10000 1",
         "sqlite_autoindex_accounts_4": "10000 1",
     },
+    "claim_rule_grants": {
+        "ix_claim_rule_grants_grant_id": "2000 1",
+        "ix_claim_rule_grants_role_id": "2000 400",
+        "ix_claim_rule_grants_rule_id": "2000 200",
+        "ix_claim_rule_grants_scope_id": "2000 200",
+        "sqlite_autoindex_claim_rule_grants_1": "2000 2 1 1 1",
+    },
+    "claim_rules": {
+        "ix_claim_rules_organisation_id": "10 2",
+        "ix_claim_rules_organisation_role_id": "10 5",
+        "ix_claim_rules_project_id": "10 2",
+        "ix_claim_rules_project_role_id": "10 5",
+        "sqlite_autoindex_claim_rules_1": "10 1",
+    },
     "denied_ranges": {
         "sqlite_autoindex_denied_ranges_1": "50 2 1",
     },
@@ -61,7 +75,6 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
     "grants": {
         "ix_grants_role_id": "19980 4995 1 1 1 1",
         "ix_grants_scope_active": "19980 40 1 1",
-        "ix_grants_scope_ended": "1998 4 1 1 1 1",
         "ix_grants_valid_from_active": "19980 2 1",
         "ix_grants_valid_until_active": "1998 2",
         "sqlite_autoindex_grants_1": "19980 1",

@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from collegium.access import rules as access_rules
+from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.statements import UtcDateTime, UuidHex
 from collegium.invitations.rules import STORED
 from collegium.join_requests.rules import STORED as DECIDABLE
@@ -763,17 +764,6 @@ Index(
     sqlite_where=grants.c.ended_at.is_(None),
     postgresql_where=grants.c.ended_at.is_(None),
 )
-# The index alone answers who had a role in a scope in the last weeks.
-Index(
-    "ix_grants_scope_ended",
-    grants.c.scope_id,
-    grants.c.ended_at,
-    grants.c.account_id,
-    grants.c.valid_from,
-    grants.c.valid_until,
-    sqlite_where=grants.c.ended_at.is_not(None),
-    postgresql_where=grants.c.ended_at.is_not(None),
-)
 Index(
     "ix_grants_valid_from_active",
     grants.c.valid_from,
@@ -795,6 +785,60 @@ Index(
     grants.c.valid_until,
     sqlite_where=and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None)),
     postgresql_where=and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None)),
+)
+
+# Rules that give roles to people by what identity providers say about them.
+claim_rules = Table(
+    "claim_rules",
+    metadata,
+    _id(),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    _text("name", 150),
+    Column("organisation_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    # At least one of the two roles.
+    Column("organisation_role_id", BigInt, ForeignKey("roles.id")),
+    Column("project_role_id", BigInt, ForeignKey("roles.id")),
+    # Whether the role in a project is given, and what the project is called. A name with
+    # placeholders stands for a project of each person's own.
+    _flag("creates_project"),
+    _text("template", 255),
+    # The project for everybody, once it was found by its name or created.
+    Column("project_id", BigInt, ForeignKey("scopes.id")),
+    # Whether a role ends when its holder does not meet the conditions any more.
+    _flag("revokes"),
+    # The conditions. Empty ones do not count; all others must be met.
+    *(
+        Column(name, JsonColumn, nullable=False, server_default="[]")
+        for name in claim_rule_rules.LENGTHS
+    ),
+    Column("claims", JsonColumn, nullable=False, server_default="{}"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("modified_at", UtcDateTime, nullable=False),
+)
+for _name in ("organisation_id", "organisation_role_id", "project_role_id", "project_id"):
+    Index(f"ix_claim_rules_{_name}", claim_rules.c[_name])
+
+# The roles that rules have given. A role that somebody has taken away is not given again as long as
+# the person meets the conditions.
+claim_rule_grants = Table(
+    "claim_rule_grants",
+    metadata,
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "rule_id",
+        BigInt,
+        ForeignKey("claim_rules.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+    Column("scope_id", BigInt, ForeignKey("scopes.id"), primary_key=True, index=True),
+    Column("role_id", BigInt, ForeignKey("roles.id"), primary_key=True, index=True),
+    # The latest grant.
+    Column("grant_id", BigInt, ForeignKey("grants.id"), nullable=False, index=True),
+    # Whether the scope is a project that the rule created for this person alone.
+    _flag("is_own_project"),
+    # Whether the person has stopped meeting the conditions, so that the role may be given again.
+    _flag("is_released"),
 )
 
 outbox = Table(

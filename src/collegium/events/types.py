@@ -263,6 +263,26 @@ class ProviderRemoved(_Provider, kind="provider.removed", text="has been removed
     waldur_type = "identity_provider_deleted"
 
 
+class _ClaimRule(Event):
+    group = "permissions"
+    subject = "Claim rule[ {claim_rule_name}]"
+    rule: Annotated[str, Fact("claim_rule_name", Readers.STAFF, kept=True)]
+
+
+class ClaimRuleCreated(_ClaimRule, kind="claim_rule.created", text="has been added"):
+    waldur_type = "autoprovisioning_rule_created"
+
+
+class ClaimRuleUpdated(_ClaimRule, kind="claim_rule.updated"):
+    waldur_type = "autoprovisioning_rule_updated"
+    message = f"{_ClaimRule.subject} has been changed{_BY}[: {{fields}}]."
+    fields: Annotated[list[str], Fact("fields", Readers.STAFF, kept=True)]
+
+
+class ClaimRuleRemoved(_ClaimRule, kind="claim_rule.removed", text="has been removed"):
+    waldur_type = "autoprovisioning_rule_deleted"
+
+
 class _Identity(_SignIn):
     subject = "A sign-in method[, {provider_name},] of user {affected_user_username}"
     provider: Annotated[str, Fact("provider_name", Readers.PERSON, kept=True)]
@@ -407,6 +427,8 @@ class GrantEvent(Event):
     ] = UNSET
     request_uuid: Annotated[str | UnsetType, Fact("permission_request_uuid", kept=True)] = UNSET
     """The join request that asked for the role."""
+    rule: Annotated[str | UnsetType, Fact("claim_rule_name", Readers.STAFF, kept=True)] = UNSET
+    """The claim rule that gave the role, or took it away."""
 
 
 class RoleGranted(GrantEvent, kind="role.granted"):

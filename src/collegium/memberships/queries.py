@@ -76,6 +76,7 @@ class UnendedGrant:
 
     id: int
     scope_id: int
+    role_id: int
     valid_until: datetime | None
     role_name: str
     scope_kind: str

@@ -68,14 +68,14 @@ def grant(
     until: datetime | None = None,
     replaces: bool = False,
     excluded_request: int = 0,
-) -> None:
-    """Write a grant, and approve the join requests that it fulfils.
+) -> int:
+    """Write a grant, and approve the join requests that it fulfils. Return the id of the grant.
 
     All grants go through this function. The caller has locked the scope.
 
     Args:
-        actor: the account that acts; None for auto-approval.
-        by: id of the account that grants the role; None for auto-approval.
+        actor: the account that acts; None for auto-approval and claim rules.
+        by: id of the account that grants the role; None for auto-approval and claim rules.
         until: end of the grant, UTC; None for no end.
         replaces: as ``memberships.queries.grant``.
         excluded_request: id of a join request that the caller decides itself.
@@ -83,8 +83,11 @@ def grant(
     Raises:
         Conflict: as ``memberships.queries.grant``.
     """
-    membership_queries.grant(tx, uuid4().hex, account, role, scope.id, until, by, replaces=replaces)
+    grant_id = membership_queries.grant(
+        tx, uuid4().hex, account, role, scope.id, until, by, replaces=replaces
+    )
     finish_join(tx, actor, account, role, scope, by=by, excluded_request=excluded_request)
+    return grant_id
 
 
 def finish_join(

@@ -5,6 +5,7 @@ Nothing here calls the provider. What was read before the provider was asked is 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from collegium.access.queries import lock_account
@@ -13,10 +14,13 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.queries import AccountDetails
+from collegium.claim_rules import granting
+from collegium.claim_rules.rules import Facts
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import as_dict
 from collegium.events import queries as event_queries
 from collegium.events import types as events
+from collegium.invitations import queries as invitation_queries
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.scopes.actions import change_account
@@ -89,15 +93,54 @@ def complete(
     )
     has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
     signed_in = SignedIn(actor, identity.id, has_second_factor=has_second_factor)
+    ruled = _lock_ruled_scopes(tx, provider, claims, identity, account, arrival)
     if arrival.accepts and not needs_code(tx, signed_in):
         signed_in = _accept_if_possible(tx, settings, signed_in, arrival)
     # It locks the account, after the scope of an invitation, as all actions do.
     _refresh(tx, settings, provider, claims, identity, actor)
+    granting.apply(tx, settings, account_queries.existing(tx, account.id), ruled)
     if is_new:
         linking.check_single(tx, identity)
         linking.record_linked(tx, actor, provider)
         notices.send_notice(tx, mails.IdentityChanged, account, actor, name=provider.label)
     return signed_in
+
+
+def _lock_ruled_scopes(
+    tx: WriteTransaction,
+    provider: ProviderRow,
+    claims: Claims,
+    identity: IdentityRow,
+    account: AccountDetails,
+    arrival: Arrival,
+) -> list[int]:
+    """Lock the scopes in which claim rules will change something; return their ids.
+
+    All scopes of a sign-in are locked here in one order, before the account, as everywhere.
+    """
+
+    def load_facts(tx: ReadTransaction, account: AccountDetails) -> Facts:
+        """Return the facts as they will be after ``_refresh``."""
+        facts = granting.facts_of(tx, account).with_claims(
+            identity.id, identity_rules.kept_claims(claims, provider.extra_fields)
+        )
+        if account.registration_method != provider.name:
+            return facts
+        columns = identity_rules.profile(claims.claims, provider.attribute_mapping)
+        return replace(
+            facts,
+            affiliations=tuple(columns.get("affiliations", facts.affiliations)),
+            identity_source=columns.get("identity_source", facts.identity_source),
+        )
+
+    scopes = granting.scopes_to_lock(tx, account, load_facts)
+    also: tuple[int, ...] = ()
+    if scopes and arrival.invitation is not None:
+        invitation = invitation_queries.by_uuid(tx, arrival.invitation)
+        if invitation is not None:
+            also = (invitation.organisation_id, invitation.scope_id)
+    granting.lock(tx, (*scopes, *also))
+    return scopes
 
 
 def needs_code(tx: ReadTransaction, signed_in: SignedIn) -> bool:

@@ -9,6 +9,7 @@ from collegium.access.rules import Actor
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
+from collegium.claim_rules import granting
 from collegium.db.database import WriteTransaction
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
@@ -84,6 +85,7 @@ def register(
         accepted = tuple(_accept_pending(tx, settings, actor))
     if registration is Registration.INVITED and not accepted:
         raise Forbidden("identity.unknown")
+    granting.judge(tx, settings, account)
     has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
     return SignedIn(
         actor, identity.id, is_new=True, has_second_factor=has_second_factor, accepted=accepted

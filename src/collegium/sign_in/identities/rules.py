@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from collegium.accounts.rules import username_from, usernames_for
 from collegium.sign_in.providers.values import Claims
@@ -49,6 +49,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _TEXT_MAX: Final = 500
 _ITEMS_MAX: Final = 50
 _COUNTRIES_MAX: Final = 20
+_KEPT_ITEMS_MAX: Final = 200
 _EMAIL_MAX: Final = 320
 _AFFILIATION_MAX: Final = 255
 _ADDRESS_MAX: Final = 255
@@ -73,6 +74,18 @@ _LENGTHS: Final = {
 """Text fields of an account that a claim may fill, with their lengths in characters."""
 
 
+class KeepsClaims(Protocol):
+    """A provider, as far as it says which claims are stored."""
+
+    extra_fields: str
+
+
+def all_kept(providers: Iterable[KeepsClaims]) -> frozenset[str]:
+    """Return the claims that are stored of one of these providers or another."""
+    extra = {name for provider in providers for name in provider.extra_fields.split()}
+    return frozenset({*KEPT, *extra, "acr", "amr"})
+
+
 def kept_claims(claims: Claims, extra_fields: str) -> dict[str, Any]:
     """Return the claims that are stored, without values of other types or great length.
 
@@ -93,7 +106,7 @@ def _storable(value: Any) -> Any:
     if isinstance(value, str):
         return _text(value, _TEXT_MAX) or None
     if isinstance(value, list):
-        return [text for text in map(_item, value[:_ITEMS_MAX]) if text]
+        return [text for text in map(_item, value[:_KEPT_ITEMS_MAX]) if text]
     return None
 
 

@@ -1,0 +1,1 @@
+"""Claim rules: roles that follow from what identity providers say about people."""
