@@ -13,12 +13,19 @@ import pytest
 from collegium import values
 from collegium.access.rules import ScopeKind
 from collegium.api.request import Endpoint
-from collegium.api.waldur import identity_providers, invitations, passkeys, roles
+from collegium.api.waldur import (
+    claim_rules,
+    identity_providers,
+    invitations,
+    passkeys,
+    roles,
+)
 from collegium.events import queries as event_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
+from tests.claim_rules.scene import add_rule
 from tests.rules.test_providers import VALID
 from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
@@ -89,6 +96,7 @@ def scene(world: World) -> Scene:
             "user-permissions": world.grants_in(project)[0].uuid,
             "roles": world.role("CUSTOM.UNUSED").uuid,
             "identity-providers": provider.name,
+            "autoprovisioning-rules": add_rule(world, organisation, "CUSTOMER.OWNER"),
             "keys": key,
             "passkeys": passkey,
             "staff-passkeys": passkey,
@@ -109,6 +117,7 @@ SAMPLES: dict[type[values.Kind], Any] = {
     passkeys.Credential: {"id": "x"},
     invitations.Invitees: [],
     identity_providers.ClaimMapping: {"email": "mail"},
+    claim_rules.AcceptedClaims: {"groups": ["physics"]},
 }
 TEXTS = ("EE", "somebody@example.org", "+372 5555", "1.00", "10.0.0.0/8", "https://example.org/")
 
@@ -156,4 +165,15 @@ def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
     if resource == "identity-providers":
         objects |= {**VALID, "provider": "campus", "verify_ssl": True}
         objects["discovery_url"] = scene.provider.discovery_url
+    if resource == "autoprovisioning-rules":
+        body = {
+            **body,
+            "customer_role": scene.owner_role,
+            "project_role": scene.role,
+            "customer_role_name": None,
+            "project_role_name": None,
+            "project_name_template": "Lab",
+            "plan": None,
+        }
+        objects["user_uuid"] = scene.member.uuid
     return body | {name: value for name, value in objects.items() if name in body}

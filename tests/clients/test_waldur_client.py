@@ -19,6 +19,7 @@ from collegium.api.waldur import (
     roles,
 )
 from tests.clients.official import Official
+from tests.sign_in.identity_scene import add_provider, link, person
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
 from tests.support.passkeys import add_passkey
 from tests.support.serving import Service
@@ -180,3 +181,14 @@ def test_newer_client_uses_every_operation_of_passkeys(
         for account in (boss.id, other):
             add_passkey(tx, account)
     official("8.1.3").run("passkeys.py", service, token)
+
+
+def test_newer_client_uses_every_operation_of_claim_rules(
+    official: Callable[[str], Official], serve: Serve, world: World
+) -> None:
+    provider = add_provider(world, extra_fields="groups")
+    ada = world.person("ada")
+    link(world, ada.actor, provider, person(groups=["physics"]))
+    organisation = world.organisation("Physics")
+    service, token = serve("--no-worker")
+    official("8.1.3").run("claim_rules.py", service, token, organisation.uuid, ada.uuid)

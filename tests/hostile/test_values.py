@@ -256,7 +256,7 @@ def test_form_of_a_refused_caller_is_not_parsed(
 
 def with_segment(tenants: Tenants, path: str, segment: str) -> Iterator[str]:
     """Yield a path with the segment in each place for one; the others are those of a tenant."""
-    objects = tenants.tenants[0].objects | {"role": tenants.role}
+    objects = tenants.tenants[0].objects | tenants.objects
     values = {name: objects[what] for name, what in object_names(path).items()}
     for name in values:
         yield path.format_map(values | {name: segment})

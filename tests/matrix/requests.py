@@ -27,6 +27,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/projects/": {"uuid": "project"},
     "/api/roles/": {"uuid": "role"},
     "/api/identity-providers/": {"provider": "provider"},
+    "/api/autoprovisioning-rules/": {"uuid": "rule"},
     "/api/user-permissions/": {"uuid": "grant"},
     "/api/user-invitations/": {"uuid": "invitation"},
     "/api/user-group-invitations/": {"uuid": "link"},
@@ -61,6 +62,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/staff/organisations/": {"uuid": "organisation"},
     "/staff/roles/": {"uuid": "role"},
     "/staff/providers/": {"provider": "provider"},
+    "/staff/rules/": {"uuid": "rule"},
     "/account/requests/": {"uuid": "request"},
     "/account/leave/": {"uuid": "grant"},
     "/account/keys/": {"uuid": "key"},
@@ -89,6 +91,7 @@ WITHOUT_TENANT: Final = {
     *("/api/roles/", "/api/identity-providers/", "/api/customers/countries/"),
     *("/api/users/user_active_status_count/", "/api/users/user_language_count/"),
     "/api/users/user_registration_trend/",
+    "/api/autoprovisioning-rules/",
 }
 """Lists without objects of a tenant."""
 
@@ -141,7 +144,7 @@ def own(scene: Scene, path: str, caller: Person | None) -> dict[str, str]:
 
 def fill(scene: Scene, path: str, tenant: Tenant, mine: dict[str, str] | None) -> str:
     """Return the path with the objects of a tenant or with the own ones."""
-    objects = {"role": scene.role} | tenant.objects | (mine or {})
+    objects = scene.objects | tenant.objects | (mine or {})
     return path.format_map({name: objects[what] for name, what in object_names(path).items()})
 
 
@@ -171,6 +174,23 @@ def _waldur(scene: Scene, path: str, operation: Endpoint, tenant: Tenant) -> dic
     return body | (_WALDUR[path](tenant) if path in _WALDUR else {})
 
 
+def _claim_rule(tenant: Tenant) -> dict[str, Any]:
+    return {
+        "name": "Physicists",
+        "customer": tenant.organisation.path,
+        "customer_role": None,
+        "customer_role_name": "CUSTOMER.OWNER",
+        "project_role": None,
+        "project_role_name": None,
+        "user_claims": {"groups": ["physics"]},
+        "user_email_patterns": [],
+        "project_name_template": "",
+        "create_project": False,
+        "use_user_organization_as_customer_name": False,
+        "plan": None,
+    }
+
+
 _WALDUR: Final[dict[str, Callable[[Tenant], dict[str, Any]]]] = {
     "/api-auth/password/": lambda tenant: {"username": f"{tenant.name}colleague"},
     "/api/identity-providers/": lambda _tenant: {**VALID, "provider": "other"},
@@ -179,6 +199,10 @@ _WALDUR: Final[dict[str, Callable[[Tenant], dict[str, Any]]]] = {
         "provider": "campus",
         "discovery_url": "https://campus.example.org/.well-known/openid-configuration",
         "verify_ssl": True,
+    },
+    **{f"/api/autoprovisioning-rules/{one}": _claim_rule for one in ("", "{uuid}/")},
+    "/api/autoprovisioning-rules/{uuid}/test-match/": lambda tenant: {
+        "user_uuid": tenant.tree["colleague"].uuid
     },
     # Changing the end date needs another permission.
     "/api/projects/{uuid}/": lambda _tenant: {"end_date": None},
@@ -305,6 +329,14 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
         "registration": "open",
     },
     "/staff/providers/{provider}/": lambda _scene, _tenant: {"action": "deactivate"},
+    "/staff/rules/new/": lambda scene, tenant: {
+        "name": "Physicists",
+        "organisation": tenant.organisation.uuid,
+        "organisation_role": scene.world.role("CUSTOMER.OWNER").uuid,
+        "project_role": "",
+        "claims": "groups = physics",
+    },
+    "/staff/rules/{uuid}/": lambda _scene, _tenant: {"action": "remove"},
     "/staff/mails/": lambda _scene, _tenant: {"action": "retry_all"},
     **{
         f"/group/{{number}}/team/{at}": form

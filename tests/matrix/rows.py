@@ -200,7 +200,7 @@ class RowCheck:
         names = requests.object_names(self.row.path)
         if not names:
             return
-        objects = tenant.objects | {"role": self.scene.role}
+        objects = tenant.objects | self.scene.objects
         unknown = {
             what: str(999_999_000 + len(what))
             if objects[what].isdigit()

@@ -34,6 +34,7 @@ from collegium.sign_in.tokens import sessions as session_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
+from tests.claim_rules.scene import add_rule
 from tests.conftest import KEY, open_database
 from tests.support.openid.hostile import HostileProvider
 from tests.support.passkeys import add_passkey
@@ -104,7 +105,11 @@ class Scene:
         with self.database.write() as tx:
             add_role(tx, "CUSTOM.UNUSED", ScopeKind.PROJECT, ())
         self.world.provider()
-        self.role = self.world.role("CUSTOM.UNUSED").uuid
+        self.objects = {
+            "role": self.world.role("CUSTOM.UNUSED").uuid,
+            "rule": add_rule(self.world, self.world.organisation("Rules"), "CUSTOMER.OWNER"),
+        }
+        """Objects without a tenant by name."""
         self.tenants = [self._tenant(name) for name in ("amber", "basalt")]
         self.sessions = {
             person.uuid: self._session(person) for person in self.everybody() if person is not None

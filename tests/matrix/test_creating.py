@@ -51,6 +51,7 @@ NOT_CREATING: Final = {
     "/staff/organisations/{uuid}/": "changes an object",
     "/staff/roles/{uuid}/": "changes an object",
     "/staff/providers/{provider}/": "changes an object",
+    "/staff/rules/{uuid}/": "changes an object",
     "/staff/mails/": "sends e-mails again",
 }
 """Pages whose forms create nothing, and the reason."""
@@ -85,7 +86,10 @@ def test_every_form_creates_once_or_is_listed() -> None:
         *("/teams/", "/account/keys/", "/account/tokens/", "/account/second_factor/"),
         *("/account/authorize/", "/requests/", "/group/{number}/", "/open_invitation/{uuid}/"),
         "/invitation/{token}/",
-        *(f"/staff/{noun}/new/" for noun in ("organisations", "accounts", "roles", "providers")),
+        *(
+            f"/staff/{noun}/new/"
+            for noun in ("organisations", "accounts", "roles", "providers", "rules")
+        ),
         *(
             f"/{kind}/{{uuid}}/{page}/"
             for kind in ("organisation", "project")

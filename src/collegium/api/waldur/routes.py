@@ -13,17 +13,18 @@ from collegium.api.request import BadRequestError, Endpoint, RequestContext, Res
 from collegium.api.waldur import (
     account_figures,
     accounts,
+    claim_rules,
     configuration,
     customer_users,
     eduteams,
     email_changes,
     events,
-    history,
     identity_providers,
     invitations,
     invite_links,
     join_requests,
     memberships,
+    organisation_history,
     organisations,
     passkeys,
     projects,
@@ -31,7 +32,6 @@ from collegium.api.waldur import (
     schemas,
     ssh_keys,
     tokens,
-    usage,
 )
 from collegium.api.waldur.errors import refusal_response
 from collegium.db.database import ReadTransaction, UnavailableError
@@ -69,7 +69,7 @@ ROUTES: Routes = {
     **accounts.ROUTES,
     **account_figures.ROUTES,
     **organisations.ROUTES,
-    **history.ROUTES,
+    **organisation_history.ROUTES,
     **customer_users.ROUTES,
     **projects.ROUTES,
     **roles.ROUTES,
@@ -81,7 +81,7 @@ ROUTES: Routes = {
     **events.ROUTES,
     **eduteams.ROUTES,
     **identity_providers.ROUTES,
-    **usage.ROUTES,
+    **claim_rules.ROUTES,
     **configuration.ROUTES,
 }
 
