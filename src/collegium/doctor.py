@@ -11,6 +11,9 @@ from sqlalchemy import func, select
 
 from collegium import bootstrap, hosts
 from collegium.api import limits
+from collegium.claim_rules import granting
+from collegium.claim_rules import queries as claim_rule_queries
+from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db import schema
 from collegium.db.database import Database, StorageFullError, UnavailableError
 from collegium.db.statements import Statement
@@ -21,6 +24,7 @@ from collegium.outbox.outcomes import UnreachableError
 from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import Settings, SettingsError, load
+from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.worker.transport import open_transport
@@ -67,6 +71,7 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield from _check_database(database, vault, settings)
         if schema.status(database) is schema.SchemaStatus.CURRENT:
             yield from _check_providers(database, vault, settings)
+            yield from _check_claim_rules(database)
     except StorageFullError as error:
         yield Finding(
             well=False, what="database", text=f"the disk is full: {error}. Free some space"
@@ -120,6 +125,32 @@ def _check_providers(database: Database, vault: Vault, settings: Settings) -> It
     for provider in providers:
         for check in provider_setup.check(settings, vault, provider):
             yield Finding(check.is_well, f"provider {provider.name}", check.text, warns=check.warns)
+
+
+def _check_claim_rules(database: Database) -> Iterator[Finding]:
+    """Name the claim rules that can give nothing, and why."""
+    with database.read() as tx:
+        rules = claim_rule_queries.all_rules(tx)
+        kept = identity_rules.all_kept(provider_queries.active(tx)) if rules else frozenset()
+    for rule in rules:
+        problems = [
+            *granting.obstacles(rule),
+            *(f"claim.{name}" for name in claim_rule_rules.missing_claims(rule, kept)),
+        ]
+        text = "; ".join(map(_rule_problem, problems))
+        yield Finding(True, f"claim rule {rule.name}", text or "can be applied", bool(text))
+
+
+def _rule_problem(code: str) -> str:
+    claim = code.removeprefix("claim.")
+    if claim != code:
+        return f"no active provider keeps the claim {claim}"
+    return {
+        "organisation.unknown": "its organisation was deleted",
+        "organisation.unavailable": "its organisation is blocked or archived",
+        "project.unknown": "its project was deleted",
+        "role.inactive": "its role is disabled",
+    }[code]
 
 
 def _base_path_error(settings: Settings) -> str:

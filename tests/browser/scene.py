@@ -24,6 +24,7 @@ from collegium.sign_in.tokens import sessions as session_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.browser.conftest import PASSWORD, LiveService
+from tests.claim_rules.scene import add_rule
 from tests.support.remote import new_key
 from tests.support.world import Person, Place
 
@@ -274,6 +275,11 @@ class Scene:
         yield "staff-provider", to(f"/staff/providers/{provider}/")
         yield "staff-provider-new", to("/staff/providers/new/")
         yield "staff-provider-new-wrong", press("Add provider")
+        yield "staff-rules", to("/staff/rules/")
+        rule = add_rule(self.world, self.organisation, "CUSTOMER.OWNER")
+        yield "staff-rule", to(f"/staff/rules/{rule}/?person=ada")
+        yield "staff-rule-new", to("/staff/rules/new/")
+        yield "staff-rule-new-wrong", press("Add rule")
         yield "staff-mails", to(mails)
         yield "staff-mails-failed", to(f"{mails}?show=failed")
         yield "staff-mails-none", press("Send all again")

@@ -40,9 +40,10 @@ MAX_SLOW: Final = 5
 NOT_OPENED: Final = {
     *("/sign_in/code/", "/sign_in/passkey/", "/private/users/tokens/"),
     *("/api-auth/default/init/", "/api-auth/unknown/init/", "/api-auth/unknown/complete/"),
-    "/staff/providers/unknown/",
+    *("/staff/providers/unknown/", f"/staff/rules/{'0' * 32}/"),
 }
-"""Pages that redirect or need an earlier step, and those of a provider, of which there is none."""
+"""Pages that redirect or need an earlier step, and those of a provider and of a claim rule, of
+which there are none."""
 
 VIEWERS: Final = {
     "owner": bulk_activity.OWNER,
@@ -107,6 +108,7 @@ def parameters(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]
         "/staff/organisations/": {"uuid": uuid_of(bulk_activity.ORGANISATION)},
         "/staff/roles/": {"uuid": role},
         "/staff/providers/": {"provider": "unknown"},
+        "/staff/rules/": {"uuid": "0" * 32},
         "/api-auth/": {"provider": "unknown"},
         "/invitation/": {"token": vault.sign(links.MAILED, bulk_activity.uuid("invitation", 1), 1)},
         "/password_reset/": {"token": password_actions.link(vault, account, tx.now)},

@@ -15,7 +15,9 @@ from collegium.db.tables import outbox
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.settings import Settings, load
+from tests.claim_rules.scene import GROUPS, add_rule, change_rule, rule_uuid
 from tests.conftest import KEY, PostgreSQL
+from tests.sign_in.identity_scene import add_provider, change_provider
 from tests.support.serving import free_port
 from tests.support.site import Site
 from tests.support.world import World
@@ -298,3 +300,18 @@ def test_doctor_shows_the_other_hosts_that_the_service_answers_to(
         assert not warns
     own = {"base_url": "http://members.example.org", "allowed_hosts": "members.example.org"}
     assert "also answers" not in installation.warning("address", **own)[1]
+
+
+def test_doctor_names_claim_rules_that_can_give_nothing(
+    installation: Installation, world: World
+) -> None:
+    provider = add_provider(world, **GROUPS, is_active=False)
+    physics = world.organisation("Physics")
+    add_rule(world, physics, "CUSTOMER.OWNER")
+    check = "claim rule Physicists"
+    assert installation.warning(check) == (True, "no active provider keeps the claim groups")
+    change_provider(world, provider.name, extra_fields="", is_active=False)
+    change_rule(world, rule_uuid(world), claims={"acr": ["high"]})
+    assert installation.warning(check) == (False, "can be applied")
+    installation.run("UPDATE organisations SET blocked = TRUE")
+    assert installation.warning(check) == (True, "its organisation is blocked or archived")

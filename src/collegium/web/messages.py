@@ -156,6 +156,12 @@ _MESSAGES: Final = {
     "provider.domain": "Please enter domains in small letters, one on each line.",
     "provider.factor_value": "Please enter one value on each line.",
     "provider.registration": "Please choose who gets an account.",
+    "claim_rule.organisation": "Please enter an organisation.",
+    "claim_rule.no_condition": "Please set a condition. Without one, the rule matches everybody.",
+    "claim_rule.empty_claim": "Please write “claim = value” on each line.",
+    "claim_rule.project_role": "Please choose a role in the project.",
+    "claim_rule.no_role": "Please choose a role.",
+    "claim_rule.too_many": "There are too many rules. Please remove one first.",
     "role.name_taken": "A role with this name already exists. Please choose another name.",
     "role.permissions": "A role cannot have these permissions.",
     "role.system_name": "The name of a built-in role cannot be changed.",
@@ -212,6 +218,11 @@ def message_for(refusal: Refusal) -> str:
 
 
 _LABELS: Final = {
+    "organisation_role": "Role in the organisation",
+    "identity_sources": "Identity sources",
+    "organisation_types": "Types of organisation",
+    "revokes": "Take away",
+    "person": "User name",
     "discovery_url": "Address of the provider",
     "client_id": "Client ID",
     "registration": "Who gets an account here",

@@ -41,6 +41,7 @@ from collegium.web import (
     staff_organisations,
     staff_providers,
     staff_roles,
+    staff_rules,
     tokens,
     two_factor,
 )
@@ -168,6 +169,7 @@ ROUTES: Routes = {
     **staff_organisations.ROUTES,
     **staff_roles.ROUTES,
     **staff_providers.ROUTES,
+    **staff_rules.ROUTES,
     **staff_mails.ROUTES,
 }
 

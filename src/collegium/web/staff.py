@@ -28,6 +28,7 @@ PARTS: Final = [
     ("/staff/organisations/", "Organisations"),
     ("/staff/roles/", "Roles"),
     ("/staff/providers/", "Sign-in"),
+    ("/staff/rules/", "Claim rules"),
     ("/staff/mails/", "E-mails"),
 ]
 
