@@ -12,6 +12,7 @@ import pytest
 
 from collegium import values
 from collegium.access.rules import ScopeKind
+from collegium.agreements import actions as agreement_actions
 from collegium.api.request import Endpoint
 from collegium.api.waldur import (
     claim_rules,
@@ -66,6 +67,9 @@ def scene(world: World) -> Scene:
     with world.database.write() as tx:
         passkey, _another = (add_passkey(tx, world.staff.id) for _ in range(2))
         key = ssh_key_actions.create(tx, owner.actor, parse(new_key()), "of the owner")
+        agreement = agreement_actions.publish(
+            tx, world.staff.actor, {"kind": "privacy", "content": "We keep little."}
+        )
         add_role(tx, "CUSTOM.UNUSED", ScopeKind.PROJECT, ())
         filters = {"related": member.uuid, "project": project.uuid}
         (event,) = event_queries.listing.page(tx, world.staff.actor, filters, (), 2, 0)
@@ -97,6 +101,7 @@ def scene(world: World) -> Scene:
             "roles": world.role("CUSTOM.UNUSED").uuid,
             "identity-providers": provider.name,
             "autoprovisioning-rules": add_rule(world, organisation, "CUSTOMER.OWNER"),
+            "user-agreements": agreement,
             "keys": key,
             "passkeys": passkey,
             "staff-passkeys": passkey,
@@ -119,7 +124,15 @@ SAMPLES: dict[type[values.Kind], Any] = {
     identity_providers.ClaimMapping: {"email": "mail"},
     claim_rules.AcceptedClaims: {"groups": ["physics"]},
 }
-TEXTS = ("EE", "somebody@example.org", "+372 5555", "1.00", "10.0.0.0/8", "https://example.org/")
+TEXTS = (
+    "EE",
+    "somebody@example.org",
+    "+372 5555",
+    "1.00",
+    "10.0.0.0/8",
+    "https://example.org/",
+    "en",
+)
 
 
 def sample(name: str, kind: values.Kind) -> Any:
@@ -162,6 +175,8 @@ def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
     if resource == "roles":
         objects["name"] = f"CUSTOM.{uuid4().hex}"
         objects["content_type"] = "project"
+    if path == "/api/user-agreements/":
+        objects["language"] = "et"
     if resource == "identity-providers":
         objects |= {**VALID, "provider": "campus", "verify_ssl": True}
         objects["discovery_url"] = scene.provider.discovery_url

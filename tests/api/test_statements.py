@@ -12,6 +12,7 @@ from collegium.access.queries import ScopeAccess
 from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.agreements import actions as agreement_actions
 from collegium.api.waldur.routes import ROUTES
 from collegium.db.statements import Statement
 from collegium.db.tables import ssh_keys
@@ -100,6 +101,7 @@ OTHER_LISTS = {
     "/api/keys/": 3,
     "/api/auth-tokens/": 3,
     "/api/identity-providers/": 3,
+    "/api/user-agreements/": 3,
     "/api/passkeys/": 3,
     "/api/staff-passkeys/": 3,
     "/api/customers/{uuid}/history/": 4,
@@ -120,6 +122,7 @@ OBJECTS = {
     "/api/keys/{uuid}/": 2,
     "/api/passkeys/{uuid}/": 2,
     "/api/identity-providers/{provider}/": 2,
+    "/api/user-agreements/{uuid}/": 2,
     "/api/events/{uuid}/": 2,
     "/api/events/count/": 2,
     "/api/events/event_groups/": 1,
@@ -192,6 +195,8 @@ def test_one_object_runs_its_number_of_statements(
     }
     with world.database.write() as tx:
         uuids["passkeys"] = add_passkey(tx, owner.id)
+        text = {"kind": "terms", "content": "Be kind."}
+        uuids["user-agreements"] = agreement_actions.publish(tx, world.staff.actor, text)
     world.provider()
     for path, maximum in OBJECTS.items():
         url = path.replace("{uuid}", uuids.get(path.split("/")[2], "")).replace(
@@ -216,6 +221,8 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
         with world.database.write() as tx:
             for account in (owner, world.staff):
                 add_passkey(tx, account.id)
+            text = {"kind": "terms", "language": f"de-{number:02}", "content": "Be kind."}
+            agreement_actions.publish(tx, world.staff.actor, text)
         world.person()
         body = {"name": f"Name {number}"}
         assert site.request("PATCH", organisation.path, world.staff, json=body).status_code == 200

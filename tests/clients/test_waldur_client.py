@@ -160,6 +160,13 @@ def test_client_uses_every_operation_of_identity_providers(client: Official, ser
         assert result == {"discovers": client.version == "8.1.3"}
 
 
+def test_newer_client_uses_every_operation_of_user_agreements(
+    official: Callable[[str], Official], serve: Serve
+) -> None:
+    service, token = serve("--no-worker")
+    official("8.1.3").run("agreements.py", service, token)
+
+
 def test_client_signs_in_at_a_provider_and_out(client: Official, serve: Serve) -> None:
     for provider in HostileProvider().running():
         service, token = serve("--no-worker", outgoing_internal_hosts=provider.host)

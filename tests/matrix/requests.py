@@ -28,6 +28,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/roles/": {"uuid": "role"},
     "/api/identity-providers/": {"provider": "provider"},
     "/api/autoprovisioning-rules/": {"uuid": "rule"},
+    "/api/user-agreements/": {"uuid": "agreement"},
     "/api/user-permissions/": {"uuid": "grant"},
     "/api/user-invitations/": {"uuid": "invitation"},
     "/api/user-group-invitations/": {"uuid": "link"},
@@ -63,6 +64,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/staff/roles/": {"uuid": "role"},
     "/staff/providers/": {"provider": "provider"},
     "/staff/rules/": {"uuid": "rule"},
+    "/staff/agreements/": {"uuid": "agreement"},
     "/account/requests/": {"uuid": "request"},
     "/account/leave/": {"uuid": "grant"},
     "/account/keys/": {"uuid": "key"},
@@ -92,6 +94,7 @@ WITHOUT_TENANT: Final = {
     *("/api/users/user_active_status_count/", "/api/users/user_language_count/"),
     "/api/users/user_registration_trend/",
     "/api/autoprovisioning-rules/",
+    "/api/user-agreements/",
 }
 """Lists without objects of a tenant."""
 
@@ -269,7 +272,9 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
     },
     "/forgotten_password/": lambda _scene, tenant: {"email": tenant.tree["colleague"].email},
     "/password_reset/{token}/": lambda _scene, _tenant: _TWICE,
-    "/invitation/{token}/": lambda _scene, _tenant: {
+    "/account/agreements/": lambda scene, _tenant: {"agreements": str(scene.agreement)},
+    "/invitation/{token}/": lambda scene, _tenant: {
+        "agreements": str(scene.agreement),
         "username": "somebody.new",
         "first_name": "Some",
         "last_name": "Body",
@@ -337,6 +342,8 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
         "claims": "groups = physics",
     },
     "/staff/rules/{uuid}/": lambda _scene, _tenant: {"action": "remove"},
+    "/staff/agreements/new/": lambda _scene, _tenant: {"kind": "terms", "content": "Be kind."},
+    "/staff/agreements/{uuid}/": lambda _scene, _tenant: {"action": "remove"},
     "/staff/mails/": lambda _scene, _tenant: {"action": "retry_all"},
     **{
         f"/group/{{number}}/team/{at}": form

@@ -14,6 +14,8 @@ from sqlalchemy import bindparam, select, update
 from collegium.access.rules import ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.agreements import actions as agreement_actions
+from collegium.agreements import queries as agreement_queries
 from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as account_table
@@ -114,6 +116,13 @@ class Scene:
         self.sessions = {
             person.uuid: self._session(person) for person in self.everybody() if person is not None
         }
+        # Published after the sign-ins, so that nobody is asked to agree before anything else.
+        with self.database.write() as tx:
+            text = {"kind": "privacy", "content": "We keep little."}
+            uuid = agreement_actions.publish(tx, self.world.staff.actor, text)
+            self.agreement = agreement_queries.current(tx)[0].id
+        for tenant in self.tenants:
+            tenant.objects["agreement"] = uuid
         # The last use of a token must not change during the tests.
         self._update(tokens, last_used_at=datetime.now(UTC) + timedelta(hours=1))
         self._update(account_table, modified_at=datetime.now(UTC))

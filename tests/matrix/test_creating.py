@@ -52,6 +52,8 @@ NOT_CREATING: Final = {
     "/staff/roles/{uuid}/": "changes an object",
     "/staff/providers/{provider}/": "changes an object",
     "/staff/rules/{uuid}/": "changes an object",
+    "/account/agreements/": "agreeing again changes nothing",
+    "/staff/agreements/{uuid}/": "changes an object",
     "/staff/mails/": "sends e-mails again",
 }
 """Pages whose forms create nothing, and the reason."""

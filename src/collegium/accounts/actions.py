@@ -17,6 +17,7 @@ from collegium.accounts.erasure import queries as erasure_queries
 from collegium.accounts.pictures import queries as picture_queries
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.queries import AccountDetails, AccountRow, AccountWithPassword
+from collegium.agreements import acceptance
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -159,8 +160,8 @@ def update(
         agrees=agrees_to_policy,
         exempt=is_deactivation or before.is_staff or (actor.is_staff and actor.id != account.id),
     )
-    if agrees_to_policy and before.agreed_at is None:
-        changed["agreed_at"] = tx.now
+    if agrees_to_policy:
+        changed |= _agree(tx, actor, before)
     if not changed:
         return
     changed |= _consequences(before, changed)
@@ -191,6 +192,16 @@ def _consequences(before: AccountDetails, changed: Mapping[str, Any]) -> dict[st
     return columns
 
 
+def _agree(tx: WriteTransaction, actor: Actor, account: AccountDetails) -> dict[str, Any]:
+    """Record the agreement to the current texts. Return the columns that change."""
+    if account.agreed_at is not None and not account.must_agree:
+        return {}
+    # Nobody else can agree to a text for a person.
+    if actor.id == account.id and actor.impersonator is None:
+        acceptance.accept_in_language(tx, actor, account.preferred_language)
+    return {"agreed_at": tx.now, "must_agree": False}
+
+
 def set_active(tx: WriteTransaction, actor: Actor | None, account: int, *, is_active: bool) -> None:
     """Update credentials and invitations after an account was activated or deactivated."""
     credentials.revoke_for_activation(tx, account, is_active=is_active)
@@ -211,7 +222,7 @@ def _record_update(
     changes = {
         name: [_event_data(getattr(before, name)), _event_data(value)]
         for name, value in changed.items()
-        if name not in {"disabled_by_staff", "attribute_sources"}
+        if name not in {"disabled_by_staff", "attribute_sources", "must_agree"}
     }
     event_queries.record(
         tx,

@@ -42,6 +42,7 @@ from collegium.db.tables import (
     BigInt,
     account_texts,
     accounts,
+    agreement_acceptances,
     claim_rule_grants,
     devices,
     email_changes,
@@ -131,7 +132,9 @@ class AccountDetails(AccountRow):
 
     affiliations: list[str]
     attribute_sources: dict[str, dict[str, str]]
+    preferred_language: str
     agreed_at: datetime | None
+    must_agree: bool
     deactivation_reason: str
     picture: str | None
     deleted_at: datetime | None
@@ -419,6 +422,7 @@ _ANONYMISE = (
             two_factor,
             passkeys,
             passkey_ceremonies,
+            agreement_acceptances,
         )
     ),
     _ANONYMOUS_VALUES,

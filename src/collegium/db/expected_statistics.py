@@ -35,6 +35,14 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "sqlite_autoindex_accounts_3": "10000 1",
         "sqlite_autoindex_accounts_4": "10000 1",
     },
+    "agreement_acceptances": {
+        "ix_agreement_acceptances_agreement_id": "20000 5000",
+        "sqlite_autoindex_agreement_acceptances_1": "20000 2 1",
+    },
+    "agreements": {
+        "uq_agreements_current": "4 2 1",
+        "uq_agreements_uuid": "4 1",
+    },
     "claim_rule_grants": {
         "ix_claim_rule_grants_grant_id": "2000 1",
         "ix_claim_rule_grants_role_id": "2000 400",
@@ -272,6 +280,7 @@ POSTGRESQL: Final[dict[str, str]] = {
         last_name_sort 0 7 -0.673
         last_synced_at 1 8 0
         modified_at 0 8 -1
+        must_agree 0 1 1
         native_name 0 1 -0.0201
         native_name_sort 0 1 -0.0201
         notifications_enabled 0 1 1

@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from collegium.access import rules as access_rules
+from collegium.agreements import rules as agreement_rules
 from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.statements import UtcDateTime, UuidHex
 from collegium.invitations.rules import STORED
@@ -150,6 +151,9 @@ accounts = Table(
     Column("joined_at", UtcDateTime, nullable=False),
     Column("modified_at", UtcDateTime, nullable=False),
     Column("agreed_at", UtcDateTime),
+    # Set at a sign-in: there are agreements to which the account has not agreed. Pages then show
+    # them first.
+    _flag("must_agree"),
     Column("last_login_at", UtcDateTime),
     Column("last_synced_at", UtcDateTime),
     # Data from a remote directory that the service stores unchanged and does not use.
@@ -1100,6 +1104,43 @@ Index("uq_events_uuid", events.c.uuid, unique=True)
 Index("ix_events_created_at", events.c.created_at, events.c.id)
 for _name in ("kind", "actor_id", "account_id", "scope_id"):
     Index(f"ix_events_{_name}", events.c[_name], events.c.created_at, events.c.id)
+
+# One row for each version of a text. The version that people agreed to stays when it is replaced.
+agreements = Table(
+    "agreements",
+    metadata,
+    _id(),
+    # The same for all versions of a text.
+    Column("uuid", UuidHex, nullable=False),
+    Column("kind", String(16), nullable=False),
+    # Empty for the default text.
+    _text("language", agreement_rules.LANGUAGE_MAX),
+    Column("version", Integer, nullable=False, server_default="1"),
+    _text("content"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("modified_at", UtcDateTime, nullable=False),
+    # When it was replaced or removed.
+    Column("superseded_at", UtcDateTime),
+    _one_of("kind", agreement_rules.Kind),
+    sqlite_autoincrement=True,
+)
+_CURRENT_AGREEMENTS = agreements.c.superseded_at.is_(None)
+for _name, *_columns in (("current", "kind", "language"), ("uuid", "uuid")):
+    Index(
+        f"uq_agreements_{_name}",
+        *(agreements.c[one] for one in _columns),
+        unique=True,
+        sqlite_where=_CURRENT_AGREEMENTS,
+        postgresql_where=_CURRENT_AGREEMENTS,
+    )
+
+agreement_acceptances = Table(
+    "agreement_acceptances",
+    metadata,
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("agreement_id", BigInt, ForeignKey("agreements.id"), primary_key=True, index=True),
+    Column("accepted_at", UtcDateTime, nullable=False),
+)
 
 # Submitted forms that create something, with the response to the first submission.
 idempotency_keys = Table(

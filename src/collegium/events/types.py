@@ -283,6 +283,30 @@ class ClaimRuleRemoved(_ClaimRule, kind="claim_rule.removed", text="has been rem
     waldur_type = "autoprovisioning_rule_deleted"
 
 
+class AgreementsAccepted(_Account, kind="agreements.accepted"):
+    message = f"{_USER} has agreed to the current texts[: {{agreements}}]."
+    agreements: Annotated[list[str], Fact("agreements", Readers.PERSON, kept=True)]
+    """Kind, language and version of each."""
+
+
+class _Agreement(Event):
+    group = "users"
+    subject = "User agreement[ {agreement_type}]"
+    agreement: Annotated[str, Fact("agreement_uuid", Readers.STAFF, kept=True)]
+    agreement_kind: Annotated[str, Fact("agreement_type", Readers.STAFF, kept=True)]
+    language: Annotated[str, Fact("agreement_language", Readers.STAFF, kept=True)]
+    version: Annotated[str, Fact("agreement_version", Readers.STAFF, kept=True)]
+
+
+class AgreementPublished(_Agreement, kind="agreement.published", text="has been published"): ...
+
+
+class AgreementChanged(_Agreement, kind="agreement.changed", text="has been changed"): ...
+
+
+class AgreementRemoved(_Agreement, kind="agreement.removed", text="has been removed"): ...
+
+
 class _Identity(_SignIn):
     subject = "A sign-in method[, {provider_name},] of user {affected_user_username}"
     provider: Annotated[str, Fact("provider_name", Readers.PERSON, kept=True)]

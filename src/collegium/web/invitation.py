@@ -9,6 +9,7 @@ from collegium.access.rules import ANONYMOUS
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.rules import usernames_for
+from collegium.agreements import acceptance
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations import actions as invitation_actions
@@ -24,7 +25,7 @@ from collegium.sign_in.tokens.actions import actor_of
 from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import same_mailbox
 from collegium.text.names import typed_username
-from collegium.web import passwords, provider_sign_in
+from collegium.web import agreements, passwords, provider_sign_in
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import place, role
@@ -135,6 +136,7 @@ def _render_invitation(
         may_decline=may_answer if browser.is_signed_in else _is_proof(browser, row),
         here=_own_path(browser),
         providers=[] if browser.is_signed_in else provider_queries.active(tx),
+        agreements=[] if browser.is_signed_in else agreements.current(browser, tx),
     )
 
 
@@ -235,6 +237,7 @@ def _join(browser: BrowserRequest, row: InvitationRow) -> Response:
             invitation_actions.accept(
                 tx, actor, browser.settings, row.uuid, link_version=row.link_version
             )
+            acceptance.accept(tx, actor, agreements.shown_ids(form))
             browser.sign_in(tx, actor, _METHOD)
             version, created_at = account.credentials_version, int(tx.now.timestamp())
             browser.created(tx, _welcome_message(row), account_id, version, created_at)

@@ -101,7 +101,8 @@ class Page(Endpoint):
         creates: Whether its form creates something and so carries a one-time number.
         replay: Answers a form that is sent again. It gets the arguments that
             ``BrowserRequest.created`` got. ``BrowserRequest.redirect`` when None.
-        during_setup: Whether people can use it who still have to set up two-factor authentication.
+        during_setup: Whether people can use it who still have to set up two-factor authentication,
+            or to agree to the terms.
     """
 
     creates: bool = False

@@ -37,7 +37,7 @@ from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, Purpose
 from collegium.sign_in.providers.values import Claims, Problem, ProviderError
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
-from collegium.web import provider_linking
+from collegium.web import agreements, provider_linking
 from collegium.web.browser_request import BrowserRequest, is_local
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page
@@ -268,6 +268,10 @@ def _sign_in(
     browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
 ) -> Response:
     arrival = _arrival(browser, claimed)
+    if arrival.accepts:
+        with browser.read() as tx:
+            shown = agreements.current(browser, tx)
+        arrival = arrival._replace(agreements=tuple(text.row.id for text in shown))
 
     def complete() -> Response:
         with browser.write() as tx:

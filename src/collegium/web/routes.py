@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import generate_latest
 
+from collegium.agreements import queries as agreement_queries
 from collegium.api import middleware
 from collegium.api.pipeline import Endpoints, Protocol, run
 from collegium.api.request import READ_METHODS, Endpoint, RequestContext, Response, Routes
@@ -17,6 +18,7 @@ from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
 from collegium.web import (
     account,
+    agreements,
     approvals,
     confirmation,
     email_changes,
@@ -37,6 +39,7 @@ from collegium.web import (
     ssh_keys,
     staff,
     staff_accounts,
+    staff_agreements,
     staff_mails,
     staff_organisations,
     staff_providers,
@@ -159,6 +162,7 @@ ROUTES: Routes = {
     **join_requests.ROUTES,
     **account.ROUTES,
     **profile.ROUTES,
+    **agreements.ROUTES,
     **ssh_keys.ROUTES,
     **two_factor.ROUTES,
     **tokens.ROUTES,
@@ -170,6 +174,7 @@ ROUTES: Routes = {
     **staff_roles.ROUTES,
     **staff_providers.ROUTES,
     **staff_rules.ROUTES,
+    **staff_agreements.ROUTES,
     **staff_mails.ROUTES,
 }
 
@@ -198,13 +203,13 @@ class _Pages(Protocol[BrowserRequest]):
         context.load_session(tx, token)
         if context.method in READ_METHODS:
             _require_session(context, endpoint)
-        if (
-            context.is_signed_in
-            and isinstance(endpoint, Page)
-            and not endpoint.during_setup
-            and context.lacks_second_factor(tx)
-        ):
+        if not context.is_signed_in or not isinstance(endpoint, Page) or endpoint.during_setup:
+            return
+        if context.lacks_second_factor(tx):
             raise Forbidden("second_factor.required")
+        # The texts may have been removed since the sign-in.
+        if context.must_agree and agreement_queries.pending(tx, context.actor.id):
+            raise Forbidden("agreement.required")
 
     def check_intent(
         self, context: BrowserRequest, endpoint: Endpoint, endpoints: Endpoints
@@ -282,6 +287,7 @@ def _respond_once(browser: BrowserRequest, endpoint: Page) -> Response:
 
 
 _RESPONSES: Final = {
+    "agreement.required": agreements.ask_first,
     "second_factor.required": two_factor.to_setup,
     "session.unconfirmed": confirmation.ask,
 }

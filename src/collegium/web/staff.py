@@ -29,6 +29,7 @@ PARTS: Final = [
     ("/staff/roles/", "Roles"),
     ("/staff/providers/", "Sign-in"),
     ("/staff/rules/", "Claim rules"),
+    ("/staff/agreements/", "Agreements"),
     ("/staff/mails/", "E-mails"),
 ]
 

@@ -57,6 +57,7 @@ _NOT_FOUND: Final = {
     "invite_link.unknown": "No GroupInvitation matches the given query.",
     "request.unknown": "No PermissionRequest matches the given query.",
     "key.unknown": "No SshPublicKey matches the given query.",
+    "agreement.unknown": "No UserAgreement matches the given query.",
     "provider.unknown": "No IdentityProvider matches the given query.",
     "claim_rule.unknown": "No Rule matches the given query.",
     "event.unknown": "No Event matches the given query.",
@@ -112,6 +113,10 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     "account.lifetime_elsewhere": (
         "token_lifetime",
         "Only the API token itself changes its lifetime.",
+    ),
+    "agreement.taken": (
+        NON_FIELD,
+        "The fields agreement_type, language must make a unique set.",
     ),
     "key.too_many": (_NO_FIELD, "You have {most} SSH keys; no more can be added."),
     "address.code_expired": (_NO_FIELD, "Request has expired."),

@@ -36,7 +36,6 @@ _LISTS: Final = (
     "organization-groups",
     "project-credits",
     "project-permissions-reviews",
-    "user-agreements",
 )
 _OBJECTS: Final = ("override-settings",)
 

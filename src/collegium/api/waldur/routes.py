@@ -13,6 +13,7 @@ from collegium.api.request import BadRequestError, Endpoint, RequestContext, Res
 from collegium.api.waldur import (
     account_figures,
     accounts,
+    agreements,
     claim_rules,
     configuration,
     customer_users,
@@ -82,6 +83,7 @@ ROUTES: Routes = {
     **eduteams.ROUTES,
     **identity_providers.ROUTES,
     **claim_rules.ROUTES,
+    **agreements.ROUTES,
     **configuration.ROUTES,
 }
 

@@ -9,6 +9,7 @@ from collegium.access.rules import Actor
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
+from collegium.agreements import acceptance
 from collegium.claim_rules import granting
 from collegium.db.database import WriteTransaction
 from collegium.invitations import actions as invitation_actions
@@ -78,6 +79,8 @@ def register(
         account, ip_address, request_id, credentials=account.credentials_version
     )
     linking.record_linked(tx, actor, provider)
+    if arrival.accepts:
+        acceptance.record(tx, actor, arrival.agreements)
     accepted: tuple[str, ...] = ()
     if is_arriving:
         accepted = (accept(tx, settings, actor, arrival),)

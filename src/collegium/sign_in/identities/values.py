@@ -20,6 +20,7 @@ class Arrival(NamedTuple):
         is_mailed: whether that link was only mailed to the invited address, and so proves it.
         invite_link: UUID of an invite link.
         accepts: whether the person pressed a button that accepts the invitation.
+        agreements: ids of the texts that the page with the button has shown.
     """
 
     invitation: str | None = None
@@ -27,6 +28,7 @@ class Arrival(NamedTuple):
     is_mailed: bool = False
     invite_link: str | None = None
     accepts: bool = False
+    agreements: tuple[int, ...] = ()
 
 
 NOWHERE: Final = Arrival()

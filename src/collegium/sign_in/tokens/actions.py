@@ -13,6 +13,7 @@ from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountRow, AccountWithPassword, Identity
+from collegium.agreements import queries as agreement_queries
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -233,7 +234,7 @@ def log_in_with_refresh(
     rows = token_queries.remove_expired(tx, account.id, settings.token_max_age)
     pairs = [row for row in rows if row.kind == TokenKind.REFRESH]
     token_queries.revoke_oldest(tx, account.id, pairs, settings.max_sessions - 1)
-    account_queries.change(tx, account.id, {"last_login_at": tx.now})
+    agreement_queries.record_sign_in(tx, account.id)
     event_queries.record(tx, actor, events.LoggedIn(account=account.id, method=method))
     return _issue_pair(tx, vault, account.id, uuid4().hex, tx.now)
 
@@ -396,7 +397,7 @@ def log_in(
     if row is not None and row.has_second_factor != has_second_factor:
         row = _without_other_factor(tx, settings, account, row)
     token = _renew(tx, vault, settings, actor, account, row, has_second_factor=has_second_factor)
-    account_queries.change(tx, account.id, {"last_login_at": tx.now})
+    agreement_queries.record_sign_in(tx, account.id)
     event_queries.record(tx, actor, events.LoggedIn(account=account.id, method=method))
     return token
 

@@ -81,6 +81,7 @@ class TokenOwner(Identity):
     family: str | None
     confirmed_at: datetime | None
     has_second_factor: bool
+    must_agree: bool
 
 
 class OwnerProfile(TokenOwner, AccountDetails):
@@ -107,6 +108,7 @@ _OWNER = (
     accounts.c.is_support,
     accounts.c.is_identity_manager,
     accounts.c.token_lifetime,
+    accounts.c.must_agree,
 )
 _COLUMNS = (
     "account_id",

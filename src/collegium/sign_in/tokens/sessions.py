@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from collegium.access.rules import Actor
-from collegium.accounts import queries as account_queries
+from collegium.agreements import queries as agreement_queries
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -64,7 +64,7 @@ def begin(
         confirmed_at=tx.now,
         has_second_factor=has_second_factor,
     )
-    account_queries.change(tx, actor.id, {"last_login_at": tx.now})
+    agreement_queries.record_sign_in(tx, actor.id)
     event_queries.record(tx, actor, events.LoggedIn(account=actor.id, method=method))
     return token
 

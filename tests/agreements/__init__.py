@@ -1,0 +1,1 @@
+"""User agreements: published by staff, read by everybody, agreed to by people."""
