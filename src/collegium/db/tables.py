@@ -768,6 +768,17 @@ Index(
     sqlite_where=grants.c.ended_at.is_(None),
     postgresql_where=grants.c.ended_at.is_(None),
 )
+# The index alone answers who had a role in a scope in the last weeks.
+Index(
+    "ix_grants_scope_ended",
+    grants.c.scope_id,
+    grants.c.ended_at,
+    grants.c.account_id,
+    grants.c.valid_from,
+    grants.c.valid_until,
+    sqlite_where=grants.c.ended_at.is_not(None),
+    postgresql_where=grants.c.ended_at.is_not(None),
+)
 Index(
     "ix_grants_valid_from_active",
     grants.c.valid_from,

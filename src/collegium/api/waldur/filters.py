@@ -92,6 +92,12 @@ class Before(GreaterOrEqual):
     """The date-time before which something must have happened."""
 
 
+class Day(_OneValue):
+    """A date."""
+
+    kind = values.Date()
+
+
 class BooleanFilter(FilterType):
     """A boolean; any other value is ignored."""
 
@@ -154,6 +160,19 @@ SCOPE: Final = ScopeLink(
         "projects": access_rules.ScopeKind.PROJECT.value,
     }
 )
+
+
+class ScopeReference(FilterType):
+    """The URL or the UUID of a scope; the value is (kind, UUID), without a kind for a UUID."""
+
+    def read(self, texts: Sequence[str]) -> tuple[str, str]:
+        """Return the kind and the 32 hex digits of the UUID."""
+        uuid = hex_uuid(texts[-1])
+        return SCOPE.read(texts) if uuid is None else ("", uuid)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the schema of a text."""
+        return {"type": "string"}
 
 
 def _parse_link(url: str) -> tuple[str, str]:

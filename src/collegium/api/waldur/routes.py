@@ -33,6 +33,7 @@ from collegium.api.waldur import (
     schemas,
     ssh_keys,
     tokens,
+    usage,
 )
 from collegium.api.waldur.errors import refusal_response
 from collegium.db.database import ReadTransaction, UnavailableError
@@ -84,6 +85,7 @@ ROUTES: Routes = {
     **identity_providers.ROUTES,
     **claim_rules.ROUTES,
     **agreements.ROUTES,
+    **usage.ROUTES,
     **configuration.ROUTES,
 }
 
