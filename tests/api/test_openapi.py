@@ -194,16 +194,17 @@ def test_lists_describe_their_parameters(document: dict[str, Any]) -> None:
 def test_parameters_of_lists_are_checked_as_described(
     site: Site, world: World, document: dict[str, Any]
 ) -> None:
-    organisation = world.organisation(owner=world.person("ada"))
+    person = world.person("ada")
+    organisation = world.organisation(owner=person)
     project = world.project(organisation)
+    objects = {"projects": project.uuid, "users": person.uuid}
     tried = 0
     for path, method, operation in OPERATIONS:
         if not (operation.is_list and operation.filters):
             continue
         base = path
         if "{uuid}" in path:
-            place = project if "/projects/" in path else organisation
-            base = path.format(uuid=place.uuid)
+            base = path.format(uuid=objects.get(path.split("/")[2], organisation.uuid))
         for name, described in query_parameters(document, path, method).items():
             tried += 1
             schema = described.get("items", described)

@@ -105,11 +105,19 @@ OTHER_LISTS = {
     "/api/passkeys/": 3,
     "/api/staff-passkeys/": 3,
     "/api/customers/{uuid}/history/": 4,
+    "/api/users/{uuid}/history/": 4,
 }  # filled by a test of their own
+COUNTS = {
+    f"/api/users/user_{name}/"
+    for name in ("active_status_count", "language_count", "registration_trend")
+}  # they have no pages
 TOKEN_ONLY = {"/api/customers/countries/"}  # the one statement reads the token
 OBJECTS = {
     "/api/users/me/": 2,
     "/api/users/{uuid}/": 3,
+    "/api/users/{uuid}/history/at/": 4,
+    "/api/users/profile_completeness/": 1,
+    "/api/users/dashboard-general-stats/": 3,
     "/api/customers/{uuid}/": 4,
     "/api/customers/{uuid}/history/at/": 4,
     "/api/projects/{uuid}/": 2,
@@ -146,7 +154,7 @@ def test_every_route_has_a_maximum() -> None:
     not_counted = {"/api/user-group-invitations/{uuid}/projects/", "/api/users/{uuid}/token/"}
     not_counted |= {"/api/", "/api/auth-tokens/{user_id}/", "/api/version/", "/api/configuration/"}
     lists = {path for path, operation in reads.items() if operation.is_list} - not_counted
-    assert lists == {*LISTS, *OTHER_LISTS, *TOKEN_ONLY}
+    assert lists == {*LISTS, *OTHER_LISTS, *TOKEN_ONLY, *COUNTS}
     assert reads.keys() - lists - not_counted == OBJECTS.keys()
     assert max(LISTS.values()) <= MOST
     assert max(OBJECTS.values()) <= MOST
@@ -168,6 +176,13 @@ def test_lists_run_as_many_statements_for_many_rows_as_for_few(
                 numbers.add(number)
         assert len(by_staff) == len(by_owner) == 1, (path, by_staff, by_owner)
         assert max(by_staff | by_owner) == maximum, (path, by_staff, by_owner)
+
+
+def test_counts_of_accounts_run_as_many_statements_as_there_are_answers(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in COUNTS:
+        assert statements(site, monkeypatch, path, world.staff)[0] == 2, path
 
 
 def test_one_object_runs_its_number_of_statements(
@@ -214,7 +229,7 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = world.person("owner")
-    organisation = world.organisation()
+    organisation, person = world.organisation(), world.person()
     for number in range(30):
         add_key(world, owner)
         world.provider(f"p{number}")
@@ -226,8 +241,11 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
         world.person()
         body = {"name": f"Name {number}"}
         assert site.request("PATCH", organisation.path, world.staff, json=body).status_code == 200
+        path, body = f"/api/users/{person.uuid}/", {"job_title": f"Job {number}"}
+        assert site.request("PATCH", path, world.staff, json=body).status_code == 200
     for pattern, maximum in OTHER_LISTS.items():
-        path = pattern.replace("{uuid}", organisation.uuid)
+        place = person if "users" in pattern else organisation
+        path = pattern.replace("{uuid}", place.uuid)
         for caller in (
             (owner, world.staff)
             if not any(word in path for word in ("tokens", "staff", "history"))

@@ -67,6 +67,12 @@ _ACCOUNT_FIELDS: Final = {
 _HIDDEN_FIELDS: Final = frozenset({"token_lifetime", "picture"})
 """Columns among these whose values are never shown."""
 
+ACCOUNT_FIELDS: Final = {
+    name: column for column, name in _ACCOUNT_FIELDS.items() if column not in _HIDDEN_FIELDS
+}
+"""Fields of an account in this API whose changes are shown with their values, with their columns.
+"""
+
 _SCOPE_FIELDS: Final = {"accounting_started_at": "accounting_start_date"}
 """Columns of an organisation or a project that have other names in this API."""
 

@@ -16,12 +16,12 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.tables import organisations
 from collegium.events import queries as event_queries
 from collegium.events import types as events
+from collegium.events.versions import json_value
 from collegium.lists import slugs
 from collegium.refusals import Conflict
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.actions import delete_scope
 from collegium.scopes.organisations import queries as organisation_queries
-from collegium.scopes.organisations.versions import json_value
 from collegium.scopes.projects import actions as project_actions
 from collegium.settings import Settings
 
