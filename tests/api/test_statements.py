@@ -23,6 +23,7 @@ from collegium.memberships import actions as membership_actions
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
 from tests.access.test_visibility import add_role
+from tests.claim_rules.scene import add_rule
 from tests.support.passkeys import add_passkey
 from tests.support.site import Site, record_statements
 from tests.support.world import Person, Place, World
@@ -102,6 +103,7 @@ OTHER_LISTS = {
     "/api/auth-tokens/": 3,
     "/api/identity-providers/": 3,
     "/api/user-agreements/": 3,
+    "/api/autoprovisioning-rules/": 3,
     "/api/passkeys/": 3,
     "/api/staff-passkeys/": 3,
     "/api/customers/{uuid}/history/": 4,
@@ -131,6 +133,7 @@ OBJECTS = {
     "/api/passkeys/{uuid}/": 2,
     "/api/identity-providers/{provider}/": 2,
     "/api/user-agreements/{uuid}/": 2,
+    "/api/autoprovisioning-rules/{uuid}/": 2,
     "/api/events/{uuid}/": 2,
     "/api/events/count/": 2,
     "/api/events/event_groups/": 1,
@@ -213,12 +216,15 @@ def test_one_object_runs_its_number_of_statements(
         text = {"kind": "terms", "content": "Be kind."}
         uuids["user-agreements"] = agreement_actions.publish(tx, world.staff.actor, text)
     world.provider()
+    uuids["autoprovisioning-rules"] = add_rule(world, organisation, "CUSTOMER.OWNER")
     for path, maximum in OBJECTS.items():
         url = path.replace("{uuid}", uuids.get(path.split("/")[2], "")).replace(
             "{provider}", "campus"
         )
         # Staff see only their own passkeys there, and owners no history.
         callers = (owner,) if "passkeys" in path else (owner, world.staff)
+        if "rules" in path:
+            callers = (world.staff,)
         if "history" in path:
             callers, url = (world.staff,), f"{url}?timestamp=2999-01-01"
         numbers = {statements(site, monkeypatch, url, caller)[0] for caller in callers}
@@ -233,6 +239,7 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
     for number in range(30):
         add_key(world, owner)
         world.provider(f"p{number}")
+        add_rule(world, organisation, "CUSTOMER.OWNER")
         with world.database.write() as tx:
             for account in (owner, world.staff):
                 add_passkey(tx, account.id)
@@ -248,7 +255,7 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
         path = pattern.replace("{uuid}", place.uuid)
         for caller in (
             (owner, world.staff)
-            if not any(word in path for word in ("tokens", "staff", "history"))
+            if not any(word in path for word in ("tokens", "staff", "history", "rules"))
             else (world.staff,)
         ):
             numbers = set()

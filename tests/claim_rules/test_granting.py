@@ -7,14 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from collegium.access import queries as access_queries
 from collegium.accounts import queries as account_queries
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.db.database import Database
 from collegium.db.statements import Statement
-from collegium.db.tables import events
+from collegium.db.tables import events, scopes
 from collegium.memberships import queries as membership_queries
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
@@ -26,6 +26,7 @@ from collegium.sign_in.providers.values import Claims
 from collegium.sign_in.tokens.actions import actor_of
 from tests.claim_rules.scene import (
     GROUPS,
+    PHYSICS,
     add_rule,
     change_rule,
     held,
@@ -34,6 +35,7 @@ from tests.claim_rules.scene import (
     remove_rule,
 )
 from tests.sign_in.identity_scene import (
+    ISSUER,
     add_provider,
     arrive,
     change_provider,
@@ -41,7 +43,7 @@ from tests.sign_in.identity_scene import (
     link,
     person,
 )
-from tests.support.site import Site
+from tests.support.site import Site, record_statements
 from tests.support.world import Person, Place, World
 
 MANAGER, MEMBER = "CUSTOMER.OWNER", "PROJECT.MEMBER"
@@ -351,3 +353,50 @@ def test_deleted_account_leaves_no_trace_in_the_records_of_rules(site: Site, wor
 
     with world.database.read() as tx:
         assert claim_rule_queries.given_to(tx, ada.id) == []
+
+
+def test_rule_can_ask_for_the_provider_that_says_it(world: World) -> None:
+    elsewhere = "https://elsewhere.example.org"
+    add_provider(world, **GROUPS)
+    other = add_provider(world, "other", issuer=elsewhere, **GROUPS)
+    add_rule(world, world.organisation("Physics"), MANAGER, claims={**PHYSICS, "iss": [ISSUER]})
+    eve = arrive(world, other, physicist(issuer=elsewhere, email="eve@example.org")).actor.id
+    assert held(world, eve) == []
+    # Her next sign-in there changes nothing.
+    arrive(world, other, physicist(issuer=elsewhere, email="eve@example.org"))
+    assert held(world, eve) == []
+    assert held(world, sign_in(world, physicist())) == [("Physics", MANAGER)]
+
+
+def test_project_in_another_organisation_gets_no_members_by_the_rule(world: World) -> None:
+    add_provider(world, **GROUPS)
+    physics, maths = world.organisation("Physics"), world.organisation("Maths")
+    add_rule(world, physics, project_role=MEMBER, template="Lab")
+    sign_in(world, physicist())
+    with world.database.write() as tx:
+        moved = update(scopes).where(scopes.c.name == "Lab").values(parent_id=maths.id)
+        tx.execute(Statement(moved))
+    eve = sign_in(world, person("eve-1", email="eve@example.org", groups=["physics"]))
+    assert held(world, eve) == []
+
+
+def test_sign_in_runs_as_many_statements_for_many_rules_as_for_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = add_provider(world, **GROUPS)
+    sign_in(world, physicist())
+
+    def statements() -> int:
+        arrive(world, provider, physicist())
+        with record_statements(monkeypatch) as executed:
+            arrive(world, provider, physicist())
+        return len(executed)
+
+    without = statements()
+    add_rule(world, world.organisation(), MANAGER)
+    with_one = statements()
+    assert with_one == without + 3
+    for _ in range(10):
+        add_rule(world, world.organisation(), MANAGER)
+        add_rule(world, world.organisation(), MANAGER, claims={"groups": ["other"]})
+    assert statements() == with_one

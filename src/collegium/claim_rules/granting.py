@@ -35,7 +35,7 @@ class Target(NamedTuple):
     Args:
         scope: id of the scope; None for a project that is not there yet.
         name: name of the scope; empty for such a project.
-        is_gone: whether the scope was deleted.
+        is_gone: whether the scope was deleted, or is elsewhere.
     """
 
     role: int
@@ -170,7 +170,7 @@ def preview(tx: ReadTransaction, rule: RuleRow, account: AccountDetails) -> Prev
         not claim_rule_rules.is_for_each(rule.template)
         and claim_rule_queries.project_named(tx, rule.organisation_id, name) is not None
     )
-    is_gone = rule.project_deleted_at is not None
+    is_gone = _is_project_gone(rule)
     return Preview(checks, obstacle, name, is_there and not is_gone, is_gone)
 
 
@@ -247,11 +247,18 @@ def _targets(rule: RuleRow, given: Sequence[GivenRole]) -> list[Target]:
         )
     if rule.creates_project and rule.project_role_id is not None:
         project, name = rule.project_id, rule.project_name or ""
-        is_gone = rule.project_deleted_at is not None
+        is_gone = _is_project_gone(rule)
         if (own := _own_project(rule, given)) is not None:
             project, name, is_gone = own.scope_id, own.scope_name, own.deleted_at is not None
         targets.append(Target(rule.project_role_id, project, ScopeKind.PROJECT, name, is_gone))
     return targets
+
+
+def _is_project_gone(rule: RuleRow) -> bool:
+    """Return whether the project for everybody was deleted, or moved to another organisation."""
+    return rule.project_id is not None and (
+        rule.project_deleted_at is not None or rule.project_parent_id != rule.organisation_id
+    )
 
 
 def _own_project(rule: RuleRow, given: Sequence[GivenRole]) -> GivenRole | None:

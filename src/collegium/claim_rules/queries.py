@@ -54,6 +54,7 @@ class RuleRow(OrganisationState, Conditions):
     project_id: int | None
     project_uuid: str | None
     project_name: str | None
+    project_parent_id: int | None
     project_deleted_at: datetime | None
     revokes: bool
 
@@ -80,6 +81,7 @@ class StoredClaims:
     """What a provider said about a person at the latest sign-in."""
 
     id: int
+    issuer: str
     claims: dict[str, Any]
 
 
@@ -114,6 +116,7 @@ _rows = (
         ),
         _project.c.uuid.label("project_uuid"),
         _project.c.name.label("project_name"),
+        _project.c.parent_id.label("project_parent_id"),
         _project.c.deleted_at.label("project_deleted_at"),
     )
     .join(_organisation, _organisation.c.id == claim_rules.c.organisation_id)
@@ -163,7 +166,7 @@ _GIVEN = Statement[GivenRole](
     .order_by(claim_rule_grants.c.grant_id)
 )
 _CLAIMS = Statement[StoredClaims](
-    select(identities.c.id, identities.c.claims)
+    select(identities.c.id, identities.c.issuer, identities.c.claims)
     .join(identity_providers, identity_providers.c.id == identities.c.provider_id)
     .where(
         identities.c.account_id == bindparam("account", type_=BigInt),
@@ -291,8 +294,12 @@ def given_to(tx: ReadTransaction, account: int) -> list[GivenRole]:
 
 
 def stored_claims(tx: ReadTransaction, account: int) -> dict[int, dict[str, Any]]:
-    """Return the stored claims of an account by the id of the identity, at active providers."""
-    return {row.id: row.claims for row in tx.fetch_all(_CLAIMS, account=account)}
+    """Return the stored claims of an account by the id of the identity, at active providers.
+
+    The issuer is among them as ``iss``.
+    """
+    rows = tx.fetch_all(_CLAIMS, account=account)
+    return {row.id: {**row.claims, "iss": row.issuer} for row in rows}
 
 
 def record_given(

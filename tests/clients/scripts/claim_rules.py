@@ -75,3 +75,4 @@ assert not result.would_provision and result.block_reason, result
 autoprovisioning_rules_destroy.sync_detailed(created.uuid, client=staff)
 assert autoprovisioning_rules_count.sync(client=staff) == 0
 refused(404, autoprovisioning_rules_retrieve.sync, created.uuid, client=staff)
+print("{}")

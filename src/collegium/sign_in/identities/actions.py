@@ -121,8 +121,9 @@ def _lock_ruled_scopes(
 
     def load_facts(tx: ReadTransaction, account: AccountDetails) -> Facts:
         """Return the facts as they will be after ``_refresh``."""
+        kept = identity_rules.kept_claims(claims, provider.extra_fields)
         facts = granting.facts_of(tx, account).with_claims(
-            identity.id, identity_rules.kept_claims(claims, provider.extra_fields)
+            identity.id, {**kept, "iss": claims.issuer}
         )
         if account.registration_method != provider.name:
             return facts

@@ -83,7 +83,7 @@ class KeepsClaims(Protocol):
 def all_kept(providers: Iterable[KeepsClaims]) -> frozenset[str]:
     """Return the claims that are stored of one of these providers or another."""
     extra = {name for provider in providers for name in provider.extra_fields.split()}
-    return frozenset({*KEPT, *extra, "acr", "amr"})
+    return frozenset({*KEPT, *extra, "acr", "amr", "iss"})
 
 
 def kept_claims(claims: Claims, extra_fields: str) -> dict[str, Any]:
