@@ -160,6 +160,8 @@ class Settings:
     email_change_max_age: Duration = 86400
     # Accounts registered by these methods cannot change their details here.
     protect_user_details_for_registration_methods: Words = ()
+    # New accounts count as having agreed to the terms of the service.
+    auto_approve_user_tos: Flag = False
     user_mandatory_fields: Words = ("first_name", "last_name", "email")  # front ends ask for these
     native_name_enabled: Flag = False  # show the native name in profiles; front ends read it too
     # Which changes of a profile are notified, and to which addresses.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,9 @@ def test_every_operator_is_notified_of_old_and_new_values(setup: Setup, owner: P
         for part in ("Ola Lee", "owner", "Smith", "Baker", "+1 555", "Acme", "Beta", "job title"):
             assert part in text, part
         assert f"/staff/accounts/{owner.uuid}/" in text
+    setup.settings = replace(setup.settings, homeport_url="https://front.example.org")
+    link = f"https://front.example.org/administration/users/{owner.uuid}/"
+    assert link in mail_text(setup.mail())
 
 
 def test_operators_are_notified_of_configured_fields_only(setup: Setup, owner: Person) -> None:

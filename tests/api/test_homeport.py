@@ -60,6 +60,20 @@ def test_configuration_lets_the_front_end_start(
     }
 
 
+def test_new_accounts_have_agreed_to_the_terms_if_the_operator_says_so(
+    front_end: Site,
+    make_site: Callable[[Settings], Site],
+    make_settings: Callable[..., Settings],
+    world: World,
+) -> None:
+    agreeing = make_site(make_settings(auto_approve_user_tos="true"))
+    for site, agreed in ((front_end, False), (agreeing, True)):
+        body = {"username": f"new{agreed}".lower(), "email": "new@example.org"}
+        created = site.post("/api/users/", world.staff, json=body)
+        assert created.status_code == 201
+        assert (created.json()["agreement_date"] is not None) is agreed
+
+
 def test_absent_things_are_empty_for_everybody_who_is_signed_in(
     front_end: Site, world: World
 ) -> None:

@@ -510,6 +510,36 @@ def test_old_front_end_gets_the_token_if_the_operator_wants_it(
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_official_front_end_gets_the_result_at_its_own_pages(
+    visitor: Browser, hostile: HostileProvider, world: World, site_with: Callable[..., Site]
+) -> None:
+    linked(world, hostile)
+    origin, below = "https://portal.example.org", "https://own.example.org/app"
+    change_provider(world, "hostile", allowed_redirects=[origin, below, FRONT])
+    internal = {"outgoing_internal_hosts": hostile.host}
+    browser = Browser(site_with(**internal, homeport_url=below))
+
+    def result(to: str, browser: Browser = browser) -> str:
+        location = sign_in(browser, hostile, f"{INIT}?return_url={to}").headers["location"]
+        return str(location)
+
+    for home in (origin, below):
+        assert result(home).startswith(f"{home}/oauth_login_completed/hostile/?code=")
+    # An address with a page of its own is taken as it is, and so is everything without HomePort.
+    assert result(FRONT).startswith(f"{FRONT}?code=")
+    assert result(origin, visitor).startswith(f"{origin}?code=")
+    change_provider(world, "hostile", token_in_url=True)
+    assert result(origin).startswith(f"{origin}/oauth_login_completed/hostile/?token=")
+    hostile.response = {"error": "access_denied", "error_description": SECRET}
+    failed = urlsplit(result(origin))
+    assert failed.path == "/login_failed/"
+    facts = parse_qs(failed.query)
+    assert facts["error"] == ["identity.denied"]
+    assert facts["message"][0].startswith("The sign-in was cancelled at ")
+    assert SECRET not in failed.query
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_client_that_is_no_browser_gets_json(visitor: Browser, world: World) -> None:
     answer = visitor.call("GET", "/api-auth/unknown/init/", headers={"Accept": "application/json"})
     assert answer.status_code == 404

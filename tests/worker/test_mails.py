@@ -97,6 +97,19 @@ def test_link_to_homeport_contains_the_uuid(database: Database) -> None:
     assert link in HtmlTags(words(message, "html")).links
 
 
+def test_link_to_the_scope_leads_to_a_page_of_the_front_end(
+    database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "invitation_created.txt").write_text("{{ scope_link }}")
+    for mail, path in (
+        (enqueue(database), "projects/{}/"),
+        (enqueue(database, project=None), "organizations/{}/dashboard/"),
+    ):
+        message = rendered(database, mail, homeport_url=FRONT, templates=tmp_path)
+        expected = path.format(_invitation(database, mail).scope_uuid)
+        assert words(message, "plain").strip() == f"{FRONT}/{expected}"
+
+
 def test_role_without_description_is_called_by_its_name(database: Database) -> None:
     mail = enqueue(database, role_description="")
     assert _invitation(database, mail).role_name in words(rendered(database, mail), "plain")

@@ -316,7 +316,8 @@ def test_approvers_are_notified_of_a_join_request(scenario: Scenario) -> None:
     )
     assert 'in the role "Project administrator"' in text
     assert "Requester Lee writes: > See you > there." in text
-    assert f"{FRONT}/profile/permission-requests/" in text
+    organisation = scenario.world.invitation(scenario.requested).organisation_uuid
+    assert f"{FRONT}/organizations/{organisation}/group-invitations/" in text
 
 
 def test_requester_is_notified_of_the_decision(scenario: Scenario) -> None:

@@ -88,6 +88,8 @@ def create(
         "token_lifetime": settings.token_lifetime,
         **values,
     }
+    if settings.auto_approve_user_tos and row.get("agreed_at") is None:
+        row["agreed_at"] = tx.now
     row["picture"] = _store_picture(tx, row.get("picture"))
     row["slug"] = values.get("slug") or slugs.new(tx, "user", values["username"])
     account_id = account_queries.add(tx, row)

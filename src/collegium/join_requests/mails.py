@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from collegium.access.rules import ScopeKind
 from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
 from collegium.join_requests import queries as join_request_queries
@@ -61,10 +62,17 @@ def _load_submitted(
     load_account(tx, payload["account"])
     return _common_values(settings, request) | {
         "message": paragraph(request.message),
-        "requests_link": f"{settings.homeport_url.rstrip('/')}/profile/permission-requests/"
-        if settings.homeport_url
-        else f"{settings.base_url.rstrip('/')}/requests/",
+        "requests_link": _requests_link(settings, request),
     }
+
+
+def _requests_link(settings: Settings, request: JoinRequestRow) -> str:
+    """Return the URL of the page where the request can be decided."""
+    if settings.homeport_url and request.scope_kind != ScopeKind.GROUP:
+        front_end = settings.homeport_url.rstrip("/")
+        return f"{front_end}/organizations/{request.organisation_uuid}/group-invitations/"
+    # The official front end does not show groups.
+    return f"{settings.base_url.rstrip('/')}/requests/"
 
 
 def _load_rejected(

@@ -68,6 +68,7 @@ class JoinRequestRow(OfferedRole, GroupRequest, PersonName):
     message: str
     comment: str | None
     scope_name: str
+    organisation_uuid: str
     organisation_name: str
     role_name: str
     role_kind: str

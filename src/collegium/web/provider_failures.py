@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final, NamedTuple
-from urllib.parse import urlencode
 
 from collegium.api.request import Response, json_response
 from collegium.refusals import Conflict, Limited, Refusal, Unauthenticated
@@ -13,6 +12,7 @@ from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.values import Problem, ProviderError
 from collegium.text.names import isolated
+from collegium.web import front_ends
 from collegium.web.browser_request import BrowserRequest, is_local
 from collegium.web.messages import message_for
 from collegium.web.page import page
@@ -162,7 +162,8 @@ def refuse(
                 account if isinstance(account, int) else None,
             )
     if provider is not None and return_to and return_to in provider.allowed_redirects:
-        location = with_query(return_to, {"error": code})
+        _failure, message = _explain(code, problem, provider)
+        location = front_ends.failed(browser.settings, return_to, code, message)
         return Response(302, headers={"Location": location}, media="text/html")
     return _failure_page(browser, code, problem, provider, return_to)
 
@@ -170,6 +171,20 @@ def refuse(
 def _code_of(error: ProviderError) -> str:
     has_page = error.problem in {Problem.UNREACHABLE, Problem.NOT_RECENT}
     return f"provider.{error.problem}" if has_page else "provider.answer"
+
+
+def _explain(
+    code: str, problem: Refusal | ProviderError, provider: ProviderRow | None
+) -> tuple[_Failure, str]:
+    """Return what is said about a problem, and its message in full."""
+    said = message_for(problem) if isinstance(problem, Refusal) else ""
+    status = 429 if isinstance(problem, Limited) else 409
+    failure = _FAILURES.get(code, _Failure(status, "Signing in did not work", "{said}"))
+    return failure, failure.message.format(label=_label(provider), said=said)
+
+
+def _label(provider: ProviderRow | None) -> str:
+    return isolated(provider.label) if provider is not None else "The identity provider"
 
 
 def _failure_page(
@@ -180,11 +195,7 @@ def _failure_page(
     return_to: str = "",
 ) -> Response:
     """Return the page of a failure, or the same as JSON for a client that is no browser."""
-    said = message_for(problem) if isinstance(problem, Refusal) else ""
-    status = 429 if isinstance(problem, Limited) else 409
-    failure = _FAILURES.get(code, _Failure(status, "Signing in did not work", "{said}"))
-    label = isolated(provider.label) if provider is not None else "The identity provider"
-    message = failure.message.format(label=label, said=said)
+    failure, message = _explain(code, problem, provider)
     headers = {}
     if isinstance(problem, Limited):
         headers["Retry-After"] = str(problem.facts["seconds"])
@@ -194,7 +205,7 @@ def _failure_page(
         browser,
         "provider_failed",
         failure.status,
-        title=failure.title.format(label=label),
+        title=failure.title.format(label=_label(provider)),
         said=message,
         invitation_path=return_to if _is_invitation(return_to) else "",
     )
@@ -204,8 +215,3 @@ def _failure_page(
 
 def _is_invitation(path: str) -> bool:
     return is_local(path) and path.startswith(("/invitation/", "/open_invitation/"))
-
-
-def with_query(url: str, facts: dict[str, str]) -> str:
-    """Return the address of a front end with further parameters."""
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(facts)}"

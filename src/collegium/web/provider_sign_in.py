@@ -37,11 +37,11 @@ from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, Purpose
 from collegium.sign_in.providers.values import Claims, Problem, ProviderError
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
-from collegium.web import agreements, provider_linking
+from collegium.web import agreements, front_ends, provider_linking
 from collegium.web.browser_request import BrowserRequest, is_local
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page
-from collegium.web.provider_failures import refuse, with_query
+from collegium.web.provider_failures import refuse
 
 COOKIE: Final = "provider"
 """Name of the cookie that binds a sign-in at a provider to the browser."""
@@ -402,7 +402,8 @@ def _hand_over(
         facts = {"token": token}
     else:
         facts = {"code": identity_sessions.issue_code(tx, vault, actor, origin, CodeKind.EXCHANGE)}
-    return Response(302, headers={"Location": with_query(return_to, facts)}, media="text/html")
+    location = front_ends.completed(browser.settings, provider.name, return_to, facts)
+    return Response(302, headers={"Location": location}, media="text/html")
 
 
 def _arrival(browser: BrowserRequest, claimed: ClaimedSignIn) -> Arrival:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from collegium.access.rules import ScopeKind
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
@@ -49,7 +50,7 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 # Exactly one address, without a character that could make a header hold two.
 _EMAIL: Final = re.compile(r"""[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+""")
 _LINE_MAX: Final = 900  # octets; SMTP allows 998
-# Paths at which front ends show a scope.
+# Paths at which front ends show a scope; the webhook for invitations has them since it exists.
 _PATHS: Final = {"organisation": "organizations", "project": "projects", "group": "groups"}
 
 
@@ -118,6 +119,7 @@ def _invitation_created(
         name = name_line(f"{invitation.creator_first_name} {invitation.creator_last_name}")
     role_name, description = map(name_line, (invitation.role_name, invitation.role_description))
     base = (settings.homeport_url or settings.base_url).rstrip("/")
+    scope_link = f"{base}/{_PATHS[invitation.scope_kind]}/{invitation.scope_uuid}/"
     in_organisation = invitation.scope_kind == "project"
     return {
         "invitation_uuid": invitation.uuid,
@@ -131,7 +133,11 @@ def _invitation_created(
         "scope_name": name_line(invitation.scope_name),
         "scope_uuid": invitation.scope_uuid,
         "scope_slug": invitation.scope_slug,
-        "scope_link": f"{base}/{_PATHS[invitation.scope_kind]}/{invitation.scope_uuid}/",
+        "scope_path_link": scope_link,
+        # The official front end has no page at the path of an organisation itself.
+        "scope_link": f"{scope_link}dashboard/"
+        if settings.homeport_url and invitation.scope_kind == ScopeKind.ORGANISATION
+        else scope_link,
         "organisation_name": name_line(invitation.organisation_name) if in_organisation else "",
         "expires": invitation.expires_at,
         "reminder": bool(payload.get("reminder")),
@@ -186,7 +192,7 @@ def _profile_changes(
     username = name_line(account.username)
     page = f"{settings.base_url.rstrip('/')}/staff/accounts"
     if settings.homeport_url:
-        page = f"{settings.homeport_url.rstrip('/')}/users"
+        page = f"{settings.homeport_url.rstrip('/')}/administration/users"
     return {
         "user": name_line(f"{account.first_name} {account.last_name}") or username,
         "username": username,

@@ -78,7 +78,7 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMa
         "created_by_full_name": variables["inviter_name"],
         "created_by_username": variables["inviter_username"],
         "expires": variables["expires"],
-        "redirect_scope_url": variables["scope_link"],
+        "redirect_scope_url": variables["scope_path_link"],
         "redirect_url": variables["link"],
         "invitation_uuid": variables["invitation_uuid"],
     }
