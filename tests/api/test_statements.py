@@ -12,6 +12,7 @@ from collegium.access.queries import ScopeAccess
 from collegium.access.rules import ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.accounts import views
 from collegium.agreements import actions as agreement_actions
 from collegium.api.waldur.routes import ROUTES
 from collegium.db.statements import Statement
@@ -108,6 +109,7 @@ OTHER_LISTS = {
     "/api/staff-passkeys/": 3,
     "/api/customers/{uuid}/history/": 4,
     "/api/users/{uuid}/history/": 4,
+    "/api/users/{uuid}/data_access_history/": 4,
 }  # filled by a test of their own
 COUNTS = {
     f"/api/users/user_{name}/"
@@ -118,6 +120,7 @@ OBJECTS = {
     "/api/users/me/": 2,
     "/api/users/{uuid}/": 3,
     "/api/users/{uuid}/history/at/": 4,
+    "/api/users/{uuid}/data_access/": 6,
     "/api/users/profile_completeness/": 1,
     "/api/users/dashboard-general-stats/": 3,
     "/api/customers/{uuid}/": 4,
@@ -225,7 +228,7 @@ def test_one_object_runs_its_number_of_statements(
         callers = (owner,) if "passkeys" in path else (owner, world.staff)
         if "rules" in path:
             callers = (world.staff,)
-        if "history" in path:
+        if "history" in path or "data_access" in path:
             callers, url = (world.staff,), f"{url}?timestamp=2999-01-01"
         numbers = {statements(site, monkeypatch, url, caller)[0] for caller in callers}
         assert max(numbers) == maximum, (path, numbers)
@@ -235,7 +238,7 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = world.person("owner")
-    organisation, person = world.organisation(), world.person()
+    organisation, person, member = world.organisation(), world.person(), world.person()
     for number in range(30):
         add_key(world, owner)
         world.provider(f"p{number}")
@@ -250,6 +253,8 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
         assert site.request("PATCH", organisation.path, world.staff, json=body).status_code == 200
         path, body = f"/api/users/{person.uuid}/", {"job_title": f"Job {number}"}
         assert site.request("PATCH", path, world.staff, json=body).status_code == 200
+        with world.database.write() as tx:
+            views.record(tx, member.actor, person.id, [f"field{number}"])
     for pattern, maximum in OTHER_LISTS.items():
         place = person if "users" in pattern else organisation
         path = pattern.replace("{uuid}", place.uuid)

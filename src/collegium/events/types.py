@@ -80,6 +80,16 @@ class AccountImpersonated(_NamedAccount, kind="account.impersonated"):
     message = f"{_USER} has been read or acted for{_BY} with their rights."
 
 
+class AccountViewed(_Account, kind="account.viewed"):
+    """Somebody has looked at the profile of another person. Only staff see who."""
+
+    message = "The details[ of user {affected_user_username}] have been read[ by {user_full_name}]."
+    people = Readers.STAFF
+    viewer: Annotated[str, Fact("viewer", Readers.PERSON, kept=True)]
+    """``staff``, ``support`` or ``colleague``."""
+    fields: Annotated[list[str], Fact("fields", Readers.PERSON, kept=True)]
+
+
 class AccountMadeStaff(_NamedAccount, kind="account.made_staff", text="has been made staff"): ...
 
 

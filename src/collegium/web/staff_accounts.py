@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.api import account_views
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.memberships import queries as membership_queries
@@ -70,6 +71,13 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     )
 
 
+_SHOWN: Final = (
+    *("civil_number", "description", "email", "first_name", "job_title", "last_name"),
+    *("native_name", "organization", "phone_number", "username"),
+)
+"""Personal data on the page of an account, for the record of who has looked at it."""
+
+
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_account(browser, tx, Form())
 
@@ -78,6 +86,7 @@ def _render_account(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
     row = account_queries.get_visible(tx, browser.actor, browser.uuid("account"))
+    account_views.record(browser, row.id, _SHOWN)
     # How an account signs in is for staff only: support could do nothing with it.
     token_counts, factor, has_factor = {}, None, False
     if browser.actor.is_staff:

@@ -10,6 +10,7 @@ from collegium.accounts.actions import require_staff
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.profiles import queries as profile_queries
 from collegium.accounts.profiles.queries import ProfileRow
+from collegium.api import account_views
 from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import parse_id
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
@@ -59,9 +60,9 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    return _profile_response(
-        tx, profile_queries.get_visible(tx, context.actor, parse_id(context, "account"))
-    )
+    row = profile_queries.get_visible(tx, context.actor, parse_id(context, "account"))
+    account_views.record(context, row.id, ("email", "first_name", "last_name", *_PROFILE_FIELDS))
+    return _profile_response(tx, row)
 
 
 def _list_public(context: RequestContext, tx: ReadTransaction) -> Response:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, ClassVar, Final
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from collegium.access.rules import ScopeKind
@@ -16,7 +17,7 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.pictures.rules import BYTES, InvalidImageError
 from collegium.accounts.queries import AccountDetails, ListedAccount, full_name, join_names
 from collegium.accounts.rules import ATTRIBUTES, DETAILS, missing_fields, protected_fields
-from collegium.api import pictures
+from collegium.api import account_views, pictures
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import (
     Given,
@@ -86,6 +87,13 @@ _FACT: Final = Text(max=255)
 _DOMAINS: Final = StringList(max=255, max_items=50)
 _FILLED_IN: Final = DETAILS | ATTRIBUTES | {"full_name", "birth_date", "preferred_language"}
 """Fields that can be mandatory in a profile."""
+
+_PERSONAL: Final = (
+    *("username", "full_name", "first_name", "last_name", "native_name", "email", "phone_number"),
+    *("job_title", "organization", "preferred_language", "image", "description", "civil_number"),
+    *("birth_date", "uid_number", "primary_gid", *sorted(ATTRIBUTES - {"nationalities"})),
+)
+"""Fields whose reading is recorded."""
 
 _STAFF: Final = Private("sees_all")
 _OWN: Final = Private("sees_all or row.id == actor", others=account_search.is_actor)
@@ -319,7 +327,12 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
     row = account_queries.get_visible(tx, context.actor, context.uuid("account"))
-    return _detail(context, tx, row)
+    response = _detail(context, tx, row)
+    if context.settings.user_data_access_logging_enabled:
+        shown = msgspec.json.decode(response.body)
+        fields = [name for name in _PERSONAL if shown.get(name) not in {None, ""}]
+        account_views.record(context, row.id, fields)
+    return response
 
 
 def _me(context: RequestContext, tx: ReadTransaction) -> Response:
