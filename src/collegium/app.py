@@ -27,7 +27,7 @@ from collegium.api import cors, limits, openapi, pipeline, request_bodies
 from collegium.api import request as http
 from collegium.api.brainstem import routes as brainstem
 from collegium.api.middleware import Middleware, without_secrets
-from collegium.api.waldur import homeport
+from collegium.api.waldur import homeport, icons
 from collegium.api.waldur import routes as waldur
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
@@ -163,6 +163,7 @@ def _router() -> CompiledRouter:
     description = web.description_routes(openapi.describe(waldur.ROUTES | brainstem.DESCRIBED))
     router = CompiledRouter()
     pipeline.add_routes(router, waldur.ROUTES, waldur.PROTOCOL)
+    pipeline.add_routes(router, icons.ROUTES, waldur.PROTOCOL)
     pipeline.add_routes(router, homeport.ROUTES, waldur.HOMEPORT_PROTOCOL)
     pipeline.add_routes(router, brainstem.ROUTES, brainstem.PROTOCOL)
     pipeline.add_routes(router, web.ROUTES | description, web.PROTOCOL)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 from collegium import hosts
@@ -221,6 +221,29 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+PICTURE_TYPES: Final = {
+    ".gif": "image/gif",
+    ".ico": "image/x-icon",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+}
+"""Ending of the name of a picture to its media type."""
+
+_PICTURE_MAX: Final = 1024 * 1024
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    _need(path.is_file() and path.suffix.lower() in PICTURE_TYPES)
+    if path.stat().st_size > _PICTURE_MAX:
+        raise UnfitError(f"{path.name!r} has more than {_PICTURE_MAX // 1024} KiB")
+    path.read_bytes()  # a file that cannot be read is an error now
+    return path
+
+
 def _countries(text: str) -> tuple[str, ...]:
     codes = tuple(word.upper() for word in _words(text))
     _need(all(re.fullmatch("[A-Z]{2}", code) for code in codes))
@@ -318,6 +341,10 @@ SecretKey = Annotated[
     str | None, SettingType(_secret_key, f"at least {KEY_LENGTH} random characters")
 ]
 Folder = Annotated[Path | None, _or_none(SettingType(_folder, "a folder that exists"))]
+Picture = Annotated[
+    Path | None,
+    _or_none(SettingType(_picture, f"a file that exists, with {', '.join(PICTURE_TYPES)}")),
+]
 LogLevel = Annotated[str, _one_of("debug", "info", "warning", "error")]
 TwoFactorRequired = Annotated[str, _one_of("nobody", "staff", "everybody")]
 LogFormat = Annotated[str, _one_of("text", "json")]

@@ -37,6 +37,7 @@ from collegium.setting_types import (
     OnlyTrue,
     Origins,
     OwnUrl,
+    Picture,
     ProfileChanges,
     ProfileChangesJson,
     SecretKey,
@@ -110,6 +111,8 @@ class Settings:
     # Texts in e-mails and on pages.
 
     site_name: Line = "Collegium"
+    # A picture file that front ends show as the logo.
+    site_logo: Picture = None
     common_footer_text: Text = ""
     common_footer_html: Text = ""
 

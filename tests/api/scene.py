@@ -6,7 +6,7 @@ A route on a resource that is not known here fails until its object is added.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import pytest
 
@@ -106,6 +106,9 @@ def scene(world: World) -> Scene:
             "passkeys": passkey,
             "staff-passkeys": passkey,
             "events": event.uuid,
+            "notification-messages-templates": uuid5(
+                NAMESPACE_URL, "users/invitation_created_message.html"
+            ).hex,
         },
     )
 

@@ -1,13 +1,15 @@
 """Waldur's official front end (HomePort): what it needs that no other client asks for."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from collegium.api.waldur import homeport
 from collegium.api.waldur.routes import ROUTES
-from collegium.settings import Settings
-from tests.support.site import Site
+from collegium.settings import Settings, SettingsError
+from collegium.worker import mails
+from tests.support.site import BASE, Site
 from tests.support.world import World
 
 pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -58,6 +60,86 @@ def test_configuration_lets_the_front_end_start(
     assert {name: core[name] for name in kept} == {
         name: plain["WALDUR_CORE"][name] for name in kept
     }
+
+
+PNG = b"\x89PNG\r\n\x1a\n a logo"
+ICONS = "/api/icons/"
+TEMPLATES = "/api/notification-messages-templates/"
+
+
+def test_pictures_are_the_logo_of_the_operator_or_neutral(
+    front_end: Site,
+    make_site: Callable[[Settings], Site],
+    make_settings: Callable[..., Settings],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "Logo.PNG"
+    path.write_bytes(PNG)
+    own = make_site(make_settings(site_logo=str(path), compat_homeport="true"))
+    for site, media, begin in ((own, "image/png", PNG), (front_end, "image/svg+xml", b"<svg")):
+        for name in ("login_logo", "sidebar_logo", "sidebar_logo_mobile", "favicon"):
+            # As browsers ask for pictures.
+            headers = {"Accept": "image/avif,image/png,image/*;q=0.8,*/*;q=0.5"}
+            response = site.get(f"{ICONS}{name}/", headers=headers)
+            assert (response.status_code, response.headers["content-type"]) == (200, media)
+            assert response.content.startswith(begin)
+        # The picture behind a page is no logo.
+        hero = site.get(f"{ICONS}hero_image/")
+        assert hero.headers["content-type"] == "image/svg+xml"
+        for wrong in ("nothing", "login_logo/x"):
+            assert site.get(f"{ICONS}{wrong}/").status_code == 404
+    shown = own.get(CONFIGURATION).json()["WALDUR_CORE"]
+    assert shown["SIDEBAR_LOGO"] == f"{BASE}{ICONS}sidebar_logo/"
+    # It shows the name of the service instead.
+    assert "SIDEBAR_LOGO" not in front_end.get(CONFIGURATION).json()["WALDUR_CORE"]
+
+
+def test_logo_that_cannot_be_shown_is_an_error(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    for name, content in (("logo.txt", b"x"), ("big.png", bytes(2**20 + 1)), ("none.png", None)):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(SettingsError, match=r"SITE_LOGO must be a file that exists"):
+            make_settings(site_logo=str(tmp_path / name))
+
+
+def test_template_of_an_invitation_is_shown_with_its_placeholders(
+    site: Site,
+    make_site: Callable[[Settings], Site],
+    make_settings: Callable[..., Settings],
+    world: World,
+    tmp_path: Path,
+) -> None:
+    person = world.person()
+    query = f"{TEMPLATES}?name=invitation_created&page_size=300"
+    found = {one["path"]: one for one in site.get(query, person).json()}
+    path = "users/invitation_created_message.html"
+    assert set(found) >= {path, "users/invitation_created_subject.txt"}
+    template = found[path]
+    assert "invites you to join" in template["content"]
+    assert "{{ scope_name }}" in template["content"]
+    assert template["content"] == template["original_content"]
+    for text in ("{%", "<html", "<script"):
+        assert text not in template["content"]
+    assert template["is_content_overridden"] is False
+    assert template["url"] == f"{BASE}{TEMPLATES}{template['uuid']}/"
+    assert site.get(template["url"], person).json() == template
+    assert site.get(f"{TEMPLATES}{'0' * 32}/", person).status_code == 404
+    # Every e-mail has its templates, on pages.
+    everything = site.get(TEMPLATES, person)
+    total = int(everything.headers["x-result-count"])
+    assert total == 3 * len(mails.LOADERS)
+    assert len(everything.json()) == 10
+    assert site.request("HEAD", TEMPLATES, person).headers["x-result-count"] == str(total)
+    for narrow in (f"path_exact={path}", f"path={path}&name_exact=invitation_created_message"):
+        assert site.get(f"{TEMPLATES}?{narrow}", person).json() == [template]
+    # The operator's own template is shown in place of ours.
+    (tmp_path / "invitation_created.html").write_text("<p>Come, {{ full_name }}</p>")
+    own = make_site(make_settings(templates=str(tmp_path)))
+    (overridden,) = own.get(f"{TEMPLATES}?is_overridden=true", person).json()
+    assert overridden["content"] == "<p>Come, {{ full_name }}</p>"
+    assert overridden["original_content"] == template["original_content"]
 
 
 def test_new_accounts_have_agreed_to_the_terms_if_the_operator_says_so(

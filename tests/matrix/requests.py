@@ -38,6 +38,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/passkeys/": {"uuid": "passkey"},
     "/api/staff-passkeys/": {"uuid": "passkey"},
     "/api/events/": {"uuid": "event"},
+    "/api/notification-messages-templates/": {"uuid": "mail template"},
     "/api/media/": {"uuid": "picture"},
     _REQUESTS: {"uuid": "group's request"},
     _INVITATIONS: {"uuid": "group's invitation"},
@@ -90,6 +91,7 @@ LISTED: Final[dict[str, Callable[[Tenant], str]]] = {
     "/requests/": lambda tenant: str(tenant.objects["request"]),
 }
 WITHOUT_TENANT: Final = {
+    "/api/notification-messages-templates/",
     *("/api/roles/", "/api/identity-providers/", "/api/customers/countries/"),
     *("/api/users/user_active_status_count/", "/api/users/user_language_count/"),
     "/api/users/user_registration_trend/",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from argon2 import PasswordHasher
 from sqlalchemy import bindparam, select, update
@@ -109,6 +109,7 @@ class Scene:
         self.world.provider()
         self.objects = {
             "role": self.world.role("CUSTOM.UNUSED").uuid,
+            "mail template": uuid5(NAMESPACE_URL, "users/invitation_created_message.html").hex,
             "rule": add_rule(self.world, self.world.organisation("Rules"), "CUSTOMER.OWNER"),
         }
         """Objects without a tenant by name."""

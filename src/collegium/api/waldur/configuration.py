@@ -61,7 +61,9 @@ def _configuration(context: RequestContext, _tx: ReadTransaction | None = None) 
     # A front end has more features than we support. Features that are not listed are off.
     published["FEATURES"] = {}
     if settings.serves_homeport:
-        more = homeport.configuration(settings.site_name)
+        more = homeport.configuration(
+            settings.site_name, context.base, has_logo=settings.site_logo is not None
+        )
         published["WALDUR_CORE"] |= more.pop("WALDUR_CORE")
         published |= more
     return Response(200, schemas.encode(published))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import lists, schemas
+from collegium.api.waldur.icons import LOGOS
 from collegium.db.database import ReadTransaction
 
 _LISTS: Final = (
@@ -171,11 +172,13 @@ PLUGINS: Final = (
 """Plugins of the reference server whose settings HomePort reads; all are empty here."""
 
 
-def configuration(site_name: str) -> dict[str, Any]:
+def configuration(site_name: str, base: str, *, has_logo: bool) -> dict[str, Any]:
     """Return what HomePort needs in the public configuration before it shows a page.
 
     Args:
         site_name: name of the service, for the titles of its pages.
+        base: base URL of the service, as the caller reaches it.
+        has_logo: whether the operator has a logo, which HomePort shows in place of the name.
     """
     return {
         "LANGUAGES": list(LANGUAGES.items()),
@@ -185,6 +188,7 @@ def configuration(site_name: str) -> dict[str, Any]:
             "LANGUAGE_CHOICES": list(LANGUAGES),
             "FULL_PAGE_TITLE": site_name,
             "SHORT_PAGE_TITLE": site_name,
+            **({name.upper(): f"{base}/api/icons/{name}/" for name in LOGOS} if has_logo else {}),
         },
         "WALDUR_SUPPORT": {"ENABLED": False},
         **{plugin: {} for plugin in PLUGINS},

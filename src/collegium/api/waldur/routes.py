@@ -26,6 +26,7 @@ from collegium.api.waldur import (
     invitations,
     invite_links,
     join_requests,
+    mail_templates,
     memberships,
     organisations,
     passkeys,
@@ -88,6 +89,7 @@ ROUTES: Routes = {
     **claim_rules.ROUTES,
     **agreements.ROUTES,
     **usage.ROUTES,
+    **mail_templates.ROUTES,
     **configuration.ROUTES,
 }
 
