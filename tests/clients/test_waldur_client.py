@@ -47,6 +47,21 @@ NEW_OPERATIONS = {
 }
 """Operations that only the newer client has."""
 
+USERS = (
+    "cancel_change_email change_email change_password confirm_email count create destroy list "
+    "me_retrieve partial_update pull_remote_user refresh_token retrieve token_retrieve update"
+)
+"""Operations of the users API that ``users.py`` calls with both clients."""
+ABSENT = {
+    "dashboard_pending_actions_list",
+    "identity_bridge_status_retrieve",
+    "pull_scim_attributes",
+    "scim_sync_all",
+    "send_notification",
+    "update_actions",
+}
+"""Operations of the users API that the service does not have; the documentation says why."""
+
 EVERY_LIST = {"o", "page", "page_size"}
 NEWER = {"scope"}
 """Parameters that only the newer client has."""
@@ -101,6 +116,19 @@ def run(client: Official, serve: Serve, tmp_path: Path) -> Callable[..., Any]:
 
 def test_client_uses_every_operation_of_the_users_api(run: Callable[..., Any]) -> None:
     run("users.py", mails=True)
+
+
+def test_newer_client_uses_every_operation_of_the_users_api_that_it_adds(
+    client: Official, run: Callable[..., Any]
+) -> None:
+    if client.version != "8.1.3":
+        return
+    settings = {"user_data_access_logging_enabled": "true"}
+    result = run("users_newer.py", "--no-worker", **settings)
+    assert set(result["all"]) == {*result["called"], *USERS.split(), *ABSENT}
+    assert ABSENT.isdisjoint(result["called"])
+    documented = (Path(__file__).parents[2] / "docs" / "waldur.md").read_text()
+    assert all(f"`users_{name}`" in documented for name in ABSENT)
 
 
 def test_client_uses_keys_tokens_and_version(run: Callable[..., Any]) -> None:
