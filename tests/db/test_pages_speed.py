@@ -111,6 +111,7 @@ def parameters(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]
         "/staff/rules/": {"uuid": "0" * 32},
         "/api-auth/": {"provider": "unknown"},
         "/invitation/": {"token": vault.sign(links.MAILED, bulk_activity.uuid("invitation", 1), 1)},
+        "/identity_link/": {"token": "unknown"},
         "/password_reset/": {"token": password_actions.link(vault, account, tx.now)},
         "/user_email_change/": {"code": "0" * 32},
         "/user_email_change_cancel/": {"code": "0" * 32},

@@ -403,7 +403,7 @@ def test_every_public_write_is_rate_limited() -> None:
         *(f"/api/user-invitations/{action}/" for action in ("approve", "reject", "{uuid}/check")),
         *(f"/api/passkeys/{name}/" for name in ("signin/begin", "signin/finish")),
         *(f"/api/passkeys/{name}/" for name in ("mfa/begin", "mfa/finish")),
-        "/sign_in/passkey/",
+        *("/sign_in/passkey/", "/sign_in/link/", "/identity_link/{token}/"),
         *("/sign_in/", "/sign_in/code/", "/forgotten_password/", "/password_reset/{token}/"),
         *("/user_email_change/{code}/", "/user_email_change_cancel/{code}/"),
         *("/invitation/{token}/", "/invitation/{token}/decline/"),

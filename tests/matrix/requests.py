@@ -51,6 +51,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
         for portal in ("private", "public")
         for app in ("users", "attributes")
     },
+    "/identity_link/": {"token": "unknown provider"},
     "/password_reset/": {"token": "password link"},
     "/user_email_change/": {"code": "address code"},
     "/user_email_change_cancel/": {"code": "address cancel code"},

@@ -20,6 +20,8 @@ NOT_CREATING: Final = {
     "/sign_out/": "ends a session",
     "/forgotten_password/": "mails a link, rate limited",
     "/password_reset/{token}/": "uses its link up",
+    "/sign_in/link/": "mails a link, rate limited",
+    "/identity_link/{token}/": "uses its link up",
     "/user_email_change/{code}/": "uses its link up",
     "/user_email_change_cancel/{code}/": "uses its link up",
     "/invitation/{token}/decline/": "ends an invitation",

@@ -20,13 +20,17 @@ from tests.support.world import Person, Place, World
 
 MAXIMUM = 14
 MANY = 6
-REDIRECTS = {"/sign_in/", "/sign_in/code/", "/sign_in/passkey/", "/private/users/tokens/"}
+REDIRECTS = {
+    *("/sign_in/", "/sign_in/code/", "/sign_in/passkey/", "/sign_in/link/"),
+    "/private/users/tokens/",
+}
 # Each shows one object only.
 ONE_OBJECT = {
     "/invitation/{token}/",
     "/invitation_approve/{token}/",
     "/invitation_reject/{token}/",
     "/password_reset/{token}/",
+    "/identity_link/{token}/",
     "/user_email_change/{code}/",
     "/user_email_change_cancel/{code}/",
     "/api-auth/default/init/",

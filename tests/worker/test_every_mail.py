@@ -64,6 +64,9 @@ class EveryKind(Scenario):
                 kinds.TokenCreated(*notice, name),
                 kinds.TokenCreated(*notice, name, program=True),
                 kinds.IdentityChanged(*notice, name),
+                kinds.IdentityLinkRequest(
+                    *(bob.email, bob.id, now, name, 1, "mark", "subject", "browser", "")
+                ),
                 kinds.IdentityChanged(*notice, name, removed=True),
                 kinds.PasskeyChanged(*notice, name),
                 kinds.PasskeyChanged(*notice, name, removed=True),

@@ -328,6 +328,17 @@ class IdentityLinked(_Identity, kind="identity.linked", text="has been added"): 
 class IdentityUnlinked(_Identity, kind="identity.unlinked", text="has been removed"): ...
 
 
+class IdentityLinkRequested(Event, kind="identity.link_requested"):
+    group = "auth"
+    message = (
+        "A link that adds a sign-in method[, {provider_name},][ to user {affected_user_username}]"
+        " has been requested[ from {ip_address}]."
+    )
+    account: int | None
+    provider: Annotated[str, Fact("provider_name", Readers.STAFF, kept=True)]
+    address: StaffIpAddress
+
+
 class ProviderSignInFailed(Event, kind="login.provider_failed"):
     group = "auth"
     message = (

@@ -282,6 +282,32 @@ class PasskeyChanged(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityLinkRequest(Mail):
+    """Link that adds an identity to an account, to its address.
+
+    Args:
+        account: id of the row; the link is made when the e-mail is rendered.
+        asked: time of the request, ISO 8601.
+        name: of the identity provider.
+        provider: its id.
+        mark: code of the provider as it was.
+        subject: the provider's id of the person.
+        browser: digest of a cookie of the browser that may use the link.
+        return_to: where the sign-in continues.
+    """
+
+    kind: ClassVar[str] = "identity_link_request"
+    account: int
+    asked: str
+    name: str
+    provider: int
+    mark: str
+    subject: str
+    browser: str
+    return_to: str
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityChanged(Mail):
     """Notice that an identity was linked to an account or removed from it, to its address.
 

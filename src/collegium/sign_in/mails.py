@@ -1,5 +1,6 @@
 """Load the data of e-mails that notify the owner of an account about its credentials."""
 
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from collegium.db.database import ReadTransaction
 from collegium.outbox.mails import (
     ChangeEmailNotice,
     IdentityChanged,
+    IdentityLinkRequest,
     PasskeyChanged,
     PasswordChanged,
     SecondFactorDisabled,
@@ -22,6 +24,7 @@ from collegium.outbox.mails import (
 from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
+from collegium.sign_in.identities import linking, mail_links
 from collegium.sign_in.notices import PERSON
 from collegium.sign_in.passwords.mails import Loader
 from collegium.text.plain import name_line
@@ -82,6 +85,30 @@ def _load_method_changed(path: str) -> Loader:
     return load
 
 
+def _load_identity_link(
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
+) -> dict[str, Any]:
+    account = load_account(tx, payload["account"])
+    expires_at = datetime.fromisoformat(payload["asked"]) + mail_links.LIFETIME
+    if tx.now > expires_at:
+        raise ObsoleteError("The link has expired before the e-mail was sent.")
+    mail = IdentityLinkRequest(account.email, *(payload[name] for name in _LINK_FIELDS))
+    link = mail_links.sign_link(vault, account, mail)
+    base = settings.base_url.rstrip("/")
+    can_link = account.is_active and not linking.is_protected(tx, account)
+    return {
+        "name": name_line(account_queries.full_name(account)) or name_line(account.username),
+        "username": name_line(account.username),
+        "provider_name": name_line(payload["name"]),
+        "expires": expires_at,
+        "link": f"{base}/{mail_links.PURPOSE}/{link}/" if can_link else "",
+        "methods_link": f"{base}/account/sign_in_methods/",
+    }
+
+
+_LINK_FIELDS: Final = [field.name for field in fields(IdentityLinkRequest)][1:]
+
+
 def _load_second_factor_failed(
     tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
@@ -108,6 +135,7 @@ def _load_change_email_notice(
 
 LOADERS: Final[dict[str, Loader]] = {
     ChangeEmailNotice.kind: _load_change_email_notice,
+    IdentityLinkRequest.kind: _load_identity_link,
     IdentityChanged.kind: _load_method_changed("/account/sign_in_methods/"),
     PasskeyChanged.kind: _load_method_changed("/account/passkeys/"),
     PasswordChanged.kind: _load_password_changed,

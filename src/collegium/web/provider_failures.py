@@ -10,9 +10,9 @@ from collegium.security.rate_limits.rules import PROVIDER
 from collegium.sign_in.identities import sign_ins
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
-from collegium.sign_in.providers.values import Problem, ProviderError
+from collegium.sign_in.providers.values import Claims, Problem, ProviderError
 from collegium.text.names import isolated
-from collegium.web import front_ends
+from collegium.web import front_ends, provider_linking
 from collegium.web.browser_request import BrowserRequest, is_local
 from collegium.web.messages import message_for
 from collegium.web.page import page
@@ -128,16 +128,24 @@ _FAILURES: Final = {
 }
 
 
+_UNRECOGNISED: Final = frozenset({"identity.unknown", "identity.email_taken"})
+"""Codes of people who may have an account here, which an e-mail can link."""
+
+
 def refuse(
     browser: BrowserRequest,
     problem: Refusal | ProviderError,
     name: str,
     provider: ProviderRow | None = None,
     return_to: str = "",
+    claims: Claims | None = None,
 ) -> Response:
     """Record why nobody was signed in, and say it without a word of the provider.
 
     A front end gets the code of the problem at the address to which it wanted to return.
+
+    Args:
+        claims: what the provider said, if it said something.
     """
     if isinstance(problem, Unauthenticated):
         # The account was signed out everywhere at the same moment.
@@ -165,7 +173,10 @@ def refuse(
         _failure, message = _explain(code, problem, provider)
         location = front_ends.failed(browser.settings, return_to, code, message)
         return Response(302, headers={"Location": location}, media="text/html")
-    return _failure_page(browser, code, problem, provider, return_to)
+    offer = None
+    if provider is not None and claims is not None and code in _UNRECOGNISED:
+        offer = provider_linking.offer(browser, provider, claims, return_to)
+    return _failure_page(browser, code, problem, provider, return_to, offer)
 
 
 def _code_of(error: ProviderError) -> str:
@@ -192,7 +203,8 @@ def _failure_page(
     code: str,
     problem: Refusal | ProviderError,
     provider: ProviderRow | None,
-    return_to: str = "",
+    return_to: str,
+    offer: provider_linking.Offer | None,
 ) -> Response:
     """Return the page of a failure, or the same as JSON for a client that is no browser."""
     failure, message = _explain(code, problem, provider)
@@ -207,6 +219,8 @@ def _failure_page(
         failure.status,
         title=failure.title.format(label=_label(provider)),
         said=message,
+        label=_label(provider),
+        offer=offer,
         invitation_path=return_to if _is_invitation(return_to) else "",
     )
     response.headers |= headers

@@ -208,6 +208,7 @@ def _complete(browser: BrowserRequest) -> Response:
     if claimed is None or provider is None:
         return refuse(browser, Conflict("identity.state"), name)
     return_to = claimed.row.return_to
+    claims = None
     try:
         claims = _ask(browser, provider, claimed)
         handle = _HANDLERS.get(claimed.row.purpose, _sign_in)
@@ -215,7 +216,7 @@ def _complete(browser: BrowserRequest) -> Response:
     except (Refusal, ProviderError) as problem:
         # Nothing was written, so no session was started.
         browser.set_cookies.clear()
-        return refuse(browser, problem, name, provider, return_to)
+        return refuse(browser, problem, name, provider, return_to, claims)
 
 
 def _claim(browser: BrowserRequest, name: str) -> tuple[ClaimedSignIn | None, ProviderRow | None]:
@@ -330,11 +331,16 @@ def _start(
         origin,
         has_second_factor=signed_in.has_second_factor,
     )
-    if signed_in.accepted:
-        return browser.redirect(_HOME, "Welcome! You are signed in and have your new role.")
     if signed_in.refused:
         return browser.redirect(return_to, message_for(NotFound(signed_in.refused)), kind="not")
-    return browser.redirect(return_to or _HOME)
+    said = []
+    if signed_in.accepted:
+        said.append("Welcome! You are signed in and have your new role.")
+        return_to = _HOME
+    if signed_in.unconfirmed:
+        email = isolated(signed_in.unconfirmed)
+        said.append(f"Please confirm your e-mail address: open the link in the e-mail to {email}.")
+    return browser.redirect(return_to or _HOME, " ".join(said))
 
 
 def _start_session(

@@ -32,6 +32,7 @@ KINDS: Final = {
     "change_email_notice": "Change of e-mail address requested",
     "password_changed": "Password changed",
     "token_created": "New access token or program",
+    "identity_link_request": "Link to add a sign-in method",
     "identity_changed": "Sign-in method added or removed",
     "passkey_changed": "Passkey added or removed",
     "second_factor_enabled": "Two-factor authentication is on",

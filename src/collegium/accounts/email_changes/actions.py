@@ -11,6 +11,7 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_self_or_staff
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.profiles import actions as profile_actions
+from collegium.accounts.queries import AccountRow
 from collegium.accounts.rules import check_email_not_protected, protected_fields
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
@@ -18,7 +19,7 @@ from collegium.events import types as events
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import Conflict, Limited, NotFound
 from collegium.scopes.actions import change_account
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
@@ -60,16 +61,53 @@ def request_change(
     if actor.id == account.id:
         credentials.confirm(tx, actor)
     locked = account_queries.lock_account_and_recheck(tx, actor, account)
-    version = locked.credentials_version
+    _send_code(tx, actor, settings, vault, locked, email)
+    notices.send_notice(
+        tx, mails.ChangeEmailNotice, locked, actor, email=email, version=locked.credentials_version
+    )
+
+
+def _send_code(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    vault: Vault,
+    account: AccountRow,
+    email: str,
+) -> None:
     code = vault.derive_code(account.id, email, tx.now.isoformat())
-    to_cancel = cancel_code(vault, locked.id, locked.email, version)
+    to_cancel = cancel_code(vault, account.id, account.email, account.credentials_version)
     email_change_queries.replace(
         tx, account.id, email, vault.keyed_hash(code), vault.keyed_hash(to_cancel)
     )
     mail_budget_actions.spend(tx, settings, email, actor)
     outbox_queries.enqueue(tx, mails.ChangeEmailRequest(email, account.id, tx.now.isoformat()))
-    notices.send_notice(tx, mails.ChangeEmailNotice, locked, actor, email=email, version=version)
     event_queries.record(tx, actor, events.EmailChangeRequested(account=account.id, email=email))
+
+
+def request_first(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    vault: Vault,
+    account: AccountRow,
+    email: str,
+) -> bool:
+    """Send a confirmation code to the address of a new account, which has none until then.
+
+    Args:
+        actor: the new person.
+        email: an address that nobody has verified.
+
+    Returns:
+        Whether a code was sent; False if the address got too many e-mails.
+    """
+    try:
+        with tx.savepoint():
+            _send_code(tx, actor, settings, vault, account, email)
+    except Limited:
+        return False
+    return True
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> bool:

@@ -157,11 +157,7 @@ def _active_account(tx: ReadTransaction, account_id: int) -> AccountDetails:
 
 
 def _find_account(tx: WriteTransaction, provider: ProviderRow, claims: Claims) -> int | None:
-    """Return the id of the account to which a new identity belongs for certain; None if to none.
-
-    Accounts of staff and those with two-factor authentication are never recognised by what a
-    provider says: their owners link them while signed in.
-    """
+    """Return the id of the account to which a new identity belongs for certain; None if to none."""
     account = None
     value = claims.claims.get(provider.user_claim) if provider.user_claim else None
     if provider.user_field and isinstance(value, str) and value:
@@ -177,8 +173,7 @@ def _find_account(tx: WriteTransaction, provider: ProviderRow, claims: Claims) -
         return None
     if not account.is_active:
         raise Forbidden("identity.deactivated", account=account.id)
-    has_rights = account.is_staff or account.is_support or account.is_identity_manager
-    if has_rights or two_factor_queries.is_on(tx, account.id):
+    if linking.is_protected(tx, account):
         raise Conflict("identity.email_taken")
     return account.id
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -131,6 +132,15 @@ def confirm(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: C
     if not has_second_factor and two_factor_queries.is_on(tx, actor.id):
         raise Conflict("identity.no_factor")
     token_queries.confirm(tx, actor.id, actor.token, has_second_factor=has_second_factor)
+
+
+def is_protected(tx: ReadTransaction, account: AccountRow) -> bool:
+    """Return whether only the owner of an account adds sign-in methods to it, while signed in.
+
+    These are the accounts of staff and those with two-factor authentication.
+    """
+    has_rights = account.is_staff or account.is_support or account.is_identity_manager
+    return has_rights or two_factor_queries.is_on(tx, account.id)
 
 
 def check_single(tx: ReadTransaction, identity: IdentityRow) -> None:

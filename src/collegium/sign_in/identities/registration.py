@@ -9,6 +9,7 @@ from collegium.access.rules import Actor
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
+from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.agreements import acceptance
 from collegium.claim_rules import granting
 from collegium.db.database import WriteTransaction
@@ -81,6 +82,10 @@ def register(
     linking.record_linked(tx, actor, provider)
     if arrival.accepts:
         acceptance.record(tx, actor, arrival.agreements)
+    stated = "" if email else identity_rules.stated_email(claims)
+    is_sent = bool(stated) and email_change_actions.request_first(
+        tx, actor, settings, vault, account, stated
+    )
     accepted: tuple[str, ...] = ()
     if is_arriving:
         accepted = (accept(tx, settings, actor, arrival),)
@@ -91,7 +96,12 @@ def register(
     granting.judge(tx, settings, account)
     has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
     return SignedIn(
-        actor, identity.id, is_new=True, has_second_factor=has_second_factor, accepted=accepted
+        actor,
+        identity.id,
+        is_new=True,
+        has_second_factor=has_second_factor,
+        accepted=accepted,
+        unconfirmed=stated if is_sent else "",
     )
 
 

@@ -129,7 +129,20 @@ def verified_email(claims: Claims) -> str:
 
     Anybody can enter an unverified address at a provider.
     """
-    email = claims.verified_email.strip()
+    return _storable_email(claims.verified_email)
+
+
+def stated_email(claims: Claims) -> str:
+    """Return the address that the provider states, verified or not; empty if there is none.
+
+    It proves nothing. An e-mail to it does.
+    """
+    email = claims.claims.get("email")
+    return _storable_email(email) if isinstance(email, str) else ""
+
+
+def _storable_email(text: str) -> str:
+    email = text.strip()
     if not 0 < len(email) <= _EMAIL_MAX or address_error(email):
         return ""
     return canonical_address(email) if is_single_script_address(email) else ""

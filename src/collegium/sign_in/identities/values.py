@@ -67,6 +67,7 @@ class SignedIn(NamedTuple):
         has_second_factor: whether the provider has shown that it asked for a second factor.
         accepted: UUIDs of the invitations that were accepted, or of the invite link.
         refused: code of the refusal of an invitation that could not be accepted; empty otherwise.
+        unconfirmed: the address of a new account that an e-mail asks to confirm; empty if none.
     """
 
     actor: Actor
@@ -75,3 +76,4 @@ class SignedIn(NamedTuple):
     has_second_factor: bool = False
     accepted: tuple[str, ...] = ()
     refused: str = ""
+    unconfirmed: str = ""
