@@ -92,7 +92,7 @@ def test_every_form_creates_once_or_is_listed() -> None:
         "/invitation/{token}/",
         *(
             f"/staff/{noun}/new/"
-            for noun in ("organisations", "accounts", "roles", "providers", "rules")
+            for noun in ("organisations", "accounts", "roles", "providers", "rules", "agreements")
         ),
         *(
             f"/{kind}/{{uuid}}/{page}/"
