@@ -117,6 +117,12 @@ def link_and_request_writes(world: World, encoding: str, org: Place) -> Iterator
     }
     path = "/api/user-invitations/check-duplicates/"
     yield "POST", path, path, planned, 200
+    person = world.person()
+    world.give_role(person, "CUSTOMER.OWNER", org)
+    (uuid,) = (row.uuid for row in world.grants_in(org) if row.account_id == person.id)
+    for action in ("revoke", "restore"):
+        pattern = f"/api/user-permissions/{{uuid}}/{action}/"
+        yield "POST", pattern.replace("{uuid}", uuid), pattern, {"reason": "x"}, 200
     pattern = "/api/user-invitations/{uuid}/"
     path = pattern.replace("{uuid}", world.invite(world.staff, "x@y.org", "CUSTOMER.OWNER", org))
     yield "PUT", path, pattern, {"email": "bob@example.org", "role": role}, 200
@@ -493,6 +499,7 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
         "users": ada.uuid,
         "roles": world.role("PROJECT.MEMBER").uuid,
         "user-permission-requests": request,
+        "user-permissions": world.grants_in(org)[0].uuid,
         "user-invitations": world.invite(world.staff, "bob@example.org", "CUSTOMER.OWNER", org),
     }
     with world.database.write() as tx:

@@ -28,6 +28,7 @@ NOT_TRIED = {
     ("/api/identity-providers/discover_metadata/", "POST"),
     ("/api/identity-providers/generate-mapping/", "POST"),
     ("/api/user-group-invitations/{uuid}/submit_request/", "POST"),
+    ("/api/user-permissions/{uuid}/restore/", "POST"),
 }
 
 

@@ -78,11 +78,17 @@ PERMISSION = keys(
     time_or_null="expiration_time",
     scope_type="scope_type",
 )
+USER_PERMISSION = PERMISSION | keys(
+    uuid="uuid",
+    text="user_username user_email revoke_reason source",
+    text_or_null="revoked_by_full_name revoked_by_username project_uuid resource_uuid",
+    boolean="is_active scope_is_removed",
+)
 TEAM_MEMBER = keys(
     uuid="uuid role_uuid user_uuid created_by_uuid",
     time="created",
     time_or_null="expiration_time",
-    text="role_name user_email user_full_name user_username created_by_full_name",
+    text="role_name user_email user_full_name user_username created_by_full_name source",
     text_or_null="user_image",
 )
 ROLE = keys(
@@ -287,11 +293,13 @@ def test_grants_have_every_key(site: Site, world: World) -> None:
     grants = site.get("/api/user-permissions/", world.staff).json()
     assert len(grants) == 2
     for row in grants:
-        check(row, PERMISSION)
+        check(row, USER_PERMISSION)
+        assert set(row) == set(USER_PERMISSION)
         # Client 7.9.0 fails on null here.
         assert row["customer_uuid"] == org.uuid
     embedded = site.get("/api/users/", world.staff).json()[0]["permissions"]
-    assert embedded == grants
+    # Within users they have the keys of 7.9.0.
+    assert embedded == [{name: row[name] for name in PERMISSION} for row in grants]
     for place in (org, project):
         (member,) = site.get(f"{place.path}list_users/", world.staff).json()
         check(member, TEAM_MEMBER)

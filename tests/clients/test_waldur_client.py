@@ -42,6 +42,7 @@ SCOPES = {
 }
 NEW_OPERATIONS = {
     "user_invitations": "check_duplicates destroy partial_update update",
+    "user_permissions": "restore retrieve revoke",
     "customers": "list_users_count",
     "projects": "list_users_count",
 }
@@ -96,7 +97,6 @@ IGNORED: dict[str, dict[str, list[str]]] = {
             "science_sub_domain_uuid",
         ],
         "roles": ["available_for_customer", "include_concealed"],
-        "user-permissions": ["created_before", "is_active", "modified_before", "show_inactive"],
     },
 }
 Serve = Callable[..., tuple[Service, str]]

@@ -20,6 +20,7 @@ from collegium.events import types as events
 from collegium.invite_links import rules as invite_link_rules
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.leaving import is_last_owner
+from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.scopes.actions import ScopeRef, grant
 from collegium.scopes.projects import actions as project_actions
@@ -304,7 +305,15 @@ def _give(
         if membership_queries.active_grant(tx, account.id, target.role, scope) is not None:
             # It was given otherwise, so it is not the rule's.
             return
-    grant_id = grant(tx, None, account.id, target.role, ScopeRef(scope, target.kind), by=None)
+    grant_id = grant(
+        tx,
+        None,
+        account.id,
+        target.role,
+        ScopeRef(scope, target.kind),
+        by=None,
+        source=GrantSource.RULE,
+    )
     claim_rule_queries.record_given(
         tx,
         account.id,

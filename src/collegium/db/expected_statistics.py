@@ -81,9 +81,11 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "uq_events_uuid": "50000 1",
     },
     "grants": {
+        "ix_grants_account_id": "19980 2 1 1",
         "ix_grants_role_id": "19980 4995 1 1 1 1",
         "ix_grants_scope_active": "19980 40 1 1",
         "ix_grants_scope_ended": "1998 4 1 1 1 1",
+        "ix_grants_valid_from": "19980 2 1",
         "ix_grants_valid_from_active": "19980 2 1",
         "ix_grants_valid_until_active": "1998 2",
         "sqlite_autoindex_grants_1": "19980 1",

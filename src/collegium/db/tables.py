@@ -748,8 +748,15 @@ grants = Table(
     _account("granted_by"),
     Column("ended_at", UtcDateTime),
     _account("ended_by"),
+    # A ``memberships.rules.GrantSource``; empty if nobody knows.
+    _text("source", 32),
+    # Why somebody ended the grant, in their words.
+    _text("end_reason"),
     CheckConstraint("ended_at IS NULL OR ended_at >= valid_from", name="ended_at"),
 )
+# The history of an account, and of everybody, with the grants that have ended.
+Index("ix_grants_account_id", grants.c.account_id, grants.c.valid_from, grants.c.id)
+Index("ix_grants_valid_from", grants.c.valid_from, grants.c.id)
 Index(
     "uq_grants_active",
     grants.c.account_id,

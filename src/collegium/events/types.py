@@ -474,6 +474,8 @@ class GrantEvent(Event):
     """The join request that asked for the role."""
     rule: Annotated[str | UnsetType, Fact("claim_rule_name", Readers.STAFF, kept=True)] = UNSET
     """The claim rule that gave the role, or took it away."""
+    reason: Annotated[str | UnsetType, Fact("reason", Readers.STAFF)] = UNSET
+    """Why, in the words of the account that acts."""
 
 
 class RoleGranted(GrantEvent, kind="role.granted"):
@@ -487,9 +489,15 @@ class RoleUpdated(GrantEvent, kind="role.updated"):
     sentence = "{who} changed the end date of the role {role} of {whom}{until}."
 
 
-class RoleRevoked(GrantEvent, kind="role.revoked", text="was removed"):
+class RoleRevoked(GrantEvent, kind="role.revoked"):
+    message = f"{GrantEvent.subject} was removed{_BY}[: {{reason}}]."
     sentence = "{who} removed the role {role} from {whom}."
     sentence_of_self = "{who} gave up the role {role}."
+
+
+class RoleRestored(GrantEvent, kind="role.restored"):
+    message = f"{_USER} has been given the role {{role_name}}{_IN} again{_BY}[: {{reason}}]."
+    sentence = "{who} gave {whom} the role {role} again{until}."
 
 
 class RoleExpired(GrantEvent, kind="role.expired", text="has expired"):

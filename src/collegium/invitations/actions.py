@@ -33,6 +33,7 @@ from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import offers
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.offers import Offer
+from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -264,7 +265,15 @@ def _accept(
         membership_queries.set_end(tx, current.id, None)
         finish_join(tx, actor, actor.id, invitation.role_id, scope, by=invitation.created_by)
     else:
-        grant(tx, actor, actor.id, invitation.role_id, scope, by=invitation.created_by)
+        grant(
+            tx,
+            actor,
+            actor.id,
+            invitation.role_id,
+            scope,
+            by=invitation.created_by,
+            source=GrantSource.INVITATION,
+        )
     if same_mailbox(invitation.email, actor.email):
         # Accepting from the invited address shows that its owner wants these e-mails. Accepting
         # from another address shows nothing about it.

@@ -23,6 +23,7 @@ from collegium.join_requests.rules import Action, State
 from collegium.join_requests.transitions import move
 from collegium.memberships import offers
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict, Forbidden, NotFound
@@ -399,7 +400,16 @@ def _grant(
         membership_queries.set_end(tx, current.id, None)
         finish_join(tx, actor, account, role, scope, by=granted_by, excluded_request=request.id)
     else:
-        grant(tx, actor, account, role, scope, by=granted_by, excluded_request=request.id)
+        grant(
+            tx,
+            actor,
+            account,
+            role,
+            scope,
+            by=granted_by,
+            source=GrantSource.JOIN_REQUEST,
+            excluded_request=request.id,
+        )
     event = events.RoleGranted if current is None else events.RoleUpdated
     event_queries.record(
         tx,

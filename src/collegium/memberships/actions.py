@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
+from uuid import uuid4
 
-from collegium.access.queries import ScopeAccess, lock_scope_and_recheck
+from msgspec import UNSET
+
+from collegium.access.queries import ScopeAccess, get_visible, lock_scope_and_recheck
 from collegium.access.rules import (
     KINDS,
     Actor,
@@ -14,6 +17,8 @@ from collegium.access.rules import (
     ScopeKind,
     refusal_to_grant,
 )
+from collegium.accounts import queries as account_queries
+from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import AccountRow
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
@@ -21,6 +26,8 @@ from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import ensure_owner_remains
+from collegium.memberships.queries import PastGrant
+from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
@@ -68,7 +75,14 @@ def add(tx: WriteTransaction, actor: Actor, target: RoleAssignment, until: datet
     if one_role and membership_queries.grant_in_scope(tx, target.account.id, scope.id):
         raise Conflict("grant.exists")
     grant(
-        tx, actor, target.account.id, target.role.id, _scope_ref(target), by=actor.id, until=until
+        tx,
+        actor,
+        target.account.id,
+        target.role.id,
+        _scope_ref(target),
+        by=actor.id,
+        source=GrantSource.MANUAL,
+        until=until,
     )
     _record(tx, events.RoleGranted, actor, target, until)
     if one_role:
@@ -140,7 +154,16 @@ def change_role(tx: WriteTransaction, actor: Actor, target: RoleAssignment, role
     if not membership_rules.is_owner_role(kind, role.name):
         ensure_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.end(tx, current.id, actor.id)
-    grant(tx, actor, account, role.id, _scope_ref(target), by=actor.id, until=current.valid_until)
+    grant(
+        tx,
+        actor,
+        account,
+        role.id,
+        _scope_ref(target),
+        by=actor.id,
+        source=GrantSource.MANUAL,
+        until=current.valid_until,
+    )
     _record(tx, events.RoleRevoked, actor, target, tx.now)
     _record(tx, events.RoleGranted, actor, new_target, current.valid_until)
 
@@ -162,6 +185,92 @@ def remove(tx: WriteTransaction, actor: Actor, target: RoleAssignment) -> None:
     ensure_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.end(tx, current.id, actor.id)
     _record(tx, events.RoleRevoked, actor, target, tx.now)
+
+
+def revoke(tx: WriteTransaction, actor: Actor, uuid: str, reason: str) -> None:
+    """End a grant, named by its UUID, and record why.
+
+    Args:
+        uuid: of the grant, 32 hex digits.
+        reason: in the actor's words; may be empty.
+
+    Raises:
+        NotFound: ``grant.unknown``: it does not exist or the actor may not see it.
+        Forbidden, Conflict: as ``remove``; ``grant.ended`` if it has ended.
+    """
+    _past, target = _load_grant(tx, actor, uuid, "grant.ended")
+    target = _lock_and_authorise(tx, actor, target, KINDS[target.access.scope.kind].revoke)
+    past = membership_queries.get_visible(tx, actor, uuid)
+    if not membership_rules.is_active(past.ended_at, past.valid_until, tx.now):
+        raise Conflict("grant.ended")
+    ensure_owner_remains(tx, target.access.scope.kind, target.role.name, past)
+    membership_queries.end(tx, past.id, actor.id, reason)
+    _record(tx, events.RoleRevoked, actor, target, tx.now, reason)
+
+
+def restore(tx: WriteTransaction, actor: Actor, uuid: str, reason: str) -> None:
+    """Grant a role again that was revoked, with the end that it had.
+
+    The grant that has ended stays in the history of the scope, with its times. The new one gets its
+    UUID, so that clients find the same grant active again.
+
+    Args:
+        uuid: of the grant that has ended, 32 hex digits.
+        reason: in the actor's words; may be empty.
+
+    Raises:
+        NotFound: ``grant.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``.
+        Conflict: ``grant.active`` if it has not ended; ``grant.replaced`` if the account has the
+            role again; ``grant.expired`` if its end has passed; ``grant.scope_deleted``; otherwise
+            as ``add``.
+    """
+    _past, target = _load_grant(tx, actor, uuid, "grant.scope_deleted")
+    scope, account = target.access.scope, target.account
+    target = _lock_and_authorise(tx, actor, target, KINDS[scope.kind].grant)
+    past = membership_queries.get_visible(tx, actor, uuid)
+    if membership_rules.is_active(past.ended_at, past.valid_until, tx.now):
+        raise Conflict("grant.active")
+    if not target.role.is_active:
+        raise Conflict("role.inactive")
+    if membership_queries.active_grant(tx, account.id, target.role.id, scope.id) is not None:
+        raise Conflict("grant.replaced")
+    if past.valid_until is not None and past.valid_until <= tx.now:
+        raise Conflict("grant.expired")
+    membership_queries.set_uuid(tx, past.id, uuid4().hex)
+    grant(
+        tx,
+        actor,
+        account.id,
+        target.role.id,
+        _scope_ref(target),
+        by=actor.id,
+        source=GrantSource(past.source or GrantSource.MANUAL),
+        until=past.valid_until,
+        uuid=uuid,
+    )
+    _record(tx, events.RoleRestored, actor, target, past.valid_until, reason)
+
+
+def _load_grant(
+    tx: WriteTransaction, actor: Actor, uuid: str, refusal: str
+) -> tuple[PastGrant, RoleAssignment]:
+    """Return a grant that the actor may see, with what it assigns.
+
+    Args:
+        refusal: code of the conflict if its scope was deleted.
+    """
+    past = membership_queries.get_visible(tx, actor, uuid)
+    if past.scope_deleted_at is not None:
+        require_staff(actor)
+        raise Conflict(refusal)
+    access = get_visible(tx, actor, ScopeKind(past.scope_kind), past.scope_uuid)
+    role = role_queries.get_by_uuid(tx, past.role_uuid)
+    account = account_queries.by_uuid(tx, past.account_uuid)
+    if account is None:
+        require_staff(actor)
+        raise Conflict("account.inactive")
+    return past, RoleAssignment(access, role, account)
 
 
 def end_expired(tx: WriteTransaction, grant_id: int) -> bool:
@@ -243,6 +352,7 @@ def _record(
     actor: Actor,
     target: RoleAssignment,
     until: datetime | None,
+    reason: str = "",
 ) -> None:
     event_queries.record(
         tx,
@@ -254,5 +364,6 @@ def _record(
             scope_name=target.access.scope.name,
             username=target.account.username,
             until=until,
+            reason=reason or UNSET,
         ),
     )

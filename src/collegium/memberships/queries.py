@@ -12,6 +12,7 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    false,
     func,
     insert,
     not_,
@@ -38,6 +39,7 @@ from collegium.join_requests.rules import State
 from collegium.lists import account_search
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
+from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, NotFound
 
 
@@ -63,6 +65,15 @@ class GrantRow(ActiveGrant):
     scope_name: str
     role_description: str
     organisation_name: str
+
+
+class PastGrant(GrantRow):
+    """A grant, which may have ended, in a scope that may have been deleted."""
+
+    source: str
+    ended_at: datetime | None
+    scope_uuid: str
+    scope_deleted_at: datetime | None
 
 
 class AccountGrant:
@@ -100,6 +111,7 @@ class RoleGrant(ActiveGrant):
 
 
 _granter = accounts.alias("granter")
+_ender = accounts.alias("ender")
 
 _all_rows = (
     select(
@@ -123,12 +135,17 @@ _all_rows = (
         _granter.c.username.label("granted_by_username"),
         _granter.c.first_name.label("granted_by_first_name"),
         _granter.c.last_name.label("granted_by_last_name"),
+        _ender.c.username.label("ended_by_username"),
+        _ender.c.first_name.label("ended_by_first_name"),
+        _ender.c.last_name.label("ended_by_last_name"),
+        scopes.c.deleted_at.label("scope_deleted_at"),
     )
     .join(accounts, accounts.c.id == grants.c.account_id)
     .join(roles, roles.c.id == grants.c.role_id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
     .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
     .outerjoin(_granter, _granter.c.id == grants.c.granted_by)
+    .outerjoin(_ender, _ender.c.id == grants.c.ended_by)
 )
 _rows = _all_rows.where(is_active(), scopes.c.deleted_at.is_(None))
 
@@ -160,6 +177,19 @@ listing = Listing[GrantRow](
                 or_(scopes.c.deleted_at.is_not(None), scopes.c.kind == ScopeKind.GROUP.value)
             )
         ),
+    ),
+    filters_fit_count_query=True,
+)
+
+history = Listing[GrantRow](
+    # The same with all grants that have ended, in deleted scopes too, for staff and support.
+    rows=_all_rows.where(scopes.c.kind != ScopeKind.GROUP.value),
+    visible=false,
+    key=grants.c.id,
+    default="created",
+    orders=_ORDERS,
+    count_query=select(grants.c.id).where(
+        grants.c.scope_id.not_in(select(scopes.c.id).where(scopes.c.kind == ScopeKind.GROUP.value))
     ),
     filters_fit_count_query=True,
 )
@@ -200,13 +230,12 @@ of_scope = Listing[GrantRow](
 
 
 @lru_cache(maxsize=2)
-def _by_uuid(*, sees_all: bool) -> Statement[GrantRow]:
-    return Statement[GrantRow](
-        _rows.where(
-            grants.c.uuid == bindparam("uuid"),
-            scopes.c.kind != ScopeKind.GROUP.value,
-            true() if sees_all else grants.c.account_id == bindparam("actor", type_=BigInt),
-        )
+def _by_uuid(*, sees_all: bool) -> Statement[PastGrant]:
+    has_uuid = and_(grants.c.uuid == bindparam("uuid"), scopes.c.kind != ScopeKind.GROUP.value)
+    if sees_all:
+        return Statement[PastGrant](_all_rows.where(has_uuid))
+    return Statement[PastGrant](
+        _rows.where(has_uuid, grants.c.account_id == bindparam("actor", type_=BigInt))
     )
 
 
@@ -354,7 +383,10 @@ _END_EXPIRED = Statement(
     .where(_same_grant, grants.c.valid_until <= bindparam("moment"))
     .values(ended_at=grants.c.valid_until)
 )
-_COLUMNS = ("uuid", "account_id", "role_id", "scope_id", "valid_from", "valid_until", "granted_by")
+_COLUMNS = (
+    *("uuid", "account_id", "role_id", "scope_id", "valid_from", "valid_until", "granted_by"),
+    "source",
+)
 _INSERT = add_to_account(grants, _COLUMNS)
 _INSERT_REPLACEMENT = Statement[int](
     insert(grants).values({name: bindparam(name) for name in _COLUMNS}).returning(grants.c.id)
@@ -371,7 +403,10 @@ _end_time = case((grants.c.valid_from > _moment, grants.c.valid_from), else_=_mo
 _END = Statement(
     update(grants)
     .where(grants.c.id == bindparam("grant"), grants.c.ended_at.is_(None))
-    .values(ended_at=_end_time, ended_by=bindparam("by"))
+    .values(ended_at=_end_time, ended_by=bindparam("by"), end_reason=bindparam("reason"))
+)
+_SET_UUID = Statement(
+    update(grants).where(grants.c.id == bindparam("grant")).values(uuid=bindparam("new_uuid"))
 )
 _END_ALL = Statement[int](
     update(grants)
@@ -507,8 +542,8 @@ def roles_of_emails(tx: ReadTransaction, scope: int, emails: Collection[str]) ->
     return tx.fetch_all(_ROLES_OF_EMAILS, scope=scope, emails=list(emails), now=tx.now)
 
 
-def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> GrantRow:
-    """Return a grant that the actor may see.
+def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> PastGrant:
+    """Return a grant that the actor may see: an active one of their own; as staff or support any.
 
     Raises:
         NotFound: ``grant.unknown``: it does not exist or the actor may not see it.
@@ -608,6 +643,7 @@ def grant(
     until: datetime | None,
     granted_by: int | None,
     *,
+    source: GrantSource = GrantSource.MANUAL,
     replaces: bool = False,
 ) -> int:
     """Insert a grant and return its id.
@@ -633,6 +669,7 @@ def grant(
                 valid_from=tx.now,
                 valid_until=until,
                 granted_by=granted_by,
+                source=source.value,
             )
     except UniqueViolationError as error:
         raise Conflict("grant.exists") from error
@@ -650,9 +687,18 @@ def set_end(tx: WriteTransaction, grant_id: int, until: datetime | None) -> bool
     return tx.execute(_SET_END, grant=grant_id, end=until, now=tx.now) > 0
 
 
-def end(tx: WriteTransaction, grant_id: int, by: int | None) -> bool:
-    """End a grant now; return whether this call ended it."""
-    return tx.execute(_END, grant=grant_id, moment=tx.now, by=by) > 0
+def end(tx: WriteTransaction, grant_id: int, by: int | None, reason: str = "") -> bool:
+    """End a grant now; return whether this call ended it.
+
+    Args:
+        reason: why, in the words of the account that ends it.
+    """
+    return tx.execute(_END, grant=grant_id, moment=tx.now, by=by, reason=reason) > 0
+
+
+def set_uuid(tx: WriteTransaction, grant_id: int, uuid: str) -> None:
+    """Give a grant another UUID."""
+    tx.execute(_SET_UUID, grant=grant_id, new_uuid=uuid)
 
 
 def end_all(tx: WriteTransaction, scope: int, by: int | None) -> list[int]:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from enum import StrEnum
 
 from collegium.access.rules import KINDS, ScopeKind
 from collegium.refusals import Invalid
+
+
+class GrantSource(StrEnum):
+    """Where a grant comes from."""
+
+    MANUAL = "manual"
+    """Somebody with the permission added the member, or changed their role."""
+    INVITATION = "invitation"
+    JOIN_REQUEST = "join_request"
+    RULE = "rule"
+    """What an identity provider says about the person."""
 
 
 def check_end(until: datetime | None, now: datetime) -> None:
@@ -20,6 +32,11 @@ def check_end(until: datetime | None, now: datetime) -> None:
     """
     if until is not None and until <= now:
         raise Invalid("grant.ends_in_the_past", field="until")
+
+
+def is_active(ended_at: datetime | None, valid_until: datetime | None, now: datetime) -> bool:
+    """Return whether a grant has neither been ended nor reached its end."""
+    return ended_at is None and (valid_until is None or valid_until > now)
 
 
 def is_owner_role(kind: str, role_name: str) -> bool:

@@ -25,6 +25,7 @@ from collegium.join_requests.queries import JoinRequestRow
 from collegium.join_requests.rules import Action as JoinRequestAction
 from collegium.join_requests.transitions import move
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Conflict
@@ -65,9 +66,11 @@ def grant(
     scope: ScopeRef,
     *,
     by: int | None,
+    source: GrantSource,
     until: datetime | None = None,
     replaces: bool = False,
     excluded_request: int = 0,
+    uuid: str = "",
 ) -> int:
     """Write a grant, and approve the join requests that it fulfils. Return the id of the grant.
 
@@ -79,12 +82,21 @@ def grant(
         until: end of the grant, UTC; None for no end.
         replaces: as ``memberships.queries.grant``.
         excluded_request: id of a join request that the caller decides itself.
+        uuid: of the grant; a new one by default.
 
     Raises:
         Conflict: as ``memberships.queries.grant``.
     """
     grant_id = membership_queries.grant(
-        tx, uuid4().hex, account, role, scope.id, until, by, replaces=replaces
+        tx,
+        uuid or uuid4().hex,
+        account,
+        role,
+        scope.id,
+        until,
+        by,
+        source=source,
+        replaces=replaces,
     )
     finish_join(tx, actor, account, role, scope, by=by, excluded_request=excluded_request)
     return grant_id

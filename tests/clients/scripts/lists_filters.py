@@ -211,6 +211,14 @@ for name, value, miss in (
     else:
         lists.ask(["PROJECT.MEMBER"], **{name: value})
     lists.ask([], **{name: miss})
+if "show_inactive" in parameters["user-permissions"]:
+    both = ["CUSTOMER.OWNER", "PROJECT.MEMBER"]
+    for name in ("created_before", "modified_before"):
+        lists.ask(both, **{name: future})
+        lists.ask([], **{name: past})
+    for name in ("is_active", "show_inactive"):
+        lists.ask(both, **{name: True})
+    lists.ask([], is_active=False, show_inactive=True)
 lists.refused(user="x")
 lists.refused(role_uuid="x")
 lists.refused(scope_uuid="x")

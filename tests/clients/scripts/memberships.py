@@ -44,6 +44,7 @@ if newer:
         InvitationDuplicateCheckRequest,
         InvitationUpdateRequest,
         PatchedInvitationUpdateRequest,
+        UserRolePermissionActionRequest,
     )
 nowhere = UUID(int=0)
 called, used = set(), set()
@@ -155,6 +156,25 @@ assert [row.user_username for row in rows] == ["bob"], rows
 assert call("projects", "list_users_list", uuid=survey.uuid, search_string="nobody") == []
 assert [row.role_name for row in call("user_permissions", "list", client=bob)] == ["PROJECT.ADMIN"]
 assert call("user_permissions", "count", client=bob) == 1
+if newer:
+    (row,) = call("user_permissions", "list", client=bob)
+    assert (row.user_username, row.is_active, row.source) == ("bob", True, "manual"), row
+    body = UserRolePermissionActionRequest(reason="left")
+    refused(403, "user_permissions", "revoke", client=bob, uuid=row.uuid, body=body)
+    refused(404, "user_permissions", "revoke", client=ada, uuid=row.uuid, body=body)
+    call("user_permissions", "revoke", uuid=row.uuid, body=body)
+    refused(400, "user_permissions", "revoke", uuid=row.uuid, body=body)
+    past = {"user": bob_user.uuid, "show_inactive": True, "is_active": False}
+    (ended,) = call("user_permissions", "list", **past)
+    assert (ended.uuid, ended.revoked_by_username, ended.revoke_reason) == (
+        *(row.uuid, "boss", "left"),
+    ), ended
+    body = UserRolePermissionActionRequest()
+    refused(404, "user_permissions", "restore", client=bob, uuid=row.uuid, body=body)
+    call("user_permissions", "restore", uuid=row.uuid, body=body)
+    refused(400, "user_permissions", "restore", uuid=row.uuid, body=body)
+    again = call("user_permissions", "retrieve", client=bob, uuid=row.uuid)
+    assert again.is_active and again.revoke_reason == "", again
 # The last owner cannot be removed.
 body = UserRoleDeleteRequest(role="CUSTOMER.OWNER", user=owner_user.uuid)
 refused(400, "customers", "delete_user", uuid=customer.uuid, body=body)

@@ -15,7 +15,7 @@ from collegium.accounts.erasure.rules import neutral_name, without_personal_data
 from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, any_of
-from collegium.db.tables import BigInt, accounts, events, invitations, join_requests, outbox
+from collegium.db.tables import BigInt, accounts, events, grants, invitations, join_requests, outbox
 from collegium.events import types as event_types
 from collegium.invitations.rules import State
 from collegium.text.email_addresses import comparable_address
@@ -181,6 +181,11 @@ _CLEAR_REQUEST_TEXTS = Statement(
 )
 
 
+_CLEAR_END_REASONS = Statement(
+    update(grants).where(grants.c.account_id == _account).values(end_reason="")
+)
+
+
 def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[CanceledInvitation]:
     """Remove the personal data of a deleted account from all tables except ``accounts``.
 
@@ -245,6 +250,7 @@ def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[Cance
     tx.execute(_DELETE_MAILS, account=account.id, recipients=sorted(emails))
     _erase_sent_messages(tx, account.id)
     tx.execute(_CLEAR_REQUEST_TEXTS, account=account.id)
+    tx.execute(_CLEAR_END_REASONS, account=account.id)
     for row in account_events:
         payload = without_personal_data(row.payload, account.id)
         if payload != row.payload:

@@ -199,6 +199,14 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     "scope.last_owner": (NON_FIELD, "The last owner cannot be removed."),
     "grant.exists": (NON_FIELD, "User has already the same role in this scope."),
     "grant.held": (_NO_FIELD, "User has already the same role in this scope."),
+    "grant.ended": (_NO_FIELD, "Role is already revoked."),
+    "grant.active": (_NO_FIELD, "Role is already active."),
+    "grant.replaced": (_NO_FIELD, "An active grant for this role already exists."),
+    "grant.expired": (
+        _NO_FIELD,
+        "The end of this role has passed. Add the role again with another end.",
+    ),
+    "grant.scope_deleted": (_NO_FIELD, "The scope of this role was removed."),
     "grant.elsewhere": (_NO_FIELD, "User already has role within another scope."),
     "grant.ends_in_the_past": (
         "expiration_time",

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ColumnElement, and_, bindparam, select, union_all
+from sqlalchemy import ColumnElement, and_, bindparam, false, not_, select, true, union_all
 
 from collegium.access import queries as access_queries
 from collegium.access import rules as access_rules
@@ -16,10 +16,20 @@ from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import join_names
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.api.resources import Given, Lookup, Resource, ResourceList, field, link
+from collegium.api.resources import (
+    Given,
+    Lookup,
+    Resource,
+    ResourceList,
+    Source,
+    constant,
+    field,
+    link,
+)
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.lookups import (
+    BEFORE,
     SINCE,
     fixed,
     named_roles,
@@ -32,11 +42,12 @@ from collegium.db.statements import UtcDateTime, contains, like_pattern
 from collegium.db.tables import accounts, events, grants, roles
 from collegium.lists import account_search
 from collegium.lists.filters import holder_meets, is_equal, of_holder
-from collegium.lists.listing import Filter, restricted, simple
+from collegium.lists.listing import Condition, Filter, Listing, choice, restricted, simple
 from collegium.lists.sql_hints import in_subquery, not_before
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
+from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.values import DateTime, Text, Uuid, hex_uuid
@@ -48,20 +59,14 @@ _ASSIGNMENT: Final = {
 }
 
 
-class Permission(Resource, frozen=True, gc=False):
-    """A grant, within its account."""
+class _Grant(Resource, frozen=True, gc=False):
+    """What every representation of a grant has."""
 
     user_uuid: str = field("account_uuid")
     user_name: str = field("first_name", "last_name", get=join_names)
     user_slug: str = field("slug")
-    created: datetime = field("valid_from", filter=SINCE)
-    expiration_time: datetime | None = field(
-        "valid_until",
-        filter=Lookup(
-            filters.GreaterOrEqual(),
-            lambda name, column: and_(column.is_not(None), not_before(name, column)),
-        ),
-    )
+    created: datetime = field("valid_from", filter={"created": SINCE, "created_before": BEFORE})
+    expiration_time: datetime | None = field("valid_until")
     role_name: str = field()
     role_description: str = field()
     role_uuid: str = field()
@@ -70,18 +75,72 @@ class Permission(Resource, frozen=True, gc=False):
     scope_name: str = field()
     customer_uuid: str = field("organisation_uuid")
     customer_name: str = field("organisation_name")
-    created_by_full_name: str | UnsetType = field(
-        "granted_by_username",
-        "granted_by_first_name",
-        "granted_by_last_name",
-        get=lambda username, first, last: UNSET if username is None else join_names(first, last),
-        default=UNSET,
+
+
+_CREATOR_NAME: Final = field(
+    "granted_by_username",
+    "granted_by_first_name",
+    "granted_by_last_name",
+    get=lambda username, first, last: UNSET if username is None else join_names(first, last),
+    default=UNSET,
+)
+_CREATOR_USERNAME: Final = field(
+    "granted_by_username",
+    get=lambda username: UNSET if username is None else username,
+    default=UNSET,
+)
+_SOURCES: Final[dict[str, str]] = {
+    "": "",
+    **{source.value: source.value for source in GrantSource},
+    GrantSource.JOIN_REQUEST.value: "permission_request",
+}
+"""Where a grant comes from to its name in this API."""
+
+
+class Permission(_Grant, frozen=True, gc=False):
+    """A grant, within its account."""
+
+    created_by_full_name: str | UnsetType = _CREATOR_NAME
+    created_by_username: str | UnsetType = _CREATOR_USERNAME
+
+
+class UserPermission(_Grant, frozen=True, gc=False):
+    """A grant, with its history."""
+
+    expiration_time: datetime | None = field(
+        "ended_at",
+        "valid_until",
+        get=lambda ended_at, valid_until: ended_at or valid_until,
+        filter=Lookup(
+            filters.GreaterOrEqual(),
+            lambda name, column: and_(column.is_not(None), not_before(name, column)),
+            grants.c.valid_until,
+        ),
     )
-    created_by_username: str | UnsetType = field(
-        "granted_by_username",
-        get=lambda username: UNSET if username is None else username,
-        default=UNSET,
+    uuid: str = field()
+    user_username: str = field("username")
+    user_email: str = field("email")
+    is_active: bool = field(
+        *("ended_at", "valid_until", Source.NOW), get=membership_rules.is_active
     )
+    revoked_by_full_name: str | None = field(
+        "ended_by_username",
+        "ended_by_first_name",
+        "ended_by_last_name",
+        get=lambda username, first, last: None if username is None else join_names(first, last),
+    )
+    revoked_by_username: str | None = field("ended_by_username")
+    revoke_reason: str = field("end_reason")
+    source: str = field("source", get=_SOURCES.__getitem__)
+    scope_is_removed: bool = field("scope_deleted_at", get=lambda at: at is not None)
+    project_uuid: str | None = field(
+        "scope_kind",
+        "scope_uuid",
+        get=lambda kind, uuid: uuid if kind == ScopeKind.PROJECT else None,
+    )
+    resource_uuid: str | None = constant(None)
+    created_by_full_name: str | UnsetType = _CREATOR_NAME
+    created_by_username: str | UnsetType = _CREATOR_USERNAME
 
 
 permissions_of_account = Permission.filler(
@@ -114,6 +173,7 @@ class TeamMember(Resource, frozen=True, gc=False):
     created_by_uuid: str | UnsetType = field(
         "granted_by_uuid", get=lambda uuid: uuid or UNSET, default=UNSET
     )
+    source: str = field("source", get=_SOURCES.__getitem__, default="")
 
 
 def _account_lookups(*, in_one_scope: bool) -> dict[str, Lookup]:
@@ -147,10 +207,15 @@ _inner_grant = grants.alias("inner_grant")
 _role = roles.alias("other_role")
 
 
-def _grants_changed() -> ColumnElement[bool]:
-    """Return the condition that a grant began, or its end was changed, at or after ``modified``."""
-    modified = bindparam("modified", type_=UtcDateTime)
-    is_open = _inner_grant.c.ended_at.is_(None)
+def _grants_changed(name: str, *, with_ended: bool) -> ColumnElement[bool]:
+    """Return the condition that a grant began, ended or got another end at or after a time.
+
+    Args:
+        name: of the parameter with the time.
+        with_ended: whether grants that have ended count.
+    """
+    modified = bindparam(name, type_=UtcDateTime)
+    is_counted = true() if with_ended else _inner_grant.c.ended_at.is_(None)
     # Events identify a grant by its account and scope.
     is_same_grant = and_(
         events.c.account_id == _inner_grant.c.account_id,
@@ -158,39 +223,72 @@ def _grants_changed() -> ColumnElement[bool]:
     )
     return grants.c.id.in_(
         union_all(
-            select(_inner_grant.c.id).where(_inner_grant.c.valid_from >= modified, is_open),
+            select(_inner_grant.c.id).where(_inner_grant.c.valid_from >= modified, is_counted),
             select(_inner_grant.c.id)
             .join(events, is_same_grant)
-            .where(events.c.kind == "role.updated", events.c.created_at >= modified, is_open),
+            .where(events.c.kind == "role.updated", events.c.created_at >= modified, is_counted),
+            *(
+                [select(_inner_grant.c.id).where(_inner_grant.c.ended_at >= modified)]
+                if with_ended
+                else []
+            ),
         )
     )
 
 
 _named_roles: Final = named_roles("role", _role)
 
-LIST: Final = ResourceList(
-    Permission,
-    membership_queries.listing,
-    filters={
-        **_account_lookups(in_one_scope=False),
-        **scope_lookups(
-            grants.c.scope_id, "customer_uuid", "scope_name", "scope_type", "scope_uuid"
-        ),
-        "modified": fixed(filters.GreaterOrEqual(), _grants_changed()),
-        "role_name": fixed(
-            filters.Exact(),
-            simple(
-                "role_name",
-                in_subquery(
-                    grants.c.role_id, select(_role.c.id).where(contains(_role.c.name, "role_name"))
-                ),
-                like_pattern,
+
+def _list(base: Listing[Any], is_active: Condition, *, with_ended: bool) -> ResourceList:
+    """Return a list of grants.
+
+    Args:
+        is_active: the condition of the parameter with that name.
+        with_ended: whether the list has grants that have ended.
+    """
+    return ResourceList(
+        UserPermission,
+        base,
+        filters={
+            "is_active": fixed(filters.BooleanFilter(), is_active),
+            # Chooses between the two lists below.
+            "show_inactive": fixed(filters.OptIn(), true()),
+            **_account_lookups(in_one_scope=False),
+            **scope_lookups(
+                grants.c.scope_id, "customer_uuid", "scope_name", "scope_type", "scope_uuid"
             ),
-        ),
-        "role_uuid": role_lookups(grants.c.role_id)["role_uuid"],
-    },
-    orders=membership_queries.listing.orders,
+            "modified": fixed(
+                filters.GreaterOrEqual(), _grants_changed("modified", with_ended=with_ended)
+            ),
+            "modified_before": fixed(
+                filters.Before(),
+                not_(_grants_changed("modified_before", with_ended=with_ended)),
+            ),
+            "role_name": fixed(
+                filters.Exact(),
+                simple(
+                    "role_name",
+                    in_subquery(
+                        grants.c.role_id,
+                        select(_role.c.id).where(contains(_role.c.name, "role_name")),
+                    ),
+                    like_pattern,
+                ),
+            ),
+            "role_uuid": role_lookups(grants.c.role_id)["role_uuid"],
+        },
+        orders=base.orders,
+    )
+
+
+LIST: Final = _list(membership_queries.listing, choice(true(), false()), with_ended=False)
+HISTORY: Final = _list(
+    membership_queries.history,
+    choice(access_queries.is_active(), not_(access_queries.is_active())),
+    with_ended=True,
 )
+"""The same with the grants that have ended, for staff and support."""
+
 TEAM: Final = ResourceList(
     TeamMember,
     membership_queries.of_scope,
@@ -324,13 +422,49 @@ def team_routes(base: str, kind: ScopeKind) -> Routes:
     }
 
 
+def _list_grants(context: RequestContext, tx: ReadTransaction) -> Response:
+    values = lists.read(context, LIST)
+    shows_ended = values.pop("show_inactive", False) or values.get("is_active") is False
+    has_history = shows_ended and context.actor.sees_all
+    return lists.respond(context, tx, HISTORY if has_history else LIST, values)
+
+
+def _act(
+    context: RequestContext, action: Callable[[WriteTransaction, Actor, str, str], None]
+) -> Response:
+    uuid = context.uuid("grant")
+    form = read(context, _REASON)
+    with context.write() as tx:
+        if form.errors:
+            membership_queries.get_visible(tx, context.actor, uuid)
+            form.check()
+        action(tx, context.actor, uuid, form.values.get("reason", ""))
+    return Response(200)
+
+
+_REASON: Final = {"reason": Text(max=2000)}
+
 ROUTES: Routes = {
     "/api/user-permissions/": {
-        "GET": lists.endpoint(LIST, "List your memberships, or all of them."),
+        "GET": lists.endpoint(LIST, "List your memberships, or all of them.", _list_grants),
     },
     "/api/user-permissions/{uuid}/": {
         "GET": lists.retrieve(
-            Permission, membership_queries.get_visible, "grant", "Show a membership."
+            UserPermission, membership_queries.get_visible, "grant", "Show a membership."
+        ),
+    },
+    "/api/user-permissions/{uuid}/revoke/": {
+        "POST": Endpoint(
+            lambda context: _act(context, membership_actions.revoke),
+            "End a membership, with a reason.",
+            body=_REASON,
+        ),
+    },
+    "/api/user-permissions/{uuid}/restore/": {
+        "POST": Endpoint(
+            lambda context: _act(context, membership_actions.restore),
+            "Give a role again that was revoked.",
+            body=_REASON,
         ),
     },
 }

@@ -27,7 +27,7 @@ from collegium.join_requests.queries import JoinRequestRow
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.leaving import ensure_owner_remains
-from collegium.memberships.rules import is_owner_role
+from collegium.memberships.rules import GrantSource, is_owner_role
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import ScopeRef, delete_scope, grant
@@ -334,7 +334,14 @@ def _assign(
 ) -> None:
     row = role_queries.existing(tx, role)
     grant(
-        tx, actor, account, row.id, ScopeRef(scope, ScopeKind.GROUP), by=actor.id, replaces=replaces
+        tx,
+        actor,
+        account,
+        row.id,
+        ScopeRef(scope, ScopeKind.GROUP),
+        by=actor.id,
+        source=GrantSource.MANUAL,
+        replaces=replaces,
     )
     event_queries.record(
         tx,
