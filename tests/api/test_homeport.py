@@ -71,6 +71,7 @@ def test_pictures_are_the_logo_of_the_operator_or_neutral(
     front_end: Site,
     make_site: Callable[[Settings], Site],
     make_settings: Callable[..., Settings],
+    world: World,
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "Logo.PNG"
@@ -84,7 +85,7 @@ def test_pictures_are_the_logo_of_the_operator_or_neutral(
             assert (response.status_code, response.headers["content-type"]) == (200, media)
             assert response.content.startswith(begin)
         # The picture behind a page is no logo.
-        hero = site.get(f"{ICONS}hero_image/")
+        hero = site.get(f"{ICONS}hero_image/", world.staff)
         assert hero.headers["content-type"] == "image/svg+xml"
         for wrong in ("nothing", "login_logo/x"):
             assert site.get(f"{ICONS}{wrong}/").status_code == 404

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.db.database import ReadTransaction
 from collegium.setting_types import PICTURE_TYPES
 
 LOGOS: Final = (
@@ -40,14 +41,14 @@ def _logo(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _show_logo(context: RequestContext) -> Response:
+def _show_logo(context: RequestContext, _tx: ReadTransaction | None = None) -> Response:
     logo = context.settings.site_logo
     if logo is None:
         return _picture(_NEUTRAL, _SVG)
     return _picture(_logo(logo), PICTURE_TYPES[logo.suffix.lower()])
 
 
-def _show_background(_context: RequestContext) -> Response:
+def _show_background(_context: RequestContext, _tx: ReadTransaction | None = None) -> Response:
     return _picture(_BACKGROUND, _SVG)
 
 
