@@ -135,13 +135,16 @@ def link_and_request_writes(world: World, encoding: str, org: Place) -> Iterator
         yield "POST", pattern, pattern, {"token": "x"}, 400
 
 
-def scope_writes(org: Place, project: Place) -> Iterator[tuple[Any, ...]]:
-    for place, action, body in (
-        (org, "contact", {"phone_number": "+1 555"}),
-        (project, "set_slug", {"slug": "six"}),
+def scope_writes(world: World, org: Place, project: Place) -> Iterator[tuple[Any, ...]]:
+    other = world.organisation().path
+    for place, action, body, status in (
+        (org, "contact", {"phone_number": "+1 555"}, 200),
+        (project, "set_slug", {"slug": "six"}, 200),
+        (project, "move_project", {"customer": other, "preserve_permissions": True}, 200),
+        (project, "recover", {"restore_team_members": False}, 400),
     ):
         pattern = place.path.replace(place.uuid, "{uuid}")
-        yield "POST", f"{place.path}{action}/", f"{pattern}{action}/", body, 200
+        yield "POST", f"{place.path}{action}/", f"{pattern}{action}/", body, status
 
 
 def role_writes(site: Site, staff: Any, encoding: str) -> Iterator[Write]:
@@ -239,7 +242,7 @@ def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: 
         write("POST", f"{place.path}delete_user/", f"{base}delete_user/", grant, 200)
     create("/api/user-invitations/", {"email": "bob@example.org", "scope": scope, "role": role})
     for case in (
-        *scope_writes(org, project),
+        *scope_writes(world, org, project),
         *role_writes(site, staff, encoding),
         *provider_writes(world, encoding),
         *passkey_writes(world, encoding),

@@ -37,8 +37,9 @@ OPERATIONS = {
     "users": "change_password create",
 }
 SCOPES = {
-    "customers": "contact create history_at_retrieve history_list",
-    "projects": "create other_users_count other_users_list partial_update retrieve set_slug",
+    "customers": "contact create history_at_retrieve history_list partial_update",
+    "projects": "create destroy move_project other_users_count other_users_list partial_update "
+    "recover retrieve set_slug",
 }
 NEW_OPERATIONS = {
     "user_invitations": "check_duplicates destroy partial_update update",

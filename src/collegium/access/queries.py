@@ -62,7 +62,9 @@ class ScopeRow(OrganisationState):
     kind: str
     name: str
     parent_id: int | None
+    organisation_name: str
     start_date: date | None
+    end_date: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ SCOPE_COLUMNS = (
     organisations.c.blocked,
     organisations.c.archived,
     projects.c.start_date,
+    projects.c.end_date,
 )
 
 _scope_rows = (
@@ -264,12 +267,20 @@ _LOCK_SCOPE = Statement[int](
 )
 
 
-# By id, so that the parent comes first: it is older than its children.
+# The order in which all transactions lock scopes: parents first, then by id. A project that was
+# moved may be older than its organisation.
+LOCK_ORDER = (scopes.c.parent_id.is_not(None), scopes.c.id)
 _LOCK_SCOPES_SHARED = Statement[int](
     select(scopes.c.id)
     .where(any_of(scopes.c.id, "ids"))
-    .order_by(scopes.c.id)
+    .order_by(*LOCK_ORDER)
     .with_for_update(of=scopes, read=True)
+)
+_LOCK_SCOPES = Statement[int](
+    select(scopes.c.id)
+    .where(any_of(scopes.c.id, "ids"))
+    .order_by(*LOCK_ORDER)
+    .with_for_update(of=scopes, key_share=True)
 )
 
 
@@ -438,6 +449,11 @@ def lock_scope_and_parent(tx: WriteTransaction, scope_id: int, parent_id: int | 
     if parent_id is not None:
         lock_scope(tx, parent_id)
     lock_scope(tx, scope_id)
+
+
+def lock_scopes(tx: WriteTransaction, scope_ids: Collection[int]) -> None:
+    """Lock several scopes as ``lock_scope`` does, parents first."""
+    tx.fetch_all(_LOCK_SCOPES, ids=list(scope_ids))
 
 
 def lock_scope(tx: WriteTransaction, scope_id: int) -> None:

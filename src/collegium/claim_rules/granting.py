@@ -140,9 +140,8 @@ def judge(tx: WriteTransaction, settings: Settings, account: AccountDetails) -> 
 
 
 def lock(tx: WriteTransaction, scopes: Iterable[int]) -> None:
-    """Lock scopes in the order of their ids, so that parents come first."""
-    for scope in sorted(set(scopes)):
-        access_queries.lock_scope(tx, scope)
+    """Lock scopes in the order of all transactions: parents first."""
+    access_queries.lock_scopes(tx, set(scopes))
 
 
 def preview(tx: ReadTransaction, rule: RuleRow, account: AccountDetails) -> Preview:

@@ -84,6 +84,19 @@ def _list(name: str) -> Column[Any]:
     return Column(name, JsonColumn, nullable=False, server_default="[]")
 
 
+def _texts(name: str) -> Column[Any]:
+    """Return the column for a list of texts."""
+    return Column(name, JsonColumn, nullable=False, server_default="[]")
+
+
+def _admission() -> tuple[Column[Any], ...]:
+    """Return the columns that say who may have a role in an organisation or project.
+
+    One match is enough; three empty lists admit everybody.
+    """
+    return tuple(map(_texts, ("email_patterns", "affiliations", "identity_sources")))
+
+
 def _account(name: str, **options: object) -> Column[int]:
     return Column(name, BigInt, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]  # options are keywords of Column
 
@@ -661,6 +674,7 @@ organisations = Table(
     _text("notification_emails"),
     _flag("display_billing_info_in_projects", default=True),
     *map(_sort, ("native_name", "abbreviation")),
+    *_admission(),
 )
 
 # The address ranges from which access subnets hide an organisation; see
@@ -693,6 +707,9 @@ projects = Table(
     Column("max_service_accounts", Integer),
     Column("grace_period_days", Integer),
     _text("staff_notes"),
+    # When the end date was changed the last time.
+    Column("end_date_changed_at", UtcDateTime),
+    *_admission(),
     _one_of("kind", ("default", "course", "public")),
 )
 

@@ -436,6 +436,17 @@ class ProjectDeleted(_Project, kind="project.deleted", text="has been deleted"):
     sentence = "{who} deleted the project."
 
 
+class ProjectRecovered(_Project, kind="project.recovered", text="has been recovered"):
+    sentence = "{who} restored the project."
+
+
+class ProjectMoved(_Project, kind="project.moved", text="has been moved to another organization"):
+    sentence = "{who} moved the project to another organisation."
+    organisation: Annotated[str, Fact("customer_name", Readers.STAFF, kept=True)]
+    former_organisation: Annotated[str, Fact("former_customer_name", Readers.STAFF, kept=True)]
+    keeps_members: Annotated[bool, Fact("preserve_permissions", Readers.STAFF, kept=True)]
+
+
 class GroupCreated(_Scope, kind="group.created"):
     sentence = "{who} created the group."
 

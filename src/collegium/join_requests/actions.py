@@ -23,6 +23,7 @@ from collegium.join_requests.rules import Action, State
 from collegium.join_requests.transitions import move
 from collegium.memberships import offers
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.admission import check_admitted
 from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -61,7 +62,8 @@ def submit(
     Raises:
         NotFound: ``invite_link.unknown``.
         Conflict: ``invite_link.inactive``; ``invite_link.not_for_you`` if the link's
-            restrictions do not admit the actor; ``request.exists``; ``grant.held``;
+            restrictions do not admit the actor; ``scope.not_admitted``;
+            ``request.exists``; ``grant.held``;
             ``grant.elsewhere`` under the one-role rule; ``organisation.unavailable``;
             ``role.inactive``; ``account.inactive``; ``request.too_many``.
     """
@@ -88,6 +90,8 @@ def submit(
         link.affiliations, link.email_patterns, of_account=affiliations, email=actor.email
     ):
         raise Conflict("invite_link.not_for_you")
+    if link.scope_kind != ScopeKind.GROUP:
+        check_admitted(tx, actor.id, link.scope_id)
     is_automatic = is_approved_automatically(tx, actor, link)
     if not is_automatic:
         _check_pending_quota(tx, actor, settings)

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from collegium.access.queries import (
+    LOCK_ORDER,
     actor_grants,
     add_to_account,
     is_active,
@@ -102,6 +103,21 @@ class MemberRole:
     role_uuid: str
     role_name: str
     role_description: str
+
+
+class FormerMember:
+    """A role that an account lost when its scope was deleted."""
+
+    account_id: int
+    role_id: int
+    role_name: str
+    scope_name: str
+    valid_until: datetime | None
+    account_uuid: str
+    username: str
+    first_name: str
+    last_name: str
+    email: str
 
 
 class RoleGrant(ActiveGrant):
@@ -339,27 +355,28 @@ _NOT_ENDED = Statement[UnendedGrant](
     # Ordered by scope: all transactions lock scopes in this order, which prevents deadlocks.
     .order_by(grants.c.scope_id, grants.c.id)
 )
+_scopes_to_lock = union(
+    select(grants.c.scope_id).where(
+        grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended_at.is_(None)
+    ),
+    select(join_requests.c.scope_id).where(
+        join_requests.c.account_id == bindparam("account", type_=BigInt),
+        join_requests.c.state == State.PENDING.value,
+    ),
+    # Invitations to the account lose their address when it is deleted. The state does not
+    # matter: one that was cancelled could be renewed at this moment.
+    select(invitations.c.scope_id)
+    .join(accounts, accounts.c.email_comparable == invitations.c.email_comparable)
+    .where(
+        accounts.c.id == bindparam("account", type_=BigInt),
+        accounts.c.email_comparable != "",
+    ),
+    select(invitations.c.scope_id).where(
+        invitations.c.account_id == bindparam("account", type_=BigInt)
+    ),
+)
 _SCOPES_TO_LOCK = Statement[int](
-    union(
-        select(grants.c.scope_id).where(
-            grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended_at.is_(None)
-        ),
-        select(join_requests.c.scope_id).where(
-            join_requests.c.account_id == bindparam("account", type_=BigInt),
-            join_requests.c.state == State.PENDING.value,
-        ),
-        # Invitations to the account lose their address when it is deleted. The state does not
-        # matter: one that was cancelled could be renewed at this moment.
-        select(invitations.c.scope_id)
-        .join(accounts, accounts.c.email_comparable == invitations.c.email_comparable)
-        .where(
-            accounts.c.id == bindparam("account", type_=BigInt),
-            accounts.c.email_comparable != "",
-        ),
-        select(invitations.c.scope_id).where(
-            invitations.c.account_id == bindparam("account", type_=BigInt)
-        ),
-    ).order_by("scope_id")
+    select(scopes.c.id).where(scopes.c.id.in_(_scopes_to_lock)).order_by(*LOCK_ORDER)
 )
 _IS_MEMBER = Statement[int](
     select(grants.c.id)
@@ -407,6 +424,32 @@ _END = Statement(
 )
 _SET_UUID = Statement(
     update(grants).where(grants.c.id == bindparam("grant")).values(uuid=bindparam("new_uuid"))
+)
+_ENDED_WITH_SCOPE = Statement[FormerMember](
+    select(
+        grants.c.account_id,
+        grants.c.role_id,
+        grants.c.valid_until,
+        roles.c.name.label("role_name"),
+        scopes.c.name.label("scope_name"),
+        accounts.c.uuid.label("account_uuid"),
+        accounts.c.username,
+        accounts.c.first_name,
+        accounts.c.last_name,
+        accounts.c.email,
+    )
+    .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
+    .join(roles, and_(roles.c.id == grants.c.role_id, roles.c.is_active))
+    .join(scopes, scopes.c.id == grants.c.scope_id)
+    .where(
+        grants.c.scope_id == bindparam("scope", type_=BigInt),
+        grants.c.ended_at == scopes.c.deleted_at,
+        or_(
+            grants.c.valid_until.is_(None),
+            grants.c.valid_until > bindparam("now", type_=UtcDateTime),
+        ),
+    )
+    .order_by(grants.c.valid_from, grants.c.id)
 )
 _END_ALL = Statement[int](
     update(grants)
@@ -699,6 +742,14 @@ def end(tx: WriteTransaction, grant_id: int, by: int | None, reason: str = "") -
 def set_uuid(tx: WriteTransaction, grant_id: int, uuid: str) -> None:
     """Give a grant another UUID."""
     tx.execute(_SET_UUID, grant=grant_id, new_uuid=uuid)
+
+
+def ended_with_scope(tx: ReadTransaction, scope: int) -> list[FormerMember]:
+    """Return the roles that ended when a scope was deleted, and that could be given again.
+
+    The accounts and the roles are active, and the roles have not expired since.
+    """
+    return tx.fetch_all(_ENDED_WITH_SCOPE, scope=scope, now=tx.now)
 
 
 def end_all(tx: WriteTransaction, scope: int, by: int | None) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from collegium.access.rules import KINDS, ScopeKind
+from collegium.invite_links.rules import matches_restrictions
 from collegium.refusals import Invalid
 
 
@@ -19,6 +21,38 @@ class GrantSource(StrEnum):
     JOIN_REQUEST = "join_request"
     RULE = "rule"
     """What an identity provider says about the person."""
+
+
+class Restrictions(NamedTuple):
+    """Whom an organisation or project admits; three empty lists admit everybody.
+
+    Args:
+        email_patterns: one must match the whole address.
+        affiliations: one must be an affiliation of the person.
+        identity_sources: one must be the source of the person's account.
+    """
+
+    email_patterns: Sequence[str] = ()
+    affiliations: Sequence[str] = ()
+    identity_sources: Sequence[str] = ()
+
+
+class Applicant(NamedTuple):
+    """What restrictions look at in an account."""
+
+    email: str
+    affiliations: Collection[str]
+    identity_source: str
+
+
+def is_admitted(restrictions: Restrictions, applicant: Applicant) -> bool:
+    """Return whether a scope admits a person; one match is enough."""
+    if not any(restrictions) or applicant.identity_source in restrictions.identity_sources:
+        return True
+    patterns, affiliations = restrictions.email_patterns, restrictions.affiliations
+    return bool(patterns or affiliations) and matches_restrictions(
+        affiliations, patterns, of_account=applicant.affiliations, email=applicant.email
+    )
 
 
 def check_end(until: datetime | None, now: datetime) -> None:

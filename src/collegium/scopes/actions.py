@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from collegium.access.queries import OrganisationState
-from collegium.access.rules import KINDS, Actor
+from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
@@ -25,6 +25,7 @@ from collegium.join_requests.queries import JoinRequestRow
 from collegium.join_requests.rules import Action as JoinRequestAction
 from collegium.join_requests.transitions import move
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.admission import check_admitted
 from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -85,8 +86,10 @@ def grant(
         uuid: of the grant; a new one by default.
 
     Raises:
-        Conflict: as ``memberships.queries.grant``.
+        Conflict: ``scope.not_admitted``; otherwise as ``memberships.queries.grant``.
     """
+    if scope.kind != ScopeKind.GROUP:
+        check_admitted(tx, account, scope.id)
     grant_id = membership_queries.grant(
         tx,
         uuid or uuid4().hex,
@@ -195,6 +198,13 @@ def change_account(tx: WriteTransaction, account: int, values: Mapping[str, Any]
         notify_staff(tx, invitation)
 
 
+def close_offers(tx: WriteTransaction, scope: int) -> None:
+    """Cancel the open invitations, invite links and join requests of a locked scope."""
+    invitation_queries.close(tx, scope=scope)
+    invite_link_queries.cancel_all(tx, scope)
+    join_request_queries.cancel_all(tx, scope)
+
+
 def delete_scope(tx: WriteTransaction, actor: Actor, scope: int) -> None:
     """Delete a scope: cancel its invitations, invite links and requests, and end its grants.
 
@@ -203,8 +213,6 @@ def delete_scope(tx: WriteTransaction, actor: Actor, scope: int) -> None:
     Args:
         scope: id of a locked scope; the caller has checked that it may be deleted.
     """
-    invitation_queries.close(tx, scope=scope)
-    invite_link_queries.cancel_all(tx, scope)
-    join_request_queries.cancel_all(tx, scope)
+    close_offers(tx, scope)
     membership_queries.end_all(tx, scope, actor.id)
     scope_queries.remove(tx, scope)

@@ -23,7 +23,7 @@ from collegium.access.queries import organisation, visible_scopes
 from collegium.access.rules import ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, contains, like_pattern
-from collegium.db.tables import organisations, projects, roles, scopes
+from collegium.db.tables import BigInt, organisations, projects, roles, scopes
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid
@@ -50,6 +50,14 @@ _INSERT_SCOPE = Statement[int](
 )
 _MARK_REMOVED = Statement(
     update(scopes).where(scopes.c.id == bindparam("scope")).values(deleted_at=bindparam("moment"))
+)
+_RESTORE = Statement(
+    update(scopes).where(scopes.c.id == bindparam("scope")).values(deleted_at=None)
+)
+_MOVE = Statement(
+    update(scopes)
+    .where(scopes.c.id == bindparam("scope"))
+    .values(parent_id=bindparam("parent", type_=BigInt))
 )
 _COUNT_CHILDREN = Statement[int](
     select(func.count().label("count"))
@@ -222,6 +230,16 @@ def change(tx: WriteTransaction, scope: int, table: Table, changes: Mapping[str,
 def remove(tx: WriteTransaction, scope: int) -> None:
     """Mark a scope as deleted; its events remain."""
     tx.execute(_MARK_REMOVED, scope=scope, moment=tx.now)
+
+
+def restore(tx: WriteTransaction, scope: int) -> None:
+    """Mark a deleted scope as not deleted."""
+    tx.execute(_RESTORE, scope=scope)
+
+
+def move(tx: WriteTransaction, project: int, organisation: int) -> None:
+    """Set the organisation of a project; the caller has locked all three scopes."""
+    tx.execute(_MOVE, scope=project, parent=organisation)
 
 
 def count_children(tx: ReadTransaction, scope: int) -> int:

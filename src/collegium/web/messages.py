@@ -104,6 +104,8 @@ _MESSAGES: Final = {
     "gave it to you for a new one.",
     "invite_link.not_for_you": "This link is only for people of certain institutions or with "
     "certain e-mail addresses. Please ask the person who gave it to you.",
+    "scope.not_admitted": "This organisation or project is only for people of certain institutions "
+    "or with certain e-mail addresses.",
     "organisation.unavailable": "This organisation is blocked or archived, so nothing can be "
     "changed. Please ask the staff of this service.",
     "password.elsewhere": "This account has no password here: it is deactivated, or it signs in "

@@ -86,4 +86,33 @@ for scope, names in ((atlas, ["ada"]), (survey, [])):
     count = call("projects", "other_users_count", project_uuid=scope.uuid)
     assert count == len(names), count
 
+# 3. A project that is deleted, brought back with its members, and moved.
+call("projects", "destroy", uuid=survey.uuid)
+wishes = body("ProjectRecoveryRequest", restore_team_members=True)
+project = call("projects", "recover", uuid=survey.uuid, body=wishes)
+assert project.is_removed is False, project
+assert [row.user_username for row in call("projects", "list_users_list", uuid=survey.uuid)] == [
+    "ada"
+]
+air = call("customers", "create", body=CustomerRequest(name="Air"))
+target = body("MoveProjectRequest", customer=air.url, preserve_permissions=True)
+assert call("projects", "move_project", uuid=survey.uuid, body=target).customer_uuid == air.uuid
+
+# 4. Whom an organisation admits.
+patch = body(
+    "PatchedCustomerRequest",
+    user_email_patterns=[".*@uni.example"],
+    user_affiliations=["staff@uni"],
+    user_identity_sources=["campus"],
+)
+shown = call("customers", "partial_update", uuid=air.uuid, body=patch)
+assert shown.user_email_patterns == [".*@uni.example"], shown
+assert shown.user_affiliations == ["staff@uni"], shown
+assert shown.user_identity_sources == ["campus"], shown
+grant = UserRoleCreateRequest(role="PROJECT.ADMIN", user=user.uuid)
+response = operation("projects", "add_user").sync_detailed(
+    client=staff, uuid=survey.uuid, body=grant
+)
+assert response.status_code == 400, response
+
 print(json.dumps({"called": sorted(called)}))

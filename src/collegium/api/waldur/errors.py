@@ -197,6 +197,10 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     "organisation.archived": (_NO_FIELD, "Archived organization is not available."),
     "membership.own_role": (NON_FIELD, "User can not manage own role."),
     "scope.last_owner": (NON_FIELD, "The last owner cannot be removed."),
+    "scope.not_admitted": (
+        NON_FIELD,
+        "User does not match the membership restrictions of the organization or the project.",
+    ),
     "grant.exists": (NON_FIELD, "User has already the same role in this scope."),
     "grant.held": (_NO_FIELD, "User has already the same role in this scope."),
     "grant.ended": (_NO_FIELD, "Role is already revoked."),
@@ -274,6 +278,16 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     "decision.payload": (_NO_FIELD, "Invalid payload."),
     "decision.no_staff": (_NO_FIELD, "Invalid user UUID."),
     "decision.no_invitation": (_NO_FIELD, "Invalid invitation UUID."),
+    "project.not_deleted": (_NO_FIELD, "Project is not deleted and cannot be recovered."),
+    "project.restore_or_invite": (
+        NON_FIELD,
+        "Restoring members and inviting them cannot be combined.",
+    ),
+    "project.moved": (_NO_FIELD, "The project was moved in the meantime."),
+    "project.same_organisation": (
+        "customer",
+        "New customer must be different than current one.",
+    ),
     "project.date_in_the_past": (_OF_FACT, "Cannot be earlier than the current date."),
 }
 

@@ -9,7 +9,7 @@ from collegium.access.rules import ScopeKind
 from collegium.accounts.queries import join_names
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Given, Resource, ResourceList, Source, constant, field, link
-from collegium.api.waldur import filters, lists, schemas
+from collegium.api.waldur import admission, filters, lists, schemas
 from collegium.api.waldur.fields import read
 from collegium.api.waldur.invitations import detail_response, named_role, named_scope
 from collegium.api.waldur.lookups import fixed, role_lookups, scope_lookups
@@ -18,13 +18,13 @@ from collegium.db.database import ReadTransaction
 from collegium.db.tables import invite_links
 from collegium.invite_links import actions as invite_link_actions
 from collegium.invite_links import queries as invite_link_queries
-from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX, is_active
+from collegium.invite_links.rules import is_active
 from collegium.join_requests import actions as join_request_actions
 from collegium.lists.listing import choice
 from collegium.refusals import NotFound
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.security.rate_limits.rules import ASK
-from collegium.values import Boolean, Kind, Name, StringList, Text, Uuid
+from collegium.values import Boolean, Kind, Name, Text, Uuid
 
 
 class GroupInvitation(Resource, frozen=True, gc=False):
@@ -55,10 +55,8 @@ class GroupInvitation(Resource, frozen=True, gc=False):
     auto_approve: bool = field(write=Boolean())
     project_name_template: str | None = field("template", write=Name(null=True, max=255))
     project_role: str | None = field("project_role_uuid")
-    user_affiliations: list[str] = field("affiliations", write=StringList(max=255, max_items=200))
-    user_email_patterns: list[str] = field(
-        "email_patterns", write=StringList(max=PATTERN_MAX, max_items=PATTERNS_MAX)
-    )
+    user_affiliations: list[str] = field("affiliations", write=admission.AFFILIATIONS)
+    user_email_patterns: list[str] = field("email_patterns", write=admission.EMAIL_PATTERNS)
     custom_text: str = field(write=Text(max=4000))
     allow_multiple_requests: bool = field(write=Boolean())
     scope_uuid: str = field()

@@ -16,7 +16,7 @@ from collegium.access.queries import is_active, scopes_with_permission, visible_
 from collegium.access.rules import Permission, ScopeKind
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Related, Resource, ResourceList, constant, field, link
-from collegium.api.waldur import filters, lists
+from collegium.api.waldur import admission, filters, lists
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.lookups import (
@@ -160,6 +160,9 @@ class Customer(Resource, frozen=True, gc=False):
     grace_period_days: int | None = field(write=Integer(null=True))
     notification_emails: str = field(write=Text(max=2000))
     display_billing_info_in_projects: bool = field(write=Boolean())
+    user_email_patterns: list[str] = field("email_patterns", write=admission.EMAIL_PATTERNS)
+    user_affiliations: list[str] = field("affiliations", write=admission.AFFILIATIONS)
+    user_identity_sources: list[str] = field("identity_sources", write=admission.IDENTITY_SOURCES)
     display_name: str = field(
         "abbreviation",
         "name",
@@ -246,6 +249,7 @@ _CONTACT: Final = CustomerContact.body()
 def _form(context: RequestContext, *, partial: bool = False) -> Form:
     form = read(context, BODY, partial=partial)
     form.drop_blank("slug")
+    admission.check_form(form)
     country = form.values.get("country")
     if country and country not in context.settings.countries:
         form.reject("country", f'"{country}" is not a valid choice.')

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, datetime
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import msgspec
 import nh3
-from msgspec import UnsetType
+from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import ColumnElement, bindparam, func, not_, or_, select, true
 from sqlalchemy import Date as SqlDate
 
@@ -19,6 +19,7 @@ from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts.actions import require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import (
+    Given,
     Lookup,
     Private,
     Resource,
@@ -28,7 +29,7 @@ from collegium.api.resources import (
     field,
     link,
 )
-from collegium.api.waldur import filters, lists, schemas
+from collegium.api.waldur import admission, filters, lists, schemas
 from collegium.api.waldur.accounts import SLUG
 from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.lookups import (
@@ -51,6 +52,7 @@ from collegium.lists.sql_hints import in_subquery
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
+from collegium.scopes.projects import recovery
 from collegium.scopes.projects.rules import effective_end, is_in_grace_period
 from collegium.values import Boolean, Choice, Date, Integer, Name, Text, hex_uuid
 
@@ -84,6 +86,7 @@ def scope_of(url: str) -> tuple[ScopeKind, str] | None:
 
 def _clean_values(form: Form) -> Form:
     form.drop_blank("slug")
+    admission.check_form(form)
     if form.values.get("description"):
         form.values["description"] = nh3.clean(form.values["description"])
     if "oecd_fos_2007_code" in form.values:
@@ -119,6 +122,31 @@ def _load_parent(tx: WriteTransaction, context: RequestContext, form: Form) -> S
     except NotFound:
         form.reject("customer", "Invalid hyperlink - Object does not exist.")
         return None
+
+
+class RestoredUser(Struct, frozen=True):
+    """A person who has a role again."""
+
+    user_uuid: str
+    username: str
+    role: str
+
+
+class SentInvitation(Struct, frozen=True):
+    """An invitation to a person who had a role."""
+
+    invitation_uuid: str
+    email: str
+    role: str
+
+
+class RecoveryInfo(Struct, frozen=True):
+    """Whom the recovery of a project concerned."""
+
+    restored_users_count: int
+    restored_users: list[RestoredUser]
+    sent_invitations_count: int
+    sent_invitations: list[SentInvitation]
 
 
 _ENDS: Final = ("end_date", "grace_period_days", "organisation_grace_period_days")
@@ -159,6 +187,7 @@ class Project(Resource, frozen=True, gc=False):
     start_date: date | None = field(write=Date(null=True), order=True)
     end_date: date | None = field(write=Date(null=True), order=True)
     end_date_requested_by: str | None = link("/api/users/{}/", "end_date_requested_by")
+    end_date_updated_at: datetime | None = field("end_date_changed_at")
     oecd_fos_2007_code: str | None = field(
         "oecd_fos_2007_code",
         get=lambda code: code or None,
@@ -179,7 +208,13 @@ class Project(Resource, frozen=True, gc=False):
     is_in_grace_period: bool = field(
         Source.NOW, *_ENDS, get=lambda now, *ends: is_in_grace_period(now.date(), *ends)
     )
+    user_email_patterns: list[str] = field("email_patterns", write=admission.EMAIL_PATTERNS)
+    user_affiliations: list[str] = field("affiliations", write=admission.AFFILIATIONS)
+    user_identity_sources: list[str] = field("identity_sources", write=admission.IDENTITY_SOURCES)
     staff_notes: str | UnsetType = field(write=Text(max=4000), private=Private("sees_all"))
+    recovery_info: RecoveryInfo | UnsetType = field(
+        Given("recovery_info", default=UNSET), default=UNSET
+    )
     type: str | None = None
     type_name: str | None = None
     type_uuid: str | None = None
@@ -190,6 +225,9 @@ class Project(Resource, frozen=True, gc=False):
     marketplace_resource_count: dict[str, int] = msgspec.field(default_factory=dict)
 
 
+_CHANGES: Final = ("updated", "deleted", "recovered", "moved")
+
+
 def _changed_since(name: str) -> ColumnElement[bool]:
     """Return the condition that a project was created, changed or deleted at a time or later.
 
@@ -198,7 +236,7 @@ def _changed_since(name: str) -> ColumnElement[bool]:
     """
     modified = bindparam(name, type_=UtcDateTime)
     changed_ids = select(events.c.scope_id).where(
-        or_(*(events.c.kind == f"project.{action}" for action in ("updated", "deleted"))),
+        or_(*(events.c.kind == f"project.{action}" for action in _CHANGES)),
         events.c.created_at >= modified,
         events.c.scope_id.is_not(None),
     )
@@ -267,6 +305,15 @@ LIST: Final = ResourceList(
 _WITHOUT_DELETED: Final = LIST.of(project_queries.listing)
 _CHANGE: Final = Project.body()
 _NEW: Final = {"customer": Text(required=True, blank=False, max=2000), **_CHANGE}
+_RECOVERY: Final = {
+    "restore_team_members": Boolean(),
+    "send_invitations_to_previous_members": Boolean(),
+    "end_date": Date(null=True),
+}
+_MOVE: Final = {
+    "customer": _NEW["customer"],
+    "preserve_permissions": Boolean(required=True),
+}
 _SLUG: Final = {"slug": replace(SLUG, required=True, blank=False)}
 
 
@@ -279,9 +326,11 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
     return lists.respond(context, tx, _WITHOUT_DELETED, values)
 
 
-def _detail(context: RequestContext, tx: ReadTransaction, uuid: str, status: int = 200) -> Response:
+def _detail(
+    context: RequestContext, tx: ReadTransaction, uuid: str, status: int = 200, **given: Any
+) -> Response:
     row = project_queries.get_visible(tx, context.actor, uuid)
-    return lists.detail(context, tx, Project, row, status)
+    return lists.detail(context, tx, Project, row, status, **given)
 
 
 def _create(context: RequestContext) -> Response:
@@ -307,6 +356,65 @@ def _update(context: RequestContext) -> Response:
         _check_dates(form, tx.now, access.scope.start_date)
         form.check()
         project_actions.update(tx, context.actor, access, form.values)
+        return _detail(context, tx, uuid)
+
+
+def _recover(context: RequestContext) -> Response:
+    uuid = context.uuid("project")
+    with context.write() as tx:
+        project = project_queries.get_visible_any(tx, context.actor, uuid)
+        # The permission comes before the errors of the body.
+        access_queries.get_visible_by_id(
+            tx, context.actor, project.organisation_id, Permission.PROJECT_CREATE
+        )
+        form = read(context, _RECOVERY)
+        _check_dates(form, tx.now)
+        form.check()
+        found = recovery.recover(
+            tx,
+            context.actor,
+            context.settings,
+            uuid,
+            recovery.Wishes(
+                restores_members=bool(form.values.get("restore_team_members")),
+                invites_members=bool(form.values.get("send_invitations_to_previous_members")),
+                end=form.values.get("end_date"),
+            ),
+        )
+        return _detail(context, tx, uuid, recovery_info=_recovery_info(found))
+
+
+def _recovery_info(found: recovery.Recovered) -> RecoveryInfo | UnsetType:
+    if not found.restored and not found.invited:
+        return UNSET
+    return RecoveryInfo(
+        restored_users_count=len(found.restored),
+        restored_users=[
+            RestoredUser(user_uuid=one.account_uuid, username=one.username, role=one.role_name)
+            for one in found.restored
+        ],
+        sent_invitations_count=len(found.invited),
+        sent_invitations=[
+            SentInvitation(invitation_uuid=uuid, email=one.email, role=one.role_name)
+            for uuid, one in found.invited
+        ],
+    )
+
+
+def _move(context: RequestContext) -> Response:
+    uuid = context.uuid("project")
+    with context.write() as tx:
+        access = access_queries.get_visible(tx, context.actor, ScopeKind.PROJECT, uuid)
+        require_staff(context.actor)
+        form = read(context, _MOVE)
+        target = form.checked(_load_parent(tx, context, form))
+        recovery.move(
+            tx,
+            context.actor,
+            access,
+            target,
+            keeps_members=form.values["preserve_permissions"],
+        )
         return _detail(context, tx, uuid)
 
 
@@ -349,6 +457,22 @@ ROUTES: Routes = {
             partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete a project.", status=204),
+    },
+    "/api/projects/{uuid}/recover/": {
+        "POST": Endpoint(
+            _recover,
+            "Bring a deleted project back.",
+            body=_RECOVERY,
+            response_type=Project,
+        ),
+    },
+    "/api/projects/{uuid}/move_project/": {
+        "POST": Endpoint(
+            _move,
+            "Move a project to another organisation, for staff.",
+            body=_MOVE,
+            response_type=Project,
+        ),
     },
     "/api/projects/{uuid}/set_slug/": {
         "POST": Endpoint(

@@ -13,10 +13,12 @@ from collegium.access.subnets.rules import denied_ranges
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import as_dict
 from collegium.db.tables import organisations
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.events.versions import json_value
+from collegium.invite_links.rules import check_patterns
 from collegium.lists import slugs
 from collegium.refusals import Conflict
 from collegium.scopes import queries as scope_queries
@@ -83,9 +85,10 @@ def create(
 
     Raises:
         Forbidden: ``permission.missing`` unless the actor is staff.
-        Invalid: ``scope.slug_taken``.
+        Invalid: ``scope.slug_taken``, ``invite_link.patterns``.
     """
     require_staff(actor)
+    check_patterns(values.get("email_patterns", ()))
     uuid = uuid4().hex
     columns = {name: value for name, value in values.items() if name in organisations.c}
     organisation_id = scope_queries.add(
@@ -122,7 +125,7 @@ def update(
             meantime.
         Forbidden: ``permission.missing``.
         Conflict: ``organisation.blocked``, ``organisation.archived``.
-        Invalid: ``scope.slug_taken``.
+        Invalid: ``scope.slug_taken``, ``invite_link.patterns``.
     """
     scope_access = lock_scope_and_recheck(tx, actor, scope_access, Permission.ORGANISATION_UPDATE)
     _check_may_change(actor, scope_access.scope, changes)
@@ -132,7 +135,8 @@ def update(
             for name, value in changes.items()
             if name not in STAFF_ONLY and name != "slug"
         }
-    before = organisation_queries.existing(tx, scope_access.scope.id)._asdict()
+    check_patterns(changes.get("email_patterns", ()))
+    before = as_dict(organisation_queries.existing(tx, scope_access.scope.id))
     scope_queries.change(tx, scope_access.scope.id, organisations, changes)
     if "access_subnets" in changes:
         subnet_queries.replace(tx, scope_access.scope.id, denied_ranges(changes["access_subnets"]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 from sqlalchemy import and_, bindparam, func, select, true
 
@@ -27,10 +26,6 @@ class OrganisationRow:
     created_at: datetime
     blocked: bool
     archived: bool
-
-    def _asdict(self) -> dict[str, Any]:
-        """Return the values of all columns by name."""
-        raise NotImplementedError
 
 
 class ChildProject:

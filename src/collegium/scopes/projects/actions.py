@@ -13,6 +13,7 @@ from collegium.db.database import WriteTransaction
 from collegium.db.tables import projects
 from collegium.events import queries as event_queries
 from collegium.events import types as events
+from collegium.invite_links.rules import check_patterns
 from collegium.lists import slugs
 from collegium.refusals import Forbidden, Invalid
 from collegium.scopes import queries as scope_queries
@@ -43,13 +44,14 @@ def create(
             hidden in the meantime.
         Forbidden: ``permission.missing``, also for an end date without the permission to delete.
         Conflict: ``organisation.unavailable``, ``organisation.too_many_projects``.
-        Invalid: ``project.date_in_the_past``, ``scope.slug_taken``.
+        Invalid: ``project.date_in_the_past``, ``scope.slug_taken``, ``invite_link.patterns``.
     """
     parent = lock_scope_and_recheck(tx, actor, parent, Permission.PROJECT_CREATE)
     check_open(parent.scope)
     values = _writable(actor, values)
     check_dates(tx.now, values)
-    values = _with_end(actor, parent, values)
+    check_patterns(values.get("email_patterns", ()))
+    values = _with_end(tx, actor, parent, values)
     return add(tx, actor, parent.scope.id, values, settings=settings)[1]
 
 
@@ -100,13 +102,21 @@ def _writable(actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_end(actor: Actor, scope_access: ScopeAccess, values: dict[str, Any]) -> dict[str, Any]:
-    """Require the permission to delete for an end date, and record who requested it.
+def _with_end(
+    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Require the permission to delete for an end date, and record who requested it, and when.
+
+    Args:
+        scope_access: the project, or the organisation of a new one.
 
     Raises:
         Forbidden: ``permission.missing``.
     """
-    if values.get("end_date") is None:
+    end = values.get("end_date")
+    if "end_date" in values and end != scope_access.scope.end_date:
+        values = values | {"end_date_changed_at": tx.now}
+    if end is None:
         return values
     if not has_permission(actor, scope_access.permissions, Permission.PROJECT_DELETE):
         raise Forbidden("permission.missing")
@@ -136,7 +146,7 @@ def update(
             meantime.
         Forbidden: ``permission.missing``, also for an end date without the permission to delete.
         Conflict: ``organisation.unavailable``.
-        Invalid: ``project.date_in_the_past``, ``scope.slug_taken``.
+        Invalid: ``project.date_in_the_past``, ``scope.slug_taken``, ``invite_link.patterns``.
     """
     scope_access = lock_scope_and_recheck(tx, actor, scope_access, Permission.PROJECT_UPDATE)
     check_open(scope_access.scope)
@@ -144,13 +154,16 @@ def update(
     if scope_access.scope.start_date is not None and scope_access.scope.start_date <= tx.now.date():
         changes.pop("start_date", None)
     check_dates(tx.now, changes)
-    changes = _with_end(actor, scope_access, changes)
+    check_patterns(changes.get("email_patterns", ()))
+    changes = _with_end(tx, actor, scope_access, changes)
     scope_queries.change(tx, scope_access.scope.id, projects, changes)
     event_queries.record(
         tx,
         actor,
         events.ProjectUpdated(
-            scope=scope_access.scope.id, name=scope_access.scope.name, fields=sorted(changes)
+            scope=scope_access.scope.id,
+            name=scope_access.scope.name,
+            fields=sorted(changes.keys() - {"end_date_changed_at"}),
         ),
     )
 

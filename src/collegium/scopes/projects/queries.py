@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import lru_cache
 
 from sqlalchemy import Boolean, and_, bindparam, or_, select, true
@@ -19,7 +20,17 @@ from collegium.scopes.queries import visible
 class ProjectRow:
     """A project, with its organisation."""
 
+    id: int
     uuid: str
+
+
+class AnyProject:
+    """A project, which may be deleted."""
+
+    id: int
+    name: str
+    organisation_id: int
+    deleted_at: datetime | None
 
 
 _all_rows = (
@@ -82,6 +93,39 @@ def _by_uuid(*, sees_all: bool) -> Statement[ProjectRow]:
             scopes.c.uuid == bindparam("uuid"), true() if sees_all else visible(ScopeKind.PROJECT)
         )
     )
+
+
+@lru_cache(maxsize=2)
+def _any_by_uuid(*, sees_all: bool) -> Statement[AnyProject]:
+    return Statement[AnyProject](
+        select(
+            scopes.c.id,
+            scopes.c.name,
+            scopes.c.deleted_at,
+            organisation.c.id.label("organisation_id"),
+        )
+        .join(organisation, organisation.c.id == scopes.c.parent_id)
+        .where(
+            scopes.c.uuid == bindparam("uuid"),
+            scopes.c.kind == ScopeKind.PROJECT.value,
+            true() if sees_all else history.visible(),
+        )
+    )
+
+
+def get_visible_any(tx: ReadTransaction, actor: Actor, uuid: str) -> AnyProject:
+    """Return a project that the actor may see; a deleted one is visible as in ``history``.
+
+    Args:
+        uuid: 32 hex digits.
+
+    Raises:
+        NotFound: ``project.unknown``: it does not exist or the actor may not see it.
+    """
+    row = tx.fetch_one(_any_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
+    if row is None:
+        raise NotFound("project.unknown")
+    return row
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> ProjectRow:

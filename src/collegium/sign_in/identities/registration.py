@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from collegium.access.rules import Actor
+from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
@@ -141,8 +141,11 @@ def _accept_pending(tx: WriteTransaction, settings: Settings, actor: Actor) -> I
     """Accept the pending invitations to the address of a new person."""
     rows = invitation_queries.to_address(tx, actor)
     pending = [row for row in rows if invitation_actions.state_now(tx, row) is State.PENDING]
-    # Scopes are locked in one order everywhere.
-    for row in sorted(pending[:_INVITATIONS_MAX], key=lambda row: (row.scope_id, row.id)):
+    # Scopes are locked in one order everywhere: organisations before projects.
+    for row in sorted(
+        pending[:_INVITATIONS_MAX],
+        key=lambda row: (row.scope_kind == ScopeKind.PROJECT, row.scope_id, row.id),
+    ):
         try:
             with tx.savepoint():
                 invitation_actions.accept(tx, actor, settings, row.uuid)

@@ -1,0 +1,227 @@
+"""Actions that bring a deleted project back, or move a project to another organisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import NamedTuple
+
+from collegium.access.queries import (
+    ScopeAccess,
+    get_visible_by_id,
+    lock_scope,
+    lock_scope_and_recheck,
+    lock_scopes,
+)
+from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
+from collegium.accounts.actions import require_staff
+from collegium.accounts.queries import join_names
+from collegium.db.database import WriteTransaction
+from collegium.db.tables import projects
+from collegium.events import queries as event_queries
+from collegium.events import types as events
+from collegium.invitations import actions as invitation_actions
+from collegium.memberships import queries as membership_queries
+from collegium.memberships.queries import FormerMember
+from collegium.memberships.rules import GrantSource
+from collegium.refusals import Conflict, Forbidden, Invalid, Limited
+from collegium.roles import queries as role_queries
+from collegium.scopes import queries as scope_queries
+from collegium.scopes.actions import ScopeRef, check_open, close_offers, grant
+from collegium.scopes.projects import queries as project_queries
+from collegium.scopes.projects.actions import check_dates
+from collegium.scopes.rules import check_project_quota
+from collegium.settings import Settings
+
+
+class Wishes(NamedTuple):
+    """What else to do when a project is brought back.
+
+    Args:
+        restores_members: give everybody the role back who lost it with the deletion.
+        invites_members: invite them instead.
+        end: the new last day of the project; None to leave the old one.
+    """
+
+    restores_members: bool = False
+    invites_members: bool = False
+    end: date | None = None
+
+
+class Recovered(NamedTuple):
+    """Whom the recovery of a project concerned.
+
+    Args:
+        restored: members with their role again.
+        invited: the UUID of each new invitation, and the member.
+    """
+
+    restored: list[FormerMember]
+    invited: list[tuple[str, FormerMember]]
+
+
+def recover(
+    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, wishes: Wishes
+) -> Recovered:
+    """Bring a deleted project back, with its name, dates and slug, but without its members.
+
+    Roles and invitations that cannot be given now are left out: the account or the role is
+    deactivated, the role has expired, or the organisation does not admit the person any more.
+
+    Args:
+        uuid: of a deleted project that the actor may see, 32 hex digits.
+
+    Raises:
+        NotFound: ``project.unknown``.
+        Forbidden: ``permission.missing`` without the permission to create projects; for an end,
+            without that to delete them; to restore members, unless the actor is staff.
+        Conflict: ``project.not_deleted``, ``organisation.unavailable``,
+            ``organisation.too_many_projects``.
+        Invalid: ``project.date_in_the_past``, ``project.restore_or_invite``.
+    """
+    row = project_queries.get_visible_any(tx, actor, uuid)
+    parent = get_visible_by_id(tx, actor, row.organisation_id, Permission.PROJECT_CREATE)
+    parent = lock_scope_and_recheck(tx, actor, parent, Permission.PROJECT_CREATE)
+    lock_scope(tx, row.id)
+    row = project_queries.get_visible_any(tx, actor, uuid)
+    _check_wishes(actor, parent, wishes)
+    if row.deleted_at is None:
+        raise Conflict("project.not_deleted")
+    check_dates(tx.now, {"end_date": wishes.end})
+    check_open(parent.scope)
+    if not actor.is_staff:
+        check_project_quota(
+            scope_queries.count_children(tx, parent.scope.id), settings.max_projects
+        )
+    former = membership_queries.ended_with_scope(tx, row.id)
+    scope_queries.restore(tx, row.id)
+    if wishes.end is not None:
+        changes = {
+            "end_date": wishes.end,
+            "end_date_requested_by": actor.id,
+            "end_date_changed_at": tx.now,
+        }
+        scope_queries.change(tx, row.id, projects, changes)
+    event_queries.record(tx, actor, events.ProjectRecovered(scope=row.id, name=row.name))
+    restored = list(_restore(tx, actor, row.id, former)) if wishes.restores_members else []
+    invited = list(_invite(tx, actor, settings, row.id, former)) if wishes.invites_members else []
+    return Recovered(restored, invited)
+
+
+def _check_wishes(actor: Actor, parent: ScopeAccess, wishes: Wishes) -> None:
+    if wishes.restores_members:
+        require_staff(actor)
+    if wishes.end is not None and not has_permission(
+        actor, parent.permissions, Permission.PROJECT_DELETE
+    ):
+        raise Forbidden("permission.missing")
+    if wishes.restores_members and wishes.invites_members:
+        raise Invalid("project.restore_or_invite")
+
+
+def _restore(
+    tx: WriteTransaction, actor: Actor, project: int, former: list[FormerMember]
+) -> Iterator[FormerMember]:
+    for member in former:
+        try:
+            with tx.savepoint():
+                grant(
+                    tx,
+                    actor,
+                    member.account_id,
+                    member.role_id,
+                    ScopeRef(project, ScopeKind.PROJECT),
+                    by=actor.id,
+                    source=GrantSource.MANUAL,
+                    until=member.valid_until,
+                )
+        except Conflict:
+            continue
+        event_queries.record(
+            tx,
+            actor,
+            events.RoleGranted(
+                scope=project,
+                account=member.account_id,
+                role=member.role_name,
+                scope_name=member.scope_name,
+                username=member.username,
+                until=member.valid_until,
+            ),
+        )
+        yield member
+
+
+def _invite(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    project: int,
+    former: list[FormerMember],
+) -> Iterator[tuple[str, FormerMember]]:
+    access = get_visible_by_id(tx, actor, project)
+    for member in former:
+        details = {
+            "email": member.email,
+            "full_name": join_names(member.first_name, member.last_name)[:100],
+        }
+        role = role_queries.existing(tx, member.role_name)
+        try:
+            with tx.savepoint():
+                uuid = invitation_actions.create(tx, actor, settings, access, role, details)
+        except (Conflict, Forbidden, Limited):
+            continue
+        yield uuid, member
+
+
+def move(
+    tx: WriteTransaction,
+    actor: Actor,
+    scope_access: ScopeAccess,
+    target: ScopeAccess,
+    *,
+    keeps_members: bool,
+) -> None:
+    """Move a project to another organisation.
+
+    Args:
+        scope_access: the project.
+        target: the other organisation.
+        keeps_members: whether members keep their roles in the project. Otherwise they end, with
+            all invitations, invite links and join requests.
+
+    Raises:
+        NotFound: ``project.unknown``, ``organisation.unknown``, ``scope.unknown`` if one of them
+            was deleted in the meantime.
+        Forbidden: ``permission.missing`` unless the actor is staff.
+        Conflict: ``organisation.unavailable`` if one of the organisations is blocked or archived.
+        Invalid: ``project.same_organisation``.
+    """
+    require_staff(actor)
+    project = scope_access.scope
+    before = [project.parent_id] if project.parent_id is not None else []
+    lock_scopes(tx, [*before, target.scope.id, project.id])
+    project = get_visible_by_id(tx, actor, project.id).scope
+    target = get_visible_by_id(tx, actor, target.scope.id)
+    if [project.parent_id] != before:
+        # Somebody else has moved it. Its present organisation is not locked.
+        raise Conflict("project.moved")
+    if project.parent_id == target.scope.id:
+        raise Invalid("project.same_organisation", field="customer")
+    check_open(project)
+    check_open(target.scope)
+    if not keeps_members:
+        close_offers(tx, project.id)
+        membership_queries.end_all(tx, project.id, actor.id)
+    scope_queries.move(tx, project.id, target.scope.id)
+    event_queries.record(
+        tx,
+        actor,
+        events.ProjectMoved(
+            scope=project.id,
+            name=project.name,
+            organisation=target.scope.name,
+            former_organisation=project.organisation_name,
+            keeps_members=keeps_members,
+        ),
+    )

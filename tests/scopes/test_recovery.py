@@ -1,0 +1,177 @@
+"""Projects that are brought back after deletion, and projects that move."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.site import BASE, Site
+from tests.support.world import Person, World
+
+sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+class Scene:
+    """A project with members, and another organisation."""
+
+    def __init__(self, world: World, site: Site) -> None:
+        self.world, self.site, self.staff = world, site, world.staff
+        self.owner = world.person("owner")
+        self.sea = world.organisation("Sea", owner=self.owner)
+        self.survey = world.project(self.sea, "Survey")
+        self.air = world.organisation("Air", owner=world.person("pilot"))
+        self.ada, self.bob, self.eve = map(world.person, ("ada", "bob", "eve"))
+        self.until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=9)
+        world.give_role(self.ada, "PROJECT.MANAGER", self.survey)
+        world.give_role(self.bob, "PROJECT.MEMBER", self.survey, self.until)
+        world.give_role(self.eve, "PROJECT.MEMBER", self.survey)
+        world.remove_role(self.eve, "PROJECT.MEMBER", self.survey)
+
+    def members(self) -> set[tuple[str, str]]:
+        rows = self.world.grants_in(self.survey)
+        return {(row.username, row.role_name) for row in rows}
+
+    def post(self, action: str, who: Person, body: dict[str, Any], status: int = 200) -> Any:
+        response = self.site.post(f"{self.survey.path}{action}/", who, json=body)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    def recover(self, who: Person, body: dict[str, Any], status: int = 200) -> Any:
+        return self.post("recover", who, body, status)
+
+    def delete(self, who: Person | None = None) -> None:
+        assert self.site.request("DELETE", self.survey.path, who or self.owner).status_code == 204
+
+    def see(self, who: Person) -> int:
+        return self.site.get(self.survey.path, who).status_code
+
+
+@pytest.fixture
+def scene(world: World, site: Site) -> Scene:
+    return Scene(world, site)
+
+
+def test_owner_brings_a_deleted_project_back_without_its_members(scene: Scene) -> None:
+    before = scene.site.get(scene.survey.path, scene.owner).json()
+    scene.delete()
+    assert scene.see(scene.owner) == 404
+    end = (datetime.now(UTC).date() + timedelta(days=9)).isoformat()
+    assert scene.recover(scene.owner, {"end_date": "2001-01-01"}, 400).keys() == {"end_date"}
+    after = scene.recover(scene.owner, {"end_date": end})
+    assert {name for name in before if before[name] != after[name]} == {
+        "end_date",
+        "end_date_requested_by",
+        "end_date_updated_at",
+        "effective_end_date",
+    }
+    assert after["end_date"] == end
+    assert scene.members() == set()
+    assert (scene.see(scene.owner), scene.see(scene.ada)) == (200, 404)
+    error = ["Project is not deleted and cannot be recovered."]
+    assert scene.recover(scene.owner, {}, 400) == error
+
+
+def test_recovery_is_for_those_who_may_create_projects(scene: Scene) -> None:
+    scene.delete()
+    for who, status in (
+        (scene.world.person("support", is_support=True), 403),
+        (scene.ada, 404),
+        (scene.world.person("stranger"), 404),
+    ):
+        scene.recover(who, {}, status)
+    scene.recover(scene.owner, {"restore_team_members": True}, 403)
+    scene.recover(scene.staff, {"restore_team_members": "x"}, 400)
+    body = {"restore_team_members": True, "send_invitations_to_previous_members": True}
+    assert scene.recover(scene.staff, body, 400) == {
+        "non_field_errors": ["Restoring members and inviting them cannot be combined."]
+    }
+    scene.site.request("PATCH", scene.sea.path, scene.staff, json={"blocked": True})
+    scene.recover(scene.staff, {}, 400)
+    assert scene.see(scene.staff) == 404
+
+
+def test_staff_restore_the_members_that_the_deletion_removed(scene: Scene) -> None:
+    scene.delete()
+    info = scene.recover(scene.staff, {"restore_team_members": True})["recovery_info"]
+    assert info["restored_users_count"] == 2
+    assert {row["username"]: row["role"] for row in info["restored_users"]} == {
+        "ada": "PROJECT.MANAGER",
+        "bob": "PROJECT.MEMBER",
+    }
+    assert scene.members() == {("ada", "PROJECT.MANAGER"), ("bob", "PROJECT.MEMBER")}
+    ends = {row.username: row.valid_until for row in scene.world.grants_in(scene.survey)}
+    assert ends == {"ada": None, "bob": scene.until}
+    kinds = [
+        row["event_type"]
+        for row in scene.site.get(
+            f"/api/events/?scope={BASE}{scene.survey.path}", scene.staff
+        ).json()
+    ]
+    assert kinds[:3] == ["role_granted", "role_granted", "project_recovered"]
+    # Only those whom the latest deletion removed.
+    scene.world.remove_role(scene.bob, "PROJECT.MEMBER", scene.survey)
+    scene.delete()
+    scene.recover(scene.staff, {"restore_team_members": True})
+    assert scene.members() == {("ada", "PROJECT.MANAGER")}
+
+
+def test_restoring_leaves_out_who_cannot_have_the_role_now(scene: Scene) -> None:
+    scene.delete()
+    scene.site.request(
+        "PATCH", f"/api/users/{scene.ada.uuid}/", scene.staff, json={"is_active": False}
+    )
+    body = {"user_email_patterns": [r"bob@.*"]}
+    scene.site.request("PATCH", scene.sea.path, scene.staff, json=body)
+    info = scene.recover(scene.staff, {"restore_team_members": True})["recovery_info"]
+    assert [row["username"] for row in info["restored_users"]] == ["bob"]
+    scene.delete()
+    scene.site.request("PATCH", scene.sea.path, scene.staff, json={"user_email_patterns": ["x"]})
+    assert "recovery_info" not in scene.recover(scene.staff, {"restore_team_members": True})
+    assert scene.members() == set()
+
+
+def test_previous_members_are_invited_by_those_who_may_give_the_role(scene: Scene) -> None:
+    scene.delete()
+    info = scene.recover(scene.owner, {"send_invitations_to_previous_members": True})
+    found = info["recovery_info"]
+    assert {(row["email"], row["role"]) for row in found["sent_invitations"]} == {
+        ("ada@example.org", "PROJECT.MANAGER"),
+        ("bob@example.org", "PROJECT.MEMBER"),
+    }
+    for row in found["sent_invitations"]:
+        invitation = scene.world.invitation(row["invitation_uuid"])
+        assert (invitation.email, invitation.role_name) == (row["email"], row["role"])
+    assert scene.members() == set()
+
+
+def test_project_moves_with_or_without_its_members(scene: Scene) -> None:
+    invited = scene.world.invite(scene.ada, "new@example.org", "PROJECT.MEMBER", scene.survey)
+    pilot_sees = scene.see
+    target = {"customer": scene.air.path, "preserve_permissions": True}
+    shown = scene.post("move_project", scene.staff, target)
+    assert shown["customer"] == f"{BASE}{scene.air.path}"
+    assert scene.members() == {("ada", "PROJECT.MANAGER"), ("bob", "PROJECT.MEMBER")}
+    assert scene.world.invitation(invited).state == "pending"
+    assert (pilot_sees(scene.owner), pilot_sees(scene.ada)) == (404, 200)
+    assert scene.post("move_project", scene.staff, target, 400) == {
+        "customer": ["New customer must be different than current one."]
+    }
+    back = {"customer": f"{BASE}{scene.sea.path}", "preserve_permissions": False}
+    scene.post("move_project", scene.staff, back)
+    assert scene.members() == set()
+    assert scene.world.invitation(invited).state == "canceled"
+    assert (scene.see(scene.owner), scene.see(scene.ada)) == (200, 404)
+
+
+@sqlite_only
+def test_move_refuses_blocked_organisations_and_unknown_ones(scene: Scene) -> None:
+    errors = scene.post("move_project", scene.staff, {}, 400)
+    assert errors.keys() == {"customer", "preserve_permissions"}
+    body = {"customer": "/api/customers/x/", "preserve_permissions": True}
+    assert scene.post("move_project", scene.staff, body, 400).keys() == {"customer"}
+    for place in (scene.air, scene.sea):
+        scene.site.request("PATCH", place.path, scene.staff, json={"blocked": True})
+        body = {"customer": scene.air.path, "preserve_permissions": True}
+        scene.post("move_project", scene.staff, body, 400)
+        scene.site.request("PATCH", place.path, scene.staff, json={"blocked": False})
+    scene.post("move_project", scene.owner, body, 403)
