@@ -400,26 +400,50 @@ class _SQLiteBackup:
         self._seen = self._version()
 
 
+_RESTORED: Final = """
+    IF (SELECT count(*) <> (SELECT count(*) FROM stage.{name})
+        OR coalesce(bool_or({changed}), false) FROM public.{name})
+    THEN
+        DELETE FROM public.{name} WHERE {replaced};
+        INSERT INTO public.{name} SELECT * FROM stage.{name} ON CONFLICT DO NOTHING;
+    END IF;
+"""
+"""A row that was written since the last time has the number of a later transaction.
+
+Only such rows are replaced: every replaced row is one more dead row that later queries read.
+"""
+
+
 class _PostgreSQLBackup:
     """Copies of the tables in another schema."""
 
     def __init__(self, database: Database) -> None:
         self._connection = database.engine.raw_connection()
         self._cursor = self._connection.cursor()
-        names = [table.name for table in metadata.sorted_tables]
         self._run("DROP SCHEMA IF EXISTS stage CASCADE")
         self._run("CREATE SCHEMA stage")
-        for name in names:
-            self._run(f"CREATE TABLE stage.{name} AS TABLE public.{name}")
-        # Without foreign keys the order of tables does not matter.
-        self._restore = "; ".join(
-            (
-                "BEGIN",
-                "SET LOCAL session_replication_role = replica",
-                *(f"DELETE FROM public.{name}" for name in names),
-                *(f"INSERT INTO public.{name} SELECT * FROM stage.{name}" for name in names),
-                "COMMIT",
+        for table in metadata.sorted_tables:
+            self._run(f"CREATE TABLE stage.{table.name} AS TABLE public.{table.name}")
+        restored = "".join(
+            _RESTORED.format(
+                name=table.name,
+                changed="xmin::text::bigint > kept",
+                replaced="xmin::text::bigint > kept" if table.primary_key.columns else "true",
             )
+            for table in metadata.sorted_tables
+        )
+        # Without foreign keys the order of tables does not matter.
+        self._run(
+            f"""
+            CREATE TABLE stage.last AS SELECT pg_current_xact_id()::text::bigint AS number;
+            CREATE FUNCTION stage.restore() RETURNS void LANGUAGE plpgsql AS $$
+            DECLARE kept bigint := (SELECT number FROM stage.last);
+            BEGIN
+                SET LOCAL session_replication_role = replica;
+                {restored}
+                UPDATE stage.last SET number = pg_current_xact_id()::text::bigint;
+            END $$
+            """
         )
         self._seen = self._version()
 
@@ -439,5 +463,5 @@ class _PostgreSQLBackup:
         return before != self._seen
 
     def restore(self) -> None:
-        self._run(self._restore)
+        self._run("SELECT stage.restore()")
         self._seen = self._version()
