@@ -330,19 +330,35 @@ def test_invitation_to_the_role_of_a_rule_is_accepted_in_the_same_sign_in(world:
     assert held(world, ada) == [("Lab", MEMBER), ("Physics", MANAGER)]
 
 
-def test_role_that_has_expired_is_not_given_again(world: World) -> None:
+def test_role_of_a_rule_that_has_expired_is_not_given_again(world: World) -> None:
     add_provider(world, **GROUPS)
     physics = world.organisation("Physics", owner=world.person("owner"))
     add_rule(world, physics, MANAGER)
     ada = sign_in(world, physicist())
-
-    with world.database.write() as tx:
-        role = world.role(MANAGER).id
-        grant = membership_queries.active_grant(tx, ada, role, physics.id)
-        assert grant is not None
-        membership_queries.set_end(tx, grant.id, datetime.now(UTC) + timedelta(microseconds=1))
+    expire(world, ada, physics)
     sign_in(world, physicist())
     assert held(world, ada) == []
+
+
+def test_role_that_was_given_otherwise_and_has_expired_is_given(world: World) -> None:
+    provider = add_provider(world, **GROUPS)
+    physics = world.organisation("Physics", owner=world.person("owner"))
+    add_rule(world, physics, MANAGER)
+    ada = world.person("ada")
+    world.give_role(ada, MANAGER, physics)
+    expire(world, ada.id, physics)
+    link(world, ada.actor, provider, physicist())
+    arrive(world, provider, physicist())
+    assert held(world, ada) == [("Physics", MANAGER)]
+
+
+def expire(world: World, account: int, place: Place) -> None:
+    """Let a role end by its date, before a worker records it."""
+    role = world.role(MANAGER).id
+    with world.database.write() as tx:
+        grant = membership_queries.active_grant(tx, account, role, place.id)
+        assert grant is not None
+        membership_queries.set_end(tx, grant.id, datetime.now(UTC) + timedelta(microseconds=1))
 
 
 def test_deleted_account_leaves_no_trace_in_the_records_of_rules(site: Site, world: World) -> None:
