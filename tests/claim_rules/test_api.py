@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from collegium.claim_rules import rules as claim_rule_rules
 from tests.claim_rules.scene import GROUPS, add_rule
 from tests.sign_in.identity_scene import add_provider, arrive, change_provider, link, person
 from tests.support.site import Site
@@ -119,6 +120,17 @@ def test_all_errors_of_a_rule_are_reported_at_once(site: Site, world: World) -> 
     for values in refused:
         response = site.post(PATH, world.staff, json=body(world.organisation(), **values))
         assert response.status_code == 400, values
+
+
+@sqlite_only
+def test_number_of_rules_is_bounded(
+    site: Site, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_rule_rules, "RULES_MAX", 1)
+    json = body(world.organisation())
+    assert site.post(PATH, world.staff, json=json).status_code == 201
+    response = site.post(PATH, world.staff, json=json)
+    assert response.json() == {"non_field_errors": ["There are 1 rules. Remove one first."]}
 
 
 @sqlite_only

@@ -421,3 +421,24 @@ def test_sign_in_runs_as_many_statements_for_many_rules_as_for_one(
         add_rule(world, world.organisation(), MANAGER)
         add_rule(world, world.organisation(), MANAGER, claims={"groups": ["other"]})
     assert statements() == with_one
+
+
+def test_rule_with_another_name_of_the_project_leaves_the_first_one(world: World) -> None:
+    add_provider(world, **GROUPS)
+    physics = world.organisation("Physics")
+    uuid = add_rule(world, physics, project_role=MEMBER, template="Lab", revokes=True)
+    ada = sign_in(world, physicist())
+    change_rule(world, uuid, template="Observatory")
+    sign_in(world, physicist())
+    assert held(world, ada) == [("Observatory", MEMBER)]
+    assert projects_of(world, physics) == ["Lab", "Observatory"]
+
+
+def test_what_this_sign_in_says_counts_at_once(world: World) -> None:
+    add_provider(world, **GROUPS)
+    physics = world.organisation("Physics")
+    add_rule(world, physics, MANAGER, claims={}, affiliations=["staff@example.org"])
+    ada = sign_in(world, person(eduperson_scoped_affiliation=["member@example.org"]))
+    assert held(world, ada) == []
+    sign_in(world, person(eduperson_scoped_affiliation=["staff@example.org"]))
+    assert held(world, ada) == [("Physics", MANAGER)]
