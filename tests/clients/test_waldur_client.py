@@ -37,9 +37,11 @@ OPERATIONS = {
     "users": "change_password create",
 }
 SCOPES = {
-    "customers": "contact create history_at_retrieve history_list partial_update",
+    "customers": "contact create history_at_retrieve history_list partial_update stats_retrieve",
     "projects": "create destroy move_project other_users_count other_users_list partial_update "
-    "recover retrieve set_slug",
+    "recover retrieve set_slug stats_retrieve sync_user_roles",
+    "daily_quotas": "retrieve",
+    "notification_messages_templates": "count list retrieve",
 }
 NEW_OPERATIONS = {
     "user_invitations": "check_duplicates destroy partial_update update",

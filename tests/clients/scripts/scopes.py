@@ -115,4 +115,30 @@ response = operation("projects", "add_user").sync_detailed(
 )
 assert response.status_code == 400, response
 
+# 5. Figures of dashboards, and what front ends show beside them.
+for group, scope in (("customers", air), ("projects", survey)):
+    assert call(group, "stats_retrieve", uuid=scope.uuid, for_current_month=True).components == []
+today = dt.datetime.now(dt.UTC).date()
+for scope, members in ((survey, 1), (air, 1), (sea, 0)):
+    figures = call(
+        "daily_quotas",
+        "retrieve",
+        scope=scope.uuid,
+        quota_names=["nc_user_count"],
+        start=today - dt.timedelta(days=2),
+    )
+    assert figures["nc_user_count"] == [0, 0, members], (scope.name, figures)
+response = operation("projects", "sync_user_roles").sync_detailed(
+    client=staff, uuid=str(survey.uuid)
+)
+assert response.status_code == 200, response
+name = "invitation_created"
+(template,) = call(
+    "notification_messages_templates", "list", name=name, path="invitation_created_message.html"
+)
+assert "invites you to join" in template.content, template
+shown = call("notification_messages_templates", "retrieve", uuid=template.uuid)
+assert shown.content == template.content
+assert call("notification_messages_templates", "count", name=name) == 3
+
 print(json.dumps({"called": sorted(called)}))
