@@ -189,6 +189,9 @@ class Settings:
 
     # Maximum number of open invite links of one organisation, project or group.
     max_invite_links: Count = 200
+    # How long after the last review of its roles, or its creation, a scope is reviewed again;
+    # None: never.
+    review_interval: MaybeDuration = None
     # Maximum number of pending join requests of one account.
     max_join_requests: Count = 100
     invitations_enabled: Flag = True  # front ends read it; the server does not

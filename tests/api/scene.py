@@ -22,6 +22,7 @@ from collegium.api.waldur import (
     roles,
 )
 from collegium.events import queries as event_queries
+from collegium.reviews import queries as review_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
@@ -70,6 +71,10 @@ def scene(world: World) -> Scene:
         agreement = agreement_actions.publish(
             tx, world.staff.actor, {"kind": "privacy", "content": "We keep little."}
         )
+        reviews = {
+            f"{noun}-permissions-reviews": str(review_queries.add(tx, place.id))
+            for noun, place in (("customer", organisation), ("project", project))
+        }
         add_role(tx, "CUSTOM.UNUSED", ScopeKind.PROJECT, ())
         filters = {"related": member.uuid, "project": project.uuid}
         (event,) = event_queries.listing.page(tx, world.staff.actor, filters, (), 2, 0)
@@ -102,6 +107,7 @@ def scene(world: World) -> Scene:
             "identity-providers": provider.name,
             "autoprovisioning-rules": add_rule(world, organisation, "CUSTOMER.OWNER"),
             "user-agreements": agreement,
+            **reviews,
             "keys": key,
             "passkeys": passkey,
             "staff-passkeys": passkey,

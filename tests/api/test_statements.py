@@ -21,6 +21,7 @@ from collegium.invitations import actions as invitation_actions
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.memberships import actions as membership_actions
+from collegium.reviews import queries as review_queries
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.projects import actions as project_actions
 from tests.access.test_visibility import add_role
@@ -105,6 +106,8 @@ OTHER_LISTS = {
     "/api/identity-providers/": 3,
     "/api/user-agreements/": 3,
     "/api/autoprovisioning-rules/": 3,
+    "/api/customer-permissions-reviews/": 3,
+    "/api/project-permissions-reviews/": 3,
     "/api/passkeys/": 3,
     "/api/staff-passkeys/": 3,
     "/api/customers/{uuid}/history/": 4,
@@ -137,6 +140,8 @@ OBJECTS = {
     "/api/identity-providers/{provider}/": 2,
     "/api/user-agreements/{uuid}/": 2,
     "/api/autoprovisioning-rules/{uuid}/": 2,
+    "/api/customer-permissions-reviews/{uuid}/": 2,
+    "/api/project-permissions-reviews/{uuid}/": 2,
     "/api/events/{uuid}/": 2,
     "/api/events/count/": 2,
     "/api/events/event_groups/": 1,
@@ -217,6 +222,9 @@ def test_one_object_runs_its_number_of_statements(
     with world.database.write() as tx:
         uuids["passkeys"] = add_passkey(tx, owner.id)
         text = {"kind": "terms", "content": "Be kind."}
+        for noun, place in (("customer", organisation), ("project", project)):
+            review = review_queries.add(tx, place.id)
+            uuids[f"{noun}-permissions-reviews"] = str(review)
         uuids["user-agreements"] = agreement_actions.publish(tx, world.staff.actor, text)
     world.provider()
     uuids["autoprovisioning-rules"] = add_rule(world, organisation, "CUSTOMER.OWNER")
@@ -243,7 +251,11 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
         add_key(world, owner)
         world.provider(f"p{number}")
         add_rule(world, organisation, "CUSTOMER.OWNER")
+        reviewed = world.organisation(owner=owner)
+        reviewed_places = (reviewed, world.project(reviewed))
         with world.database.write() as tx:
+            for one in reviewed_places:
+                review_queries.add(tx, one.id)
             for account in (owner, world.staff):
                 add_passkey(tx, account.id)
             text = {"kind": "terms", "language": f"de-{number:02}", "content": "Be kind."}

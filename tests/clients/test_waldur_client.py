@@ -18,6 +18,7 @@ from collegium.api.waldur import (
     projects,
     roles,
 )
+from collegium.reviews import queries as review_queries
 from tests.clients.official import Official
 from tests.sign_in.identity_scene import add_provider, link, person
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
@@ -196,6 +197,19 @@ def test_newer_client_uses_every_operation_of_user_agreements(
 ) -> None:
     service, token = serve("--no-worker")
     official("8.1.3").run("agreements.py", service, token)
+
+
+def test_newer_client_uses_every_operation_of_reviews(
+    official: Callable[[str], Official], serve: Serve, world: World
+) -> None:
+    service, token = serve("--no-worker")
+    owner = world.person("owner")
+    organisation = world.organisation(owner=owner)
+    places = (organisation, world.project(organisation))
+    with world.database.write() as tx:
+        for place in places:
+            review_queries.add(tx, place.id)
+    official("8.1.3").run("reviews.py", service, token, owner.token)
 
 
 def test_client_signs_in_at_a_provider_and_out(client: Official, serve: Serve) -> None:

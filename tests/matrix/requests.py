@@ -29,6 +29,8 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/identity-providers/": {"provider": "provider"},
     "/api/autoprovisioning-rules/": {"uuid": "rule"},
     "/api/user-agreements/": {"uuid": "agreement"},
+    "/api/customer-permissions-reviews/": {"uuid": "organisation's review"},
+    "/api/project-permissions-reviews/": {"uuid": "review"},
     "/api/user-permissions/": {"uuid": "grant"},
     "/api/user-invitations/": {"uuid": "invitation"},
     "/api/user-group-invitations/": {"uuid": "link"},
@@ -61,6 +63,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/group/": {"number": "group"},
     "/group/{number}/team/people/": {"one": "group's grant"},
     "/group/{number}/team/invitations/": {"one": "group's invitation"},
+    "/group/{number}/team/reviews/": {"one": "group's review"},
     "/staff/accounts/": {"uuid": "account"},
     "/staff/organisations/": {"uuid": "organisation"},
     "/staff/roles/": {"uuid": "role"},
@@ -74,10 +77,12 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/organisation/{uuid}/people/": {"one": "organisation's grant"},
     "/organisation/{uuid}/invitations/": {"one": "ownership"},
     "/organisation/{uuid}/links/": {"one": "organisation's link"},
+    "/organisation/{uuid}/reviews/": {"one": "organisation's review"},
     "/project/": {"uuid": "project"},
     "/project/{uuid}/people/": {"one": "grant"},
     "/project/{uuid}/invitations/": {"one": "invitation"},
     "/project/{uuid}/links/": {"one": "link"},
+    "/project/{uuid}/reviews/": {"one": "review"},
 }
 
 # The text that identifies the object of a tenant in a list, where it is not the UUID.
@@ -90,6 +95,7 @@ LISTED: Final[dict[str, Callable[[Tenant], str]]] = {
     "/api/private/users/user/": lambda tenant: f"{tenant.name}clubcolleague".title(),
     "/api/public/users/user/": lambda tenant: f"{tenant.name}clubcolleague".title(),
     "/requests/": lambda tenant: str(tenant.objects["request"]),
+    "/account/reviews/": lambda tenant: tenant.objects["review"],
 }
 WITHOUT_TENANT: Final = {
     "/api/notification-messages-templates/",
@@ -251,6 +257,7 @@ def _team(role: str) -> dict[str, Callable[[Scene, Tenant], dict[str, Any]]]:
         "invitations/{one}/": lambda _scene, _tenant: {"action": "cancel"},
         "link/": lambda scene, _tenant: {"role": scene.world.role(role).uuid},
         "links/{one}/": lambda _scene, _tenant: {"action": "close"},
+        "reviews/{one}/": lambda scene, tenant: {"seen": scene.seen(tenant, role)},
     }
 
 

@@ -24,6 +24,8 @@ from collegium.db.tables import groups as group_table
 from collegium.events import queries as event_queries
 from collegium.invitations import approvals, links
 from collegium.memberships import queries as membership_queries
+from collegium.reviews import queries as review_queries
+from collegium.reviews import rules as review_rules
 from collegium.roles import queries as role_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups.actions import MemberChange
@@ -181,6 +183,16 @@ class Scene:
         with self.database.write() as tx:
             return session_actions.begin(tx, self.vault, person.actor, "password", "a test")
 
+    def seen(self, tenant: Tenant, role: str) -> str:
+        """Return what the page of a review has shown, in the scope of a role."""
+        scope = {
+            "GROUP.MEMBER": int(tenant.objects["group"]),
+            "CUSTOMER.OWNER": tenant.organisation.id,
+            "PROJECT.MEMBER": tenant.project.id,
+        }[role]
+        with self.database.read() as tx:
+            return review_rules.fingerprint(review_queries.current_roles(tx, scope))
+
     def _update(self, table: Any, **values: Any) -> None:
         with self.database.write() as tx:
             tx.execute(Statement(update(table).values(**values)))
@@ -245,6 +257,8 @@ class Scene:
                 objects[f"key of {person.uuid}"] = own
         objects["key"] = objects[f"key of {colleague.uuid}"]
         with self.database.write() as tx:
+            for name, place in (("", project), ("organisation's ", organisation)):
+                objects[f"{name}review"] = str(review_queries.add(tx, place.id))
             filters = {"related": colleague.uuid, "project": project.uuid}
             (event,) = event_queries.listing.page(tx, world.staff.actor, filters, (), 2, 0)
             objects["event"] = event.uuid
@@ -303,6 +317,7 @@ class Scene:
             number = group_actions.create(tx, people["owner"].actor, f"{tenant.name.title()} Club")
             other = group_actions.create(tx, people["sibling"].actor, f"{tenant.name} annex")
             objects |= {"group": str(number), "other group": str(other)}
+            objects["group's review"] = str(review_queries.add(tx, number))
             for person, role in (
                 (people["coowner"], "GROUP.OWNER"),
                 (people["manager"], "GROUP.MANAGER"),

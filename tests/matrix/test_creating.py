@@ -47,6 +47,7 @@ NOT_CREATING: Final = {
             ("people/{one}/", "changes an object"),
             ("invitations/{one}/", "mails an invitation again, rate limited"),
             ("links/{one}/", "changes an object"),
+            ("reviews/{one}/", "ends a review"),
         )
     },
     "/staff/accounts/{uuid}/": "changes an object",

@@ -97,6 +97,11 @@ def texts_of_pages_only(scene: Scene, caller: Person | None, known: str) -> str:
         for tenant in scene.tenants
         if tenant.objects["request"] in known
     ]
+    # The API has no reviews of groups.
+    for tenant in scene.tenants:
+        managers = [tenant.group[name] for name in ("owner", "coowner", "manager")]
+        if caller is not None and (caller.actor.sees_all or caller in managers):
+            messages.append(tenant.objects["group's review"])
     # A page links the invitation to the account with the invited address.
     mine = [tenant for tenant in scene.tenants if caller is tenant.tree["invitee"]]
     return " ".join([*messages, *(tenant.objects["mailed link"] for tenant in mine)])

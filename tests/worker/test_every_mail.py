@@ -23,6 +23,7 @@ from collegium.invitations import actions as invitation_actions
 from collegium.outbox import mails as kinds
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import ObsoleteError
+from collegium.reviews import queries as review_queries
 from collegium.settings import Settings
 from collegium.sign_in import mails as sign_in_mails
 from collegium.sign_in.passwords import actions as password_actions
@@ -51,6 +52,7 @@ class EveryKind(Scenario):
         pending = world.invitation(self.ending).id
         changes, new = {"last_name": [name, name]}, "new@elsewhere.example"
         with world.database.write() as tx:
+            review_queries.add(tx, self.project.id)
             email_change_actions.request_change(
                 tx, bob.actor, self.world.settings, world.vault, bob.uuid, new
             )
@@ -59,6 +61,7 @@ class EveryKind(Scenario):
             password_actions.request_reset(tx, bob.email, "")
             for mail in (
                 kinds.InvitationApproved(bob.email, pending, bob.id),
+                kinds.ReviewsPending(self.owner.email, self.owner.id),
                 kinds.EmailChanged(bob.email, bob.id, new),
                 kinds.PasswordChanged(*notice),
                 kinds.TokenCreated(*notice, name),

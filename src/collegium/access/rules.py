@@ -60,6 +60,8 @@ class KindRules(NamedTuple):
         grant: the permission to add members, and to invite and admit them.
         update_role: the permission to change the end of a role.
         revoke: the permission to remove members.
+        review: the permissions of which one allows closing the review of the roles. Owners of an
+            organisation confirm its roles, though only staff change them.
         owner_roles: without a holder of one of these roles, nobody is in charge of the scope.
         one_role: an account has one role in the scope. Every role there fulfils every join request.
         invites_accounts: only existing accounts are invited, and nobody else may accept.
@@ -71,6 +73,7 @@ class KindRules(NamedTuple):
     grant: Permission
     update_role: Permission
     revoke: Permission
+    review: tuple[Permission, ...]
     owner_roles: frozenset[str] = frozenset()
     one_role: bool = False
     invites_accounts: bool = False
@@ -84,15 +87,20 @@ KINDS: Final[Mapping[str, KindRules]] = {
         Permission.ORGANISATION_GRANT,
         Permission.ORGANISATION_UPDATE_ROLE,
         Permission.ORGANISATION_REVOKE,
+        (Permission.ORGANISATION_UPDATE, Permission.ORGANISATION_REVOKE),
         owner_roles=frozenset({"CUSTOMER.OWNER"}),
     ),
     ScopeKind.PROJECT: KindRules(
-        Permission.PROJECT_GRANT, Permission.PROJECT_UPDATE_ROLE, Permission.PROJECT_REVOKE
+        Permission.PROJECT_GRANT,
+        Permission.PROJECT_UPDATE_ROLE,
+        Permission.PROJECT_REVOKE,
+        (Permission.PROJECT_REVOKE,),
     ),
     ScopeKind.GROUP: KindRules(
         Permission.GROUP_GRANT,
         Permission.GROUP_UPDATE_ROLE,
         Permission.GROUP_REVOKE,
+        (Permission.GROUP_REVOKE,),
         owner_roles=frozenset({"GROUP.OWNER", "GROUP.LEAD"}),
         one_role=True,
         invites_accounts=True,

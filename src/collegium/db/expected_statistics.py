@@ -162,6 +162,17 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
     "role_permissions": {
         "sqlite_autoindex_role_permissions_1": "30 6 1",
     },
+    "reviewed_grants": {
+        "ix_reviewed_grants_grant_id": "20000 2",
+        "sqlite_autoindex_reviewed_grants_1": "20000 20 1",
+    },
+    "reviews": {
+        "ix_reviews_closed_by": "2000 20",
+        "ix_reviews_created_at": "2000 1 1",
+        "ix_reviews_scope_id": "2000 2 1",
+        "sqlite_autoindex_reviews_1": "2000 1",
+        "uq_reviews_pending": "500 1",
+    },
     "roles": {
         "sqlite_autoindex_roles_1": "10 1",
         "sqlite_autoindex_roles_2": "10 1",
@@ -295,6 +306,7 @@ POSTGRESQL: Final[dict[str, str]] = {
         preferred_language 0 1 1
         profile 0 5 1
         registration_method 0 7 2 {default,saml2} {0.9996,0.0004}
+        reviews_mailed_at 1 8 0
         search 0 123 -1
         slug 0 9 -1
         token_lifetime 0 4 1

@@ -167,6 +167,8 @@ accounts = Table(
     # Set at a sign-in: there are agreements to which the account has not agreed. Pages then show
     # them first.
     _flag("must_agree"),
+    # When the person last got an e-mail about pending reviews of roles.
+    Column("reviews_mailed_at", UtcDateTime),
     Column("last_login_at", UtcDateTime),
     Column("last_synced_at", UtcDateTime),
     # Data from a remote directory that the service stores unchanged and does not use.
@@ -878,6 +880,40 @@ claim_rule_grants = Table(
     _flag("is_own_project"),
     # Whether the person has stopped meeting the conditions, so that the role may be given again.
     _flag("is_released"),
+)
+
+# Reviews of the roles in a scope.
+reviews = Table(
+    "reviews",
+    metadata,
+    _id(),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("reminded_at", UtcDateTime, nullable=False),
+    # Null while the review is pending.
+    Column("closed_at", UtcDateTime),
+    _account("closed_by", index=True),
+    sqlite_autoincrement=True,
+)
+_IS_PENDING_REVIEW = reviews.c.closed_at.is_(None)
+Index(
+    "uq_reviews_pending",
+    reviews.c.scope_id,
+    unique=True,
+    sqlite_where=_IS_PENDING_REVIEW,
+    postgresql_where=_IS_PENDING_REVIEW,
+)
+Index("ix_reviews_scope_id", reviews.c.scope_id, reviews.c.created_at)
+Index("ix_reviews_created_at", reviews.c.created_at, reviews.c.id)
+
+# The grants that a reviewer has looked at, with their end as it was then.
+reviewed_grants = Table(
+    "reviewed_grants",
+    metadata,
+    Column("review_id", BigInt, ForeignKey("reviews.id", ondelete="CASCADE"), primary_key=True),
+    Column("grant_id", BigInt, ForeignKey("grants.id"), primary_key=True, index=True),
+    Column("valid_until", UtcDateTime),
 )
 
 outbox = Table(

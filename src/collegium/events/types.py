@@ -460,6 +460,26 @@ class GroupDeleted(_Scope, kind="group.deleted"):
     sentence = "{who} deleted the group."
 
 
+# Reviews of roles
+
+
+class _Review(Event):
+    group = "permissions"
+    subject = "A review of the roles"
+    scope: int
+    review: Annotated[str, Fact("review_uuid", Readers.SCOPE, kept=True)]
+
+
+class ReviewOpened(_Review, kind="review.opened", text="has been opened"):
+    sentence = "A review of the roles was opened."
+
+
+class ReviewClosed(_Review, kind="review.closed", text="has been closed"):
+    sentence = "{who} reviewed the roles of the members."
+    roles: Annotated[str, Fact("reviewed_roles", Readers.SCOPE, kept=True)]
+    """Number of roles that were looked at."""
+
+
 # Roles of people
 
 _IN: Final = "[ in {scope_name}]"

@@ -60,6 +60,18 @@ class InvitationApproved(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewsPending(Mail):
+    """Notice or reminder that reviews of roles are pending, to a person who can close them.
+
+    Args:
+        account: id of the row; the reviews are found when the e-mail is rendered.
+    """
+
+    kind: ClassVar[str] = "role_reviews_pending"
+    account: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeEmailRequest(Mail):
     """Confirmation of a new address, to that address.
 

@@ -22,7 +22,7 @@ from collegium.web.page import ROWS_MAX, Page, Paging, day, page
 from collegium.web.scope import ScopePage
 
 EVENT_GROUPS: Final = {
-    "people": ("Members and roles", ("role.",)),
+    "people": ("Members and roles", ("role.", "review.")),
     "invitations": ("Invitations", ("invitation.",)),
     "links": ("Invite links", ("invite_link.",)),
     "requests": ("Join requests", ("request.",)),

@@ -174,6 +174,8 @@ _MESSAGES: Final = {
     "disable it instead.",
     "scope.last_owner": "This is the last owner. Make somebody else an owner first.",
     "second_factor.exists": "Two-factor authentication is already on.",
+    "review.changed": "The roles have changed while you were looking. Please look again.",
+    "review.closed": "Somebody has closed this review already.",
     "second_factor.required": "This service requires two-factor authentication. Please set it up "
     "to continue.",
     "second_factor.mandatory": "This service requires two-factor authentication of you, so you "

@@ -19,6 +19,7 @@ from collegium.access.rules import (
 from collegium.db.database import ReadTransaction
 from collegium.invitations.links import scope_path
 from collegium.refusals import Forbidden, NotFound
+from collegium.reviews.rules import READERS
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
 from collegium.text.names import isolated
@@ -47,6 +48,7 @@ class ScopePage:
     actor: Actor
     access: ScopeAccess
     path: str
+    has_reviews: bool = False
 
     @classmethod
     def load(
@@ -69,7 +71,8 @@ class ScopePage:
         else:
             access = access_queries.get_visible(tx, browser.actor, kind, browser.uuid(kind))
         scope = access.scope
-        scope_page = cls(browser.actor, access, scope_path(kind, scope.uuid, scope.id))
+        has_reviews = browser.settings.review_interval is not None
+        scope_page = cls(browser.actor, access, scope_path(kind, scope.uuid, scope.id), has_reviews)
         if (right == "grant" and not scope_page.may_add) or (
             right == "invitations" and not scope_page.reads_invitations
         ):
@@ -128,7 +131,20 @@ class ScopePage:
             parts.append((f"{self.path}invitations/", "Invitations"))
             if not self.is_group:
                 parts.append((f"{self.path}links/", "Invite links"))
+        if self.has_reviews and self.reads_reviews:
+            parts.append((f"{self.path}reviews/", "Reviews"))
         return [*parts, (f"{self.path}history/", "Audit log")]
+
+    @property
+    def reads_reviews(self) -> bool:
+        """Whether the viewer may read who has reviewed the roles."""
+        rights = [right for kind, right in READERS if kind == self.scope.kind]
+        return self.actor.sees_all or self.holds(*rights)
+
+    @property
+    def closes_reviews(self) -> bool:
+        """Whether the viewer may close the review of the roles."""
+        return self.holds(*self.rights.review)
 
 
 def group_id(browser: BrowserRequest) -> int:

@@ -42,6 +42,7 @@ KINDS: Final = {
     "permission_request_submitted": "Join request",
     "permission_request_rejected": "Join request rejected",
     "structure_role_granted": "Join request approved",
+    "role_reviews_pending": "Reviews of roles",
     "notifications_profile_changes_operator": "Details of an owner changed",
 }
 """Label of each kind of e-mail."""

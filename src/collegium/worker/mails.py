@@ -37,6 +37,7 @@ from collegium.outbox.mails import (
 )
 from collegium.outbox.outcomes import ObsoleteError, UndeliverableError
 from collegium.outbox.queries import ClaimedMail
+from collegium.reviews import mails as review_mails
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import mails as sign_in_mails
@@ -221,6 +222,7 @@ LOADERS: Final[dict[str, Loader]] = {
     **invitation_mails.LOADERS,
     **join_request_mails.LOADERS,
     **password_mails.LOADERS,
+    **review_mails.LOADERS,
     **sign_in_mails.LOADERS,
 }
 """Kind of e-mail → function that returns the variables of its templates."""

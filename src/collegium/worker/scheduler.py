@@ -1,23 +1,29 @@
 """Run what is due by time alone: expired invitations, reminders, scheduled starts, ended roles.
 
+Reviews of roles too, which are looked for once an hour: that reads all scopes.
+
 Each takes effect once. The end of a role is recorded; nobody gets an e-mail about it. Expiry does
 not depend on this: every right is checked when it is used.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import inf
 from time import monotonic
 from typing import Final
 
-from collegium.db.database import Database, WriteTransaction
+from collegium.db.database import Database, ReadTransaction, WriteTransaction
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
+from collegium.reviews import actions as review_actions
+from collegium.reviews import queries as review_queries
+from collegium.reviews.rules import REMIND_EVERY
 from collegium.settings import Settings
 
 _BATCH: Final = 100
+_REVIEWS_EVERY: Final = timedelta(hours=1)
 
 
 class Scheduler:
@@ -33,6 +39,8 @@ class Scheduler:
         self._database = database
         self._settings = settings
         self._clock = now
+        # Nothing was due then.
+        self._reviews_checked: datetime | None = None
 
     def run(self, seconds: float = inf) -> int:
         """Run every due action, each in its own transaction; return how many took effect.
@@ -65,14 +73,30 @@ class Scheduler:
     def _load_due_actions(self) -> list[Callable[[WriteTransaction], int]]:
         settings = self._settings
         with self._database.read(self._now()) as tx:
+            reviews = self._load_due_reviews(tx)
             ended = membership_queries.expired(tx, _BATCH)
             expired = invitation_queries.expired(tx, _BATCH)
             expiring = invitation_queries.expiring(tx, _BATCH)
             starting = invitation_queries.starting(tx, _BATCH)
         return [
+            *reviews,
             # In one transaction: each is two short writes, and a commit takes longer than both.
             *([lambda tx: sum(membership_actions.end_expired(tx, n) for n in ended)] * bool(ended)),
             *(lambda tx, n=n: invitation_actions.notify_expired(tx, n) for n in expired),
             *(lambda tx, n=n: invitation_actions.remind(tx, settings, n) for n in expiring),
             *(lambda tx, n=n: invitation_actions.release(tx, settings, n) for n in starting),
+        ]
+
+    def _load_due_reviews(self, tx: ReadTransaction) -> list[Callable[[WriteTransaction], int]]:
+        seconds, checked = self._settings.review_interval, self._reviews_checked
+        if seconds is None or (checked is not None and tx.now < checked + _REVIEWS_EVERY):
+            return []
+        interval = timedelta(seconds=seconds)
+        due = review_queries.due(tx, interval, _BATCH)
+        forgotten = review_queries.forgotten(tx, REMIND_EVERY, _BATCH)
+        if not due and not forgotten:
+            self._reviews_checked = tx.now
+        return [
+            *(lambda tx, n=n: review_actions.open_review(tx, n, interval) for n in due),
+            *(lambda tx, n=n: review_actions.remind(tx, n) for n in forgotten),
         ]

@@ -18,7 +18,6 @@ _LISTS: Final = (
     "admin-announcements",
     "broadcast-messages",
     "customer-credits",
-    "customer-permissions-reviews",
     "database-stats",
     "hooks",
     "invoice-items/costs",
@@ -36,7 +35,6 @@ _LISTS: Final = (
     "notification-messages",
     "organization-groups",
     "project-credits",
-    "project-permissions-reviews",
 )
 _OBJECTS: Final = ("override-settings",)
 

@@ -1,0 +1,1 @@
+"""Reviews of roles: opened by the schedule, closed by those who manage the members."""
