@@ -204,3 +204,24 @@ def test_dry_run_names_the_project_of_ones_own(site: Site, world: World) -> None
     (project,) = site.get("/api/projects/", world.staff).json()
     site.request("DELETE", f"/api/projects/{project['uuid']}/", world.staff)
     assert action() == ("ada's", "not_recreated")
+
+
+@sqlite_only
+def test_organisation_admits_only_its_people_by_a_rule_too(site: Site, world: World) -> None:
+    provider = add_provider(world, **GROUPS)
+    physics = world.organisation("Physics")
+    uuid = add_rule(world, physics, "CUSTOMER.OWNER")
+    ada = world.person("ada")
+    link(world, ada.actor, provider, person(groups=["physics"]))
+
+    def admit(pattern: str) -> tuple[str, int]:
+        json = {"user_email_patterns": [pattern]}
+        assert site.request("PATCH", physics.path, world.staff, json=json).status_code == 200
+        test = f"{PATH}{uuid}/test-match/"
+        found = site.post(test, world.staff, json={"user_uuid": ada.uuid}).json()
+        arrive(world, provider, person(groups=["physics"]))
+        return found["block_reason"], len(world.grants_in(physics))
+
+    reason = "The organization or project does not admit the user."
+    assert admit(r".*@uni\.example") == (reason, 0)
+    assert admit(r".*@example\.org") == ("", 1)

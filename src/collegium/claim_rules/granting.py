@@ -19,6 +19,7 @@ from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invite_links import rules as invite_link_rules
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.admission import check_admitted
 from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, Invalid, NotFound
@@ -156,9 +157,9 @@ def preview(tx: ReadTransaction, rule: RuleRow, account: AccountDetails) -> Prev
     elif not account.is_active:
         obstacle = "account.inactive"
     else:
-        obstacle = next(
-            (code for one in _targets(rule, given) if (code := _obstacle(rule, one))), ""
-        )
+        targets = _targets(rule, given)
+        obstacle = next(filter(None, (_obstacle(rule, target) for target in targets)), "")
+        obstacle = obstacle or _refusal_to_admit(tx, account, rule, targets)
     if not rule.creates_project:
         return Preview(checks, obstacle)
     own = _own_project(rule, given)
@@ -172,6 +173,18 @@ def preview(tx: ReadTransaction, rule: RuleRow, account: AccountDetails) -> Prev
     )
     is_gone = _is_project_gone(rule)
     return Preview(checks, obstacle, name, is_there and not is_gone, is_gone)
+
+
+def _refusal_to_admit(
+    tx: ReadTransaction, account: AccountDetails, rule: RuleRow, targets: Sequence[Target]
+) -> str:
+    """Return a code if the organisation or project does not admit the person; empty otherwise."""
+    try:
+        for scope in {rule.organisation_id, *(one.scope for one in targets if one.scope)}:
+            check_admitted(tx, account.id, scope)
+    except Conflict as refusal:
+        return refusal.code
+    return ""
 
 
 def obstacles(rule: RuleRow) -> list[str]:
@@ -291,7 +304,8 @@ def _give(
     """Grant a role.
 
     Raises:
-        Conflict: ``grant.elsewhere``, ``organisation.too_many_projects``, ``account.inactive``.
+        Conflict: ``grant.elsewhere``, ``organisation.too_many_projects``, ``account.inactive``,
+            ``scope.not_admitted``.
     """
     if settings.invitation_disable_multiple_roles:
         access_queries.lock_account(tx, account.id)

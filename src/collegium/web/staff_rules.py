@@ -47,6 +47,7 @@ OBSTACLES: Final = {
     "organisation.unavailable": "The organisation is blocked or archived.",
     "project.unknown": "The project was deleted.",
     "role.inactive": "The role is disabled.",
+    "scope.not_admitted": "The organisation or project does not admit this person.",
 }
 _LINES_MAX: Final = 200
 """Maximum number of lines of claims in a form."""

@@ -202,6 +202,7 @@ _REASONS: Final = {
     "organisation.unavailable": "The organization is blocked or archived.",
     "project.unknown": "The project was deleted.",
     "role.inactive": "The role is not active.",
+    "scope.not_admitted": "The organization or project does not admit the user.",
 }
 
 
