@@ -48,6 +48,7 @@ _LISTS: Final = {
     "/api/user-invitations/": sql.INVITATIONS,
     "/api/user-permission-requests/": sql.REQUESTS,
 }
+_MANDATORY: Final = ["first_name", "last_name", "email"]
 _encode = msgspec.json.Encoder().encode
 Values = dict[str, Any]
 Row = Any
@@ -223,7 +224,15 @@ class Baseline:
             for name in sql.CALLER_COLUMNS:
                 setattr(row, name, UNSET)
             row.ip_address = ip_address
-            return 1, _encode(self._user(caller, row, self._grants_of(row)))
+            shown = self._user(caller, row, self._grants_of(row))
+            missing = [name for name in _MANDATORY if not getattr(shown, name)]
+            shown.profile_completeness = {
+                "is_complete": not missing,
+                "missing_fields": missing,
+                "mandatory_fields": _MANDATORY,
+                "enforcement_enabled": False,
+            }
+            return 1, _encode(shown)
         _, caller = self._caller(sql.CALLER, token, base, ip_address)
         listing = _LISTS.get(path)
         if listing is None and caller.sees_all:
@@ -339,24 +348,37 @@ class Baseline:
         row.identity_provider_name = row.identity_provider_label = "Local DB" if local else ""
         provided = row.registration_method == "eduteams"
         row.identity_provider_fields = ["email", "first_name", "last_name"] if provided else []
+        row.should_protect_user_details = bool(row.should_protect_user_details)
+        row.profile_completeness = UNSET
         if not (own or caller.sees_all):
             row.token_expires_at = None
-            row.civil_number = row.birth_date = row.requested_email = UNSET
-        elif used is not None:
-            lifetime = row.token_lifetime
-            row.token_expires_at = lifetime and _time(used) + timedelta(seconds=lifetime)
-        if caller.sees_all:
-            row.has_active_session = used is not None
-            row.is_staff, row.is_active = bool(row.is_staff), bool(row.is_active)
-            row.is_support = bool(row.is_support)
+            for name in sql.USER_PERSONAL:
+                setattr(row, name, UNSET)
         else:
-            row.description = row.is_staff = row.is_active = row.is_support = UNSET
-            row.has_active_session = UNSET
+            self._show_personal(row)
+            if used is not None:
+                lifetime = row.token_lifetime
+                row.token_expires_at = lifetime and _time(used) + timedelta(seconds=lifetime)
+        row.has_active_session = used is not None if caller.sees_all else UNSET
+        self._show_privileged(caller, row)
         if not own or listed:
             row.token_lifetime = UNSET
         elif token is not None:
             row.token = self._vault.decrypt(token, token_hash)
         return row
+
+    def _show_privileged(self, caller: Caller, row: Row) -> None:
+        for name in sql.USER_PRIVILEGED:
+            shown = bool(getattr(row, name)) if name.startswith("is_") else getattr(row, name)
+            setattr(row, name, shown if caller.sees_all else UNSET)
+
+    def _show_personal(self, row: Row) -> None:
+        for name in sql.USER_FLAGS:
+            setattr(row, name, bool(getattr(row, name)))
+        for name in sql.USER_DOCUMENTS:
+            value = getattr(row, name)
+            if value.__class__ is str:
+                setattr(row, name, json.loads(value))
 
     def _add_errors(self, pending: list[Row], values: Values) -> None:
         """Set the error of pending invitations whose inviter can no longer give the role."""
@@ -417,7 +439,8 @@ class Baseline:
         about = {"invitation": values["uuid"], "email": sent["email"]}
         self._record("invitation.created", values, None, about)
         number = values["invitation"]
-        mail = self._mail("invitation_created", values, invitation=number, reminder=False)
+        facts = {"invitation": number, "link_version": 1, "reminder": False}
+        mail = self._mail("invitation_created", values, **facts)
         self._store.run(sql.MAILED, values | {"mail": mail})
         return _encode(self._invitation(caller, self._one(sql.INVITATION, values)))
 
@@ -426,14 +449,15 @@ class Baseline:
         self._one(sql.ACCEPT, values, status=409)
         about = {"role": values["role_name"], "invitation": values["uuid"]}
         self._record("invitation.accepted", values, None, about)
-        self._grant(values, {})
+        self._grant(values | {"source": "invitation"}, {})
         self._mail("invitation_accepted", values, invitation=values["invitation"])
         return _ACCEPTED
 
     def _approve(self, values: Values) -> bytes:
         values |= asdict(self._one(sql.TO_APPROVE, values))
         self._one(sql.APPROVE, values, status=409)
-        about = self._grant(values, {"request_uuid": values["uuid"]})
+        asked = {"request_uuid": values["uuid"]}
+        about = self._grant(values | {"source": "join_request"}, asked)
         self._record("request.approved", values, values["account"], about)
         self._mail("structure_role_granted", values, request=values["request"])
         return b""

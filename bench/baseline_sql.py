@@ -55,10 +55,37 @@ a.joined_at AS date_joined, a.agreed_at AS agreement_date, a.notifications_enabl
 a.preferred_language, NULL AS permissions, a.affiliations, a.first_name, a.last_name,
 NULL AS identity_provider_name, NULL AS identity_provider_label,
 '' AS identity_provider_management_url, NULL AS identity_provider_fields,
+a.personal_title, a.organization_country, a.organization_type,
+FALSE AS should_protect_user_details,
 k.last_used_at AS token_expires_at, a.picture AS image, a.civil_number, a.birth_date,
-e.email AS requested_email, a.description, a.is_staff, a.is_active, a.is_support,
-NULL AS has_active_session, k.token_encrypted AS token, a.token_lifetime, NULL AS ip_address,
-k.token_hash"""
+e.email AS requested_email, a.gender, a.place_of_birth, a.address, a.country_of_residence,
+a.nationality, a.nationalities, a.organization_registry_code, a.organization_vat_code,
+a.organization_address, a.eduperson_assurance, a.uid_number, a.primary_gid,
+a.password IS NOT NULL AS has_usable_password, a.is_identity_manager,
+a.can_use_personal_access_tokens, a.attribute_sources, a.managed_isds, a.active_isds, a.details,
+a.description, a.is_staff, a.is_active, a.is_support, a.deactivation_reason,
+a.disabled_by_staff AS is_admin_deactivated, NULL AS has_active_session,
+k.token_encrypted AS token, a.token_lifetime, NULL AS ip_address,
+NULL AS profile_completeness, k.token_hash"""
+USER_DOCUMENTS: Final = (
+    *("nationalities", "eduperson_assurance", "attribute_sources", "managed_isds", "active_isds"),
+    "details",
+)
+"""Columns of JSON, which SQLite returns as text."""
+USER_FLAGS: Final = ("has_usable_password", "is_identity_manager", "can_use_personal_access_tokens")
+"""Flags, which SQLite returns as numbers."""
+USER_PRIVILEGED: Final = (
+    *("description", "is_staff", "is_active", "is_support", "deactivation_reason"),
+    "is_admin_deactivated",
+)
+"""What only staff and support see."""
+USER_PERSONAL: Final = (
+    *("civil_number", "birth_date", "requested_email", "gender", "place_of_birth", "address"),
+    *("country_of_residence", "nationality", "organization_registry_code"),
+    *("organization_vat_code", "organization_address", "uid_number", "primary_gid"),
+    *(*USER_DOCUMENTS, *USER_FLAGS),
+)
+"""What only the account, staff and support see."""
 _OF_USER: Final = """
 LEFT JOIN tokens AS k ON k.account_id = a.id AND k.kind = 'api'
 LEFT JOIN email_changes AS e ON e.account_id = a.id"""
@@ -240,8 +267,8 @@ APPROVE: Final = """
 UPDATE join_requests SET state = 'approved', decided_by = :actor, decided_at = :now
 WHERE id = :request AND state = 'pending' RETURNING id"""
 GRANT: Final = """
-INSERT INTO grants (uuid, account_id, role_id, scope_id, valid_from, granted_by)
-VALUES (:grant, :account, :role, :scope, :now, :granted_by)"""
+INSERT INTO grants (uuid, account_id, role_id, scope_id, valid_from, granted_by, source)
+VALUES (:grant, :account, :role, :scope, :now, :granted_by, :source)"""
 EVENT: Final = """
 INSERT INTO events (uuid, created_at, kind, actor_id, actor_name, ip_address, request_id, scope_id,
     account_id, payload)
