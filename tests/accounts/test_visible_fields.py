@@ -26,6 +26,7 @@ PERSONAL = {
     *("organization_address", "eduperson_assurance", "uid_number", "primary_gid"),
     *("has_usable_password", "is_identity_manager", "can_use_personal_access_tokens"),
     *("attribute_sources", "managed_isds", "active_isds", "details"),
+    *("has_passkey", "passkey_count"),
 }
 EVERY = set(User.__struct_fields__)
 PUBLIC = EVERY - OWN - PRIVILEGED - PERSONAL

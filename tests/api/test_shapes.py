@@ -59,7 +59,8 @@ PRIVATE = keys(
     text_or_null="civil_number requested_email gender",
     date_or_null="birth_date",
     number_or_null="uid_number primary_gid",
-    boolean="has_usable_password is_identity_manager can_use_personal_access_tokens",
+    boolean="has_usable_password has_passkey is_identity_manager can_use_personal_access_tokens",
+    number="passkey_count",
     list="nationalities eduperson_assurance managed_isds active_isds",
     object="attribute_sources details",
 )

@@ -128,7 +128,9 @@ def test_password_changed_in_between_ends_the_second_step(
 def test_passkey_is_renamed_and_revoked_by_its_owner_only(
     site: Site, world: World, ada: Person, device: Authenticator
 ) -> None:
+    assert passkeys_of(site, ada) == (False, 0)
     uuid = register(site, ada, device).json()["uuid"]
+    assert passkeys_of(site, ada) == (True, 1)
     path = f"{API}{uuid}/"
     for other in (world.person("bob"), world.staff):
         assert site.get(path, other).status_code == 404
@@ -144,7 +146,14 @@ def test_passkey_is_renamed_and_revoked_by_its_owner_only(
     row = site.get(path, ada).json()
     shown = (row["is_active"], row["revoked_by_username"], row["revocation_reason"])
     assert shown == (False, "ada", "lost")
+    assert passkeys_of(site, ada) == (False, 0)
     assert sign_in(site, device).status_code == 400
+
+
+def passkeys_of(site: Site, person: Person) -> tuple[bool, int]:
+    """Return what the API of users says about the passkeys of a person."""
+    shown = site.get("/api/users/me/", person).json()
+    return shown["has_passkey"], shown["passkey_count"]
 
 
 def test_tokens_of_programs_and_impersonators_cannot_change_passkeys(

@@ -22,6 +22,7 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
+    func,
     insert,
     literal,
     null,
@@ -162,6 +163,14 @@ class _ActiveAccount(AccountRow):
     email_comparable: str
 
 
+_passkey_count = (
+    select(func.count())
+    .where(passkeys.c.account_id == accounts.c.id, passkeys.c.revoked_at.is_(None))
+    .correlate(accounts)
+    .scalar_subquery()
+)
+
+
 def select_with_token(source: FromClause, *columns: ColumnElement[Any]) -> Select[Any]:
     """Select accounts with the columns that lists and pages show.
 
@@ -178,6 +187,7 @@ def select_with_token(source: FromClause, *columns: ColumnElement[Any]) -> Selec
             tokens.c.token_hash.label("token_hash"),
             tokens.c.token_encrypted.label("token_encrypted"),
             email_changes.c.email.label("requested_email"),
+            _passkey_count.label("passkey_count"),
             *columns,
         )
         .select_from(source)

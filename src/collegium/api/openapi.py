@@ -95,7 +95,7 @@ def _operation(
         # A body is optional if none of its fields is required.
         description["requestBody"] = {
             "required": "required" in schema,
-            "content": {_JSON: {"schema": schema}},
+            "content": {endpoint.body_type: {"schema": schema}},
         }
     return description
 
@@ -141,6 +141,7 @@ def _error_responses(path: str, endpoint: Endpoint) -> dict[str, Any]:
         codes["415"] = "The body must be JSON or a form."
     if path.endswith("{uuid}/"):
         codes["409"] = "Other objects depend on it."
+    codes |= {str(code): text for code, text in (endpoint.other_statuses or {}).items()}
     return {
         code: {"description": text, "content": {_JSON: {"schema": {}}}}
         for code, text in sorted(codes.items())

@@ -543,8 +543,10 @@ class Endpoint:
         summary: one sentence for the OpenAPI document.
         public: whether it may be called without credentials.
         body: names and types of the body's fields, for the OpenAPI document.
+        body_type: media type of the body, for the OpenAPI document.
         response_type: struct of a successful response, or of one item if ``is_list``.
         status: status code of a successful response.
+        other_statuses: further status codes with their meaning, for the OpenAPI document.
         is_list: whether the response is a list.
         unpaginated: whether the list is short and returned without pages.
         partial: whether required fields may be left out.
@@ -562,8 +564,10 @@ class Endpoint:
     summary: str
     public: bool = False
     body: Mapping[str, Any] | None = None
+    body_type: str = "application/json"
     response_type: Any = None
     status: int = 200
+    other_statuses: Mapping[int, str] | None = None
     is_list: bool = False
     unpaginated: bool = False
     partial: bool = False

@@ -11,6 +11,7 @@ from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.identities import sign_ins
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.values import ProviderError
+from collegium.values import Text
 from collegium.web import provider_sign_in
 from collegium.web.browser_request import BrowserRequest
 
@@ -50,7 +51,12 @@ def _log_out_back_channel(browser: BrowserRequest) -> Response:
 ROUTES: Routes = {
     "/api-auth/{provider}/backchannel-logout/": {
         "POST": Endpoint(
-            _log_out_back_channel, "End the sessions that a provider has ended.", public=True
+            _log_out_back_channel,
+            "End the sessions that a provider has ended.",
+            public=True,
+            body={"logout_token": Text(required=True)},
+            body_type="application/x-www-form-urlencoded",
+            other_statuses={429: "There were too many wrong tokens."},
         ),
     },
 }

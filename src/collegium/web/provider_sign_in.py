@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import quote
 
 from collegium.access.rules import Actor
-from collegium.api.request import Response, Routes
+from collegium.api.request import Endpoint, Response, Routes
 from collegium.db.database import WriteTransaction
 from collegium.integrations import provider_setup
 from collegium.integrations.openid import client, discovery
@@ -33,10 +33,10 @@ from collegium.sign_in.identities.sign_ins import ClaimedSignIn
 from collegium.sign_in.identities.values import METHOD, NOWHERE, Arrival, CodeKind, Origin, SignedIn
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
-from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, Purpose
+from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, URL_MAX, Purpose
 from collegium.sign_in.providers.values import Claims, Problem, ProviderError
 from collegium.text.names import isolated
-from collegium.values import hex_uuid
+from collegium.values import Text, hex_uuid
 from collegium.web import agreements, front_ends, provider_linking
 from collegium.web.browser_request import BrowserRequest, is_local
 from collegium.web.messages import message_for
@@ -429,6 +429,58 @@ def _arrival(browser: BrowserRequest, claimed: ClaimedSignIn) -> Arrival:
                         )
     return NOWHERE
 
+
+_ERRORS: Final = {
+    409: "The account cannot be used, or the sign-in is over.",
+    429: "There were too many sign-ins.",
+    502: "The answer of the identity provider cannot be used.",
+    503: "The identity provider cannot be reached.",
+}
+_ENTRY: Final = {
+    "next": Text(max=500),
+    "return_url": Text(max=URL_MAX),
+    "ui_locales": Text(max=500),
+}
+_RETURN: Final = {
+    "state": Text(max=_STATE_MAX),
+    "code": Text(max=_CODE_MAX),
+    "iss": Text(max=URL_MAX),
+    "error": Text(),
+    "error_description": Text(),
+}
+DESCRIBED: Final[Routes] = {
+    "/api-auth/default/init/": {
+        "GET": Endpoint(
+            _init_default,
+            "Send a browser to the default identity provider.",
+            public=True,
+            status=302,
+            other_statuses={404: "There is no default identity provider.", **_ERRORS},
+            filters=_ENTRY,
+        ),
+    },
+    "/api-auth/{provider}/init/": {
+        "GET": Endpoint(
+            _init,
+            "Send a browser to an identity provider. It returns to `return_url` with `code`.",
+            public=True,
+            status=302,
+            other_statuses=_ERRORS,
+            filters=_ENTRY,
+        ),
+    },
+    "/api-auth/{provider}/complete/": {
+        "GET": Endpoint(
+            _complete,
+            "Come back from an identity provider, in the browser that was sent there.",
+            public=True,
+            status=302,
+            other_statuses={303: "The browser is signed in, or enters a code first.", **_ERRORS},
+            filters=_RETURN,
+        ),
+    },
+}
+"""The same as operations of the API, for the OpenAPI document."""
 
 ROUTES: Routes = {
     "/api-auth/default/init/": {

@@ -137,6 +137,9 @@ def description_routes(document: dict[str, Any]) -> Routes:
     }
 
 
+DESCRIBED: Routes = {**provider_sign_in.DESCRIBED, **provider_logout.ROUTES}
+"""Routes of browsers and identity providers that the OpenAPI document describes too."""
+
 ROUTES: Routes = {
     "/": {"GET": Page(_home, "Show the home page.", public=True)},
     "/healthz": {"GET": Endpoint(_alive, "Tell whether the process is alive.", public=True)},

@@ -257,6 +257,8 @@ class User(Resource, frozen=True, gc=False):
     uid_number: int | UnsetType | None = field(private=_OWN)
     primary_gid: int | UnsetType | None = field(private=_OWN)
     has_usable_password: bool | UnsetType = field(get=bool, private=_OWN)
+    has_passkey: bool | UnsetType = field("passkey_count", get=bool, private=_OWN)
+    passkey_count: int | UnsetType = field(private=_OWN)
     is_identity_manager: bool | UnsetType = field(write=Boolean(), private=_OWN)
     can_use_personal_access_tokens: bool | UnsetType = field(write=Boolean(), private=_OWN)
     attribute_sources: dict[str, Any] | UnsetType = field(private=_OWN)
