@@ -182,8 +182,11 @@ def test_every_name_is_cleaned_and_refuses_links(
                     refused += 1
     assert refused >= (30 if api == "waldur" else 4)
     assert cleaned >= (10 if api == "waldur" else 2)
-    # Names of banks do not go into mails; user names are ASCII.
-    assert {name for name in others if "name" in name} <= {"username", "bank_name"}
+    # Names of banks do not go into mails; user names are ASCII; names of roles find a role.
+    assert {name for name in others if "name" in name} <= {
+        *("username", "bank_name", "customer_role_name", "project_role_name"),
+        "use_user_organization_as_customer_name",  # a boolean
+    }
 
 
 @pytest.mark.parametrize("api", ["waldur", "brainstem"])
