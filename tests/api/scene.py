@@ -181,6 +181,8 @@ def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
         "password": "not-the-right-one-41",
         "new_password": "purple-tram-lifts-9",
     }
+    if path == "/api/user-group-invitations/{uuid}/":
+        objects |= {"scope": scene.organisation.path, "role": scene.owner_role}
     if resource == "roles":
         objects["name"] = f"CUSTOM.{uuid4().hex}"
         objects["content_type"] = "project"

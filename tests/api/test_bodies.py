@@ -110,6 +110,12 @@ def link_and_request_writes(world: World, encoding: str, org: Place) -> Iterator
     }
     links = "/api/user-group-invitations/"
     yield "POST", links, links, link, 201
+    one = f"{links}{{uuid}}/"
+    path = one.replace("{uuid}", world.create_link(world.staff, "CUSTOMER.OWNER", org))
+    for method in ("PUT", "PATCH"):
+        yield method, path, one, {"custom_text": "x"}, 200
+    submitted = {"project_name": "x", "project_description": "y"}
+    yield "POST", f"{path}submit_request/", f"{one}submit_request/", submitted, 200
     people = [{"email": "bob@example.org", "role": role}]
     planned = {
         "scope": org.path,
@@ -503,6 +509,7 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
         "roles": world.role("PROJECT.MEMBER").uuid,
         "user-permission-requests": request,
         "user-permissions": world.grants_in(org)[0].uuid,
+        "user-group-invitations": world.create_link(world.staff, "CUSTOMER.OWNER", org),
         "user-invitations": world.invite(world.staff, "bob@example.org", "CUSTOMER.OWNER", org),
     }
     with world.database.write() as tx:

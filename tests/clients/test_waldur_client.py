@@ -46,6 +46,8 @@ SCOPES = {
 }
 NEW_OPERATIONS = {
     "user_invitations": "check_duplicates destroy partial_update update",
+    "user_group_invitations": "destroy partial_update update",
+    "user_permission_requests": "destroy",
     "user_permissions": "restore retrieve revoke",
     "customers": "list_users_count",
     "projects": "list_users_count",

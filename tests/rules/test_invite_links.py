@@ -62,7 +62,9 @@ def test_link_is_active_until_the_instant_of_its_end(
 ) -> None:
     assert is_active(canceled, expires, NOW) is active
     state = effective_state(canceled, expires, NOW)
-    for action in Action:
+    with refused(Conflict, "invite_link.closed") if active else nullcontext():
+        Action.DELETE.after(state)
+    for action in set(Action) - {Action.DELETE}:
         with nullcontext() if active else refused(Conflict, "invite_link.closed"):
             action.after(state)
 
@@ -269,20 +271,23 @@ TERMS: dict[str, Any] = {
     "auto_approve": False,
     "allow_multiple_requests": False,
     "is_public": False,
+    "allow_custom_project_details": False,
     "affiliations": ["a", "b"],
     "email_patterns": ["p", "q"],
+    "identity_sources": [],
     "expires_at": NOW,
     "custom_text": "Hello",
     "template": None,
 }
 """The columns that a change of an invite link may name."""
 
-FLAGS = ("auto_approve", "allow_multiple_requests", "is_public")
+FLAGS = (*("auto_approve", "allow_multiple_requests", "is_public", "allow_custom_project_details"),)
 LINKS = st.fixed_dictionaries(
     {
         **dict.fromkeys(FLAGS, st.booleans()),
         "affiliations": st.lists(st.sampled_from("ab"), unique=True),
         "email_patterns": st.lists(st.sampled_from("pq"), unique=True),
+        "identity_sources": st.lists(st.sampled_from("st"), unique=True),
         "expires_at": st.sampled_from([NOW, NOW + timedelta(days=1)]),
         "custom_text": st.sampled_from(["", "Hello"]),
         "template": st.sampled_from([None, "{username}"]),
@@ -296,8 +301,10 @@ def test_change_is_wider_if_and_only_if_it_admits_more(
 ) -> None:
     def admitted(terms: dict[str, Any]) -> set[str]:
         """Return the affiliations and kinds of addresses that are admitted."""
-        restrictions = {*terms["affiliations"], *terms["email_patterns"]}
-        return restrictions or {*"abpq", "anybody"}
+        restrictions = {
+            *(*terms["affiliations"], *terms["email_patterns"], *terms["identity_sources"])
+        }
+        return restrictions or {*"abpqst", "anybody"}
 
     expected = (
         any(after[name] and not before[name] for name in FLAGS)
@@ -323,6 +330,7 @@ def test_change_of_all_terms_for_fewer_people_is_not_wider() -> None:
         **dict.fromkeys(FLAGS, False),
         "affiliations": ["a"],
         "email_patterns": ["p"],
+        "identity_sources": [],
         "expires_at": NOW - timedelta(days=1),
         "custom_text": "",
         "template": "{username}",

@@ -1088,6 +1088,9 @@ invite_links = Table(
     _text("custom_text"),
     Column("affiliations", JsonColumn, nullable=False),
     Column("email_patterns", JsonColumn, nullable=False),
+    _list("identity_sources"),
+    # Whether requesters name and describe the project that is created for them.
+    _flag("allow_custom_project_details"),
     # The person who created the link, or the last one who made it admit more people. Automatic
     # approval requires that this person may still grant the role, checked at each join request.
     _account("sponsor_id"),
@@ -1120,6 +1123,9 @@ join_requests = Table(
     _account("decided_by"),
     Column("comment", Text),
     _flag("is_automatic"),
+    # What the requester wants to call the project. Empty: what the template of the link says.
+    _text("custom_project_name", 500),
+    _text("custom_project_description"),
     # The project that was created for the requester.
     Column("project_id", BigInt, ForeignKey("scopes.id")),
     # Allows one pending request per account and scope for each value: the id of the invite link, or

@@ -690,6 +690,10 @@ class InviteLinkCanceled(_InviteLink, kind="invite_link.canceled", text="has bee
     sentence = "{who} closed an invite link."
 
 
+class InviteLinkDeleted(_InviteLink, kind="invite_link.deleted", text="has been deleted"):
+    sentence = "{who} deleted an invite link."
+
+
 # Join requests
 
 
@@ -733,6 +737,10 @@ class JoinRequestRejected(JoinRequestEvent, kind="request.rejected", text="has b
 
 class JoinRequestCanceled(JoinRequestEvent, kind="request.canceled", text="was withdrawn"):
     sentence = "The join request of {whom} was withdrawn."
+
+
+class JoinRequestDeleted(JoinRequestEvent, kind="request.deleted", text="has been deleted"):
+    sentence = "{who} deleted the join request of {whom}."
 
 
 # E-mails

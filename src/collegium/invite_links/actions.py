@@ -32,7 +32,7 @@ from collegium.memberships.offers import (
     check_may_grant,
     ids_with_able_sponsor,
 )
-from collegium.refusals import Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import check_open
 from collegium.scopes.rules import check_invite_link_quota
@@ -93,6 +93,8 @@ def create(
             "custom_text": "",
             "affiliations": [],
             "email_patterns": [],
+            "identity_sources": [],
+            "allow_custom_project_details": False,
             "expires_at": tx.now + timedelta(seconds=settings.group_invitation_lifetime),
             **details,
             "uuid": uuid,
@@ -141,17 +143,38 @@ def problems(
 
 
 def problems_of_change(
-    actor: Actor, row: InviteLinkRow, changes: Mapping[str, Any]
+    actor: Actor,
+    row: InviteLinkRow,
+    changes: Mapping[str, Any],
+    role: RoleRow | None = None,
+    project_role: RoleRow | None = None,
 ) -> Iterator[Invalid]:
-    """Yield every validation error in the changed settings of an invite link."""
+    """Yield every validation error in the changed settings of an invite link.
+
+    Args:
+        changes: as of ``change``.
+        role: the new role; None for the present one.
+        project_role: the new role in projects; None for the present one.
+    """
+    stays_public = row.is_public and bool(changes.get("is_public", True))
+    creates_project = bool(changes.get("auto_create_project", row.auto_create_project))
+    role_kind = row.role_kind if role is None else role.kind
+    project_kind = row.project_role_kind if project_role is None else project_role.kind
     return _collect_errors(
         partial(
             invite_link_rules.check_public,
-            # A link that is public already stays public. Only making it public is checked.
-            is_public=bool(changes.get("is_public")) and not row.is_public,
-            is_staff=actor.is_staff,
-            auto_create_project=row.auto_create_project,
-            role_kind=row.role_kind,
+            is_public=stays_public or bool(changes.get("is_public")),
+            # A link that is public already stays public. Only making it public is for staff.
+            is_staff=actor.is_staff or stays_public,
+            auto_create_project=creates_project,
+            role_kind=role_kind,
+        ),
+        partial(
+            invite_link_rules.check_roles,
+            row.scope_kind,
+            role_kind,
+            project_kind,
+            auto_create_project=creates_project,
         ),
         partial(invite_link_rules.check_template, changes.get("template") or ""),
         partial(invite_link_rules.check_patterns, changes.get("email_patterns", ())),
@@ -166,24 +189,16 @@ def _collect_errors(*checks: Callable[[], None]) -> Iterator[Invalid]:
             yield refusal
 
 
-def change(
-    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, changes: Mapping[str, Any]
-) -> None:
-    """Change whom an invite link admits; the roles that it offers stay.
-
-    The actor becomes the sponsor if the change admits more people, or if the present sponsor may no
-    longer grant what the link offers.
-
-    Args:
-        uuid: of the link, 32 hex digits.
-        changes: columns, except those of roles and projects, which earlier requesters rely on.
+def lock_to_change(
+    tx: WriteTransaction, actor: Actor, uuid: str
+) -> tuple[InviteLinkRow, ScopeAccess]:
+    """Return an invite link, locked with its scope, that the actor may change now.
 
     Raises:
         NotFound: ``invite_link.unknown``.
         Forbidden: ``permission.missing``, ``role.above_ceiling``; ``invite_link.public`` if the
             link is public and the actor is not staff.
-        Conflict: ``invite_link.closed``, ``organisation.unavailable``.
-        Invalid: as ``create``.
+        Conflict: ``invite_link.closed``.
     """
     row, access = _lock(tx, actor, uuid, Action.CHANGE)
     invite_link_rules.check_may_change(is_public=row.is_public, is_staff=actor.is_staff)
@@ -191,13 +206,52 @@ def change(
     if row.project_role_id:
         offer = offer._replace(role_ids=(row.role_id, row.project_role_id))
     check_may_grant(tx, actor, access, offer)
+    return row, access
+
+
+def change(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    uuid: str,
+    changes: Mapping[str, Any],
+    role: RoleRow | None = None,
+    project_role: RoleRow | None = None,
+) -> None:
+    """Change whom an invite link admits, and what it offers.
+
+    The actor becomes the sponsor if the change admits more people or offers something else, or if
+    the present sponsor may no longer grant what the link offers.
+
+    Args:
+        uuid: of the link, 32 hex digits.
+        changes: columns, except those of roles.
+        role: the new role; None for the present one.
+        project_role: the new role in the projects that are created; None for the present one,
+            unless ``changes`` has ``project_role_id``.
+
+    Raises:
+        NotFound, Forbidden: as ``lock_to_change``; ``role.above_ceiling`` also for what the link
+            shall offer.
+        Conflict: ``invite_link.closed``, ``organisation.unavailable``, ``role.inactive``;
+            ``invite_link.has_pending`` if the link shall offer something else while requests wait,
+            which ask for what it offers now.
+        Invalid: as ``create``.
+    """
+    row, access = lock_to_change(tx, actor, uuid)
     check_open(row)
-    for problem in problems_of_change(actor, row, changes):
+    for problem in problems_of_change(actor, row, changes, role, project_role):
         raise problem
+    if role is not None:
+        changes = {**changes, "role_id": role.id}
+    if project_role is not None:
+        changes = {**changes, "project_role_id": project_role.id}
     invite_link_rules.check_end(
         changes.get("expires_at"), tx.now, settings.group_invitation_lifetime
     )
     fields = {name for name, value in changes.items() if value != getattr(row, name)}
+    if not fields.isdisjoint(invite_link_rules.OFFER_COLUMNS):
+        _check_new_offer(tx, actor, row, access, changes, role, project_role)
     is_wider = invite_link_rules.is_wider(as_dict(row), changes)
     if is_wider or not ids_with_able_sponsor(tx, [row], offer_of):
         changes = {**changes, "sponsor_id": actor.id}
@@ -208,6 +262,50 @@ def change(
     invite_link_queries.change(tx, row.id, changes)
     event = events.InviteLinkUpdated(scope=row.scope_id, invitation=row.uuid, fields=sorted(fields))
     event_queries.record(tx, actor, event)
+
+
+def _check_new_offer(
+    tx: WriteTransaction,
+    actor: Actor,
+    row: InviteLinkRow,
+    access: ScopeAccess,
+    changes: Mapping[str, Any],
+    role: RoleRow | None,
+    project_role: RoleRow | None,
+) -> None:
+    """Require that the actor may grant what a link shall offer, and that nobody waits for it."""
+    if invite_link_queries.has_requests(tx, row.id, is_pending=True):
+        raise Conflict("invite_link.has_pending")
+    ids = {name: changes.get(name, getattr(row, name)) for name in invite_link_rules.OFFER_COLUMNS}
+    project_role_id = ids["project_role_id"]
+    stays = project_role is None and project_role_id == row.project_role_id
+    is_active = (
+        (row.role_is_active if role is None else role.is_active)
+        and (project_role is None or project_role.is_active)
+        and not (stays and row.project_role_is_active is False)
+    )
+    offer = Offer(
+        (ids["role_id"], *([project_role_id] if project_role_id else [])),
+        is_active,
+        bool(ids["auto_create_project"]),
+    )
+    check_may_grant(tx, actor, access, offer)
+    check_available(row, offer)
+
+
+def delete(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
+    """Delete an invite link that was cancelled or has expired, and that nobody has used.
+
+    Raises:
+        NotFound: ``invite_link.unknown``.
+        Forbidden: ``permission.missing`` without the permission to invite there.
+        Conflict: ``invite_link.closed`` while it is active; ``invite_link.has_requests``.
+    """
+    row, _access = _lock(tx, actor, uuid, Action.DELETE)
+    if invite_link_queries.has_requests(tx, row.id):
+        raise Conflict("invite_link.has_requests")
+    invite_link_queries.delete_row(tx, row.id)
+    event_queries.record(tx, actor, events.InviteLinkDeleted.of(row))
 
 
 def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> None:

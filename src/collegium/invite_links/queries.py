@@ -7,7 +7,19 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, select, true, union, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    select,
+    true,
+    union,
+    update,
+)
 
 from collegium.access.queries import (
     OrganisationState,
@@ -18,8 +30,9 @@ from collegium.access.queries import (
 from collegium.access.rules import Actor, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
-from collegium.db.tables import BigInt, accounts, invite_links, roles, scopes
+from collegium.db.tables import BigInt, accounts, invite_links, join_requests, roles, scopes
 from collegium.invitations.queries import READERS
+from collegium.join_requests.rules import State as RequestState
 from collegium.lists.listing import Listing
 from collegium.lists.sql_hints import no_index_on_join
 from collegium.memberships.offers import Offer, Sponsored
@@ -50,7 +63,10 @@ class InviteLinkRow(OfferedRole, Sponsored):
     custom_text: str
     affiliations: list[str]
     email_patterns: list[str]
+    identity_sources: list[str]
+    allow_custom_project_details: bool
     role_kind: str
+    project_role_kind: str | None
 
 
 class _ScopeIds:
@@ -168,6 +184,20 @@ def _update(columns: tuple[str, ...]) -> Statement:
     )
 
 
+_HAS_REQUESTS = {
+    is_pending: Statement[bool](
+        select(
+            exists(
+                select(join_requests.c.id).where(
+                    join_requests.c.invite_link_id == bindparam("invite_link"),
+                    join_requests.c.state == RequestState.PENDING.value if is_pending else true(),
+                )
+            ).label("has_requests")
+        )
+    )
+    for is_pending in (False, True)
+}
+_DELETE = Statement(delete(invite_links).where(invite_links.c.id == bindparam("invite_link")))
 _CANCEL = Statement(
     update(invite_links)
     .where(invite_links.c.id == bindparam("invite_link"), invite_links.c.canceled_at.is_(None))
@@ -238,6 +268,19 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
 def change(tx: WriteTransaction, invite_link_id: int, changes: Mapping[str, Any]) -> None:
     """Update the given columns."""
     tx.execute(_update(tuple(sorted(changes))), invite_link=invite_link_id, **changes)
+
+
+def has_requests(tx: ReadTransaction, invite_link_id: int, *, is_pending: bool = False) -> bool:
+    """Return whether an invite link has join requests, or pending ones.
+
+    The caller has locked the scope, so that no request is made in the meantime.
+    """
+    return tx.fetch_only(_HAS_REQUESTS[is_pending], invite_link=invite_link_id)
+
+
+def delete_row(tx: WriteTransaction, invite_link_id: int) -> None:
+    """Delete the row of an invite link without join requests; its events remain."""
+    tx.execute(_DELETE, invite_link=invite_link_id)
 
 
 def cancel(tx: WriteTransaction, invite_link_id: int) -> bool:

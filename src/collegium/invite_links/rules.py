@@ -31,10 +31,15 @@ PROJECT_NAME_MAX: Final = 500
 PATTERN_MAX: Final = 255
 PATTERNS_MAX: Final = 50
 
-_FLAGS: Final = ("auto_approve", "allow_multiple_requests", "is_public")
-_RESTRICTIONS: Final = ("affiliations", "email_patterns")
+_FLAGS: Final = (
+    *("auto_approve", "allow_multiple_requests", "is_public", "allow_custom_project_details"),
+)
+_RESTRICTIONS: Final = ("affiliations", "email_patterns", "identity_sources")
 _TEXT_COLUMNS: Final = frozenset({"custom_text", "template"})
 """Columns that change neither who is admitted nor what is granted."""
+
+OFFER_COLUMNS: Final = frozenset({"role_id", "project_role_id", "auto_create_project"})
+"""Columns that change what is granted, also for requests that were made before."""
 
 _options = re2.Options()
 _options.case_sensitive = False
@@ -62,6 +67,12 @@ class Action(Lifecycle, refusal="invite_link.closed"):
     """Make a join request, which has its own event."""
     CHANGE = ({State.ACTIVE: State.ACTIVE}, By.GRANTER, events.InviteLinkUpdated)
     CANCEL = ({State.ACTIVE: State.CANCELED}, By.MANAGER, events.InviteLinkCanceled)
+    DELETE = (
+        {State.CANCELED: State.CANCELED, State.EXPIRED: State.EXPIRED},
+        By.MANAGER,
+        events.InviteLinkDeleted,
+    )
+    """The row goes; its events remain."""
 
 
 def effective_state(canceled_at: datetime | None, expires_at: datetime, now: datetime) -> State:
@@ -229,22 +240,26 @@ def _compiles(pattern: str) -> bool:
 def matches_restrictions(
     affiliations: Sequence[str],
     patterns: Sequence[str],
+    sources: Sequence[str] = (),
     *,
     of_account: Iterable[str],
     email: str,
+    source: str = "",
 ) -> bool:
-    """Return whether an invite link admits a person.
+    """Return whether an invite link admits a person. One match is enough.
 
     Args:
-        affiliations: of the link; one match is enough; case-sensitive.
+        affiliations: of the link; case-sensitive.
         patterns: of the link; one must match the whole address in one of its spellings;
             case-insensitive.
+        sources: identity sources of the link; case-sensitive.
         of_account: affiliations of the requester.
         email: address of the requester.
+        source: identity source of the requester; empty for a local account.
     """
-    if not affiliations and not patterns:
+    if not affiliations and not patterns and not sources:
         return True
-    if set(affiliations) & set(of_account):
+    if set(affiliations) & set(of_account) or (source and source in sources):
         return True
     # Without case RE2 takes the Kelvin sign for a K. An address with such a character must not
     # match.

@@ -10,6 +10,7 @@ from collegium.access.lifecycles import By
 from collegium.access.queries import ScopeRow
 from collegium.access.rules import BRAINSTEM_KINDS, KINDS, Actor, Kinds, ScopeKind, may_grant
 from collegium.accounts import queries as account_queries
+from collegium.accounts.actions import require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -47,8 +48,20 @@ class SubmitResult(NamedTuple):
     is_approved: bool
 
 
+class ProjectDetails(NamedTuple):
+    """What a requester wants the project to be that is created for them; empty for no wish."""
+
+    name: str = ""
+    description: str = ""
+
+
 def submit(
-    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, message: str = ""
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    uuid: str,
+    message: str = "",
+    project: ProjectDetails = ProjectDetails(),  # noqa: B008 - it cannot change
 ) -> SubmitResult:
     """Request what an invite link offers, and notify those who may decide.
 
@@ -58,6 +71,7 @@ def submit(
     Args:
         uuid: of the invite link, 32 hex digits.
         message: from the requester to those who decide.
+        project: ignored unless the link allows it.
 
     Raises:
         NotFound: ``invite_link.unknown``.
@@ -85,9 +99,14 @@ def submit(
         tx, actor.id
     ):
         raise Conflict("grant.elsewhere")
-    affiliations = account_queries.own(tx, actor).affiliations
+    account = account_queries.own(tx, actor)
     if not invite_link_rules.matches_restrictions(
-        link.affiliations, link.email_patterns, of_account=affiliations, email=actor.email
+        link.affiliations,
+        link.email_patterns,
+        link.identity_sources,
+        of_account=account.affiliations,
+        email=actor.email,
+        source=account.identity_source,
     ):
         raise Conflict("invite_link.not_for_you")
     if link.scope_kind != ScopeKind.GROUP:
@@ -96,7 +115,9 @@ def submit(
     if not is_automatic:
         _check_pending_quota(tx, actor, settings)
     exclusive_key = None if link.allow_multiple_requests else link.id
-    request = _add(tx, actor, target, exclusive_key, message)
+    if not link.allow_custom_project_details or not link.auto_create_project:
+        project = ProjectDetails()
+    request = _add(tx, actor, target, exclusive_key, message, project)
     if not is_automatic:
         _notify_deciders(tx, request)
         return SubmitResult(request, is_approved=False)
@@ -220,6 +241,22 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS) 
     return request
 
 
+def delete(tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS) -> None:
+    """Delete a join request in any state; what was granted stays.
+
+    Raises:
+        NotFound: ``request.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``: the actor is not staff.
+    """
+    request = join_request_queries.get_visible(tx, actor, uuid, kinds)
+    require_staff(actor)
+    access_queries.lock_scope(tx, request.scope_id)
+    # Somebody else may have deleted or decided it while this waited.
+    request = join_request_queries.get_visible(tx, actor, uuid)
+    join_request_queries.delete_row(tx, request.id)
+    event_queries.record(tx, actor, events.JoinRequestDeleted.of(request))
+
+
 def check_may_decide(
     tx: WriteTransaction, actor: Actor, uuid: str, action: Action, kinds: Kinds = KINDS
 ) -> None:
@@ -268,7 +305,12 @@ def _check_pending_quota(tx: WriteTransaction, actor: Actor, settings: Settings)
 
 
 def _add(
-    tx: WriteTransaction, actor: Actor, target: _Target, exclusive_key: int | None, message: str
+    tx: WriteTransaction,
+    actor: Actor,
+    target: _Target,
+    exclusive_key: int | None,
+    message: str,
+    project: ProjectDetails = ProjectDetails(),  # noqa: B008 - it cannot change
 ) -> JoinRequestRow:
     request_id = join_request_queries.add(
         tx,
@@ -280,6 +322,8 @@ def _add(
             "account_id": actor.id,
             "state": Action.SUBMIT.after(State.DRAFT).value,
             "message": message,
+            "custom_project_name": project.name,
+            "custom_project_description": project.description,
             "created_at": tx.now,
             "exclusive_key": exclusive_key,
         },
@@ -434,14 +478,14 @@ def _create_project(
     tx: WriteTransaction, actor: Actor | None, settings: Settings, request: JoinRequestRow
 ) -> int:
     """Create a project for the requester: always a new one, never an existing one of that name."""
-    name = invite_link_rules.project_name(
+    name = request.custom_project_name or invite_link_rules.project_name(
         request.template or "",
         username=request.username,
         email=request.email,
         full_name=account_queries.full_name(request),
     )
-    organisation_id = request.organisation_id
-    return project_actions.add(tx, actor, organisation_id, {"name": name}, settings=settings)[0]
+    details = {"name": name, "description": request.custom_project_description}
+    return project_actions.add(tx, actor, request.organisation_id, details, settings=settings)[0]
 
 
 def _notify_deciders(tx: WriteTransaction, request: JoinRequestRow) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Integer,
     and_,
     bindparam,
+    delete,
     func,
     not_,
     or_,
@@ -67,6 +68,8 @@ class JoinRequestRow(OfferedRole, GroupRequest, PersonName):
     state: str
     message: str
     comment: str | None
+    custom_project_name: str
+    custom_project_description: str
     scope_name: str
     organisation_uuid: str
     organisation_name: str
@@ -309,6 +312,7 @@ _INSERT = add_to_account(
     (
         *("uuid", "invite_link_id", "scope_id", "role_id", "account_id"),
         *("state", "message", "created_at", "exclusive_key"),
+        *("custom_project_name", "custom_project_description"),
     ),
 )
 _UPDATE_IF_UNCHANGED = Statement(
@@ -338,6 +342,7 @@ _CANCEL_ALL = Statement(
     )
     .values(state=State.CANCELED.value, decided_at=bindparam("now", type_=UtcDateTime))
 )
+_DELETE = Statement(delete(join_requests).where(join_requests.c.id == bindparam("request")))
 _PENDING_IN_SCOPE = Statement[int](
     select(join_requests.c.id)
     .where(
@@ -546,6 +551,11 @@ def cancel_of_account(tx: WriteTransaction, account: int, by: int | None) -> lis
 def cancel_all(tx: WriteTransaction, scope: int) -> None:
     """Cancel all pending requests to a scope that is being deleted."""
     tx.execute(_CANCEL_ALL, scope=scope, now=tx.now)
+
+
+def delete_row(tx: WriteTransaction, request_id: int) -> None:
+    """Delete the row of a request; its events remain."""
+    tx.execute(_DELETE, request=request_id)
 
 
 def parent_id(row: RoleInScope) -> int | None:

@@ -47,11 +47,13 @@ class Applicant(NamedTuple):
 
 def is_admitted(restrictions: Restrictions, applicant: Applicant) -> bool:
     """Return whether a scope admits a person; one match is enough."""
-    if not any(restrictions) or applicant.identity_source in restrictions.identity_sources:
-        return True
-    patterns, affiliations = restrictions.email_patterns, restrictions.affiliations
-    return bool(patterns or affiliations) and matches_restrictions(
-        affiliations, patterns, of_account=applicant.affiliations, email=applicant.email
+    return matches_restrictions(
+        restrictions.affiliations,
+        restrictions.email_patterns,
+        restrictions.identity_sources,
+        of_account=applicant.affiliations,
+        email=applicant.email,
+        source=applicant.identity_source,
     )
 
 

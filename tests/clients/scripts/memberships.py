@@ -40,9 +40,11 @@ staff = AuthenticatedClient(base_url=base, token=token)
 newer = hasattr(models, "SubmitRequestRequest")
 if newer:
     from waldur_api_client.models import (
+        GroupInvitationUpdateRequest,
         InvitationDuplicateCheckItemRequest,
         InvitationDuplicateCheckRequest,
         InvitationUpdateRequest,
+        PatchedGroupInvitationUpdateRequest,
         PatchedInvitationUpdateRequest,
         UserRolePermissionActionRequest,
     )
@@ -346,7 +348,32 @@ if newer:
     assert current.custom_text == "Welcome." and current.auto_approve, current
     assert submit(bob, quick).auto_approved
     assert submit(owner, open_scope(owner, survey, member)).auto_approved is False
+    body = GroupInvitationUpdateRequest(custom_text="Hello.", auto_approve=False)
+    edited = call("user_group_invitations", "update", client=owner, uuid=quick.uuid, body=body)
+    assert (edited.custom_text, edited.auto_approve, edited.role) == (
+        *("Hello.", False, member.uuid),
+    ), edited
+    refused(403, "user_group_invitations", "update", client=ada, uuid=quick.uuid, body=body)
+    body = PatchedGroupInvitationUpdateRequest(
+        user_identity_sources=["campus"], allow_custom_project_details=True
+    )
+    edited = call(
+        "user_group_invitations", "partial_update", client=owner, uuid=quick.uuid, body=body
+    )
+    assert edited.user_identity_sources == ["campus"], edited
+    refused(400, "user_group_invitations", "destroy", client=owner, uuid=quick.uuid)
     call("user_group_invitations", "cancel", client=owner, uuid=quick.uuid)
+    refused(409, "user_group_invitations", "destroy", client=owner, uuid=quick.uuid)
+    refused(400, "user_group_invitations", "update", client=owner, uuid=quick.uuid, body=body)
+    unused = open_scope(owner, survey, member)
+    call("user_group_invitations", "cancel", client=owner, uuid=unused.uuid)
+    call("user_group_invitations", "destroy", client=owner, uuid=unused.uuid)
+    refused(404, "user_group_invitations", "retrieve", client=owner, uuid=unused.uuid)
+    (asked,) = call("user_permission_requests", "list", client=bob, invitation=quick.uuid)
+    assert (asked.project_name, asked.project_description) == ("", ""), asked
+    refused(403, "user_permission_requests", "destroy", client=owner, uuid=asked.uuid)
+    call("user_permission_requests", "destroy", uuid=asked.uuid)
+    refused(404, "user_permission_requests", "destroy", uuid=asked.uuid)
     # Withdraw them, so that the lists below do not contain them.
     for request in call("user_permission_requests", "list", client=owner):
         if value(request.state) == "pending":

@@ -177,7 +177,7 @@ _DELETE_MAILS = Statement(
 _CLEAR_REQUEST_TEXTS = Statement(
     update(join_requests)
     .where(join_requests.c.account_id == _account)
-    .values(message="", comment=None)
+    .values(message="", comment=None, custom_project_name="", custom_project_description="")
 )
 
 

@@ -73,6 +73,7 @@ _CONFLICTS: Final = {
     "request.wrong_state": "Valid states for operation: pending.",
     "account.has_requests": "Cannot delete user with existing permission requests",
     "organisation.has_projects": "Cannot delete organization with existing projects",
+    "invite_link.has_requests": "Cannot delete group invitation with existing permission requests",
     "account.last_owner": "Cannot delete the last owner of an organization",
 }
 """Refusals that answer 409."""
@@ -236,6 +237,13 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
         "Only pending, expired and canceled invitations can be resent.",
     ),
     "invite_link.inactive": (_NO_FIELD, "Only pending invitation can be requested."),
+    "invite_link.not_editable": (NON_FIELD, "Only active invitations can be edited."),
+    "invite_link.not_deletable": (_NO_FIELD, "Only canceled invitation can be deleted."),
+    "invite_link.has_pending": (
+        NON_FIELD,
+        "What this invitation offers cannot be changed while requests are pending.",
+    ),
+    "invite_link.scope": ("scope", "The scope of an invitation cannot be changed."),
     "invite_link.closed": (_NO_FIELD, "Only pending invitation can be canceled."),
     "invite_link.not_for_you": (
         _NO_FIELD,

@@ -11,17 +11,23 @@ from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Given, Resource, ResourceList, Source, constant, field, link
 from collegium.api.waldur import admission, filters, lists, schemas
 from collegium.api.waldur.fields import read
-from collegium.api.waldur.invitations import detail_response, named_role, named_scope
+from collegium.api.waldur.invitations import (
+    detail_response,
+    named_role,
+    named_scope,
+    remap_conflicts,
+)
 from collegium.api.waldur.lookups import fixed, role_lookups, scope_lookups
 from collegium.api.waldur.schemas import or_empty
 from collegium.db.database import ReadTransaction
 from collegium.db.tables import invite_links
 from collegium.invite_links import actions as invite_link_actions
 from collegium.invite_links import queries as invite_link_queries
-from collegium.invite_links.rules import is_active
+from collegium.invite_links.rules import PROJECT_NAME_MAX, is_active
 from collegium.join_requests import actions as join_request_actions
+from collegium.join_requests.actions import ProjectDetails
 from collegium.lists.listing import choice
-from collegium.refusals import NotFound
+from collegium.refusals import Invalid, NotFound
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.security.rate_limits.rules import ASK
 from collegium.values import Boolean, Kind, Name, Text, Uuid
@@ -57,8 +63,10 @@ class GroupInvitation(Resource, frozen=True, gc=False):
     project_role: str | None = field("project_role_uuid")
     user_affiliations: list[str] = field("affiliations", write=admission.AFFILIATIONS)
     user_email_patterns: list[str] = field("email_patterns", write=admission.EMAIL_PATTERNS)
+    user_identity_sources: list[str] = field("identity_sources", write=admission.IDENTITY_SOURCES)
     custom_text: str = field(write=Text(max=4000))
     allow_multiple_requests: bool = field(write=Boolean())
+    allow_custom_project_details: bool = field(write=Boolean())
     scope_uuid: str = field()
     scope_name: str = field()
     scope_description: str = field()
@@ -71,6 +79,27 @@ class GroupInvitation(Resource, frozen=True, gc=False):
     created_by_full_name: str = field("creator_first_name", "creator_last_name", get=join_names)
     created_by_username: str = field("creator_username", get=or_empty)
     created_by_image: str | None = link("/api/media/{}/", "creator_picture")
+
+
+class GroupInvitationUpdate(Resource, frozen=True, gc=False):
+    """What can be changed of an invite link."""
+
+    is_public: bool = field()
+    role: str = field("role_uuid")
+    scope: str = field(
+        *(Source.CONTEXT, "scope_kind", "scope_uuid"),
+        get=lambda context, kind, uuid: f"{context.base}/api/{schemas.KINDS[kind]}s/{uuid}/",
+    )
+    auto_create_project: bool = field()
+    auto_approve: bool = field()
+    project_name_template: str | None = field("template")
+    project_role: str | None = field("project_role_uuid")
+    user_affiliations: list[str] = field("affiliations")
+    user_email_patterns: list[str] = field("email_patterns")
+    user_identity_sources: list[str] = field("identity_sources")
+    custom_text: str = field()
+    allow_multiple_requests: bool = field()
+    allow_custom_project_details: bool = field()
 
 
 class ProjectLink(Resource, frozen=True, gc=False):
@@ -105,6 +134,16 @@ _BODY: Final[dict[str, Kind]] = {
     "role": Uuid(required=True),
     "project_role": Uuid(null=True),
     **GroupInvitation.body(),
+}
+_CHANGE: Final[dict[str, Kind]] = {
+    "scope": Text(blank=False, max=2000),
+    "role": Uuid(),
+    "project_role": Uuid(null=True),
+    **GroupInvitation.body(),
+}
+_PROJECT: Final[dict[str, Kind]] = {
+    "project_name": Name(max=PROJECT_NAME_MAX),
+    "project_description": Text(max=2000),
 }
 
 
@@ -157,11 +196,50 @@ def _cancel(context: RequestContext) -> Response:
     return detail_response("Invitation has been successfully canceled.")
 
 
+def _update(context: RequestContext) -> Response:
+    form = read(context, _CHANGE, partial=True)
+    form.drop_blank("template")
+    with remap_conflicts(closed="invite_link.not_editable"), context.write() as tx:
+        uuid = _load_link(context, tx).uuid
+        row, _access = invite_link_actions.lock_to_change(tx, context.actor, uuid)
+        access = named_scope(tx, context, form)
+        if access is not None and access.scope.id != row.scope_id:
+            form.refuse(Invalid("invite_link.scope"))
+        role = named_role(tx, form)
+        has_no_project_role = form.values.get("project_role", "") is None
+        project_role = named_role(tx, form, "project_role", ScopeKind.PROJECT)
+        if has_no_project_role:
+            form.values["project_role_id"] = None
+        for problem in invite_link_actions.problems_of_change(
+            context.actor, row, form.values, role, project_role
+        ):
+            form.refuse(problem)
+        form.check()
+        invite_link_actions.change(
+            tx, context.actor, context.settings, uuid, form.values, role, project_role
+        )
+        changed = invite_link_queries.get_by_uuid(tx, context.actor, uuid)
+        return lists.detail(context, tx, GroupInvitationUpdate, changed)
+
+
+def _delete(context: RequestContext) -> Response:
+    with remap_conflicts(closed="invite_link.not_deletable"), context.write() as tx:
+        invite_link_actions.delete(tx, context.actor, _load_link(context, tx).uuid)
+    return Response(204)
+
+
 def _submit(context: RequestContext) -> Response:
     uuid = context.uuid("invite_link")
+    form = read(context, _PROJECT)
     with context.write() as tx:
         _load_link(context, tx)
-        result = join_request_actions.submit(tx, context.actor, context.settings, uuid)
+        form.check()
+        project = ProjectDetails(
+            form.values.get("project_name", ""), form.values.get("project_description", "")
+        )
+        result = join_request_actions.submit(
+            tx, context.actor, context.settings, uuid, project=project
+        )
         # Each join request e-mails people who did not ask for it.
         context.count_attempts(tx, ASK)
         return lists.detail(context, tx, Submitted, result.request, is_approved=result.is_approved)
@@ -188,6 +266,22 @@ ROUTES: Routes = {
             reads_db=True,
             response_type=GroupInvitation,
         ),
+        "PUT": Endpoint(
+            _update,
+            "Change an active invite link.",
+            body=_CHANGE,
+            response_type=GroupInvitationUpdate,
+        ),
+        "PATCH": Endpoint(
+            _update,
+            "Change some settings of an active invite link.",
+            body=_CHANGE,
+            response_type=GroupInvitationUpdate,
+            partial=True,
+        ),
+        "DELETE": Endpoint(
+            _delete, "Delete an invite link that is closed and was not used.", status=204
+        ),
     },
     f"{_ONE}projects/": {
         "GET": Endpoint(
@@ -202,6 +296,8 @@ ROUTES: Routes = {
         "POST": Endpoint(_cancel, "Close an invite link.", response_type=schemas.Detail),
     },
     f"{_ONE}submit_request/": {
-        "POST": Endpoint(_submit, "Ask to join.", response_type=Submitted, limits=(ASK,)),
+        "POST": Endpoint(
+            _submit, "Ask to join.", body=_PROJECT, response_type=Submitted, limits=(ASK,)
+        ),
     },
 }

@@ -86,6 +86,8 @@ class PermissionRequest(Resource, frozen=True, gc=False):
     role_name: str = field()
     role_description: str = field()
     project_name_template: str = field("template", get=or_empty)
+    project_name: str = field("custom_project_name")
+    project_description: str = field("custom_project_description")
 
 
 class Canceled(Resource, frozen=True, gc=False):
@@ -153,6 +155,12 @@ def _cancel(context: RequestContext) -> Response:
         return lists.detail(context, tx, Canceled, row)
 
 
+def _delete(context: RequestContext) -> Response:
+    with context.write() as tx:
+        join_request_actions.delete(tx, context.actor, context.uuid("request"), WALDUR_KINDS)
+    return Response(204)
+
+
 _ONE: Final = "/api/user-permission-requests/{uuid}/"
 
 ROUTES: Routes = {
@@ -166,6 +174,7 @@ ROUTES: Routes = {
             "request",
             "Show a join request.",
         ),
+        "DELETE": Endpoint(_delete, "Delete a join request, for staff.", status=204),
     },
     f"{_ONE}approve/": {
         "POST": Endpoint(_approve, "Approve a join request.", body=_BODY),
