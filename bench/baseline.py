@@ -373,6 +373,7 @@ class Baseline:
             setattr(row, name, shown if caller.sees_all else UNSET)
 
     def _show_personal(self, row: Row) -> None:
+        row.has_passkey = row.passkey_count
         for name in sql.USER_FLAGS:
             setattr(row, name, bool(getattr(row, name)))
         for name in sql.USER_DOCUMENTS:

@@ -61,7 +61,9 @@ k.last_used_at AS token_expires_at, a.picture AS image, a.civil_number, a.birth_
 e.email AS requested_email, a.gender, a.place_of_birth, a.address, a.country_of_residence,
 a.nationality, a.nationalities, a.organization_registry_code, a.organization_vat_code,
 a.organization_address, a.eduperson_assurance, a.uid_number, a.primary_gid,
-a.password IS NOT NULL AS has_usable_password, a.is_identity_manager,
+a.password IS NOT NULL AS has_usable_password, 0 AS has_passkey,
+(SELECT count(*) FROM passkeys AS p WHERE p.account_id = a.id AND p.revoked_at IS NULL)
+AS passkey_count, a.is_identity_manager,
 a.can_use_personal_access_tokens, a.attribute_sources, a.managed_isds, a.active_isds, a.details,
 a.description, a.is_staff, a.is_active, a.is_support, a.deactivation_reason,
 a.disabled_by_staff AS is_admin_deactivated, NULL AS has_active_session,
@@ -72,7 +74,10 @@ USER_DOCUMENTS: Final = (
     "details",
 )
 """Columns of JSON, which SQLite returns as text."""
-USER_FLAGS: Final = ("has_usable_password", "is_identity_manager", "can_use_personal_access_tokens")
+USER_FLAGS: Final = (
+    *("has_usable_password", "has_passkey", "is_identity_manager"),
+    "can_use_personal_access_tokens",
+)
 """Flags, which SQLite returns as numbers."""
 USER_PRIVILEGED: Final = (
     *("description", "is_staff", "is_active", "is_support", "deactivation_reason"),
@@ -83,7 +88,7 @@ USER_PERSONAL: Final = (
     *("civil_number", "birth_date", "requested_email", "gender", "place_of_birth", "address"),
     *("country_of_residence", "nationality", "organization_registry_code"),
     *("organization_vat_code", "organization_address", "uid_number", "primary_gid"),
-    *(*USER_DOCUMENTS, *USER_FLAGS),
+    *("passkey_count", *USER_DOCUMENTS, *USER_FLAGS),
 )
 """What only the account, staff and support see."""
 _OF_USER: Final = """
