@@ -17,8 +17,9 @@ from collegium.api.waldur import accounts as accounts_api
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as table
+from collegium.memberships import history
 from collegium.sign_in.tokens.actions import actor_of
-from tests.db.plans import best, plans_of, reads_all, seconds
+from tests.db.plans import best, explain, plans_of, reads_all, seconds
 from tests.support import bulk_data
 
 pytestmark = pytest.mark.timeout(300)
@@ -183,3 +184,13 @@ def test_page_far_into_the_list_skips_rows_in_the_index_only(tx: ReadTransaction
     page, _ = plans_of(accounts_api.LIST.listing, tx, actor, {}, offset=bulk_data.ACCOUNTS - 1000)
     index_only = "USING COVERING INDEX" if tx.backend == "sqlite" else "Index Only Scan"
     assert index_only in page, page
+
+
+def test_members_by_day_read_the_grants_of_one_organisation_only(tx: ReadTransaction) -> None:
+    days = [tx.now.date() - timedelta(days=ago) for ago in range(30, -1, -1)]
+    plans = explain(tx, lambda tx: history.people_per_day(tx, 7, days))
+    assert len(plans) == 2
+    for plan in plans:
+        assert not reads_all(tx, plan, "grants", "accounts", "scopes"), plan
+    duration = best(lambda: history.people_per_day(tx, 7, days), LIMIT)
+    assert duration < LIMIT

@@ -13,12 +13,15 @@ from sqlalchemy import ColumnElement, and_, bindparam, exists, func, or_, select
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import accounts, grants, scopes
+from collegium.lists.sql_hints import in_subquery, no_index
 
 DAYS_MAX: Final = 366
 """Maximum number of days of one question."""
 
 _FIRST: Final = bindparam("first", type_=UtcDateTime)
 _LAST: Final = bindparam("last", type_=UtcDateTime)
+# Without statistics SQLite would start with all active accounts.
+_IS_ACTIVE: Final = no_index(accounts.c.is_active)
 _scope = scopes.alias("scope")
 _steady_grant = grants.alias("steady_grant")
 
@@ -37,8 +40,7 @@ def _in_scope(table: Any) -> ColumnElement[bool]:
     ids = select(_scope.c.id).where(
         or_(_scope.c.id == bindparam("scope"), _scope.c.parent_id == bindparam("scope"))
     )
-    found: ColumnElement[bool] = table.c.scope_id.in_(ids)
-    return found
+    return in_subquery(table.c.scope_id, ids)
 
 
 def _is_steady(table: Any) -> ColumnElement[bool]:
@@ -54,7 +56,7 @@ def _is_steady(table: Any) -> ColumnElement[bool]:
 _COUNT_STEADY = Statement[int](
     select(func.count(grants.c.account_id.distinct()).label("people"))
     .join(accounts, accounts.c.id == grants.c.account_id)
-    .where(_in_scope(grants), _is_steady(grants), accounts.c.is_active)
+    .where(_in_scope(grants), _is_steady(grants), _IS_ACTIVE)
 )
 
 
@@ -68,7 +70,7 @@ def _changed(*conditions: ColumnElement[bool]) -> Any:
     return (
         select(*columns)
         .join(accounts, accounts.c.id == grants.c.account_id)
-        .where(_in_scope(grants), accounts.c.is_active, ~is_counted, *conditions)
+        .where(_in_scope(grants), _IS_ACTIVE, ~is_counted, *conditions)
     )
 
 
