@@ -11,11 +11,13 @@ from typing import Final
 import pytest
 from sqlalchemy import select
 
+from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
-from collegium.db.database import Database, ReadTransaction
+from collegium.db.database import Database, WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import roles
 from collegium.invitations import approvals, links
+from collegium.reviews import queries as review_queries
 from collegium.security.crypto import Vault
 from collegium.settings import load
 from collegium.sign_in.passwords import actions as password_actions
@@ -41,9 +43,10 @@ NOT_OPENED: Final = {
     *("/sign_in/code/", "/sign_in/passkey/", "/private/users/tokens/"),
     *("/api-auth/default/init/", "/api-auth/unknown/init/", "/api-auth/unknown/complete/"),
     *("/staff/providers/unknown/", f"/staff/rules/{'0' * 32}/"),
+    f"/staff/agreements/{'0' * 32}/",
 }
-"""Pages that redirect or need an earlier step, and those of a provider and of a claim rule, of
-which there are none."""
+"""Pages that redirect or need an earlier step, and those of a provider, of a claim rule and of an
+agreement, of which there are none."""
 
 VIEWERS: Final = {
     "owner": bulk_activity.OWNER,
@@ -82,7 +85,13 @@ def uuid_of(number: int) -> str:
     return f"{number:032x}"
 
 
-def parameters(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]]:
+def review_of(tx: WriteTransaction, scope: int) -> str:
+    """Return the UUID of a pending review."""
+    rows = review_queries.of_scope.page(tx, ANONYMOUS, {"scope": scope}, (), 1, 0)
+    return rows[0].uuid if rows else str(review_queries.add(tx, scope))
+
+
+def parameters(tx: WriteTransaction, vault: Vault) -> dict[str, dict[str, object]]:
     """Return the parameters of paths, by the start of the path; the longest start wins."""
     role = tx.fetch_only(
         Statement[str](select(roles.c.uuid).where(roles.c.name == "PROJECT.MANAGER"))
@@ -99,9 +108,11 @@ def parameters(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]
         scopes[here] = {"uuid": uuid_of(number)}
         scopes[f"{here}people/"] = {"one": bulk_activity.first_grant(number)}
         scopes[f"{here}links/"] = {"one": bulk_activity.uuid("link", at)}
+        scopes[f"{here}reviews/"] = {"one": review_of(tx, number)}
     return scopes | {
         "/group/": {"number": bulk_activity.GROUP},
         "/group/{number}/team/people/": {"one": bulk_activity.first_grant(bulk_activity.GROUP)},
+        "/group/{number}/team/reviews/": {"one": review_of(tx, bulk_activity.GROUP)},
         "/open_invitation/": {"uuid": bulk_activity.uuid("link", 1)},
         "/account/leave/": {"uuid": bulk_activity.owner_grant(bulk_activity.PROJECT)},
         "/staff/accounts/": {"uuid": uuid_of(bulk_activity.MEMBER)},
@@ -109,6 +120,7 @@ def parameters(tx: ReadTransaction, vault: Vault) -> dict[str, dict[str, object]
         "/staff/roles/": {"uuid": role},
         "/staff/providers/": {"provider": "unknown"},
         "/staff/rules/": {"uuid": "0" * 32},
+        "/staff/agreements/": {"uuid": "0" * 32},
         "/api-auth/": {"provider": "unknown"},
         "/invitation/": {"token": vault.sign(links.MAILED, bulk_activity.uuid("invitation", 1), 1)},
         "/identity_link/": {"token": "unknown"},
@@ -200,7 +212,7 @@ def test_every_page_takes_less_than_50_milliseconds(busy_url: str, vault: Vault)
         closing(Site(settings, database, vault)) as site,
     ):
         clock = clock_of(database)
-        with database.read() as tx:
+        with database.write() as tx:
             every = list(paths(parameters(tx, vault)))
         viewers = browsers(site, database, vault).items()
         for (name, browser), path in product(viewers, every):
