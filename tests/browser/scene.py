@@ -17,6 +17,7 @@ from collegium.join_requests import actions as join_request_actions
 from collegium.memberships import queries as membership_queries
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import EmailChanged
+from collegium.reviews import queries as review_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import actions as token_actions
@@ -280,6 +281,8 @@ class Scene:
         yield "staff-rule", to(f"/staff/rules/{rule}/?person=ada")
         yield "staff-rule-new", to("/staff/rules/new/")
         yield "staff-rule-new-wrong", press("Add rule")
+        yield "staff-agreement-new", to("/staff/agreements/new/")
+        yield "staff-agreement-new-wrong", press("Publish")
         yield "staff-mails", to(mails)
         yield "staff-mails-failed", to(f"{mails}?show=failed")
         yield "staff-mails-none", press("Send all again")
@@ -326,6 +329,10 @@ class Scene:
         yield "team-link", to(f"{here}link/")
         yield "team-link-wrong", fill_and_press("Last day", "2001-01-01", "Create link")
         yield "team-link-change", to(f"{here}links/{self.link}/")
+        with self.world.database.write() as tx:
+            review = review_queries.add(tx, self.project.id)
+        yield "team-review", to(f"{here}reviews/{review}/")
+        yield "team-reviews", press("Close review")
         yield "team-history", to(f"{here}history/")
         yield "team-history-none", to(f"{here}history/?about=links&since=2099-01-01")
         there = f"/group/{self.group}/team/"
