@@ -141,7 +141,9 @@ def test_new_version_is_asked_for_at_the_next_sign_in_and_recorded(
     # A session that exists is not interrupted; the next sign-in asks again.
     change(site, world, terms, content="Be extremely kind.")
     assert browser.open("/teams/").status_code == 200
+    assert site.get("/api/users/me/", person).json()["agreement_date"] == date
     browser.sign_in(world, person)
+    assert site.get("/api/users/me/", person).json()["agreement_date"] is None
     assert browser.open("/teams/").status_code == 303
     page = browser.open(HERE)
     assert "version 2" in text(page)

@@ -79,12 +79,14 @@ def _render(
     scope_id = scope_page.scope.id
     if is_pending:
         filters = {"scope": scope_id}
-        paging = Paging(browser, review_queries.current_members.count(tx, browser.actor, filters))
+        # The same grants as those of the list.
+        roles = review_queries.current_roles(tx, scope_id)
+        paging = Paging(browser, len(roles))
         rows = review_queries.current_members.page(
             tx, browser.actor, filters, (), paging.size, paging.offset
         )
         named = {row.id for row in rows}
-        seen = fingerprint(review_queries.current_roles(tx, scope_id))
+        seen = fingerprint(roles)
     else:
         filters = {"review": review.id}
         paging = Paging(browser, review_queries.reviewed_members.count(tx, browser.actor, filters))
