@@ -206,8 +206,12 @@ def test_front_end_agrees_for_the_person_and_nobody_else_does(
     assert row.language == "de"
     assert not account_of(world, person).must_agree
     # Staff can set the date for another account, but record no agreement in its name.
-    assert site.request("PATCH", f"/api/users/{other.uuid}/", world.staff, json=body).is_success
-    assert accepted(world, other) == []
+    theirs = f"/api/users/{other.uuid}/"
+    for headers in ({}, {"X-Impersonated-User-Uuid": other.uuid}):
+        browser.sign_in(world, other)
+        answer = site.request("PATCH", theirs, world.staff, json=body, headers=headers)
+        assert answer.status_code == 200
+        assert accepted(world, other) == accepted(world, world.staff) == []
 
 
 def test_sign_up_shows_the_texts_and_records_what_was_shown(
