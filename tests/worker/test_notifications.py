@@ -497,7 +497,8 @@ def test_custom_templates_are_used_for_every_kind(scenario: Scenario, tmp_path: 
 
 
 def test_payload_contains_ids_only(scenario: Scenario) -> None:
-    allowed = {"invitation", "generation", "account", "staff", "request", "reminder"}
+    allowed = {"invitation", "generation", "link_version", "account", "staff", "request"}
+    allowed |= {"reminder"}
     for kind in KINDS:
         for row in scenario.rows(kind):
             assert set(row.payload) <= allowed

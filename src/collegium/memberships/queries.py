@@ -740,7 +740,7 @@ def end(tx: WriteTransaction, grant_id: int, by: int | None, reason: str = "") -
 
 
 def set_uuid(tx: WriteTransaction, grant_id: int, uuid: str) -> None:
-    """Give a grant another UUID."""
+    """Set the UUID of a grant."""
     tx.execute(_SET_UUID, grant=grant_id, new_uuid=uuid)
 
 
