@@ -28,6 +28,7 @@ from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
 from tests.claim_rules.scene import add_rule
+from tests.roles.scene import add_availability
 from tests.rules.test_providers import VALID
 from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
@@ -80,6 +81,7 @@ def scene(world: World) -> Scene:
         (event,) = event_queries.listing.page(tx, world.staff.actor, filters, (), 2, 0)
     link = world.create_link(world.staff, "CUSTOMER.OWNER", organisation)
     provider = world.provider()
+    availability, concealment = add_availability(world, organisation)
     return Scene(
         organisation=organisation,
         project=project,
@@ -104,6 +106,8 @@ def scene(world: World) -> Scene:
             ),
             "user-permissions": world.grants_in(project)[0].uuid,
             "roles": world.role("CUSTOM.UNUSED").uuid,
+            "role-availabilities": availability,
+            "customer-role-concealments": concealment,
             "identity-providers": provider.name,
             "autoprovisioning-rules": add_rule(world, organisation, "CUSTOMER.OWNER"),
             "user-agreements": agreement,
@@ -171,18 +175,24 @@ def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
     body = {name: sample(name, kind) for name, kind in (operation.body or {}).items()}
     resource = path.split("/")[2]
     objects: dict[str, Any] = {
-        "customer": scene.organisation.path,
+        "customer": scene.organisation.uuid
+        if resource in {"roles", "customer-role-concealments"}
+        else scene.organisation.path,
         "scope": scene.project.path,
         "role": scene.owner_role if resource == "customers" else scene.role,
         "project_role": scene.role,
         "user": scene.stranger.uuid,
         "slug": f"s-{uuid4().hex}",
+        "user_email_patterns": [".*"],
         "code": uuid4().hex,
         "password": "not-the-right-one-41",
         "new_password": "purple-tram-lifts-9",
     }
     if path == "/api/user-group-invitations/{uuid}/":
         objects |= {"scope": scene.organisation.path, "role": scene.owner_role}
+    if resource == "customer-role-concealments":
+        # A role that no other request gives.
+        objects["role"] = scene.uuids["roles"]
     if resource == "roles":
         objects["name"] = f"CUSTOM.{uuid4().hex}"
         objects["content_type"] = "project"

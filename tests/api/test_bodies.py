@@ -164,6 +164,12 @@ def role_writes(site: Site, staff: Any, encoding: str) -> Iterator[Write]:
     yield "PATCH", path, one, {"description": "x"}, 200
     descriptions = "update_descriptions/"
     yield "PUT", path + descriptions, one + descriptions, {"description": "y"}, 200
+    customer = site.post("/api/customers/", staff, json={"name": "Sea"}).json()["uuid"]
+    clone = "clone_to_customer/"
+    yield "POST", path + clone, one + clone, {"customer": customer, "conceal_template": False}, 200
+    conceal = "/api/customer-role-concealments/"
+    uuid = path.split("/")[-2]
+    yield "POST", conceal, conceal, {"customer": customer, "role": uuid}, 201
 
 
 def passkey_writes(world: World, encoding: str) -> Iterator[Write]:

@@ -43,6 +43,10 @@ SCOPES = {
     "recover retrieve set_slug stats_retrieve sync_user_roles",
     "daily_quotas": "retrieve",
     "notification_messages_templates": "count list retrieve",
+    "roles": "clone_to_customer count create destroy disable enable hygiene_report_count "
+    "hygiene_report_retrieve list partial_update retrieve update_descriptions_update",
+    "role_availabilities": "count destroy list retrieve",
+    "customer_role_concealments": "count create destroy list retrieve",
 }
 NEW_OPERATIONS = {
     "user_invitations": "check_duplicates destroy partial_update update",
@@ -102,7 +106,6 @@ IGNORED: dict[str, dict[str, list[str]]] = {
             "science_domain_uuid",
             "science_sub_domain_uuid",
         ],
-        "roles": ["available_for_customer", "include_concealed"],
     },
 }
 Serve = Callable[..., tuple[Service, str]]

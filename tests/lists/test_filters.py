@@ -247,6 +247,9 @@ class Data:
                 ("search_string", "борис", []),
             ],
             "roles": [
+                ("available_for_customer", self.sea.uuid, of_organisations + of_projects),
+                ("available_for_customer", UNKNOWN, []),
+                ("include_concealed", "true", of_organisations + of_projects),
                 ("content_type", "customer", of_organisations),
                 ("content_type", "group", []),
                 ("description", "ORGANISATION owner", ["CUSTOMER.OWNER"]),
@@ -370,7 +373,7 @@ def test_each_filter_finds_the_matching_rows(data: Data) -> None:
     always_find = {
         "projects": {"include_terminated", "conceal_finished_projects", "is_removed"},
         "customers": {"archived", "current_user_has_project_create_permission"},
-        "roles": {"is_active"},
+        "roles": {"include_concealed", "is_active"},
     }
     # Tested below with other accounts.
     own = {
@@ -516,7 +519,7 @@ def test_all_invalid_values_are_reported_at_once(data: Data) -> None:
             response = data.site.get(path, data.world.staff)
             assert (response.status_code, response.json()) == (400, errors)
             assert data.site.request("HEAD", path, data.world.staff).status_code == 400
-    assert count == 19
+    assert count == 22
 
 
 @sqlite_only

@@ -26,6 +26,8 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/customers/": {"uuid": "organisation"},
     "/api/projects/": {"uuid": "project"},
     "/api/roles/": {"uuid": "role"},
+    "/api/role-availabilities/": {"uuid": "availability"},
+    "/api/customer-role-concealments/": {"uuid": "concealment"},
     "/api/identity-providers/": {"provider": "provider"},
     "/api/autoprovisioning-rules/": {"uuid": "rule"},
     "/api/user-agreements/": {"uuid": "agreement"},
@@ -216,6 +218,8 @@ _WALDUR: Final[dict[str, Callable[[Tenant], dict[str, Any]]]] = {
     "/api/autoprovisioning-rules/{uuid}/test-match/": lambda tenant: {
         "user_uuid": tenant.tree["colleague"].uuid
     },
+    "/api/roles/{uuid}/clone_to_customer/": lambda tenant: {"customer": tenant.organisation.uuid},
+    "/api/customer-role-concealments/": lambda tenant: {"customer": tenant.organisation.uuid},
     # Changing the end date needs another permission.
     "/api/projects/{uuid}/": lambda _tenant: {"end_date": None},
     "/api/user-invitations/approve/": lambda tenant: {"token": tenant.objects[approvals.APPROVE]},

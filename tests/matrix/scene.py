@@ -40,6 +40,7 @@ from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
 from tests.claim_rules.scene import add_rule
 from tests.conftest import KEY, open_database
+from tests.roles.scene import add_availability
 from tests.support.openid.hostile import HostileProvider
 from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
@@ -249,6 +250,9 @@ class Scene:
             "grant": self._grant(colleague, project),
             "organisation's grant": self._grant(tree["coowner"], organisation),
         }
+        objects["availability"], objects["concealment"] = add_availability(
+            world, tenant.organisation
+        )
         objects["request"] = world.ask(invitee, objects["link"], f"{tenant.name} message")
         for person in (*tree.values(), *filter(None, self.outside.values())):
             if person.uuid not in objects:

@@ -59,6 +59,8 @@ def test_staff_create_a_role(site: Site, world: World) -> None:
     assert response.status_code == 201
     role = response.json()
     shown = {"uuid": role["uuid"], "is_system_role": False, "users_count": 0}
+    names = ("template_uuid", "template_name", "customer_uuid", "customer_name")
+    shown |= dict.fromkeys(names)
     assert role == json | shown | {"permissions": sorted(PERMISSIONS)}
     assert site.get(path_of(role), world.staff).json() == role
     assert role in site.get("/api/roles/?page_size=300", world.staff).json()

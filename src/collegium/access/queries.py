@@ -61,6 +61,7 @@ class ScopeRow(OrganisationState):
     uuid: str
     kind: str
     name: str
+    slug: str
     parent_id: int | None
     organisation_name: str
     start_date: date | None

@@ -19,7 +19,7 @@ from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invite_links import rules as invite_link_rules
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.admission import check_admitted
+from collegium.memberships.admission import check_may_have
 from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, Invalid, NotFound
@@ -178,10 +178,10 @@ def preview(tx: ReadTransaction, rule: RuleRow, account: AccountDetails) -> Prev
 def _refusal_to_admit(
     tx: ReadTransaction, account: AccountDetails, rule: RuleRow, targets: Sequence[Target]
 ) -> str:
-    """Return a code if the organisation or project does not admit the person; empty otherwise."""
+    """Return a code if the organisation or project does not admit the person, or use the role."""
     try:
-        for scope in {rule.organisation_id, *(one.scope for one in targets if one.scope)}:
-            check_admitted(tx, account.id, scope)
+        for one in targets:
+            check_may_have(tx, account.id, one.role, one.scope or rule.organisation_id)
     except Conflict as refusal:
         return refusal.code
     return ""

@@ -173,6 +173,16 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "sqlite_autoindex_reviews_1": "2000 1",
         "uq_reviews_pending": "500 1",
     },
+    "organisation_roles": {
+        "ix_organisation_roles_template_id": "20 5",
+        "sqlite_autoindex_organisation_roles_1": "20 1",
+        "sqlite_autoindex_organisation_roles_2": "20 2 1",
+    },
+    "role_concealments": {
+        "ix_role_concealments_role_id": "20 5",
+        "sqlite_autoindex_role_concealments_1": "20 1",
+        "sqlite_autoindex_role_concealments_2": "20 2 1",
+    },
     "roles": {
         "sqlite_autoindex_roles_1": "10 1",
         "sqlite_autoindex_roles_2": "10 1",

@@ -753,6 +753,36 @@ role_permissions = Table(
     Column("permission", String(64), primary_key=True),
 )
 
+# Roles that exist only in one organisation and its projects. All others exist everywhere.
+organisation_roles = Table(
+    "organisation_roles",
+    metadata,
+    Column(
+        "role_id",
+        BigInt,
+        ForeignKey("roles.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("organisation_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    # The role that it was copied from.
+    Column("template_id", BigInt, ForeignKey("roles.id", ondelete="SET NULL"), index=True),
+    UniqueConstraint("organisation_id", "template_id"),
+)
+
+# Roles that an organisation and its projects do not use. Members who have one keep it.
+role_concealments = Table(
+    "role_concealments",
+    metadata,
+    _id(),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("organisation_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    Column("role_id", BigInt, ForeignKey("roles.id", ondelete="CASCADE"), nullable=False),
+    UniqueConstraint("organisation_id", "role_id"),
+)
+Index("ix_role_concealments_role_id", role_concealments.c.role_id)
+
 grants = Table(
     "grants",
     metadata,

@@ -567,6 +567,19 @@ class RoleEnabled(_Role, kind="role.enabled", text="has been enabled"): ...
 class RoleDisabled(_Role, kind="role.disabled", text="has been disabled"): ...
 
 
+class RoleReleased(_Role, kind="role.released", text="can be used by all organizations now"): ...
+
+
+class RoleConcealed(_Role, kind="role.concealed", text="is not used by an organization any more"):
+    sentence = "{who} stopped the use of the role {role}."
+    scope: int
+
+
+class RoleRevealed(_Role, kind="role.revealed", text="is used by an organization again"):
+    sentence = "{who} allowed the use of the role {role} again."
+    scope: int
+
+
 # Invitations and invite links
 
 

@@ -24,7 +24,7 @@ from collegium.join_requests.rules import Action, State
 from collegium.join_requests.transitions import move
 from collegium.memberships import offers
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.admission import check_admitted
+from collegium.memberships.admission import check_may_have
 from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -110,7 +110,7 @@ def submit(
     ):
         raise Conflict("invite_link.not_for_you")
     if link.scope_kind != ScopeKind.GROUP:
-        check_admitted(tx, actor.id, link.scope_id)
+        check_may_have(tx, actor.id, link.role_id, link.scope_id)
     is_automatic = is_approved_automatically(tx, actor, link)
     if not is_automatic:
         _check_pending_quota(tx, actor, settings)

@@ -13,13 +13,21 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import select
 
 from collegium.access.queries import OrganisationState, ScopeAccess, is_active, permissions_in_scope
-from collegium.access.rules import KINDS, Actor, Permission, may_grant, refusal_to_grant
+from collegium.access.rules import (
+    KINDS,
+    Actor,
+    Permission,
+    ScopeKind,
+    may_grant,
+    refusal_to_grant,
+)
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import grants, role_permissions
 from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Forbidden
 from collegium.roles import queries as role_queries
+from collegium.roles.availability import queries as availability_queries
 from collegium.scopes.queries import RoleInScope
 
 
@@ -72,6 +80,7 @@ def check_may_grant(
 
     Raises:
         Forbidden: ``permission.missing``, ``role.above_ceiling``.
+        Conflict: ``role.not_available``, ``role.concealed``.
     """
     needed = {KINDS[scope_access.scope.kind].grant}
     if offer.creates_projects:
@@ -82,6 +91,9 @@ def check_may_grant(
     )
     if refusal:
         raise Forbidden(refusal)
+    scope = scope_access.scope
+    if scope.kind != ScopeKind.GROUP:
+        availability_queries.check_available(tx, offer.role_ids, scope.parent_id or scope.id)
 
 
 def obstacle(row: OrganisationState, offer: Offer) -> str:

@@ -35,7 +35,16 @@ from collegium.access.queries import (
 from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
-from collegium.db.tables import BigInt, accounts, grants, invitations, join_requests, roles, scopes
+from collegium.db.tables import (
+    BigInt,
+    accounts,
+    grants,
+    invitations,
+    join_requests,
+    organisation_roles,
+    roles,
+    scopes,
+)
 from collegium.join_requests.rules import State
 from collegium.lists import account_search
 from collegium.lists import filters as list_filters
@@ -451,6 +460,19 @@ _ENDED_WITH_SCOPE = Statement[FormerMember](
     )
     .order_by(grants.c.valid_from, grants.c.id)
 )
+_END_ROLES_OF = Statement(
+    update(grants)
+    .where(
+        grants.c.scope_id == bindparam("scope"),
+        grants.c.ended_at.is_(None),
+        grants.c.role_id.in_(
+            select(organisation_roles.c.role_id).where(
+                organisation_roles.c.organisation_id == bindparam("organisation", type_=BigInt)
+            )
+        ),
+    )
+    .values(ended_at=_end_time, ended_by=bindparam("by"))
+)
 _END_ALL = Statement[int](
     update(grants)
     .where(grants.c.scope_id == bindparam("scope"), grants.c.ended_at.is_(None))
@@ -750,6 +772,15 @@ def ended_with_scope(tx: ReadTransaction, scope: int) -> list[FormerMember]:
     The accounts and the roles are active, and the roles have not expired since.
     """
     return tx.fetch_all(_ENDED_WITH_SCOPE, scope=scope, now=tx.now)
+
+
+def end_roles_of(tx: WriteTransaction, scope: int, organisation: int, by: int | None) -> None:
+    """End the grants in a scope of roles that exist only in one organisation.
+
+    Args:
+        organisation: its id.
+    """
+    tx.execute(_END_ROLES_OF, scope=scope, organisation=organisation, moment=tx.now, by=by)
 
 
 def end_all(tx: WriteTransaction, scope: int, by: int | None) -> list[int]:

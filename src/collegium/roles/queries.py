@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -15,12 +15,14 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    not_,
     or_,
     select,
+    true,
     update,
 )
 
-from collegium.access.queries import is_active
+from collegium.access.queries import is_active, viewer_params, visible_scopes
 from collegium.access.rules import ANONYMOUS, WALDUR_KINDS, Actor, Kinds, ScopeKind
 from collegium.db.database import (
     ForeignKeyViolationError,
@@ -29,8 +31,18 @@ from collegium.db.database import (
     WriteTransaction,
 )
 from collegium.db.statements import Statement, any_of
-from collegium.db.tables import BigInt, accounts, grants, role_permissions, roles
-from collegium.lists.listing import Listing
+from collegium.db.tables import (
+    BigInt,
+    accounts,
+    grants,
+    organisation_roles,
+    role_concealments,
+    role_permissions,
+    roles,
+    scopes,
+)
+from collegium.lists.filters import is_equal
+from collegium.lists.listing import Filter, Listing
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.text.names import sort_key
 
@@ -46,15 +58,81 @@ class RoleRow:
     descriptions: dict[str, str]
     is_system: bool
     is_active: bool
+    organisation_id: int | None
+    """The only organisation in which the role exists; None for all."""
+
+
+_own = organisation_roles
+_template = roles.alias("template")
+_organisation = scopes.alias("role_organisation")
 
 
 def _visible() -> ColumnElement[bool]:
-    """Return the rule of ``get_visible`` as SQL: anonymous actors see built-in roles only."""
-    return or_(roles.c.is_system, bindparam("actor", type_=BigInt) > literal_column("0"))
+    """Return the rule of ``get_visible`` as SQL.
+
+    Anonymous actors see built-in roles only, others those of their organisations too.
+    """
+    return or_(
+        roles.c.is_system,
+        and_(
+            bindparam("actor", type_=BigInt) > literal_column("0"),
+            or_(_own.c.organisation_id.is_(None), _own.c.organisation_id.in_(visible_scopes())),
+        ),
+    )
 
 
+def _usable_in(organisation: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that a role exists in an organisation."""
+    return or_(_own.c.organisation_id.is_(None), _own.c.organisation_id == organisation)
+
+
+def _is_concealed(organisation: ColumnElement[Any]) -> ColumnElement[bool]:
+    return roles.c.id.in_(
+        select(role_concealments.c.role_id).where(
+            role_concealments.c.organisation_id == organisation
+        )
+    )
+
+
+def _for_organisation(variant: str, sees_all: bool) -> ColumnElement[bool]:
+    organisation = select(_organisation.c.id).where(
+        is_equal("for_organisation", _organisation.c.uuid),
+        _organisation.c.kind == ScopeKind.ORGANISATION.value,
+        _organisation.c.deleted_at.is_(None),
+        true() if sees_all else _organisation.c.id.in_(visible_scopes()),
+    )
+    conditions = [organisation.exists(), _usable_in(organisation.scalar_subquery())]
+    if variant == "shown":
+        conditions.append(not_(_is_concealed(organisation.scalar_subquery())))
+    return and_(*conditions)
+
+
+_with_organisation = select(roles, _own.c.organisation_id).outerjoin(
+    _own, _own.c.role_id == roles.c.id
+)
+_full_rows = (
+    select(
+        roles,
+        _own.c.organisation_id,
+        _own.c.template_id,
+        _organisation.c.uuid.label("organisation_uuid"),
+        _organisation.c.name.label("organisation_name"),
+        _template.c.uuid.label("template_uuid"),
+        _template.c.name.label("template_name"),
+    )
+    .outerjoin(_own, _own.c.role_id == roles.c.id)
+    .outerjoin(_organisation, _organisation.c.id == _own.c.organisation_id)
+    .outerjoin(_template, _template.c.id == _own.c.template_id)
+)
 listing = Listing[RoleRow](
-    rows=select(roles).where(roles.c.kind != ScopeKind.GROUP.value),
+    rows=_full_rows.where(roles.c.kind != ScopeKind.GROUP.value),
+    filters={
+        # An organisation by its UUID, and whether roles that it does not use are listed too.
+        "for_organisation": Filter(
+            lambda value: ("all" if value[1] else "shown", {"for_organisation": value[0]}),
+            _for_organisation,
+        )
+    },
     visible=_visible,
     key=roles.c.id,
     default="name",
@@ -62,27 +140,34 @@ listing = Listing[RoleRow](
 )
 
 # The BrainSTEM API addresses group roles in another way, so a UUID only finds the other roles.
-_not_of_groups = select(roles).where(
+_not_of_groups = _with_organisation.where(
     roles.c.uuid == bindparam("uuid"), roles.c.kind != ScopeKind.GROUP.value
 )
-_BY_UUID = Statement[RoleRow](_not_of_groups)
+_BY_UUID = Statement[RoleRow](
+    _full_rows.where(roles.c.uuid == bindparam("uuid"), roles.c.kind != ScopeKind.GROUP.value)
+)
 # FOR UPDATE, not the weaker FOR NO KEY UPDATE: a transaction that inserts a reference to the role
 # waits until the role is changed or deleted.
 _BY_UUID_LOCKED = Statement[RoleRow](_not_of_groups.with_for_update(of=roles))
 _BY_NAME_OR_UUID = Statement[RoleRow](
-    select(roles).where(or_(roles.c.name == bindparam("name"), roles.c.uuid == bindparam("uuid")))
+    _with_organisation.where(
+        or_(roles.c.name == bindparam("name"), roles.c.uuid == bindparam("uuid"))
+    )
 )
-_BY_UUIDS = Statement[RoleRow](select(roles).where(any_of(roles.c.uuid, "uuids")))
-_ALL = Statement[RoleRow](select(roles).order_by(roles.c.is_system.desc(), roles.c.id))
+_BY_UUIDS = Statement[RoleRow](_with_organisation.where(any_of(roles.c.uuid, "uuids")))
+_ALL = Statement[RoleRow](_with_organisation.order_by(roles.c.is_system.desc(), roles.c.id))
 _PERMISSIONS = Statement[tuple[int, str]](
     select(role_permissions)
     .where(any_of(role_permissions.c.role_id, "ids", plan_once=True))
     .order_by(role_permissions.c.role_id, role_permissions.c.permission)
 )
 _OF_KIND = Statement[RoleRow](
-    select(roles)
-    .where(roles.c.kind == bindparam("kind", type_=String()), roles.c.is_active)
-    .order_by(roles.c.name_sort, roles.c.id)
+    _with_organisation.where(
+        roles.c.kind == bindparam("kind", type_=String()),
+        roles.c.is_active,
+        _usable_in(bindparam("organisation", type_=BigInt)),
+        not_(_is_concealed(bindparam("organisation", type_=BigInt))),
+    ).order_by(roles.c.name_sort, roles.c.id)
 )
 _NAMES = Statement[tuple[str, str]](select(roles.c.name, roles.c.description))
 _COUNT_PEOPLE = Statement[tuple[int, int]](
@@ -91,6 +176,16 @@ _COUNT_PEOPLE = Statement[tuple[int, int]](
     .where(any_of(grants.c.role_id, "ids"), is_active())
     .group_by(grants.c.role_id)
 )
+
+
+_holder = grants.alias("holder")
+HOLDERS: Final = (
+    select(func.count(_holder.c.account_id.distinct()))
+    .where(_holder.c.role_id == roles.c.id, is_active(_holder))
+    .correlate(roles)
+    .scalar_subquery()
+)
+"""The number of accounts that have a role in some scope, to sort by."""
 
 
 @lru_cache(maxsize=16)
@@ -132,6 +227,13 @@ _NAME_TAKEN = Statement[int](
 )
 
 
+_SEES_ORGANISATION = Statement[int](
+    select(scopes.c.id).where(
+        scopes.c.id == bindparam("organisation", type_=BigInt), scopes.c.id.in_(visible_scopes())
+    )
+)
+
+
 def get_by_uuid(tx: ReadTransaction, uuid: str) -> RoleRow:
     """Return a role without a visibility check.
 
@@ -150,11 +252,22 @@ def get_by_uuid(tx: ReadTransaction, uuid: str) -> RoleRow:
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> RoleRow:
     """Return a role that the actor may see; anonymous actors see built-in roles only.
 
+    The role of an organisation is visible to those who see the organisation.
+
     Raises:
         NotFound: ``role.unknown``.
     """
     row = get_by_uuid(tx, uuid)
     if actor.id == ANONYMOUS.id and not row.is_system:
+        raise NotFound("role.unknown")
+    if (
+        row.organisation_id is not None
+        and not actor.sees_all
+        and tx.fetch_one(
+            _SEES_ORGANISATION, organisation=row.organisation_id, **viewer_params(tx, actor)
+        )
+        is None
+    ):
         raise NotFound("role.unknown")
     return row
 
@@ -197,9 +310,14 @@ def all_roles(tx: ReadTransaction) -> list[RoleRow]:
     return tx.fetch_all(_ALL)
 
 
-def of_kind(tx: ReadTransaction, kind: str) -> list[RoleRow]:
-    """Return the active roles of a kind of scope, groups included, by name."""
-    return tx.fetch_all(_OF_KIND, kind=kind)
+def of_kind(tx: ReadTransaction, kind: str, organisation: int | None = None) -> list[RoleRow]:
+    """Return the active roles of a kind of scope, groups included, by name.
+
+    Args:
+        organisation: id of the organisation in which the role is to be granted: with its own roles,
+            without those that it does not use. None for the roles that exist everywhere.
+    """
+    return tx.fetch_all(_OF_KIND, kind=kind, organisation=organisation)
 
 
 def display_names(tx: ReadTransaction) -> dict[str, str]:

@@ -25,7 +25,7 @@ from collegium.join_requests.queries import JoinRequestRow
 from collegium.join_requests.rules import Action as JoinRequestAction
 from collegium.join_requests.transitions import move
 from collegium.memberships import queries as membership_queries
-from collegium.memberships.admission import check_admitted
+from collegium.memberships.admission import check_may_have
 from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -86,10 +86,10 @@ def grant(
         uuid: of the grant; a new one by default.
 
     Raises:
-        Conflict: ``scope.not_admitted``; otherwise as ``memberships.queries.grant``.
+        Conflict: as ``memberships.admission.check_may_have`` and ``memberships.queries.grant``.
     """
     if scope.kind != ScopeKind.GROUP:
-        check_admitted(tx, account, scope.id)
+        check_may_have(tx, account, role, scope.id)
     grant_id = membership_queries.grant(
         tx,
         uuid or uuid4().hex,

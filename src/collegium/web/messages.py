@@ -128,6 +128,8 @@ _MESSAGES: Final = {
     "role.above_ceiling": "You cannot assign this role, because it has more permissions than your "
     "own role.",
     "role.other_kind": "This role cannot be assigned here.",
+    "role.not_available": "This role does not exist in this organisation.",
+    "role.concealed": "This organisation does not use this role.",
     "role.inactive": "This role is disabled and cannot be assigned.",
     "role.is_system": "This role is built-in and cannot be deleted.",
     "provider.name": "Use up to 50 small letters, digits, hyphens and underscores. Some names, "

@@ -172,7 +172,8 @@ def grantable_roles(
     Args:
         kind: Kind of the roles, if it differs from that of the scope.
     """
-    rows = role_queries.of_kind(tx, kind or scope_page.scope.kind)
+    scope = scope_page.scope
+    rows = role_queries.of_kind(tx, kind or scope.kind, scope.parent_id or scope.id)
     permissions = role_queries.permissions_of(tx, [row.id for row in rows])
     grantable = [
         row

@@ -141,4 +141,56 @@ shown = call("notification_messages_templates", "retrieve", uuid=template.uuid)
 assert shown.content == template.content
 assert call("notification_messages_templates", "count", name=name) == 3
 
+# 6. Roles of an organisation, and roles that it does not use.
+roles = {row.name: row for row in call("roles", "list", page_size=50)}
+manager = roles["PROJECT.MANAGER"]
+copy = call(
+    "roles",
+    "clone_to_customer",
+    uuid=manager.uuid,
+    body=body("RoleCloneRequest", customer=sea.uuid, description="Captain"),
+)
+assert (copy.description, copy.template_name) == ("Captain", "PROJECT.MANAGER"), copy
+assert copy.customer_uuid == sea.uuid, copy
+assert call("roles", "retrieve", uuid=copy.uuid).name == copy.name
+usable = {row.name for row in call("roles", "list", available_for_customer=sea.uuid, page_size=50)}
+assert copy.name in usable, usable
+assert manager.name not in usable, usable
+for order in models.RoleDetailsOEnum:
+    assert call("roles", "list", o=[order], page_size=50)
+report = call("roles", "hygiene_report_retrieve")
+assert report.roles_checked == len(roles) + 1, report
+assert call("roles", "hygiene_report_count") == len(report.findings)
+(found,) = call("customer_role_concealments", "list", scope_uuid=sea.uuid)
+assert (found.role, found.customer_uuid) == (manager.uuid, str(sea.uuid).replace("-", "")), found
+assert call("customer_role_concealments", "count", role_uuid=manager.uuid) == 1
+assert call("customer_role_concealments", "retrieve", uuid=found.uuid).role_name == manager.name
+call("customer_role_concealments", "destroy", uuid=found.uuid)
+again = body("CustomerRoleConcealmentRequest", role=manager.uuid, customer=sea.uuid)
+assert call("customer_role_concealments", "create", body=again).role == manager.uuid
+(found,) = call("role_availabilities", "list", scope_type="customer", role_name=copy.name)
+assert found.role_uuid == copy.uuid, found
+assert call("role_availabilities", "count", role_uuid=copy.uuid) == 1
+assert call("role_availabilities", "retrieve", uuid=found.uuid).scope_name == "Sea"
+call("role_availabilities", "destroy", uuid=found.uuid)
+created = call(
+    "roles",
+    "create",
+    body=body(
+        "RoleModifyRequest",
+        name="CUSTOM.READER",
+        content_type="project",
+        permissions=models.RoleModifyRequestPermissions(),
+    ),
+)
+for name in ("disable", "enable"):
+    call("roles", name, uuid=created.uuid)
+patch = body("PatchedRoleDetailsRequest", description="Reads", description_hr="X")
+assert call("roles", "partial_update", uuid=created.uuid, body=patch).description_hr == "X"
+update = body("RoleDescriptionRequest", description="Reads on", description_km="Y")
+shown = call("roles", "update_descriptions_update", uuid=created.uuid, body=update)
+assert (shown.description, shown.description_km) == ("Reads on", "Y"), shown
+call("roles", "destroy", uuid=created.uuid)
+assert call("roles", "count") == len(roles) + 1
+
 print(json.dumps({"called": sorted(called)}))

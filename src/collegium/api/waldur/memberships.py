@@ -328,7 +328,8 @@ def _read_assignment(
     if "role" in form.values:
         name = form.values["role"]
         role = role_queries.by_name_or_uuid(tx, name, hex_uuid(name))
-        if role is None:
+        organisation = access.scope.parent_id or access.scope.id
+        if role is None or role.organisation_id not in {None, organisation}:
             form.reject("role", "Role is not found.")
     if "user" in form.values:
         account = account_queries.by_uuid(tx, form.values["user"])

@@ -7,23 +7,26 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from msgspec import UnsetType
+from sqlalchemy import true
 
+from collegium.access import queries as access_queries
 from collegium.access.rules import ScopeKind
 from collegium.accounts.actions import require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Lookup, Private, Related, Resource, ResourceList, field
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, read
-from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, part_of_any
+from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, fixed, part_of_any
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.tables import roles
 from collegium.lists.filters import is_equal
-from collegium.refusals import Invalid
+from collegium.refusals import Invalid, NotFound
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
+from collegium.roles.availability import actions as availability_actions
 from collegium.roles.queries import RoleRow
 from collegium.roles.rules import NAME_MAX, check_kind, check_permissions
-from collegium.values import Boolean, Choice, Kind, Name, Text, check_list, parse_all
+from collegium.values import Boolean, Choice, Kind, Name, Text, Uuid, check_list, parse_all
 
 _KINDS: Final = {word: kind.value for kind, word in schemas.KINDS.items()}
 _PERMISSION_NAME: Final = Text(blank=False, max=64)
@@ -101,6 +104,8 @@ class RoleDescription(Resource, frozen=True, gc=False):
     description_nb: str | None = _description("nb")
     description_ar: str | None = _description("ar")
     description_cs: str | None = _description("cs")
+    description_hr: str | None = _description("hr")
+    description_km: str | None = _description("km")
 
 
 class Role(Resource, frozen=True, gc=False):
@@ -124,7 +129,9 @@ class Role(Resource, frozen=True, gc=False):
         write=Choice(required=True, of=_KINDS, problem="content_type"),
         filter=Lookup(filters.SCOPE_TYPE, is_equal),
     )
-    users_count: int | UnsetType = field(_HOLDERS, private=Private("sees_all"))
+    users_count: int | UnsetType = field(
+        _HOLDERS, private=Private("sees_all"), order=role_queries.HOLDERS
+    )
     description_en: str | None = _description("en")
     description_et: str | None = _description("et")
     description_lt: str | None = _description("lt")
@@ -139,16 +146,33 @@ class Role(Resource, frozen=True, gc=False):
     description_nb: str | None = _description("nb")
     description_ar: str | None = _description("ar")
     description_cs: str | None = _description("cs")
+    description_hr: str | None = _description("hr")
+    description_km: str | None = _description("km")
+    template_uuid: str | None = field(default=None)
+    template_name: str | None = field(default=None)
+    customer_uuid: str | None = field("organisation_uuid", default=None)
+    customer_name: str | None = field("organisation_name", default=None)
 
 
 LIST: Final = ResourceList(
     Role,
     role_queries.listing,
-    filters={"query": part_of_any(roles.c.name, roles.c.description)},
-    orders={"scope": (roles.c.kind,)},
+    filters={
+        "available_for_customer": fixed(
+            filters.Uuid(), role_queries.listing.filters["for_organisation"]
+        ),
+        "include_concealed": fixed(filters.OptIn(), true()),
+        "query": part_of_any(roles.c.name, roles.c.description),
+    },
+    orders={"origin": (roles.c.is_system,), "scope": (roles.c.kind,)},
 )
 _DESCRIPTIONS: Final = RoleDescription.body()
 _BODY: Final = Role.body()
+_CLONE: Final = {
+    "customer": Uuid(required=True),
+    "description": Text(max=2000),
+    "conceal_template": Boolean(),
+}
 
 
 def _read_form(
@@ -191,6 +215,14 @@ def _check_unique(tx: WriteTransaction, form: Form, role: RoleRow | None) -> Non
     form.check()
 
 
+def _list(context: RequestContext, tx: ReadTransaction) -> Response:
+    values = lists.read(context, LIST)
+    with_concealed = values.pop("include_concealed", False)
+    if "available_for_customer" in values:
+        values["available_for_customer"] = values["available_for_customer"], with_concealed
+    return lists.respond(context, tx, LIST, values)
+
+
 def _detail(context: RequestContext, tx: ReadTransaction, uuid: str, status: int = 200) -> Response:
     return lists.detail(context, tx, Role, role_queries.get_by_uuid(tx, uuid), status)
 
@@ -228,6 +260,41 @@ def _describe(context: RequestContext) -> Response:
         return lists.detail(context, tx, RoleDescription, role_queries.get_by_uuid(tx, uuid))
 
 
+def load_organisation(
+    context: RequestContext, tx: ReadTransaction, form: Form
+) -> access_queries.ScopeAccess | None:
+    """Return the organisation that the field ``customer`` names by its UUID.
+
+    An unknown one becomes an error of the form. The result is then None.
+    """
+    uuid = form.values.get("customer")
+    if uuid is None:
+        return None
+    try:
+        return access_queries.get_visible(tx, context.actor, ScopeKind.ORGANISATION, uuid)
+    except NotFound:
+        form.reject("customer", f"Object with uuid={uuid} does not exist.")
+        return None
+
+
+def _clone(context: RequestContext) -> Response:
+    require_staff(context.actor)
+    uuid = context.uuid("role")
+    with context.write() as tx:
+        role_queries.get_by_uuid(tx, uuid)
+        form = read(context, _CLONE)
+        organisation = form.checked(load_organisation(context, tx, form))
+        clone = availability_actions.clone(
+            tx,
+            context.actor,
+            uuid,
+            organisation,
+            description=form.values.get("description", ""),
+            conceals=form.values.get("conceal_template", True),
+        )
+        return _detail(context, tx, clone)
+
+
 def _set_active(context: RequestContext, *, active: bool) -> Response:
     with context.write() as tx:
         role = role_actions.set_active(tx, context.actor, context.uuid("role"), active=active)
@@ -244,7 +311,7 @@ def _delete(context: RequestContext) -> Response:
 ROUTES: Routes = {
     "/api/roles/": {
         "GET": lists.endpoint(
-            LIST, "List the roles. Without an account, only the built-in ones.", public=True
+            LIST, "List the roles. Without an account, only the built-in ones.", _list, public=True
         ),
         "POST": Endpoint(
             _create,
@@ -271,6 +338,14 @@ ROUTES: Routes = {
             partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete a role that was never used, for staff.", status=204),
+    },
+    "/api/roles/{uuid}/clone_to_customer/": {
+        "POST": Endpoint(
+            _clone,
+            "Copy a role into an organisation, for staff.",
+            body=_CLONE,
+            response_type=Role,
+        ),
     },
     "/api/roles/{uuid}/enable/": {
         "POST": Endpoint(

@@ -21,7 +21,7 @@ KINDS: Final = {ScopeKind.ORGANISATION: "customer", ScopeKind.PROJECT: "project"
 STATES: Final = {state: ("project" if state is State.HELD else state.value) for state in State}
 """Our states of an invitation to their names in this API."""
 
-LANGUAGES: Final = tuple("en et lt lv ru it de da sv es fr nb ar cs".split())  # noqa: SIM905 - one line instead of fourteen
+LANGUAGES: Final = tuple("en et lt lv ru it de da sv es fr nb ar cs hr km".split())  # noqa: SIM905 - one line instead of sixteen
 
 
 class InvitationCheck(Struct, frozen=True, gc=False):

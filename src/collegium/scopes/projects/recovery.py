@@ -213,6 +213,9 @@ def move(
     if not keeps_members:
         close_offers(tx, project.id)
         membership_queries.end_all(tx, project.id, actor.id)
+    for former in before:
+        # The roles of that organisation exist only there.
+        membership_queries.end_roles_of(tx, project.id, former, actor.id)
     scope_queries.move(tx, project.id, target.scope.id)
     event_queries.record(
         tx,

@@ -1,0 +1,1 @@
+"""Roles of a single organisation, and roles that an organisation does not use."""
