@@ -163,8 +163,9 @@ def test_translation_asks_nobody_again_who_agreed_in_another_language(
     german = publish(site, world, language="de", content="Seid nett.")
     browser.sign_in(world, person)
     assert browser.open("/account/").status_code == 200
-    # Other people are shown the text in the language of their browser.
+    # Other people are asked, and shown the text in the language of their browser.
     browser.sign_in(world, world.person())
+    assert browser.open("/account/").status_code == 303
     page = browser.open(HERE, headers={"Accept-Language": "fr;q=0.3, de-AT"})
     assert "Seid nett." in text(page)
     assert "Be kind." not in text(page)

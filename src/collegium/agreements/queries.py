@@ -111,6 +111,8 @@ def _pending(account: ColumnElement[Any]) -> Select[Any]:
                 _accepted.c.kind == agreements.c.kind,
                 _accepted.c.superseded_at.is_(None),
             )
+            # Both may be tables of the statement around it.
+            .correlate(agreements, accounts)
         ),
     )
 
@@ -161,7 +163,9 @@ _ACCEPT = Statement(
         accepted_at=bindparam("moment"),
     )
 )
-_must_agree = and_(accounts.c.is_staff.is_(False), exists(_pending(accounts.c.id)))
+_must_agree = and_(
+    accounts.c.is_staff.is_(False), exists(_pending(accounts.c.id).correlate(accounts))
+)
 _RECORD_SIGN_IN = Statement(
     update(accounts)
     .where(accounts.c.id == _account)
