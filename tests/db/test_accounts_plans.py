@@ -35,3 +35,5 @@ def test_what_is_told_about_one_account_reads_no_whole_table(big_tx: ReadTransac
 
         for plan in explain(big_tx, told):
             assert not reads_all(big_tx, plan, *TABLES), plan
+            # Almost all accounts are active.
+            assert "ix_accounts_is_active" not in plan, plan

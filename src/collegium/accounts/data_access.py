@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, true, union_all
+from sqlalchemy import ColumnElement, and_, bindparam, func, select, true, union, union_all
 
 from collegium.access.queries import is_active, viewer_params, visible_scopes
 from collegium.access.rules import Actor, ScopeKind
@@ -16,6 +16,7 @@ from collegium.accounts.queries import AccountDetails, PersonName, visible
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, grants, roles, scopes
+from collegium.lists.sql_hints import no_index
 
 PEOPLE_MAX: Final = 1000
 """Maximum number of people who are named. The total counts all of them."""
@@ -65,9 +66,16 @@ _pairs = union_all(
     .join(_child, _child.c.parent_id == _own.c.scope_id)
     .where(_is_own),
 ).subquery("pairs")
+# Two index ranges. With OR, SQLite would go through all active accounts.
+_administrator = accounts.alias("administrator")
 _is_administrator = and_(
-    or_(accounts.c.is_staff, accounts.c.is_support),
-    accounts.c.is_active,
+    accounts.c.id.in_(
+        union(
+            select(_administrator.c.id).where(_administrator.c.is_staff),
+            select(_administrator.c.id).where(_administrator.c.is_support),
+        )
+    ),
+    no_index(accounts.c.is_active),
     accounts.c.deleted_at.is_(None),
 )
 _shared = (
