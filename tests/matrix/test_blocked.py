@@ -85,6 +85,7 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "POST /organisation/{uuid}/people/{one}/ remove": {GRANT_ENDED},
     "POST /project/{uuid}/people/{one}/ remove": {GRANT_ENDED},
     "POST /account/leave/{uuid}/ (self)": {GRANT_ENDED},
+    "POST /api/user-permissions/{uuid}/revoke/": {f"{GRANT_ENDED} end_reason"},
     "DELETE /api/users/{uuid}/": {GRANT_ENDED},
     # Invitations are cancelled, declined or rejected.
     "POST /api/user-invitations/{uuid}/cancel/": {INVITATION_ENDED},
@@ -101,7 +102,8 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "POST /project/{uuid}/links/{one}/": {LINK_CLOSED},
     "POST /organisation/{uuid}/links/{one}/ close": {LINK_CLOSED},
     "POST /project/{uuid}/links/{one}/ close": {LINK_CLOSED},
-    # Join requests are rejected or withdrawn.
+    # Join requests are rejected, withdrawn or deleted.
+    "DELETE /api/user-permission-requests/{uuid}/": {"join_requests: deleted"},
     "POST /api/user-permission-requests/{uuid}/reject/": {f"{REQUEST_DECIDED} comment"},
     "POST /requests/ reject": {REQUEST_DECIDED},
     "POST /api/user-permission-requests/{uuid}/cancel_request/": {REQUEST_DECIDED},
@@ -121,6 +123,7 @@ REFUSED: Final = {
     "POST /api/user-group-invitations/",
     "POST /api/user-group-invitations/{uuid}/submit_request/",
     "POST /api/user-invitations/",
+    *(f"{method} /api/user-invitations/{{uuid}}/" for method in ("PUT", "PATCH", "DELETE")),
     "POST /api/user-invitations/approve/",
     *(f"POST /api/user-invitations/{{uuid}}/{what}/" for what in ("accept", "delete", "send")),
     "POST /api/user-permission-requests/{uuid}/approve/",

@@ -56,7 +56,7 @@ class _Rows:
             for key in ("invitation", "request_uuid"):
                 if key in row.payload:
                     self.events[row.kind, row.payload[key]] += 1
-            if row.kind == "role.granted":
+            if row.kind in {"role.granted", "role.restored"}:
                 self.granted[row.account_id, row.scope_id, row.payload["role"]] += 1
         self.mails: Counter[tuple[str, str, int]] = Counter()
         for row in rows["outbox"]:
