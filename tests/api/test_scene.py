@@ -29,6 +29,7 @@ NOT_TRIED = {
     ("/api/identity-providers/generate-mapping/", "POST"),
     ("/api/user-group-invitations/{uuid}/submit_request/", "POST"),
     ("/api/user-permissions/{uuid}/restore/", "POST"),
+    *((f"/api/projects/{{uuid}}/{action}/", "POST") for action in ("recover", "move_project")),
 }
 
 
