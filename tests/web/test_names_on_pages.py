@@ -129,6 +129,7 @@ def test_right_to_left_names_are_isolated_in_the_response_to_every_form(
                 for kind, sentences in shown.items():
                     found = re.findall(f'class="{kind}[^<]*{HEBREW}[^<]*', response.text)
                     sentences |= {re.sub("\u2068[^\u2069]*\u2069", "…", text) for text in found}
-            tenants.restore()
+            if tenants.backup.touched():
+                tenants.restore()
     assert len(shown["flash"]) > 20, shown
     assert len(shown["error"]) > 1, shown
