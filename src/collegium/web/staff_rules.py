@@ -18,6 +18,7 @@ from collegium.refusals import Conflict, Invalid
 from collegium.roles import queries as role_queries
 from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.providers import queries as provider_queries
+from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
@@ -72,7 +73,10 @@ def _role_options(tx: ReadTransaction) -> dict[str, list[tuple[str, str]]]:
     return {
         name: [
             ("", "None"),
-            *((row.uuid, row.description or row.name) for row in role_queries.of_kind(tx, kind)),
+            *(
+                (row.uuid, isolated(row.description or row.name))
+                for row in role_queries.of_kind(tx, kind)
+            ),
         ]
         for name, kind in _ROLES.items()
     }
