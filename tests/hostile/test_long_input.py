@@ -12,8 +12,11 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from collegium.api.request_bodies import BODY_MAX
+from collegium.db.statements import Statement
+from collegium.db.tables import accounts
 from collegium.values import StringList
 from tests.api.scene import Scene, body_for
 from tests.hostile.test_values import (
@@ -308,6 +311,8 @@ def test_no_json_structure_takes_long(open_site: Site, world: World) -> None:
 def test_no_form_structure_takes_long(open_site: Site, scene: Scene, world: World) -> None:
     stopwatch = Stopwatch(open_site)
     browser = Browser(open_site).sign_in(world, scene.owner)
+    with world.database.write() as tx:  # the scene has a text to agree to
+        tx.execute(Statement(update(accounts).values(must_agree=False)))
     part = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n'
     pieces = [b"%", b"%4", b"%41", b"%ff", b"&", b"&a=", b"=", b"+", b";", b"a"]
     forms = [("application/x-www-form-urlencoded", piece, b"a=", b"") for piece in pieces]

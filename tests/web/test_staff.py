@@ -4,15 +4,18 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Table, bindparam, insert
+from sqlalchemy import Table, bindparam, insert, update
 
+from collegium.agreements import actions as agreement_actions
+from collegium.agreements import queries as agreement_queries
 from collegium.db.statements import Statement
-from collegium.db.tables import join_requests, outbox
+from collegium.db.tables import accounts, join_requests, outbox
 from collegium.refusals import NotFound
 from collegium.scopes import activity
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.web import charts
 from collegium.web.staff import PARTS
+from tests.claim_rules.scene import add_rule
 from tests.support.browser import Browser, text
 from tests.support.site import record_statements
 from tests.support.team import Scene, everybody
@@ -26,10 +29,21 @@ def pages(scene: Scene) -> list[str]:
         provider = provider_queries.by_name(tx, "campus")
     if provider is None:
         scene.world.provider()
+    with scene.world.database.write() as tx:
+        current = agreement_queries.current(tx)
+        values = {"kind": "privacy", "content": "We keep little."}
+        agreement = (
+            current[0].uuid
+            if current
+            else agreement_actions.publish(tx, scene.world.staff.actor, values)
+        )
+        tx.execute(Statement(update(accounts).values(must_agree=False)))
     uuids = {
         "accounts": scene.people["member"].uuid,
         "organisations": scene.organisation.uuid,
         "roles": scene.world.role("PROJECT.MEMBER").uuid,
+        "rules": add_rule(scene.world, scene.organisation, "CUSTOMER.OWNER"),
+        "agreements": agreement,
     }
     return [
         path.replace(UNKNOWN, uuids.get(path.split("/")[2], "")).replace("/unknown/", "/campus/")
