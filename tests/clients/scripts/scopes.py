@@ -38,7 +38,7 @@ def call(group, name, /, **options):
     return None
 
 
-def body(name, **values):
+def body(name, /, **values):
     return getattr(models, name)(**values)
 
 
