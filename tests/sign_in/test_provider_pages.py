@@ -12,6 +12,8 @@ import pytest
 from joserfc.jwk import ECKey, OctKey
 from sqlalchemy import select
 
+from collegium.agreements import actions as agreement_actions
+from collegium.agreements import queries as agreement_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import events, provider_sign_ins, tokens
 from collegium.integrations.http_client import Timeouts
@@ -344,8 +346,11 @@ def test_invitee_becomes_a_member_in_the_same_step(
     visitor: Browser, hostile: HostileProvider, world: World, scene: Scene
 ) -> None:
     uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    terms = {"kind": "terms", "content": "Be kind."}
+    with world.database.write() as tx:
+        agreement_actions.publish(tx, world.staff.actor, terms)
     token = world.vault.sign("invitation", uuid, world.invitation(uuid).link_version)
-    visitor.open(f"/invitation/{token}/")
+    assert "Be kind." in text(visitor.open(f"/invitation/{token}/"))
     answer = visitor.send(f"/invitation/{token}/provider/", provider="hostile", options=HTML)
     assert answer.status_code == 200
     url = httpx.Response(200, html=answer.text).text.split('class="button" href="')[1].split('"')[0]
@@ -354,8 +359,11 @@ def test_invitee_becomes_a_member_in_the_same_step(
     assert "Welcome!" in text(page)
     assert "Atlas" in text(page)
     assert "( ada )" in text(page)
-    members = {grant.username for grant in world.grants_in(scene.project)}
-    assert "ada" in members
+    (grant,) = (grant for grant in world.grants_in(scene.project) if grant.username == "ada")
+    # The button says that the person agrees to the text, so nothing asks for it again.
+    with world.database.read() as tx:
+        (accepted,) = agreement_queries.accepted_by(tx, grant.account_id)
+    assert accepted.content == "Be kind."
     # The link is consumed.
     assert "already accepted" in text(visitor.open(f"/invitation/{token}/"))
 
