@@ -4,6 +4,7 @@ import pytest
 
 from collegium.join_requests import actions as join_request_actions
 from collegium.memberships import queries as membership_queries
+from collegium.reviews import queries as review_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import sessions as session_actions
@@ -100,6 +101,9 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
         "/organisation/": world.create_link(viewer, "CUSTOMER.OWNER", organisation),
         "/project/": link,
     }
+    scopes = {"/organisation/": organisation.id, "/project/": project.id, "/group/": group}
+    with world.database.write() as tx:
+        reviews = {base: review_queries.add(tx, scope) for base, scope in scopes.items()}
     paths = []
     for path, table in ROUTES.items():
         if not isinstance(table.get("GET"), Page) or path in ONE_OBJECT:
@@ -110,6 +114,8 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
         values = dict(segments.get(base, {}))
         if "/links/{one}/" in path:
             values["one"] = links[base]
+        if "/reviews/{one}/" in path:
+            values["one"] = reviews[base]
         assert "{" not in path or base, f"add an object for {path}"
         paths.append(path.format_map(values) + ("?q=e" if path.endswith("/add/") else ""))
     return paths
