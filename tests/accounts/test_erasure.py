@@ -129,6 +129,7 @@ class MarkedAccount:
             self.change_profile,
             self.be_invited,
             self.invite,
+            self.lose_a_role,
             self.request_to_join,
             self.create_keys_and_tokens,
             self.fail_to_sign_in,
@@ -193,6 +194,14 @@ class MarkedAccount:
             access = access_queries.get_visible(tx, actor, ScopeKind.PROJECT, self.project.uuid)
             role: Any = role_queries.by_name_or_uuid(tx, "PROJECT.MEMBER", None)
             invitation_actions.create(tx, actor, self.world.settings, access, role, details)
+
+    def lose_a_role(self) -> None:
+        world = self.world
+        world.give_role(self.person, "PROJECT.ADMIN", self.second)
+        rows = [row for row in world.grants_in(self.second) if row.account_id == self.person.id]
+        path = f"/api/user-permissions/{rows[0].uuid}/revoke/"
+        response = self.site.post(path, world.staff, json={"reason": "xqreason"})
+        assert response.status_code == 200, response.text
 
     def request_to_join(self) -> None:
         link = self.world.create_link(self.owner, "PROJECT.MEMBER", self.second)

@@ -83,7 +83,10 @@ def selective(tx: ReadTransaction) -> dict[str, tuple[Listing[Any], dict[str, An
 # Many rows match, or none of the large database.
 UNSELECTIVE: Final = {
     "invitations": {"scope_type", "scope_description"},
-    "grants": {"scope_type", "created", "modified", "expiration_time"},
+    "grants": {
+        *("scope_type", "created", "created_before", "modified", "modified_before"),
+        *("expiration_time", "is_active", "show_inactive"),
+    },
 }
 # No database can estimate how many accounts have a role: reading all rows is allowed, if quick.
 NOT_ESTIMATED: Final = {("grants", "role_name"), ("grants", "role_uuid")}
@@ -109,7 +112,7 @@ def test_filter_with_few_matches_reads_few_rows(big_tx: ReadTransaction) -> None
 
 def test_filter_without_matches_is_fast(big_tx: ReadTransaction) -> None:
     tx, staff, durations = big_tx, actor_of(person(big_tx, STAFF)), {}
-    late = END + timedelta(days=9000)
+    late, early = END + timedelta(days=9000), END - timedelta(days=9000)
     for listing, unmatched in (
         (
             invitations.LIST.listing,
@@ -132,6 +135,11 @@ def test_filter_without_matches_is_fast(big_tx: ReadTransaction) -> None:
                 "role_name": "xx",
                 "user_slug": "qqq",
             },
+        ),
+        (memberships.LIST.listing, {"created_before": early, "modified_before": early}),
+        (
+            memberships.HISTORY.listing,
+            {"created": late, "created_before": early, "modified": late, "modified_before": early},
         ),
     ):
         for parameter, value in unmatched.items():

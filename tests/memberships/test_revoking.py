@@ -113,6 +113,7 @@ def test_revoked_grant_is_seen_by_staff_and_support_who_ask_for_it(
     world: World, site: Site, ada: Person
 ) -> None:
     (row,) = of(site, ada, ada)
+    assert of(site, ada, ada, show_inactive=True) == [row]
     response = act(site, world.staff, row["uuid"], "revoke", reason="left the team")
     assert (response.status_code, response.content) == (200, b"")
     support = world.person(is_support=True)

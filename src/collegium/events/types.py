@@ -505,8 +505,9 @@ class GrantEvent(Event):
     """The join request that asked for the role."""
     rule: Annotated[str | UnsetType, Fact("claim_rule_name", Readers.STAFF, kept=True)] = UNSET
     """The claim rule that gave the role, or took it away."""
-    reason: Annotated[str | UnsetType, Fact("reason", Readers.STAFF)] = UNSET
-    """Why, in the words of the account that acts."""
+    remark: Annotated[str | UnsetType, Fact("reason", Readers.STAFF)] = UNSET
+    """Why, in the words of the account that acts. Erasure decides by the name of a fact, and keeps
+    the ``reason`` of others, which is a code."""
 
 
 class RoleGranted(GrantEvent, kind="role.granted"):

@@ -364,6 +364,6 @@ def _record(
             scope_name=target.access.scope.name,
             username=target.account.username,
             until=until,
-            reason=reason or UNSET,
+            remark=reason or UNSET,
         ),
     )

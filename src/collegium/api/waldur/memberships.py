@@ -7,7 +7,18 @@ from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ColumnElement, and_, bindparam, false, not_, select, true, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    false,
+    not_,
+    or_,
+    select,
+    true,
+    union_all,
+)
 
 from collegium.access import queries as access_queries
 from collegium.access import rules as access_rules
@@ -207,6 +218,24 @@ _inner_grant = grants.alias("inner_grant")
 _role = roles.alias("other_role")
 
 
+def _updated_since(name: str, *, with_ended: bool) -> Select[Any]:
+    """Select the ids of the grants whose end was changed at or after a time."""
+    # Events identify a grant by its account and scope.
+    is_same_grant = and_(
+        events.c.account_id == _inner_grant.c.account_id,
+        events.c.scope_id == _inner_grant.c.scope_id,
+    )
+    return (
+        select(_inner_grant.c.id)
+        .join(events, is_same_grant)
+        .where(
+            events.c.kind == "role.updated",
+            events.c.created_at >= bindparam(name, type_=UtcDateTime),
+            true() if with_ended else _inner_grant.c.ended_at.is_(None),
+        )
+    )
+
+
 def _grants_changed(name: str, *, with_ended: bool) -> ColumnElement[bool]:
     """Return the condition that a grant began, ended or got another end at or after a time.
 
@@ -214,25 +243,23 @@ def _grants_changed(name: str, *, with_ended: bool) -> ColumnElement[bool]:
         name: of the parameter with the time.
         with_ended: whether grants that have ended count.
     """
-    modified = bindparam(name, type_=UtcDateTime)
-    is_counted = true() if with_ended else _inner_grant.c.ended_at.is_(None)
-    # Events identify a grant by its account and scope.
-    is_same_grant = and_(
-        events.c.account_id == _inner_grant.c.account_id,
-        events.c.scope_id == _inner_grant.c.scope_id,
-    )
-    return grants.c.id.in_(
-        union_all(
-            select(_inner_grant.c.id).where(_inner_grant.c.valid_from >= modified, is_counted),
-            select(_inner_grant.c.id)
-            .join(events, is_same_grant)
-            .where(events.c.kind == "role.updated", events.c.created_at >= modified, is_counted),
-            *(
-                [select(_inner_grant.c.id).where(_inner_grant.c.ended_at >= modified)]
-                if with_ended
-                else []
-            ),
-        )
+    since = bindparam(name, type_=UtcDateTime)
+    began = select(_inner_grant.c.id).where(_inner_grant.c.valid_from >= since)
+    updated = _updated_since(name, with_ended=with_ended)
+    if not with_ended:
+        began = began.where(_inner_grant.c.ended_at.is_(None))
+        return grants.c.id.in_(union_all(began, updated))
+    ended = select(_inner_grant.c.id).where(_inner_grant.c.ended_at >= since)
+    return grants.c.id.in_(union_all(began, updated, ended))
+
+
+def _grants_unchanged(name: str, *, with_ended: bool) -> ColumnElement[bool]:
+    """Return the condition that a grant was last changed before a time: the opposite."""
+    since = bindparam(name, type_=UtcDateTime)
+    return and_(
+        grants.c.valid_from < since,
+        or_(grants.c.ended_at.is_(None), grants.c.ended_at < since) if with_ended else true(),
+        grants.c.id.not_in(_updated_since(name, with_ended=with_ended)),
     )
 
 
@@ -262,7 +289,7 @@ def _list(base: Listing[Any], is_active: Condition, *, with_ended: bool) -> Reso
             ),
             "modified_before": fixed(
                 filters.Before(),
-                not_(_grants_changed("modified_before", with_ended=with_ended)),
+                _grants_unchanged("modified_before", with_ended=with_ended),
             ),
             "role_name": fixed(
                 filters.Exact(),
