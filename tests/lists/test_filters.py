@@ -209,6 +209,11 @@ class Data:
             "user-permissions": [
                 *((name, value, ["PROJECT.MANAGER"]) for name, value, _ in of_bob),
                 *((name, value, []) for name, value in of_nobody),
+                *((f"{name}_before", SOON, all_grants) for name in ("created", "modified")),
+                *((f"{name}_before", LONG_AGO, []) for name in ("created", "modified")),
+                ("is_active", "true", all_grants),
+                ("is_active", "false", ["PROJECT.MEMBER"]),
+                ("show_inactive", "true", sorted([*all_grants, "PROJECT.MEMBER"])),
                 ("created", LONG_AGO, all_grants),
                 ("created", SOON, []),
                 ("modified", LONG_AGO, all_grants),
@@ -374,6 +379,7 @@ def test_each_filter_finds_the_matching_rows(data: Data) -> None:
         "projects": {"include_terminated", "conceal_finished_projects", "is_removed"},
         "customers": {"archived", "current_user_has_project_create_permission"},
         "roles": {"include_concealed", "is_active"},
+        "user-permissions": {"is_active", "show_inactive"},
     }
     # Tested below with other accounts.
     own = {
