@@ -41,7 +41,8 @@ def test_httpie_example_runs_as_printed_and_returns_every_field(
                 continue
             rows = body if isinstance(body, list) else [body]
             assert rows
-            assert all(set(row) == example.fields for row in rows)
+            # A later version of the API has more fields.
+            assert all(set(row) >= example.fields for row in rows)
 
 
 @both
