@@ -142,7 +142,8 @@ def _invitations(data: _Rows) -> Iterator[str]:
         event_counts, mails = data.events, data.mails
         if event_counts["invitation.created", row.uuid] != 1:
             yield f"{name}: created {event_counts['invitation.created', row.uuid]} times"
-        if row.link_version > 1 + event_counts["invitation.sent", row.uuid]:
+        sent_again = sum(event_counts[f"invitation.{how}", row.uuid] for how in ("sent", "updated"))
+        if row.link_version > 1 + sent_again:
             yield f"{name}: renewed without an event"
         accepted = row.state == "accepted"
         if event_counts["invitation.accepted", row.uuid] != accepted:
@@ -158,7 +159,7 @@ def _invitations(data: _Rows) -> Iterator[str]:
         waited = sum(
             event_counts[f"invitation.{how}", row.uuid] for how in ("approved", "released")
         )
-        sent_count = 1 + event_counts["invitation.sent", row.uuid]
+        sent_count = 1 + sent_again
         mailed_count = mails["invitation_created", "invitation", row.id]
         mailed_count += mails["invitation_approved", "invitation", row.id]
         asked = mails["invitation_requested", "invitation", row.id]
