@@ -211,7 +211,8 @@ SELECT q.uuid AS url, q.uuid, l.uuid AS invitation, q.state, q.created_at AS cre
     CASE WHEN q.state <> 'canceled' THEN q.decided_at END AS reviewed_at,
     q.comment AS review_comment, s.uuid AS scope_uuid, s.name AS scope_name,
     o.uuid AS customer_uuid, o.name AS customer_name, r.name AS role_name,
-    r.description AS role_description, coalesce(l.template, '') AS project_name_template
+    r.description AS role_description, coalesce(l.template, '') AS project_name_template,
+    q.custom_project_name AS project_name, q.custom_project_description AS project_description
 FROM join_requests AS q JOIN scopes AS s ON s.id = q.scope_id
 JOIN scopes AS o ON o.id = coalesce(s.parent_id, s.id) JOIN roles AS r ON r.id = q.role_id
 JOIN accounts AS a ON a.id = q.account_id
