@@ -13,6 +13,7 @@ from collegium.api.waldur import accounts, invitations, organisations, projects
 from collegium.api.waldur.routes import ROUTES
 from collegium.security.crypto import hash_password
 from collegium.values import InvalidValueError
+from tests.claim_rules.scene import add_rule
 from tests.support.passkeys import add_passkey
 from tests.support.site import Site
 from tests.support.world import Place, World
@@ -214,6 +215,35 @@ def provider_writes(world: World, encoding: str) -> Iterator[Write]:
         yield "POST", here + action, here + action, internal, 400
 
 
+def rule_writes(world: World, encoding: str, org: Place) -> Iterator[Write]:
+    claims = {"eduperson_entitlement": ["urn:lab:*"]}
+    body = {
+        "name": "Lab",
+        "customer": org.path,
+        "customer_role_name": "CUSTOMER.OWNER",
+        "user_claims": claims if encoding == "json" else json.dumps(claims),
+    }
+    rules = "/api/autoprovisioning-rules/"
+    yield "POST", rules, rules, body, 201
+    one = f"{rules}{{uuid}}/"
+    path = one.replace("{uuid}", add_rule(world, org, "CUSTOMER.OWNER"))
+    yield "PUT", path, one, body, 200
+    yield "PATCH", path, one, {"name": "Other"}, 200
+    test = "test-match/"
+    yield "POST", path + test, one + test, {"user_uuid": world.person().uuid}, 200
+
+
+def agreement_writes(site: Site, staff: Any) -> Iterator[Write]:
+    agreements = "/api/user-agreements/"
+    body = {"agreement_type": "TOS", "content": "<p>Be kind.</p>"}
+    yield "POST", agreements, agreements, body, 201
+    one = f"{agreements}{{uuid}}/"
+    other = site.post(agreements, staff, json=body | {"agreement_type": "PP"})
+    path = one.replace("{uuid}", other.json()["uuid"])
+    yield "PUT", path, one, body | {"agreement_type": "PP", "language": "et"}, 200
+    yield "PATCH", path, one, {"content": "<p>Be brave.</p>"}, 200
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: str) -> None:
     staff = world.staff
@@ -259,6 +289,8 @@ def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: 
         *provider_writes(world, encoding),
         *passkey_writes(world, encoding),
         *link_and_request_writes(world, encoding, org),
+        *rule_writes(world, encoding, org),
+        *agreement_writes(site, staff),
     ):
         write(*case)
     sign_in = "/api-auth/password/"
@@ -517,7 +549,11 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
         "user-permissions": world.grants_in(org)[0].uuid,
         "user-group-invitations": world.create_link(world.staff, "CUSTOMER.OWNER", org),
         "user-invitations": world.invite(world.staff, "bob@example.org", "CUSTOMER.OWNER", org),
+        "autoprovisioning-rules": add_rule(world, org, "CUSTOMER.OWNER"),
     }
+    agreement = {"agreement_type": "TOS", "content": "<p>Be kind.</p>"}
+    response = site.post("/api/user-agreements/", world.staff, json=agreement)
+    uuids["user-agreements"] = response.json()["uuid"]
     with world.database.write() as tx:
         uuids["passkeys"] = uuids["staff-passkeys"] = add_passkey(tx, world.staff.id)
     world.provider()

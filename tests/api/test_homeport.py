@@ -135,6 +135,8 @@ def test_template_of_an_invitation_is_shown_with_its_placeholders(
     assert site.request("HEAD", TEMPLATES, person).headers["x-result-count"] == str(total)
     for narrow in (f"path_exact={path}", f"path={path}&name_exact=invitation_created_message"):
         assert site.get(f"{TEMPLATES}?{narrow}", person).json() == [template]
+    backwards = site.get(f"{query}&o=-path,name", person).json()
+    assert [one["path"] for one in backwards] == sorted(found, reverse=True)
     # The operator's own template is shown in place of ours.
     (tmp_path / "invitation_created.html").write_text("<p>Come, {{ full_name }}</p>")
     own = make_site(make_settings(templates=str(tmp_path)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
@@ -39,6 +40,8 @@ _FILTERS: Final = {
     "path": filters.Exact(),
     "path_exact": filters.Exact(),
 }
+
+_ORDERS: Final = ("name", "path")
 
 
 class NotificationTemplate(Struct, frozen=True):
@@ -93,7 +96,7 @@ def _render(context: RequestContext, template: NotificationTemplate) -> Notifica
 
 
 def _list(context: RequestContext, _tx: ReadTransaction) -> Response:
-    given = filters.read(context, _FILTERS)
+    given = filters.read(context, _FILTERS, _ORDERS)
     found = [
         _render(context, template)
         for template in _templates(context.settings.templates)
@@ -104,6 +107,9 @@ def _list(context: RequestContext, _tx: ReadTransaction) -> Response:
         and given.get("is_overridden", template.is_content_overridden)
         == template.is_content_overridden
     ]
+    # Sorting keeps the order of equal ones, so the first name counts most.
+    for order in reversed(dict.fromkeys(filters.ordering(context))):
+        found.sort(key=attrgetter(order.removeprefix("-")), reverse=order.startswith("-"))
     return lists.respond_slice(context, len(found), lambda size, skip: found[skip : skip + size])
 
 
@@ -123,6 +129,7 @@ ROUTES: Routes = {
             response_type=NotificationTemplate,
             is_list=True,
             filters=_FILTERS,
+            orders=_ORDERS,
         ),
     },
     f"{_PATH}{{uuid}}/": {
