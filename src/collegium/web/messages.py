@@ -230,7 +230,7 @@ _LABELS: Final = {
     "organisation_role": "Role in the organisation",
     "identity_sources": "Identity sources",
     "organisation_types": "Types of organisation",
-    "revokes": "Take away",
+    "revokes": "Remove roles",
     "person": "User name",
     "discovery_url": "Address of the provider",
     "client_id": "Client ID",
