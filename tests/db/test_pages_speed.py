@@ -40,7 +40,13 @@ ATTEMPTS: Final = 25
 OK: Final = 200
 MAX_SLOW: Final = 5
 NOT_OPENED: Final = {
-    *("/sign_in/code/", "/sign_in/passkey/", "/private/users/tokens/"),
+    *(
+        "/sign_in/code/",
+        "/sign_in/link/",
+        "/identity_link/unknown/",
+        "/sign_in/passkey/",
+        "/private/users/tokens/",
+    ),
     *("/api-auth/default/init/", "/api-auth/unknown/init/", "/api-auth/unknown/complete/"),
     *("/staff/providers/unknown/", f"/staff/rules/{'0' * 32}/"),
     f"/staff/agreements/{'0' * 32}/",

@@ -18,6 +18,7 @@ from bench.load_generator import Case
 from collegium.db import expected_statistics, statistics
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement
+from collegium.db.tables import metadata
 from collegium.security.crypto import Vault
 from collegium.settings import load
 from collegium.sign_in.tokens import queries as token_queries
@@ -181,6 +182,13 @@ def test_every_index_has_expected_statistics(new_sqlite: str) -> None:
         (t, i) for t, known_steps in expected_statistics.SQLITE.items() for i in known_steps if i
     }
     assert expected == actual
+
+
+def test_every_column_of_large_tables_has_expected_statistics() -> None:
+    """Without them PostgreSQL expects wide rows, hence few, and sorts where it should not."""
+    for table in ("accounts", "grants", "join_requests"):
+        lines = expected_statistics.POSTGRESQL[table].strip().splitlines()
+        assert {line.split()[0] for line in lines} == set(metadata.tables[table].columns.keys())
 
 
 def test_real_statistics_replace_exceeded_expectations(new_sqlite: str) -> None:

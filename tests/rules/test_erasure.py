@@ -29,9 +29,12 @@ def test_impersonal_data_of_an_event_is_kept(name: str) -> None:
 
 def test_kept_data_is_exactly_what_was_decided() -> None:
     assert sorted(KEPT_FIELDS) == [
-        *("because", "codes", "fields", "impersonated_by", "impersonator", "invitation", "key"),
-        *("mail", "mails", "method", "permissions", "permissions_added", "permissions_removed"),
-        *("provider", "reason", "request_uuid", "role", "role_uuid", "scope_name", "until"),
+        *("agreement", "agreement_kind", "agreements", "because", "codes", "fields"),
+        *("former_organisation", "impersonated_by", "impersonator", "invitation", "keeps_members"),
+        *("key", "language", "mail", "mails", "method", "organisation", "permissions"),
+        *("permissions_added", "permissions_removed", "provider", "reason", "request_uuid"),
+        *("review", "role", "role_uuid", "roles", "rule", "scope_name", "until", "version"),
+        "viewer",
     ]
 
 

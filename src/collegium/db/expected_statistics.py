@@ -278,19 +278,27 @@ POSTGRESQL: Final[dict[str, str]] = {
         username 0 15 -1
     """,
     "accounts": """
+        active_isds 0 5 1
+        address 0 1 1
         affiliations 0 5 1
         agreed_at 0.333 8 -0.667
+        attribute_sources 0 5 1
         birth_date 1 4 0
+        can_use_personal_access_tokens 0 1 1
         civil_number 0.5 12 -0.5
+        country_of_residence 0 1 20
         credentials_version 0 4 1
+        deactivation_reason 0 1 1
         deleted_at 0.999 8 -0.001
         description 0 2 -0.1
         details 0 5 1
         disabled_by_staff 0 1 1
+        eduperson_assurance 0 5 1
         email 0 33 -1
         email_comparable 0 33 -1
         first_name 0 6 -0.048
         first_name_sort 0 5 -0.048
+        gender 0 1 4
         id 0 8 -1
         identity_source 0 1 1
         is_active 0 1 2 {t,f} {0.9951,0.0049}
@@ -303,34 +311,48 @@ POSTGRESQL: Final[dict[str, str]] = {
         last_name 0 8 -0.673
         last_name_sort 0 7 -0.673
         last_synced_at 1 8 0
+        managed_isds 0 5 1
         modified_at 0 8 -1
         must_agree 0 1 1
+        nationalities 0 5 1
+        nationality 0 1 20
         native_name 0 1 -0.0201
         native_name_sort 0 1 -0.0201
         notifications_enabled 0 1 1
         organization 0 16 -0.665
+        organization_address 0 1 1
+        organization_country 0 1 20
+        organization_registry_code 0 1 1
         organization_sort 0 15 -0.665
+        organization_type 0 1 1
+        organization_vat_code 0 1 1
         password 0.2 98 -0.8
+        personal_title 0 1 4
         phone_number 0 13 -1
         picture 1 16 0
+        place_of_birth 0 1 1
         preferred_language 0 1 1
+        primary_gid 1 8 0
         profile 0 5 1
         registration_method 0 7 2 {default,saml2} {0.9996,0.0004}
         reviews_mailed_at 1 8 0
         search 0 123 -1
         slug 0 9 -1
         token_lifetime 0 4 1
+        uid_number 1 8 0
         username 0 15 -1
         uuid 0 16 -1
     """,
     "grants": """
         account_id 0 8 -0.5
+        end_reason 0 1 1
         ended_at 0.9 8 -0.1
         ended_by 1 8 0
         granted_by 0 8 -0.00501
         id 0 8 -1
         role_id 0 8 4
         scope_id 0 8 -0.025
+        source 0 10 5
         uuid 0 16 -1
         valid_from 0 8 -0.5
         valid_until 0.9 8 -0.05
@@ -404,6 +426,8 @@ POSTGRESQL: Final[dict[str, str]] = {
         account_id 0 8 -0.5
         comment 0.8 9 1
         created_at 0 8 -1
+        custom_project_description 0 1 1
+        custom_project_name 0 1 1
         decided_at 0.196 8 -0.804
         decided_by 0.196 8 -0.02
         exclusive_key 1 8 0

@@ -49,6 +49,7 @@ from collegium.join_requests.rules import State
 from collegium.lists import account_search
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
+from collegium.lists.sql_hints import no_index_on_join
 from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, NotFound
 
@@ -208,7 +209,7 @@ listing = Listing[GrantRow](
 
 history = Listing[GrantRow](
     # The same with all grants that have ended, in deleted scopes too, for staff and support.
-    rows=_all_rows.where(scopes.c.kind != ScopeKind.GROUP.value),
+    rows=_all_rows.where(no_index_on_join(scopes.c.kind, grants.c.id) != ScopeKind.GROUP.value),
     visible=false,
     key=grants.c.id,
     default="created",

@@ -44,11 +44,11 @@ class _Cleaner(HTMLParser):
             self.parts.append("<br>")
         if tag not in _KEPT or len(self._open) >= _DEPTH_MAX:
             return
-        address = next((value or "" for name, value in attrs if name == "href"), "").strip()
-        if tag == "a" and not address.lower().startswith(_LINKS):
+        target = next((value or "" for name, value in attrs if name == "href"), "").strip()
+        if tag == "a" and not target.lower().startswith(_LINKS):
             return
         shown = _KEPT[tag]
-        link = f' href="{escape(address)}" rel="noreferrer"' if tag == "a" else ""
+        link = f' href="{escape(target)}" rel="noreferrer"' if tag == "a" else ""
         self.parts.append(f"<{shown}{link}>")
         self._open.append(tag)
 
