@@ -116,10 +116,13 @@ def test_all_errors_of_a_rule_are_reported_at_once(site: Site, world: World) -> 
         {"user_claims": {}},
         {"customer": None},
         {"user_claims": {"groups": []}},
+        {"user_claims": {"groups": ["physics"], "email": ["ada@example.org"]}},
     ]
     for values in refused:
         response = site.post(PATH, world.staff, json=body(world.organisation(), **values))
         assert response.status_code == 400, values
+    # The last of them.
+    assert "People choose email" in response.text
 
 
 @sqlite_only

@@ -74,6 +74,7 @@ def test_sign_in_gives_the_claims_of_token_and_userinfo(hostile: HostileProvider
     assert (claims.acr, claims.amr, claims.sid) == ("mfa", ("pwd", "otp"), "session-1")
     assert claims.verified_email == "ada@example.org"
     assert claims.claims == {
+        "sub": "ada-0001",
         "email": "ada@example.org",
         "email_verified": True,
         "given_name": "Ada",
@@ -443,12 +444,25 @@ def test_userinfo_of_somebody_else_is_refused(hostile: HostileProvider) -> None:
         ({"email_verified": False}, {"email_verified": None, "email": None}, ""),
         # Userinfo gives an address, and says nothing of it; the ID token vouched for another one.
         ({"email": "old@example.org"}, {"email_verified": None}, ""),
+        ({"email_verified": False}, {"email": None, "email_verified": True}, ""),
+        ({"email_verified": None}, {"email": None, "email_verified": True}, ""),
         ({}, {"email_verified": False}, ""),
         ({}, {"email_verified": 1}, ""),
         ({}, {"email_verified": ["true"]}, ""),
         ({}, {"email": ["ada@example.org"]}, ""),
     ],
-    ids=["yes", "text", "no", "other", "changed", "number", "list", "addresses"],
+    ids=[
+        "yes",
+        "text",
+        "no",
+        "other",
+        "crossed",
+        "unsaid",
+        "changed",
+        "number",
+        "list",
+        "addresses",
+    ],
 )
 def test_only_a_verified_address_counts_as_verified(
     hostile: HostileProvider, token: dict[str, Any], info: dict[str, Any], expected: str

@@ -137,14 +137,36 @@ def test_assigned_claim_recognises_an_account(world: World, field: str) -> None:
         claims = person("wrong", email="", voperson_id=wrong)
         refused("identity.unknown", Forbidden, arrive, world, provider, claims)
     assert arrive(world, provider, person(email="", voperson_id=value)).actor.id == ada.id
-    refused(
-        "identity.mismatch",
-        Conflict,
-        arrive,
+    second = person("second", email="", voperson_id=value)
+    if field == "username":
+        # The account is in use now, so the user name does not count any more.
+        refused("identity.unknown", Forbidden, arrive, world, provider, second)
+    else:
+        refused("identity.mismatch", Conflict, arrive, world, provider, second)
+
+
+@pytest.mark.parametrize("way", ["password", "sign-in", "provider", "civil_number"])
+def test_value_that_somebody_may_have_chosen_recognises_no_account(world: World, way: str) -> None:
+    field = "civil_number" if way == "civil_number" else "username"
+    provider = add_provider(world, registration="open", user_field=field, user_claim="voperson_id")
+    other = add_provider(
         world,
-        provider,
-        person("second", email="", voperson_id=value),
+        "other",
+        issuer="https://other.example",
+        registration="open",
+        attribute_mapping={"civil_number": "national_id"},
     )
+    if way in {"password", "sign-in"}:
+        # The invitation page sets a password with the user name.
+        used = {"password": "hash"} if way == "password" else {"last_login_at": datetime.now(UTC)}
+        taken = world.person("v-1", **used).id
+    else:
+        claim = {"provider": "preferred_username", "civil_number": "national_id"}[way]
+        claims = person("mallory", other.issuer, email="", **{claim: "v-1"})
+        taken = arrive(world, other, claims).actor.id
+    assert getattr(account(world, taken), field) == "v-1"
+    arrived = arrive(world, provider, person("victim", email="", voperson_id="v-1"))
+    assert (arrived.is_new, arrived.actor.id != taken) == (True, True)
 
 
 def test_deactivated_account_stays_out(world: World) -> None:

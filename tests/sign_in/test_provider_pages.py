@@ -233,6 +233,16 @@ def test_denied_sign_in_says_so(
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_subject_recognises_an_account_that_was_prepared(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    ada = world.person("ada-0001", email="other@example.org")
+    change_provider(world, "hostile", user_field="username", user_claim="sub")
+    assert sign_in(visitor, hostile).status_code == 303
+    assert is_signed_in(visitor)
+    assert account(world, ada.id).last_login_at is not None
+
+
 def test_state_works_once_and_in_its_browser(
     visitor: Browser, hostile: HostileProvider, world: World, site_with: Callable[..., Site]
 ) -> None:

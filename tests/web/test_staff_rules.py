@@ -83,6 +83,10 @@ def test_wrong_values_are_named_and_what_was_entered_stays(staff: Browser, world
             {"organisation": twice.uuid, "claims": "", "email_patterns": ""},
             "Please set a condition.",
         ),
+        (
+            {"organisation": twice.uuid, "claims": "nickname = ada"},
+            "no claims that people choose or nobody verifies: nickname.",
+        ),
         ({"organisation": twice.uuid, "template": "{x}"}, "x"),
         ({"organisation": twice.uuid, "email_patterns": "("}, "("),
     ):

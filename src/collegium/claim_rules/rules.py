@@ -53,6 +53,25 @@ _WELL_KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
 The columns of the account are not compared, because people change some of them.
 """
 
+CHOSEN_CLAIMS: Final = frozenset(
+    {
+        *("email", "email_verified", "mail", "upn"),
+        *("preferred_username", "username", "login", "nickname"),
+        *("name", "display_name", "cn", "given_name", "first_name", "middle_name"),
+        *("family_name", "last_name", "surname", "sn"),
+        *("phone_number", "phone_number_verified", "telephone_number", "mobile"),
+        *("address", "postal_address", "picture", "photo", "profile", "website"),
+        *("gender", "birthdate", "birth_date", "zoneinfo", "locale", "preferred_language"),
+        "updated_at",
+    }
+)
+"""Claims that no rule accepts: at many providers people write them, and nobody verifies them.
+
+Otherwise people could give themselves a role. E-mail patterns compare the address of the account.
+"""
+
+_PLAIN_CHOSEN_CLAIMS: Final = frozenset(claim.replace("_", "") for claim in CHOSEN_CLAIMS)
+
 
 class Conditions:
     """The conditions of a rule."""
@@ -186,6 +205,11 @@ def missing_claims(rule: Conditions, kept: Collection[str]) -> list[str]:
     return missing
 
 
+def is_chosen(claim: str) -> bool:
+    """Return whether people may choose a claim, however it is written; see ``CHOSEN_CLAIMS``."""
+    return claim.strip().lower().replace("_", "").replace("-", "") in _PLAIN_CHOSEN_CLAIMS
+
+
 def is_for_each(template: str) -> bool:
     """Return whether a template names a project of each person's own; else one for all."""
     return not template or any(name is not None for _, name, *_ in Formatter().parse(template))
@@ -214,6 +238,8 @@ def problems(values: Mapping[str, Any]) -> list[Invalid]:
         found.append(Invalid("claim_rule.no_condition", field="claims"))
     if not all(values.get("claims", {}).values()):
         found.append(Invalid("claim_rule.empty_claim", field="claims"))
+    if chosen := ", ".join(filter(is_chosen, values.get("claims", {}))):
+        found.append(Invalid("claim_rule.chosen_claim", field="claims", wrong=chosen))
     if values.get("creates_project") and not values.get("project_role_id"):
         found.append(Invalid("claim_rule.project_role", field="project_role"))
     if not values.get("creates_project") and not values.get("organisation_role_id"):

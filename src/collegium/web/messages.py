@@ -166,6 +166,8 @@ _MESSAGES: Final = {
     "claim_rule.organisation": "Please enter an organisation.",
     "claim_rule.no_condition": "Please set a condition. Without one, the rule matches everybody.",
     "claim_rule.empty_claim": "Please write “claim = value” on each line.",
+    "claim_rule.chosen_claim": "Please use e-mail patterns, or an attribute of the institution, "
+    "and no claims that people choose or nobody verifies",
     "claim_rule.project_role": "Please choose a role in the project.",
     "claim_rule.no_role": "Please choose a role.",
     "claim_rule.too_many": "There are too many rules. Please remove one first.",

@@ -185,6 +185,10 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     "claim_rule.organisation": ("customer", "This field may not be null."),
     "claim_rule.no_condition": (NON_FIELD, "A rule needs a condition; else it matches everybody."),
     "claim_rule.empty_claim": ("user_claims", "Each claim needs an accepted value."),
+    "claim_rule.chosen_claim": (
+        "user_claims",
+        "People choose {wrong}. Use user_email_patterns or an attribute of the institution.",
+    ),
     "claim_rule.project_role": ("project_role", "This field is required to create a project."),
     "claim_rule.no_role": (NON_FIELD, "A rule needs customer_role, or project_role."),
     "claim_rule.too_many": (NON_FIELD, "There are {most} rules. Remove one first."),

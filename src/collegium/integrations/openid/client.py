@@ -23,10 +23,11 @@ TIMEOUTS: Final = Timeouts(total=20.0)
 """Timeouts of the end of a sign-in; the total covers its requests together."""
 
 _PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
-# Claims about the token or the session, which say nothing about the person.
+# Claims about the token or the session, which say nothing about the person. ``sub`` stays: it was
+# verified, userinfo has the same, and an account may be recognised by it.
 _OF_TOKEN: Final = frozenset(
     {
-        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "nonce", "azp", "at_hash", "c_hash"),
+        *("iss", "aud", "exp", "nbf", "iat", "jti", "nonce", "azp", "at_hash", "c_hash"),
         *("s_hash", "auth_time", "acr", "amr", "sid", "typ"),
     }
 )
@@ -290,8 +291,11 @@ def _request_userinfo(
 def _merge(claims: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
     merged = {name: value for name, value in {**claims, **info}.items() if name not in _OF_TOKEN}
     # One document must not vouch for the address of the other one.
-    if "email" in info and "email_verified" not in info:
+    with_address = info if "email" in info else claims
+    if "email_verified" not in with_address:
         merged.pop("email_verified", None)
+    else:
+        merged["email_verified"] = with_address["email_verified"]
     return merged
 
 

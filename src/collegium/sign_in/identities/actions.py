@@ -161,7 +161,7 @@ def _find_account(tx: WriteTransaction, provider: ProviderRow, claims: Claims) -
     account = None
     value = claims.claims.get(provider.user_claim) if provider.user_claim else None
     if provider.user_field and isinstance(value, str) and value:
-        account = account_queries.with_password(tx, **{provider.user_field: value})
+        account = linking.account_named(tx, provider, value)
     if account is None:
         email = identity_rules.verified_email(claims)
         account = _only_account_at(tx, email) if email else None

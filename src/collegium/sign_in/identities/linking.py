@@ -134,6 +134,30 @@ def confirm(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: C
     token_queries.confirm(tx, actor.id, actor.token, has_second_factor=has_second_factor)
 
 
+def account_named(tx: ReadTransaction, provider: ProviderRow, value: str) -> AccountRow | None:
+    """Return the account that a provider names by a claim; None if there is none for certain.
+
+    People choose user names, and another provider may state any civil number. Somebody could wait
+    in such an account for the person who has the value at this provider.
+
+    Args:
+        value: of the claim ``user_claim``.
+    """
+    account = account_queries.with_password(tx, **{provider.user_field: value})
+    if account is None:
+        return None
+    if provider.user_field == "username":
+        # People who choose a user name also get a password or an identity, and sign in. So staff
+        # or a directory has chosen this one.
+        is_unused = account.password is None and account.last_login_at is None
+        is_certain = is_unused and not identity_queries.of_account(tx, account.id)
+    else:
+        sources = account_queries.existing(tx, account.id).attribute_sources
+        source = sources.get(provider.user_field, {}).get("source", provider.name)
+        is_certain = source == provider.name
+    return account if is_certain else None
+
+
 def is_protected(tx: ReadTransaction, account: AccountRow) -> bool:
     """Return whether only the owner of an account adds sign-in methods to it, while signed in.
 

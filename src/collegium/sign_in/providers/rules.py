@@ -68,8 +68,9 @@ _CLAIM: Final = re.compile(r"[!-~]{1,100}")
 _CLAIMS: Final = re.compile(r"[!-~]{1,100}(?: [!-~]{1,100}){0,9}")
 
 USER_FIELDS: Final = frozenset({"username", "civil_number"})
-"""Fields of an account by which a provider may recognise it: unique, and set by staff.
+"""Fields of an account by which a provider may recognise it. They are unique.
 
+Not every value counts, because people may have chosen it; see ``linking.account_named``.
 An e-mail address is not one: ``trusted_domains`` says whose addresses are believed, and then the
 provider must have verified the address.
 """
