@@ -88,7 +88,7 @@ def test_provider_is_not_removed_while_somebody_is_linked(world: World) -> None:
 
 
 def test_invitation_is_consumed_by_one_of_two_new_people(world: World, together: Together) -> None:
-    provider = add_provider(world)
+    provider = add_provider(world, trusted_domains=["example.org"])
     owner = world.person("owner")
     organisation = world.organisation(owner=owner)
     for number in range(rounds_of(world)):

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts import actions as account_actions
+from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import provider_sign_ins
 from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
@@ -33,6 +35,7 @@ from tests.sign_in.identity_scene import (
     link,
     person,
 )
+from tests.support.mails import mail_text, sent_mails
 from tests.support.team import Scene
 from tests.support.world import World
 
@@ -69,10 +72,11 @@ def test_several_identities_lead_to_one_account(world: World) -> None:
 @pytest.mark.parametrize(
     ("provider_values", "claims", "code"),
     [
-        pytest.param({}, {}, "identity.email_taken", id="untrusted"),
+        pytest.param({}, {}, "identity.unknown", id="untrusted"),
         pytest.param(
-            {"trusted_domains": ["other.org", "le.org"]}, {}, "identity.email_taken", id="other"
+            {"trusted_domains": ["other.org", "le.org"]}, {}, "identity.unknown", id="other"
         ),
+        pytest.param({"registration": "open"}, {}, "", id="untrusted and open"),
         pytest.param(TRUSTED, {"email_verified": False}, "identity.unknown", id="unverified"),
         pytest.param(TRUSTED, {"email_verified": None}, "identity.unknown", id="unsaid"),
         pytest.param(TRUSTED, {"email_verified": 1}, "identity.unknown", id="number"),
@@ -90,8 +94,7 @@ def test_equal_address_links_nobody(
     ada = world.person("ada")
     provider = add_provider(world, **provider_values)
     if code:
-        kind = Conflict if code == "identity.email_taken" else Forbidden
-        refused(code, kind, arrive, world, provider, person(**claims))
+        refused(code, Forbidden, arrive, world, provider, person(**claims))
         assert counts(world) == (2, 0)
     else:
         signed_in = arrive(world, provider, person(**claims))
@@ -185,14 +188,12 @@ def test_deactivated_account_stays_out(world: World) -> None:
     refused("identity.deactivated", Forbidden, arrive, world, provider, person())
     # Another identity with the address is no way around it.
     refused("identity.deactivated", Forbidden, arrive, world, provider, person("new"))
-    change_provider(world, trusted_domains=[])
-    refused("identity.email_taken", Conflict, arrive, world, provider, person("new"))
     assert counts(world) == (2, 1)
 
 
 @pytest.mark.parametrize("registration", ["off", "invited", "open"])
 def test_registration_decides_about_new_people(world: World, registration: str) -> None:
-    provider = add_provider(world, registration=registration)
+    provider = add_provider(world, **TRUSTED, registration=registration)
     if registration != "open":
         refused("identity.unknown", Forbidden, arrive, world, provider, person())
         assert counts(world) == (1, 0)
@@ -230,18 +231,19 @@ def test_invitee_gets_account_and_role_together(world: World, scene: Scene) -> N
     assert counts(world) == before
 
 
+@pytest.mark.parametrize("is_verified", [False, True])
 def test_mailed_link_proves_the_address_that_the_provider_does_not(
-    world: World, scene: Scene
+    world: World, scene: Scene, *, is_verified: bool
 ) -> None:
     provider = add_provider(world)
     uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
-    unverified = person(email="victim@example.org", email_verified=False)
-    signed_in = arrive(world, provider, unverified, mailed(world, uuid))
+    untrusted = person(email="victim@example.org", email_verified=is_verified)
+    signed_in = arrive(world, provider, untrusted, mailed(world, uuid))
     assert account(world, signed_in.actor.id).email == "ada@example.org"
     # A link that was shared by other means proves nothing.
     uuid = world.invite(scene.people["owner"], "bob@example.org", "PROJECT.MEMBER", scene.project)
     shared = mailed(world, uuid)._replace(is_mailed=False)
-    signed_in = arrive(world, provider, person("bob", email_verified=False), shared)
+    signed_in = arrive(world, provider, person("bob", email_verified=is_verified), shared)
     assert account(world, signed_in.actor.id).email == ""
 
 
@@ -325,20 +327,93 @@ def test_invite_link_brings_a_new_person_in(world: World, scene: Scene) -> None:
 
 
 def test_each_sign_in_refreshes_the_profile(world: World) -> None:
-    provider = add_provider(world, registration="open")
+    provider = add_provider(world, **TRUSTED, registration="open")
     ada = arrive(world, provider, person()).actor
     world.person("bob")
     arrive(world, provider, person(family_name="King", email="countess@example.org"))
     row = account(world, ada.id)
     assert (row.last_name, row.email) == ("King", "countess@example.org")
     assert kinds(world)[-1] == "account.updated"
-    # An unverified address, and the address of somebody else, change nothing.
+    # An untrusted address, and the address of somebody else, change nothing.
     for claims in (
         person(email="x@example.org", email_verified=False),
+        person(email="x@elsewhere.org"),
         person(email="bob@example.org"),
     ):
         arrive(world, provider, claims)
         assert account(world, ada.id).email == "countess@example.org"
+
+
+def test_untrusted_provider_gets_nobody_the_address_of_the_next_person(world: World) -> None:
+    campus = add_provider(world, **TRUSTED, registration="open")
+    issuer = "https://b.example"
+    other = add_provider(world, "other", issuer=issuer, registration="open")
+    created = arrive(world, other, person("m", issuer, email="provost@example.org")).actor
+    arrive(world, other, person("m", issuer, email="provost@example.org"))
+    assert account(world, created.id).email == ""
+    provost = arrive(world, campus, person(email="provost@example.org")).actor
+    assert provost.id != created.id
+    assert account(world, provost.id).email == "provost@example.org"
+
+
+def test_untrusted_address_meets_no_pattern_of_an_invite_link(world: World, scene: Scene) -> None:
+    provider = add_provider(world)
+    link = world.create_link(
+        scene.people["owner"],
+        "PROJECT.MEMBER",
+        scene.project,
+        auto_approve=True,
+        email_patterns=[r".*@example\.org"],
+    )
+    arrival = Arrival(invite_link=link)
+    code = "invite_link.not_for_you"
+    refused(code, Conflict, arrive, world, provider, person(), arrival)
+    change_provider(world, **TRUSTED)
+    assert arrive(world, provider, person(), arrival).accepted == (link,)
+
+
+def test_address_from_a_provider_ends_pending_changes_and_the_old_one_is_told(
+    world: World,
+) -> None:
+    provider = add_provider(world, **TRUSTED, registration="open")
+    ada = arrive(world, provider, person()).actor
+    bob = world.person("bob")
+    new = "countess@example.org"
+    pending = {ada: "mallory@example.org", bob.actor: new}
+    with world.database.write() as tx:
+        for actor, email in pending.items():
+            email_change_actions.request_change(
+                tx, actor, world.settings, world.vault, actor.uuid, email
+            )
+    arrive(world, provider, person(email=new))
+    (mail,) = sent_mails(world, "email_changed")
+    assert mail["To"] == "ada@example.org"
+    assert new in mail_text(mail)
+    with world.database.read() as tx:
+        assert [email_change_queries.of_account(tx, actor.id) for actor in pending] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "recognised", [TRUSTED, {"user_field": "civil_number", "user_claim": "oid"}]
+)
+def test_removed_identity_comes_back_by_its_owner_alone(
+    world: World, recognised: dict[str, Any]
+) -> None:
+    provider = add_provider(world, **recognised, registration="open")
+    ada = world.person("ada", civil_number="EE-1")
+    link(world, ada.actor, add_provider(world, "other"), person("x", "https://b.example"))
+    claims = person(oid="EE-1")
+    assert arrive(world, provider, claims).actor.id == ada.id
+    with world.database.write() as tx:
+        _, identity = identity_queries.of_account(tx, ada.id)
+        linking.unlink(tx, ada.actor, world.settings, identity.uuid)
+    for subject in ("ada-1", "ada-2"):
+        refused(
+            "identity.email_taken", Conflict, arrive, world, provider, person(subject, oid="EE-1")
+        )
+    assert counts(world) == (2, 1)
+    assert link(world, ada.actor, provider, claims)
+    assert arrive(world, provider, claims).actor.id == ada.id
 
 
 def test_removed_or_disabled_provider_lets_nobody_in(world: World) -> None:

@@ -112,7 +112,7 @@ def test_nobody_learns_whether_an_address_has_an_account(
     hostile.person["email_verified"] = False
     make(world)
     refused = text(sign_in(visitor, hostile))
-    assert "There is no account for you yet" in refused
+    assert "You have no linked account yet" in refused
     page = text(ask_for_mail(visitor, hostile))
     assert sent_mails(world) == []
     if make is nobody:
@@ -244,16 +244,24 @@ def test_offer_is_for_its_browser_alone(
     )
 
 
-@pytest.mark.parametrize("is_open", [True, False])
-def test_new_person_confirms_the_address_that_the_provider_has_not_verified(
-    visitor: Browser, hostile: HostileProvider, world: World, *, is_open: bool
+@pytest.mark.parametrize(
+    ("is_verified", "is_trusted"), [(True, True), (True, False), (False, True)]
+)
+def test_new_person_confirms_the_address_that_the_provider_does_not_prove(
+    visitor: Browser,
+    hostile: HostileProvider,
+    world: World,
+    *,
+    is_verified: bool,
+    is_trusted: bool,
 ) -> None:
-    hostile.person["email_verified"] = not is_open
-    change_provider(world, "hostile", registration="open")
+    hostile.person["email_verified"] = is_verified
+    domains = ["example.org"] if is_trusted else []
+    change_provider(world, "hostile", registration="open", trusted_domains=domains)
     page = visitor.follow(sign_in(visitor, hostile))
     number = counts(world)[0]
     mails = sent_mails(world, "change_email_request")
-    if not is_open:
+    if is_verified and is_trusted:
         assert (mails, account(world, number).email) == ([], "ada@example.org")
         return
     assert "open the link in the e-mail to ada@example.org" in text(page).replace(

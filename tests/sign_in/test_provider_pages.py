@@ -321,8 +321,8 @@ def test_disabled_provider_is_no_way_in(
 @pytest.mark.parametrize(
     ("case", "title", "reason"),
     [
-        ("unverified", "There is no account for you yet", "identity.unknown"),
-        ("equal", "You already have an account", "identity.email_taken"),
+        ("unverified", "You have no linked account yet", "identity.unknown"),
+        ("protected", "You already have an account", "identity.email_taken"),
         ("deactivated", "Your account is deactivated", "identity.deactivated"),
     ],
 )
@@ -343,13 +343,25 @@ def test_person_without_a_way_in_is_told_why(
                 agrees_to_policy=False,
             )
     else:
-        world.person("ada")
-        hostile.person["email_verified"] = case == "equal"
+        world.person("ada", is_support=case == "protected")
+        change_provider(world, "hostile", trusted_domains=["example.org"])
+        hostile.person["email_verified"] = case == "protected"
     before = counts(world)
-    refused(
-        world, visitor, sign_in(visitor, hostile), *(403 if case != "equal" else 409, title), reason
-    )
+    status = 409 if case == "protected" else 403
+    refused(world, visitor, sign_in(visitor, hostile), status, title, reason)
     assert counts(world) == before
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_untrusted_provider_learns_of_no_account_by_its_address(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    unknown = sign_in(visitor, hostile)
+    world.person("ada")
+    known = sign_in(visitor, hostile)
+    assert (unknown.status_code, known.status_code) == (403, 403)
+    assert text(unknown) == text(known)
+    assert "have a link sent to the address" in text(known)
 
 
 def test_invitee_becomes_a_member_in_the_same_step(
@@ -385,6 +397,7 @@ def test_invite_link_brings_a_new_person_in(
     uuid = world.create_link(
         scene.people["owner"], "PROJECT.MEMBER", scene.project, auto_approve=True
     )
+    change_provider(world, "hostile", trusted_domains=["example.org"])
     signed_in = sign_in(visitor, hostile, f"{INIT}?next=/open_invitation/{uuid}/")
     assert "Welcome!" in text(visitor.follow(signed_in))
     assert "ada" in {grant.username for grant in world.grants_in(scene.project)}

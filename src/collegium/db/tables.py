@@ -427,7 +427,7 @@ identity_providers = Table(
     # Whether old front ends get the token in the address instead of a code.
     _flag("token_in_url"),
     Column("registration", String(16), nullable=False, server_default="invited"),
-    # E-mail domains for which the provider's word is enough to link an existing account.
+    # E-mail domains for which the provider's word proves an address.
     Column("trusted_domains", JsonColumn, nullable=False, server_default="[]"),
     # Values of ``acr`` and ``amr`` that mean a second factor.
     Column("second_factor_values", JsonColumn, nullable=False, server_default="[]"),

@@ -55,12 +55,13 @@ class _Payload:
     payload: dict[str, Any]
 
 
-_FIRST_PAYLOAD = Statement[_Payload](
+_payloads = (
     select(events.c.payload)
     .where(events.c.kind == bindparam("kind"), events.c.account_id == bindparam("account"))
     .order_by(events.c.id)
-    .limit(1)
 )
+_PAYLOADS = Statement[_Payload](_payloads)
+_FIRST_PAYLOAD = Statement[_Payload](_payloads.limit(1))
 
 
 _NTH_LOGIN = Statement[datetime](
@@ -90,6 +91,11 @@ def payload_of(tx: ReadTransaction, event: type[Event], account: int) -> Mapping
     """Return the facts of the first such event of an account; empty if there is none."""
     row = tx.fetch_one(_FIRST_PAYLOAD, kind=event.kind, account=account)
     return {} if row is None else dict(row.payload)
+
+
+def payloads_of(tx: ReadTransaction, event: type[Event], account: int) -> list[Mapping[str, Any]]:
+    """Return the facts of all such events of an account, oldest first."""
+    return [row.payload for row in tx.fetch_all(_PAYLOADS, kind=event.kind, account=account)]
 
 
 def record(tx: WriteTransaction, actor: Actor | None, event: Event) -> None:

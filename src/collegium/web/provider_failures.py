@@ -77,8 +77,8 @@ _FAILURES: Final = {
     ),
     "identity.unknown": _Failure(
         403,
-        "There is no account for you yet",
-        "{label} knows you, but this service does not. If you have an account here, sign in "
+        "You have no linked account yet",
+        "No account here is linked to {label} for you. If you have an account here, sign in "
         "with it and add {label} under “Sign-in methods”. If you were invited, open the "
         "link in the invitation e-mail and continue from there.",
     ),

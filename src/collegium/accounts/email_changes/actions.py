@@ -197,7 +197,21 @@ def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -
         events.EmailChanged(account=locked.account_id, old=locked.old_email, new=locked.email),
     )
     profile_actions.notify_operator(tx, None, settings, before, {"email": locked.email})
-    if locked.old_email:
-        outbox_queries.enqueue(
-            tx, mails.EmailChanged(locked.old_email, locked.account_id, locked.email)
-        )
+    _notify_old_address(tx, locked.account_id, locked.old_email, locked.email)
+
+
+def supersede(tx: WriteTransaction, before: AccountRow, email: str) -> None:
+    """End the pending changes that a change by an identity provider overtakes, and notify.
+
+    Args:
+        before: the account before the change; it must be locked.
+        email: its new address.
+    """
+    email_change_queries.cancel(tx, before.id)
+    email_change_queries.delete_by_email(tx, email)
+    _notify_old_address(tx, before.id, before.email, email)
+
+
+def _notify_old_address(tx: WriteTransaction, account: int, old: str, new: str) -> None:
+    if old:
+        outbox_queries.enqueue(tx, mails.EmailChanged(old, account, new))

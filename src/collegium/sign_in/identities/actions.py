@@ -12,6 +12,7 @@ from collegium.access.queries import lock_account
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
+from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.queries import AccountDetails
 from collegium.claim_rules import granting
@@ -63,7 +64,8 @@ def complete(
         NotFound: ``provider.unknown``: the provider was removed or deactivated in the meantime.
         Forbidden: ``identity.deactivated``: the account is deactivated. ``identity.unknown``:
             nobody has this identity, and the person is not invited.
-        Conflict: ``identity.email_taken``: another account has the verified address.
+        Conflict: ``identity.email_taken``: an account has the trusted address or the claim, but
+            is not linked without its owner; or an account has the address of the mailed link.
             ``identity.mismatch``: the account that the provider names has another identity there.
             ``identity.concurrent``: another transaction was faster; try again. The reason why a
             new person cannot accept the invitation.
@@ -163,17 +165,13 @@ def _find_account(tx: WriteTransaction, provider: ProviderRow, claims: Claims) -
     if provider.user_field and isinstance(value, str) and value:
         account = linking.account_named(tx, provider, value)
     if account is None:
-        email = identity_rules.verified_email(claims)
+        email = identity_rules.trusted_email(claims, provider.trusted_domains)
         account = _only_account_at(tx, email) if email else None
-        if account is not None and not identity_rules.is_trusted_for(
-            email, provider.trusted_domains
-        ):
-            raise Conflict("identity.email_taken")
     if account is None:
         return None
     if not account.is_active:
         raise Forbidden("identity.deactivated", account=account.id)
-    if linking.is_protected(tx, account):
+    if linking.is_protected(tx, account) or linking.was_removed(tx, account.id, provider):
         raise Conflict("identity.email_taken")
     return account.id
 
@@ -218,7 +216,7 @@ def _refresh(
     if before.registration_method != provider.name:
         return
     columns = identity_rules.profile(claims.claims, provider.attribute_mapping)
-    email = identity_rules.verified_email(claims)
+    email = identity_rules.trusted_email(claims, provider.trusted_domains)
     if (
         email
         and "email" in provider.attribute_mapping
@@ -249,6 +247,8 @@ def _refresh(
         ),
     )
     profile_actions.notify_operator(tx, actor, settings, before, changed)
+    if "email" in changed:
+        email_change_actions.supersede(tx, before, email)
 
 
 def _plain(value: Any) -> Any:

@@ -76,7 +76,7 @@ def update(
 def _said(tx: ReadTransaction, provider: ProviderRow, claims: Claims) -> dict[str, Any]:
     return {
         "provider_id": provider.id,
-        "email": identity_rules.verified_email(claims),
+        "email": identity_rules.stated_email(claims),
         "claims": identity_rules.kept_claims(claims, provider.extra_fields),
         "last_used_at": tx.now,
     }
@@ -165,6 +165,15 @@ def is_protected(tx: ReadTransaction, account: AccountRow) -> bool:
     """
     has_rights = account.is_staff or account.is_support or account.is_identity_manager
     return has_rights or two_factor_queries.is_on(tx, account.id)
+
+
+def was_removed(tx: ReadTransaction, account: int, provider: ProviderRow) -> bool:
+    """Return whether the owner has removed an identity of a provider from the account.
+
+    Then only the owner adds one again.
+    """
+    removed = event_queries.payloads_of(tx, events.IdentityUnlinked, account)
+    return any(payload["provider"] == provider.name for payload in removed)
 
 
 def check_single(tx: ReadTransaction, identity: IdentityRow) -> None:

@@ -15,6 +15,7 @@ from collegium.claim_rules import granting
 from collegium.db.database import WriteTransaction
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State
 from collegium.join_requests import actions as join_request_actions
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -52,16 +53,16 @@ def register(
     """
     registration = Registration(provider.registration)
     is_arriving = arrival.invitation is not None or arrival.invite_link is not None
-    verified = identity_rules.verified_email(claims)
-    is_trusted = identity_rules.is_trusted_for(verified, provider.trusted_domains)
+    trusted = identity_rules.trusted_email(claims, provider.trusted_domains)
     if registration is Registration.OFF or (
-        registration is Registration.INVITED and not is_arriving and not is_trusted
+        registration is Registration.INVITED and not is_arriving and not trusted
     ):
         raise Forbidden("identity.unknown")
-    email = verified
+    email = trusted
     if not email and arrival.invitation is not None and arrival.is_mailed:
         invitation = invitation_queries.by_uuid(tx, arrival.invitation)
-        email = invitation.email if invitation is not None else ""
+        if invitation is not None and _is_pending(tx, invitation):
+            email = invitation.email
         if email and account_queries.at_email(tx, email):
             raise Conflict("identity.email_taken")
     facts = identity_rules.profile(claims.claims, provider.attribute_mapping)
@@ -89,7 +90,7 @@ def register(
     accepted: tuple[str, ...] = ()
     if is_arriving:
         accepted = (accept(tx, settings, actor, arrival),)
-    elif is_trusted:
+    elif trusted:
         accepted = tuple(_accept_pending(tx, settings, actor))
     if registration is Registration.INVITED and not accepted:
         raise Forbidden("identity.unknown")
@@ -137,10 +138,14 @@ def accept(tx: WriteTransaction, settings: Settings, actor: Actor, arrival: Arri
     return arrival.invite_link
 
 
+def _is_pending(tx: WriteTransaction, row: InvitationRow) -> bool:
+    return invitation_actions.state_now(tx, row) is State.PENDING
+
+
 def _accept_pending(tx: WriteTransaction, settings: Settings, actor: Actor) -> Iterator[str]:
     """Accept the pending invitations to the address of a new person."""
     rows = invitation_queries.to_address(tx, actor)
-    pending = [row for row in rows if invitation_actions.state_now(tx, row) is State.PENDING]
+    pending = [row for row in rows if _is_pending(tx, row)]
     # Scopes are locked in one order everywhere: organisations before projects.
     for row in sorted(
         pending[:_INVITATIONS_MAX],

@@ -124,16 +124,21 @@ def _text(value: str, length: int) -> str:
     return ""
 
 
-def verified_email(claims: Claims) -> str:
-    """Return the address that the provider has verified, as it is stored; empty if there is none.
+def trusted_email(claims: Claims, domains: Collection[str]) -> str:
+    """Return the address that the provider proves, as it is stored; empty if there is none.
 
-    Anybody can enter an unverified address at a provider.
+    Accounts get and are recognised by no other address: people can enter an unverified one, and a
+    provider that is not trusted for a domain can state any address of it as verified.
+
+    Args:
+        domains: the trusted domains of the provider.
     """
-    return _storable_email(claims.verified_email)
+    email = _storable_email(claims.verified_email)
+    return email if comparable_address(email).rpartition("@")[2] in domains else ""
 
 
 def stated_email(claims: Claims) -> str:
-    """Return the address that the provider states, verified or not; empty if there is none.
+    """Return the address that the provider states, trusted or not; empty if there is none.
 
     It proves nothing. An e-mail to it does.
     """
@@ -146,11 +151,6 @@ def _storable_email(text: str) -> str:
     if not 0 < len(email) <= _EMAIL_MAX or address_error(email):
         return ""
     return canonical_address(email) if is_single_script_address(email) else ""
-
-
-def is_trusted_for(email: str, domains: Collection[str]) -> bool:
-    """Return whether a provider is trusted for the domain of a verified address."""
-    return bool(email) and comparable_address(email).rpartition("@")[2] in domains
 
 
 def second_factor_used(claims: Claims, values: Collection[str]) -> bool:
@@ -170,7 +170,7 @@ def second_factor_stored(claims: Mapping[str, Any], values: Collection[str]) -> 
 def profile(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
     """Return the columns of an account that claims fill. Unfit values are left out.
 
-    The address is not among them; see ``verified_email``.
+    The address is not among them; see ``trusted_email``.
 
     Args:
         mapping: field of an account to claim, or to several claims with spaces between them: the
