@@ -35,6 +35,7 @@ request = IdentityProviderRequest(
 request.additional_properties |= {
     "allowed_redirects": [front_end],
     "registration": "open",
+    "trusted_domains": ["example.org"],
     "is_default": True,
 }
 staff = AuthenticatedClient(base_url=base, token=staff_token)
