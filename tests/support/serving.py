@@ -44,6 +44,16 @@ def bare_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return kept | {f"COLLEGIUM_{name.upper()}": value for name, value in settings.items()}
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 class Service:
     """``collegium serve`` under some settings, in a folder of its own.
 
@@ -144,6 +154,11 @@ class Service:
         self._process.kill()
         self._process.wait(timeout=10)
         self._process = None
+        # They end a moment later and hold the port until then. The next start takes less than that.
+        end = time.perf_counter() + PATIENCE
+        while not _is_free(self.port):
+            assert time.perf_counter() < end, "its children go on"
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """End it as a service manager does."""
