@@ -23,14 +23,14 @@ PEOPLE_MAX: Final = 1000
 
 
 class Viewer(PersonName):
-    """Somebody who can see an account."""
+    """A person who can see an account."""
 
     uuid: str
     username: str
 
 
 class Colleague(Viewer):
-    """Somebody who sees an account because of a scope."""
+    """A person who sees an account because of a scope."""
 
     scope_uuid: str
     scope_kind: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, true
+from sqlalchemy import and_, bindparam, delete, false, func, insert, or_, select
 
 from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
@@ -80,7 +80,7 @@ _availability_rows = (
 )
 availabilities = Listing[AvailabilityRow](
     rows=_availability_rows,
-    visible=true,  # only for actors who see all
+    visible=false,  # for actors who see all alone
     key=organisation_roles.c.role_id,
     default="role_name",
     orders={"role_name": (roles.c.name_sort,)},
@@ -100,7 +100,7 @@ _concealment_rows = (
 )
 concealments = Listing[ConcealmentRow](
     rows=_concealment_rows,
-    visible=true,  # only for actors who see all
+    visible=false,  # for actors who see all alone
     key=role_concealments.c.id,
     default="role_name",
     orders={"role_name": (roles.c.name_sort,)},
