@@ -387,6 +387,17 @@ def test_invitations_of_staff_are_not_limited(
         assert invite(attack, attack.site, attack.world.staff, FROM).status_code == 201
 
 
+def test_first_attempt_delays_no_request_that_began_before_it(database: Database) -> None:
+    limit = RateLimit(1, *[timedelta(minutes=1)] * 3)
+    with database.write() as tx:
+        for number in range(3):
+            rate_limit_queries.record_failure(tx, f"subject {number}", limit, number + 1)
+        at = tx.now
+    with database.read(at - timedelta(milliseconds=5)) as tx:
+        waiting = rate_limit_queries.blocked_until(tx, [f"subject {number}" for number in range(3)])
+    assert set(waiting) == {"subject 1", "subject 2"}
+
+
 def test_every_public_write_is_rate_limited() -> None:
     """Every public route that writes is in the table above."""
     public = {

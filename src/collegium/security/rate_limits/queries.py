@@ -28,7 +28,8 @@ def _increment(insert: Callable[..., Any]) -> Statement[int]:
         subject=bindparam("subject"),
         count=bindparam("failures", type_=Integer),
         last_attempt_at=bindparam("attempted_at", type_=UtcDateTime),
-        blocked_until=bindparam("attempted_at", type_=UtcDateTime),
+        # Not the time of the attempt: a request that began earlier and reads this row would wait.
+        blocked_until=bindparam("window_start", type_=UtcDateTime),
     )
     # Counted in one statement, so that no concurrent failure is lost.
     return Statement[int](
