@@ -2,10 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from tests.support.site import BASE, Site
+from collegium.accounts import actions as account_actions
+from collegium.db.database import WriteTransaction
+from collegium.memberships.queries import grant
+from collegium.scopes.projects import recovery
+from tests.support.site import BASE, Site, record_statements
 from tests.support.world import Person, World
 
 sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -142,6 +147,70 @@ def test_previous_members_are_invited_by_those_who_may_give_the_role(scene: Scen
         invitation = scene.world.invitation(row["invitation_uuid"])
         assert (invitation.email, invitation.role_name) == (row["email"], row["role"])
     assert scene.members() == set()
+
+
+def add_members(scene: Scene, first: int, last: int) -> None:
+    """Give new accounts a role in the project, in one transaction."""
+    world, role = scene.world, scene.world.role("PROJECT.MEMBER").id
+    with world.database.write() as tx:
+        for at in range(first, last):
+            values = {"username": f"m{at}", "email": f"m{at}@example.org"}
+            account = account_actions.create(tx, None, world.settings, world.vault, values)
+            grant(tx, uuid4().hex, account, role, scene.survey.id, None, None)
+
+
+def count_events(scene: Scene) -> int:
+    answer = scene.site.get("/api/events/?event_type=role_granted&page_size=1", scene.staff)
+    return int(answer.headers["x-result-count"])
+
+
+def test_restoring_300_members_takes_as_many_statements_as_restoring_3(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    before = count_events(scene)
+    for first, size in ((2, 3), (3, 300)):
+        add_members(scene, first, size)
+        scene.delete()
+        with record_statements(monkeypatch) as statements:
+            answer = scene.recover(scene.staff, {"restore_team_members": True})
+        assert answer["recovery_info"]["restored_users_count"] == size
+        assert len(scene.members()) == size
+        counts.append(len(statements))
+    assert counts[0] == counts[1] <= 25
+    assert count_events(scene) == before + 3 + 300
+
+
+def test_each_previous_member_is_invited_in_a_transaction_of_its_own(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[WriteTransaction] = []
+    begin = WriteTransaction.__init__
+
+    def noted(self: WriteTransaction, *arguments: Any) -> None:
+        begin(self, *arguments)
+        begun.append(self)
+
+    monkeypatch.setattr(WriteTransaction, "__init__", noted)
+    body = {"send_invitations_to_previous_members": True}
+    longest = []
+    for size in (2, 10):
+        add_members(scene, len(scene.members()), size)
+        scene.delete()
+        begun.clear()
+        assert scene.recover(scene.owner, body)["recovery_info"]["sent_invitations_count"] == size
+        longest.append(max(tx.statements for tx in begun))
+        scene.delete()
+        scene.recover(scene.staff, {})
+        for name in ("ada", "bob"):
+            scene.world.give_role(getattr(scene, name), "PROJECT.MEMBER", scene.survey)
+    assert longest[0] == longest[1]
+    monkeypatch.setattr(recovery, "INVITED_MAX", 1)
+    scene.delete()
+    assert scene.recover(scene.owner, body, 400) == {
+        "non_field_errors": ["At most 1 previous members can be invited at once."]
+    }
+    assert scene.see(scene.owner) == 404
 
 
 def test_project_moves_with_or_without_its_members(scene: Scene) -> None:

@@ -14,7 +14,7 @@ from wsgiref.types import WSGIApplication
 import httpx
 
 from collegium import app
-from collegium.db.database import Database, ReadTransaction
+from collegium.db.database import Database, ReadTransaction, WriteTransaction
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from tests.support.world import Person
@@ -117,6 +117,13 @@ def record_statements(monkeypatch: Any) -> Iterator[list[str]]:
         seen.append(prepared.compiled(self._dialect).text)
         return execute(self, prepared, given)
 
+    execute_many = WriteTransaction.execute_many
+
+    def noted_many(self: WriteTransaction, prepared: Any, rows: Any) -> None:
+        seen.append(prepared.compiled(self._dialect).text)
+        execute_many(self, prepared, rows)
+
     with monkeypatch.context() as patch:
         patch.setattr(ReadTransaction, "_execute", noted)
+        patch.setattr(WriteTransaction, "execute_many", noted_many)
         yield seen

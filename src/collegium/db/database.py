@@ -27,7 +27,7 @@ from collegium.db.connections import (
 from collegium.db.statements import CompiledStatement, R, Statement
 
 __all__ = ("DisconnectedError", "StorageFullError", "UnavailableError")
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from sqlalchemy.engine import Dialect
@@ -113,11 +113,7 @@ class ReadTransaction:
             else:
                 self._cursor.execute(compiled.text, compiled.parameters(parameters))
         except driver_errors("IntegrityError") as error:
-            if _is_unique_violation(error):
-                raise UniqueViolationError(str(error)) from error
-            if _is_foreign_key_violation(error):
-                raise ForeignKeyViolationError("rows that belong together are changing") from error
-            raise
+            raise _violation(error) from error
         return compiled
 
     def fetch_all(self, statement: Statement[R], **parameters: Any) -> list[R]:
@@ -157,6 +153,21 @@ class WriteTransaction(ReadTransaction):
         self._execute(statement, parameters)
         return int(self._cursor.rowcount)
 
+    def execute_many(self, statement: Statement[Any], rows: Iterable[dict[str, Any]]) -> None:
+        """Execute a statement once for each row of parameters, without waiting in between.
+
+        The driver of PostgreSQL sends all rows together.
+        """
+        compiled = statement.compiled(self._dialect)
+        parameters = [compiled.parameters(row) for row in rows]
+        if not parameters:
+            return
+        self.statements += 1
+        try:
+            self._cursor.executemany(compiled.text, parameters)
+        except driver_errors("IntegrityError") as error:
+            raise _violation(error) from error
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Roll back only the block if it raises, so that the transaction can go on."""
@@ -168,6 +179,15 @@ class WriteTransaction(ReadTransaction):
             raise
         finally:
             self._cursor.execute("RELEASE SAVEPOINT point")
+
+
+def _violation(error: Exception) -> Exception:
+    """Return what an error of the driver about a constraint means to callers."""
+    if _is_unique_violation(error):
+        return UniqueViolationError(str(error))
+    if _is_foreign_key_violation(error):
+        return ForeignKeyViolationError("rows that belong together are changing")
+    return error
 
 
 def _is_unique_violation(error: Exception) -> bool:

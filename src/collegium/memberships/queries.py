@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
+from uuid import uuid4
 
 from sqlalchemy import (
     Integer,
@@ -118,6 +119,7 @@ class MemberRole:
 class FormerMember:
     """A role that an account lost when its scope was deleted."""
 
+    id: int
     account_id: int
     role_id: int
     role_name: str
@@ -128,6 +130,8 @@ class FormerMember:
     first_name: str
     last_name: str
     email: str
+    affiliations: list[str]
+    identity_source: str
 
 
 class RoleGrant(ActiveGrant):
@@ -435,8 +439,10 @@ _END = Statement(
 _SET_UUID = Statement(
     update(grants).where(grants.c.id == bindparam("grant")).values(uuid=bindparam("new_uuid"))
 )
-_ENDED_WITH_SCOPE = Statement[FormerMember](
+_INSERT_LOCKED = Statement(insert(grants).values({name: bindparam(name) for name in _COLUMNS}))
+_ended_with_scope = (
     select(
+        grants.c.id,
         grants.c.account_id,
         grants.c.role_id,
         grants.c.valid_until,
@@ -447,6 +453,8 @@ _ENDED_WITH_SCOPE = Statement[FormerMember](
         accounts.c.first_name,
         accounts.c.last_name,
         accounts.c.email,
+        accounts.c.affiliations,
+        accounts.c.identity_source,
     )
     .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
     .join(roles, and_(roles.c.id == grants.c.role_id, roles.c.is_active))
@@ -459,7 +467,11 @@ _ENDED_WITH_SCOPE = Statement[FormerMember](
             grants.c.valid_until > bindparam("now", type_=UtcDateTime),
         ),
     )
-    .order_by(grants.c.valid_from, grants.c.id)
+)
+_ENDED_WITH_SCOPE = Statement[FormerMember](_ended_with_scope.order_by(grants.c.id))
+# Accounts are locked in the order of their ids, which prevents deadlocks.
+_ENDED_WITH_SCOPE_LOCKED = Statement[FormerMember](
+    _ended_with_scope.order_by(accounts.c.id, grants.c.id).with_for_update(of=accounts, read=True)
 )
 _END_ROLES_OF = Statement(
     update(grants)
@@ -767,12 +779,45 @@ def set_uuid(tx: WriteTransaction, grant_id: int, uuid: str) -> None:
     tx.execute(_SET_UUID, grant=grant_id, new_uuid=uuid)
 
 
-def ended_with_scope(tx: ReadTransaction, scope: int) -> list[FormerMember]:
+def ended_with_scope(
+    tx: ReadTransaction, scope: int, *, locks_accounts: bool = False
+) -> list[FormerMember]:
     """Return the roles that ended when a scope was deleted, and that could be given again.
 
     The accounts and the roles are active, and the roles have not expired since.
+
+    Args:
+        locks_accounts: keep the accounts as they are until the transaction ends.
     """
-    return tx.fetch_all(_ENDED_WITH_SCOPE, scope=scope, now=tx.now)
+    statement = _ENDED_WITH_SCOPE_LOCKED if locks_accounts else _ENDED_WITH_SCOPE
+    return sorted(tx.fetch_all(statement, scope=scope, now=tx.now), key=lambda former: former.id)
+
+
+def grant_again(
+    tx: WriteTransaction, former: Iterable[FormerMember], scope: int, granted_by: int | None
+) -> None:
+    """Insert grants of the roles that members had, in one call of the driver.
+
+    Args:
+        former: their accounts are locked, and nobody has one of these roles.
+        scope: id of the locked scope.
+    """
+    tx.execute_many(
+        _INSERT_LOCKED,
+        (
+            {
+                "uuid": uuid4().hex,
+                "account_id": one.account_id,
+                "role_id": one.role_id,
+                "scope_id": scope,
+                "valid_from": tx.now,
+                "valid_until": one.valid_until,
+                "granted_by": granted_by,
+                "source": GrantSource.MANUAL.value,
+            }
+            for one in former
+        ),
+    )
 
 
 def end_roles_of(tx: WriteTransaction, scope: int, organisation: int, by: int | None) -> None:

@@ -304,6 +304,10 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     "decision.no_staff": (_NO_FIELD, "Invalid user UUID."),
     "decision.no_invitation": (_NO_FIELD, "Invalid invitation UUID."),
     "project.not_deleted": (_NO_FIELD, "Project is not deleted and cannot be recovered."),
+    "project.too_many_to_invite": (
+        NON_FIELD,
+        "At most {most} previous members can be invited at once.",
+    ),
     "project.restore_or_invite": (
         NON_FIELD,
         "Restoring members and inviting them cannot be combined.",

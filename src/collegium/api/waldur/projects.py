@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, ClassVar, Final
@@ -49,6 +50,7 @@ from collegium.db.tables import accounts, events, grants, organisations, project
 from collegium.lists.filters import is_equal, text_filter
 from collegium.lists.listing import Filter
 from collegium.lists.sql_hints import in_subquery
+from collegium.memberships.queries import FormerMember
 from collegium.refusals import Invalid, NotFound
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
@@ -381,22 +383,26 @@ def _recover(context: RequestContext) -> Response:
                 end=form.values.get("end_date"),
             ),
         )
-        return _detail(context, tx, uuid, recovery_info=_recovery_info(found))
+    invited = recovery.invite_all(context.write, context.actor, context.settings, found)
+    with context.read() as tx:
+        return _detail(context, tx, uuid, recovery_info=_recovery_info(found.restored, invited))
 
 
-def _recovery_info(found: recovery.Recovered) -> RecoveryInfo | UnsetType:
-    if not found.restored and not found.invited:
+def _recovery_info(
+    restored: Sequence[FormerMember], invited: Sequence[tuple[str, FormerMember]]
+) -> RecoveryInfo | UnsetType:
+    if not restored and not invited:
         return UNSET
     return RecoveryInfo(
-        restored_users_count=len(found.restored),
+        restored_users_count=len(restored),
         restored_users=[
             RestoredUser(user_uuid=one.account_uuid, username=one.username, role=one.role_name)
-            for one in found.restored
+            for one in restored
         ],
-        sent_invitations_count=len(found.invited),
+        sent_invitations_count=len(invited),
         sent_invitations=[
             SentInvitation(invitation_uuid=uuid, email=one.email, role=one.role_name)
-            for uuid, one in found.invited
+            for uuid, one in invited
         ],
     )
 

@@ -22,6 +22,7 @@ from collegium.refusals import Conflict, NotFound
 
 
 class _Use:
+    role_id: int
     organisation_id: int | None
     concealment_id: int | None
 
@@ -49,6 +50,7 @@ class ConcealmentRow:
 _organisation_id = bindparam("organisation", type_=BigInt)
 _USES = Statement[_Use](
     select(
+        roles.c.id.label("role_id"),
         organisation_roles.c.organisation_id,
         role_concealments.c.id.label("concealment_id"),
     )
@@ -170,6 +172,15 @@ def check_available(tx: ReadTransaction, role_ids: Collection[int], organisation
             raise Conflict("role.not_available")
         if row.concealment_id is not None:
             raise Conflict("role.concealed")
+
+
+def select_available(tx: ReadTransaction, role_ids: Collection[int], organisation: int) -> set[int]:
+    """Return the ids of the roles among these that an organisation uses."""
+    return {
+        row.role_id
+        for row in tx.fetch_all(_USES, roles=list(role_ids), organisation=organisation)
+        if row.organisation_id in {None, organisation} and row.concealment_id is None
+    }
 
 
 def get_availability(tx: ReadTransaction, _actor: Actor, uuid: str) -> AvailabilityRow:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from collegium.access.queries import (
     ScopeAccess,
@@ -13,7 +14,7 @@ from collegium.access.queries import (
     lock_scope_and_recheck,
     lock_scopes,
 )
-from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
+from collegium.access.rules import Actor, Permission, has_permission
 from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import join_names
 from collegium.db.database import WriteTransaction
@@ -21,13 +22,20 @@ from collegium.db.tables import projects
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import actions as invitation_actions
+from collegium.memberships import admission
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.queries import FormerMember
-from collegium.memberships.rules import GrantSource
-from collegium.refusals import Conflict, Forbidden, Invalid, Limited
+from collegium.refusals import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Limited,
+    NotFound,
+    Unauthenticated,
+)
 from collegium.roles import queries as role_queries
 from collegium.scopes import queries as scope_queries
-from collegium.scopes.actions import ScopeRef, check_open, close_offers, grant
+from collegium.scopes.actions import check_open, close_offers
 from collegium.scopes.projects import queries as project_queries
 from collegium.scopes.projects.actions import check_dates
 from collegium.scopes.rules import check_project_quota
@@ -49,15 +57,21 @@ class Wishes(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """Whom the recovery of a project concerned.
+    """Whom the recovery of a project concerns.
 
     Args:
+        project: id of the project.
         restored: members with their role again.
-        invited: the UUID of each new invitation, and the member.
+        to_invite: members for ``invite``.
     """
 
+    project: int
     restored: list[FormerMember]
-    invited: list[tuple[str, FormerMember]]
+    to_invite: list[FormerMember]
+
+
+INVITED_MAX: Final = 500
+"""The most former members whom one request invites."""
 
 
 def recover(
@@ -65,8 +79,9 @@ def recover(
 ) -> Recovered:
     """Bring a deleted project back, with its name, dates and slug, but without its members.
 
-    Roles and invitations that cannot be given now are left out: the account or the role is
-    deactivated, the role has expired, or the organisation does not admit the person any more.
+    Roles that cannot be given now are left out: the account or the role is deactivated, the role
+    has expired, or the organisation does not admit the person any more. The number of statements
+    does not depend on the number of members. Invitations are sent afterwards (``invite_all``).
 
     Args:
         uuid: of a deleted project that the actor may see, 32 hex digits.
@@ -76,7 +91,8 @@ def recover(
         Forbidden: ``permission.missing`` without the permission to create projects; for an end,
             without that to delete them; to restore members, unless the actor is staff.
         Conflict: ``project.not_deleted``, ``organisation.unavailable``,
-            ``organisation.too_many_projects``.
+            ``organisation.too_many_projects``, ``project.too_many_to_invite`` with more former
+            members than ``INVITED_MAX``.
         Invalid: ``project.date_in_the_past``, ``project.restore_or_invite``.
     """
     row = project_queries.get_visible_any(tx, actor, uuid)
@@ -93,7 +109,9 @@ def recover(
         check_project_quota(
             scope_queries.count_children(tx, parent.scope.id), settings.max_projects
         )
-    former = membership_queries.ended_with_scope(tx, row.id)
+    former = membership_queries.ended_with_scope(tx, row.id, locks_accounts=wishes.restores_members)
+    if wishes.invites_members and len(former) > INVITED_MAX:
+        raise Conflict("project.too_many_to_invite", most=INVITED_MAX)
     scope_queries.restore(tx, row.id)
     if wishes.end is not None:
         changes = {
@@ -103,9 +121,8 @@ def recover(
         }
         scope_queries.change(tx, row.id, projects, changes)
     event_queries.record(tx, actor, events.ProjectRecovered(scope=row.id, name=row.name))
-    restored = list(_restore(tx, actor, row.id, former)) if wishes.restores_members else []
-    invited = list(_invite(tx, actor, settings, row.id, former)) if wishes.invites_members else []
-    return Recovered(restored, invited)
+    restored = _restore(tx, actor, row.id, former) if wishes.restores_members else []
+    return Recovered(row.id, restored, former if wishes.invites_members else [])
 
 
 def _check_wishes(actor: Actor, parent: ScopeAccess, wishes: Wishes) -> None:
@@ -121,25 +138,15 @@ def _check_wishes(actor: Actor, parent: ScopeAccess, wishes: Wishes) -> None:
 
 def _restore(
     tx: WriteTransaction, actor: Actor, project: int, former: list[FormerMember]
-) -> Iterator[FormerMember]:
-    for member in former:
-        try:
-            with tx.savepoint():
-                grant(
-                    tx,
-                    actor,
-                    member.account_id,
-                    member.role_id,
-                    ScopeRef(project, ScopeKind.PROJECT),
-                    by=actor.id,
-                    source=GrantSource.MANUAL,
-                    until=member.valid_until,
-                )
-        except Conflict:
-            continue
-        event_queries.record(
-            tx,
-            actor,
+) -> list[FormerMember]:
+    # A deleted project has no grants and no pending join requests. So no role exists already, and
+    # none fulfils a request.
+    restored = admission.select_admitted(tx, former, project)
+    membership_queries.grant_again(tx, restored, project, actor.id)
+    event_queries.record_all(
+        tx,
+        actor,
+        (
             events.RoleGranted(
                 scope=project,
                 account=member.account_id,
@@ -147,31 +154,53 @@ def _restore(
                 scope_name=member.scope_name,
                 username=member.username,
                 until=member.valid_until,
-            ),
-        )
-        yield member
+            )
+            for member in restored
+        ),
+    )
+    return restored
+
+
+def invite_all(
+    write: Callable[[], AbstractContextManager[WriteTransaction]],
+    actor: Actor,
+    settings: Settings,
+    recovered: Recovered,
+) -> list[tuple[str, FormerMember]]:
+    """Invite the former members of a project, each in a transaction of its own.
+
+    So nobody else waits for more than one invitation. Who cannot be invited now is left out. The
+    rest are left out if the project is deleted or the actor signed out meanwhile.
+
+    Args:
+        write: opens a write transaction.
+
+    Returns:
+        The UUID of each new invitation, and the member.
+    """
+    invited = []
+    for member in recovered.to_invite:
+        try:
+            with write() as tx:
+                uuid = _invite(tx, actor, settings, recovered.project, member)
+        except (Conflict, Forbidden, Limited):
+            continue
+        except (NotFound, Unauthenticated):
+            break
+        invited.append((uuid, member))
+    return invited
 
 
 def _invite(
-    tx: WriteTransaction,
-    actor: Actor,
-    settings: Settings,
-    project: int,
-    former: list[FormerMember],
-) -> Iterator[tuple[str, FormerMember]]:
+    tx: WriteTransaction, actor: Actor, settings: Settings, project: int, member: FormerMember
+) -> str:
     access = get_visible_by_id(tx, actor, project)
-    for member in former:
-        details = {
-            "email": member.email,
-            "full_name": join_names(member.first_name, member.last_name)[:100],
-        }
-        role = role_queries.existing(tx, member.role_name)
-        try:
-            with tx.savepoint():
-                uuid = invitation_actions.create(tx, actor, settings, access, role, details)
-        except (Conflict, Forbidden, Limited):
-            continue
-        yield uuid, member
+    role = role_queries.existing(tx, member.role_name)
+    details = {
+        "email": member.email,
+        "full_name": join_names(member.first_name, member.last_name)[:100],
+    }
+    return invitation_actions.create(tx, actor, settings, access, role, details)
 
 
 def move(
