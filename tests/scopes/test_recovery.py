@@ -150,7 +150,7 @@ def test_previous_members_are_invited_by_those_who_may_give_the_role(scene: Scen
 
 
 def add_members(scene: Scene, first: int, last: int) -> None:
-    """Give new accounts a role in the project, in one transaction."""
+    """Grant new accounts a role in the project, in one transaction."""
     world, role = scene.world, scene.world.role("PROJECT.MEMBER").id
     with world.database.write() as tx:
         for at in range(first, last):

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
@@ -61,16 +61,23 @@ class Service:
         settings: by name, without the prefix.
         is_forked: whether programs run in forks of a process that has loaded their modules. A test
             of a start, or of memory, needs a true start.
+        program: the words that start another installation of the program, which is not forked.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str], *, is_forked: bool = True
+        self,
+        folder: Path,
+        settings: Mapping[str, str],
+        *,
+        is_forked: bool = True,
+        program: Sequence[str | Path] = (PROGRAM,),
     ) -> None:
         self.folder = folder
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.environment = bare_environment({"base_url": self.base, **settings})
-        self.is_forked = is_forked
+        self.program = program
+        self.is_forked = is_forked and program == (PROGRAM,)
         self._process: Process | None = None
         self._worker: Process | None = None
         self.log = folder / "serve.log"
@@ -82,9 +89,9 @@ class Service:
     def run_with_input(self, text: bytes, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command of the program with this standard input."""
         if self.is_forked:
-            return programs.run([PROGRAM, *words], self.folder, self.environment, text)
+            return programs.run([*self.program, *words], self.folder, self.environment, text)
         return subprocess.run(
-            [PROGRAM, *words],
+            [*self.program, *words],
             cwd=self.folder,
             env=self.environment,
             input=text.decode(),
@@ -140,7 +147,7 @@ class Service:
 
     def _start(self, *words: str) -> Process:
         with self.log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
-            command: list[str | Path] = [PROGRAM, *words]
+            command: list[str | Path] = [*self.program, *words]
             if self.is_forked:
                 files = (nothing, log, log)
                 return programs.Program(command, self.folder, self.environment, files)
