@@ -310,7 +310,8 @@ def revoke(
         raise Conflict("passkey.last_way_in")
     if not two_factor_queries.is_on(tx, actor.id):
         two_factor_rules.check_optional(settings.two_factor_required, sees_all=actor.sees_all)
-    _end(tx, actor.id)
+    _forget_if_last(tx, actor.id)
+    credentials.cancel_pending(tx, actor.id)
     event_queries.record(
         tx, actor, events.PasskeyRevoked(account=actor.id, passkey=row.uuid, name=row.name)
     )
@@ -320,7 +321,9 @@ def revoke(
 def revoke_by_staff(
     tx: WriteTransaction, actor: Actor, account_id: int, uuid: str, reason: str
 ) -> None:
-    """Revoke a passkey of another account.
+    """Revoke a passkey of another account, and sign the account out everywhere.
+
+    The device may be in the hands of somebody who is signed in with it.
 
     Raises:
         Forbidden: ``permission.missing``: the actor is not staff.
@@ -332,19 +335,19 @@ def revoke_by_staff(
     row = passkey_queries.get_own(tx, account.id, uuid)
     if not passkey_queries.revoke(tx, row.id, actor.id, reason):
         raise NotFound("passkey.unknown")
-    _end(tx, account.id)
+    _forget_if_last(tx, account.id)
+    credentials.revoke_everything(tx, account.id)
     event_queries.record(
         tx, actor, events.PasskeyRevokedByStaff(account=account.id, passkey=row.uuid, name=row.name)
     )
     notices.send_notice(tx, mails.PasskeyChanged, account, actor, name=row.name, removed=True)
 
 
-def _end(tx: WriteTransaction, account: int) -> None:
-    """End what a revoked passkey was good for."""
+def _forget_if_last(tx: WriteTransaction, account: int) -> None:
+    """Remove the recovery codes, and the word of a second factor, if none is left."""
     if not two_factor_queries.is_on(tx, account):
         two_factor_queries.remove(tx, account)
         token_queries.forget_second_factor(tx, account)
-    credentials.cancel_pending(tx, account)
 
 
 def _request(

@@ -90,6 +90,9 @@ def update(
 ) -> None:
     """Update a provider. A change of where or as whom people sign in ends begun sign-ins.
 
+    What came of a sign-in ends too when the provider is deactivated, or speaks for another issuer:
+    it cannot end it any more. The token of the request stays.
+
     Args:
         actor: staff; None for the operator at the command line.
         name: name of the provider.
@@ -125,8 +128,7 @@ def update(
     if metadata is not None:
         changed |= {"issuer": metadata["issuer"], "metadata": dict(metadata)}
     provider_queries.change(tx, provider.id, {**changed, "modified_at": tx.now})
-    if not _TRUST.isdisjoint(changed):
-        provider_queries.end_sign_ins(tx, provider.id)
+    _end_what_rests_on(tx, actor, provider, changed)
     if fields:
         event_queries.record(
             tx, actor, events.ProviderUpdated(provider=name, label=provider.label, fields=fields)
@@ -136,7 +138,8 @@ def update(
 def remove(tx: WriteTransaction, actor: Actor | None, name: str) -> None:
     """Remove a provider. Nobody signs in with it any more; the identities stay.
 
-    They work again when a provider with the same issuer is added. So a provider can be replaced
+    Everything that came of a sign-in there ends, except the token of the request. The identities
+    work again when a provider with the same issuer is added. So a provider can be replaced
     without a loss, and nobody else can take over an account in the meantime.
 
     Raises:
@@ -146,10 +149,29 @@ def remove(tx: WriteTransaction, actor: Actor | None, name: str) -> None:
     if actor is not None:
         require_staff(actor)
     provider = provider_queries.get_locked(tx, name)
+    provider_queries.end_sessions(tx, provider.id, _token_of(actor))
     provider_queries.remove(tx, provider.id)
     event_queries.record(
         tx, actor, events.ProviderRemoved(provider=provider.name, label=provider.label)
     )
+
+
+def _end_what_rests_on(
+    tx: WriteTransaction, actor: Actor | None, before: ProviderRow, changed: Mapping[str, Any]
+) -> None:
+    """End the sign-ins and the sessions of a provider that its changed columns make void."""
+    if not _TRUST.isdisjoint(changed):
+        provider_queries.end_sign_ins(tx, before.id)
+    is_another = changed.get("issuer", before.issuer) != before.issuer
+    if is_another or (before.is_active and not changed.get("is_active", True)):
+        provider_queries.end_sessions(tx, before.id, _token_of(actor))
+    if is_another:
+        provider_queries.release_identities(tx, before.id)
+
+
+def _token_of(actor: Actor | None) -> int:
+    """Return the id of the token of the request; 0 if there is none."""
+    return 0 if actor is None else (actor.impersonator or actor).token
 
 
 def _check_same_source(discovery_url: str, metadata: Mapping[str, Any]) -> None:

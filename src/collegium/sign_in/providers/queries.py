@@ -7,12 +7,20 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, null, select, update
 
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, any_of
-from collegium.db.tables import BigInt, identities, identity_providers, provider_sign_ins
+from collegium.db.tables import (
+    BigInt,
+    exchange_codes,
+    identities,
+    identity_providers,
+    identity_sessions,
+    provider_sign_ins,
+    tokens,
+)
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound
 from collegium.sign_in.providers.rules import is_name
@@ -138,6 +146,25 @@ _DELETE = Statement(
 )
 _END_SIGN_INS = Statement(
     delete(provider_sign_ins).where(provider_sign_ins.c.provider_id == bindparam("provider"))
+)
+_of_provider = select(identities.c.id).where(
+    identities.c.provider_id == bindparam("provider", type_=BigInt)
+)
+_END_CODES = Statement(delete(exchange_codes).where(exchange_codes.c.identity_id.in_(_of_provider)))
+_END_TOKENS = Statement(
+    delete(tokens).where(
+        tokens.c.id.in_(
+            select(identity_sessions.c.token_id).where(
+                identity_sessions.c.identity_id.in_(_of_provider)
+            )
+        ),
+        tokens.c.id != bindparam("kept_token", type_=BigInt),
+    )
+)
+_RELEASE = Statement(
+    update(identities)
+    .where(identities.c.provider_id == bindparam("provider", type_=BigInt))
+    .values(provider_id=null())
 )
 _COUNT_IDENTITIES = Statement[int](
     select(func.count().label("count"))
@@ -287,6 +314,22 @@ def clear_default(tx: WriteTransaction) -> None:
 def end_sign_ins(tx: WriteTransaction, provider: int) -> None:
     """Delete the sign-ins that browsers have begun at a provider."""
     tx.execute(_END_SIGN_INS, provider=provider)
+
+
+def end_sessions(tx: WriteTransaction, provider: int, kept_token: int) -> None:
+    """Revoke every session and token that came of a sign-in at a provider. It must be locked.
+
+    Args:
+        kept_token: id of a token that stays; 0 for none.
+    """
+    # Codes first: a code that is being exchanged at this moment is waited for, and its token ends.
+    tx.execute(_END_CODES, provider=provider)
+    tx.execute(_END_TOKENS, provider=provider, kept_token=kept_token)
+
+
+def release_identities(tx: WriteTransaction, provider: int) -> None:
+    """Leave the identities of a provider without one: it speaks for another issuer now."""
+    tx.execute(_RELEASE, provider=provider)
 
 
 def remove(tx: WriteTransaction, provider: int) -> None:

@@ -219,7 +219,8 @@ def remove(tx: WriteTransaction, actor: Actor, settings: Settings = DEFAULTS) ->
 def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     """Turn off two-factor authentication of a person who lost it, and notify them.
 
-    Their authenticator, passkeys and recovery codes become invalid.
+    Their authenticator, passkeys and recovery codes become invalid, and they are signed out
+    everywhere: somebody else may have what they lost.
 
     Staff turn their own off with a code, as everybody does. Without one they need another member of
     staff.
@@ -239,8 +240,7 @@ def reset(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
         raise Conflict("second_factor.none")
     two_factor_queries.remove(tx, account.id)
     passkey_queries.revoke_all(tx, account.id, actor.id)
-    token_queries.forget_second_factor(tx, account.id)
-    credentials.cancel_pending(tx, account.id)
+    credentials.revoke_everything(tx, account.id)
     event_queries.record(
         tx, actor, events.SecondFactorDisabled(account=account.id, username=account.username)
     )
