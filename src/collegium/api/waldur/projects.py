@@ -383,6 +383,8 @@ def _recover(context: RequestContext) -> Response:
                 end=form.values.get("end_date"),
             ),
         )
+        if not found.to_invite:
+            return _detail(context, tx, uuid, recovery_info=_recovery_info(found.restored, ()))
     invited = recovery.invite_all(context.write, context.actor, context.settings, found)
     with context.read() as tx:
         return _detail(context, tx, uuid, recovery_info=_recovery_info(found.restored, invited))

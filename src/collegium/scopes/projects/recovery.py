@@ -90,7 +90,7 @@ def recover(
         NotFound: ``project.unknown``.
         Forbidden: ``permission.missing`` without the permission to create projects; for an end,
             without that to delete them; to restore members, unless the actor is staff.
-        Conflict: ``project.not_deleted``, ``organisation.unavailable``,
+        Conflict: ``project.not_deleted``, ``project.moved``, ``organisation.unavailable``,
             ``organisation.too_many_projects``, ``project.too_many_to_invite`` with more former
             members than ``INVITED_MAX``.
         Invalid: ``project.date_in_the_past``, ``project.restore_or_invite``.
@@ -103,6 +103,9 @@ def recover(
     _check_wishes(actor, parent, wishes)
     if row.deleted_at is None:
         raise Conflict("project.not_deleted")
+    if row.organisation_id != parent.scope.id:
+        # Somebody else has recovered, moved and deleted it. Its present organisation is not locked.
+        raise Conflict("project.moved")
     check_dates(tx.now, {"end_date": wishes.end})
     check_open(parent.scope)
     if not actor.is_staff:
