@@ -113,5 +113,5 @@ def test_one_way_in_remains_when_both_are_removed_at_once(
         refused = [one for one in outcomes if isinstance(one, Refusal)]
         assert len(refused) == 1
         assert refused[0].code in {"passkey.last_way_in", "identity.last_way"}
-        with world.database.read() as tx:
-            assert linking.ways_to_sign_in(tx, ada.id, settings) == 1
+        with world.database.read() as reader:
+            assert linking.ways_to_sign_in(reader, ada.id, settings) == 1
