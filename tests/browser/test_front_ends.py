@@ -152,7 +152,7 @@ def test_other_origins_read_nothing_and_pages_are_read_by_nobody(
     page.goto("/sign_in/")
     page.get_by_label("User name").fill("ada")
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(f"{site.base}/account/")
     public = f"{site.base}/api/configuration/"
     page.goto(f"http://localhost:{front_port}/")

@@ -39,7 +39,7 @@ def test_invitee_joins_and_comes_back_with_the_account_of_an_institution(
     provider.sign_out_window(page)
     page.wait_for_url(f"{live.base}/")
     page.goto("/account/")
-    page.get_by_role("link", name=f"Sign in with {label}").click()
+    page.get_by_role("button", name=f"Sign in with {label}").click()
     # The provider asks again: the session there has ended too.
     provider.sign_in_window(page, name)
     expect(page, "Tide Table", "Project member")

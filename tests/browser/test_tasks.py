@@ -49,7 +49,7 @@ def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
 def fill_in(page: Page, name: str, password: str = PASSWORD) -> None:
     page.get_by_label("User name").fill(name)
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def expect(page: Page, *texts: str) -> None:
@@ -206,10 +206,10 @@ def test_two_factor_authentication(visitor: Visitor) -> None:
     sign_in(page, "safe")
     expect(page, "Enter the six-digit code")
     page.get_by_label("Code").fill("000000")
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page, "This code is wrong")
     page.get_by_label("Code").fill(codes[0])
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page, "My memberships")
     page.get_by_role("link", name="Two-factor authentication").click()
     expect(page, "You have 9 unused recovery codes")

@@ -418,6 +418,7 @@ def test_every_public_write_is_rate_limited() -> None:
         *("/sign_in/", "/sign_in/code/", "/forgotten_password/", "/password_reset/{token}/"),
         *("/user_email_change/{code}/", "/user_email_change_cancel/{code}/"),
         *("/invitation/{token}/", "/invitation/{token}/decline/"),
-        "/invitation/{token}/provider/",
+        *("/invitation/{token}/provider/", "/open_invitation/{uuid}/provider/"),
+        "/sign_in/provider/",
         *("/invitation_approve/{token}/", "/invitation_reject/{token}/"),
     }

@@ -118,6 +118,7 @@ REVEALING: Final = {
     "/api/user-group-invitations/{uuid}/": "the UUID of an invite link is a capability",
     "/api/user-group-invitations/{uuid}/submit_request/": "the response names the scope",
     "/open_invitation/{uuid}/": "as the route of the API",
+    "/open_invitation/{uuid}/provider/": "the same",
     "/invitation_approve/{token}/": "the link is for staff",
     "/invitation_reject/{token}/": "the link is for staff",
     "/password_reset/{token}/": "the link is for the account",

@@ -17,6 +17,8 @@ NOT_CREATING: Final = {
     "/sign_in/": "starts a session, which the account can end",
     "/sign_in/code/": "the same",
     "/sign_in/passkey/": "the same",
+    "/sign_in/provider/": "begins a sign-in, which works once",
+    "/open_invitation/{uuid}/provider/": "the same",
     "/sign_out/": "ends a session",
     "/forgotten_password/": "mails a link, rate limited",
     "/password_reset/{token}/": "uses its link up",

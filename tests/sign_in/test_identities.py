@@ -39,6 +39,7 @@ from tests.support.mails import mail_text, sent_mails
 from tests.support.team import Scene
 from tests.support.world import World
 
+PRESSED = Arrival(accepts=True)
 TRUSTED: dict[str, Any] = {"trusted_domains": ["example.org"]}
 
 
@@ -292,7 +293,7 @@ def test_pending_invitation_counts_only_at_a_trusted_domain(world: World, scene:
     provider = _again(world)
     refused("identity.unknown", Forbidden, arrive, world, provider, person(email_verified=False))
     refused("identity.unknown", Forbidden, arrive, world, provider, person(email="b@example.org"))
-    assert arrive(world, provider, person()).accepted == (uuid,)
+    assert arrive(world, provider, person(), PRESSED).accepted == (uuid,)
 
 
 def _again(world: World) -> Any:
@@ -305,7 +306,8 @@ def test_invite_link_brings_a_new_person_in(world: World, scene: Scene) -> None:
     uuid = world.create_link(
         scene.people["owner"], "PROJECT.MEMBER", scene.project, auto_approve=True
     )
-    signed_in = arrive(world, provider, person(), Arrival(invite_link=uuid))
+    signed_in = arrive(world, provider, person(), Arrival(invite_link=uuid, accepts=True))
+    assert (signed_in.accepted, signed_in.asked) == ((uuid,), "")
     assert signed_in.actor.id in {grant.account_id for grant in world.grants_in(scene.project)}
     limited = world.create_link(
         scene.people["owner"], "PROJECT.MEMBER", scene.project, affiliations=["staff@example.org"]
@@ -318,12 +320,51 @@ def test_invite_link_brings_a_new_person_in(world: World, scene: Scene) -> None:
         world,
         provider,
         claims,
-        Arrival(invite_link=limited),
+        Arrival(invite_link=limited, accepts=True),
     )
     claims = person(
         "bob", email="bob@example.org", eduperson_scoped_affiliation=["staff@example.org"]
     )
-    assert arrive(world, provider, claims, Arrival(invite_link=limited)).is_new
+    signed_in = arrive(world, provider, claims, Arrival(invite_link=limited, accepts=True))
+    assert (signed_in.is_new, signed_in.accepted, signed_in.asked) == (True, (), limited)
+
+
+@pytest.mark.parametrize("way", ["invitation", "open", "invite link", "pending"])
+def test_nothing_is_accepted_for_a_new_person_who_pressed_no_button(
+    world: World, scene: Scene, way: str
+) -> None:
+    owner = scene.people["owner"]
+    provider = add_provider(
+        world,
+        trusted_domains=["example.org"] if way == "pending" else [],
+        registration="open" if way == "open" else "invited",
+    )
+    uuid = world.invite(owner, "ada@example.org", "PROJECT.MEMBER", scene.project)
+    arrival = Arrival()
+    if way in {"invitation", "open"}:
+        arrival = mailed(world, uuid)._replace(accepts=False)
+    if way == "invite link":
+        open_link = world.create_link(owner, "PROJECT.MEMBER", scene.project, auto_approve=True)
+        arrival = Arrival(invite_link=open_link)
+    members = world.grants_in(scene.project)
+    if way == "invitation":
+        # Its page has the button. Here somebody else may have put it into the address.
+        refused("identity.unknown", Forbidden, arrive, world, provider, person(), arrival)
+        return
+    signed_in = arrive(world, provider, person(), arrival)
+    assert (signed_in.is_new, signed_in.accepted, signed_in.asked) == (True, (), "")
+    assert world.grants_in(scene.project) == members
+    assert world.invitation(uuid).state == "pending"
+    new = account(world, signed_in.actor.id)
+    # The invitation proves nothing about who follows the address.
+    assert (new.email, new.agreed_at) == ("ada@example.org" if way == "pending" else "", None)
+
+
+def test_invite_link_that_is_over_opens_no_account(world: World, scene: Scene) -> None:
+    provider = add_provider(world)
+    unknown = Arrival(invite_link="0" * 32)
+    refused("invite_link.unknown", NotFound, arrive, world, provider, person(), unknown)
+    assert counts(world)[1] == 0
 
 
 def test_each_sign_in_refreshes_the_profile(world: World) -> None:
@@ -365,7 +406,7 @@ def test_untrusted_address_meets_no_pattern_of_an_invite_link(world: World, scen
         auto_approve=True,
         email_patterns=[r".*@example\.org"],
     )
-    arrival = Arrival(invite_link=link)
+    arrival = Arrival(invite_link=link, accepts=True)
     code = "invite_link.not_for_you"
     refused(code, Conflict, arrive, world, provider, person(), arrival)
     change_provider(world, **TRUSTED)

@@ -73,6 +73,14 @@ def sign_in(browser: Browser, hostile: HostileProvider, path: str = INIT) -> htt
     return browser.call("GET", begin(browser, hostile, path), **HTML)
 
 
+def press(browser: Browser, hostile: HostileProvider, path: str, **fields: str) -> httpx.Response:
+    """Press the button of a form of ours, sign in at the provider, and come back."""
+    answer = browser.send(path, provider="hostile", options=HTML, **fields)
+    assert answer.status_code == 200, text(answer)
+    url = answer.text.split('class="button" href="')[1].split('"')[0].replace("&amp;", "&")
+    return browser.call("GET", back(hostile.authorize(url)), **HTML)
+
+
 def is_signed_in(browser: Browser) -> bool:
     return browser.call("GET", "/account/").status_code == 200
 
@@ -373,11 +381,7 @@ def test_invitee_becomes_a_member_in_the_same_step(
         agreement_actions.publish(tx, world.staff.actor, terms)
     token = world.vault.sign("invitation", uuid, world.invitation(uuid).link_version)
     assert "Be kind." in text(visitor.open(f"/invitation/{token}/"))
-    answer = visitor.send(f"/invitation/{token}/provider/", provider="hostile", options=HTML)
-    assert answer.status_code == 200
-    url = httpx.Response(200, html=answer.text).text.split('class="button" href="')[1].split('"')[0]
-    returned = visitor.call("GET", back(hostile.authorize(url.replace("&amp;", "&"))), **HTML)
-    page = visitor.follow(returned)
+    page = visitor.follow(press(visitor, hostile, f"/invitation/{token}/provider/"))
     assert "Welcome!" in text(page)
     assert "Atlas" in text(page)
     assert "( ada )" in text(page)
@@ -394,13 +398,77 @@ def test_invitee_becomes_a_member_in_the_same_step(
 def test_invite_link_brings_a_new_person_in(
     visitor: Browser, hostile: HostileProvider, world: World, scene: Scene
 ) -> None:
-    uuid = world.create_link(
-        scene.people["owner"], "PROJECT.MEMBER", scene.project, auto_approve=True
-    )
+    def create_link(**details: Any) -> str:
+        uuid = world.create_link(world.staff, "PROJECT.MEMBER", scene.organisation, **details)
+        return f"/open_invitation/{uuid}/"
+
+    public = {"is_public": True, "auto_create_project": True}
+    path = create_link(auto_approve=True, **public)
     change_provider(world, "hostile", trusted_domains=["example.org"])
-    signed_in = sign_in(visitor, hostile, f"{INIT}?next=/open_invitation/{uuid}/")
-    assert "Welcome!" in text(visitor.follow(signed_in))
+    denied = visitor.call("POST", f"{path}provider/", data={"provider": "hostile"}, **HTML)
+    assert denied.status_code == 403
+    assert "Ask to join with Hostile" in text(visitor.open(path))
+    page = visitor.follow(press(visitor, hostile, f"{path}provider/"))
+    assert "Welcome!" in text(page)
+    assert "PROJECT.MEMBER" in page.text or "Member" in text(page)
+    # Somebody who has an account asks in the same step, and others decide.
+    slow = create_link(**public)
+    visitor.cookies.clear()
+    visitor.open(slow)
+    asked = visitor.follow(press(visitor, hostile, f"{slow}provider/"))
+    assert "Your request was sent" in text(asked)
+    # Without an account nobody sees a private link.
+    private = create_link(auto_create_project=True)
+    visitor.cookies.clear()
+    visitor.open("/sign_in/")
+    answer = visitor.send(f"{private}provider/", provider="hostile")
+    assert answer.headers["location"] == f"/sign_in/?next={private}"
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("way", ["invitation", "sign-in page", "invite link", "pending"])
+def test_address_that_begins_a_sign_in_accepts_nothing(
+    visitor: Browser, hostile: HostileProvider, world: World, scene: Scene, way: str
+) -> None:
+    """Somebody else can make such an address. It leads to the page with the button."""
+    owner = scene.people["owner"]
+    change_provider(world, "hostile", trusted_domains=["example.org"])
+    uuid = world.invite(owner, "ada@example.org", "PROJECT.MEMBER", scene.project)
+    token = world.vault.sign("invitation", uuid, world.invitation(uuid).link_version)
+    path = f"/invitation/{token}/"
+    if way == "invite link":
+        link = world.create_link(owner, "PROJECT.MEMBER", scene.project, auto_approve=True)
+        path = f"/open_invitation/{link}/"
+    if way == "sign-in page":
+        # Its button does not say where ``next`` leads.
+        visitor.open(f"/sign_in/?next={path}")
+        returned = press(visitor, hostile, "/sign_in/provider/", next=path)
+    else:
+        returned = sign_in(visitor, hostile, INIT if way == "pending" else f"{INIT}?next={path}")
+    assert returned.headers["location"] == ("/account/" if way == "pending" else path)
+    assert "ada" not in {grant.username for grant in world.grants_in(scene.project)}
+    page = visitor.follow(returned)
+    button = {"invite link": "Ask to join", "pending": "View invitation"}
+    assert button.get(way, "Accept invitation") in text(page)
+    assert world.invitation(uuid).state == "pending"
+    visitor.send(path)
     assert "ada" in {grant.username for grant in world.grants_in(scene.project)}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_button_of_the_sign_in_page_brings_in_who_is_invited(
+    visitor: Browser, hostile: HostileProvider, world: World, scene: Scene
+) -> None:
+    change_provider(world, "hostile", trusted_domains=["example.org"])
+    world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    visitor.open("/sign_in/")
+    page = visitor.follow(press(visitor, hostile, "/sign_in/provider/"))
+    assert "Welcome!" in text(page)
+    assert "ada" in {grant.username for grant in world.grants_in(scene.project)}
+    # It is asked for again by nobody who is signed in.
+    assert visitor.send("/sign_in/provider/", next="/account/keys/").headers["location"] == (
+        "/account/keys/"
+    )
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -229,6 +229,12 @@ def count_active(tx: ReadTransaction, scope: int) -> int:
     return tx.fetch_only(_COUNT_ACTIVE, scope=scope, now=tx.now)
 
 
+def scope_and_parent(tx: ReadTransaction, uuid: str) -> tuple[int, ...]:
+    """Return the ids of the scope of an invite link and of its parent; none without a link."""
+    scope = tx.fetch_one(_SCOPE_OF, uuid=uuid)
+    return () if scope is None else tuple(filter(None, (scope.parent_id, scope.id)))
+
+
 def by_uuid_locked(tx: WriteTransaction, uuid: str) -> InviteLinkRow:
     """Return an invite link; lock its scope and the parent scope before its row is read.
 

@@ -13,6 +13,9 @@ from collegium.join_requests import queries as join_request_queries
 from collegium.memberships.offers import obstacle
 from collegium.refusals import Conflict, NotFound
 from collegium.security.rate_limits.rules import ASK
+from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.providers.rules import NAME_MAX, Purpose
+from collegium.web import agreements, provider_sign_in
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import place, role
@@ -48,6 +51,8 @@ def _render_link(
         and not obstacle(link, invite_link_queries.offer_of(link)),
         is_automatic=join_request_actions.is_approved_automatically(tx, browser.actor, link),
         mine=own_request,
+        providers=[] if browser.is_signed_in else provider_queries.active(tx),
+        agreements=[] if browser.is_signed_in else agreements.current(browser, tx),
         form=form,
     )
 
@@ -79,9 +84,26 @@ def _ask(browser: BrowserRequest) -> Response:
         return _render_link(browser, tx, form, 422)
 
 
+def _ask_with_provider(browser: BrowserRequest) -> Response:
+    """Go to an identity provider. The request is sent when the person comes back."""
+    path = f"/open_invitation/{browser.segments['uuid']}/"
+    if browser.is_signed_in:
+        return browser.redirect(path)
+    with browser.read() as tx:
+        try:
+            invite_link_queries.get_by_uuid(tx, browser.actor, browser.uuid("invite_link"))
+        except NotFound:
+            return browser.to_sign_in(path)
+    name = browser.form.raw("provider")[:NAME_MAX]
+    return provider_sign_in.enter_from_page(browser, name, Purpose.ACCEPT, path)
+
+
 ROUTES: Routes = {
     "/open_invitation/{uuid}/": {
         "GET": Page(_show, "Show what an invite link offers.", public=True),
         "POST": Page(_ask, "Ask to join.", creates=True, limits=(ASK,)),
+    },
+    "/open_invitation/{uuid}/provider/": {
+        "POST": Page(_ask_with_provider, "Ask to join with an identity provider.", public=True),
     },
 }

@@ -80,7 +80,7 @@ _FAILURES: Final = {
         "You have no linked account yet",
         "No account here is linked to {label} for you. If you have an account here, sign in "
         "with it and add {label} under “Sign-in methods”. If you were invited, open the "
-        "link in the invitation e-mail and continue from there.",
+        "link in the invitation e-mail and press the button of {label} there.",
     ),
     "identity.deactivated": _Failure(
         403,
@@ -221,11 +221,12 @@ def _failure_page(
         said=message,
         label=_label(provider),
         offer=offer,
-        invitation_path=return_to if _is_invitation(return_to) else "",
+        invitation_path=return_to if is_invitation(return_to) else "",
     )
     response.headers |= headers
     return response
 
 
-def _is_invitation(path: str) -> bool:
+def is_invitation(path: str) -> bool:
+    """Return whether a path is that of an invitation or an invite link."""
     return is_local(path) and path.startswith(("/invitation/", "/open_invitation/"))

@@ -30,7 +30,7 @@ from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.identities import sign_ins
 from collegium.sign_in.identities.sign_ins import ClaimedSignIn
-from collegium.sign_in.identities.values import METHOD, NOWHERE, Arrival, CodeKind, Origin, SignedIn
+from collegium.sign_in.identities.values import METHOD, Arrival, CodeKind, Origin, SignedIn
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, URL_MAX, Purpose
@@ -269,7 +269,7 @@ def _sign_in(
     browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn, claims: Claims
 ) -> Response:
     arrival = _arrival(browser, claimed)
-    if arrival.accepts:
+    if arrival.accepts and arrival.names_offer:
         with browser.read() as tx:
             shown = agreements.current(browser, tx)
         arrival = arrival._replace(agreements=tuple(text.row.id for text in shown))
@@ -337,6 +337,8 @@ def _start(
     if signed_in.accepted:
         said.append("Welcome! You are signed in and have your new role.")
         return_to = _HOME
+    if signed_in.asked:
+        said.append("Your request was sent. You will get an e-mail when it is decided.")
     if signed_in.unconfirmed:
         email = isolated(signed_in.unconfirmed)
         said.append(f"Please confirm your e-mail address: open the link in the e-mail to {email}.")
@@ -414,9 +416,10 @@ def _hand_over(
 
 def _arrival(browser: BrowserRequest, claimed: ClaimedSignIn) -> Arrival:
     """Return the invitation or invite link to which a sign-in returns."""
+    accepts = claimed.row.purpose == Purpose.ACCEPT
     match claimed.row.return_to.partition("?")[0].strip("/").split("/"):
         case ["open_invitation", text] if (uuid := hex_uuid(text)) is not None:
-            return Arrival(invite_link=uuid)
+            return Arrival(invite_link=uuid, accepts=accepts)
         case ["invitation", token]:
             for purpose in (links.MAILED, links.SHARED_BY_INVITER):
                 match browser.app.vault.unsign(purpose, token):
@@ -425,9 +428,9 @@ def _arrival(browser: BrowserRequest, claimed: ClaimedSignIn) -> Arrival:
                             invitation=uuid,
                             link_version=version,
                             is_mailed=purpose == links.MAILED,
-                            accepts=claimed.row.purpose == Purpose.ACCEPT,
+                            accepts=accepts,
                         )
-    return NOWHERE
+    return Arrival(accepts=accepts)
 
 
 _ERRORS: Final = {

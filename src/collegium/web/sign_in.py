@@ -16,12 +16,14 @@ from collegium.refusals import Conflict, Invalid, NotFound, Unauthenticated
 from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.providers.rules import NAME_MAX, Purpose
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.text.names import isolated
 from collegium.web import provider_sign_in
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
+from collegium.web.provider_failures import is_invitation
 from collegium.web.provider_sign_in import HALF as _HALF
 
 _HALF_SECONDS: Final = 10 * 60
@@ -86,6 +88,18 @@ def _check(browser: BrowserRequest) -> Response:
     browser.set_cookie(_HALF, half, _HALF_SECONDS)
     after = f"?next={quote(browser.next, safe='/')}" if browser.next else ""
     return browser.redirect(f"/sign_in/code/{after}")
+
+
+def _enter_provider(browser: BrowserRequest) -> Response:
+    """Go to an identity provider. A new person gets the roles to which they are invited.
+
+    The page does not say to what ``next`` leads, so an invitation there waits for its own page.
+    """
+    if browser.is_signed_in:
+        return browser.redirect(browser.next or HOME)
+    purpose = Purpose.SIGN_IN if is_invitation(browser.next) else Purpose.ACCEPT
+    name = browser.form.raw("provider")[:NAME_MAX]
+    return provider_sign_in.enter_from_page(browser, name, purpose, browser.next)
 
 
 def _ask_code(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -208,6 +222,11 @@ ROUTES: Routes = {
     "/sign_in/": {
         "GET": Page(_ask, "Show the sign-in form.", public=True, during_setup=True),
         "POST": Page(_check, "Sign in.", public=True, during_setup=True),
+    },
+    "/sign_in/provider/": {
+        "POST": Page(
+            _enter_provider, "Sign in with an identity provider.", public=True, during_setup=True
+        ),
     },
     "/sign_in/code/": {
         "GET": Page(_ask_code, "Ask for a two-factor code.", public=True),

@@ -22,6 +22,7 @@ from collegium.db.statements import as_dict
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import queries as invitation_queries
+from collegium.invite_links import queries as invite_link_queries
 from collegium.outbox import mails
 from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.scopes.actions import change_account
@@ -96,7 +97,7 @@ def complete(
     has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
     signed_in = SignedIn(actor, identity.id, has_second_factor=has_second_factor)
     ruled = _lock_ruled_scopes(tx, provider, claims, identity, account, arrival)
-    if arrival.accepts and not needs_code(tx, signed_in):
+    if arrival.accepts and arrival.names_offer and not needs_code(tx, signed_in):
         signed_in = _accept_if_possible(tx, settings, signed_in, arrival)
     # It locks the account, after the scope of an invitation, as all actions do.
     _refresh(tx, settings, provider, claims, identity, actor)
@@ -142,6 +143,8 @@ def _lock_ruled_scopes(
         invitation = invitation_queries.by_uuid(tx, arrival.invitation)
         if invitation is not None:
             also = (invitation.organisation_id, invitation.scope_id)
+    if scopes and arrival.invite_link is not None:
+        also = invite_link_queries.scope_and_parent(tx, arrival.invite_link)
     granting.lock(tx, (*scopes, *also))
     return scopes
 
@@ -194,9 +197,8 @@ def _accept_if_possible(
     """Accept the invitation if possible; a refusal does not prevent the sign-in."""
     try:
         with tx.savepoint():
-            return signed_in._replace(
-                accepted=(registration.accept(tx, settings, signed_in.actor, arrival),)
-            )
+            taken = registration.accept(tx, settings, signed_in.actor, arrival)
+            return signed_in._replace(**taken._asdict())
     except (NotFound, Conflict) as refusal:
         return signed_in._replace(refused=refusal.code)
 

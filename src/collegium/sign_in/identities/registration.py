@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts import actions as account_actions
@@ -33,6 +34,17 @@ _INVITATIONS_MAX: Final = 20
 """Maximum number of invitations that a new person accepts by arriving."""
 
 
+class Taken(NamedTuple):
+    """What somebody has got by arriving; see ``SignedIn``."""
+
+    accepted: tuple[str, ...] = ()
+    asked: str = ""
+
+
+class _NotPressedError(Exception):
+    """The person has pressed no button, so what they would get is rolled back."""
+
+
 def register(
     tx: WriteTransaction,
     vault: Vault,
@@ -45,6 +57,10 @@ def register(
 ) -> SignedIn:
     """Create the account of a new person, with the roles to which the person is invited.
 
+    Nothing is accepted for a person who has pressed no button: they get the account if they would
+    have a role, and accept it then. An invitation that somebody else may have put into the address
+    opens no account.
+
     Raises:
         Forbidden: ``identity.unknown``: the person is not invited.
         Conflict: ``identity.email_taken``: an account has the address that an invitation proves.
@@ -52,14 +68,14 @@ def register(
             person cannot accept the invitation.
     """
     registration = Registration(provider.registration)
-    is_arriving = arrival.invitation is not None or arrival.invite_link is not None
+    is_arriving = arrival.names_offer and (arrival.accepts or arrival.invitation is None)
     trusted = identity_rules.trusted_email(claims, provider.trusted_domains)
     if registration is Registration.OFF or (
         registration is Registration.INVITED and not is_arriving and not trusted
     ):
         raise Forbidden("identity.unknown")
     email = trusted
-    if not email and arrival.invitation is not None and arrival.is_mailed:
+    if not email and arrival.invitation is not None and arrival.is_mailed and arrival.accepts:
         invitation = invitation_queries.by_uuid(tx, arrival.invitation)
         if invitation is not None and _is_pending(tx, invitation):
             email = invitation.email
@@ -71,9 +87,9 @@ def register(
         **facts,
         "attribute_sources": account_rules.attribute_sources(facts, provider.name, tx.now),
         "email": email,
-        "agreed_at": tx.now if arrival.accepts else None,
+        "agreed_at": tx.now if arrival.accepts and arrival.names_offer else None,
     }
-    extra = {} if arrival.invitation is None else {"invitation": arrival.invitation}
+    extra = {"invitation": arrival.invitation} if arrival.invitation and arrival.accepts else {}
     account_id = _create_account(tx, vault, settings, values, claims, provider, extra)
     identity = linking.add(tx, provider, claims, account_id)
     account = account_queries.existing(tx, account_id)
@@ -81,19 +97,23 @@ def register(
         account, ip_address, request_id, credentials=account.credentials_version
     )
     linking.record_linked(tx, actor, provider)
-    if arrival.accepts:
+    if arrival.accepts and arrival.names_offer:
         acceptance.record(tx, actor, arrival.agreements)
     stated = "" if email else identity_rules.stated_email(claims)
     is_sent = bool(stated) and email_change_actions.request_first(
         tx, actor, settings, vault, account, stated
     )
-    accepted: tuple[str, ...] = ()
-    if is_arriving:
-        accepted = (accept(tx, settings, actor, arrival),)
-    elif trusted:
-        accepted = tuple(_accept_pending(tx, settings, actor))
-    if registration is Registration.INVITED and not accepted:
-        raise Forbidden("identity.unknown")
+    taken = Taken()
+    with suppress(_NotPressedError), tx.savepoint():
+        if is_arriving:
+            taken = accept(tx, settings, actor, arrival)
+        elif trusted:
+            taken = Taken(tuple(_accept_pending(tx, settings, actor)))
+        if registration is Registration.INVITED and taken == Taken():
+            raise Forbidden("identity.unknown")
+        if not arrival.accepts:
+            taken = Taken()
+            raise _NotPressedError
     granting.judge(tx, settings, account)
     has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
     return SignedIn(
@@ -101,7 +121,8 @@ def register(
         identity.id,
         is_new=True,
         has_second_factor=has_second_factor,
-        accepted=accepted,
+        accepted=taken.accepted,
+        asked=taken.asked,
         unconfirmed=stated if is_sent else "",
     )
 
@@ -126,16 +147,17 @@ def _create_account(
                 raise
 
 
-def accept(tx: WriteTransaction, settings: Settings, actor: Actor, arrival: Arrival) -> str:
-    """Accept what somebody arrived with. Return its UUID."""
+def accept(tx: WriteTransaction, settings: Settings, actor: Actor, arrival: Arrival) -> Taken:
+    """Accept what somebody arrived with."""
     if arrival.invitation is not None:
         invitation_actions.accept(
             tx, actor, settings, arrival.invitation, link_version=arrival.link_version
         )
-        return arrival.invitation
+        return Taken((arrival.invitation,))
     assert arrival.invite_link is not None  # noqa: S101 - the caller has checked that there is one
-    join_request_actions.submit(tx, actor, settings, arrival.invite_link)
-    return arrival.invite_link
+    link = arrival.invite_link
+    result = join_request_actions.submit(tx, actor, settings, link)
+    return Taken((link,)) if result.is_approved else Taken(asked=link)
 
 
 def _is_pending(tx: WriteTransaction, row: InvitationRow) -> bool:

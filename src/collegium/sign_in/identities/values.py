@@ -14,12 +14,16 @@ METHOD: Final = "identity provider"
 class Arrival(NamedTuple):
     """With what somebody arrives: the invitation or invite link that led to the sign-in.
 
+    Anybody can make an address that begins a sign-in and leads to an invitation. So only a pressed
+    button accepts something.
+
     Args:
         invitation: UUID of an invitation.
         link_version: of the link to the invitation that was followed.
         is_mailed: whether that link was only mailed to the invited address, and so proves it.
         invite_link: UUID of an invite link.
-        accepts: whether the person pressed a button that accepts the invitation.
+        accepts: whether the person pressed a button that accepts it; if there is neither invitation
+            nor invite link, the button that signs in.
         agreements: ids of the texts that the page with the button has shown.
     """
 
@@ -29,6 +33,11 @@ class Arrival(NamedTuple):
     invite_link: str | None = None
     accepts: bool = False
     agreements: tuple[int, ...] = ()
+
+    @property
+    def names_offer(self) -> bool:
+        """Whether there is an invitation or an invite link."""
+        return self.invitation is not None or self.invite_link is not None
 
 
 NOWHERE: Final = Arrival()
@@ -65,7 +74,8 @@ class SignedIn(NamedTuple):
         identity: id of the identity.
         is_new: whether the account was created just now.
         has_second_factor: whether the provider has shown that it asked for a second factor.
-        accepted: UUIDs of the invitations that were accepted, or of the invite link.
+        accepted: UUIDs of what gave a role: the invitations, or the invite link.
+        asked: UUID of the invite link through which the person asked to join; empty if none.
         refused: code of the refusal of an invitation that could not be accepted; empty otherwise.
         unconfirmed: the address of a new account that an e-mail asks to confirm; empty if none.
     """
@@ -75,5 +85,6 @@ class SignedIn(NamedTuple):
     is_new: bool = False
     has_second_factor: bool = False
     accepted: tuple[str, ...] = ()
+    asked: str = ""
     refused: str = ""
     unconfirmed: str = ""

@@ -33,7 +33,8 @@ class Purpose(StrEnum):
 
     SIGN_IN = "sign_in"
     ACCEPT = "accept"
-    """To sign in and accept the invitation at ``return_to``."""
+    """To sign in and accept what the pressed button names: what is at ``return_to``, if that is an
+    invitation or an invite link; else the pending invitations of a new person."""
     LINK = "link"
     CONFIRM = "confirm"
 
