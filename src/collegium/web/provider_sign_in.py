@@ -384,6 +384,7 @@ def finish(
     if account.id != actor.id or provider is None:
         raise NotFound("provider.unknown")
     if return_to:
+        origin = origin._replace(has_second_factor=True)
         return _hand_over(browser, tx, provider, actor, origin, return_to)
     _start_session(browser, tx, actor, method, origin, has_second_factor=True)
     return browser.redirect(browser.next or _HOME)
