@@ -395,6 +395,16 @@ def test_invitee_becomes_a_member_in_the_same_step(
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_new_person_without_an_address_is_asked_for_one(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    change_provider(world, "hostile", registration="open")
+    hostile.person["email"] = None
+    page = visitor.follow(sign_in(visitor, hostile))
+    assert "has no e-mail address yet" in text(page)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_invite_link_brings_a_new_person_in(
     visitor: Browser, hostile: HostileProvider, world: World, scene: Scene
 ) -> None:

@@ -342,6 +342,8 @@ def _start(
     if signed_in.unconfirmed:
         email = isolated(signed_in.unconfirmed)
         said.append(f"Please confirm your e-mail address: open the link in the e-mail to {email}.")
+    elif signed_in.is_new and not signed_in.actor.email:
+        said.append("Your account has no e-mail address yet. Please add one under “My account”.")
     return browser.redirect(return_to or _HOME, " ".join(said))
 
 
