@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 import click
+import structlog
 
 from collegium import bootstrap, logs
 from collegium.db import schema
@@ -141,8 +142,10 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool, no_post: bool)
     from collegium import server  # noqa: PLC0415 - no other command needs it
 
     settings = _settings()
-    with _app_context(settings):
-        pass
+    from collegium.site import actions as site_actions  # noqa: PLC0415 - the same
+
+    with _app_context(settings) as (database, vault):
+        setup_path = site_actions.setup_path(database, vault)
     address = _resolved(host)
     _check_free(address, port)
     if urlsplit(settings.base_url).path:
@@ -153,17 +156,23 @@ def serve(host: str, port: int, workers: int, *, no_worker: bool, no_post: bool)
         except SettingsError as error:
             _stop(str(error), 2)
     os.environ.pop(bootstrap.BASE_IS_GUESSED, None)
+    base_url = settings.base_url.rstrip("/")
     if bootstrap.is_guessed(settings):
         # BASE_URL is not set, so links lead to the address that we listen on.
         os.environ[bootstrap.BASE_IS_GUESSED] = "1"
         shown = "127.0.0.1" if address in {"0.0.0.0", "::"} else host.strip("[]")  # noqa: S104 - compared
         shown = f"[{shown}]" if ":" in shown else shown
-        os.environ["COLLEGIUM_BASE_URL"] = f"http://{shown}:{port}"
+        base_url = f"http://{shown}:{port}"
+        os.environ["COLLEGIUM_BASE_URL"] = base_url
     os.environ[bootstrap.SERVE_HOST] = host
     if settings.database_is_sqlite and not (no_worker or no_post):
         os.environ[bootstrap.RUNS_WORKER] = "1"
     else:
         os.environ.pop(bootstrap.RUNS_WORKER, None)
+    if setup_path is not None:
+        # A name such as "link" would be masked.
+        event = "no account exists yet: open this page to set the service up"
+        structlog.get_logger().warning(event, page=base_url + setup_path)
     server.run(address, port, workers)
 
 

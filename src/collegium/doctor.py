@@ -131,8 +131,7 @@ def _check_claim_rules(database: Database) -> Iterator[Finding]:
     """Name the claim rules that can give nothing, and why."""
     with database.read() as tx:
         rules = claim_rule_queries.all_rules(tx)
-        providers = provider_queries.active(tx) if rules else []
-        kept = identity_rules.comparable_claims(providers)
+        kept = identity_rules.all_kept(provider_queries.active(tx)) if rules else frozenset()
     for rule in rules:
         problems = [
             *granting.obstacles(rule),
@@ -145,7 +144,7 @@ def _check_claim_rules(database: Database) -> Iterator[Finding]:
 def _rule_problem(code: str) -> str:
     claim = code.removeprefix("claim.")
     if claim != code:
-        return f"no active provider keeps the claim {claim} and vouches for it"
+        return f"no active provider keeps the claim {claim}"
     return {
         "organisation.unknown": "its organisation was deleted",
         "organisation.unavailable": "its organisation is blocked or archived",

@@ -18,6 +18,7 @@ from collegium.security.crypto import Vault, check_password, hash_password
 from collegium.security.passwords import password_errors
 from collegium.settings import Settings
 from collegium.sign_in.tokens import actions as token_actions
+from collegium.site import queries as site_queries
 from collegium.text.email_addresses import address_error, canonical_address
 from collegium.text.names import trim
 
@@ -68,6 +69,7 @@ def ensure_staff(
         columns: dict[str, Any] = {"is_staff": True, "is_active": True, "email": email}
         if lifetime is not ...:
             columns["token_lifetime"] = lifetime
+        site_queries.void_key(tx)
         if existing is None:
             account_id = account_actions.create(
                 tx, None, settings, vault, {"username": username, **columns}

@@ -156,6 +156,7 @@ class Scene:
                 ("reset", to(self._reset())),
                 ("reset-weak", fill_and_press("New password", "short", "Set password")),
                 ("reset-gone", to("/password_reset/abc/")),
+                ("setup-gone", to("/setup/abc/")),
                 ("invitation", to(self._invitation(self.invited))),
                 ("invitation-wrong", press("Create account and accept")),
                 ("invitation-expired", to(self._invitation(self.expired))),
@@ -286,6 +287,7 @@ class Scene:
         yield "staff-mails", to(mails)
         yield "staff-mails-failed", to(f"{mails}?show=failed")
         yield "staff-mails-none", press("Send all again")
+        yield "staff-mail-test", press("Send a test e-mail to my address")
 
     def _add_history(self) -> None:
         """Add data for the charts of a month, and failed e-mails."""

@@ -50,6 +50,7 @@ NOT_OPENED: Final = {
     *("/api-auth/default/init/", "/api-auth/unknown/init/", "/api-auth/unknown/complete/"),
     *("/staff/providers/unknown/", f"/staff/rules/{'0' * 32}/"),
     f"/staff/agreements/{'0' * 32}/",
+    *("/setup/unknown/", "/staff/mails/0/"),
 }
 """Pages that redirect or need an earlier step, and those of a provider, of a claim rule and of an
 agreement, of which there are none."""
@@ -130,6 +131,8 @@ def parameters(tx: WriteTransaction, vault: Vault) -> dict[str, dict[str, object
         "/api-auth/": {"provider": "unknown"},
         "/invitation/": {"token": vault.sign(links.MAILED, bulk_activity.uuid("invitation", 1), 1)},
         "/identity_link/": {"token": "unknown"},
+        "/setup/": {"token": "unknown"},
+        "/staff/mails/": {"id": 0},
         "/password_reset/": {"token": password_actions.link(vault, account, tx.now)},
         "/user_email_change/": {"code": "0" * 32},
         "/user_email_change_cancel/": {"code": "0" * 32},

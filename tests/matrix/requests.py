@@ -56,6 +56,8 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
         for app in ("users", "attributes")
     },
     "/identity_link/": {"token": "unknown provider"},
+    "/setup/": {"token": "unknown provider"},
+    "/staff/mails/": {"id": "mail"},
     "/password_reset/": {"token": "password link"},
     "/user_email_change/": {"code": "address code"},
     "/user_email_change_cancel/": {"code": "address cancel code"},
@@ -287,6 +289,12 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
     },
     "/forgotten_password/": lambda _scene, tenant: {"email": tenant.tree["colleague"].email},
     "/password_reset/{token}/": lambda _scene, _tenant: _TWICE,
+    "/setup/{token}/": lambda _scene, _tenant: {
+        "username": "first",
+        "email": "first@example.org",
+        "site_name": "Members",
+        **_TWICE,
+    },
     "/account/agreements/": lambda scene, _tenant: {"agreements": str(scene.agreement)},
     "/invitation/{token}/": lambda scene, _tenant: {
         "agreements": str(scene.agreement),

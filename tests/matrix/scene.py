@@ -24,6 +24,8 @@ from collegium.db.tables import groups as group_table
 from collegium.events import queries as event_queries
 from collegium.invitations import approvals, links
 from collegium.memberships import queries as membership_queries
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.mails import MailTest
 from collegium.reviews import queries as review_queries
 from collegium.reviews import rules as review_rules
 from collegium.roles import queries as role_queries
@@ -113,6 +115,7 @@ class Scene:
         self.objects = {
             "role": self.world.role("CUSTOM.UNUSED").uuid,
             "mail template": uuid5(NAMESPACE_URL, "users/invitation_created_message.html").hex,
+            "mail": self._test_mail(),
             "rule": add_rule(self.world, self.world.organisation("Rules"), "CUSTOMER.OWNER"),
         }
         """Objects without a tenant by name."""
@@ -179,6 +182,11 @@ class Scene:
 
     def _person(self, name: str, **values: Any) -> Person:
         return self.world.person(name, password=self._hashed, **values)
+
+    def _test_mail(self) -> str:
+        staff = self.world.staff.actor
+        with self.database.write() as tx:
+            return str(outbox_queries.enqueue(tx, MailTest(staff.email, staff.id)))
 
     def _session(self, person: Person) -> str:
         with self.database.write() as tx:

@@ -59,7 +59,8 @@ NOT_CREATING: Final = {
     "/staff/rules/{uuid}/": "changes an object",
     "/account/agreements/": "agreeing again changes nothing",
     "/staff/agreements/{uuid}/": "changes an object",
-    "/staff/mails/": "sends e-mails again",
+    "/staff/mails/": "sends e-mails again, or one to the sender",
+    "/setup/{token}/": "uses its link up",
 }
 """Pages whose forms create nothing, and the reason."""
 

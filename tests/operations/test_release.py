@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from email import message_from_string
 from email.message import Message
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import httpx
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support.serving import Service
+from collegium import __version__
+from tests.support.serving import PATIENCE, Service
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "collegium"
@@ -99,7 +102,7 @@ def test_files_by_others_are_named_in_the_notice(wheel: Path) -> None:
 
 
 def test_metadata_are_those_of_the_release(metadata: Message) -> None:
-    assert metadata["Version"] == "0.1.0"
+    assert metadata["Version"] == __version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
@@ -190,10 +193,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     # In the locked versions, so that a new release of a library does not fail this.
     service.environment["UV_CONSTRAINT"] = str(ROOT / "requirements" / "run.txt")
     version = service.run("--version")  # this installs it
-    assert version.stdout == "collegium, version 0.1.0\n", version.stderr
-    service.start()
-    yield service
-    service.stop()
+    assert version.stdout == f"collegium, version {__version__}\n", version.stderr
+    try:
+        service.start()
+        yield service
+    finally:
+        service.stop()
 
 
 def test_wheel_starts_where_nothing_else_is_installed(installed: Service) -> None:
@@ -202,3 +207,39 @@ def test_wheel_starts_where_nothing_else_is_installed(installed: Service) -> Non
     assert style
     answer = installed.call("GET", style[1])
     assert answer.content == (PACKAGE / "web" / "static" / "style.css").read_bytes()
+
+
+def test_first_start_leads_from_the_link_in_the_log_to_an_invitation(installed: Service) -> None:
+    log = installed.log.read_text()
+    link = re.search(r"no account exists yet.* page=(\S+/setup/\S+/)$", log, re.MULTILINE)
+    assert link
+    secret = "a quiet harbour at night"
+    with httpx.Client(base_url=installed.base, follow_redirects=True, timeout=20) as browser:
+
+        def send(path: str, **fields: str) -> httpx.Response:
+            page = browser.get(path).text
+            hidden = dict(re.findall(r'name="(csrf|submission)" value="(\w+)"', page))
+            answer = browser.post(path, data=hidden | fields)
+            assert answer.status_code == 200, answer.text
+            return answer
+
+        account = {"username": "grace", "email": "grace@example.org"}
+        name = {"site_name": "Coastal Members"}
+        tested = send(link[1], **account, **name, password=secret, again=secret)
+        end = time.monotonic() + PATIENCE
+        while "The e-mail is a file in the folder" not in tested.text:
+            assert time.monotonic() < end, tested.text
+            time.sleep(0.05)
+            tested = browser.get(str(tested.url))
+        organisation = send("/staff/organisations/new/", name="Compilers")
+        uuid = str(organisation.url).rstrip("/").rpartition("/")[2]
+        invite = f"/organisation/{uuid}/invite/"
+        owner = re.search(r'<option value="(\w+)"', browser.get(invite).text)
+        assert owner
+        send(invite, addresses="ada@example.org", role=owner[1], extra_text="", action="send")
+    mails = installed.folder / "var" / "mail"
+    while not any("To: ada@example.org" in mail.read_text() for mail in mails.glob("*.eml")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    # Only the line that says it; the lines of requests do not.
+    assert installed.log.read_text().count(link[1]) == 1

@@ -17,7 +17,7 @@ from tests.support.world import World
 
 UNKNOWN = "0" * 32
 SEGMENTS = {"token": "x", "number": "1", "provider": "unknown"} | dict.fromkeys(
-    ("code", "uuid", "one"), UNKNOWN
+    ("code", "uuid", "one", "id"), UNKNOWN
 )
 PAGES = [
     (path.format_map(SEGMENTS), method, operation)

@@ -10,6 +10,8 @@ from collegium.agreements import actions as agreement_actions
 from collegium.agreements import queries as agreement_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, join_requests, outbox
+from collegium.outbox import queries as outbox_queries
+from collegium.outbox.mails import MailTest
 from collegium.refusals import NotFound
 from collegium.scopes import activity
 from collegium.sign_in.providers import queries as provider_queries
@@ -38,12 +40,15 @@ def pages(scene: Scene) -> list[str]:
             else agreement_actions.publish(tx, scene.world.staff.actor, values)
         )
         tx.execute(Statement(update(accounts).values(must_agree=False)))
+        staff = scene.world.staff
+        mail = outbox_queries.enqueue(tx, MailTest(staff.email, staff.id))
     uuids = {
         "accounts": scene.people["member"].uuid,
         "organisations": scene.organisation.uuid,
         "roles": scene.world.role("PROJECT.MEMBER").uuid,
         "rules": add_rule(scene.world, scene.organisation, "CUSTOMER.OWNER"),
         "agreements": agreement,
+        "mails": str(mail),
     }
     return [
         path.replace(UNKNOWN, uuids.get(path.split("/")[2], "")).replace("/unknown/", "/campus/")

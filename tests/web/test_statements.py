@@ -31,6 +31,8 @@ ONE_OBJECT = {
     "/invitation_approve/{token}/",
     "/invitation_reject/{token}/",
     "/password_reset/{token}/",
+    "/setup/{token}/",
+    "/staff/mails/{id}/",
     "/identity_link/{token}/",
     "/user_email_change/{code}/",
     "/user_email_change_cancel/{code}/",

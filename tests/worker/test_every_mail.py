@@ -37,7 +37,7 @@ from tests.worker.test_mails import HtmlTags
 from tests.worker.test_names_in_mails import HEBREW
 from tests.worker.test_notifications import Scenario
 
-OWN_PAGES = {*sign_in_mails.LOADERS, *password_mails.LOADERS}
+OWN_PAGES = {*sign_in_mails.LOADERS, *password_mails.LOADERS, kinds.MailTest.kind}
 """The mails whose links lead to pages that only this service has."""
 
 
@@ -61,6 +61,7 @@ class EveryKind(Scenario):
             password_actions.request_reset(tx, bob.email, "")
             for mail in (
                 kinds.InvitationApproved(bob.email, pending, bob.id),
+                kinds.MailTest(bob.email, bob.id),
                 kinds.ReviewsPending(self.owner.email, self.owner.id),
                 kinds.EmailChanged(bob.email, bob.id, new),
                 kinds.PasswordChanged(*notice),

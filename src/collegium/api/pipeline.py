@@ -158,6 +158,7 @@ def _call(protocol: Protocol[C], context: C, endpoints: Endpoints) -> Response:
     reads = context.method in READ_METHODS
     if token is not None:
         with context.read() as tx:
+            context.finish_setup(tx)
             protocol.authenticate(context, tx, token, endpoint)
             if endpoint is not None and reads and not endpoint.mutates:
                 return endpoint.handler(context, tx)
@@ -167,6 +168,7 @@ def _call(protocol: Protocol[C], context: C, endpoints: Endpoints) -> Response:
         protocol.check_intent(context, endpoint, endpoints)
     elif endpoint.reads_db and reads:
         with context.read() as tx:
+            context.finish_setup(tx)
             return endpoint.handler(context, tx)
     # A handler that writes opens its own transaction. The read transaction above has returned
     # its connection.

@@ -44,6 +44,7 @@ from collegium.sign_in.tokens.actions import actor_of
 from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor import rules as two_factor_rules
+from collegium.site import queries as site_queries
 from collegium.values import hex_uuid
 
 _log = structlog.get_logger()
@@ -79,7 +80,7 @@ ROUTED: Final = "collegium.routed"
 """Key in the WSGI environment that is set if a route has the path of the request."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class AppContext:
     """Everything a request needs that outlives it; built in ``app``."""
 
@@ -87,10 +88,19 @@ class AppContext:
     database: Database
     vault: Vault
     wake: Callable[[], None]
+    # Whether no account was seen yet. The service may then be set up by another process.
+    awaits_setup: bool = True
     # Impersonations that this process need not record now: key of staff, account and hour to the
     # time (UTC) until which recording is skipped. They were recorded already, or recording failed a
     # moment ago.
-    recorded_impersonations: dict[str, datetime] = field(default_factory=dict, compare=False)
+    recorded_impersonations: dict[str, datetime] = field(default_factory=dict)
+
+    def finish_setup(self, tx: ReadTransaction) -> None:
+        """Take over the name of the service once there is an account."""
+        settings = site_queries.settings_in_effect(tx, self.settings)
+        if settings is not None:
+            self.settings = settings
+            self.awaits_setup = False
 
 
 @dataclass(slots=True)
@@ -235,6 +245,12 @@ class RequestContext:
         if value is None:
             raise NotFound(f"{noun}.unknown")
         return value
+
+    def finish_setup(self, tx: ReadTransaction) -> None:
+        """Ask for the name of the service until it is known: once in the life of a process."""
+        if self.app.awaits_setup:
+            self.app.finish_setup(tx)
+            self.settings = self.app.settings
 
     def read(self) -> AbstractContextManager[ReadTransaction]:
         """Open a read transaction; read requests wait for a read slot first."""

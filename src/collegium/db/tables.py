@@ -431,8 +431,6 @@ identity_providers = Table(
     Column("trusted_domains", JsonColumn, nullable=False, server_default="[]"),
     # Values of ``acr`` and ``amr`` that mean a second factor.
     Column("second_factor_values", JsonColumn, nullable=False, server_default="[]"),
-    # Claims that the provider assigns, which claim rules may compare.
-    Column("vouched_claims", JsonColumn, nullable=False, server_default="[]"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("modified_at", UtcDateTime, nullable=False),
     _one_of("registration", provider_rules.Registration),
@@ -533,8 +531,6 @@ exchange_codes = Table(
     Column("credentials_version", Integer, nullable=False),
     Column("sid_hash", LargeBinary(32)),
     Column("id_token_encrypted", LargeBinary),
-    # Whether the sign-in showed a second factor.
-    _flag("has_second_factor"),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
 )
 
@@ -1263,6 +1259,19 @@ idempotency_keys = Table(
     # Encrypted, because it may contain names, or a token that is shown only this once. Null until
     # the action is complete.
     Column("response", Text),
+)
+
+# One row for the service itself, once it was started without an account.
+site = Table(
+    "site",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # Chosen on the set-up page. Empty if the settings name the service.
+    _text("name", 80),
+    # Random. The set-up link is made of it and the secret key. Null once an account exists.
+    Column("setup_key", String(32)),
+    Column("set_up_at", UtcDateTime),
+    CheckConstraint("id = 1", name="one_row"),
 )
 
 row_counts = Table(

@@ -60,6 +60,18 @@ class InvitationApproved(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class MailTest(Mail):
+    """Test whether e-mails arrive, to the member of staff who asks for it.
+
+    Args:
+        account: id of the row.
+    """
+
+    kind: ClassVar[str] = "mail_test"
+    account: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewsPending(Mail):
     """Notice or reminder that reviews of roles are pending, to a person who can close them.
 

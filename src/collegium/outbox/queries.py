@@ -29,6 +29,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import FINISHED, BigInt, outbox
 from collegium.lists.listing import Filter, Listing
+from collegium.outbox.mails import MailTest
 from collegium.refusals import Conflict, NotFound
 
 OVERDUE_AFTER: Final = timedelta(minutes=1)
@@ -241,6 +242,12 @@ listing = Listing[MailRow](
 )
 """The e-mails of a state, queued or failed; for staff and support."""
 
+_TEST_BY_ID = Statement[MailRow](
+    listing.rows.where(
+        outbox.c.id == bindparam("mail", type_=BigInt), outbox.c.kind == MailTest.kind
+    )
+)
+
 # Excludes e-mails that a worker has claimed now.
 _is_unclaimed = or_(
     _FAILED, and_(_QUEUED, or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= _NOW))
@@ -430,6 +437,14 @@ def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:
 def counts(tx: ReadTransaction) -> MailCounts:
     """Return the numbers of queued, overdue (among the queued) and failed e-mails."""
     return tx.fetch_only(_COUNTS, before=tx.now - OVERDUE_AFTER)
+
+
+def test_by_id(tx: ReadTransaction, mail: int) -> MailRow | None:
+    """Return a test e-mail in any state, for staff and support: without a visibility check.
+
+    Nobody sees delivered e-mails of other kinds.
+    """
+    return tx.fetch_one(_TEST_BY_ID, mail=mail)
 
 
 def next_due(tx: ReadTransaction) -> datetime | None:

@@ -36,6 +36,7 @@ from collegium.web import (
     provider_sign_in,
     reviews,
     scopes,
+    setup,
     sign_in,
     sign_in_methods,
     ssh_keys,
@@ -153,6 +154,7 @@ ROUTES: Routes = {
     "/api/media/{uuid}/": {
         "GET": Endpoint(pictures.show, "Return a picture.", public=True, reads_db=True),
     },
+    **setup.ROUTES,
     **sign_in.ROUTES,
     **passkeys.ROUTES,
     **identity_link.ROUTES,

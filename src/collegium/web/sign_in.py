@@ -51,6 +51,7 @@ def _render_sign_in(
         form=form,
         next=browser.next,
         providers=provider_queries.active(tx),
+        awaits_setup=browser.app.awaits_setup,
         has_passwords="LOCAL_SIGNIN" in browser.settings.authentication_methods,
     )
 

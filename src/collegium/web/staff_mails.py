@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from collegium.accounts import queries as account_queries
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.outbox import actions as outbox_actions
 from collegium.outbox import queries as outbox_queries
+from collegium.outbox.mails import MailTest
 from collegium.refusals import NotFound
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -43,6 +45,7 @@ KINDS: Final = {
     "permission_request_rejected": "Join request rejected",
     "structure_role_granted": "Join request approved",
     "role_reviews_pending": "Reviews of roles",
+    "mail_test": "Test e-mail",
     "notifications_profile_changes_operator": "Details of an owner changed",
 }
 """Label of each kind of e-mail."""
@@ -84,10 +87,11 @@ def _render_mails(
 def _change(browser: BrowserRequest) -> Response:
     """Do what the pressed button says."""
     form = browser.form
-    action = form.choice("action", "retry", "retry_all", "drop")
-    text = form.raw("mail")
-    mail_id = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004 - a number
+    action = form.choice("action", "retry", "retry_all", "drop", "test")
+    mail_id = _id(form.raw("mail"))
     list_path = f"{HERE}?show=failed" if browser.query_value("show") == "failed" else HERE
+    if form.is_valid and action == "test":
+        return _send_test(browser)
     if form.is_valid:
         try:
             return browser.redirect(list_path, _perform_on_mail(browser, action, mail_id))
@@ -99,6 +103,37 @@ def _change(browser: BrowserRequest) -> Response:
             )
     with browser.read() as tx:
         return _render_mails(browser, tx, form, 422)
+
+
+def _id(text: str) -> int:
+    """Return the id of an e-mail; 0, which none has, for any other text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004 - a number
+
+
+def _send_test(browser: BrowserRequest) -> Response:
+    """Queue a test e-mail to the actor, and show what becomes of it."""
+    with browser.write() as tx:
+        account = account_queries.existing(tx, browser.actor.id)
+        mail_id = None
+        if account.email:
+            mail_id = outbox_queries.enqueue(tx, MailTest(account.email, account.id))
+    if mail_id is None:
+        return browser.redirect(
+            HERE, "Your account has no e-mail address. Enter one in your profile.", kind="not"
+        )
+    return browser.redirect(f"{HERE}{mail_id}/")
+
+
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    mail = outbox_queries.test_by_id(tx, _id(browser.segments["id"]))
+    if mail is None:
+        raise NotFound("mail.unknown")
+    return page(
+        browser,
+        "staff_mail_test",
+        mail=mail,
+        writes_files=browser.settings.mail_url.startswith("file:"),
+    )
 
 
 def _perform_on_mail(browser: BrowserRequest, action: str, mail_id: int) -> str:
@@ -118,7 +153,8 @@ ROUTES: Routes = staff_only(
     {
         HERE: {
             "GET": Page(_list, "List the queued or failed e-mails."),
-            "POST": Page(_change, "Send an e-mail again, or discard it."),
+            "POST": Page(_change, "Send an e-mail again or discard it, or send a test e-mail."),
         },
+        f"{HERE}{{id}}/": {"GET": Page(_show, "Show what became of a test e-mail.")},
     }
 )

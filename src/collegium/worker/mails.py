@@ -33,6 +33,7 @@ from collegium.outbox.mails import (
     EmailChanged,
     InvitationApproved,
     InvitationCreated,
+    MailTest,
     ProfileChangesOperator,
 )
 from collegium.outbox.outcomes import ObsoleteError, UndeliverableError
@@ -186,6 +187,19 @@ def _email_changed(
     }
 
 
+def _mail_test(
+    tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
+) -> dict[str, Any]:
+    account = load_account(tx, payload["account"])
+    return {
+        "name": name_line(f"{account.first_name} {account.last_name}")
+        or name_line(account.username),
+        "username": name_line(account.username),
+        # There is no other front end that has this page.
+        "link": f"{settings.base_url.rstrip('/')}/staff/",
+    }
+
+
 def _profile_changes(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
@@ -218,6 +232,7 @@ LOADERS: Final[dict[str, Loader]] = {
     EmailChanged.kind: _email_changed,
     InvitationApproved.kind: _invitation_approved,
     InvitationCreated.kind: _invitation_created,
+    MailTest.kind: _mail_test,
     ProfileChangesOperator.kind: _profile_changes,
     **invitation_mails.LOADERS,
     **join_request_mails.LOADERS,

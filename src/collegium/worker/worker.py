@@ -37,6 +37,7 @@ from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.settings import Settings
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.passkeys import queries as passkey_queries
+from collegium.site import queries as site_queries
 from collegium.text.plain import one_line, short
 from collegium.worker import invited_accounts, mails, webhook
 from collegium.worker.scheduler import Scheduler
@@ -113,6 +114,7 @@ class Worker:
     ) -> None:
         self._database = database
         self._settings = settings
+        self._awaits_setup = True
         self._vault = vault
         self._mail = _Channel(mails.render, transport or open_transport(settings.mail_url))
         # Channels of the kinds that are not sent by e-mail.
@@ -315,8 +317,16 @@ class Worker:
         if channel is self._mail and row.kind in invited_accounts.MAIL_KINDS:
             row = self._ensure_account(row)
         with self._database.read(self._now()) as tx:
+            if self._awaits_setup:
+                self._finish_setup(tx)
             message = channel.render(tx, self._settings, self._vault, row)
         channel.transport.send(message)
+
+    def _finish_setup(self, tx: ReadTransaction) -> None:
+        """Take over the name of the service, which may have been chosen since the start."""
+        settings = site_queries.settings_in_effect(tx, self._settings)
+        if settings is not None:
+            self._settings, self._awaits_setup = settings, False
 
     def _ensure_account(self, row: ClaimedMail) -> ClaimedMail:
         """Create the account of the invited person if needed, and return the entry as it is then.

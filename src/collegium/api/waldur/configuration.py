@@ -52,6 +52,9 @@ class Version(Struct, frozen=True):
 
 
 def _configuration(context: RequestContext, _tx: ReadTransaction | None = None) -> Response:
+    if context.app.awaits_setup:
+        with context.read() as tx:
+            context.finish_setup(tx)
     settings = context.settings
     published: dict[str, dict[str, object]] = {
         section: {name.upper(): getattr(settings, name) for name in names}

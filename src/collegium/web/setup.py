@@ -1,0 +1,81 @@
+"""The page that the set-up link leads to: create the first account, name the service."""
+
+from __future__ import annotations
+
+from collegium.accounts.actions import USERNAME
+from collegium.api.request import Response, Routes
+from collegium.db.database import ReadTransaction
+from collegium.refusals import NotFound
+from collegium.security.rate_limits.rules import CODE
+from collegium.settings import DEFAULTS
+from collegium.sign_in.tokens.actions import actor_of
+from collegium.site import actions as site_actions
+from collegium.text.names import typed_username
+from collegium.web.browser_request import BrowserRequest
+from collegium.web.forms import Form
+from collegium.web.page import Page, page
+from collegium.web.passwords import hash_of_new_password
+
+_NAME_MAX = 80
+
+
+def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    try:
+        site_actions.read_link(tx, browser.app.vault, browser.segments["token"])
+    except NotFound:
+        return _over(browser)
+    return _render(browser, Form.showing(site_name=browser.settings.site_name))
+
+
+def _render(browser: BrowserRequest, form: Form, status: int = 200) -> Response:
+    return page(browser, "setup", status, form=form, is_over=False, asks_name=_asks_name(browser))
+
+
+def _asks_name(browser: BrowserRequest) -> bool:
+    """Return whether the name is not set in the environment, which would override the form."""
+    return browser.app.settings.site_name == DEFAULTS.site_name
+
+
+def _over(browser: BrowserRequest) -> Response:
+    return page(browser, "setup", 410, form=Form(), is_over=True)
+
+
+def _set_up(browser: BrowserRequest) -> Response:
+    token, vault = browser.segments["token"], browser.app.vault
+    try:
+        # Only who has the link may make us hash a password.
+        with browser.rate_limited(CODE), browser.read() as tx:
+            site_actions.read_link(tx, vault, token)
+        form = browser.form
+        username = typed_username(form.text("username", 128, required=True))
+        email = form.email("email")
+        name = form.name("site_name", _NAME_MAX, required=True) if _asks_name(browser) else ""
+        if username and not USERNAME.fullmatch(username):
+            form.add_error(
+                "username", "A user name can have lower-case letters a to z, digits and _ . @ + -"
+            )
+        password_hash = hash_of_new_password(form, (username, email))
+        if password_hash is None:
+            return _render(browser, form, 422)
+        with browser.write() as tx:
+            account, mail_id = site_actions.set_up(
+                tx, browser.settings, vault, token, username, email, password_hash, name
+            )
+            actor = actor_of(
+                account,
+                browser.ip_address,
+                browser.request_id,
+                credentials=account.credentials_version,
+            )
+            browser.sign_in(tx, actor, "password")
+    except NotFound:
+        return _over(browser)
+    return browser.redirect(f"/staff/mails/{mail_id}/", "The service is set up. You are signed in.")
+
+
+ROUTES: Routes = {
+    "/setup/{token}/": {
+        "GET": Page(_ask, "Show the form that sets the service up.", public=True),
+        "POST": Page(_set_up, "Create the first account and name the service.", public=True),
+    },
+}
