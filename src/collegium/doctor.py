@@ -131,7 +131,8 @@ def _check_claim_rules(database: Database) -> Iterator[Finding]:
     """Name the claim rules that can give nothing, and why."""
     with database.read() as tx:
         rules = claim_rule_queries.all_rules(tx)
-        kept = identity_rules.all_kept(provider_queries.active(tx)) if rules else frozenset()
+        providers = provider_queries.active(tx) if rules else []
+        kept = identity_rules.comparable_claims(providers)
     for rule in rules:
         problems = [
             *granting.obstacles(rule),
@@ -144,7 +145,7 @@ def _check_claim_rules(database: Database) -> Iterator[Finding]:
 def _rule_problem(code: str) -> str:
     claim = code.removeprefix("claim.")
     if claim != code:
-        return f"no active provider keeps the claim {claim}"
+        return f"no active provider keeps the claim {claim} and vouches for it"
     return {
         "organisation.unknown": "its organisation was deleted",
         "organisation.unavailable": "its organisation is blocked or archived",

@@ -372,6 +372,30 @@ def test_deleted_account_leaves_no_trace_in_the_records_of_rules(site: Site, wor
         assert claim_rule_queries.given_to(tx, ada.id) == []
 
 
+def test_rule_compares_no_claim_for_which_the_provider_does_not_vouch(world: World) -> None:
+    elsewhere = "https://elsewhere.example.org"
+    kept = {"registration": "open", "extra_fields": "department nationality"}
+    campus = add_provider(world, **kept)
+    other = add_provider(world, "other", issuer=elsewhere, **kept)
+    organisation = world.organisation("Physics", owner=world.person("boss"))
+    add_rule(world, organisation, MANAGER, claims={"department": ["p"]}, revokes=True)
+    for wanted in ({"email": ["ada@*"]}, {"email_verified": ["true"]}, {"name": ["*"]}):
+        add_rule(world, organisation, MANAGER, claims=wanted)
+    add_rule(world, organisation, MANAGER, claims={}, nationalities=["EE"])
+    said = {"department": "p", "name": "Ada", "nationality": "EE"}
+    ada = arrive(world, campus, person(**said)).actor.id
+    eve = arrive(world, other, person("eve", elsewhere, **said)).actor.id
+    assert (held(world, ada), held(world, eve)) == ([], [])
+    # It counts from the next sign-in on, at this provider alone.
+    change_provider(world, "campus", vouched_claims=["Department"])
+    arrive(world, other, person("eve", elsewhere, **said))
+    assert sign_in(world, person(**said)) == ada
+    assert (held(world, ada), held(world, eve)) == ([("Physics", MANAGER)], [])
+    change_provider(world, "campus", vouched_claims=[])
+    assert sign_in(world, person(**said)) == ada
+    assert held(world, ada) == []
+
+
 def test_rule_can_ask_for_the_provider_that_says_it(world: World) -> None:
     elsewhere = "https://elsewhere.example.org"
     provider = add_provider(world, **GROUPS)

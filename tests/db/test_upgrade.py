@@ -1,23 +1,25 @@
 """A database of the first release, with rows in every table, is upgraded to this release."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from alembic import command
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from collegium.accounts import queries as account_queries
 from collegium.db import schema
 from collegium.db.database import Database
-from collegium.db.tables import metadata
+from collegium.db.statements import Statement
+from collegium.db.tables import identity_providers, metadata
 from collegium.events import queries as event_queries
 from collegium.invitations.actions import accept
 from collegium.lists import account_search
 from collegium.security.crypto import Vault
 from collegium.settings import load
+from collegium.sign_in.providers.rules import DEFAULT_VOUCHED
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.actions import actor_of
 from tests.conftest import KEY
@@ -241,9 +243,9 @@ def upgrade(database: Database, revision: str) -> None:
         connection.exec_driver_sql("COMMIT")
 
 
-def fill(database: Database) -> None:
+def fill(database: Database, rows: Iterable[tuple[str, dict[str, Any]]] = ROWS) -> None:
     with database.engine.connect() as connection:
-        for table, row in ROWS:
+        for table, row in rows:
             names = ", ".join(f'"{name}"' for name in row)
             values = ", ".join(f":{name}" for name in row)
             connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), row)
@@ -274,6 +276,29 @@ def test_upgrade_from_the_first_release_keeps_all_rows(empty: Database) -> None:
                     sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
                     connection.exec_driver_sql(f"SELECT setval({sequence}, 1000)")
     _use(empty)
+
+
+def test_claims_of_existing_rules_go_on_counting(empty: Database) -> None:
+    """Otherwise the next sign-in would end the roles of rules that take away."""
+    upgrade(empty, "0012_organisation_roles")
+    provider = {"uuid": uuid(1), "name": "campus", "label": "Campus", "client_id": "c"}
+    provider |= {"discovery_url": "https://a.example", "issuer": "https://a.example"}
+    provider |= {"created_at": AT, "modified_at": AT}
+    rule = {"uuid": uuid(2), "name": "a rule", "organisation_id": 1, "template": ""}
+    rule |= {"claims": '{"department": ["p"], "groups": ["x"], "iss": ["i"]}'}
+    rule |= {"nationalities": '["EE"]', "created_at": AT, "modified_at": AT}
+    rows = [
+        ("scopes", scope(1, 3, "organisation", "Physics")),
+        ("organisations", {"scope_id": 1}),
+        ("identity_providers", provider),
+        ("claim_rules", rule),
+    ]
+    fill(empty, rows)
+    upgrade(empty, "0013_vouched_claims")
+    with empty.read() as tx:
+        (row,) = tx.fetch_all(Statement[Any](select(identity_providers.c.vouched_claims)))
+    further = ["citizenship", "citizenships", "department", "nationalities", "nationality"]
+    assert row.vouched_claims == [*DEFAULT_VOUCHED, *further]
 
 
 def test_failed_migration_leaves_the_database_unchanged(

@@ -302,6 +302,9 @@ def test_doctor_shows_the_other_hosts_that_the_service_answers_to(
     assert "also answers" not in installation.warning("address", **own)[1]
 
 
+NOBODY = "no active provider keeps the claim"
+
+
 def test_doctor_names_claim_rules_that_can_give_nothing(
     installation: Installation, world: World
 ) -> None:
@@ -309,7 +312,7 @@ def test_doctor_names_claim_rules_that_can_give_nothing(
     physics = world.organisation("Physics")
     add_rule(world, physics, "CUSTOMER.OWNER")
     check = "claim rule Physicists"
-    assert installation.warning(check) == (True, "no active provider keeps the claim groups")
+    assert installation.warning(check) == (True, f"{NOBODY} groups and vouches for it")
     change_provider(world, provider.name, extra_fields="", is_active=False)
     change_rule(world, rule_uuid(world), claims={"acr": ["high"]})
     assert installation.warning(check) == (False, "can be applied")

@@ -121,8 +121,6 @@ def test_claims_that_nobody_stores_are_named() -> None:
         ({"claims": {}}, "claim_rule.no_condition"),
         ({"claims": {}, "affiliations": ["a"]}, ""),
         ({"claims": {"groups": []}}, "claim_rule.empty_claim"),
-        ({"claims": {"groups": ["x"], "email": ["a@b.example"]}}, "claim_rule.chosen_claim"),
-        ({"claims": {"preferredUsername": ["ada"]}}, "claim_rule.chosen_claim"),
         ({"organisation_id": None}, "claim_rule.organisation"),
         ({"organisation_role_id": None}, "claim_rule.no_role"),
         ({"organisation_role_id": None, "project_role_id": 2}, "claim_rule.no_role"),

@@ -8,11 +8,13 @@ import pytest
 
 from collegium.refusals import Invalid
 from collegium.sign_in.providers.rules import (
+    DEFAULT_VOUCHED,
     USER_CLAIMS,
     check,
     check_same_name,
     is_web_address,
     problems,
+    vouched_claims,
 )
 from tests.rules.refusing import refused
 
@@ -32,6 +34,7 @@ VALID: dict[str, Any] = {
     "allowed_redirects": ["https://portal.example.org/login_completed/", "http://localhost:8001/"],
     "trusted_domains": ["example.org", "cs.example.org"],
     "second_factor_values": ["mfa", "https://refeds.org/profile/mfa"],
+    "vouched_claims": ["groups", "https://example.org/claims/department"],
     "registration": "invited",
 }
 
@@ -85,6 +88,7 @@ def test_valid_values_are_accepted() -> None:
         ),
         ("domain", "trusted_domains", [["example"], ["@example.org"], ["*.org"], ["Example.org"]]),
         ("factor_value", "second_factor_values", [[""], ["a b"]]),
+        ("claim", "vouched_claims", [[""], ["a b"], ["é"], ["a" * 101], ["a"] * 101]),
         ("registration", "registration", ["", "everybody"]),
     ],
 )
@@ -92,6 +96,19 @@ def test_wrong_values_are_refused(code: str, field: str, values: list[Any]) -> N
     for value in values:
         with refused(Invalid, f"provider.{code}", {"field": field}):
             check({**VALID, field: value})
+
+
+@pytest.mark.parametrize("claim", ["isMemberOf", "is_member_of", "eduPersonEntitlement", "iss"])
+def test_provider_vouches_for_a_claim_in_every_spelling(claim: str) -> None:
+    assert vouched_claims({claim: "x", "nickname": "y"}, DEFAULT_VOUCHED) == {claim: "x"}
+
+
+def test_provider_vouches_for_what_its_list_names_and_for_nothing_else() -> None:
+    said = {"iss": "i", "acr": "a", "groups": ["g"], "department": "d", "Department2": "e"}
+    assert vouched_claims(said, ["department"]) == {"iss": "i", "acr": "a", "department": "d"}
+    # What people usually write themselves is on no list unless staff put it there.
+    chosen = ["email", "name", "nickname", "preferred_username", "profile", "website", "locale"]
+    assert vouched_claims(dict.fromkeys(chosen, "x"), DEFAULT_VOUCHED) == {}
 
 
 def test_field_and_claim_belong_together() -> None:

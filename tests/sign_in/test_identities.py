@@ -15,10 +15,11 @@ from collegium.db.statements import Statement
 from collegium.db.tables import provider_sign_ins
 from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
 from collegium.sign_in import credentials
-from collegium.sign_in.identities import linking, sign_ins
+from collegium.sign_in.identities import linking, mail_links, sign_ins
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.identities.values import METHOD, Arrival, CodeKind
+from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import Purpose
@@ -233,19 +234,48 @@ def test_invitee_gets_account_and_role_together(world: World, scene: Scene) -> N
 
 
 @pytest.mark.parametrize("is_verified", [False, True])
-def test_mailed_link_proves_the_address_that_the_provider_does_not(
+def test_mailed_link_and_provider_together_prove_an_address(
     world: World, scene: Scene, *, is_verified: bool
 ) -> None:
     provider = add_provider(world)
-    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
-    untrusted = person(email="victim@example.org", email_verified=is_verified)
+    owner = scene.people["owner"]
+    uuid = world.invite(owner, "ada@example.org", "PROJECT.MEMBER", scene.project)
+    untrusted = person(email="Ada@Example.org", email_verified=is_verified)
     signed_in = arrive(world, provider, untrusted, mailed(world, uuid))
     assert account(world, signed_in.actor.id).email == "ada@example.org"
+    assert signed_in.unconfirmed == ""
     # A link that was shared by other means proves nothing.
-    uuid = world.invite(scene.people["owner"], "bob@example.org", "PROJECT.MEMBER", scene.project)
+    uuid = world.invite(owner, "bob@example.org", "PROJECT.MEMBER", scene.project)
     shared = mailed(world, uuid)._replace(is_mailed=False)
-    signed_in = arrive(world, provider, person("bob", email_verified=is_verified), shared)
+    claims = person("bob", email="bob@example.org", email_verified=is_verified)
+    signed_in = arrive(world, provider, claims, shared)
     assert account(world, signed_in.actor.id).email == ""
+
+
+@pytest.mark.parametrize("stated", ["ada@victim.org", "", None])
+def test_forwarded_invitation_puts_no_address_into_an_account(
+    world: World, scene: Scene, stated: str | None
+) -> None:
+    """Otherwise who forwards it gets the e-mails that open the account of somebody else."""
+    provider = add_provider(world)
+    evil = "mallory@evil.example"
+    uuid = world.invite(scene.people["owner"], evil, "PROJECT.MEMBER", scene.project)
+    signed_in = arrive(world, provider, person(email=stated), mailed(world, uuid))
+    assert (signed_in.is_new, signed_in.accepted) == (True, (uuid,))
+    assert account(world, signed_in.actor.id).email == ""
+    assert signed_in.unconfirmed == (stated or "")
+    # Neither a forgotten password nor a link by e-mail leads into it.
+    with world.database.write() as tx:
+        password_actions.request_reset(tx, evil, "192.0.2.66")
+        candidate = mail_links.candidate(
+            world.vault, provider, person("mallory", email=evil), "b" * 32, "/account/"
+        )
+        assert candidate is not None
+        mail_links.request(tx, world.vault, candidate, "192.0.2.66")
+    sent = [(mail["X-Collegium-Mail"], mail["To"]) for mail in sent_mails(world)]
+    links = {"change_email_request", "password_reset", "identity_link_request"}
+    asked = [("change_email_request", stated)] if stated else []
+    assert [mail for mail in sent if mail[0] in links] == asked
 
 
 def test_mailed_link_makes_no_second_account(world: World, scene: Scene) -> None:

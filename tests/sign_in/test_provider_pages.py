@@ -395,6 +395,16 @@ def test_invitee_becomes_a_member_in_the_same_step(
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_new_person_without_an_address_is_asked_for_one(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    change_provider(world, "hostile", registration="open")
+    hostile.person["email"] = None
+    page = visitor.follow(sign_in(visitor, hostile))
+    assert "has no e-mail address yet" in text(page)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_invite_link_brings_a_new_person_in(
     visitor: Browser, hostile: HostileProvider, world: World, scene: Scene
 ) -> None:
@@ -522,6 +532,13 @@ def test_front_end_gets_nothing_before_the_second_factor(
     answer = visitor.send("/sign_in/code/", code=codes[0])
     assert answer.headers["location"].startswith(f"{FRONT}?code=")
     assert not is_signed_in(visitor)
+    # The code that was entered here is a second factor of this sign-in.
+    (code,) = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
+    token = visitor._site.post("/api-auth/token-exchange/", json={"code": code}).json()["token"]
+    with world.database.read() as tx:
+        owner = token_queries.owner(tx, world.vault.keyed_hash(token))
+    assert owner is not None
+    assert owner.has_second_factor
     # The sign-in is used up.
     assert visitor.call("GET", "/sign_in/code/").headers["location"] == "/sign_in/"
 
@@ -544,6 +561,30 @@ def test_second_factor_of_the_provider_counts_where_one_is_required(
     assert exchange(browser, hostile, ["mfa"]).json()["token"] == token
     sign_in(browser, hostile)
     assert is_signed_in(browser)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("first", [True, False])
+def test_code_says_whether_its_own_sign_in_had_a_second_factor(
+    visitor: Browser, hostile: HostileProvider, world: World, *, first: bool
+) -> None:
+    """Another sign-in between the code and its exchange says nothing about it."""
+    ada = linked(world, hostile)
+    with world.database.write() as tx:
+        token_queries.revoke(tx, ada.id)
+    change_provider(world, "hostile", second_factor_values=["mfa"])
+    codes = []
+    for has_factor in (first, not first):
+        hostile.id_token["amr"] = ["pwd", *(["mfa"] if has_factor else [])]
+        location = sign_in(visitor, hostile, f"{INIT}?return_url={FRONT}").headers["location"]
+        codes += parse_qs(urlsplit(location).query)["code"]
+    for code, has_factor in zip(codes, (first, not first), strict=True):
+        token = visitor._site.post("/api-auth/token-exchange/", json={"code": code})
+        with world.database.write() as tx:
+            owner = token_queries.owner(tx, world.vault.keyed_hash(token.json()["token"]))
+            assert owner is not None
+            assert owner.has_second_factor == has_factor
+            token_queries.revoke(tx, ada.id)
 
 
 def exchange(browser: Browser, hostile: HostileProvider, amr: list[str]) -> httpx.Response:

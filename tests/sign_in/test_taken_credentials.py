@@ -103,6 +103,14 @@ def test_staff_who_take_a_second_factor_away_sign_the_person_out_everywhere(
     assert are_valid(world, world.staff.token) == [True]
 
 
+def test_staff_who_revoke_their_own_passkey_stay_signed_in(world: World) -> None:
+    begun = sign_in(world, world.staff.actor)
+    with world.database.write() as tx:
+        uuid = add_passkey(tx, world.staff.id, "lost phone")
+        passkey_actions.revoke_by_staff(tx, begun.actor, world.staff.id, uuid, "lost")
+    assert are_valid(world, begun.token) == [True]
+
+
 def deactivate(world: World, actor: Actor) -> None:
     with world.database.write() as tx:
         provider_actions.update(tx, actor, world.vault, "campus", {"is_active": False})

@@ -94,6 +94,7 @@ def test_settings_are_saved_and_an_empty_secret_keeps_the_present_one(
         client_secret="",
         trusted_domains="example.org\ncs.example.org",
         second_factor_values="mfa",
+        vouched_claims="groups\ndepartment",
         attribute_mapping="full_name: name\njob_title : title  position",
         is_default="yes",
         user_field="username",
@@ -103,6 +104,7 @@ def test_settings_are_saved_and_an_empty_secret_keeps_the_present_one(
     row = provider(world)
     assert (row.label, row.is_default, row.token_in_url) == ("Uni", True, False)
     assert row.trusted_domains == ["example.org", "cs.example.org"]
+    assert row.vouched_claims == ["groups", "department"]
     assert row.attribute_mapping == {"full_name": "name", "job_title": "title position"}
     assert (row.user_field, row.user_claim) == ("username", "voperson_id")
     assert provider_actions.client_secret(world.vault, row) == "very secret"

@@ -27,6 +27,7 @@ from collegium.db.tables import (
 )
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
+from collegium.sign_in.providers.rules import vouched_claims
 
 
 class RuleRow(OrganisationState, Conditions):
@@ -83,6 +84,7 @@ class StoredClaims:
     id: int
     issuer: str
     claims: dict[str, Any]
+    vouched_claims: list[str]
 
 
 class NamedScope:
@@ -166,7 +168,12 @@ _GIVEN = Statement[GivenRole](
     .order_by(claim_rule_grants.c.grant_id)
 )
 _CLAIMS = Statement[StoredClaims](
-    select(identities.c.id, identities.c.issuer, identities.c.claims)
+    select(
+        identities.c.id,
+        identities.c.issuer,
+        identities.c.claims,
+        identity_providers.c.vouched_claims,
+    )
     .join(identity_providers, identity_providers.c.id == identities.c.provider_id)
     .where(
         identities.c.account_id == bindparam("account", type_=BigInt),
@@ -296,10 +303,13 @@ def given_to(tx: ReadTransaction, account: int) -> list[GivenRole]:
 def stored_claims(tx: ReadTransaction, account: int) -> dict[int, dict[str, Any]]:
     """Return the stored claims of an account by the id of the identity, at active providers.
 
-    The issuer is among them as ``iss``.
+    They are those for which the provider vouches. The issuer is among them as ``iss``.
     """
     rows = tx.fetch_all(_CLAIMS, account=account)
-    return {row.id: {**row.claims, "iss": row.issuer} for row in rows}
+    return {
+        row.id: vouched_claims({**row.claims, "iss": row.issuer}, row.vouched_claims)
+        for row in rows
+    }
 
 
 def record_given(

@@ -53,25 +53,6 @@ _WELL_KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
 The columns of the account are not compared, because people change some of them.
 """
 
-CHOSEN_CLAIMS: Final = frozenset(
-    {
-        *("email", "email_verified", "mail", "upn"),
-        *("preferred_username", "username", "login", "nickname"),
-        *("name", "display_name", "cn", "given_name", "first_name", "middle_name"),
-        *("family_name", "last_name", "surname", "sn"),
-        *("phone_number", "phone_number_verified", "telephone_number", "mobile"),
-        *("address", "postal_address", "picture", "photo", "profile", "website"),
-        *("gender", "birthdate", "birth_date", "zoneinfo", "locale", "preferred_language"),
-        "updated_at",
-    }
-)
-"""Claims that no rule accepts: at many providers people write them, and nobody verifies them.
-
-Otherwise people could give themselves a role. E-mail patterns compare the address of the account.
-"""
-
-_PLAIN_CHOSEN_CLAIMS: Final = frozenset(claim.replace("_", "") for claim in CHOSEN_CLAIMS)
-
 
 class Conditions:
     """The conditions of a rule."""
@@ -90,7 +71,8 @@ class Facts:
     """What is known about a person.
 
     Args:
-        claims: the stored claims of each identity at an active provider, by the id of the identity.
+        claims: the stored claims of each identity at an active provider, by the id of the identity;
+            only those for which the provider vouches.
     """
 
     email: str
@@ -193,21 +175,16 @@ def _of_claims(rule: Conditions, claims: Mapping[str, Any]) -> list[Check]:
 
 
 def missing_claims(rule: Conditions, kept: Collection[str]) -> list[str]:
-    """Return the claims that a rule asks for and that nobody stores, by name.
+    """Return the claims that a rule asks for and that count for nobody, by name.
 
     Args:
-        kept: the claims that are stored with identities, of one provider or another.
+        kept: the claims that one provider or another vouches for, and that are stored.
     """
     missing = [name for name in rule.claims if name not in kept]
     for condition, names in _WELL_KNOWN.items():
         if getattr(rule, condition) and not set(names) & set(kept):
             missing.append(names[0])
     return missing
-
-
-def is_chosen(claim: str) -> bool:
-    """Return whether people may choose a claim, however it is written; see ``CHOSEN_CLAIMS``."""
-    return claim.strip().lower().replace("_", "").replace("-", "") in _PLAIN_CHOSEN_CLAIMS
 
 
 def is_for_each(template: str) -> bool:
@@ -238,8 +215,6 @@ def problems(values: Mapping[str, Any]) -> list[Invalid]:
         found.append(Invalid("claim_rule.no_condition", field="claims"))
     if not all(values.get("claims", {}).values()):
         found.append(Invalid("claim_rule.empty_claim", field="claims"))
-    if chosen := ", ".join(filter(is_chosen, values.get("claims", {}))):
-        found.append(Invalid("claim_rule.chosen_claim", field="claims", wrong=chosen))
     if values.get("creates_project") and not values.get("project_role_id"):
         found.append(Invalid("claim_rule.project_role", field="project_role"))
     if not values.get("creates_project") and not values.get("organisation_role_id"):

@@ -431,6 +431,8 @@ identity_providers = Table(
     Column("trusted_domains", JsonColumn, nullable=False, server_default="[]"),
     # Values of ``acr`` and ``amr`` that mean a second factor.
     Column("second_factor_values", JsonColumn, nullable=False, server_default="[]"),
+    # Claims that the provider assigns, which claim rules may compare.
+    Column("vouched_claims", JsonColumn, nullable=False, server_default="[]"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("modified_at", UtcDateTime, nullable=False),
     _one_of("registration", provider_rules.Registration),
@@ -531,6 +533,8 @@ exchange_codes = Table(
     Column("credentials_version", Integer, nullable=False),
     Column("sid_hash", LargeBinary(32)),
     Column("id_token_encrypted", LargeBinary),
+    # Whether the sign-in showed a second factor.
+    _flag("has_second_factor"),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
 )
 

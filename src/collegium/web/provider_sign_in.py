@@ -342,6 +342,8 @@ def _start(
     if signed_in.unconfirmed:
         email = isolated(signed_in.unconfirmed)
         said.append(f"Please confirm your e-mail address: open the link in the e-mail to {email}.")
+    elif signed_in.is_new and not signed_in.actor.email:
+        said.append("Your account has no e-mail address yet. Please add one under “My account”.")
     return browser.redirect(return_to or _HOME, " ".join(said))
 
 
@@ -384,6 +386,7 @@ def finish(
     if account.id != actor.id or provider is None:
         raise NotFound("provider.unknown")
     if return_to:
+        origin = origin._replace(has_second_factor=True)
         return _hand_over(browser, tx, provider, actor, origin, return_to)
     _start_session(browser, tx, actor, method, origin, has_second_factor=True)
     return browser.redirect(browser.next or _HOME)

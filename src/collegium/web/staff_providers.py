@@ -33,6 +33,7 @@ _LISTS: Final = {
     "allowed_redirects": provider_rules.URL_MAX,
     "trusted_domains": 253,
     "second_factor_values": 100,
+    "vouched_claims": 100,
 }
 """Fields with one value on each line, and the longest value in characters."""
 

@@ -188,7 +188,7 @@ def _render_rule(
     status: int = 200,
     preview: Preview | None = None,
 ) -> Response:
-    kept = identity_rules.all_kept(provider_queries.active(tx))
+    kept = identity_rules.comparable_claims(provider_queries.active(tx))
     return page(
         browser,
         "staff_rule",

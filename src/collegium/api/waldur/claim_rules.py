@@ -330,7 +330,7 @@ def _test_match(context: RequestContext) -> Response:
         form.check()
         account = account_queries.get_visible(tx, context.actor, form.values["user_uuid"])
         preview = granting.preview(tx, rule, account)
-        kept = identity_rules.all_kept(provider_queries.active(tx))
+        kept = identity_rules.comparable_claims(provider_queries.active(tx))
     claims = next(check.found for check in preview.checks if check.name == "claims")
     response = TestMatch(
         would_provision=not preview.obstacle,

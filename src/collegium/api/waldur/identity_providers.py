@@ -121,6 +121,7 @@ class IdentityProvider(Resource, frozen=True, gc=False):
     registration: str | UnsetType = _text(Choice(of=list(provider_rules.Registration)))
     trusted_domains: list[str] | UnsetType = _text(StringList(max=253, max_items=100))
     second_factor_values: list[str] | UnsetType = _text(StringList(max=100, max_items=100))
+    vouched_claims: list[str] | UnsetType = _text(StringList(max=100, max_items=100))
     token_in_url: bool | UnsetType = _flag("token_in_url")
 
 

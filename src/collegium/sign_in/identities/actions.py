@@ -35,6 +35,7 @@ from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.identities.queries import IdentityRow
 from collegium.sign_in.identities.values import NOWHERE, Arrival, SignedIn
 from collegium.sign_in.providers.queries import ProviderRow
+from collegium.sign_in.providers.rules import vouched_claims
 from collegium.sign_in.providers.values import Claims
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
@@ -125,9 +126,8 @@ def _lock_ruled_scopes(
     def load_facts(tx: ReadTransaction, account: AccountDetails) -> Facts:
         """Return the facts as they will be after ``_refresh``."""
         kept = identity_rules.kept_claims(claims, provider.extra_fields)
-        facts = granting.facts_of(tx, account).with_claims(
-            identity.id, {**kept, "iss": claims.issuer}
-        )
+        said = vouched_claims({**kept, "iss": claims.issuer}, provider.vouched_claims)
+        facts = granting.facts_of(tx, account).with_claims(identity.id, said)
         if account.registration_method != provider.name:
             return facts
         columns = identity_rules.profile(claims.claims, provider.attribute_mapping)

@@ -81,6 +81,7 @@ class ExchangeRow:
     credentials_version: int
     sid_hash: bytes | None
     id_token_encrypted: bytes | None
+    has_second_factor: bool
     expires_at: datetime
 
 
@@ -156,6 +157,7 @@ _CODE = Statement[ExchangeRow](
         exchange_codes.c.credentials_version,
         exchange_codes.c.sid_hash,
         exchange_codes.c.id_token_encrypted,
+        exchange_codes.c.has_second_factor,
         exchange_codes.c.expires_at,
     )
     .join(identities, identities.c.id == exchange_codes.c.identity_id)

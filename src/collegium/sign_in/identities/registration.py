@@ -29,6 +29,7 @@ from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import Registration
 from collegium.sign_in.providers.values import Claims
 from collegium.sign_in.tokens import actions as token_actions
+from collegium.text.email_addresses import same_mailbox
 
 _INVITATIONS_MAX: Final = 20
 """Maximum number of invitations that a new person accepts by arriving."""
@@ -74,13 +75,8 @@ def register(
         registration is Registration.INVITED and not is_arriving and not trusted
     ):
         raise Forbidden("identity.unknown")
-    email = trusted
-    if not email and arrival.invitation is not None and arrival.is_mailed and arrival.accepts:
-        invitation = invitation_queries.by_uuid(tx, arrival.invitation)
-        if invitation is not None and _is_pending(tx, invitation):
-            email = invitation.email
-        if email and account_queries.at_email(tx, email):
-            raise Conflict("identity.email_taken")
+    stated = identity_rules.stated_email(claims)
+    email = trusted or _proven_by_mail(tx, arrival, stated)
     facts = identity_rules.profile(claims.claims, provider.attribute_mapping)
     values = {
         "registration_method": provider.name,
@@ -99,9 +95,10 @@ def register(
     linking.record_linked(tx, actor, provider)
     if arrival.accepts and arrival.names_offer:
         acceptance.record(tx, actor, arrival.agreements)
-    stated = "" if email else identity_rules.stated_email(claims)
-    is_sent = bool(stated) and email_change_actions.request_first(
-        tx, actor, settings, vault, account, stated
+    is_sent = (
+        not email
+        and bool(stated)
+        and email_change_actions.request_first(tx, actor, settings, vault, account, stated)
     )
     taken = Taken()
     with suppress(_NotPressedError), tx.savepoint():
@@ -125,6 +122,28 @@ def register(
         asked=taken.asked,
         unconfirmed=stated if is_sent else "",
     )
+
+
+def _proven_by_mail(tx: WriteTransaction, arrival: Arrival, stated: str) -> str:
+    """Return the address of a mailed invitation if the provider states the same mailbox.
+
+    The link alone proves nothing: whoever is invited can forward the e-mail to somebody else, and
+    would then receive what opens the account of that person.
+
+    Args:
+        stated: the address that the provider states, verified or not.
+
+    Raises:
+        Conflict: ``identity.email_taken``: an account has the address of the invitation.
+    """
+    if arrival.invitation is None or not (arrival.is_mailed and arrival.accepts):
+        return ""
+    invitation = invitation_queries.by_uuid(tx, arrival.invitation)
+    if invitation is None or not _is_pending(tx, invitation):
+        return ""
+    if account_queries.at_email(tx, invitation.email):
+        raise Conflict("identity.email_taken")
+    return invitation.email if same_mailbox(invitation.email, stated) else ""
 
 
 def _create_account(

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Final, Protocol
 
 from collegium.accounts.rules import username_from, usernames_for
+from collegium.sign_in.providers.rules import ALWAYS_VOUCHED, is_vouched
 from collegium.sign_in.providers.values import Claims
 from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import (
@@ -75,15 +76,23 @@ _LENGTHS: Final = {
 
 
 class KeepsClaims(Protocol):
-    """A provider, as far as it says which claims are stored."""
+    """A provider, as far as it says which claims are stored, and for which it vouches."""
 
     extra_fields: str
+    vouched_claims: list[str]
 
 
-def all_kept(providers: Iterable[KeepsClaims]) -> frozenset[str]:
-    """Return the claims that are stored of one of these providers or another."""
-    extra = {name for provider in providers for name in provider.extra_fields.split()}
-    return frozenset({*KEPT, *extra, "acr", "amr", "iss"})
+def comparable_claims(providers: Iterable[KeepsClaims]) -> frozenset[str]:
+    """Return the claims that claim rules compare, at one of these providers or another.
+
+    They are stored, and the provider vouches for them.
+    """
+    return frozenset(ALWAYS_VOUCHED) | {
+        name
+        for provider in providers
+        for name in (*KEPT, *provider.extra_fields.split())
+        if is_vouched(name, provider.vouched_claims)
+    }
 
 
 def kept_claims(claims: Claims, extra_fields: str) -> dict[str, Any]:
@@ -160,11 +169,6 @@ def second_factor_used(claims: Claims, values: Collection[str]) -> bool:
         values: the values of the provider that mean one.
     """
     return not {claims.acr, *claims.amr}.isdisjoint(values)
-
-
-def second_factor_stored(claims: Mapping[str, Any], values: Collection[str]) -> bool:
-    """Return whether the stored claims of the latest sign-in show a second factor."""
-    return not {claims.get("acr"), *claims.get("amr", ())}.isdisjoint(values)
 
 
 def profile(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in.identities import linking
 from collegium.sign_in.identities import queries as identity_queries
-from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.identities.values import METHOD, CodeKind, Origin, SignedIn
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
@@ -41,6 +40,7 @@ def origin_of(vault: Vault, signed_in: SignedIn, claims: Claims) -> Origin:
         signed_in.identity,
         _hash_sid(vault, claims.issuer, claims.sid),
         vault.encrypt(id_token, binding) if id_token else None,
+        signed_in.has_second_factor,
     )
 
 
@@ -73,6 +73,7 @@ def issue_code(
             "credentials_version": actor.credentials,
             "sid_hash": origin.sid_hash,
             "id_token_encrypted": origin.id_token_encrypted,
+            "has_second_factor": origin.has_second_factor,
             "expires_at": tx.now + timedelta(seconds=_CODE_SECONDS[kind]),
         },
     )
@@ -105,7 +106,9 @@ def redeem(
         or account.credentials_version != row.credentials_version
     ):
         raise NotFound("identity.code")
-    return account, Origin(row.identity_id, row.sid_hash, row.id_token_encrypted)
+    return account, Origin(
+        row.identity_id, row.sid_hash, row.id_token_encrypted, row.has_second_factor
+    )
 
 
 def record_origin(tx: WriteTransaction, vault: Vault, token: str, origin: Origin) -> None:
@@ -161,15 +164,8 @@ def issue_api_token(
         Forbidden: ``second_factor.required``: as ``token_actions.log_in``.
         Limited: ``tries.wait``: too many sign-ins.
     """
-    identity = identity_queries.by_id(tx, origin.identity)
-    provider = provider_of(tx, origin)
-    has_second_factor = (
-        identity is not None
-        and provider is not None
-        and identity_rules.second_factor_stored(identity.claims, provider.second_factor_values)
-    )
     token = token_actions.log_in(
-        tx, vault, settings, actor, METHOD, has_second_factor=has_second_factor
+        tx, vault, settings, actor, METHOD, has_second_factor=origin.has_second_factor
     )
     record_origin(tx, vault, token, origin)
     return token

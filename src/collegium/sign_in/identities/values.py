@@ -59,11 +59,13 @@ class Origin(NamedTuple):
         identity: id of the identity.
         sid_hash: digest of the provider's name of its session; None if it names none.
         id_token_encrypted: the ID token, which the provider gets back at the sign-out.
+        has_second_factor: whether this sign-in showed a second factor, there or here.
     """
 
     identity: int
     sid_hash: bytes | None
     id_token_encrypted: bytes | None
+    has_second_factor: bool = False
 
 
 class SignedIn(NamedTuple):

@@ -321,9 +321,10 @@ def revoke(
 def revoke_by_staff(
     tx: WriteTransaction, actor: Actor, account_id: int, uuid: str, reason: str
 ) -> None:
-    """Revoke a passkey of another account, and sign the account out everywhere.
+    """Revoke a passkey of any account. Sign another account out everywhere.
 
-    The device may be in the hands of somebody who is signed in with it.
+    The device may be in the hands of somebody who is signed in with it. Staff who revoke their own
+    stay signed in, as with ``revoke``.
 
     Raises:
         Forbidden: ``permission.missing``: the actor is not staff.
@@ -336,7 +337,10 @@ def revoke_by_staff(
     if not passkey_queries.revoke(tx, row.id, actor.id, reason):
         raise NotFound("passkey.unknown")
     _forget_if_last(tx, account.id)
-    credentials.revoke_everything(tx, account.id)
+    if account.id == actor.id:
+        credentials.cancel_pending(tx, account.id)
+    else:
+        credentials.revoke_everything(tx, account.id)
     event_queries.record(
         tx, actor, events.PasskeyRevokedByStaff(account=account.id, passkey=row.uuid, name=row.name)
     )

@@ -63,6 +63,7 @@ def create(
     uuid = uuid4().hex
     row = {
         "attribute_mapping": dict(provider_rules.DEFAULT_MAPPING),
+        "vouched_claims": list(provider_rules.DEFAULT_VOUCHED),
         **_columns(vault, uuid, values),
         "uuid": uuid,
         "issuer": metadata["issuer"],

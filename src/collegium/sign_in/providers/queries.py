@@ -58,6 +58,7 @@ class ProviderRow:
     registration: str
     trusted_domains: list[str]
     second_factor_values: list[str]
+    vouched_claims: list[str]
     created_at: datetime
     modified_at: datetime
 

@@ -193,6 +193,44 @@ DEFAULT_MAPPING: Final[Mapping[str, str]] = {
 }
 
 
+DEFAULT_VOUCHED: Final = (
+    *("eduperson_affiliation", "eduperson_primary_affiliation", "eduperson_scoped_affiliation"),
+    *("eduperson_assurance", "eduperson_entitlement", "eduperson_unique_id"),
+    *("entitlements", "groups", "roles", "is_member_of"),
+    *("schac_country_of_citizenship", "schac_home_organization", "schac_home_organization_type"),
+    *("voperson_affiliation", "voperson_external_affiliation", "voperson_id"),
+    *("voperson_scoped_affiliation", "subject_id", "pairwise_id"),
+    *("sub", "oid", "tid", "hd"),
+)
+"""Claims that every new provider vouches for: institutions assign them, people do not write them.
+
+They are those of eduPerson, SCHAC and voPerson, of RFC 9068, and of Entra ID and Google."""
+
+ALWAYS_VOUCHED: Final = ("iss", "acr", "amr")
+"""Claims that follow from the protocol."""
+
+
+def is_vouched(claim: str, vouched: Collection[str]) -> bool:
+    """Return whether a provider vouches for a claim, however it is written.
+
+    Claim rules compare no other claim: at many providers people write some claims themselves.
+
+    Args:
+        vouched: the list ``vouched_claims`` of the provider.
+    """
+    return _plain(claim) in _plain_names(vouched)
+
+
+def vouched_claims(claims: Mapping[str, Any], vouched: Collection[str]) -> dict[str, Any]:
+    """Return the claims for which a provider vouches; see ``is_vouched``."""
+    names = _plain_names(vouched)
+    return {claim: value for claim, value in claims.items() if _plain(claim) in names}
+
+
+def _plain_names(vouched: Collection[str]) -> set[str]:
+    return set(map(_plain, (*ALWAYS_VOUCHED, *vouched)))
+
+
 def suggested_claims(field: str, supported: Collection[str]) -> list[str]:
     """Return the claims of a provider that fit a field, the best first, in its spelling.
 
@@ -348,5 +386,6 @@ _CHECKS: Final[Mapping[str, tuple[str, Callable[[Any], object]]]] = {
     "allowed_redirects": ("provider.redirect", _each(is_web_address)),
     "trusted_domains": ("provider.domain", _each(_is_domain)),
     "second_factor_values": ("provider.factor_value", _each(_CLAIM.fullmatch)),
+    "vouched_claims": ("provider.claim", _each(_CLAIM.fullmatch)),
     "registration": ("provider.registration", lambda word: word in list(Registration)),
 }

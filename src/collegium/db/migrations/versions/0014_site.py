@@ -7,8 +7,8 @@ from alembic import op
 
 from collegium.db.statements import UtcDateTime
 
-revision = "0013_site"
-down_revision = "0012_organisation_roles"
+revision = "0014_site"
+down_revision = "0013_vouched_claims"
 
 
 def upgrade() -> None:
