@@ -159,8 +159,14 @@ def _render_provider(
         checks=checks,
         people=provider_queries.count_identities(tx, row.id),
         registrations=list(REGISTRATIONS.items()),
-        user_fields=[("", "Not"), *((name, name) for name in sorted(provider_rules.USER_FIELDS))],
-        user_claims=[("", "Not"), *((name, name) for name in sorted(provider_rules.USER_CLAIMS))],
+        user_fields=[
+            ("", "Nothing"),
+            *((name, name) for name in sorted(provider_rules.USER_FIELDS)),
+        ],
+        user_claims=[
+            ("", "Nothing"),
+            *((name, name) for name in sorted(provider_rules.USER_CLAIMS)),
+        ],
         returns=_redirect_uri(browser, row.name),
         ends=_redirect_uri(browser, row.name).replace("/complete/", "/backchannel-logout/"),
         fields=", ".join(sorted(provider_rules.CLAIMS)),
