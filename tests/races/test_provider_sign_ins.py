@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
+import pytest
+
+from collegium.access.queries import lock_account
+from collegium.db.database import WriteTransaction
+from collegium.scopes.actions import change_account
+from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.identities import linking
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities.values import Arrival
 from collegium.sign_in.providers import actions as provider_actions
 from tests.races.conftest import Together, outcome, rounds_of
+from tests.races.test_waiting import refusal
 from tests.sign_in.identity_scene import add_provider, arrive, counts, person
 from tests.support.browser import Browser
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
@@ -120,3 +129,44 @@ def test_one_of_two_people_with_an_address_is_linked(world: World, together: Tog
         )
         assert "identity.mismatch" in map(str, responses)
         assert counts(world)[1] == number + 1
+
+
+def _link_elsewhere(tx: WriteTransaction, ada: int) -> None:
+    lock_account(tx, ada)
+    values = {"uuid": "0" * 32, "account_id": ada, "provider_id": None, "issuer": "https://b"}
+    values |= {"subject": "x", "email": "", "claims": {}, "created_at": tx.now}
+    identity_queries.add(tx, values | {"last_used_at": tx.now})
+
+
+@pytest.mark.parametrize(
+    ("recognised", "change", "code"),
+    [
+        ({"trusted_domains": ["example.org"]}, {"email": "moved@other.org"}, "identity.unknown"),
+        ({}, {"is_identity_manager": True}, "identity.email_taken"),
+        ({}, {"last_login_at": datetime(2026, 1, 1, tzinfo=UTC)}, "identity.unknown"),
+        ({}, None, "identity.unknown"),
+    ],
+    ids=["address", "protected", "used", "linked elsewhere"],
+)
+def test_account_that_changes_during_a_sign_in_is_recognised_anew(
+    world: World, recognised: dict[str, Any], change: dict[str, Any] | None, code: str
+) -> None:
+    """What was read before the lock does not count."""
+    by_name = {"user_field": "username", "user_claim": "voperson_id"}
+    provider = add_provider(world, **(recognised or by_name))
+    ada = world.person("ada")
+    claims = person(voperson_id="ada", **({} if recognised else {"email": ""}))
+
+    def change_account_of_ada(tx: WriteTransaction) -> None:
+        if change is None:
+            _link_elsewhere(tx, ada.id)
+        else:
+            change_account(tx, ada.id, change)
+
+    def come(tx: WriteTransaction) -> None:
+        identity_actions.complete(tx, world.vault, world.settings, provider, claims)
+
+    _, said = refusal(world.database, change_account_of_ada, come)
+    assert said in {code, "identity.concurrent"}
+    assert str(outcome(arrive, world, provider, claims)) == code
+    assert counts(world) == (2, 1 if change is None else 0)

@@ -100,11 +100,13 @@ def complete(
     ruled = _lock_ruled_scopes(tx, provider, claims, identity, account, arrival)
     if arrival.accepts and arrival.names_offer and not needs_code(tx, signed_in):
         signed_in = _accept_if_possible(tx, settings, signed_in, arrival)
-    # It locks the account, after the scope of an invitation, as all actions do.
+    # After the scopes of an invitation and of claim rules, as all actions do.
+    lock_account(tx, account.id)
+    if is_new:
+        _check_still(tx, provider, claims, identity)
     _refresh(tx, settings, provider, claims, identity, actor)
     granting.apply(tx, settings, account_queries.existing(tx, account.id), ruled)
     if is_new:
-        linking.check_single(tx, identity)
         linking.record_linked(tx, actor, provider)
         notices.send_notice(tx, mails.IdentityChanged, account, actor, name=provider.label)
     return signed_in
@@ -161,12 +163,33 @@ def _active_account(tx: ReadTransaction, account_id: int) -> AccountDetails:
     return account
 
 
-def _find_account(tx: WriteTransaction, provider: ProviderRow, claims: Claims) -> int | None:
-    """Return the id of the account to which a new identity belongs for certain; None if to none."""
+def _check_still(
+    tx: WriteTransaction, provider: ProviderRow, claims: Claims, identity: IdentityRow
+) -> None:
+    """Recognise the person once more, now that the account is locked.
+
+    Its owner, staff or another sign-in may have changed in the meantime what it was recognised by.
+
+    Raises:
+        Forbidden, Conflict: as ``complete``.
+    """
+    linking.check_single(tx, identity)
+    if _find_account(tx, provider, claims, identity.id) != identity.account_id:
+        raise Conflict("identity.concurrent")
+
+
+def _find_account(
+    tx: WriteTransaction, provider: ProviderRow, claims: Claims, added: int = 0
+) -> int | None:
+    """Return the id of the account to which a new identity belongs for certain; None if to none.
+
+    Args:
+        added: id of the new identity, if it was added already; 0 if not.
+    """
     account = None
     value = claims.claims.get(provider.user_claim) if provider.user_claim else None
     if provider.user_field and isinstance(value, str) and value:
-        account = linking.account_named(tx, provider, value)
+        account = linking.account_named(tx, provider, value, added)
     if account is None:
         email = identity_rules.trusted_email(claims, provider.trusted_domains)
         account = _only_account_at(tx, email) if email else None
@@ -211,8 +234,10 @@ def _refresh(
     identity: IdentityRow,
     actor: Actor,
 ) -> None:
-    """Store what the provider says now, in the profile too if the account came from there."""
-    lock_account(tx, identity.account_id)
+    """Store what the provider says now, in the profile too if the account came from there.
+
+    The account is locked.
+    """
     before = account_queries.existing(tx, identity.account_id)
     linking.update(tx, identity, provider, claims)
     if before.registration_method != provider.name:

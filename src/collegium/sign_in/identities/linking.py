@@ -134,7 +134,9 @@ def confirm(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: C
     token_queries.confirm(tx, actor.id, actor.token, has_second_factor=has_second_factor)
 
 
-def account_named(tx: ReadTransaction, provider: ProviderRow, value: str) -> AccountRow | None:
+def account_named(
+    tx: ReadTransaction, provider: ProviderRow, value: str, added: int = 0
+) -> AccountRow | None:
     """Return the account that a provider names by a claim; None if there is none for certain.
 
     People choose user names, and another provider may state any civil number. Somebody could wait
@@ -142,6 +144,7 @@ def account_named(tx: ReadTransaction, provider: ProviderRow, value: str) -> Acc
 
     Args:
         value: of the claim ``user_claim``.
+        added: id of an identity that this sign-in has added; 0 if there is none yet.
     """
     account = account_queries.with_password(tx, **{provider.user_field: value})
     if account is None:
@@ -150,7 +153,8 @@ def account_named(tx: ReadTransaction, provider: ProviderRow, value: str) -> Acc
         # People who choose a user name also get a password or an identity, and sign in. So staff
         # or a directory has chosen this one.
         is_unused = account.password is None and account.last_login_at is None
-        is_certain = is_unused and not identity_queries.of_account(tx, account.id)
+        others = (row for row in identity_queries.of_account(tx, account.id) if row.id != added)
+        is_certain = is_unused and not any(others)
     else:
         sources = account_queries.existing(tx, account.id).attribute_sources
         source = sources.get(provider.user_field, {}).get("source", provider.name)
