@@ -1,4 +1,4 @@
-"""The command line: serve, migrate, staff, worker, doctor, demo.
+"""The command line: serve, migrate, staff, worker, import, doctor, demo.
 
 An error before the command runs is reported in one line that says what to do.
 """
@@ -11,8 +11,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
@@ -446,6 +447,61 @@ def check_providers(names: tuple[str, ...]) -> None:
             _stop(str(error), 2)
     if not is_well:
         raise SystemExit(1)
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--scope", required=True, help="UUID or URL of the organisation or project.")
+@click.option("--as", "username", required=True, help="User name of the account that invites.")
+@click.option("--role", default="", help="Role of rows that name none.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help="Name or number of the column of a field, such as email=3; several times.",
+)
+@click.option("--dry-run", is_flag=True, help="Judge the file and change nothing.")
+def import_people(
+    file: Path, scope: str, username: str, role: str, columns: tuple[str, ...], *, dry_run: bool
+) -> None:
+    """Invite the people of a CSV or XLSX file, and report what cannot be done.
+
+    The same file again invites nobody twice, and goes on where it was stopped.
+    Exit with 1 if rows were malformed or refused, with 2 if nothing could be done.
+    """
+    from collegium import import_command  # noqa: PLC0415 - keeps --help fast
+
+    settings = _settings()
+    mapping: dict[str, str | int] = {}
+    for text in columns:
+        field, separator, column = text.partition("=")
+        if not separator:
+            _stop(f"--column must be like email=3, not {text}", 2)
+        mapping[field] = int(column) if column.isascii() and column.isdigit() else column
+    with _app_context(settings) as (database, _vault):
+        try:
+            judged = import_command.judge(database, settings, file, username, scope, role, mapping)
+            for line in import_command.details(judged.rows):
+                click.echo(line)
+            found = import_command.counts(judged.rows)
+            if not dry_run:
+                found = import_command.run(database, settings, judged, _show_progress)
+        except import_command.UnfitImportError as error:
+            _stop(str(error), 2)
+    for line in import_command.summary(found):
+        click.echo(line)
+    if import_command.has_faults(found):
+        raise SystemExit(1)
+
+
+def _show_progress(found: Mapping[str, int]) -> None:
+    """Show at a terminal how many people are invited."""
+    if sys.stderr.isatty():
+        done, waiting = found.get("created", 0), found.get("waiting", 0)
+        end = "" if waiting else "\n"
+        click.echo(f"\r{done} of {done + waiting} invited", err=True, nl=False)
+        click.echo(end, err=True, nl=False)
 
 
 @main.command()

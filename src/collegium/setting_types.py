@@ -20,6 +20,7 @@ from collegium.values import BOOLEANS
 
 KEY_LENGTH = 32  # characters; a shorter SECRET_KEY can be guessed
 _COUNT_MAX = 1_000_000  # upper bound of every setting that limits a number
+_SIZE_MAX = 100_000_000  # bytes; files are kept in memory
 LONGEST = 100 * 365 * 86400  # seconds; later dates exceed the calendar of Python
 
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
@@ -271,6 +272,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _size(text: str) -> int:
+    _need(re.fullmatch("[0-9]{1,9}", text))
+    _need(0 < int(text) <= _SIZE_MAX)
+    return int(text)
+
+
 def _or_none(kind: SettingType) -> SettingType:
     def read(text: str) -> object:
         return None if text.lower() in {"0", "none", "null", "false"} else kind.read(text)
@@ -300,6 +307,7 @@ Networks = Annotated[
     tuple[Network, ...], SettingType(_networks, "addresses and networks: 10.0.0.5,192.168.1.0/24")
 ]
 Count = Annotated[int, SettingType(_count, f"a whole number from 1 to {_COUNT_MAX}")]
+Size = Annotated[int, SettingType(_size, f"a number of bytes from 1 to {_SIZE_MAX}")]
 Duration = Annotated[int, _DURATION]
 MaybeDuration = Annotated[int | None, _or_none(_DURATION)]
 _OWN_URL = SettingType(_own_url, _WEB_URL.expected)

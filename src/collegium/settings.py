@@ -42,6 +42,7 @@ from collegium.setting_types import (
     ProfileChangesJson,
     SecretKey,
     SettingType,
+    Size,
     Text,
     TwoFactorRequired,
     UnfitError,
@@ -107,6 +108,12 @@ class Settings:
     # How long an e-mail is kept after it was sent or became obsolete. A failed one is kept until
     # staff retry or discard it.
     outbox_retention: Duration = 30 * 86400
+
+    # The largest file with people to invite: rows, and bytes. How long an import is kept after it
+    # was finished, with the names and addresses that the file had.
+    import_max_rows: Count = 20_000
+    import_max_size: Size = 5_000_000
+    import_retention: Duration = 30 * 86400
 
     # Texts in e-mails and on pages.
 

@@ -17,6 +17,7 @@ from collegium.api.request import Endpoint
 from collegium.api.waldur import (
     claim_rules,
     identity_providers,
+    imports,
     invitations,
     passkeys,
     roles,
@@ -28,6 +29,7 @@ from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
 from tests.claim_rules.scene import add_rule
+from tests.imports.scene import add_import
 from tests.roles.scene import add_availability
 from tests.rules.test_providers import VALID
 from tests.support.passkeys import add_passkey
@@ -101,6 +103,7 @@ def scene(world: World) -> Scene:
                 owner, "locked@example.org", "PROJECT.ADMIN", project, civil_number=CIVIL_NUMBER
             ),
             "user-group-invitations": link,
+            "imports": add_import(world, owner, project, "judged", "somebody"),
             "user-permission-requests": world.ask(
                 world.person("asker"), world.create_link(owner, "PROJECT.ADMIN", project)
             ),
@@ -131,6 +134,8 @@ SAMPLES: dict[type[values.Kind], Any] = {
     values.DateTime: (datetime.now(UTC) + timedelta(days=30)).isoformat(),
     values.Uuid: uuid4().hex,
     values.File: None,
+    imports.ColumnsMapping: None,
+    imports.RowNumbers: None,
     roles.Permissions: ["PROJECT.UPDATE"],
     passkeys.Credential: {"id": "x"},
     invitations.Invitees: [],
@@ -190,6 +195,8 @@ def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
     }
     if path == "/api/user-group-invitations/{uuid}/":
         objects |= {"scope": scene.organisation.path, "role": scene.owner_role}
+    if resource == "imports":
+        objects["text"] = f"{uuid4().hex}@example.org"
     if resource == "customer-role-concealments":
         # A role that no other request gives.
         objects["role"] = scene.uuids["roles"]

@@ -14,6 +14,7 @@ from collegium.api.request import METHODS
 from collegium.api.waldur import routes as waldur
 from collegium.settings import Settings
 from collegium.web import routes as web
+from tests.imports.scene import add_import
 from tests.support.site import Site
 from tests.support.world import World
 
@@ -200,6 +201,7 @@ def test_parameters_of_lists_are_checked_as_described(
     organisation = world.organisation(owner=person)
     project = world.project(organisation)
     objects = {"projects": project.uuid, "users": person.uuid}
+    objects["imports"] = add_import(world, person, project, "judged", "somebody")
     tried = 0
     for path, method, operation in OPERATIONS:
         if not (operation.is_list and operation.filters):

@@ -60,7 +60,7 @@ def test_names_of_time_columns_end_in_at_unless_they_bound_a_period() -> None:
         for column in table.c
         if isinstance(column.type, UtcDateTime)
     }
-    bounds = {"valid_from", "valid_until", "blocked_until", "locked_until"}
+    bounds = {"valid_from", "valid_until", "blocked_until", "locked_until", "grant_until"}
     assert {name for name in times if not name.endswith("_at")} == bounds
 
 

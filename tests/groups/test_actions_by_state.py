@@ -94,7 +94,7 @@ class Team:
                 "created_by": lead.id,
                 "sponsor_id": lead.id,
             }
-            invitation_queries.add(tx, values)
+            invitation_queries.add_all(tx, [values])
         return uuid
 
 

@@ -33,6 +33,9 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/user-agreements/": {"uuid": "agreement"},
     "/api/customer-permissions-reviews/": {"uuid": "organisation's review"},
     "/api/project-permissions-reviews/": {"uuid": "review"},
+    "/api/imports/": {"uuid": "judged import"},
+    "/api/imports/{uuid}/cancel/": {"uuid": "running import"},
+    "/api/imports/{uuid}/undo/": {"uuid": "done import"},
     "/api/user-permissions/": {"uuid": "grant"},
     "/api/user-invitations/": {"uuid": "invitation"},
     "/api/user-group-invitations/": {"uuid": "link"},
@@ -223,6 +226,7 @@ _WALDUR: Final[dict[str, Callable[[Tenant], dict[str, Any]]]] = {
     },
     "/api/roles/{uuid}/clone_to_customer/": lambda tenant: {"customer": tenant.organisation.uuid},
     "/api/customer-role-concealments/": lambda tenant: {"customer": tenant.organisation.uuid},
+    "/api/imports/": lambda _tenant: {"text": "somebody.new@example.org"},
     # Changing the end date needs another permission.
     "/api/projects/{uuid}/": lambda _tenant: {"end_date": None},
     "/api/user-invitations/approve/": lambda tenant: {"token": tenant.objects[approvals.APPROVE]},

@@ -42,6 +42,7 @@ from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
 from tests.claim_rules.scene import add_rule
 from tests.conftest import KEY, open_database
+from tests.imports.scene import add_import
 from tests.roles.scene import add_availability
 from tests.support.openid.hostile import HostileProvider
 from tests.support.passkeys import add_passkey
@@ -268,6 +269,8 @@ class Scene:
                     own = ssh_key_actions.create(tx, person.actor, parse(new_key()), tenant.name)
                 objects[f"key of {person.uuid}"] = own
         objects["key"] = objects[f"key of {colleague.uuid}"]
+        for state in ("done", "running", "judged"):
+            objects[f"{state} import"] = add_import(world, owner, project, state, f"x{state}")
         with self.database.write() as tx:
             for name, place in (("", project), ("organisation's ", organisation)):
                 objects[f"{name}review"] = str(review_queries.add(tx, place.id))

@@ -206,7 +206,12 @@ class _Resource(Generic[C]):
     ) -> None:
         request.env[ROUTED] = True
         app_context = request.env[APP_CONTEXT]
-        body = _body(request, app_context.settings.trusted_proxies)
+        endpoint = self._endpoints.get(request.method)
+        settings = app_context.settings
+        max_length = BODY_MAX
+        if endpoint is not None and endpoint.is_large:
+            max_length = max(BODY_MAX, settings.import_max_size + _AROUND_FILE)
+        body = _body(request, settings.trusted_proxies, max_length)
         context = self._protocol.context_type(app_context, request, body, segments)
         try:
             response = dispatch(self._protocol, context, self._endpoints)
@@ -219,12 +224,16 @@ class _Resource(Generic[C]):
     on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
 
 
-def _body(request: falcon.Request, proxies: tuple[Network, ...]) -> bytes:
+_AROUND_FILE: Final = 64 * 1024
+"""Bytes of a body besides its file."""
+
+
+def _body(request: falcon.Request, proxies: tuple[Network, ...], max_length: int) -> bytes:
     env = request.env
     length = env.get("CONTENT_LENGTH") or ""
     if not length and "HTTP_TRANSFER_ENCODING" not in env:
         return b""
-    if length.isdigit() and int(length) > BODY_MAX:
+    if length.isdigit() and int(length) > max_length:
         raise falcon.HTTPContentTooLarge
     if length.isdigit() and int(length) == 0:
         return b""
@@ -233,7 +242,7 @@ def _body(request: falcon.Request, proxies: tuple[Network, ...]) -> bytes:
     return _bodies.read(
         env["wsgi.input"],
         int(length) if length.isdigit() else None,
-        BODY_MAX,
+        max_length,
         network_of(client_ip_address(env, proxies)),
     )
 

@@ -573,6 +573,8 @@ class Endpoint:
         mutates: whether it changes something although it is called by GET.
         returns_self: whether it returns the account of the caller.
         limits: what its callers have a budget for. It is checked before the handler, which counts.
+        is_large: whether its body is a file with people, which may be larger than other bodies:
+            ``IMPORT_MAX_SIZE``.
         guesses: the budget for refusals of the handler, each of which may be a wrong guess.
     """
 
@@ -595,6 +597,7 @@ class Endpoint:
     returns_self: bool = False
     limits: tuple[Limit, ...] = ()
     guesses: Limit | None = None
+    is_large: bool = False
 
 
 Routes = dict[str, dict[str, Endpoint]]

@@ -153,20 +153,35 @@ class WriteTransaction(ReadTransaction):
         self._execute(statement, parameters)
         return int(self._cursor.rowcount)
 
-    def execute_many(self, statement: Statement[Any], rows: Iterable[dict[str, Any]]) -> None:
+    def execute_many(self, statement: Statement[R], rows: Iterable[dict[str, Any]]) -> list[R]:
         """Execute a statement once for each row of parameters, without waiting in between.
 
-        The driver of PostgreSQL sends all rows together.
+        The driver of PostgreSQL sends all rows together. Return what the statements return, in
+        order.
         """
         compiled = statement.compiled(self._dialect)
         parameters = [compiled.parameters(row) for row in rows]
         if not parameters:
-            return
+            return []
         self.statements += 1
+        returned: list[Any] = []
+        has_rows = compiled.has_rows
         try:
-            self._cursor.executemany(compiled.text, parameters)
+            # SQLite returns the rows of single statements alone. There is nobody to wait for.
+            if has_rows and (len(parameters) == 1 or self.backend == "sqlite"):
+                for values in parameters:
+                    self._cursor.execute(compiled.text, values)
+                    returned += self._cursor.fetchall()
+            elif has_rows:
+                self._cursor.executemany(compiled.text, parameters, returning=True)
+                returned += self._cursor.fetchall()
+                while self._cursor.nextset():
+                    returned += self._cursor.fetchall()
+            else:
+                self._cursor.executemany(compiled.text, parameters)
         except driver_errors("IntegrityError") as error:
             raise _violation(error) from error
+        return compiled.rows(returned)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -95,6 +95,22 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "ix_groups_founder_id": "100 2",
         "sqlite_autoindex_groups_1": "100 1",
     },
+    "import_rows": {
+        "ix_import_rows_email_comparable": "60000 2",
+        "ix_import_rows_invitation_id": "50000 1",
+        "ix_import_rows_state": "60000 3000 600 1",
+        "sqlite_autoindex_import_rows_1": "60000 3000 1",
+    },
+    "imports": {
+        "ix_imports_busy": "1 1",
+        "ix_imports_created_at": "20 1 1",
+        "ix_imports_created_by": "20 2",
+        "ix_imports_impersonator_id": "20 20",
+        "ix_imports_scope_id": "20 2 1",
+        "ix_imports_started_by": "20 2",
+        "sqlite_autoindex_imports_1": "20 2 1",
+        "sqlite_autoindex_imports_2": "20 1",
+    },
     "invitations": {
         "ix_invitations_accepted_at": "300 1 1",
         "ix_invitations_account_id": "50 2",
@@ -372,9 +388,11 @@ POSTGRESQL: Final[dict[str, str]] = {
         expiry_notified_at 1 8 0
         extra_text 0 1 1
         full_name 0 9 -1
+        grant_until 1 8 0
         id 0 8 -1
         invitee_deactivated_at 1 8 0
         job_title 0 1 1
+        language 0 1 1
         link_version 0 4 1
         mail_id 0 8 -1
         mailed_at 1 8 0

@@ -237,7 +237,7 @@ class Statement(Generic[R]):
 class CompiledStatement(Generic[R]):
     """SQL text with the converters for its parameters and its result rows."""
 
-    __slots__ = ("converters", "defaults", "rows", "text")
+    __slots__ = ("converters", "defaults", "has_rows", "rows", "text")
 
     def __init__(self, statement: Any, row: Any, dialect: Dialect) -> None:
         compiled = _inline_constants(statement, dialect).compile(dialect=dialect)
@@ -251,8 +251,10 @@ class CompiledStatement(Generic[R]):
             if not bind.required:
                 value = bind.effective_value
                 self.defaults[name] = value if convert is None else convert(value)
+        columns = result_columns(statement)
+        self.has_rows = bool(columns)
         self.rows: Callable[[Sequence[Any]], list[R]] = _row_factory(
-            result_columns(statement), dialect, is_scalar=row in SCALARS
+            columns, dialect, is_scalar=row in SCALARS
         )
 
     def parameters(self, values: dict[str, Any]) -> dict[str, Any]:

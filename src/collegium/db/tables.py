@@ -24,6 +24,7 @@ from sqlalchemy import (
     and_,
     func,
     literal_column,
+    or_,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -31,6 +32,7 @@ from collegium.access import rules as access_rules
 from collegium.agreements import rules as agreement_rules
 from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.statements import UtcDateTime, UuidHex
+from collegium.imports import rules as import_rules
 from collegium.invitations.rules import STORED
 from collegium.join_requests.rules import STORED as DECIDABLE
 from collegium.sign_in.devices import rules as device_rules
@@ -1047,6 +1049,11 @@ invitations = Table(
     Column("renewal_requested_version", Integer),
     # When the invitee could not accept, because the account with the address is deactivated.
     Column("invitee_deactivated_at", UtcDateTime),
+    # The end of the role that is offered; null for none. The invitation expires no later.
+    Column("grant_until", UtcDateTime),
+    # The language of the person, as far as the inviter knows it: that of an account that is created
+    # for the invitation.
+    _text("language", 10),
     _one_of("state", STORED),
 )
 Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created_at)
@@ -1101,6 +1108,66 @@ Index(
     sqlite_where=invitations.c.accepted_at.is_not(None),
     postgresql_where=invitations.c.accepted_at.is_not(None),
 )
+
+# Files with people to invite.
+imports = Table(
+    "imports",
+    metadata,
+    _id(),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    # Of the file, and of how it is read. The same file again is the same import.
+    Column("digest", String(64), nullable=False),
+    _text("file_name", 255),
+    # The columns of the file: their names, and what they were taken for.
+    Column("columns", JsonColumn, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    _account("created_by", index=True),
+    # Who started or undid it last, in whose name the worker acts, and from where.
+    _account("started_by", index=True),
+    _account("impersonator_id", index=True),
+    _text("ip_address", 64),
+    _text("request_id", 64),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    _one_of("state", import_rules.State),
+    UniqueConstraint("scope_id", "digest"),
+    sqlite_autoincrement=True,
+)
+Index("ix_imports_scope_id", imports.c.scope_id, imports.c.created_at)
+Index("ix_imports_created_at", imports.c.created_at, imports.c.id)
+_IS_BUSY = or_(*(imports.c.state == state.value for state in sorted(import_rules.BUSY)))
+Index("ix_imports_busy", imports.c.id, sqlite_where=_IS_BUSY, postgresql_where=_IS_BUSY)
+
+import_rows = Table(
+    "import_rows",
+    metadata,
+    Column("import_id", BigInt, ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True),
+    # As a spreadsheet program counts.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # What the row says, as it was written, by field.
+    Column("cells", JsonColumn, nullable=False),
+    # Empty for a row without a valid address.
+    _text("email_comparable"),
+    # The role that the row means. There is no foreign key: it is looked up again.
+    Column("role_uuid", UuidHex),
+    Column("state", String(16), nullable=False),
+    # Why the row is not ready: field, code and facts; empty if it is.
+    Column("problem", JsonColumn, nullable=False, server_default="{}"),
+    Column("invitation_id", BigInt, ForeignKey("invitations.id", ondelete="SET NULL")),
+    _one_of("state", import_rules.RowState),
+)
+Index("ix_import_rows_state", import_rows.c.import_id, import_rows.c.state, import_rows.c.number)
+Index("ix_import_rows_email_comparable", import_rows.c.email_comparable)
+_IS_CREATED = import_rows.c.invitation_id.is_not(None)
+Index(
+    "ix_import_rows_invitation_id",
+    import_rows.c.invitation_id,
+    sqlite_where=_IS_CREATED,
+    postgresql_where=_IS_CREATED,
+)
+
 
 invite_links = Table(
     "invite_links",

@@ -600,6 +600,27 @@ class InvitationEvent(Event):
         return cls(scope=invitation.scope_id, invitation=invitation.uuid)
 
 
+class _Import(Event):
+    group = "invitations"
+    subject = "An import"
+    scope: int
+    import_uuid: Annotated[str, Fact("import_uuid", Readers.INVITATIONS, kept=True)]
+
+
+class ImportStarted(_Import, kind="import.started", text="has been started"):
+    sentence = "{who} started to invite the people of {import_rows} rows of a file."
+    import_rows: Annotated[str, Fact("import_rows", Readers.INVITATIONS, kept=True)]
+    """How many rows were chosen."""
+
+
+class ImportCanceled(_Import, kind="import.canceled", text="has been canceled"):
+    sentence = "{who} stopped an import of people."
+
+
+class ImportUndone(_Import, kind="import.undone", text="has been undone"):
+    sentence = "{who} cancelled the open invitations of an import."
+
+
 class _Addressed(InvitationEvent):
     email: Annotated[str, Fact("invitation_email", Readers.INVITATIONS)]
 

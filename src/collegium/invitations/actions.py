@@ -6,10 +6,10 @@ role, and invitations name the account that alone may accept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from msgspec import UNSET
@@ -36,7 +36,7 @@ from collegium.memberships.offers import Offer
 from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, Refusal
 from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import (
     ScopeRef,
@@ -96,6 +96,72 @@ def create(
     return _add(tx, actor, settings, scope_access, role, {**details, **_invitee(account)})
 
 
+class NewInvitation(NamedTuple):
+    """An invitation to be created.
+
+    Args:
+        details: ``email`` and other known details of the person.
+    """
+
+    role: RoleRow
+    details: Mapping[str, Any]
+
+
+def create_all(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    scope_access: ScopeAccess,
+    planned: Sequence[NewInvitation],
+) -> list[str | Refusal]:
+    """Invite people to roles in an organisation or project, by the rules of ``create``.
+
+    The number of round trips to the database does not depend on the number of invitations.
+
+    Args:
+        planned: a bounded number; their details have the same names.
+
+    Returns:
+        The UUID of each invitation, or why it was refused.
+
+    Raises:
+        NotFound: ``scope.unknown``, ``<kind>.unknown`` if the scope was deleted or hidden from the
+            actor in the meantime.
+    """
+    scope_access = access_queries.lock_scope_shared_and_recheck(tx, actor, scope_access)
+    return _add_all(tx, actor, settings, scope_access, planned)
+
+
+def withdraw_all(tx: WriteTransaction, actor: Actor, scope: int, ids: Sequence[int]) -> None:
+    """Cancel those of a bounded number of invitations to a locked scope that are not decided yet.
+
+    The caller has checked that the actor may grant what they offer.
+
+    Args:
+        scope: id of the scope.
+        ids: of the invitations.
+    """
+    uuids = invitation_queries.cancel_open(tx, ids)
+    event_queries.record_all(
+        tx, actor, (events.InvitationCanceled(scope=scope, invitation=uuid) for uuid in uuids)
+    )
+
+
+def refusal_to_invite(
+    tx: ReadTransaction, actor: Actor, scope_access: ScopeAccess, role: RoleRow
+) -> Refusal | None:
+    """Return why the actor cannot invite anybody to a role in a scope now; None if they can."""
+    if role.kind != scope_access.scope.kind:
+        return Invalid("role.other_kind")
+    offer = Offer((role.id,), role.is_active)
+    try:
+        offers.check_may_grant(tx, actor, scope_access, offer)
+        offers.check_available(scope_access.scope, offer)
+    except Refusal as refusal:
+        return refusal
+    return None
+
+
 def _add(
     tx: WriteTransaction,
     actor: Actor,
@@ -104,34 +170,71 @@ def _add(
     role: RoleRow,
     details: Mapping[str, Any],
 ) -> str:
+    (result,) = _add_all(tx, actor, settings, scope_access, [NewInvitation(role, details)])
+    if isinstance(result, Refusal):
+        raise result
+    return result
+
+
+def _add_all(
+    tx: WriteTransaction,
+    actor: Actor,
+    settings: Settings,
+    scope_access: ScopeAccess,
+    planned: Sequence[NewInvitation],
+) -> list[str | Refusal]:
     scope = scope_access.scope
-    if role.kind != scope.kind:
-        raise Invalid("role.other_kind")
-    offer = Offer((role.id,), role.is_active)
-    offers.check_may_grant(tx, actor, scope_access, offer)
-    offers.check_available(scope, offer)
-    uuid = uuid4().hex
+    refusals = {
+        role.id: refusal_to_invite(tx, actor, scope_access, role)
+        for role in {each.role.id: each.role for each in planned}.values()
+    }
+    results: list[str | Refusal] = [refusals[each.role.id] or uuid4().hex for each in planned]
     state = initial_state(tx, actor, settings, scope.start_date, approved=False)
-    invitation_id = invitation_queries.add(
-        tx,
+    if state is State.PENDING:
+        allowed = [index for index, result in enumerate(results) if isinstance(result, str)]
+        spent = mail_budget_actions.spend_all(
+            tx, settings, [planned[index].details["email"] for index in allowed], actor
+        )
+        for index, refusal in zip(allowed, spent, strict=True):
+            results[index] = refusal or results[index]
+    rows = [
         {
-            **details,
-            "uuid": uuid,
+            **each.details,
+            "uuid": result,
             "scope_id": scope.id,
-            "role_id": role.id,
+            "role_id": each.role.id,
             "state": state.value,
             "created_at": tx.now,
-            "expires_at": new_expiry(tx.now, settings),
+            "expires_at": new_expiry(tx.now, settings, each.details.get("grant_until")),
             "created_by": actor.id,
             "sponsor_id": actor.id,
             "mail_id": None,
-        },
+        }
+        for each, result in zip(planned, results, strict=True)
+        if isinstance(result, str)
+    ]
+    ids = invitation_queries.add_all(tx, rows)
+    event_queries.record_all(
+        tx,
+        actor,
+        (
+            events.InvitationCreated(scope=scope.id, invitation=row["uuid"], email=row["email"])
+            for row in rows
+        ),
     )
-    event_queries.record(
-        tx, actor, events.InvitationCreated(scope=scope.id, invitation=uuid, email=details["email"])
-    )
-    _deliver(tx, settings, invitation_id, state, actor)
-    return uuid
+    if state is State.PENDING:
+        mail_ids = outbox_queries.enqueue_all(
+            tx,
+            [
+                mails.InvitationCreated(row["email"], key, invitation_rules.FIRST_LINK_VERSION)
+                for key, row in zip(ids, rows, strict=True)
+            ],
+        )
+        invitation_queries.set_mails(tx, dict(zip(ids, mail_ids, strict=True)))
+    elif state is State.REQUESTED:
+        for key in ids:
+            notify_staff(tx, key)
+    return results
 
 
 def invite_or_change(
@@ -252,7 +355,10 @@ def _accept(
         raise Conflict("grant.exists")
     scope = ScopeRef(invitation.scope_id, invitation.scope_kind)
     current = membership_queries.active_grant(tx, actor.id, invitation.role_id, scope.id)
-    if current is not None and current.valid_until is None:
+    until = invitation.grant_until
+    if current is not None and (
+        current.valid_until is None or (until is not None and current.valid_until >= until)
+    ):
         raise Conflict("grant.exists")
     _check_address(actor, settings, invitation)
     if settings.invitation_disable_multiple_roles:
@@ -260,9 +366,8 @@ def _accept(
         if membership_queries.has_any_grant(tx, actor.id):
             raise Conflict("grant.elsewhere")
     if current is not None:
-        # A grant with an end becomes open-ended, because the invitation offers a role without an
-        # end.
-        membership_queries.set_end(tx, current.id, None)
+        # A grant with an end gets the later end that the invitation offers, or none.
+        membership_queries.set_end(tx, current.id, until)
         finish_join(tx, actor, actor.id, invitation.role_id, scope, by=invitation.created_by)
     else:
         grant(
@@ -273,6 +378,7 @@ def _accept(
             scope,
             by=invitation.created_by,
             source=GrantSource.INVITATION,
+            until=until,
         )
     if same_mailbox(invitation.email, actor.email):
         # Accepting from the invited address shows that its owner wants these e-mails. Accepting
@@ -289,6 +395,7 @@ def _accept(
             role=invitation.role_name,
             scope_name=invitation.scope_name,
             username=actor.username,
+            until=UNSET if until is None else until,
         ),
     )
     notify_creator(
@@ -448,10 +555,10 @@ def send(
         NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
         Forbidden: ``permission.missing``, ``role.above_ceiling``: the actor may not invite to this
             role.
-        Conflict: ``invitation.wrong_state``; ``invitation.no_address`` if the address was deleted
-            with its account; ``organisation.unavailable``; ``role.inactive``; in a group
-            ``group.no_account``, ``grant.exists``, and ``invitation.exists`` if the account has
-            another open invitation to it.
+        Conflict: ``invitation.wrong_state``; ``invitation.role_ended``; ``invitation.no_address``
+            if the address was deleted with its account; ``organisation.unavailable``;
+            ``role.inactive``; in a group ``group.no_account``, ``grant.exists``, and
+            ``invitation.exists`` if the account has another open invitation to it.
         Limited: ``mail_budget.spent``.
     """
     invitation, _ = _lock_and_authorise(tx, actor, uuid, Action.SEND, kinds)
@@ -471,12 +578,13 @@ def send(
         raise Conflict("invitation.no_address")
     offers.check_available(invitation, offer_of(invitation))
     if state_before is not State.PENDING:
+        _check_not_ended(tx, invitation)
         state = initial_state(
             tx, actor, settings, invitation.start_date, approved=approved_by is not None
         )
         changes |= {
             "created_at": tx.now,
-            "expires_at": new_expiry(tx.now, settings),
+            "expires_at": new_expiry(tx.now, settings, invitation.grant_until),
             "link_version": invitation.link_version + 1,
             "reminded_at": None,
             "expiry_notified_at": None,
@@ -560,7 +668,7 @@ def change(
         sponsor_id=actor.id,
         approved_by=approved_by,
         created_at=tx.now,
-        expires_at=new_expiry(tx.now, settings),
+        expires_at=new_expiry(tx.now, settings, invitation.grant_until),
         link_version=invitation.link_version + 1,
         reminded_at=None,
         expiry_notified_at=None,
@@ -598,7 +706,7 @@ def release(tx: WriteTransaction, settings: Settings, invitation_id: int) -> boo
         return False
     if invitation.start_date is not None and invitation.start_date > tx.now.date():
         return False
-    expires_at = new_expiry(tx.now, settings)
+    expires_at = new_expiry(tx.now, settings, invitation.grant_until)
     state = move(tx, None, invitation, Action.RELEASE, created_at=tx.now, expires_at=expires_at)
     _deliver(tx, settings, invitation_id, state, None)
     return True
@@ -778,7 +886,7 @@ def state_now(tx: ReadTransaction, invitation: InvitationRow) -> State:
 
 
 def initial_state(
-    tx: WriteTransaction, actor: Actor, settings: Settings, start_date: Any, *, approved: bool
+    tx: ReadTransaction, actor: Actor, settings: Settings, start_date: Any, *, approved: bool
 ) -> State:
     """Return the state in which an invitation of this actor begins, or begins again, today.
 
@@ -794,9 +902,24 @@ def initial_state(
     )
 
 
-def new_expiry(now: datetime, settings: Settings) -> datetime:
-    """Return the end of an invitation that begins now, UTC."""
-    return now + timedelta(seconds=settings.invitation_lifetime)
+def new_expiry(now: datetime, settings: Settings, until: datetime | None = None) -> datetime:
+    """Return the end of an invitation that begins now, UTC.
+
+    Args:
+        until: the end of the role that it offers, after which nobody can accept it; None for none.
+    """
+    end = now + timedelta(seconds=settings.invitation_lifetime)
+    return end if until is None else min(end, until)
+
+
+def _check_not_ended(tx: WriteTransaction, invitation: InvitationRow) -> None:
+    """Require that the role that an invitation offers would not have ended already.
+
+    Raises:
+        Conflict: ``invitation.role_ended``.
+    """
+    if invitation.grant_until is not None and invitation.grant_until <= tx.now:
+        raise Conflict("invitation.role_ended")
 
 
 def move(

@@ -94,7 +94,7 @@ def approve(
         state,
         approved_by=actor.id,
         created_at=tx.now,
-        expires_at=new_expiry(tx.now, settings),
+        expires_at=new_expiry(tx.now, settings, invitation.grant_until),
     )
     if state is State.PENDING:
         enqueue_mail(tx, settings, invitation.id, actor)

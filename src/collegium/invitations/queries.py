@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -96,6 +96,8 @@ class InvitationRow(Sponsored, InvitationToGroup, OrganisationState):
     expiry_notified_at: datetime | None
     renewal_requested_version: int | None
     invitee_deactivated_at: datetime | None
+    grant_until: datetime | None
+    language: str
     scope_uuid: str
     scope_name: str
     scope_slug: str
@@ -367,18 +369,6 @@ _OPEN_OF_ACCOUNT = Statement[int](
 )
 
 
-@lru_cache(maxsize=2)
-def _select_emails(*, in_role: bool) -> Statement[str]:
-    return Statement[str](
-        select(invitations.c.email_comparable.label("email")).where(
-            invitations.c.scope_id == bindparam("scope"),
-            invitations.c.role_id == bindparam("role") if in_role else true(),
-            any_of(invitations.c.email_comparable, "emails"),
-            _OPEN_AND_VALID,
-        )
-    )
-
-
 _OPEN_TO_EMAILS = Statement[OpenInvitation](
     select(invitations.c.uuid, invitations.c.email_comparable, invitations.c.role_id)
     .where(
@@ -435,6 +425,11 @@ def _update_if_unchanged(columns: tuple[str, ...]) -> Statement:
     )
 
 
+_SET_MAIL = Statement(
+    update(invitations)
+    .where(invitations.c.id == bindparam("invitation"))
+    .values(mail_id=bindparam("mail"), mailed_at=bindparam("mailed_at", type_=UtcDateTime))
+)
 _CANCEL_OTHERS = Statement[str](
     update(invitations)
     .where(
@@ -451,6 +446,12 @@ _CANCEL_OTHERS = Statement[str](
         ),
         invitations.c.account_id.is_(None),
     )
+    .values(state=State.CANCELED.value)
+    .returning(invitations.c.uuid)
+)
+_CANCEL_OPEN = Statement[str](
+    update(invitations)
+    .where(any_of(invitations.c.id, "ids"), _OPEN)
     .values(state=State.CANCELED.value)
     .returning(invitations.c.uuid)
 )
@@ -638,21 +639,6 @@ def accounts_with_open(tx: ReadTransaction, scope: int, accounts: Collection[int
     return set(tx.fetch_all(_ACCOUNTS_WITH_OPEN, scope=scope, accounts=list(accounts), now=tx.now))
 
 
-def open_emails(
-    tx: ReadTransaction, scope: int, role: int | None, emails: Collection[str]
-) -> set[str]:
-    """Return the addresses among these that have an open invitation to a role.
-
-    Args:
-        emails: in comparable form; the result has the same form.
-        role: id of the role; None for any role.
-    """
-    binds = {"scope": scope, "emails": list(emails), "now": tx.now}
-    if role is not None:
-        binds["role"] = role
-    return set(tx.fetch_all(_select_emails(in_role=role is not None), **binds))
-
-
 def open_to(tx: ReadTransaction, scope: int, emails: Collection[str]) -> list[OpenInvitation]:
     """Return the open invitations to some addresses in a scope, oldest first.
 
@@ -689,24 +675,38 @@ def _with_comparable(values: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
-    """Insert an invitation and return its id.
+def add_all(tx: WriteTransaction, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Insert invitations and return their ids, in order.
 
     Args:
-        values: columns; with ``account_id`` for an invitation to a group, whose scope the caller
-            has locked.
+        rows: columns, the same in all rows; with ``account_id`` for an invitation to a group, whose
+            scope the caller has locked.
 
     Raises:
         NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
         Conflict: ``group.no_account`` if the account was deactivated in the meantime.
     """
-    values = _with_comparable(values)
-    invitation_id = tx.fetch_one(_insert(tuple(sorted(values))), **values)
-    if invitation_id is None and "account_id" in values:
+    values = [dict(_with_comparable(row)) for row in rows]
+    if not values:
+        return []
+    ids = tx.execute_many(_insert(tuple(sorted(values[0]))), values)
+    if len(ids) < len(values) and "account_id" in values[0]:
         raise Conflict("group.no_account")
-    if invitation_id is None:
+    if len(ids) < len(values):
         raise NotFound("scope.unknown")
-    return invitation_id
+    return ids
+
+
+def set_mails(tx: WriteTransaction, mails: Mapping[int, int]) -> None:
+    """Store the first e-mail of invitations that this transaction has inserted.
+
+    Args:
+        mails: id of the outbox row by id of the invitation.
+    """
+    parameters = [
+        {"invitation": key, "mail": mail, "mailed_at": tx.now} for key, mail in mails.items()
+    ]
+    tx.execute_many(_SET_MAIL, parameters)
 
 
 def set_state(
@@ -748,6 +748,11 @@ def cancel_others(tx: WriteTransaction, invitation: InvitationRow, email: str) -
         invited_email=comparable_address(invitation.email),
         account_email=comparable_address(email),
     )
+
+
+def cancel_open(tx: WriteTransaction, ids: Collection[int]) -> list[str]:
+    """Cancel those of the invitations that are not decided yet; return their UUIDs."""
+    return tx.fetch_all(_CANCEL_OPEN, ids=list(ids))
 
 
 def close(tx: WriteTransaction, **targets: int) -> list[CanceledInvitation]:

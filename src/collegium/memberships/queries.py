@@ -543,22 +543,6 @@ _BY_UUID_IN_SCOPE = Statement[GrantRow](
 )
 
 
-@lru_cache(maxsize=2)
-def _select_member_emails(*, in_role: bool) -> Statement[str]:
-    return Statement[str](
-        select(accounts.c.email_comparable.label("email"))
-        .select_from(grants)
-        .join(accounts, accounts.c.id == grants.c.account_id)
-        .where(
-            grants.c.scope_id == bindparam("scope", type_=BigInt),
-            grants.c.role_id == bindparam("role", type_=BigInt) if in_role else true(),
-            is_active(),
-            accounts.c.is_active,
-            any_of(accounts.c.email_comparable, "emails"),
-        )
-    )
-
-
 _ROLES_OF_EMAILS = Statement[MemberRole](
     select(
         accounts.c.email_comparable,
@@ -594,21 +578,6 @@ def get_in_scope(tx: ReadTransaction, scope: int, uuid: str) -> GrantRow:
     if row is None:
         raise NotFound("grant.unknown")
     return row
-
-
-def member_emails(
-    tx: ReadTransaction, scope: int, role: int | None, emails: Collection[str]
-) -> set[str]:
-    """Return the addresses among these whose accounts have a role in a scope.
-
-    Args:
-        emails: in comparable form; the result has the same form.
-        role: id of the role; None for any role.
-    """
-    binds = {"scope": scope, "emails": list(emails), "now": tx.now}
-    if role is not None:
-        binds["role"] = role
-    return set(tx.fetch_all(_select_member_emails(in_role=role is not None), **binds))
 
 
 def roles_of_emails(tx: ReadTransaction, scope: int, emails: Collection[str]) -> list[MemberRole]:

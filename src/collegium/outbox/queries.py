@@ -4,7 +4,7 @@ A worker claims an e-mail by a lease. Each later update names the attempt that i
 worker whose lease has expired cannot finish the attempt of another one.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -293,20 +293,31 @@ def enqueue(tx: WriteTransaction, mail: QueuedMail, send_at: datetime | None = N
     Args:
         send_at: earliest time of delivery, UTC; None for now.
     """
-    payload = mail.payload()
-    if tx.request:
-        payload[REQUEST] = tx.request
-    mail_id = tx.fetch_only(
-        _ENQUEUE,
-        kind=mail.kind,
-        recipient=mail.recipient,
-        payload=payload,
-        created_at=tx.now,
-        next_attempt_at=send_at or tx.now,
-        account_id=payload.get("account"),
-    )
-    tx.mail_enqueued = True
+    (mail_id,) = enqueue_all(tx, [mail], send_at)
     return mail_id
+
+
+def enqueue_all(
+    tx: WriteTransaction, queued: Sequence[QueuedMail], send_at: datetime | None = None
+) -> list[int]:
+    """Queue several e-mails, and return their ids in order; otherwise as ``enqueue``."""
+    parameters = []
+    for mail in queued:
+        payload = mail.payload()
+        if tx.request:
+            payload[REQUEST] = tx.request
+        parameters.append(
+            {
+                "kind": mail.kind,
+                "recipient": mail.recipient,
+                "payload": payload,
+                "created_at": tx.now,
+                "next_attempt_at": send_at or tx.now,
+                "account_id": payload.get("account"),
+            }
+        )
+    tx.mail_enqueued = True
+    return tx.execute_many(_ENQUEUE, parameters)
 
 
 def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[ClaimedMail]:

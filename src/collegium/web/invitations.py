@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from collegium.access.rules import ScopeKind, may_grant
-from collegium.accounts import queries as account_queries
-from collegium.accounts.queries import AccountRow
 from collegium.api import limits
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations import actions as invitation_actions
-from collegium.invitations import links
+from collegium.invitations import candidates, links
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations.candidates import Obstacle
 from collegium.invitations.pasted_lists import LINE_MAX, read_people
 from collegium.invitations.queries import InvitationRow, offer_of
 from collegium.invitations.rules import (
@@ -26,7 +25,6 @@ from collegium.invitations.rules import (
     is_mailed,
     mail_state,
 )
-from collegium.memberships import queries as membership_queries
 from collegium.memberships.offers import ids_with_able_sponsor
 from collegium.refusals import Conflict, NotFound, Refusal
 from collegium.roles import queries as role_queries
@@ -96,53 +94,25 @@ def check_lines(
         role: The role to invite to.
     """
     keys = {comparable_address(line.email) for line in lines if not line.error}
-    # An account has one role in a group, so any role there prevents an invitation.
-    role_id = None if scope_page.is_group else role.id
-    members = (
-        membership_queries.member_emails(tx, scope_page.scope.id, role_id, keys) if keys else set()
-    )
-    accounts = account_queries.active_by_email(tx, keys) if scope_page.is_group else {}
-    invited = _invited(tx, scope_page, role_id, keys, accounts)
+    known = candidates.load(tx, scope_page.scope, keys)
+    errors = {
+        Obstacle.MEMBER: _ALREADY_MEMBER[scope_page.is_group],
+        Obstacle.INVITED: _ALREADY_INVITED[scope_page.is_group],
+        Obstacle.NO_ACCOUNT: _NO_ACCOUNT,
+    }
     seen: set[str] = set()
     checked = []
     for original in lines:
         line, key = original, comparable_address(original.email)
         if not line.error:
+            obstacle = known.obstacle(key, role.id)
             if key in seen:
                 line = line._replace(error="This address is in the list more than once.")
-            elif key in members:
-                line = line._replace(error=_ALREADY_MEMBER[scope_page.is_group])
-            elif key in invited:
-                line = line._replace(error=_ALREADY_INVITED[scope_page.is_group])
-            elif scope_page.is_group and key not in accounts:
-                line = line._replace(error=_NO_ACCOUNT)
+            elif obstacle is not None:
+                line = line._replace(error=errors[obstacle])
             seen.add(key)
         checked.append(line)
     return checked
-
-
-def _invited(
-    tx: ReadTransaction,
-    scope_page: ScopePage,
-    role: int | None,
-    keys: set[str],
-    accounts: Mapping[str, AccountRow],
-) -> set[str]:
-    """Return the addresses that already have a pending invitation; in a group, those of accounts.
-
-    Args:
-        role: Id of the role; None for any role.
-        keys: Comparable forms of the addresses.
-        accounts: Comparable address → account, for groups.
-    """
-    if not keys:
-        return set()
-    if not scope_page.is_group:
-        return invitation_queries.open_emails(tx, scope_page.scope.id, role, keys)
-    invited = invitation_queries.accounts_with_open(
-        tx, scope_page.scope.id, {row.id for row in accounts.values()}
-    )
-    return {key for key, row in accounts.items() if row.id in invited}
 
 
 def _ask(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:

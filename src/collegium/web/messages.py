@@ -73,6 +73,14 @@ _MESSAGES: Final = {
     "this invitation.",
     "invitation.unknown": "This invitation is no longer valid, or it is for another account. "
     "Please ask the inviter.",
+    "import.group": "People cannot be imported into a group.",
+    "import.not_ready": "These rows are not ready",
+    "import.nothing_ready": "No row is ready.",
+    "import.nothing_to_undo": "No invitation of this import is open any more.",
+    "import.unknown": "There is no such import.",
+    "import.wrong_state": "Somebody has started, stopped or undone this import in the meantime.",
+    "invitation.role_ended": "The role that this invitation offers would have ended already. "
+    "Please invite the person again.",
     "invitation.wrong_state": "This invitation is no longer pending.",
     "key.invalid": "This is not a valid SSH public key. Please paste the content of a file that "
     "ends in .pub.",

@@ -165,6 +165,7 @@ def _account_columns(invitation: InvitationRow) -> dict[str, Any]:
         "phone_number": invitation.phone_number,
         "organization": invitation.organization,
         "job_title": invitation.job_title,
+        "preferred_language": invitation.language,
     }
 
 

@@ -24,6 +24,7 @@ import structlog
 
 from collegium.db import idempotency
 from collegium.db.database import Database, ReadTransaction, UnavailableError, WriteTransaction
+from collegium.imports import actions as import_actions
 from collegium.integrations.eduteams.sync import DirectorySync
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
 from collegium.lists import row_counts
@@ -71,6 +72,8 @@ _OPTIMIZE_EVERY: Final = 3600.0  # seconds
 _MEASURE_EVERY: Final = 5.0  # seconds; a database that has grown is optimised at once
 _PURGE_EVERY: Final = 600.0  # seconds
 _PURGE_BATCH: Final = 500  # entries that are deleted in one transaction
+_PURGED_IMPORTS: Final = 5  # in one transaction; each may have 20,000 rows
+_YIELD: Final = 0.001  # seconds
 _COMPACT_EVERY: Final = 60.0  # seconds; a count gets one part for each new row
 _SCHEDULE_EVERY: Final = 1.0  # seconds; maximum delay of a notice about an expired invitation
 _MAX_BATCH_SECONDS: Final = 2.0  # seconds; how long e-mails may delay the schedule
@@ -141,6 +144,7 @@ class Worker:
         self._purge()
         self._compact()
         self._scheduler.run()
+        self._run_imports(threading.Event())
         sent = self._deliver_all(threading.Event())
         while self._directory_sync.due():
             self._directory_sync.run_once()
@@ -165,6 +169,7 @@ class Worker:
                     self._next_schedule = time.monotonic() + _SCHEDULE_EVERY
                     # Limited, so that many expiries do not delay e-mails.
                     self._scheduler.run(_SCHEDULE_EVERY)
+                has_more = self._run_imports(stop, _MAX_BATCH_SECONDS)
                 if self._seconds_until_due() <= 0:
                     self._deliver_all(stop, _MAX_BATCH_SECONDS)
                 pause = max(self._seconds_until_due(), _MIN_SLEEP)
@@ -172,6 +177,8 @@ class Worker:
                     self._directory_sync.run_once()
                     pause = 0.0
                 pause = min(pause, max(self._next_schedule - time.monotonic(), _MIN_SLEEP))
+                if has_more:
+                    pause = 0.0
             except UnavailableError as error:
                 _log.warning("outbox is waiting for the database", reason=str(error))
             except Exception as error:  # noqa: BLE001 - no error may end the loop; e-mails stay queued
@@ -206,6 +213,7 @@ class Worker:
             mail_budget_queries.purge(tx)
             identity_queries.purge(tx)
             passkey_queries.purge(tx)
+            import_actions.purge(tx, self._settings, _PURGED_IMPORTS)
         while True:
             with self._database.write(self._now()) as tx:
                 before = tx.now - timedelta(seconds=self._settings.outbox_retention)
@@ -214,6 +222,25 @@ class Worker:
                 return True
             if time.monotonic() > end:
                 return False
+
+    def _run_imports(self, stop: threading.Event, seconds: float = inf) -> bool:
+        """Invite the people of started imports, in short transactions; undo others.
+
+        Args:
+            stop: Once it is set, no further batch begins.
+            seconds: After this time no further batch begins.
+
+        Returns:
+            Whether there may be more to do.
+        """
+        end = time.monotonic() + seconds
+        while not stop.is_set() and time.monotonic() < end:
+            with self._database.write(self._now()) as tx:
+                if not import_actions.run_next(tx, self._settings):
+                    return False
+            # Other writers of this process take the lock meanwhile.
+            stop.wait(_YIELD)
+        return True
 
     def _compact(self) -> None:
         if not self._database.is_sqlite:

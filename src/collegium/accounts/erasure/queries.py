@@ -8,15 +8,26 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, delete, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 
 from collegium.access.rules import Actor
 from collegium.accounts.erasure.rules import neutral_name, without_personal_data
 from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, any_of
-from collegium.db.tables import BigInt, accounts, events, grants, invitations, join_requests, outbox
+from collegium.db.tables import (
+    BigInt,
+    accounts,
+    events,
+    grants,
+    import_rows,
+    imports,
+    invitations,
+    join_requests,
+    outbox,
+)
 from collegium.events import types as event_types
+from collegium.imports.rules import RowState
 from collegium.invitations.rules import State
 from collegium.text.email_addresses import comparable_address
 
@@ -130,7 +141,7 @@ _INVITATIONS_OF_PERSON = Statement[_Invitation](
 )
 _PERSONAL_COLUMNS: Final = (
     *("email", "email_comparable", "email_search", "full_name", "native_name", "phone_number"),
-    *("organization", "job_title", "civil_number", "extra_text"),
+    *("organization", "job_title", "civil_number", "extra_text", "language"),
 )
 _EMPTY_INVITATIONS = Statement(
     update(invitations)
@@ -145,6 +156,33 @@ _CANCEL = Statement[CanceledInvitation](
 )
 _CLEAR_EXTRA_TEXT = Statement(
     update(invitations).where(any_of(invitations.c.uuid, "uuids")).values(extra_text="")
+)
+# What was not done yet, or failed, is done no more.
+_EMPTY_IMPORT_ROWS = Statement(
+    update(import_rows)
+    .where(
+        any_of(import_rows.c.email_comparable, "emails"),
+        import_rows.c.email_comparable != "",
+    )
+    .values(
+        cells={},
+        email_comparable="",
+        problem={},
+        state=case(
+            (
+                or_(
+                    import_rows.c.state == RowState.CREATED.value,
+                    import_rows.c.state == RowState.WITHDRAWN.value,
+                ),
+                import_rows.c.state,
+            ),
+            else_=RowState.REFUSED.value,
+        ),
+    )
+)
+# The worker stops at an import that is gone.
+_DELETE_IMPORTS = Statement(
+    delete(imports).where(or_(imports.c.created_by == _account, imports.c.started_by == _account))
 )
 _EVENTS_OF_INVITATIONS = Statement[_ActorEvent](
     select(events.c.id, events.c.payload, events.c.actor_id).where(
@@ -249,6 +287,9 @@ def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[Cance
     emails |= _emails_of_nobody_else(tx, account.id, invited)
     tx.execute(_DELETE_MAILS, account=account.id, recipients=sorted(emails))
     _erase_sent_messages(tx, account.id)
+    tx.execute(_EMPTY_IMPORT_ROWS, emails=sorted(keys))
+    # They have the personal messages that the person wrote.
+    tx.execute(_DELETE_IMPORTS, account=account.id)
     tx.execute(_CLEAR_REQUEST_TEXTS, account=account.id)
     tx.execute(_CLEAR_END_REASONS, account=account.id)
     for row in account_events:

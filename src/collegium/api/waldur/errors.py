@@ -55,6 +55,7 @@ _NOT_FOUND: Final = {
     "availability.unknown": "No RoleAvailability matches the given query.",
     "concealment.unknown": "No CustomerRoleConcealment matches the given query.",
     "grant.unknown": "No UserRole matches the given query.",
+    "import.unknown": "No Import matches the given query.",
     "invitation.unknown": "No Invitation matches the given query.",
     "invite_link.unknown": "No GroupInvitation matches the given query.",
     "request.unknown": "No PermissionRequest matches the given query.",
@@ -77,6 +78,10 @@ _CONFLICTS: Final = {
     "organisation.has_projects": "Cannot delete organization with existing projects",
     "invite_link.has_requests": "Cannot delete group invitation with existing permission requests",
     "account.last_owner": "Cannot delete the last owner of an organization",
+    "import.group": "People cannot be imported into a group.",
+    "import.nothing_ready": "No row is ready.",
+    "import.nothing_to_undo": "No invitation of this import is open any more.",
+    "import.wrong_state": "This is not possible in the present state of the import.",
 }
 """Refusals that answer 409."""
 
@@ -89,6 +94,7 @@ _DETAILS: Final = {
     "passkey.no_domain": "This service has no domain name, so passkeys cannot be used.",
     "passkey.too_many": "You have {most} passkeys; no more can be added.",
     "review.closed": "The review is already closed.",
+    "invitation.role_ended": "The role that this invitation offers would have ended already.",
     "second_factor.mandatory": "Two-factor authentication is required for this account.",
     "directory.no_token": "Unable to get access token.",
     "directory.token_unreadable": "Unable to parse JSON in access token response.",
@@ -239,6 +245,7 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
         _NO_FIELD,
         "Only pending or planned invitations can be canceled.",
     ),
+    "import.not_ready": (_OF_FACT, "These rows are not ready: {wrong}."),
     "invitation.no_address": (
         _NO_FIELD,
         "The invited account was deleted with its address. Please create a new invitation.",

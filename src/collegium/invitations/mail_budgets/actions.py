@@ -8,11 +8,12 @@ from the address resets its budget.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from math import ceil
 
 from collegium.access.rules import Actor
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
 from collegium.invitations.mail_budgets.rules import next_slot
 from collegium.refusals import Limited
@@ -28,14 +29,63 @@ def spend(tx: WriteTransaction, settings: Settings, email: str, actor: Actor) ->
         Limited: ``mail_budget.spent`` with ``email`` and ``seconds`` until the next e-mail may
             go.
     """
-    if not _is_counted(settings):
-        return
-    sent = mail_budget_queries.lock(tx, email)
-    slot = next_slot(sent, tx.now, settings.recipient_mail_limit)
-    if slot > tx.now and not actor.is_staff:
-        seconds = max(1, ceil((slot - tx.now).total_seconds()))
-        raise Limited("mail_budget.spent", address=email, seconds=seconds)
-    mail_budget_queries.set_times(tx, email, [*sent, tx.now])
+    (refusal,) = spend_all(tx, settings, [email], actor)
+    if refusal is not None:
+        raise refusal
+
+
+def spend_all(
+    tx: WriteTransaction, settings: Settings, emails: Sequence[str], actor: Actor
+) -> list[Limited | None]:
+    """Count e-mails to several addresses, as ``spend`` does.
+
+    Returns:
+        None for each e-mail that may be sent; otherwise the refusal ``mail_budget.spent`` with the
+        address and the ``seconds`` until the next e-mail may go.
+    """
+    if not _is_counted(settings) or not emails:
+        return [None] * len(emails)
+    sent = mail_budget_queries.lock(tx, emails)
+    changed: dict[str, list[datetime]] = {}
+    refusals: list[Limited | None] = []
+    for email in emails:
+        recipient = mail_budget_queries.recipient_of(email)
+        refusal = _refusal(sent[recipient], tx.now, settings, email, actor)
+        if refusal is None:
+            sent[recipient] = changed[recipient] = [*sent[recipient], tx.now]
+        refusals.append(refusal)
+    mail_budget_queries.set_times(tx, changed)
+    return refusals
+
+
+def refusals(
+    tx: ReadTransaction, settings: Settings, emails: Sequence[str], actor: Actor
+) -> list[Limited | None]:
+    """Return for each address why no e-mail can go there now, and count nothing."""
+    if not _is_counted(settings) or actor.is_staff:
+        return [None] * len(emails)
+    sent = mail_budget_queries.sent_to(tx, emails)
+    return [
+        _refusal(
+            sent.get(mail_budget_queries.recipient_of(email), ()), tx.now, settings, email, actor
+        )
+        for email in emails
+    ]
+
+
+def _refusal(
+    sent: Collection[datetime], now: datetime, settings: Settings, email: str, actor: Actor
+) -> Limited | None:
+    """Return why an actor cannot send an e-mail to an address now; None if they can.
+
+    Args:
+        sent: times of the e-mails to the address, UTC.
+    """
+    slot = next_slot(sent, now, settings.recipient_mail_limit)
+    if slot <= now or actor.is_staff:
+        return None
+    seconds = max(1, ceil((slot - now).total_seconds()))
+    return Limited("mail_budget.spent", address=email, seconds=seconds)
 
 
 def plan(tx: WriteTransaction, settings: Settings, email: str, until: datetime) -> datetime:
@@ -48,10 +98,10 @@ def plan(tx: WriteTransaction, settings: Settings, email: str, until: datetime) 
     """
     if not _is_counted(settings):
         return tx.now
-    sent = mail_budget_queries.lock(tx, email)
+    ((recipient, sent),) = mail_budget_queries.lock(tx, [email]).items()
     slot = next_slot(sent, tx.now, settings.recipient_mail_limit)
     if slot < until:
-        mail_budget_queries.set_times(tx, email, [*sent, slot])
+        mail_budget_queries.set_times(tx, {recipient: [*sent, slot]})
     return slot
 
 

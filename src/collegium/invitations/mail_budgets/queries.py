@@ -7,7 +7,7 @@ senders the second counts the e-mail of the first.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +15,16 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert as _insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
-from collegium.db.database import WriteTransaction
-from collegium.db.statements import Statement, UtcDateTime
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import mail_budgets
 from collegium.invitations.mail_budgets.rules import WINDOW
 from collegium.text.email_addresses import comparable_address
+
+
+class _Sent:
+    recipient: str
+    sent_at: str
 
 
 def _lock_row(insert: Callable[..., Any]) -> Statement[str]:
@@ -33,6 +38,11 @@ def _lock_row(insert: Callable[..., Any]) -> Statement[str]:
 
 
 _LOCK = {"sqlite": _lock_row(_insert_sqlite), "postgresql": _lock_row(_insert_postgresql)}
+_SENT = Statement[_Sent](
+    select(mail_budgets.c.recipient, mail_budgets.c.sent_at).where(
+        any_of(mail_budgets.c.recipient, "recipients")
+    )
+)
 _SET_TIMES = Statement(
     mail_budgets.update()
     .where(mail_budgets.c.recipient == bindparam("recipient_hash"))
@@ -50,22 +60,45 @@ _DELETE_OLD = Statement(
 )
 
 
-def lock(tx: WriteTransaction, email: str) -> list[datetime]:
-    """Lock the row of an address; return the times of its e-mails, UTC."""
-    text = tx.fetch_only(_LOCK[tx.backend], recipient=_hash_email(email), now=tx.now)
+def lock(tx: WriteTransaction, emails: Collection[str]) -> dict[str, list[datetime]]:
+    """Lock the rows of addresses; return the times of their e-mails, UTC, by recipient.
+
+    The rows are locked in the same order everywhere, which prevents deadlocks.
+
+    Args:
+        emails: keys are made of them by ``recipient_of``.
+    """
+    recipients = sorted({recipient_of(email) for email in emails})
+    texts = tx.execute_many(
+        _LOCK[tx.backend], [{"recipient": each, "now": tx.now} for each in recipients]
+    )
+    return dict(zip(recipients, map(_times, texts), strict=True))
+
+
+def sent_to(tx: ReadTransaction, emails: Collection[str]) -> dict[str, list[datetime]]:
+    """Return the times of the e-mails to addresses, UTC, by recipient, without locking them."""
+    recipients = sorted({recipient_of(email) for email in emails})
+    rows = tx.fetch_all(_SENT, recipients=recipients) if recipients else []
+    return {row.recipient: _times(row.sent_at) for row in rows}
+
+
+def set_times(tx: WriteTransaction, sent: Mapping[str, Collection[datetime]]) -> None:
+    """Store the times of sent and planned e-mails by recipient; drop those older than a day."""
+    parameters = []
+    for recipient, times in sent.items():
+        recent = sorted(at for at in times if at > tx.now - WINDOW)
+        text = " ".join(str(at.timestamp()) for at in recent)
+        parameters.append({"recipient_hash": recipient, "sent_at": text, "last_at": recent[-1]})
+    tx.execute_many(_SET_TIMES, parameters)
+
+
+def _times(text: str) -> list[datetime]:
     return [datetime.fromtimestamp(float(timestamp), UTC) for timestamp in text.split()]
-
-
-def set_times(tx: WriteTransaction, email: str, sent: Collection[datetime]) -> None:
-    """Store the times of sent and planned e-mails to an address; drop those older than a day."""
-    recent = sorted(at for at in sent if at > tx.now - WINDOW)
-    text = " ".join(str(at.timestamp()) for at in recent)
-    tx.execute(_SET_TIMES, recipient_hash=_hash_email(email), sent_at=text, last_at=recent[-1])
 
 
 def reset(tx: WriteTransaction, email: str) -> None:
     """Delete the times of an address, because its owner has accepted an invitation."""
-    tx.execute(_DELETE, recipient=_hash_email(email))
+    tx.execute(_DELETE, recipient=recipient_of(email))
 
 
 def purge(tx: WriteTransaction) -> None:
@@ -73,6 +106,7 @@ def purge(tx: WriteTransaction) -> None:
     tx.execute(_DELETE_OLD, before=tx.now - WINDOW)
 
 
-def _hash_email(email: str) -> str:
+def recipient_of(email: str) -> str:
+    """Return the key of an address."""
     # A hash, so that this table does not store once more who was invited.
     return hashlib.sha256(comparable_address(email).encode()).hexdigest()

@@ -133,6 +133,25 @@ INVITE: Final = Limit(
 )
 """Sending an invitation e-mail, for the first time or again."""
 
+IMPORT: Final = Limit(
+    # A file takes some seconds to judge, and as many people are invited as it has rows. A file is
+    # uploaded again when it was corrected.
+    "import",
+    {
+        Per.ACCOUNT: RateLimit(20, 30 * _SECOND, _HOUR, _HOUR),
+        Per.NETWORK: RateLimit(100, 30 * _SECOND, _HOUR, _HOUR),
+    },
+    exempts_staff=True,
+)
+"""Uploading a file with people to invite."""
+
+IMPORT_START: Final = Limit(
+    "import start",
+    {Per.ACCOUNT: RateLimit(5, 60 * _SECOND, _HOUR, _HOUR)},
+    exempts_staff=True,
+)
+"""Starting an import, however many people it invites."""
+
 RESEND: Final = Limit("send", {Per.TARGET: RateLimit(5, 60 * _SECOND, _HOUR, _HOUR)})
 """Sending the e-mail of one invitation again, no matter which account does."""
 

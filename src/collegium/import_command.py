@@ -1,0 +1,210 @@
+"""What ``collegium import`` does: judge a file with people, and invite them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from collegium.access import queries as access_queries
+from collegium.access.queries import ScopeAccess
+from collegium.access.rules import WALDUR_KINDS, Actor, ScopeKind
+from collegium.accounts import queries as account_queries
+from collegium.db.database import Database, ReadTransaction
+from collegium.imports import actions as import_actions
+from collegium.imports import queries as import_queries
+from collegium.imports import readers
+from collegium.imports import rules as import_rules
+from collegium.imports.judging import Judgement, Roles
+from collegium.imports.reasons import reason, reason_of
+from collegium.imports.rules import RowState, State
+from collegium.refusals import NotFound, Refusal
+from collegium.roles.queries import RoleRow
+from collegium.settings import Settings
+from collegium.sign_in.tokens.actions import actor_of
+from collegium.values import InvalidValueError, hex_uuid
+
+_LABELS: Final = {
+    RowState.READY: "ready",
+    RowState.MALFORMED: "malformed",
+    RowState.REPEATED: "in the file twice",
+    RowState.INVITED: "already invited",
+    RowState.MEMBER: "already a member",
+    RowState.REFUSED: "refused",
+    RowState.WAITING: "waiting",
+    RowState.CREATED: "invited",
+    RowState.WITHDRAWN: "withdrawn",
+}
+_FAULTS: Final = frozenset({RowState.MALFORMED, RowState.REFUSED})
+_SHOWN: Final = _FAULTS | {RowState.REPEATED}
+_PLURALS: Final = {"customers": ScopeKind.ORGANISATION, "projects": ScopeKind.PROJECT}
+
+
+class UnfitImportError(Exception):
+    """The file, the scope or the account is wrong. The message says why, in one line."""
+
+
+class Judged(NamedTuple):
+    """A file whose rows were judged; nothing has changed.
+
+    Args:
+        digest: what makes another upload the same import.
+    """
+
+    actor: Actor
+    access: ScopeAccess
+    digest: str
+    file_name: str
+    table: readers.Table
+    rows: list[Judgement]
+
+
+def judge(
+    database: Database,
+    settings: Settings,
+    path: Path,
+    username: str,
+    scope: str,
+    role: str,
+    columns: Mapping[str, str | int],
+) -> Judged:
+    """Read a file and judge its rows.
+
+    Args:
+        username: of the account in whose name people are invited.
+        scope: UUID or URL of an organisation or project.
+        role: name or UUID of the role of rows that name none; empty for none.
+        columns: field to name or number of a column; empty to recognise them.
+
+    Raises:
+        UnfitImportError: something is wrong.
+    """
+    content = _read(path, settings)
+    with database.read() as tx:
+        account = account_queries.by_username(tx, username)
+        if account is None or not account.is_active:
+            raise UnfitImportError(f"there is no active account {username}")
+        actor = actor_of(account)
+        access = _find(tx, actor, scope)
+        default = _default_role(tx, actor, access, role)
+    mapping = columns or None
+    try:
+        table = readers.read(content, settings.import_max_rows, mapping)
+    except InvalidValueError as error:
+        (problem,) = error.problems
+        raise UnfitImportError(reason_of(problem.code, problem.facts)) from None
+    judged = import_actions.judge_all(database.read, actor, settings, access, default, table.rows)
+    options = {"columns": mapping, "role": default and default.uuid}
+    digest = import_rules.digest(content, access.scope.uuid, options)
+    return Judged(actor, access, digest, path.name[:255], table, judged)
+
+
+def _read(path: Path, settings: Settings) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(settings.import_max_size + 1)
+    except OSError as error:
+        raise UnfitImportError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > settings.import_max_size:
+        raise UnfitImportError(reason_of("import.size", {"max": settings.import_max_size}))
+    return content
+
+
+def _find(tx: ReadTransaction, actor: Actor, scope: str) -> ScopeAccess:
+    *_, plural, text = ["", *scope.strip("/").split("/")]
+    uuid = hex_uuid(text)
+    kinds = [_PLURALS[plural]] if plural in _PLURALS else sorted(map(ScopeKind, WALDUR_KINDS))
+    for kind in kinds if uuid else ():
+        try:
+            access = access_queries.get_visible(tx, actor, kind, uuid or "")
+            import_actions.require_may_import(actor, access)
+        except NotFound:
+            continue
+        except Refusal:
+            raise UnfitImportError(f"{actor.username} may not invite people there") from None
+        return access
+    raise UnfitImportError(f"{actor.username} sees no organisation or project {scope}")
+
+
+def _default_role(
+    tx: ReadTransaction, actor: Actor, access: ScopeAccess, name: str
+) -> RoleRow | None:
+    if not name:
+        return None
+    role = Roles(tx, actor, access).find(name)
+    if role is None:
+        raise UnfitImportError(f"there is no role {name} there")
+    return role
+
+
+def run(
+    database: Database,
+    settings: Settings,
+    judged: Judged,
+    progress: Callable[[Mapping[str, int]], None],
+) -> Counter[RowState]:
+    """Invite the people of all ready rows; return how many rows are in each state then.
+
+    This process does the work. A worker may do a part of it at the same time, and goes on if this
+    process ends.
+
+    Args:
+        progress: is told the number of rows in each state from time to time.
+
+    Raises:
+        UnfitImportError: a rule has changed in the meantime.
+    """
+    try:
+        with database.write() as tx:
+            uuid, _ = import_actions.store(
+                tx,
+                judged.actor,
+                judged.access,
+                judged.digest,
+                judged.file_name,
+                judged.table,
+                judged.rows,
+            )
+            row = import_queries.get_visible(tx, judged.actor, uuid)
+            ready = import_queries.counts(tx, [row.id])[row.id].get(RowState.READY, 0)
+            if State(row.state) in import_rules.STARTABLE and ready:
+                import_actions.start(tx, judged.actor, uuid, None)
+    except Refusal as refusal:
+        raise UnfitImportError(reason_of(refusal.code, refusal.facts)) from None
+    while True:
+        with database.read() as tx:
+            row = import_queries.get_visible(tx, judged.actor, uuid)
+            found = import_queries.counts(tx, [row.id])[row.id]
+        progress(found)
+        if State(row.state) not in import_rules.BUSY:
+            return Counter({RowState(name): count for name, count in found.items()})
+        with database.write() as tx:
+            import_actions.run_next(tx, settings)
+
+
+def counts(rows: Collection[Judgement]) -> Counter[RowState]:
+    """Return how many rows are in each state."""
+    return Counter(row.state for row in rows)
+
+
+def summary(found: Mapping[RowState, int]) -> Iterator[str]:
+    """Yield a line for each state that rows are in."""
+    for state in RowState:
+        if found.get(state):
+            yield f"{found[state]:>6}  {_LABELS[state]}"
+
+
+def details(rows: Collection[Judgement]) -> Iterator[str]:
+    """Yield a line for each row that somebody has to look at."""
+    for judgement in rows:
+        if judgement.problem is not None and judgement.state in _SHOWN:
+            problem = judgement.problem.stored()
+            email = judgement.row.cells.get("email", "")
+            field = f" ({problem['field']})" if problem["field"] else ""
+            yield f"row {judgement.row.number}: {email or 'no address'}{field}: {reason(problem)}"
+
+
+def has_faults(found: Mapping[RowState, int]) -> bool:
+    """Return whether somebody has to look at rows: malformed and refused ones."""
+    return any(found.get(state) for state in _FAULTS)

@@ -1,0 +1,1 @@
+"""Imports: many people are invited from one file."""
