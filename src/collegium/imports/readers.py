@@ -23,14 +23,14 @@ from collegium.imports.rules import (
     is_header,
     recognise,
 )
-from collegium.invitations.pasted_lists import read_people
+from collegium.invitations.pasted_lists import AT_SIGNS, read_people
 from collegium.values import InvalidValueError, Problem
 
 _DELIMITERS: Final = ",;\t|"
 _SAMPLE: Final = 20
 """Records by which the delimiter is recognised."""
 
-_FIELD_MAX: Final = 100_000
+_SAMPLE_BYTES: Final = 200
 _PROCESS_SECONDS: Final = 30
 _ZIP: Final = b"PK\x03\x04"
 _OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0"
@@ -79,7 +79,9 @@ def read(content: bytes, max_rows: int, mapping: Mapping[str, str | int] | None 
     else:
         text = decode(content)
         records = _read_csv(text, max_rows + 1)
-        if mapping is None and not (records and is_header(records[0][1])):
+        if records and mapping is None and not is_header(records[0][1]):
+            if not any(char in text for char in AT_SIGNS):
+                raise _refusal("import.no_addresses")
             return _read_pasted(text, max_rows)
     if not records:
         raise _refusal("import.empty")
@@ -94,7 +96,10 @@ def read(content: bytes, max_rows: int, mapping: Mapping[str, str | int] | None 
     if len(records) > max_rows:
         raise _refusal("import.rows", max=max_rows)
     rows = [Row(number, cells_of(values, columns)) for number, values in records]
-    return Table(header, columns, [row for row in rows if row.cells])
+    rows = [row for row in rows if row.cells]
+    if not rows:
+        raise _refusal("import.empty")
+    return Table(header, columns, rows)
 
 
 def _names_columns(record: Sequence[str], mapping: Mapping[str, str | int]) -> bool:
@@ -115,9 +120,12 @@ def decode(content: bytes) -> str:
         InvalidValueError: ``import.unreadable``.
     """
     encoding = next((name for bom, name in _BOMS if content.startswith(bom)), "")
-    if not encoding and b"\0" in content[:200]:
+    if not encoding:
         # Without a byte order mark: Latin letters have their null byte before or after them.
-        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+        sample = content[:_SAMPLE_BYTES]
+        for name, nulls in (("utf-16-be", sample[::2]), ("utf-16-le", sample[1::2])):
+            if nulls.count(0) * 2 > len(nulls):
+                encoding = name
     for name in [encoding] if encoding else ["utf-8", "cp1252"]:
         try:
             text = content.decode(name)

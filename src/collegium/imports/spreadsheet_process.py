@@ -22,6 +22,9 @@ UNPACKED_MAX: Final = 64 * 1024 * 1024
 """Bytes of all parts of the archive; a sheet of 20,000 rows with six columns has 8 MB."""
 
 PARTS_MAX: Final = 1000
+EMPTY_MAX: Final = 10_000
+"""Empty rows after which the sheet counts as ended."""
+
 TEXT_MAX: Final = 16 * 1024 * 1024
 """Characters of all cells together."""
 
@@ -66,11 +69,17 @@ def read(content: bytes, max_rows: int, max_columns: int, max_cell: int) -> list
     # The file says how many columns and rows it has, and may be wrong.
     sheet.reset_dimensions()
     rows: list[Any] = []
-    length = 0
+    length = last = 0
     for number, values in enumerate(sheet.iter_rows(max_col=max_columns, values_only=True), 1):
+        # A cell in the last of a million rows has as many empty rows before it.
+        if number - last > EMPTY_MAX:
+            break
+        if values.count(None) == len(values):
+            continue
         cells = list(_texts(values, max_cell))
         if not cells:
             continue
+        last = number
         length += sum(map(len, cells))
         if length > TEXT_MAX:
             raise UnreadableError("import.unpacked")

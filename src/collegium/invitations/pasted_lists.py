@@ -38,7 +38,7 @@ _SEPARATORS: Final = (
 )
 _SPLIT: Final = re.compile(f"([{_SEPARATORS}]+)")
 _INSTEAD_OF_DOT: Final = re.compile("[ ,;\u3001\uff0c\uff1b|]+")
-_AT_SIGNS: Final = "@\uff20\ufe6b"
+AT_SIGNS: Final = "@\uff20\ufe6b"
 _ENTITY: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
 _LEADING_PUNCTUATION: Final = "'.:!?="
 _TRAILING_PUNCTUATION: Final = "'.:!?/\\"
@@ -129,7 +129,7 @@ def _split_long_line(line: str) -> Iterator[str]:
     for part in _AFTER_BRACKET.split(line):
         pending, has_pending_address = "", False
         for piece in _AFTER_SEPARATOR.split(part) if len(part) > LINE_MAX else (part,):
-            has_address = any(char in piece for char in _AT_SIGNS)
+            has_address = any(char in piece for char in AT_SIGNS)
             if has_address and has_pending_address:
                 yield pending
                 pending = ""
@@ -198,7 +198,7 @@ def _parse_people(line: str) -> list[PastedPerson]:
 
 
 def _is_one_address(inside: str) -> bool:
-    return any(char in inside for char in _AT_SIGNS) and not _TAG.match(inside)
+    return any(char in inside for char in AT_SIGNS) and not _TAG.match(inside)
 
 
 def _parse_plain_text(text: str) -> tuple[list[PastedPerson], str]:
@@ -208,7 +208,7 @@ def _parse_plain_text(text: str) -> tuple[list[PastedPerson], str]:
     people: list[PastedPerson] = []
     words: list[_Part] = []
     for part in parts:
-        if any(char in part.text for char in _AT_SIGNS):
+        if any(char in part.text for char in AT_SIGNS):
             person = _parse_person(part)
             people.append(person)
             if person.fault == _SPLIT_DOMAIN:
@@ -291,7 +291,7 @@ def _is_domain_split(email: str, part: _Part) -> bool:
     domain = email.rpartition("@")[2]
     if part.following.startswith("."):
         return True
-    if any(char in rest for char in _AT_SIGNS):
+    if any(char in rest for char in AT_SIGNS):
         return False
     if not (rest.isascii() and rest.replace("-", "").replace(".", "").isalnum()):
         return False
