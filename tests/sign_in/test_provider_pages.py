@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import events, provider_sign_ins, tokens
 from collegium.integrations.http_client import Timeouts
 from collegium.integrations.openid import client, discovery
+from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.tokens import queries as token_queries
 from tests.sign_in.identity_scene import (
     account,
@@ -613,6 +615,30 @@ def test_token_of_others_gets_no_second_factor_from_a_sign_in(
     assert strict.get("/api/users/me/", token).status_code == 200
     assert exchange(visitor, hostile, ["pwd"]).json()["token"] == token
     assert strict.get("/api/users/me/", token).status_code == 403
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_unknown_person_from_a_front_end_can_have_a_link_sent_and_returns_there(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    ada = world.person("ada")
+    answer = sign_in(visitor, hostile, f"{INIT}?return_url={FRONT}")
+    assert (answer.status_code, "You have no linked account yet" in text(answer)) == (403, True)
+    assert f'href="{FRONT}?error=identity.unknown"' in answer.text
+    assert "Back to portal.example.org" in text(answer)
+    visitor.page = answer
+    offer = answer.text.split('name="offer" value="')[1].split('"')[0]
+    assert visitor.send("/sign_in/link/", offer=offer).status_code == 200
+    (link,) = re.findall(r"/identity_link/[^/\s]+/", mail_text(sent_mails(world)[-1]))
+    visitor.open(link)
+    linked = press(visitor, hostile, link)
+    assert linked.headers["location"].startswith(f"{FRONT}?code=")
+    with world.database.read() as tx:
+        assert len(identity_queries.of_account(tx, ada.id)) == 1
+    # Without an address there is nothing to offer, so the front end says what it can.
+    hostile.person |= {"sub": "bob", "email": None}
+    answer = sign_in(visitor, hostile, f"{INIT}?return_url={FRONT}")
+    assert answer.headers["location"] == f"{FRONT}?error=identity.unknown"
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

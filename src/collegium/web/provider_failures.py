@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 from collegium.api.request import Response, json_response
 from collegium.refusals import Conflict, Limited, Refusal, Unauthenticated
@@ -142,7 +143,8 @@ def refuse(
 ) -> Response:
     """Record why nobody was signed in, and say it without a word of the provider.
 
-    A front end gets the code of the problem at the address to which it wanted to return.
+    A front end gets the code of the problem at the address to which it wanted to return. If an
+    e-mail can link an account, our page comes first: no front end can offer that. It leads back.
 
     Args:
         claims: what the provider said, if it said something.
@@ -169,14 +171,16 @@ def refuse(
                 browser.ip_address,
                 account if isinstance(account, int) else None,
             )
-    if provider is not None and return_to and return_to in provider.allowed_redirects:
-        _failure, message = _explain(code, problem, provider)
-        location = front_ends.failed(browser.settings, return_to, code, message)
-        return Response(302, headers={"Location": location}, media="text/html")
     offer = None
     if provider is not None and claims is not None and code in _UNRECOGNISED:
         offer = provider_linking.offer(browser, provider, claims, return_to)
-    return _failure_page(browser, code, problem, provider, return_to, offer)
+    back = ""
+    if provider is not None and return_to and return_to in provider.allowed_redirects:
+        _failure, message = _explain(code, problem, provider)
+        back = front_ends.failed(browser.settings, return_to, code, message)
+    if back and offer is None:
+        return Response(302, headers={"Location": back}, media="text/html")
+    return _failure_page(browser, code, problem, provider, return_to, offer, back)
 
 
 def _code_of(error: ProviderError) -> str:
@@ -205,8 +209,13 @@ def _failure_page(
     provider: ProviderRow | None,
     return_to: str,
     offer: provider_linking.Offer | None,
+    back: str,
 ) -> Response:
-    """Return the page of a failure, or the same as JSON for a client that is no browser."""
+    """Return the page of a failure, or the same as JSON for a client that is no browser.
+
+    Args:
+        back: the address at which a front end gets the code of the problem; empty without one.
+    """
     failure, message = _explain(code, problem, provider)
     headers = {}
     if isinstance(problem, Limited):
@@ -222,6 +231,8 @@ def _failure_page(
         label=_label(provider),
         offer=offer,
         invitation_path=return_to if is_invitation(return_to) else "",
+        back=back,
+        front_end=urlsplit(back).hostname or "",
     )
     response.headers |= headers
     return response
