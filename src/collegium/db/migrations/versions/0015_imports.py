@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from collegium.db.statements import UtcDateTime, UuidHex
 
-revision = "0014_imports"
-down_revision = "0013_site"
+revision = "0015_imports"
+down_revision = "0014_site"
 
 BigInt: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Json: Final = sa.JSON().with_variant(JSONB(), "postgresql")
