@@ -26,6 +26,7 @@ from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.browser.conftest import PASSWORD, LiveService
 from tests.claim_rules.scene import add_rule
+from tests.roles.scene import add_availability
 from tests.support.remote import new_key
 from tests.support.world import Person, Place
 
@@ -266,6 +267,23 @@ class Scene:
         yield "staff-organisations", to("/staff/organisations/")
         yield "staff-organisation", to(f"/staff/organisations/{self.organisation.uuid}/")
         yield "staff-organisation-blocked", press("Block")
+        there = f"/organisation/{self.organisation.uuid}/"
+        yield "settings-organisation", to(f"{there}settings/")
+        young = self.world.organisation("Young institute").uuid
+        yield "deleted-projects-none", to(f"/organisation/{young}/deleted/")
+        deleted = self.world.deleted_project(self.organisation, "An old survey")
+        yield "deleted-projects", to(f"{there}deleted/")
+        yield "deleted-project", to(f"{there}deleted/{deleted}/")
+        yield (
+            "deleted-project-wrong",
+            fill_and_press("End date", "2001-01-01", "Bring the project back"),
+        )
+        yield "roles-of-organisation-none", to(f"/staff/organisations/{young}/roles/")
+        add_availability(self.world, self.organisation)
+        yield "roles-of-organisation", to(f"/staff/organisations/{self.organisation.uuid}/roles/")
+        yield "roles-of-organisation-wrong", press("Copy role")
+        yield "project-move", to(f"/project/{self.project.uuid}/move/")
+        yield "project-move-wrong", press("Move the project")
         yield "staff-organisation-new", to("/staff/organisations/new/")
         yield "staff-roles", to("/staff/roles/")
         yield "staff-role", to(f"/staff/roles/{role}/")
@@ -335,6 +353,8 @@ class Scene:
             review = review_queries.add(tx, self.project.id)
         yield "team-review", to(f"{here}reviews/{review}/")
         yield "team-reviews", press("Close review")
+        yield "team-settings", to(f"{here}settings/")
+        yield "team-settings-wrong", fill_and_press("E-mail addresses", "(", "Save")
         yield "team-history", to(f"{here}history/")
         yield "team-history-none", to(f"{here}history/?about=links&since=2099-01-01")
         there = f"/group/{self.group}/team/"

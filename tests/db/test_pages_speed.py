@@ -52,8 +52,8 @@ NOT_OPENED: Final = {
     f"/staff/agreements/{'0' * 32}/",
     *("/setup/unknown/", "/staff/mails/0/"),
 }
-"""Pages that redirect or need an earlier step, and those of a provider, of a claim rule and of an
-agreement, of which there are none."""
+"""Pages that redirect or need an earlier step, and those of a provider, of a claim rule, of an
+agreement and of a deleted project, of which there are none."""
 
 VIEWERS: Final = {
     "owner": bulk_activity.OWNER,
@@ -115,6 +115,7 @@ def parameters(tx: WriteTransaction, vault: Vault) -> dict[str, dict[str, object
         scopes[here] = {"uuid": uuid_of(number)}
         scopes[f"{here}people/"] = {"one": bulk_activity.first_grant(number)}
         scopes[f"{here}links/"] = {"one": bulk_activity.uuid("link", at)}
+        scopes[f"{here}deleted/"] = {"one": "0" * 32}
         scopes[f"{here}reviews/"] = {"one": review_of(tx, number)}
     return scopes | {
         "/group/": {"number": bulk_activity.GROUP},
@@ -232,5 +233,6 @@ def test_every_page_takes_less_than_50_milliseconds(busy_url: str, vault: Vault)
             if (duration := best(partial(browser.open, path), clock)) >= LIMIT:
                 slow.append((round(duration, 4), name, path))
             assert len(slow) < MAX_SLOW, slow
-    assert set(every) - shown == NOT_OPENED, "some pages were not measured"
+    deleted = f"/organisation/{uuid_of(bulk_activity.ORGANISATION)}/deleted/{'0' * 32}/"
+    assert set(every) - shown == {*NOT_OPENED, deleted}, "some pages were not measured"
     assert not slow, slow

@@ -25,6 +25,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/users/": {"uuid": "account"},
     "/api/customers/": {"uuid": "organisation"},
     "/api/projects/": {"uuid": "project"},
+    "/api/projects/{uuid}/recover/": {"uuid": "deleted project"},
     "/api/roles/": {"uuid": "role"},
     "/api/role-availabilities/": {"uuid": "availability"},
     "/api/customer-role-concealments/": {"uuid": "concealment"},
@@ -85,6 +86,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/organisation/{uuid}/invitations/": {"one": "ownership"},
     "/organisation/{uuid}/links/": {"one": "organisation's link"},
     "/organisation/{uuid}/reviews/": {"one": "organisation's review"},
+    "/organisation/{uuid}/deleted/": {"one": "deleted project"},
     "/project/": {"uuid": "project"},
     "/project/{uuid}/people/": {"one": "grant"},
     "/project/{uuid}/invitations/": {"one": "invitation"},
@@ -351,6 +353,10 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
         "email": "somebody.new@example.org",
     },
     "/staff/organisations/{uuid}/": lambda _scene, _tenant: {"action": "block"},
+    "/staff/organisations/{uuid}/roles/": lambda _scene, tenant: {
+        "action": "reveal",
+        "role": tenant.objects["concealment"],
+    },
     "/staff/roles/new/": lambda _scene, _tenant: {"name": "CUSTOM.NEW", "kind": "project"},
     "/staff/roles/{uuid}/": lambda _scene, _tenant: {"action": "disable"},
     "/staff/providers/new/": lambda scene, _tenant: {
@@ -376,6 +382,15 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
         f"/group/{{number}}/team/{at}": form
         for at, form in _team("GROUP.MEMBER").items()
         if "link" not in at
+    },
+    **{
+        f"/{kind}/{{uuid}}/settings/": lambda _scene, _tenant: {"affiliations": "x"}
+        for kind in ("organisation", "project")
+    },
+    "/organisation/{uuid}/deleted/{one}/": lambda _scene, _tenant: {"members": ""},
+    "/project/{uuid}/move/": lambda _scene, tenant: {
+        "organisation": tenant.organisation.uuid,
+        "members": "keep",
     },
     **{f"/organisation/{{uuid}}/{at}": form for at, form in _team("CUSTOMER.OWNER").items()},
     **{f"/project/{{uuid}}/{at}": form for at, form in _team("PROJECT.MEMBER").items()},

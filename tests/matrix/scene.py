@@ -258,6 +258,7 @@ class Scene:
             "organisation's link": world.create_link(world.staff, "CUSTOMER.OWNER", organisation),
             "grant": self._grant(colleague, project),
             "organisation's grant": self._grant(tree["coowner"], organisation),
+            "deleted project": world.deleted_project(organisation),
         }
         objects["availability"], objects["concealment"] = add_availability(
             world, tenant.organisation

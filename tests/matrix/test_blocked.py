@@ -142,8 +142,11 @@ REFUSED: Final = {
             "links/{one}/ save",
             "people/{one}/ end",
             "people/{one}/ role",
+            "settings/",
         )
     ),
+    "POST /organisation/{uuid}/deleted/{one}/",
+    "POST /api/projects/{uuid}/recover/",
 }
 """Requests that succeed in an open organisation only."""
 

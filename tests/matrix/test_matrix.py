@@ -5,13 +5,16 @@ object is refused like an unknown one, and no response reveals hidden texts.
 """
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from collegium.api.brainstem import routes as brainstem
+from collegium.api.waldur import homeport
 from tests.matrix import requests
 from tests.matrix.rows import REFUSED, ROUTES, ROWS, RowCheck
-from tests.matrix.scene import Scene
+from tests.matrix.scene import CALLERS, COLUMNS, Scene
+from tests.support.site import Site
 
 
 def matrix_path(protocol: str, path: str) -> str:
@@ -52,6 +55,25 @@ def test_rights_are_as_in_the_matrix(scene: Scene, chapter: str) -> None:
     rows = [row for row in ROWS if row.chapter == chapter]
     errors = [error for row in rows for error in RowCheck(scene, row).errors()]
     assert not errors, "\n".join([f"{len(errors)} errors", *errors])
+
+
+@pytest.mark.parametrize("scene", ["sqlite"], indirect=True)
+def test_every_signed_in_caller_gets_the_empty_answers_of_the_front_end(scene: Scene) -> None:
+    """They have no object and one row for all, so the table itself is swept."""
+    site = Site(replace(scene.settings, compat_homeport=True), scene.database, scene.vault)
+    callers = [scene.caller(name, in_group=False) for column in COLUMNS for name in CALLERS[column]]
+    assert len([caller for caller in callers if caller is None]) == 1
+    assert not homeport.ROUTES.keys() & ROUTES["waldur"].keys()
+    for path, operations in homeport.ROUTES.items():
+        assert operations.keys() == {"GET"}
+        for caller in callers:
+            for method in ("GET", "HEAD", "POST"):
+                is_read = method in {"GET", "HEAD"}
+                expected = 401 if caller is None else 200 if is_read else 405
+                response = site.request(method, path, caller)
+                assert response.status_code == expected, (method, path, caller)
+                assert caller is None or method != "GET" or response.json() == homeport.EMPTY[path]
+    assert not scene.has_changed()
 
 
 @pytest.mark.parametrize("scene", ["sqlite"], indirect=True)

@@ -143,6 +143,18 @@ class World:
             found = access_queries.get_visible(tx, self.staff.actor, ScopeKind.PROJECT, uuid)
         return Place(ScopeKind.PROJECT, uuid, found.scope.id, name)
 
+    def deleted_project(self, parent: Place, name: str = "") -> str:
+        """Create a project and delete it; return its UUID."""
+        project = self.project(parent, name)
+        self.delete(project)
+        return project.uuid
+
+    def delete(self, project: Place) -> None:
+        with self.database.write() as tx:
+            staff = self.staff.actor
+            access = access_queries.get_visible(tx, staff, project.kind, project.uuid)
+            project_actions.delete(tx, staff, access)
+
     def role(self, name: str) -> Any:
         with self.database.read() as tx:
             return role_queries.existing(tx, name)

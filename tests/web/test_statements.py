@@ -106,6 +106,7 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
     scopes = {"/organisation/": organisation.id, "/project/": project.id, "/group/": group}
     with world.database.write() as tx:
         reviews = {base: review_queries.add(tx, scope) for base, scope in scopes.items()}
+    deleted = world.deleted_project(organisation)
     paths = []
     for path, table in ROUTES.items():
         if not isinstance(table.get("GET"), Page) or path in ONE_OBJECT:
@@ -118,6 +119,8 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
             values["one"] = links[base]
         if "/reviews/{one}/" in path:
             values["one"] = reviews[base]
+        if "/deleted/{one}/" in path:
+            values["one"] = deleted
         assert "{" not in path or base, f"add an object for {path}"
         paths.append(path.format_map(values) + ("?q=e" if path.endswith("/add/") else ""))
     return paths

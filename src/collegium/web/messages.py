@@ -207,6 +207,19 @@ _MESSAGES: Final = {
     "one first.",
     "organisation.too_many_projects": "This organisation has reached its maximum number of "
     "projects. Please ask the staff of this service.",
+    "organisation.blocked": "The organisation is blocked.",
+    "organisation.archived": "The organisation is archived.",
+    "role.cloned": "The organisation has a copy of this role already.",
+    "role.of_organisation": "This role is a copy itself. Please copy a role of the service.",
+    "role.concealed_already": "The organisation does not use this role already.",
+    "role.last_granting": "Nobody could add members any more. The organisation must use one role "
+    "that can.",
+    "project.not_deleted": "This project is not deleted.",
+    "project.moved": "The project was moved in the meantime. Please try again.",
+    "project.same_organisation": "The project belongs to this organisation already.",
+    "project.date_in_the_past": "Please enter a day that is not in the past.",
+    "project.too_many_to_invite": "More people were members than can be invited at once. Bring the "
+    "project back without members, and invite people from a list.",
     "key.too_many": "You have reached the maximum number of SSH keys. Please remove one first.",
     "group.too_many": "You have reached the maximum number of groups that you can create. Please "
     "delete one first.",

@@ -133,7 +133,30 @@ class ScopePage:
                 parts.append((f"{self.path}links/", "Invite links"))
         if self.has_reviews and self.reads_reviews:
             parts.append((f"{self.path}reviews/", "Reviews"))
+        if not self.is_group and self.reads_settings:
+            parts.append((f"{self.path}settings/", "Settings"))
         return [*parts, (f"{self.path}history/", "Audit log")]
+
+    @property
+    def may_update(self) -> bool:
+        """Whether the viewer may change the settings of an organisation or project."""
+        if self.scope.kind == ScopeKind.PROJECT:
+            return self.holds(Permission.PROJECT_UPDATE)
+        return self.holds(Permission.ORGANISATION_UPDATE)
+
+    @property
+    def recovers_projects(self) -> bool:
+        """Whether the viewer may read which projects of an organisation are deleted."""
+        return self.actor.sees_all or self.holds(Permission.PROJECT_CREATE)
+
+    @property
+    def reads_settings(self) -> bool:
+        """Whether the viewer may open the settings of an organisation or project."""
+        return (
+            self.actor.sees_all
+            or self.may_update
+            or (self.scope.kind == ScopeKind.ORGANISATION and self.recovers_projects)
+        )
 
     @property
     def reads_reviews(self) -> bool:

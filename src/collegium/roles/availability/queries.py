@@ -86,6 +86,7 @@ availabilities = Listing[AvailabilityRow](
     key=organisation_roles.c.role_id,
     default="role_name",
     orders={"role_name": (roles.c.name_sort,)},
+    filters={"organisation": organisation_roles.c.organisation_id == _organisation_id},
 )
 _concealment_rows = (
     select(
@@ -106,6 +107,7 @@ concealments = Listing[ConcealmentRow](
     key=role_concealments.c.id,
     default="role_name",
     orders={"role_name": (roles.c.name_sort,)},
+    filters={"organisation": role_concealments.c.organisation_id == _organisation_id},
 )
 _AVAILABILITY = Statement[AvailabilityRow](
     _availability_rows.where(organisation_roles.c.uuid == bindparam("uuid"))

@@ -11,7 +11,7 @@ from collegium.access.queries import organisation, scopes_with_permission, viewe
 from collegium.access.rules import Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
-from collegium.db.tables import accounts, organisations, projects, scopes
+from collegium.db.tables import BigInt, accounts, organisations, projects, scopes
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
 from collegium.scopes.queries import visible
@@ -80,6 +80,7 @@ history = Listing[ProjectRow](
     default="name",
     orders={"name": (scopes.c.name_sort,)},
     filters={
+        "organisation": scopes.c.parent_id == bindparam("organisation", type_=BigInt),
         "is_removed": scopes.c.deleted_at.is_not(None) == bindparam("is_removed", type_=Boolean()),
     },
 )

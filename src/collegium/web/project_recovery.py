@@ -1,0 +1,191 @@
+"""The pages that bring deleted projects back, and that move a project to another organisation."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from collegium.access import queries as access_queries
+from collegium.access.rules import Permission, ScopeKind
+from collegium.accounts.actions import require_staff
+from collegium.api.request import Response, Routes
+from collegium.claim_rules import queries as claim_rule_queries
+from collegium.db.database import ReadTransaction
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.scopes.projects import queries as project_queries
+from collegium.scopes.projects import recovery
+from collegium.scopes.projects.queries import AnyProject
+from collegium.text.names import isolated
+from collegium.values import hex_uuid
+from collegium.web.browser_request import BrowserRequest
+from collegium.web.forms import Form
+from collegium.web.page import Page, Paging, page
+from collegium.web.scope import PATHS, ScopePage
+
+_MEMBERS: Final = {
+    "": "Bring it back without members",
+    "invite": "Invite the people who were members",
+    "restore": "Give the people who were members their roles back",
+}
+"""What happens to the former members; the last is for staff."""
+
+_KEEPS: Final = [
+    ("keep", "Members keep their roles"),
+    ("end", "All roles, invitations, invite links and join requests end"),
+]
+
+
+def _load(browser: BrowserRequest, tx: ReadTransaction) -> ScopePage:
+    scope_page = ScopePage.load(browser, tx, ScopeKind.ORGANISATION)
+    if not scope_page.recovers_projects:
+        raise Forbidden("permission.missing")
+    return scope_page
+
+
+def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    scope_page = _load(browser, tx)
+    filters = {"organisation": scope_page.scope.id, "is_removed": True}
+    paging = Paging(browser, project_queries.history.count(tx, browser.actor, filters))
+    rows = project_queries.history.page(tx, browser.actor, filters, (), paging.size, paging.offset)
+    return page(browser, "deleted_projects", scope_page=scope_page, rows=rows, paging=paging)
+
+
+def _get_deleted(browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage) -> AnyProject:
+    """Return the deleted project of the path, which was deleted in this organisation."""
+    project = project_queries.get_visible_any(tx, browser.actor, _uuid(browser))
+    if project.organisation_id != scope_page.scope.id:
+        raise NotFound("project.unknown")
+    return project
+
+
+def _uuid(browser: BrowserRequest) -> str:
+    uuid = hex_uuid(browser.segments["one"])
+    if uuid is None:
+        raise NotFound("project.unknown")
+    return uuid
+
+
+def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    return _render(browser, tx, Form())
+
+
+def _render(browser: BrowserRequest, tx: ReadTransaction, form: Form) -> Response:
+    scope_page = _load(browser, tx)
+    project = _get_deleted(browser, tx, scope_page)
+    if project.deleted_at is None:
+        return browser.redirect(
+            f"/project/{browser.segments['one']}/", "This project is not deleted."
+        )
+    return page(
+        browser,
+        "deleted_project",
+        422 if form.errors else 200,
+        scope_page=scope_page,
+        project=project,
+        may_recover=scope_page.holds(Permission.PROJECT_CREATE) and not scope_page.is_closed,
+        options=[
+            (value, label)
+            for value, label in _MEMBERS.items()
+            if value != "restore" or browser.actor.is_staff
+        ],
+        form=form,
+    )
+
+
+def _recover(browser: BrowserRequest) -> Response:
+    with browser.read() as tx:
+        project = _get_to_recover(browser, tx)
+    form = browser.form
+    members = form.choice("members", *_MEMBERS)
+    wishes = recovery.Wishes(
+        restores_members=members == "restore",
+        invites_members=members == "invite",
+        end=form.date("end_date"),
+    )
+    found = None
+    if form.is_valid:
+        try:
+            with browser.write() as tx:
+                project = _get_to_recover(browser, tx)
+                uuid = _uuid(browser)
+                found = recovery.recover(tx, browser.actor, browser.settings, uuid, wishes)
+        except (Conflict, Invalid) as refusal:
+            form.add_refusal(refusal)
+    if found is None:
+        with browser.read() as tx:
+            return _render(browser, tx, form)
+    invited = recovery.invite_all(browser.write, browser.actor, browser.settings, found)
+    message = f"The project {isolated(project.name)} is back."
+    if invited:
+        message += f" {_people(len(invited))} invited."
+    if found.restored:
+        again = len({one.account_id for one in found.restored})
+        message += f" {_people(again, 'has', 'have')} a role again."
+    return browser.redirect(f"/project/{uuid}/", message)
+
+
+def _get_to_recover(browser: BrowserRequest, tx: ReadTransaction) -> AnyProject:
+    scope_page = _load(browser, tx)
+    if not scope_page.holds(Permission.PROJECT_CREATE):
+        raise Forbidden("permission.missing")
+    return _get_deleted(browser, tx, scope_page)
+
+
+def _people(number: int, one: str = "is", many: str = "are") -> str:
+    return f"1 person {one}" if number == 1 else f"{number} people {many}"
+
+
+def _show_move(browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    return _render_move(browser, tx, Form.showing(members="keep"))
+
+
+def _render_move(browser: BrowserRequest, tx: ReadTransaction, form: Form) -> Response:
+    scope_page = _load_to_move(browser, tx)
+    status = 422 if form.errors else 200
+    return page(browser, "project_move", status, scope_page=scope_page, options=_KEEPS, form=form)
+
+
+def _move(browser: BrowserRequest) -> Response:
+    with browser.read() as tx:
+        scope_page = _load_to_move(browser, tx)
+    form = browser.form
+    name = form.text("organisation", 500, required=True)
+    keeps = form.choice("members", *(value for value, _ in _KEEPS)) == "keep"
+    target = None
+    try:
+        with browser.write() as tx:
+            access = _load_to_move(browser, tx).access
+            found = claim_rule_queries.organisations_named(tx, name, hex_uuid(name))
+            if len(found) != 1 and "organisation" not in form.errors:
+                several = "Several organisations have this name. Please enter the UUID."
+                missing = "There is no such organisation."
+                form.add_error("organisation", several if found else missing)
+            if form.is_valid:
+                target = access_queries.get_visible_by_id(tx, browser.actor, found[0].id)
+                recovery.move(tx, browser.actor, access, target, keeps_members=keeps)
+    except (Conflict, Invalid) as refusal:
+        form.add_refusal(refusal)
+    if target is None or not form.is_valid:
+        with browser.read() as tx:
+            return _render_move(browser, tx, form)
+    message = f"The project belongs to {isolated(target.scope.name)} now."
+    return browser.redirect(scope_page.path, message)
+
+
+def _load_to_move(browser: BrowserRequest, tx: ReadTransaction) -> ScopePage:
+    scope_page = ScopePage.load(browser, tx, ScopeKind.PROJECT)
+    require_staff(browser.actor)
+    return scope_page
+
+
+_ORGANISATION: Final = PATHS[ScopeKind.ORGANISATION]
+ROUTES: Routes = {
+    f"{_ORGANISATION}deleted/": {"GET": Page(_list, "List the deleted projects.")},
+    f"{_ORGANISATION}deleted/{{one}}/": {
+        "GET": Page(_show, "Show a deleted project, and the form that brings it back."),
+        "POST": Page(_recover, "Bring a deleted project back."),
+    },
+    f"{PATHS[ScopeKind.PROJECT]}move/": {
+        "GET": Page(_show_move, "Show the form that moves a project."),
+        "POST": Page(_move, "Move a project to another organisation."),
+    },
+}

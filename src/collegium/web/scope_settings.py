@@ -1,0 +1,100 @@
+"""The settings of an organisation or project: who may have a role there."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from collegium.access.rules import ScopeKind
+from collegium.api.request import Response, Routes
+from collegium.db.database import ReadTransaction
+from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX
+from collegium.refusals import Conflict, Forbidden, Invalid
+from collegium.scopes.organisations import actions as organisation_actions
+from collegium.scopes.organisations import queries as organisation_queries
+from collegium.scopes.projects import actions as project_actions
+from collegium.scopes.projects import queries as project_queries
+from collegium.web.browser_request import BrowserRequest
+from collegium.web.forms import Form
+from collegium.web.page import Page, page
+from collegium.web.scope import ScopePage
+
+_LISTS: Final = {
+    "email_patterns": (PATTERN_MAX, PATTERNS_MAX),
+    "affiliations": (255, 200),
+    "identity_sources": (50, 50),
+}
+"""Column → maximum length of a line, maximum number of lines; as in the API."""
+
+
+def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    return _render(kind, browser, tx, None)
+
+
+def _render(
+    kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form | None
+) -> Response:
+    """Return the page.
+
+    Args:
+        form: the form with its errors; None for the present settings.
+    """
+    scope_page = ScopePage.load(browser, tx, kind)
+    if not scope_page.reads_settings:
+        raise Forbidden("permission.missing")
+    rows: list[Any] = []
+    if kind is ScopeKind.PROJECT:
+        rows.append(project_queries.get_visible(tx, browser.actor, scope_page.scope.uuid))
+    organisation = scope_page.scope.parent_id or scope_page.scope.id
+    rows.append(organisation_queries.existing(tx, organisation))
+    shown, *inherited = ({name: getattr(row, name) for name in _LISTS} for row in rows)
+    return page(
+        browser,
+        "scope_settings",
+        200 if form is None else 422,
+        scope_page=scope_page,
+        shown=shown,
+        inherited=inherited[0] if inherited and any(inherited[0].values()) else None,
+        form=form or Form.showing(**{name: "\n".join(shown[name]) for name in _LISTS}),
+    )
+
+
+def _save(kind: ScopeKind, browser: BrowserRequest) -> Response:
+    with browser.read() as tx:
+        _load_to_update(kind, browser, tx)
+    form = browser.form
+    values = {name: form.lines(name, *limits) for name, limits in _LISTS.items()}
+    change = project_actions.update if kind is ScopeKind.PROJECT else organisation_actions.update
+    if form.is_valid:
+        try:
+            with browser.write() as tx:
+                change(tx, browser.actor, _load_to_update(kind, browser, tx).access, values)
+        except (Conflict, Invalid) as refusal:
+            form.add_refusal(refusal)
+        else:
+            return browser.redirect(browser.path, "The settings are saved.")
+    with browser.read() as tx:
+        return _render(kind, browser, tx, form)
+
+
+def _load_to_update(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> ScopePage:
+    scope_page = ScopePage.load(browser, tx, kind)
+    if not scope_page.may_update:
+        raise Forbidden("permission.missing")
+    return scope_page
+
+
+def routes(kind: ScopeKind, path: str) -> Routes:
+    """Return the routes of one kind of scope.
+
+    Args:
+        path: Path of the scope.
+    """
+    if kind is ScopeKind.GROUP:
+        return {}
+    return {
+        f"{path}settings/": {
+            "GET": Page(partial(_show, kind), "Show who may have a role."),
+            "POST": Page(partial(_save, kind), "Change who may have a role."),
+        },
+    }
