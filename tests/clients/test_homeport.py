@@ -2,17 +2,20 @@
 
 ``homeport.json`` has the recorded requests, and what the service answered then: a third was absent.
 They are sent again, as a browser sends them from the same origin below a proxy, and from another
-one. What the front end reads of each answer is asserted by name.
+one: to the application in this process, and through nginx with the snippet of ``docs/waldur.md``.
+What the front end reads of each answer is asserted by name.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
 import httpx
@@ -24,19 +27,25 @@ from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.agreements import actions as agreement_actions
 from collegium.api.waldur.homeport import EMPTY
 from collegium.api.waldur.routes import ROUTES
+from collegium.db.database import Database
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals
 from collegium.reviews import actions as review_actions
+from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.accounts.test_pictures import image
+from tests.conftest import KEY
+from tests.support.proxies import start_nginx
 from tests.support.remote import new_key
+from tests.support.serving import Service, free_port
 from tests.support.site import Site
 from tests.support.world import Person, World
 
 REQUESTS: Final = json.loads(Path(__file__).with_name("homeport.json").read_text())["requests"]
 FRONT: Final = "https://portal.example.org"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "waldur.md"
 PASSWORD: Final = "purple-tram-lifts-9"
 NEEDS_PROVIDER: Final = {"POST /api/identity-providers/"}
 """A provider must answer; ``sign_in/test_identity_providers.py`` has one."""
@@ -100,15 +109,32 @@ NEEDS: Final = {
 }
 
 
+class Requests(Protocol):
+    """Sends requests to a service."""
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        who: Person | None = None,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> httpx.Response:
+        """Send a request as a person, or as nobody."""
+
+
 class Walk:
     """The objects of a walk through the pages, and the requests of a browser.
 
     Args:
+        front: URL of the front end.
         headers: what the browser, and a proxy before the service, add to each request.
     """
 
-    def __init__(self, site: Site, world: World, headers: dict[str, str]) -> None:
-        self._site, self._headers = site, headers
+    def __init__(
+        self, site: Requests, world: World, headers: dict[str, str], front: str = FRONT
+    ) -> None:
+        self._site, self._headers, self.front = site, headers, front
         self.done: set[str] = set()
         self.world = world
         self.staff, self.owner = world.staff, world.person("owner")
@@ -155,11 +181,15 @@ class Walk:
             }
             preflight = self._site.request("OPTIONS", url, headers={**self._headers, **asked})
             assert preflight.is_success
-            check_cors(preflight, "access-control-allow-methods", method)
+            self._check_cors(preflight, "access-control-allow-methods", method)
         response = self._site.request(method, url, caller, headers=self._headers, **options)
         if origin:
-            check_cors(response, "access-control-expose-headers", "X-Result-Count")
+            self._check_cors(response, "access-control-expose-headers", "X-Result-Count")
         return response
+
+    def _check_cors(self, response: httpx.Response, header: str, word: str) -> None:
+        assert response.headers["access-control-allow-origin"] == self.front
+        assert word in response.headers[header].split(", ")
 
     def send_read(self, method: str, path: str, names: list[str]) -> httpx.Response:
         """Send a recorded GET or HEAD request, with a value for each recorded parameter."""
@@ -320,7 +350,16 @@ def test_every_request_of_the_walk_succeeds(
     else:
         settings = make_settings(homeport_url=FRONT)
         headers = {"Origin": FRONT}
-    walk = Walk(make_site(settings), world, headers)
+    base = FRONT if is_same_origin else "http://collegium.test"
+    check_walk(Walk(make_site(settings), world, headers), base)
+
+
+def check_walk(walk: Walk, base: str) -> None:
+    """Send every recorded request again, and look for what the front end reads.
+
+    Args:
+        base: public URL of the service.
+    """
     writes = set()
     for request in REQUESTS:
         method, path = request["method"], request["path"]
@@ -349,8 +388,8 @@ def test_every_request_of_the_walk_succeeds(
         shown = shown[0] if isinstance(shown, list) else shown
         assert path in NEEDS, f"name what the front end reads of {path}"
         assert set(NEEDS[path].split()) <= set(shown), path
-        if is_same_origin and "url" in shown:
-            assert shown["url"].startswith(f"{FRONT}/api/")
+        if "url" in shown:
+            assert shown["url"].startswith(f"{base}/api/")
     absent = {name for name in writes if name.split()[1] not in ROUTES and "5" not in name}
     assert absent <= {"POST /api/hooks-web/"}
     walk.send_writes_of_scopes()
@@ -358,6 +397,67 @@ def test_every_request_of_the_walk_succeeds(
     assert walk.done == writes - absent - NEEDS_PROVIDER
 
 
-def check_cors(response: httpx.Response, header: str, word: str) -> None:
-    assert response.headers["access-control-allow-origin"] == FRONT
-    assert word in response.headers[header].split(", ")
+class Proxied:
+    """Sends requests to a proxy on this machine."""
+
+    def __init__(self, base: str) -> None:
+        self.client = httpx.Client(base_url=base, timeout=20)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        who: Person | None = None,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> httpx.Response:
+        token = {} if who is None else {"Authorization": f"Token {who.token}"}
+        return self.client.request(method, path, headers=token | (headers or {}), **options)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("is_same_origin", [True, False])
+def test_every_request_of_the_walk_succeeds_through_nginx(
+    new_sqlite: str,
+    make_settings: Callable[..., Settings],
+    tmp_path: Path,
+    *,
+    is_same_origin: bool,
+) -> None:
+    """The front end is on the origin of the service, or on another port."""
+    pages = tmp_path / "homeport"
+    pages.mkdir()
+    (pages / "index.html").write_text("<!doctype html><title>HomePort</title>")
+    port, other = free_port(), free_port()
+    base = f"http://127.0.0.1:{port}"
+    front = base if is_same_origin else f"http://127.0.0.1:{other}"
+    values = {
+        "database_url": new_sqlite,
+        "secret_key": KEY,
+        "base_url": base,
+        "homeport_url": front,
+        "trusted_proxies": "127.0.0.1",
+        "mail_url": f"file:{tmp_path}/mail",
+    }
+    service = Service(tmp_path, values)
+    part = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    for old, new in (("/srv/homeport", str(pages)), (":8000;", f":{service.port};")):
+        assert old in part
+        part = part.replace(old, new)
+    database = Database(new_sqlite)
+    with closing(database), start_nginx(tmp_path, {port: part, other: part}):
+        service.start("--no-worker")
+        try:
+            proxied = Proxied(base)
+            for path in ("/", "/organizations/x/dashboard/"):
+                assert "HomePort" in httpx.get(front + path).text
+            world = World(database, make_settings(**values), Vault(KEY))
+            check_walk(
+                Walk(proxied, world, {} if is_same_origin else {"Origin": front}, front), base
+            )
+            owner = world.person().token
+            me = proxied.client.get("/api/users/me/", headers={"Authorization": f"Token {owner}"})
+            assert me.json()["ip_address"] == "127.0.0.1"
+            proxied.client.close()
+        finally:
+            service.stop()
