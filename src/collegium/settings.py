@@ -173,6 +173,8 @@ class Settings:
     # New accounts count as having agreed to the terms of the service.
     auto_approve_user_tos: Flag = False
     user_data_access_logging_enabled: Flag = False  # record who looks at profiles
+    # How long it is kept who has looked at a profile.
+    view_records_retention: Duration = 365 * 86400
     user_mandatory_fields: Words = ("first_name", "last_name", "email")  # front ends ask for these
     native_name_enabled: Flag = False  # show the native name in profiles; front ends read it too
     # Which changes of a profile are notified, and to which addresses.

@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from collegium.accounts import views
+from collegium.events import queries as event_queries
+from collegium.events import types as events
 from collegium.settings import Settings
+from collegium.worker import worker
 from tests.accounts.test_api import events_of, patch
 from tests.groups.scene import Groups
 from tests.support.browser import Browser
-from tests.support.site import Site
+from tests.support.site import Site, record_statements
 from tests.support.world import World
 
 
@@ -169,3 +173,23 @@ def test_erased_viewer_leaves_a_view_without_a_name(watched: Site, crowd: Crowd)
     (row,) = watched.get(f"{crowd.path()}data_access_history/", crowd.world.staff).json()
     assert row["accessor_type"] == "organization_member"
     assert "accessor" not in row
+
+
+def test_old_records_of_views_are_deleted_in_batches_and_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, support = world.person("ada"), world.person("support", is_support=True)
+    now = datetime.now(UTC)
+    kept = world.settings.view_records_retention
+    for age in (kept + 90, kept + 60, kept + 30, kept - 60, 0):
+        with world.database.write(now - timedelta(seconds=age)) as tx:
+            views.record(tx, support.actor, ada.id, ["email"] * (age % 7 + 1))
+            event_queries.record(tx, support.actor, events.PasswordRemoved(account=ada.id))
+    monkeypatch.setattr(worker, "_PURGE_BATCH", 2)
+    run = worker.Worker(world.database, world.settings, world.vault, clock=lambda: now).once
+    with record_statements(monkeypatch) as statements:
+        run()
+    assert sum("DELETE FROM events" in statement for statement in statements) == 2
+    with world.database.read() as tx:
+        assert views.count(tx, views.Views(ada.id)) == 2
+        assert len(event_queries.payloads_of(tx, events.PasswordRemoved, ada.id)) == 5

@@ -12,6 +12,7 @@ from PIL import Image
 
 from collegium.accounts import queries as account_queries
 from collegium.memberships import queries as membership_queries
+from collegium.settings import Settings
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import TokenKind
 from collegium.ssh_keys import queries as ssh_key_queries
@@ -218,3 +219,25 @@ def test_other_sessions_of_the_account_are_signed_out(
     assert browser.send(f"{path}end/", kind="others").status_code == 303
     for each, status in ((other, 303), (browser, 200), (bob_browser, 200)):
         assert each.open("/account/").status_code == status
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_pages_ask_for_the_mandatory_fields_that_people_can_fill_in(
+    make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings], world: World
+) -> None:
+    names = "first_name,phone_number,native_name,nationalities,unknown,job_title"
+    frozen = "protect_user_details_for_registration_methods"
+    site = make_site(make_settings(user_mandatory_fields=names, **{frozen: "campus"}))
+    ada = world.person("ada", phone_number="", job_title="")
+    browser = Browser(site).sign_in(world, ada)
+    asked = "Your profile is not complete. Please fill in Phone number , Job title ."
+    for path in ("/account/", "/account/profile/"):
+        assert asked in text(browser.open(path))
+    assert 'href="/account/profile/#phone_number"' in browser.open("/account/").text
+    browser.open("/account/profile/")
+    browser.send("/account/profile/", phone_number="+372 1", job_title="x", agree_with_policy="y")
+    assert "not complete" not in text(browser.open("/account/"))
+    # Nothing is refused before, and whose details come from elsewhere is not asked.
+    assert site.get("/api/customers/", world.person(phone_number="")).status_code == 200
+    fed = world.person("fed", phone_number="", registration_method="campus")
+    assert "not complete" not in text(Browser(site).sign_in(world, fed).open("/account/"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from collegium.access.rules import Actor
-from collegium.db.database import ReadTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import CompiledStatement, Statement
 from collegium.lists.listing import Listing
 
@@ -18,11 +18,11 @@ def plan_of(tx: ReadTransaction, compiled: CompiledStatement[Any], values: dict[
     return "\n".join(str(line[-1]) for line in tx._cursor.fetchall())
 
 
-def explain(tx: ReadTransaction, query: Callable[[ReadTransaction], Any]) -> list[str]:
+def explain(tx: ReadTransaction, query: Callable[[WriteTransaction], Any]) -> list[str]:
     """Return the plan of each statement that a query runs."""
     statements: list[tuple[Statement[Any], dict[str, Any]]] = []
 
-    class Recording(ReadTransaction):
+    class Recording(WriteTransaction):
         def _execute(self, prepared: Statement[Any], given: dict[str, Any]) -> Any:
             statements.append((prepared, given))
             return super()._execute(prepared, given)

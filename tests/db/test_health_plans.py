@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 
 from collegium.access.rules import ANONYMOUS, Actor
+from collegium.accounts import views
 from collegium.db.database import Database, ReadTransaction
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
@@ -17,7 +18,7 @@ STAFF = Actor(id=1, uuid="", username="staff", name="", email="", is_staff=True,
 
 @pytest.fixture
 def tx(url: str) -> Iterator[ReadTransaction]:
-    with closing(Database(url, size=1)) as database, database.read() as tx:
+    with closing(Database(url, size=1)) as database, database.write() as tx:
         if tx.backend == "postgresql":
             # Otherwise an empty database uses no index.
             tx._cursor.execute("SET enable_seqscan = off")
@@ -51,6 +52,13 @@ def test_counts_and_lists_of_mails_skip_sent_mails(tx: ReadTransaction) -> None:
         plan, _count = plans_of(outbox_queries.listing, tx, STAFF, {"state": state}, order)
         assert f"ix_outbox_{state}" in plan
         assert "TEMP B-TREE" not in plan
+
+
+def test_old_records_of_views_are_found_by_an_index(tx: ReadTransaction) -> None:
+    (plan,) = explain(tx, lambda tx: views.purge(tx, tx.now, 10))
+    assert "ix_events_kind" in plan
+    assert "TEMP B-TREE" not in plan
+    assert "Sort" not in plan
 
 
 def test_numbers_and_mails_are_visible_to_staff_and_support_only(tx: ReadTransaction) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from sqlalchemy import Integer, String, and_, bindparam, func, literal_column, or_, select
+from sqlalchemy import Integer, String, and_, bindparam, delete, func, literal_column, or_, select
 
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, WriteTransaction
@@ -83,6 +83,16 @@ _NEWEST = Statement[ViewRow](
     .limit(bindparam("limit", type_=Integer))
     .offset(bindparam("skip", type_=Integer))
 )
+_old = (
+    select(events_table.c.id)
+    .where(
+        events_table.c.kind == literal_column(f"'{events.AccountViewed.kind}'"),
+        events_table.c.created_at < bindparam("before", type_=UtcDateTime),
+    )
+    .order_by(events_table.c.created_at, events_table.c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+_DELETE_OLD = Statement(delete(events_table).where(events_table.c.id.in_(_old)))
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -116,3 +126,13 @@ def newest(tx: ReadTransaction, views: Views, size: int, skip: int) -> list[View
         skip: number of newer views to leave out.
     """
     return tx.fetch_all(_NEWEST, **views._asdict(), limit=size, skip=skip)
+
+
+def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:
+    """Delete old records of views; return their number.
+
+    Args:
+        before: only those from before this time, UTC.
+        limit: maximum number.
+    """
+    return tx.execute(_DELETE_OLD, before=before, limit=limit)

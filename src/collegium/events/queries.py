@@ -1,4 +1,7 @@
-"""Queries of the audit log: one row per action, in its transaction. Only erasure changes rows."""
+"""Queries of the audit log: one row per action, in its transaction.
+
+Only erasure changes rows. Of all rows only old records of views (``accounts.views``) are deleted.
+"""
 
 from __future__ import annotations
 

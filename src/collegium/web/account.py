@@ -11,6 +11,7 @@ from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import leaving
 from collegium.memberships import queries as membership_queries
+from collegium.web import profile
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.messages import place, role
 from collegium.web.page import Page, page
@@ -31,6 +32,7 @@ def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Response:
         grants=membership_queries.of_account(tx, browser.actor.id),
         invitations=invitations,
         requests=join_request_queries.own(tx, browser.actor.id, _REQUESTS_MAX),
+        missing=profile.missing(browser, tx),
     )
 
 

@@ -9,7 +9,7 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.pictures.rules import BYTES, ImageTooLargeError, InvalidImageError
 from collegium.accounts.queries import AccountDetails
-from collegium.accounts.rules import writable
+from collegium.accounts.rules import missing_fields, writable
 from collegium.api import pictures, sign_in
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
@@ -58,6 +58,21 @@ def _editable(
     return editable
 
 
+def missing(browser: BrowserRequest, tx: ReadTransaction) -> list[tuple[str, str]]:
+    """Return name and label of the mandatory fields that a person should fill in on these pages.
+
+    Fields that these pages do not have, or that come from an identity provider, are left out.
+    """
+    account = browser.account or account_queries.own(tx, browser.actor)
+    labels = {name: label for name, (label, *_) in _FIELDS.items()} | {"email": "E-mail address"}
+    mandatory = [name for name in browser.settings.user_mandatory_fields if name in labels]
+    names = missing_fields(mandatory, {name: getattr(account, name) for name in mandatory})
+    if not names:
+        return []
+    editable = _editable(browser, tx, account)
+    return [(name, labels[name]) for name in names if name in editable]
+
+
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     account = account_queries.own(tx, browser.actor)
     return _render_profile(
@@ -81,6 +96,7 @@ def _render_profile(
         fields=_FIELDS,
         editable=_editable(browser, tx, account),
         native=browser.settings.native_name_enabled,
+        missing=missing(browser, tx),
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import structlog
 
+from collegium.accounts import views
 from collegium.db import idempotency
 from collegium.db.database import Database, ReadTransaction, UnavailableError, WriteTransaction
 from collegium.imports import actions as import_actions
@@ -198,7 +199,7 @@ class Worker:
             self._database.optimize()
 
     def _purge(self, seconds: float = inf) -> bool:
-        """Delete old outbox entries, and what has expired of keys, limits, budgets and sign-ins.
+        """Delete old e-mails and records of views, and expired keys, limits, budgets and sign-ins.
 
         Args:
             seconds: After this time no further batch begins.
@@ -214,10 +215,25 @@ class Worker:
             identity_queries.purge(tx)
             passkey_queries.purge(tx)
             import_actions.purge(tx, self._settings, _PURGED_IMPORTS)
+        kept = (
+            (outbox_queries.purge, self._settings.outbox_retention),
+            (views.purge, self._settings.view_records_retention),
+        )
+        return all(self._purge_batches(purge, retention, end) for purge, retention in kept)
+
+    def _purge_batches(
+        self, purge: Callable[[WriteTransaction, datetime, int], int], retention: int, end: float
+    ) -> bool:
+        """Delete old rows in batches, each in a transaction; return whether all were deleted.
+
+        Args:
+            purge: deletes rows from before a time, up to a number, and returns their number.
+            retention: seconds for which rows are kept.
+            end: after this time of the monotonic clock no further batch begins.
+        """
         while True:
             with self._database.write(self._now()) as tx:
-                before = tx.now - timedelta(seconds=self._settings.outbox_retention)
-                deleted = outbox_queries.purge(tx, before, _PURGE_BATCH)
+                deleted = purge(tx, tx.now - timedelta(seconds=retention), _PURGE_BATCH)
             if deleted < _PURGE_BATCH:
                 return True
             if time.monotonic() > end:
