@@ -466,3 +466,26 @@ def test_what_this_sign_in_says_counts_at_once(world: World) -> None:
     assert held(world, ada) == []
     sign_in(world, person(eduperson_scoped_affiliation=["staff@example.org"]))
     assert held(world, ada) == [("Physics", MANAGER)]
+
+
+def test_affiliation_that_the_provider_states_no_more_ends_the_role(world: World) -> None:
+    mapping = {"affiliations": "eduperson_scoped_affiliation"}
+    provider = add_provider(
+        world, trusted_domains=["example.org"], registration="open", attribute_mapping=mapping
+    )
+    place = world.organisation("Physics", owner=world.person("owner"))
+    add_rule(world, place, MANAGER, claims={}, affiliations=["staff@example.org"], revokes=True)
+    ada = arrive(world, provider, person(eduperson_scoped_affiliation=["staff@example.org"]))
+    assert held(world, ada.actor.id) == [("Physics", MANAGER)]
+    arrive(world, provider, person())
+    assert held(world, ada.actor.id) == []
+
+
+def test_address_of_a_sign_in_counts_for_rules_at_once(world: World) -> None:
+    provider = add_provider(world, registration="open", trusted_domains=["example.org", "left.org"])
+    place = world.organisation("Physics", owner=world.person("owner"))
+    add_rule(world, place, MANAGER, claims={}, email_patterns=[r".*@example\.org"], revokes=True)
+    ada = arrive(world, provider, person(email="ada@left.org")).actor.id
+    for email, roles in (("ada@example.org", 1), ("ada@left.org", 0)):
+        arrive(world, provider, person(email=email))
+        assert len(held(world, ada)) == roles

@@ -14,6 +14,7 @@ from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.db.statements import Statement
 from collegium.db.tables import provider_sign_ins
 from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
+from collegium.scopes.actions import change_account
 from collegium.sign_in import credentials
 from collegium.sign_in.identities import linking, mail_links, sign_ins
 from collegium.sign_in.identities import queries as identity_queries
@@ -38,7 +39,7 @@ from tests.sign_in.identity_scene import (
 )
 from tests.support.mails import mail_text, sent_mails
 from tests.support.team import Scene
-from tests.support.world import World
+from tests.support.world import Person, World
 
 PRESSED = Arrival(accepts=True)
 TRUSTED: dict[str, Any] = {"trusted_domains": ["example.org"]}
@@ -413,6 +414,75 @@ def test_each_sign_in_refreshes_the_profile(world: World) -> None:
     ):
         arrive(world, provider, claims)
         assert account(world, ada.id).email == "countess@example.org"
+
+
+MAPPED: dict[str, Any] = {
+    "registration": "open",
+    "trusted_domains": ["example.org"],
+    "attribute_mapping": {
+        "affiliations": "eduperson_scoped_affiliation",
+        "civil_number": "national_id",
+        "email": "email",
+        "first_name": "given_name",
+        "gender": "gender",
+        "job_title": "title",
+        "nationalities": "citizenships",
+        "personal_title": "honorific",
+    },
+}
+STATED: dict[str, Any] = {
+    "eduperson_scoped_affiliation": ["staff@example.org"],
+    "national_id": "EE-1",
+    "gender": "female",
+    "title": "Countess",
+    "citizenships": ["GB"],
+    "honorific": "Lady",
+}
+
+
+def test_fact_that_the_provider_states_no_more_is_gone(world: World) -> None:
+    provider = add_provider(world, **MAPPED)
+    ada = arrive(world, provider, person(**STATED)).actor
+    names = ("affiliations", "nationalities", "gender", "job_title", "personal_title")
+
+    def facts() -> tuple[Any, ...]:
+        row = account(world, ada.id)
+        return tuple(getattr(row, name) for name in names)
+
+    assert facts() == (["staff@example.org"], ["GB"], "female", "Countess", "Lady")
+    # What staff enter is theirs from then on.
+    with world.database.write() as tx:
+        changes = {"job_title": "Mathematician"}
+        uuid, actor = ada.uuid, world.staff.actor
+        account_actions.update(tx, actor, world.settings, uuid, changes, agrees_to_policy=False)
+    gone: dict[str, Any] = {"eduperson_scoped_affiliation": [], "citizenships": ["?"], "title": ""}
+    arrive(world, provider, person(**gone, given_name=None))
+    assert facts() == ([], [], None, "Mathematician", "")
+    row = account(world, ada.id)
+    assert row.attribute_sources.keys() == {"civil_number", "first_name"}
+    # These say who it is.
+    assert (row.first_name, row.civil_number, row.email) == ("Ada", "EE-1", "ada@example.org")
+
+
+@pytest.mark.parametrize("way", ["factor", "factor at the provider", "staff"])
+def test_profile_waits_for_the_second_factor(world: World, way: str) -> None:
+    """Rights follow the provider. The facts of the person do not, nor does the address of staff."""
+    provider = add_provider(world, **MAPPED, second_factor_values=["mfa"])
+    ada = arrive(world, provider, person(**STATED)).actor
+    if way == "staff":
+        with world.database.write() as tx:
+            change_account(tx, ada.id, {"is_staff": True})
+    else:
+        with world.database.write() as tx:
+            token_actions.log_in(tx, world.vault, world.settings, ada, METHOD)
+        enable_second_factor(world, Person(ada, ""))
+    new = {"email": "evil@example.org", "title": "Baroness"}
+    acr = "mfa" if way == "factor at the provider" else ""
+    arrive(world, provider, person(**new, acr=acr))
+    row = account(world, ada.id)
+    assert row.affiliations == []
+    assert row.job_title == ("Countess" if way == "factor" else "Baroness")
+    assert row.email == (new["email"] if acr else "ada@example.org")
 
 
 def test_untrusted_provider_gets_nobody_the_address_of_the_next_person(world: World) -> None:

@@ -104,7 +104,26 @@ def missing_fields(mandatory: Iterable[str], values: Mapping[str, Any]) -> list[
     Args:
         values: field to value.
     """
-    return [name for name in mandatory if values[name] in (None, "", [])]
+    return [name for name in mandatory if is_empty(values[name])]
+
+
+def is_empty(value: object) -> bool:
+    """Return whether a column of an account has no value."""
+    return value in (None, "", [])
+
+
+def fields_from(sources: Mapping[str, Mapping[str, str]], provider: str) -> list[str]:
+    """Return the fields of an account that a source said last.
+
+    Args:
+        sources: the column ``attribute_sources``.
+        provider: the name of the identity provider or remote directory.
+    """
+    return [name for name, said in sources.items() if said.get("source") == _source(provider)]
+
+
+def _source(provider: str) -> str:
+    return f"isd:{provider}"
 
 
 def attribute_sources(
@@ -116,7 +135,7 @@ def attribute_sources(
         fields: the fields that the source has filled.
         provider: the name of the identity provider or remote directory.
     """
-    source = {"source": f"isd:{provider}", "timestamp": moment.isoformat()}
+    source = {"source": _source(provider), "timestamp": moment.isoformat()}
     return dict.fromkeys(fields, source)
 
 

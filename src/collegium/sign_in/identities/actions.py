@@ -97,14 +97,18 @@ def complete(
     )
     has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
     signed_in = SignedIn(actor, identity.id, has_second_factor=has_second_factor)
-    ruled = _lock_ruled_scopes(tx, provider, claims, identity, account, arrival)
-    if arrival.accepts and arrival.names_offer and not needs_code(tx, signed_in):
+    waits = needs_code(tx, signed_in)
+    ruled = _lock_ruled_scopes(tx, provider, claims, identity, account, arrival, waits=waits)
+    if arrival.accepts and arrival.names_offer and not waits:
         signed_in = _accept_if_possible(tx, settings, signed_in, arrival)
     # After the scopes of an invitation and of claim rules, as all actions do.
     lock_account(tx, account.id)
     if is_new:
         _check_still(tx, provider, claims, identity)
-    _refresh(tx, settings, provider, claims, identity, actor)
+    linking.update(tx, identity, provider, claims)
+    before = account_queries.existing(tx, account.id)
+    columns = _profile(tx, provider, claims, before, waits=waits)
+    _refresh(tx, settings, provider, actor, before, columns)
     granting.apply(tx, settings, account_queries.existing(tx, account.id), ruled)
     if is_new:
         linking.record_linked(tx, actor, provider)
@@ -119,10 +123,15 @@ def _lock_ruled_scopes(
     identity: IdentityRow,
     account: AccountDetails,
     arrival: Arrival,
+    *,
+    waits: bool,
 ) -> list[int]:
     """Lock the scopes in which claim rules will change something; return their ids.
 
     All scopes of a sign-in are locked here in one order, before the account, as everywhere.
+
+    Args:
+        waits: as for ``_profile``.
     """
 
     def load_facts(tx: ReadTransaction, account: AccountDetails) -> Facts:
@@ -130,11 +139,10 @@ def _lock_ruled_scopes(
         kept = identity_rules.kept_claims(claims, provider.extra_fields)
         said = vouched_claims({**kept, "iss": claims.issuer}, provider.vouched_claims)
         facts = granting.facts_of(tx, account).with_claims(identity.id, said)
-        if account.registration_method != provider.name:
-            return facts
-        columns = identity_rules.profile(claims.claims, provider.attribute_mapping)
+        columns = _profile(tx, provider, claims, account, waits=waits)
         return replace(
             facts,
+            email=columns.get("email", facts.email),
             affiliations=tuple(columns.get("affiliations", facts.affiliations)),
             identity_source=columns.get("identity_source", facts.identity_source),
         )
@@ -226,41 +234,73 @@ def _accept_if_possible(
         return signed_in._replace(refused=refusal.code)
 
 
-def _refresh(
-    tx: WriteTransaction,
-    settings: Settings,
+def _profile(
+    tx: ReadTransaction,
     provider: ProviderRow,
     claims: Claims,
-    identity: IdentityRow,
-    actor: Actor,
-) -> None:
-    """Store what the provider says now, in the profile too if the account came from there.
+    account: AccountDetails,
+    *,
+    waits: bool,
+) -> dict[str, Any]:
+    """Return the columns of an account that a sign-in fills; none if it does not come from there.
 
-    The account is locked.
+    What the provider has stated earlier and states no more is empty, so that no right outlives it.
+
+    Args:
+        waits: whether the person has yet to enter a code. Then only what rights depend on follows
+            the provider, and the person's own facts stay until a sign-in with a second factor.
     """
-    before = account_queries.existing(tx, identity.account_id)
-    linking.update(tx, identity, provider, claims)
-    if before.registration_method != provider.name:
-        return
+    if account.registration_method != provider.name:
+        return {}
     columns = identity_rules.profile(claims.claims, provider.attribute_mapping)
+    stated = account_rules.fields_from(account.attribute_sources, provider.name)
+    columns = identity_rules.withdrawn(stated, columns) | columns
+    if waits:
+        return {
+            name: value for name, value in columns.items() if name in identity_rules.RIGHTS_DEPEND
+        }
     email = identity_rules.trusted_email(claims, provider.trusted_domains)
     if (
         email
         and "email" in provider.attribute_mapping
-        and not same_mailbox(email, before.email)
+        and not linking.has_rights(account)
+        and not same_mailbox(email, account.email)
         and not account_queries.at_email(tx, email)
     ):
         columns["email"] = email
     number = columns.get("civil_number")
     if number and (
-        before.civil_number or account_queries.with_password(tx, civil_number=number) is not None
+        account.civil_number or account_queries.with_password(tx, civil_number=number) is not None
     ):
         # A number that was recorded once identifies the person.
         del columns["civil_number"]
+    return columns
+
+
+def _refresh(
+    tx: WriteTransaction,
+    settings: Settings,
+    provider: ProviderRow,
+    actor: Actor,
+    before: AccountDetails,
+    columns: dict[str, Any],
+) -> None:
+    """Store what the provider says now in the profile.
+
+    Args:
+        before: the account, which is locked.
+        columns: from ``_profile``.
+    """
+    if not columns:
+        return
     shown = as_dict(before)
     changed = {name: value for name, value in columns.items() if shown[name] != value}
-    sources = account_rules.attribute_sources(columns, provider.name, tx.now)
-    said: dict[str, Any] = {"attribute_sources": before.attribute_sources | sources}
+    stated = [name for name, value in columns.items() if not account_rules.is_empty(value)]
+    earlier = {
+        name: source for name, source in before.attribute_sources.items() if name not in columns
+    }
+    sources = account_rules.attribute_sources(stated, provider.name, tx.now)
+    said: dict[str, Any] = {"attribute_sources": earlier | sources}
     if not changed:
         account_queries.change(tx, before.id, said)
         return
@@ -275,7 +315,7 @@ def _refresh(
     )
     profile_actions.notify_operator(tx, actor, settings, before, changed)
     if "email" in changed:
-        email_change_actions.supersede(tx, before, email)
+        email_change_actions.supersede(tx, before, changed["email"])
 
 
 def _plain(value: Any) -> Any:

@@ -167,8 +167,12 @@ def is_protected(tx: ReadTransaction, account: AccountRow) -> bool:
 
     These are the accounts of staff and those with two-factor authentication.
     """
-    has_rights = account.is_staff or account.is_support or account.is_identity_manager
-    return has_rights or two_factor_queries.is_on(tx, account.id)
+    return has_rights(account) or two_factor_queries.is_on(tx, account.id)
+
+
+def has_rights(account: AccountRow) -> bool:
+    """Return whether an account is that of staff, support or an identity manager."""
+    return account.is_staff or account.is_support or account.is_identity_manager
 
 
 def was_removed(tx: ReadTransaction, account: int, provider: ProviderRow) -> bool:

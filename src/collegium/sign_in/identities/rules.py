@@ -32,6 +32,9 @@ KEPT: Final = (
 AFFILIATIONS: Final = "voperson_external_affiliation eduperson_scoped_affiliation"
 """Claims with the affiliations of a person, the best first, if the mapping names none."""
 
+RIGHTS_DEPEND: Final = frozenset({"affiliations", "eduperson_assurance", "identity_source"})
+"""Columns that claim rules and the restrictions of places compare."""
+
 _COUNTRIES: Final = ("country_of_residence", "nationality", "organization_country")
 _NUMBERS: Final = ("uid_number", "primary_gid")
 _NUMBER_MAX: Final = 2**53 - 1
@@ -194,6 +197,29 @@ def profile(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, 
     if affiliations := _list(claims, mapping.get("affiliations", AFFILIATIONS), _AFFILIATION_MAX):
         columns["affiliations"] = affiliations
     return columns
+
+
+_LISTS: Final = ("affiliations", "nationalities", "eduperson_assurance")
+_MISSING: Final = ("birth_date", "gender", *_NUMBERS)
+_KEPT_ONCE_STATED: Final = frozenset({"first_name", "last_name", "civil_number", "email"})
+"""Columns that stay when the provider does not state them any more: they say who it is."""
+
+_EMPTY: Final[Mapping[str, Any]] = {
+    **dict.fromkeys((*_LENGTHS, *_COUNTRIES, "address"), ""),
+    **dict.fromkeys(_MISSING),
+}
+
+
+def withdrawn(stated: Collection[str], columns: Collection[str]) -> dict[str, Any]:
+    """Return empty values for what a provider has stated earlier and does not state any more.
+
+    Args:
+        stated: the columns that it has filled so far.
+        columns: those that it fills now.
+    """
+    gone = {name for name in stated if name not in columns} - _KEPT_ONCE_STATED
+    empty = {name: _EMPTY[name] for name in gone if name in _EMPTY}
+    return empty | {name: [] for name in gone if name in _LISTS}
 
 
 def _facts(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
