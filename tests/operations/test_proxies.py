@@ -1,4 +1,4 @@
-"""The service behind nginx, Apache and Caddy, with the snippets of ``docs/operating.md``.
+"""The service behind nginx, Apache and Caddy, with the configurations of ``packaging/proxies``.
 
 Tests of a proxy that is not installed are skipped, and ``script/test`` says so.
 """
@@ -27,7 +27,9 @@ from collegium.server import PAUSE_SECONDS
 from tests.hostile.raw import connect, listen
 from tests.support.serving import PATIENCE, Service, free_port
 
-PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "operating.md"
+SITES = {"nginx": "nginx.conf", "apache": "apache.conf", "caddy": "Caddyfile"}
 NAME = "members.example.org"
 CALLER = "127.0.0.9"
 """The address of the caller. The proxy calls the service from 127.0.0.1."""
@@ -51,10 +53,11 @@ def installed(kind: str) -> str | None:
     return shutil.which(PROGRAMS[kind], path=f"{os.environ['PATH']}:/usr/sbin")
 
 
-def snippet(kind: str, number: int) -> str:
-    """Return a block of the page: 0 for a whole site, 1 for a service below a path."""
-    section = PAGE.read_text().split("\n## Behind a proxy\n")[1].split("\n## ")[0]
-    return str(re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)[number])
+def below_path_snippet(kind: str) -> str:
+    """Return what the page says to write for a service below a path."""
+    section = PAGE.read_text().split("\n### Below a path\n")[1].split("\n## ")[0]
+    (snippet,) = re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
+    return str(snippet)
 
 
 def site(kind: str, *, below_path: bool, keeps_path: bool) -> str:
@@ -64,10 +67,10 @@ def site(kind: str, *, below_path: bool, keeps_path: bool) -> str:
         below_path: whether the service is served below a path.
         keeps_path: whether the proxy passes that path on.
     """
-    text = snippet(kind, 0)
+    text = (ROOT / "packaging" / "proxies" / SITES[kind]).read_text()
     if not below_path:
         return text
-    part = snippet(kind, 1)
+    part = below_path_snippet(kind)
     if kind == "nginx":
         part = part if keeps_path else part.replace(":8000;", ":8000/;")
         text, changes = re.subn(
@@ -396,4 +399,4 @@ def _use_the_api(proxied: Proxied, token: str) -> None:
 
 def test_at_least_one_proxy_is_installed() -> None:
     if not any(installed(kind) for kind in PROGRAMS):
-        pytest.skip("NO PROXY IS INSTALLED: the snippets of docs/operating.md are not tested")
+        pytest.skip("NO PROXY IS INSTALLED: packaging/proxies is not tested")
