@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +93,15 @@ def test_reason_of_a_deactivation_is_for_staff_and_ends_with_it(site: Site, worl
     assert "left" in site.get("/api/events/?event_type=user_update_succeeded", world.staff).text
 
 
+@dataclasses.dataclass
+class Trusted:
+    """A provider."""
+
+    attribute_mapping: dict[str, str]
+    vouched_claims: list[str] = dataclasses.field(default_factory=list)
+    trusted_domains: list[str] = dataclasses.field(default_factory=list)
+
+
 @pytest.mark.parametrize(
     ("field", "claim", "value"),
     [
@@ -118,8 +128,8 @@ def test_reason_of_a_deactivation_is_for_staff_and_ends_with_it(site: Site, worl
 def test_claims_fill_facts_only_with_values_of_their_form(
     field: str, claim: Any, value: Any
 ) -> None:
-    assert profile({"said": claim}, {field: "said"}).get(field) == value
-    assert field not in profile({"said": claim}, {})
+    assert profile({"said": claim}, Trusted({field: "said"})).get(field) == value
+    assert field not in profile({"said": claim}, Trusted({}))
 
 
 def test_source_of_a_field_is_shown_until_somebody_else_changes_the_field(

@@ -459,7 +459,8 @@ def test_rule_with_another_name_of_the_project_leaves_the_first_one(world: World
 
 
 def test_what_this_sign_in_says_counts_at_once(world: World) -> None:
-    add_provider(world, **GROUPS)
+    mapping = {"affiliations": "eduperson_scoped_affiliation"}
+    add_provider(world, **GROUPS, trusted_domains=["example.org"], attribute_mapping=mapping)
     physics = world.organisation("Physics")
     add_rule(world, physics, MANAGER, claims={}, affiliations=["staff@example.org"])
     ada = sign_in(world, person(eduperson_scoped_affiliation=["member@example.org"]))
@@ -489,3 +490,16 @@ def test_address_of_a_sign_in_counts_for_rules_at_once(world: World) -> None:
     for email, roles in (("ada@example.org", 1), ("ada@left.org", 0)):
         arrive(world, provider, person(email=email))
         assert len(held(world, ada)) == roles
+
+
+def test_rule_believes_no_affiliation_elsewhere(world: World) -> None:
+    """Compared as a claim or in the account, it is of an institution for which nobody speaks."""
+    claim = "eduperson_scoped_affiliation"
+    provider = add_provider(world, registration="open", attribute_mapping={"affiliations": claim})
+    place = world.organisation("Physics", owner=world.person("owner"))
+    add_rule(world, place, MANAGER, claims={claim: ["staff@uni.example"]}, revokes=True)
+    add_rule(world, place, MANAGER, claims={}, affiliations=["staff@uni.example"], revokes=True)
+    eve = person("eve", email="", eduperson_scoped_affiliation=["staff@uni.example"])
+    for domains, roles in (([], 0), (["uni.example"], 1), ([], 0)):
+        change_provider(world, trusted_domains=domains)
+        assert len(held(world, arrive(world, provider, eve).actor.id)) == roles

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,9 +16,19 @@ from collegium.sign_in.providers.rules import (
     check_same_name,
     is_web_address,
     problems,
+    suggested_mapping,
     vouched_claims,
 )
 from tests.rules.refusing import refused
+
+
+@dataclass
+class Provider:
+    """What a provider vouches for."""
+
+    vouched_claims: list[str]
+    trusted_domains: list[str] = field(default_factory=list)
+
 
 VALID: dict[str, Any] = {
     "name": "campus",
@@ -100,15 +112,51 @@ def test_wrong_values_are_refused(code: str, field: str, values: list[Any]) -> N
 
 @pytest.mark.parametrize("claim", ["isMemberOf", "is_member_of", "eduPersonEntitlement", "iss"])
 def test_provider_vouches_for_a_claim_in_every_spelling(claim: str) -> None:
-    assert vouched_claims({claim: "x", "nickname": "y"}, DEFAULT_VOUCHED) == {claim: "x"}
+    said = {claim: "x", "nickname": "y"}
+    assert vouched_claims(said, Provider([*DEFAULT_VOUCHED])) == {claim: "x"}
 
 
 def test_provider_vouches_for_what_its_list_names_and_for_nothing_else() -> None:
     said = {"iss": "i", "acr": "a", "groups": ["g"], "department": "d", "Department2": "e"}
-    assert vouched_claims(said, ["department"]) == {"iss": "i", "acr": "a", "department": "d"}
+    assert vouched_claims(said, Provider(["department"])) == {
+        "iss": "i",
+        "acr": "a",
+        "department": "d",
+    }
     # What people usually write themselves is on no list unless staff put it there.
     chosen = ["email", "name", "nickname", "preferred_username", "profile", "website", "locale"]
-    assert vouched_claims(dict.fromkeys(chosen, "x"), DEFAULT_VOUCHED) == {}
+    assert vouched_claims(dict.fromkeys(chosen, "x"), Provider([*DEFAULT_VOUCHED])) == {}
+
+
+SAID = ["member@uni.example", "staff", "x@LAB.example", "faculty@other.example", "y@"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "counted"),
+    [
+        ([], {"member@uni.example", "staff", "y@"}),
+        (["voperson_external_affiliation@*"], {"member@uni.example", "staff", "y@"}),
+        (
+            ["edu_person_scoped_affiliation@lab.example"],
+            {"member@uni.example", "staff", "y@", "x@LAB.example"},
+        ),
+        (["eduperson_scoped_affiliation@*"], SAID),
+    ],
+)
+def test_provider_speaks_for_the_affiliations_of_its_own_scopes(
+    entries: list[str], counted: Collection[str]
+) -> None:
+    provider = Provider([*DEFAULT_VOUCHED, *entries], ["uni.example"])
+    (found,) = vouched_claims({"eduPersonScopedAffiliation": SAID}, provider).values()
+    assert [text for text in SAID if text in counted] == found
+
+
+def test_what_opens_invitations_and_places_is_never_suggested() -> None:
+    """An untrusted provider would open invitations with a civil number."""
+    named = ["sub", "email", "personal_code", "national_id", "idp", "identity_source", "title"]
+    mapping = suggested_mapping(named)
+    assert mapping["email"] == "email"
+    assert not {"civil_number", "identity_source"} & mapping.keys()
 
 
 def test_field_and_claim_belong_together() -> None:

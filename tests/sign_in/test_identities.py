@@ -23,7 +23,7 @@ from collegium.sign_in.identities.values import METHOD, Arrival, CodeKind
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
-from collegium.sign_in.providers.rules import Purpose
+from collegium.sign_in.providers.rules import DEFAULT_VOUCHED, Purpose
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from tests.sign_in.identity_scene import (
@@ -333,7 +333,9 @@ def _again(world: World) -> Any:
 
 
 def test_invite_link_brings_a_new_person_in(world: World, scene: Scene) -> None:
-    provider = add_provider(world)
+    mapping = {"affiliations": "eduperson_scoped_affiliation"}
+    speaks = [*DEFAULT_VOUCHED, "eduperson_scoped_affiliation@example.org"]
+    provider = add_provider(world, attribute_mapping=mapping, vouched_claims=speaks)
     uuid = world.create_link(
         scene.people["owner"], "PROJECT.MEMBER", scene.project, auto_approve=True
     )
@@ -462,6 +464,28 @@ def test_fact_that_the_provider_states_no_more_is_gone(world: World) -> None:
     assert row.attribute_sources.keys() == {"civil_number", "first_name"}
     # These say who it is.
     assert (row.first_name, row.civil_number, row.email) == ("Ada", "EE-1", "ada@example.org")
+
+
+@pytest.mark.parametrize(
+    ("values", "believed"),
+    [
+        ({"trusted_domains": []}, []),
+        ({"attribute_mapping": {"email": "email"}}, []),
+        ({}, ["staff@example.org"]),
+        (
+            {"vouched_claims": ["eduperson_scoped_affiliation@*"], "trusted_domains": []},
+            ["staff@example.org", "professor@victim.example"],
+        ),
+    ],
+    ids=["untrusted", "not mapped", "own institution", "proxy"],
+)
+def test_provider_makes_nobody_a_professor_of_another_institution(
+    world: World, values: dict[str, Any], believed: list[str]
+) -> None:
+    provider = add_provider(world, **(MAPPED | values))
+    stated = ["staff@example.org", "professor@victim.example"]
+    ada = arrive(world, provider, person(eduperson_scoped_affiliation=stated)).actor
+    assert account(world, ada.id).affiliations == believed
 
 
 @pytest.mark.parametrize("way", ["factor", "factor at the provider", "staff"])

@@ -85,6 +85,7 @@ class StoredClaims:
     issuer: str
     claims: dict[str, Any]
     vouched_claims: list[str]
+    trusted_domains: list[str]
 
 
 class NamedScope:
@@ -173,6 +174,7 @@ _CLAIMS = Statement[StoredClaims](
         identities.c.issuer,
         identities.c.claims,
         identity_providers.c.vouched_claims,
+        identity_providers.c.trusted_domains,
     )
     .join(identity_providers, identity_providers.c.id == identities.c.provider_id)
     .where(
@@ -306,10 +308,7 @@ def stored_claims(tx: ReadTransaction, account: int) -> dict[int, dict[str, Any]
     They are those for which the provider vouches. The issuer is among them as ``iss``.
     """
     rows = tx.fetch_all(_CLAIMS, account=account)
-    return {
-        row.id: vouched_claims({**row.claims, "iss": row.issuer}, row.vouched_claims)
-        for row in rows
-    }
+    return {row.id: vouched_claims({**row.claims, "iss": row.issuer}, row) for row in rows}
 
 
 def record_given(

@@ -137,7 +137,7 @@ def _lock_ruled_scopes(
     def load_facts(tx: ReadTransaction, account: AccountDetails) -> Facts:
         """Return the facts as they will be after ``_refresh``."""
         kept = identity_rules.kept_claims(claims, provider.extra_fields)
-        said = vouched_claims({**kept, "iss": claims.issuer}, provider.vouched_claims)
+        said = vouched_claims({**kept, "iss": claims.issuer}, provider)
         facts = granting.facts_of(tx, account).with_claims(identity.id, said)
         columns = _profile(tx, provider, claims, account, waits=waits)
         return replace(
@@ -252,7 +252,7 @@ def _profile(
     """
     if account.registration_method != provider.name:
         return {}
-    columns = identity_rules.profile(claims.claims, provider.attribute_mapping)
+    columns = identity_rules.profile(claims.claims, provider)
     stated = account_rules.fields_from(account.attribute_sources, provider.name)
     columns = identity_rules.withdrawn(stated, columns) | columns
     if waits:

@@ -77,7 +77,7 @@ def register(
         raise Forbidden("identity.unknown")
     stated = identity_rules.stated_email(claims)
     email = trusted or _proven_by_mail(tx, arrival, stated)
-    facts = identity_rules.profile(claims.claims, provider.attribute_mapping)
+    facts = identity_rules.profile(claims.claims, provider)
     values = {
         "registration_method": provider.name,
         **facts,

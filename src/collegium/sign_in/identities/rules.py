@@ -10,7 +10,12 @@ from itertools import chain
 from typing import Any, Final, Protocol
 
 from collegium.accounts.rules import username_from, usernames_for
-from collegium.sign_in.providers.rules import ALWAYS_VOUCHED, is_vouched
+from collegium.sign_in.providers.rules import (
+    ALWAYS_VOUCHED,
+    Vouches,
+    is_vouched,
+    vouched_values,
+)
 from collegium.sign_in.providers.values import Claims
 from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import (
@@ -28,9 +33,6 @@ KEPT: Final = (
 )
 """Claims that are stored with an identity, besides how the person was authenticated and the
 ``extra_fields`` of its provider."""
-
-AFFILIATIONS: Final = "voperson_external_affiliation eduperson_scoped_affiliation"
-"""Claims with the affiliations of a person, the best first, if the mapping names none."""
 
 RIGHTS_DEPEND: Final = frozenset({"affiliations", "eduperson_assurance", "identity_source"})
 """Columns that claim rules and the restrictions of places compare."""
@@ -174,15 +176,22 @@ def second_factor_used(claims: Claims, values: Collection[str]) -> bool:
     return not {claims.acr, *claims.amr}.isdisjoint(values)
 
 
-def profile(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
+class MapsClaims(Vouches, Protocol):
+    """A provider, as far as it says which claims fill the profile."""
+
+    attribute_mapping: dict[str, str]
+
+
+def profile(claims: Mapping[str, Any], provider: MapsClaims) -> dict[str, Any]:
     """Return the columns of an account that claims fill. Unfit values are left out.
 
     The address is not among them; see ``trusted_email``.
 
     Args:
-        mapping: field of an account to claim, or to several claims with spaces between them: the
-            first one that was sent counts.
+        provider: its mapping leads from a field of an account to a claim, or to several claims with
+            spaces between them: the first one that was sent counts.
     """
+    mapping = provider.attribute_mapping
     columns: dict[str, Any] = {}
     if "full_name" in mapping and (names := _single(claims, mapping["full_name"], _TEXT_MAX)):
         first, _, last = names.partition(" ")
@@ -194,7 +203,13 @@ def profile(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, 
     if "birth_date" in mapping:
         with suppress(ValueError):
             columns["birth_date"] = date.fromisoformat(_single(claims, mapping["birth_date"], 10))
-    if affiliations := _list(claims, mapping.get("affiliations", AFFILIATIONS), _AFFILIATION_MAX):
+    names = mapping.get("affiliations", "")
+    ours = {
+        name: vouched_values(name, claims[name], provider)
+        for name in names.split()
+        if name in claims
+    }
+    if affiliations := _list(ours, names, _AFFILIATION_MAX):
         columns["affiliations"] = affiliations
     return columns
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from collegium import hosts
@@ -210,6 +210,26 @@ ALWAYS_VOUCHED: Final = ("iss", "acr", "amr")
 """Claims that follow from the protocol."""
 
 
+_SCOPED: Final = frozenset(
+    {"edupersonscopedaffiliation", "vopersonscopedaffiliation", "vopersonexternalaffiliation"}
+)
+"""Claims whose values name an institution after an ``@``: its scope."""
+
+ANY_SCOPE: Final = "*"
+"""Scope of an entry of ``vouched_claims`` for a proxy, which speaks for every institution."""
+
+
+class Vouches(Protocol):
+    """A provider, as far as it says for what it vouches.
+
+    An entry of ``vouched_claims`` is a claim, or ``claim@scope``: a scope of that claim for which
+    the provider speaks besides its ``trusted_domains``.
+    """
+
+    vouched_claims: list[str]
+    trusted_domains: list[str]
+
+
 def is_vouched(claim: str, vouched: Collection[str]) -> bool:
     """Return whether a provider vouches for a claim, however it is written.
 
@@ -221,14 +241,42 @@ def is_vouched(claim: str, vouched: Collection[str]) -> bool:
     return _plain(claim) in _plain_names(vouched)
 
 
-def vouched_claims(claims: Mapping[str, Any], vouched: Collection[str]) -> dict[str, Any]:
-    """Return the claims for which a provider vouches; see ``is_vouched``."""
-    names = _plain_names(vouched)
-    return {claim: value for claim, value in claims.items() if _plain(claim) in names}
+def vouched_claims(claims: Mapping[str, Any], provider: Vouches) -> dict[str, Any]:
+    """Return the claims for which a provider vouches, without affiliations elsewhere.
+
+    See ``is_vouched`` and ``vouched_values``.
+    """
+    names = _plain_names(provider.vouched_claims)
+    return {
+        claim: vouched_values(claim, value, provider) if _plain(claim) in _SCOPED else value
+        for claim, value in claims.items()
+        if _plain(claim) in names
+    }
+
+
+def vouched_values(claim: str, value: Any, provider: Vouches) -> list[str]:
+    """Return the texts of a claim whose scope the provider speaks for.
+
+    Otherwise each provider could make somebody a professor of each institution. A text without a
+    scope names none.
+    """
+    values = value if isinstance(value, list) else [value]
+    texts = [text for text in values if isinstance(text, str)]
+    entries = (entry.rpartition("@") for entry in provider.vouched_claims if "@" in entry)
+    scopes = {scope.lower() for name, _, scope in entries if _plain(name) == _plain(claim)}
+    if ANY_SCOPE in scopes:
+        return texts
+    scopes |= {"", *provider.trusted_domains}
+    return [text for text in texts if _scope(text) in scopes]
+
+
+def _scope(text: str) -> str:
+    return text.rpartition("@")[2].lower() if "@" in text else ""
 
 
 def _plain_names(vouched: Collection[str]) -> set[str]:
-    return set(map(_plain, (*ALWAYS_VOUCHED, *vouched)))
+    names = (entry.rpartition("@")[0] or entry for entry in vouched)
+    return set(map(_plain, (*ALWAYS_VOUCHED, *names)))
 
 
 def suggested_claims(field: str, supported: Collection[str]) -> list[str]:
@@ -241,15 +289,22 @@ def suggested_claims(field: str, supported: Collection[str]) -> list[str]:
     return [spellings[_plain(claim)] for claim in CLAIMS[field][1] if _plain(claim) in spellings]
 
 
+_CHOSEN: Final = frozenset({"civil_number", "identity_source"})
+"""Fields that only staff map: invitations and restrictions compare them."""
+
+
 def suggested_mapping(supported: Collection[str]) -> dict[str, str]:
     """Return which claims should fill which fields.
 
-    A provider need not name its claims; then the mapping is the one of OpenID Connect.
+    A provider need not name its claims; then the mapping is the one of OpenID Connect. What opens
+    invitations and restricted places is not suggested: staff trust the provider with it.
 
     Args:
         supported: the claims that the provider names in its metadata.
     """
-    first_of = {field: suggested_claims(field, supported)[:1] for field in CLAIMS}
+    first_of = {
+        field: suggested_claims(field, supported)[:1] for field in CLAIMS if field not in _CHOSEN
+    }
     # The parts of a name are better than the whole, which must be split.
     if first_of["first_name"] and first_of["last_name"]:
         first_of["full_name"] = []
