@@ -505,15 +505,23 @@ def _show_progress(found: Mapping[str, int]) -> None:
 
 
 @main.command()
-def doctor() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(*, as_json: bool) -> None:
     """Check the installation, one line for each check. Exit with 1 if a check fails."""
     from collegium import doctor as examination  # noqa: PLC0415 - only `doctor` needs it
 
     findings = examination.examine(os.environ)
-    for finding in findings:
-        sign = "warn" if finding.warns else "ok  " if finding.well else "BAD "
-        click.echo(f"{sign} {finding.what}: {finding.text}")
-    if not all(finding.well for finding in findings):
+    is_well = all(finding.well for finding in findings)
+    if as_json:
+        checks = [
+            {"check": finding.what, "result": finding.result, "text": finding.text}
+            for finding in findings
+        ]
+        click.echo(json.dumps({"well": is_well, "checks": checks}, ensure_ascii=False, indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.result:<4} {finding.what}: {finding.text}")
+    if not is_well:
         raise SystemExit(1)
 
 

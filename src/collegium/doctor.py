@@ -46,6 +46,11 @@ class Finding(NamedTuple):
     warns: bool = False
     """Whether this may be wrong, so that the operator should look at it."""
 
+    @property
+    def result(self) -> str:
+        """``ok``, ``warn`` or ``BAD``."""
+        return "warn" if self.warns else "ok" if self.well else "BAD"
+
 
 def examine(environ: Mapping[str, str]) -> list[Finding]:
     """Run all checks and return their findings; stop when the later ones cannot be run."""

@@ -237,8 +237,20 @@ def test_doctor_prints_a_line_per_check_and_fails_on_an_error(service_on_url: Se
     lines = done.stdout.splitlines()
     assert len(lines) == 11
     assert all(line.startswith("ok   ") for line in lines)
+    done = service_on_url.run("doctor", "--json")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert report["well"] is True
+    assert [f"{c['result']:<4} {c['check']}" for c in report["checks"]] == [
+        line.partition(": ")[0] for line in lines
+    ]
+    assert report["checks"][0]["text"] == "all settings are valid"
     service_on_url.environment["COLLEGIUM_SECRET_KEY"] = "short"
     assert service_on_url.run("doctor").returncode == 1
+    done = service_on_url.run("doctor", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["well"] is False
+    assert [c["result"] for c in json.loads(done.stdout)["checks"]] == ["BAD"]
 
 
 def test_worker_once_sends_all_due_mails_and_ends(service_on_url: Service, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The files of ``packaging/``: units of systemd, image and compose file fit the program."""
+"""The files of ``packaging/`` fit the program: units, image, compose file, dashboard."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import yaml
 
 from collegium.cli import main
 from collegium.settings import load
+from tests.support.site import Site
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 UNITS = sorted((PACKAGING / "systemd").glob("*.service"))
@@ -120,3 +121,25 @@ def test_image_runs_a_known_command_as_an_ordinary_user() -> None:
     assert set(settings) == {"COLLEGIUM_DATABASE_URL", "COLLEGIUM_MAIL_URL"}
     assert all("/data/" in one for one in settings.values())
     load(settings)
+
+
+def test_dashboard_asks_only_for_metrics_that_exist(site: Site) -> None:
+    site.get("/healthz")
+    site.get("/no-such-page/")
+    metrics = site.get("/metrics").text
+    labels: dict[str, set[str]] = {}
+    for name, given in re.findall(r"(?m)^(collegium_\w+)(?:\{(.*)\})? ", metrics):
+        labels.setdefault(name, {"job"}).update(re.findall(r'(\w+)="', given))
+    text = (PACKAGING / "grafana" / "collegium.json").read_text()
+    queries = [
+        target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]
+    ]
+    used = set()
+    for query in queries:
+        groups = set(re.findall(r"by \((\w+)\)", query))
+        for name, selector in re.findall(r"(collegium_\w+)(?:\{([^}]*)\})?", query):
+            assert name in labels, query
+            assert {*re.findall(r"(\w+)[=!]", selector), *groups} <= labels[name], query
+            used.add(name)
+    # What is neither a help text nor the time of creation is shown.
+    assert used == {name for name in labels if not name.endswith("_created")}
