@@ -37,8 +37,8 @@ def cancel(site: Site, person: Person, caller: Any = None) -> Any:
     return site.post(f"/api/users/{person.uuid}/cancel_change_email/", caller or person)
 
 
-def confirm(site: Site, code: str) -> Any:
-    return site.post("/api/users/confirm_email/", json={"code": code})
+def confirm(site: Site, code: str, caller: Any = None) -> Any:
+    return site.post("/api/users/confirm_email/", caller, json={"code": code})
 
 
 def mailed_codes(world: World) -> tuple[str, str]:
@@ -85,6 +85,20 @@ def test_confirmed_address_replaces_the_old_one_which_is_notified(
     assert site.get("/api/users/me/", ada).json()["requested_email"] is None
     assert addressed(sent_mails(world)) == [(ada.email, "email_changed")]
     assert confirm(site, code).status_code == 404
+
+
+def test_token_confirms_for_its_own_account_and_for_staff(
+    site: Site, world: World, ada: Person
+) -> None:
+    support = world.person("support", is_support=True)
+    for caller in (ada, world.staff):
+        request_change(site, ada, email=f"{caller.actor.username}@example.net")
+        code, _cancel = mailed_codes(world)
+        for other in (world.person(), support):
+            assert confirm(site, code, other).status_code == 404
+        assert email_of(world, ada) != f"{caller.actor.username}@example.net"
+        assert confirm(site, code, caller).status_code == 200
+        assert email_of(world, ada) == f"{caller.actor.username}@example.net"
 
 
 def test_cancelled_change_is_neither_confirmed_nor_mailed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -165,11 +166,15 @@ def test_opening_a_mailed_link_changes_nothing_until_its_form_is_sent(
     confirming, cancelling = mailed_codes(world)
     is_confirming = kind == "user_email_change"
     link = f"/{kind}/{confirming if is_confirming else cancelling}/"
+    if is_confirming:
+        browser.sign_in(world, ada)
     for method in ("GET", "HEAD", "GET"):
         assert browser.call(method, link).status_code == 200
     assert browser.call("POST", link).status_code == 403
     page = text(browser.open(link))
-    if not is_confirming:
+    if is_confirming:
+        assert f"use {NEW} for your account ada ." in page
+    else:
         assert not any(value in page for value in (ada.email, NEW, "ada"))
     assert (email_of(world, ada), requested_email(world, ada)) == (ada.email, NEW)
     assert site.get(ME, ada).status_code == 200
@@ -177,8 +182,46 @@ def test_opening_a_mailed_link_changes_nothing_until_its_form_is_sent(
     assert email_of(world, ada) == (NEW if is_confirming else ada.email)
     assert requested_email(world, ada) is None
     for path, status in ((link, 410), (f"/{kind}/nonsense/", 404)):
-        browser.open(path)
+        browser.open("/sign_in/?choose=1" if not is_confirming else PATH)
         assert browser.send(path).status_code == status
+
+
+def test_owner_confirms_in_another_browser_after_signing_in_there(
+    browser: Browser, site: Site, world: World, ada: Person
+) -> None:
+    request_change(site, ada)
+    link = f"/user_email_change/{mailed_codes(world)[0]}/"
+    page = browser.open(link)
+    assert f"use {NEW} for the account ada ." in text(page)
+    assert "<button" not in page.text
+    (path,) = re.findall(r'class="button" href="([^"]+)"', page.text)
+    browser.open(path)
+    # Nobody confirms with the form of another page.
+    assert browser.send(link).headers["location"] == path
+    assert email_of(world, ada) == ada.email
+    signed_in = browser.send("/sign_in/", username="ada", password=PASSWORD, next=link)
+    assert "<button>Confirm address" in browser.follow(signed_in).text
+    assert "is confirmed" in browser.send(link).text
+    assert email_of(world, ada) == NEW
+    (event,) = site.get(
+        "/api/events/", world.staff, params={"event_type": "account_address_changed"}
+    ).json()
+    assert event["context"]["user_username"] == "ada"
+
+
+@pytest.mark.parametrize("right", ["", "is_staff"])
+def test_reader_of_the_mailbox_confirms_no_address_of_another_account(
+    browser: Browser, site: Site, world: World, ada: Person, right: str
+) -> None:
+    request_change(site, ada)
+    link = f"/user_email_change/{mailed_codes(world)[0]}/"
+    browser.sign_in(world, world.person("bob", **({right: True} if right else {})))
+    opened = browser.open(link)
+    browser.open("/account/")
+    for page in (opened, browser.send(link)):
+        assert (page.status_code, "belongs to another account" in text(page)) == (403, True)
+        assert "for the account ada ," in text(page)
+    assert (email_of(world, ada), requested_email(world, ada)) == (ada.email, NEW)
 
 
 def test_cancel_link_cancels_the_change_and_ends_sessions_and_tokens(
@@ -238,8 +281,10 @@ def test_codes_to_confirm_and_to_cancel_are_not_interchangeable(
 ) -> None:
     request_change(site, ada)
     confirming, cancelling = mailed_codes(world)
+    browser.sign_in(world, ada)
     for link in (f"/user_email_change/{cancelling}/", f"/user_email_change_cancel/{confirming}/"):
-        browser.open(link)
+        assert browser.open(link).status_code == (200 if "cancel/" in link else 410)
+        browser.open(PATH)
         assert browser.send(link).status_code == 410
     assert (email_of(world, ada), requested_email(world, ada)) == (ada.email, NEW)
 
@@ -308,7 +353,7 @@ def test_changed_credentials_end_a_requested_email_change(
     assert requested_email(world, ada) is None
     assert confirm(site, code).status_code == 404
     link = f"/user_email_change/{code}/"
-    browser.open(link)
+    browser.sign_in(world, ada).open(PATH)
     assert browser.send(link).status_code == 410
     assert email_of(world, ada) == ada.email
 

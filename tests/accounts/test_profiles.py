@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.access import queries as access_queries
+from collegium.access.rules import ANONYMOUS
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
@@ -151,7 +152,7 @@ def test_operators_are_notified_of_a_confirmed_address(
         code = vault.derive_code(owner.id, NEW, tx.now.isoformat())
     assert setup.queued() == []
     with world.database.write() as tx:
-        email_change_actions.confirm(tx, settings, vault, code)
+        email_change_actions.confirm(tx, ANONYMOUS, settings, vault, code)
     changes = {"email": [owner.email, NEW]}
     assert [row.payload["changes"] for row in setup.queued()] == [changes] * 2
     assert [row.actor_id for row in setup.recorded()] == [None]

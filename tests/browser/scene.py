@@ -108,6 +108,8 @@ class Scene:
             email_change_actions.request_change(
                 tx, ada.actor, world.settings, world.vault, ada.uuid, new
             )
+            code = world.vault.derive_code(ada.id, new, tx.now.isoformat())
+            self.address = f"/user_email_change/{code}/"
 
     def _requested(self) -> str:
         world, settings = self.world, self.world.settings
@@ -169,8 +171,8 @@ class Scene:
                 ("reject", to(self._decision(approvals.REJECT))),
                 ("approved", in_order(to(self._decision(approvals.APPROVE)), press("Approve"))),
                 ("decided-gone", to(self._decision(approvals.REJECT))),
-                ("address", to(f"/user_email_change/{'0' * 32}/")),
-                ("address-gone", press("Confirm address")),
+                ("address-sign-in", to(self.address)),
+                ("address-gone", to(f"/user_email_change/{'0' * 32}/")),
                 ("address-cancel", to(f"/user_email_change_cancel/{'0' * 32}/")),
                 ("address-cancel-gone", press("Keep my address and sign out everywhere")),
                 ("not-found", to("/nowhere/")),
@@ -185,6 +187,7 @@ class Scene:
                 ("profile", to("/account/profile/")),
                 ("profile-picture-wrong", press("Save picture")),
                 ("new-address", to("/account/address/")),
+                ("address", to(self.address)),
                 ("password", to("/account/password/")),
                 ("password-wrong", press("Change password")),
                 ("second-factor-off", to("/account/second_factor/")),
@@ -220,6 +223,7 @@ class Scene:
         yield (
             self.owner,
             [
+                ("address-other", to(self.address)),
                 ("requests", to("/requests/")),
                 ("requests-wrong", press("Approve")),
                 ("requests-decided", in_order(check("Select Aron Asker"), press("Approve"))),

@@ -49,11 +49,11 @@ NOT_OPENED: Final = {
     ),
     *("/api-auth/default/init/", "/api-auth/unknown/init/", "/api-auth/unknown/complete/"),
     *("/staff/providers/unknown/", f"/staff/rules/{'0' * 32}/"),
-    f"/staff/agreements/{'0' * 32}/",
+    *(f"/staff/agreements/{'0' * 32}/", f"/user_email_change/{'0' * 32}/"),
     *("/setup/unknown/", "/staff/mails/0/"),
 }
 """Pages that redirect or need an earlier step, and those of a provider, of a claim rule, of an
-agreement and of a deleted project, of which there are none."""
+agreement, of a deleted project and of a requested address, of which there are none."""
 
 VIEWERS: Final = {
     "owner": bulk_activity.OWNER,

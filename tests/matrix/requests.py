@@ -129,6 +129,7 @@ REVEALING: Final = {
     "/invitation_approve/{token}/": "the link is for staff",
     "/invitation_reject/{token}/": "the link is for staff",
     "/password_reset/{token}/": "the link is for the account",
+    "/user_email_change/{code}/": "its e-mail says the same",
     "/forgotten_password/": "it repeats the input",
 }
 """Paths that reveal something of the tenant to everybody who has the link, and why."""

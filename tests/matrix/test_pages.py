@@ -28,6 +28,7 @@ MAILED = {
     "/invitation_approve/{token}/": "shows staff the invitation to decide",
     "/invitation_reject/{token}/": "shows staff the invitation to decide",
     "/password_reset/{token}/": "names the account",
+    "/user_email_change/{code}/": "names the account and the address, as its e-mail does",
 }
 # The BrainSTEM API embeds accounts on request.
 EMBEDDED = (

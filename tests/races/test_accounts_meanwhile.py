@@ -11,6 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import bindparam, select
 
+from collegium.access.rules import ANONYMOUS
 from collegium.accounts import actions as account_actions
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.db.database import Database, WriteTransaction
@@ -119,7 +120,13 @@ def test_only_one_of_two_accounts_confirms_an_address(world: World, database: Da
             _request_address(tx, world, who)
             codes.append(world.vault.derive_code(who.id, "new@example.org", tx.now.isoformat()))
     first, second = (
-        partial(email_change_actions.confirm, settings=world.settings, vault=world.vault, code=code)
+        partial(
+            email_change_actions.confirm,
+            actor=ANONYMOUS,
+            settings=world.settings,
+            vault=world.vault,
+            code=code,
+        )
         for code in codes
     )
     assert refusal(database, first, second) == (NotFound, "address.unknown_code")

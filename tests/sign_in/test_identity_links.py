@@ -249,6 +249,7 @@ def test_offer_is_for_its_browser_alone(
 )
 def test_new_person_confirms_the_address_that_the_provider_does_not_prove(
     visitor: Browser,
+    other: Browser,
     hostile: HostileProvider,
     world: World,
     *,
@@ -272,6 +273,12 @@ def test_new_person_confirms_the_address_that_the_provider_does_not_prove(
     assert mail["To"] == "ada@example.org"
     found = re.search(r"(/user_email_change/\S+/)", mail_text(mail))
     assert found
+    # Another person may read the mailbox, without an account here.
+    opened = other.open(found[1])
+    assert "Sign in to confirm" in text(opened)
+    other.open("/sign_in/?choose=1")
+    assert other.send(found[1]).headers["location"] == f"/sign_in/?next={found[1]}"
+    assert account(world, number).email == ""
     visitor.open(found[1])
     visitor.send(found[1])
     assert account(world, number).email == "ada@example.org"

@@ -37,8 +37,11 @@ from tests.worker.test_mails import HtmlTags
 from tests.worker.test_names_in_mails import HEBREW
 from tests.worker.test_notifications import Scenario
 
-OWN_PAGES = {*sign_in_mails.LOADERS, *password_mails.LOADERS, kinds.MailTest.kind}
-"""The mails whose links lead to pages that only this service has."""
+OWN_PAGES = {
+    *(*sign_in_mails.LOADERS, *password_mails.LOADERS),
+    *(kinds.MailTest.kind, kinds.ChangeEmailRequest.kind),
+}
+"""The mails whose links lead to pages of this service: no front end has them, or none may."""
 
 
 class EveryKind(Scenario):

@@ -3,31 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.refusals import Limited, Refusal
+from collegium.refusals import Conflict, Forbidden, Limited, NotFound, Refusal
 from collegium.security.rate_limits.rules import CODE
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import Page, page
 
 
-def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
-    """Show the button. Opening the page changes nothing and does not test the code."""
-    return page(browser, "email_change", state="ask")
+def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    """Show the button to the owner of the account. Opening the page changes nothing."""
+    code = hex_uuid(browser.segments["code"])
+    if code is None:
+        return page(browser, "email_change", 404, state="gone")
+    try:
+        change = email_change_actions.by_code(tx, browser.settings, browser.app.vault, code)
+    except Refusal:
+        return page(browser, "email_change", 410, state="gone")
+    # The e-mail says both to its reader, too.
+    names: dict[str, Any] = {"username": change.username, "email": change.email}
+    if not browser.is_signed_in:
+        return page(browser, "email_change", state="sign_in", here=browser.path, **names)
+    if browser.actor.id != change.account_id:
+        return page(browser, "email_change", 403, state="other", **names)
+    return page(browser, "email_change", state="ask", **names)
 
 
 def _confirm(browser: BrowserRequest) -> Response:
-    """Confirm the address whose code is in the path. No sign-in is needed."""
-    return _use_code(
-        browser,
-        "email_change",
-        lambda tx, code: email_change_actions.confirm(
-            tx, browser.settings, browser.app.vault, code
-        ),
-    )
+    """Confirm the address whose code is in the path, for the account of the session alone.
+
+    The mailbox may belong to a person who never asked for this: with the address of somebody
+    else, an account would be recognised as theirs.
+    """
+
+    def confirm(tx: WriteTransaction, code: str) -> None:
+        settings, vault = browser.settings, browser.app.vault
+        if email_change_actions.by_code(tx, settings, vault, code).account_id != browser.actor.id:
+            raise Forbidden("permission.missing")
+        email_change_actions.confirm(tx, browser.actor, settings, vault, code)
+
+    try:
+        return _use_code(browser, "email_change", confirm)
+    except Forbidden:
+        if not browser.is_signed_in:
+            return browser.to_sign_in()
+        with browser.read() as tx:
+            return _ask(browser, tx)
 
 
 def _ask_cancel(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
@@ -62,7 +87,7 @@ def _use_code(
         response = page(browser, name, 429, state="wait")
         response.headers["Retry-After"] = str(refusal.facts["seconds"])
         return response
-    except Refusal:
+    except (NotFound, Conflict):
         return page(browser, name, 410, state="gone")
     return page(browser, name, state="done")
 

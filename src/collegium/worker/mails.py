@@ -164,7 +164,8 @@ def _change_email_request(
     if change is None or change.created_at.isoformat() != payload["asked"]:
         raise ObsoleteError("The change was cancelled, confirmed or requested again.")
     code = vault.derive_code(change.account_id, change.email, payload["asked"])
-    base = (settings.homeport_url or settings.base_url).rstrip("/")
+    # Not to a front end of the operator's own, which may confirm for whoever opens the link.
+    base = settings.base_url.rstrip("/")
     return {
         "name": name_line(f"{change.first_name} {change.last_name}") or name_line(change.username),
         "username": name_line(change.username),

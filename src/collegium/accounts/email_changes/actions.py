@@ -6,14 +6,15 @@ from datetime import timedelta
 from typing import Final
 
 from collegium.access.queries import lock_account
-from collegium.access.rules import Actor
+from collegium.access.rules import ANONYMOUS, Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_self_or_staff
 from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.accounts.email_changes.queries import EmailChange
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.queries import AccountRow
 from collegium.accounts.rules import check_email_not_protected, protected_fields
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
@@ -165,8 +166,8 @@ def cancel_by_code(tx: WriteTransaction, vault: Vault, code: str, ip_address: st
     )
 
 
-def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -> None:
-    """Set the address that the code was sent to, and notify the old address.
+def by_code(tx: ReadTransaction, settings: Settings, vault: Vault, code: str) -> EmailChange:
+    """Return the pending change that a code confirms.
 
     Args:
         code: 32 hex digits, from the e-mail.
@@ -178,25 +179,45 @@ def confirm(tx: WriteTransaction, settings: Settings, vault: Vault, code: str) -
     change = email_change_queries.by_code_hash(tx, vault.keyed_hash(code))
     if change is None:
         raise NotFound("address.unknown_code")
-    lock_account(tx, change.account_id)
-    # Checked again under the lock, because a concurrent confirmation may have used the code.
-    locked = email_change_queries.by_code_hash(tx, vault.keyed_hash(code))
-    if locked is None:
-        raise NotFound("address.unknown_code")
-    if locked.created_at + timedelta(seconds=settings.email_change_max_age) < tx.now:
+    if change.created_at + timedelta(seconds=settings.email_change_max_age) < tx.now:
         raise Conflict("address.code_expired")
+    return change
+
+
+def confirm(
+    tx: WriteTransaction, actor: Actor, settings: Settings, vault: Vault, code: str
+) -> None:
+    """Set the address that the code was sent to, and notify the old address.
+
+    The code proves the mailbox, not the account: whoever reads the mailbox may never have asked
+    for the change. So a person who is signed in confirms for the own account alone.
+
+    Args:
+        actor: the owner, staff, or anonymous: the described API needs no token for this.
+        code: 32 hex digits, from the e-mail.
+
+    Raises:
+        NotFound: ``address.unknown_code``; also for the code of another account.
+        Conflict: ``address.code_expired``.
+    """
+    lock_account(tx, by_code(tx, settings, vault, code).account_id)
+    # Checked again under the lock, because a concurrent confirmation may have used the code.
+    locked = by_code(tx, settings, vault, code)
+    if actor is not ANONYMOUS and actor.id != locked.account_id and not actor.is_staff:
+        raise NotFound("address.unknown_code")
     # Another account may just have confirmed the same address, which ends this change.
     if locked.account_id not in email_change_queries.delete_by_email(tx, locked.email):
         raise NotFound("address.unknown_code")
     before = account_queries.existing(tx, locked.account_id)
     change_account(tx, locked.account_id, {"email": locked.email, "modified_at": tx.now})
     mail_budget_actions.restore(tx, locked.email)
+    by = None if actor is ANONYMOUS else actor
     event_queries.record(
         tx,
-        None,
+        by,
         events.EmailChanged(account=locked.account_id, old=locked.old_email, new=locked.email),
     )
-    profile_actions.notify_operator(tx, None, settings, before, {"email": locked.email})
+    profile_actions.notify_operator(tx, by, settings, before, {"email": locked.email})
     _notify_old_address(tx, locked.account_id, locked.old_email, locked.email)
 
 

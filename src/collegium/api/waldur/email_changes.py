@@ -52,7 +52,7 @@ def _confirm(context: RequestContext) -> Response:
     if code is None:
         raise BadRequestError(["The confirmation code is required."])
     with context.write() as tx:
-        email_change_actions.confirm(tx, context.settings, context.app.vault, code)
+        email_change_actions.confirm(tx, context.actor, context.settings, context.app.vault, code)
     return detail_response("Email has been successfully updated.")
 
 
