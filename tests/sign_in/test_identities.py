@@ -581,6 +581,69 @@ def test_removed_identity_comes_back_by_its_owner_alone(
     assert arrive(world, provider, claims).actor.id == ada.id
 
 
+@pytest.mark.parametrize("how", ["added again", "another name", "second client"])
+def test_removed_identity_stays_removed_whatever_the_provider_is_called(
+    world: World, how: str
+) -> None:
+    ada = world.person("ada", password="x")
+    provider = add_provider(world, **TRUSTED)
+    link(world, ada.actor, provider, person())
+
+    def remove_provider() -> None:
+        with world.database.write() as tx:
+            provider_actions.remove(tx, None, "campus")
+
+    if how == "added again":
+        remove_provider()
+    with world.database.write() as tx:
+        (identity,) = identity_queries.of_account(tx, ada.id)
+        linking.unlink(tx, ada.actor, world.settings, identity.uuid)
+    if how == "another name":
+        remove_provider()
+    name = "campus" if how == "added again" else "other"
+    provider = add_provider(world, name, client_id="two", **TRUSTED)
+    refused("identity.email_taken", Conflict, arrive, world, provider, person())
+    # A provider of somebody else is another matter.
+    elsewhere = add_provider(world, "else", issuer="https://b.example", **TRUSTED)
+    claims = person("x", "https://b.example")
+    assert arrive(world, elsewhere, claims).actor.id == ada.id
+
+
+BY_NUMBER: dict[str, Any] = {
+    "registration": "open",
+    "user_field": "civil_number",
+    "user_claim": "national_id",
+    "attribute_mapping": {"civil_number": "national_id"},
+}
+
+
+def test_number_counts_for_the_issuer_that_stated_it(world: World) -> None:
+    provider = add_provider(world, **BY_NUMBER)
+    first = arrive(world, provider, person("s1", email="", national_id="EE-1")).actor
+    with world.database.write() as tx:
+        (identity,) = identity_queries.of_account(tx, first.id)
+        identity_queries.remove(tx, first.id, identity.uuid)
+    # The provider has changed the subject.
+    again = arrive(world, provider, person("s2", email="", national_id="EE-1"))
+    assert again.actor.id == first.id
+    with world.database.write() as tx:
+        provider_actions.remove(tx, None, "campus")
+    issuer = "https://b.example"
+    another = add_provider(world, **BY_NUMBER, issuer=issuer)
+    victim = arrive(world, another, person("v", issuer, email="", national_id="EE-1"))
+    assert (victim.is_new, victim.actor.id != first.id) == (True, True)
+
+
+def test_taken_number_shuts_nobody_out(world: World) -> None:
+    world.person("ada", civil_number="EE-1")
+    values = BY_NUMBER | {"user_field": "", "user_claim": ""}
+    provider = add_provider(world, **values)
+    arrived = arrive(world, provider, person(email="", national_id="EE-1"))
+    assert arrived.is_new
+    assert account(world, arrived.actor.id).civil_number is None
+    arrive(world, provider, person(email="", national_id="EE-1"))
+
+
 def test_removed_or_disabled_provider_lets_nobody_in(world: World) -> None:
     provider = add_provider(world, registration="open")
     change_provider(world, is_active=False)

@@ -127,15 +127,18 @@ def _source(provider: str) -> str:
 
 
 def attribute_sources(
-    fields: Iterable[str], provider: str, moment: datetime
+    fields: Iterable[str], provider: str, moment: datetime, issuer: str = ""
 ) -> dict[str, dict[str, str]]:
     """Return where fields of an account come from, and when their source said so.
 
     Args:
         fields: the fields that the source has filled.
         provider: the name of the identity provider or remote directory.
+        issuer: of the identity provider, since another one can get its name later.
     """
     source = {"source": _source(provider), "timestamp": moment.isoformat()}
+    if issuer:
+        source["issuer"] = issuer
     return dict.fromkeys(fields, source)
 
 

@@ -325,7 +325,8 @@ class _Identity(_SignIn):
 class IdentityLinked(_Identity, kind="identity.linked", text="has been added"): ...
 
 
-class IdentityUnlinked(_Identity, kind="identity.unlinked", text="has been removed"): ...
+class IdentityUnlinked(_Identity, kind="identity.unlinked", text="has been removed"):
+    issuer: Annotated[str | UnsetType, Fact(kept=True)] = UNSET
 
 
 class IdentityLinkRequested(Event, kind="identity.link_requested"):

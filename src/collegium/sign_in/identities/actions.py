@@ -299,7 +299,7 @@ def _refresh(
     earlier = {
         name: source for name, source in before.attribute_sources.items() if name not in columns
     }
-    sources = account_rules.attribute_sources(stated, provider.name, tx.now)
+    sources = account_rules.attribute_sources(stated, provider.name, tx.now, provider.issuer)
     said: dict[str, Any] = {"attribute_sources": earlier | sources}
     if not changed:
         account_queries.change(tx, before.id, said)

@@ -157,8 +157,9 @@ def account_named(
         is_certain = is_unused and not any(others)
     else:
         sources = account_queries.existing(tx, account.id).attribute_sources
-        source = sources.get(provider.user_field, {}).get("source", provider.name)
-        is_certain = source == provider.name
+        said = sources.get(provider.user_field)
+        # The name of a provider can become that of another one.
+        is_certain = said is None or said.get("issuer") == provider.issuer
     return account if is_certain else None
 
 
@@ -178,10 +179,15 @@ def has_rights(account: AccountRow) -> bool:
 def was_removed(tx: ReadTransaction, account: int, provider: ProviderRow) -> bool:
     """Return whether the owner has removed an identity of a provider from the account.
 
-    Then only the owner adds one again.
+    Then only the owner adds one again, whatever the provider is called by now.
     """
     removed = event_queries.payloads_of(tx, events.IdentityUnlinked, account)
-    return any(payload["provider"] == provider.name for payload in removed)
+    return any(
+        payload["issuer"] == provider.issuer
+        if "issuer" in payload
+        else payload["provider"] == provider.name
+        for payload in removed
+    )
 
 
 def check_single(tx: ReadTransaction, identity: IdentityRow) -> None:
@@ -241,7 +247,9 @@ def unlink(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
     event_queries.record(
         tx,
         actor,
-        events.IdentityUnlinked(account=actor.id, provider=identity.provider_name or ""),
+        events.IdentityUnlinked(
+            account=actor.id, provider=identity.provider_name or "", issuer=identity.issuer
+        ),
     )
     name = identity.provider_label or identity.issuer
     notices.send_notice(tx, mails.IdentityChanged, account, actor, name=name, removed=True)

@@ -78,10 +78,16 @@ def register(
     stated = identity_rules.stated_email(claims)
     email = trusted or _proven_by_mail(tx, arrival, stated)
     facts = identity_rules.profile(claims.claims, provider)
+    number = facts.get("civil_number")
+    if number and account_queries.with_password(tx, civil_number=number) is not None:
+        # Whoever has it may have stated it first. It shuts nobody out.
+        del facts["civil_number"]
     values = {
         "registration_method": provider.name,
         **facts,
-        "attribute_sources": account_rules.attribute_sources(facts, provider.name, tx.now),
+        "attribute_sources": account_rules.attribute_sources(
+            facts, provider.name, tx.now, provider.issuer
+        ),
         "email": email,
         "agreed_at": tx.now if arrival.accepts and arrival.names_offer else None,
     }
@@ -164,6 +170,11 @@ def _create_account(
             # Of two transactions that chose the same name one comes here.
             if refusal.code not in {"account.username_taken", "account.slug_taken"}:
                 raise
+        except Conflict as refusal:
+            # Another transaction has just given the civil number to an account.
+            if refusal.code != "account.duplicate":
+                raise
+            raise Conflict("identity.concurrent") from refusal
 
 
 def accept(tx: WriteTransaction, settings: Settings, actor: Actor, arrival: Arrival) -> Taken:
