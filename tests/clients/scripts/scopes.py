@@ -190,7 +190,28 @@ assert call("roles", "partial_update", uuid=created.uuid, body=patch).descriptio
 update = body("RoleDescriptionRequest", description="Reads on", description_km="Y")
 shown = call("roles", "update_descriptions_update", uuid=created.uuid, body=update)
 assert (shown.description, shown.description_km) == ("Reads on", "Y"), shown
+update = body(
+    "RoleModifyRequest",
+    name="CUSTOM.WRITER",
+    content_type="project",
+    permissions=models.RoleModifyRequestPermissions(),
+)
+assert call("roles", "update", uuid=created.uuid, body=update).name == "CUSTOM.WRITER"
 call("roles", "destroy", uuid=created.uuid)
 assert call("roles", "count") == len(roles) + 1
+
+# 7. Countries, the people of an organisation, and what is replaced or removed as a whole.
+countries = call("customers", "countries_list", page_size=100)
+assert any(row.value == "EE" for row in countries), countries
+assert call("customers", "countries_count") >= len(countries)
+people = call("customers", "users_list", customer_uuid=air.uuid)
+assert [row.username for row in people] == ["ada"], people
+assert call("customers", "users_count", customer_uuid=air.uuid) == 1
+shown = call("customers", "update", uuid=air.uuid, body=CustomerRequest(name="Sky"))
+assert shown.name == call("customers", "retrieve", uuid=air.uuid).name == "Sky"
+renamed = ProjectRequest(name="Chart", customer=air.url)
+assert call("projects", "update", uuid=survey.uuid, body=renamed).name == "Chart"
+call("projects", "destroy", uuid=survey.uuid)
+call("customers", "destroy", uuid=air.uuid)
 
 print(json.dumps({"called": sorted(called)}))
