@@ -31,7 +31,7 @@ def test_kept_data_is_exactly_what_was_decided() -> None:
     assert sorted(KEPT_FIELDS) == [
         *("agreement", "agreement_kind", "agreements", "because", "codes", "fields"),
         *("former_organisation", "impersonated_by", "impersonator", "import_rows", "import_uuid"),
-        *("invitation", "keeps_members", "key", "language", "mail", "mails", "method"),
+        *("invitation", "issuer", "keeps_members", "key", "language", "mail", "mails", "method"),
         *("organisation", "permissions"),
         *("permissions_added", "permissions_removed", "provider", "reason", "request_uuid"),
         *("review", "role", "role_uuid", "roles", "rule", "scope_name", "until", "version"),
