@@ -27,8 +27,8 @@ from collegium.settings import Settings, SettingsError, load
 from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.worker.retries import MAX_ATTEMPTS
 from collegium.worker.transport import open_transport
-from collegium.worker.worker import MAX_ATTEMPTS
 
 _DRIFT_MAX: Final = timedelta(seconds=5)
 _NAMES_MAX: Final = 5

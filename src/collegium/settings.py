@@ -182,6 +182,8 @@ class Settings:
 
     # Maximum number of SSH keys of one account.
     max_keys: Count = 100
+    # Maximum number of hooks of one account.
+    max_hooks_per_account: Count = 20
     # Maximum number of existing groups that one account has created.
     max_groups: Count = 200
 

@@ -16,6 +16,7 @@ from collegium.agreements import actions as agreement_actions
 from collegium.api.request import Endpoint
 from collegium.api.waldur import (
     claim_rules,
+    hooks,
     identity_providers,
     imports,
     invitations,
@@ -23,6 +24,7 @@ from collegium.api.waldur import (
     roles,
 )
 from collegium.events import queries as event_queries
+from collegium.hooks.rules import Kind
 from collegium.reviews import queries as review_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.ssh_keys import actions as ssh_key_actions
@@ -32,6 +34,7 @@ from tests.claim_rules.scene import add_rule
 from tests.imports.scene import add_import
 from tests.roles.scene import add_availability
 from tests.rules.test_providers import VALID
+from tests.support.hooks import DESTINATION, add_hook
 from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
 from tests.support.world import Person, Place, World
@@ -74,6 +77,7 @@ def scene(world: World) -> Scene:
         agreement = agreement_actions.publish(
             tx, world.staff.actor, {"kind": "privacy", "content": "We keep little."}
         )
+        added = {f"hooks-{kind}": add_hook(tx, owner, kind) for kind in Kind}
         reviews = {
             f"{noun}-permissions-reviews": str(review_queries.add(tx, place.id))
             for noun, place in (("customer", organisation), ("project", project))
@@ -115,6 +119,8 @@ def scene(world: World) -> Scene:
             "autoprovisioning-rules": add_rule(world, organisation, "CUSTOMER.OWNER"),
             "user-agreements": agreement,
             **reviews,
+            **added,
+            "hooks": "",
             "keys": key,
             "passkeys": passkey,
             "staff-passkeys": passkey,
@@ -157,6 +163,8 @@ def sample(name: str, kind: values.Kind) -> Any:
     """Return a value that a field accepts."""
     if isinstance(kind, values.Text):
         return next(text for text in TEXTS if is_accepted(kind, text))
+    if isinstance(kind, hooks.Words):
+        return [next(iter(kind.of))]
     if isinstance(kind, values.StringList):
         return [next(text for text in TEXTS if is_accepted(kind, [text]))]
     if name == "content_type":
@@ -205,6 +213,10 @@ def body_for(path: str, operation: Endpoint, scene: Scene) -> dict[str, Any]:
         objects["content_type"] = "project"
     if path == "/api/user-agreements/":
         objects["language"] = "et"
+    if resource == "hooks-web":
+        objects |= {"content_type": "form", "destination_url": DESTINATION}
+    if resource == "hooks-email":
+        objects["email"] = scene.owner.email
     if resource == "identity-providers":
         objects |= {**VALID, "provider": "campus", "verify_ssl": True}
         objects["discovery_url"] = scene.provider.discovery_url

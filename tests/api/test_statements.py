@@ -17,6 +17,7 @@ from collegium.agreements import actions as agreement_actions
 from collegium.api.waldur.routes import ROUTES
 from collegium.db.statements import Statement
 from collegium.db.tables import ssh_keys
+from collegium.hooks.rules import Kind
 from collegium.invitations import actions as invitation_actions
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
@@ -28,6 +29,7 @@ from tests.access.test_visibility import add_role
 from tests.claim_rules.scene import add_rule
 from tests.imports.scene import add_import, csv_file, upload
 from tests.roles.scene import add_availability
+from tests.support.hooks import add_hook
 from tests.support.passkeys import add_passkey
 from tests.support.site import Site, record_statements
 from tests.support.world import Person, Place, World
@@ -104,6 +106,7 @@ LISTS = {
 }
 OTHER_LISTS = {
     "/api/keys/": 3,
+    **dict.fromkeys(("/api/hooks/", "/api/hooks-web/", "/api/hooks-email/"), 3),
     "/api/auth-tokens/": 3,
     "/api/identity-providers/": 3,
     "/api/user-agreements/": 3,
@@ -151,6 +154,8 @@ OBJECTS = {
     "/api/user-permission-requests/{uuid}/": 2,
     "/api/user-invitations/{uuid}/details/": 3,
     "/api/keys/{uuid}/": 2,
+    "/api/hooks-web/{uuid}/": 2,
+    "/api/hooks-email/{uuid}/": 2,
     "/api/passkeys/{uuid}/": 2,
     "/api/identity-providers/{provider}/": 2,
     "/api/user-agreements/{uuid}/": 2,
@@ -243,6 +248,7 @@ def test_one_object_runs_its_number_of_statements(
     }
     with world.database.write() as tx:
         uuids["passkeys"] = add_passkey(tx, owner.id)
+        uuids |= {f"hooks-{kind}": add_hook(tx, owner, kind) for kind in Kind}
         text = {"kind": "terms", "content": "Be kind."}
         for noun, place in (("customer", organisation), ("project", project)):
             review = review_queries.add(tx, place.id)
@@ -292,6 +298,8 @@ def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
                 review_queries.add(tx, one.id)
             for account in (owner, world.staff):
                 add_passkey(tx, account.id)
+                for kind in Kind:
+                    add_hook(tx, account, kind)
             text = {"kind": "terms", "language": f"de-{number:02}", "content": "Be kind."}
             agreement_actions.publish(tx, world.staff.actor, text)
         world.person()

@@ -1,9 +1,11 @@
 """All operations and filters of the Waldur API, called by the official clients over a socket."""
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from collegium import __version__
@@ -20,9 +22,11 @@ from collegium.api.waldur import (
 )
 from collegium.reviews import queries as review_queries
 from tests.clients.official import Official
+from tests.hooks.scene import Endpoint
 from tests.sign_in.identity_scene import add_provider, link, person
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
 from tests.support.passkeys import add_passkey
+from tests.support.remote import SECRET, new_key
 from tests.support.serving import Service
 from tests.support.world import World
 
@@ -202,6 +206,26 @@ def test_newer_client_uses_every_operation_of_user_agreements(
 ) -> None:
     service, token = serve("--no-worker")
     official("8.1.3").run("agreements.py", service, token)
+
+
+def test_newer_client_uses_every_operation_of_hooks_and_events_arrive(
+    official: Callable[[str], Official], serve: Serve, world: World
+) -> None:
+    with contextmanager(Endpoint().running)() as endpoint:
+        service, token = serve(outgoing_internal_hosts=endpoint.base.split("/")[2])
+        owner = world.person("owner")
+        official("8.1.3").run("hooks.py", service, token, owner.token, owner.email, endpoint.url)
+        headers = {"Authorization": f"Token {owner.token}"}
+        body = {"destination_url": endpoint.url, "event_groups": ["ssh"]}
+        with httpx.Client(base_url=service.base, headers=headers) as client:
+            assert client.post("/api/hooks-web/", json=body).status_code == 201
+            assert client.post("/api/keys/", json={"public_key": new_key("mine")}).is_success
+            assert endpoint.was_called.wait(20)
+            (event,) = client.get("/api/events/?feature=ssh").json()
+        (sent,) = endpoint.documents
+        assert sent == {name: event[name] for name in sent}
+        assert set(sent) == {"created", "message", "context", "event_type"}
+        assert SECRET not in service.log.read_text()
 
 
 def test_newer_client_uses_every_operation_of_reviews(

@@ -12,6 +12,7 @@ from collegium.roles import queries as role_queries
 from tests.api.scene import sample
 from tests.matrix.scene import PASSWORD, Scene, Tenant
 from tests.rules.test_providers import VALID
+from tests.support.hooks import DESTINATION
 from tests.support.remote import new_key
 from tests.support.world import Person
 
@@ -43,6 +44,8 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/api/user-group-invitations/{uuid}/projects/": {"uuid": "organisation's link"},
     "/api/user-permission-requests/": {"uuid": "request"},
     "/api/keys/": {"uuid": "key"},
+    "/api/hooks-web/": {"uuid": "web hook"},
+    "/api/hooks-email/": {"uuid": "email hook"},
     "/api/passkeys/": {"uuid": "passkey"},
     "/api/staff-passkeys/": {"uuid": "passkey"},
     "/api/events/": {"uuid": "event"},
@@ -81,6 +84,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/account/requests/": {"uuid": "request"},
     "/account/leave/": {"uuid": "grant"},
     "/account/keys/": {"uuid": "key"},
+    "/account/hooks/": {"uuid": "web hook"},
     "/organisation/": {"uuid": "organisation"},
     "/organisation/{uuid}/people/": {"one": "organisation's grant"},
     "/organisation/{uuid}/invitations/": {"one": "ownership"},
@@ -105,6 +109,7 @@ LISTED: Final[dict[str, Callable[[Tenant], str]]] = {
     "/api/public/users/user/": lambda tenant: f"{tenant.name}clubcolleague".title(),
     "/requests/": lambda tenant: str(tenant.objects["request"]),
     "/account/reviews/": lambda tenant: tenant.objects["review"],
+    "/api/hooks/": lambda tenant: tenant.objects["web hook"],
 }
 WITHOUT_TENANT: Final = {
     "/api/notification-messages-templates/",
@@ -156,11 +161,15 @@ def own(scene: Scene, path: str, caller: Person | None) -> dict[str, str]:
     """Return the own objects for a (self) row; without an account those of the stranger."""
     account = caller or scene.outside["stranger"]
     assert account is not None
-    keys = (tenant.objects.get(f"key of {account.uuid}") for tenant in scene.tenants)
+
+    def own_of(noun: str) -> str:
+        found = (tenant.objects.get(f"{noun} of {account.uuid}") for tenant in scene.tenants)
+        return next(filter(None, found), "")
+
     return {
         "account": account.uuid,
         "group member's number": str(account.id),
-        "key": next(filter(None, keys), ""),
+        **{noun: own_of(noun) for noun in ("key", "web hook", "email hook")},
         "grant": scene.grants.get(account.uuid, uuid4().hex),
     }
 
@@ -214,6 +223,10 @@ def _claim_rule(tenant: Tenant) -> dict[str, Any]:
     }
 
 
+def _web_hook(_tenant: Tenant) -> dict[str, Any]:
+    return {"destination_url": DESTINATION, "content_type": "form"}
+
+
 _WALDUR: Final[dict[str, Callable[[Tenant], dict[str, Any]]]] = {
     "/api-auth/password/": lambda tenant: {"username": f"{tenant.name}colleague"},
     "/api/identity-providers/": lambda _tenant: {**VALID, "provider": "other"},
@@ -232,6 +245,7 @@ _WALDUR: Final[dict[str, Callable[[Tenant], dict[str, Any]]]] = {
     "/api/imports/": lambda _tenant: {"text": "somebody.new@example.org"},
     # Changing the end date needs another permission.
     "/api/projects/{uuid}/": lambda _tenant: {"end_date": None},
+    **{f"/api/hooks-web/{one}": _web_hook for one in ("", "{uuid}/")},
     "/api/user-invitations/approve/": lambda tenant: {"token": tenant.objects[approvals.APPROVE]},
     "/api/user-invitations/reject/": lambda tenant: {"token": tenant.objects[approvals.REJECT]},
 }
@@ -323,6 +337,11 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
     },
     "/account/password/": lambda _scene, _tenant: {"current": PASSWORD, **_TWICE},
     "/account/keys/": lambda _scene, _tenant: {"public_key": new_key(), "name": "new"},
+    "/account/hooks/": lambda _scene, _tenant: {
+        "kind": "email",
+        "event_groups": "projects",
+    },
+    "/account/hooks/{uuid}/": lambda _scene, _tenant: {"action": "pause"},
     "/account/second_factor/": lambda _scene, _tenant: {"action": "begin"},
     "/account/confirm/": lambda _scene, _tenant: {"provider": "nobody"},
     "/account/passkeys/": lambda _scene, tenant: {
@@ -399,8 +418,13 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
 """The fields of the form of a page, besides its token."""
 
 
-def body(scene: Scene, path: str, operation: Endpoint, tenant: Tenant) -> dict[str, Any]:
+def body(
+    scene: Scene, path: str, operation: Endpoint, tenant: Tenant, caller: Person | None = None
+) -> dict[str, Any]:
     """Return a valid body for a route of an API."""
+    if path.startswith("/api/hooks-email/") and caller is not None:
+        # Only staff enter the address of somebody else.
+        return {**_waldur(scene, path, operation, tenant), "email": caller.email}
     if is_of_group(path) or path.startswith(("/api/token/", "/api/auth/")):
         return _BRAINSTEM[path](tenant) if path in _BRAINSTEM else {}
     return _waldur(scene, path, operation, tenant)

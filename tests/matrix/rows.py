@@ -135,7 +135,7 @@ class RowCheck:
             headers = {"Authorization": f"{token} {caller.token}"} if caller else {}
             given: dict[str, Any] = {}
             if method not in {"GET", "HEAD"}:
-                body = json.dumps(requests.body(scene, row.path, row.operation, tenant))
+                body = json.dumps(requests.body(scene, row.path, row.operation, tenant, caller))
                 for old, new in replaced.items():
                     body = body.replace(old, new)
                 given = {"json": json.loads(body)}

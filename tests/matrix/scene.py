@@ -22,6 +22,7 @@ from collegium.db.tables import accounts as account_table
 from collegium.db.tables import grants, invitations, metadata, pictures, tokens
 from collegium.db.tables import groups as group_table
 from collegium.events import queries as event_queries
+from collegium.hooks.rules import Kind
 from collegium.invitations import approvals, links
 from collegium.memberships import queries as membership_queries
 from collegium.outbox import queries as outbox_queries
@@ -44,6 +45,7 @@ from tests.claim_rules.scene import add_rule
 from tests.conftest import KEY, open_database
 from tests.imports.scene import add_import
 from tests.roles.scene import add_availability
+from tests.support.hooks import add_hook
 from tests.support.openid.hostile import HostileProvider
 from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
@@ -268,8 +270,12 @@ class Scene:
             if person.uuid not in objects:
                 with self.database.write() as tx:
                     own = ssh_key_actions.create(tx, person.actor, parse(new_key()), tenant.name)
+                    hooks = {kind: add_hook(tx, person, kind) for kind in Kind}
                 objects[f"key of {person.uuid}"] = own
-        objects["key"] = objects[f"key of {colleague.uuid}"]
+                for kind, uuid in hooks.items():
+                    objects[f"{kind} hook of {person.uuid}"] = uuid
+        for name in ("key", *(f"{kind} hook" for kind in Kind)):
+            objects[name] = objects[f"{name} of {colleague.uuid}"]
         for state in ("done", "running", "judged"):
             objects[f"{state} import"] = add_import(world, owner, project, state, f"x{state}")
         with self.database.write() as tx:

@@ -40,6 +40,7 @@ NOT_CREATING: Final = {
     "/account/confirm/": "leads to a provider, rate limited",
     "/account/passkeys/": "uses its ceremony up",
     "/account/keys/{uuid}/remove/": "ends a key",
+    "/account/hooks/{uuid}/": "changes an object",
     "/account/tokens/end/": "ends a token",
     "/account/sign_in_methods/": "begins a sign-in, which works once, or ends an identity",
     **{
@@ -96,6 +97,7 @@ def test_every_form_creates_once_or_is_listed() -> None:
     assert creating.isdisjoint(NOT_CREATING)
     assert creating == {
         *("/teams/", "/account/keys/", "/account/tokens/", "/account/second_factor/"),
+        "/account/hooks/",
         *("/account/authorize/", "/requests/", "/group/{number}/", "/open_invitation/{uuid}/"),
         "/invitation/{token}/",
         *(

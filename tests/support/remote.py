@@ -181,11 +181,13 @@ class Answering(ABC):
     def running(self) -> Iterator[Self]:
         """Listen until the generator goes on."""
         self._thread.start()
-        yield self
-        self.gone.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        try:
+            yield self
+        finally:
+            self.gone.set()
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
 
 
 class Remote(Answering):

@@ -22,8 +22,9 @@ from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import EmailChanged, InvitationApproved
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 from collegium.settings import Settings
+from collegium.worker.retries import RETRY_DELAYS
 from collegium.worker.webhook import TIMEOUTS, Notice, Webhook
-from collegium.worker.worker import LEASE_SECONDS, OUTAGE_DELAYS, RETRY_DELAYS, Worker
+from collegium.worker.worker import LEASE_SECONDS, OUTAGE_DELAYS, Worker
 from tests.support import remote
 from tests.support.remote import HASTE, SECRET, Answering, Asked, Temper, says
 from tests.support.serving import free_port

@@ -16,7 +16,8 @@ from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
-from collegium.worker.worker import JITTER, LEASE_SECONDS, MAX_ATTEMPTS, OUTAGE_DELAYS, RETRY_DELAYS
+from collegium.worker.retries import JITTER, MAX_ATTEMPTS, RETRY_DELAYS
+from collegium.worker.worker import LEASE_SECONDS, OUTAGE_DELAYS
 from tests.worker.scene import (
     START,
     Clock,

@@ -150,8 +150,10 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
     },
     "outbox": {
         "ix_outbox_account_id": "100 2",
+        "ix_outbox_calls": "10 2",
         "ix_outbox_delivered": "500 1",
         "ix_outbox_failed": "10 1 1",
+        "ix_outbox_hook_id": "100 20 1",
         "ix_outbox_queued": "10 2",
         "ix_outbox_recipient": "500 1",
     },

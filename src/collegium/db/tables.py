@@ -33,6 +33,7 @@ from collegium.agreements import rules as agreement_rules
 from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.statements import UtcDateTime, UuidHex
 from collegium.imports import rules as import_rules
+from collegium.hooks import rules as hook_rules
 from collegium.invitations.rules import STORED
 from collegium.join_requests.rules import STORED as DECIDABLE
 from collegium.sign_in.devices import rules as device_rules
@@ -971,14 +972,28 @@ outbox = Table(
     # The account that the e-mail is about, so that its e-mails are found when the account is
     # deleted. There is no foreign key: rows of accounts are never deleted.
     Column("account_id", BigInt),
+    # The hook for which it is sent. Removing the hook removes these entries.
+    Column("hook_id", BigInt),
+    # HTTP status that a web hook was answered with.
+    Column("response_status", Integer),
     _one_of("state", ("queued", "sent", "obsolete", "failed")),
     sqlite_autoincrement=True,
 )
+# Calls of web hooks have an index of their own, so that many of them do not slow e-mails down. The
+# kind is a literal in the SQL text: only a statement with the same text uses a partial index.
+IS_CALL = outbox.c.kind == literal_column(f"'{hook_rules.CALL}'")
+IS_MAIL = outbox.c.kind != literal_column(f"'{hook_rules.CALL}'")
+for _name, _where in (
+    ("ix_outbox_queued", and_(outbox.c.state == "queued", IS_MAIL)),
+    ("ix_outbox_calls", and_(outbox.c.state == "queued", IS_CALL)),
+):
+    Index(_name, outbox.c.next_attempt_at, sqlite_where=_where, postgresql_where=_where)
 Index(
-    "ix_outbox_queued",
-    outbox.c.next_attempt_at,
-    sqlite_where=outbox.c.state == "queued",
-    postgresql_where=outbox.c.state == "queued",
+    "ix_outbox_hook_id",
+    outbox.c.hook_id,
+    outbox.c.id,
+    sqlite_where=outbox.c.hook_id.is_not(None),
+    postgresql_where=outbox.c.hook_id.is_not(None),
 )
 Index(
     "ix_outbox_failed",
@@ -1282,6 +1297,51 @@ Index("uq_events_uuid", events.c.uuid, unique=True)
 Index("ix_events_created_at", events.c.created_at, events.c.id)
 for _name in ("kind", "actor_id", "account_id", "scope_id"):
     Index(f"ix_events_{_name}", events.c[_name], events.c.created_at, events.c.id)
+
+# Where somebody wants events to be sent.
+hooks = Table(
+    "hooks",
+    metadata,
+    _id(),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    _flag("is_active", default=True),
+    # Stored names of events, and groups of them; the hook gets the events of both.
+    _texts("event_kinds"),
+    _texts("event_groups"),
+    # Of a web hook. The URL may contain a secret.
+    _text("destination_url", hook_rules.URL_MAX),
+    _text("content_type", 16),
+    # Of an e-mail hook.
+    _text("email", 320),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("modified_at", UtcDateTime, nullable=False),
+    # Earlier events are not sent.
+    Column("activated_at", UtcDateTime, nullable=False),
+    # Time of the first of the latest failures; null after a success.
+    Column("first_failed_at", UtcDateTime),
+    Column("last_sent_at", UtcDateTime),
+    _one_of("kind", hook_rules.Kind),
+    sqlite_autoincrement=True,
+)
+Index("ix_hooks_account_id", hooks.c.account_id, hooks.c.id)
+Index("ix_hooks_created_at", hooks.c.created_at, hooks.c.id)
+Index("ix_hooks_email", hooks.c.email)
+Index(
+    "ix_hooks_active",
+    hooks.c.id,
+    sqlite_where=hooks.c.is_active,
+    postgresql_where=hooks.c.is_active,
+)
+
+# One row: the event up to which the deliveries of hooks are queued.
+hook_marks = Table(
+    "hook_marks",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("event_id", BigInt, nullable=False),
+)
 
 # One row for each version of a text. The version that people agreed to stays when it is replaced.
 agreements = Table(

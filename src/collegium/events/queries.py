@@ -5,7 +5,7 @@ Only erasure changes rows. Of all rows only old records of views (``accounts.vie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -412,3 +412,19 @@ def get_visible(tx: ReadTransaction, actor: Actor, key: str | int) -> EventRow:
     if row is None:
         raise NotFound("event.unknown")
     return row
+
+
+_VISIBLE_AMONG = Statement[int](
+    select(events.c.id).where(any_of(events.c.id, "ids"), _visible_in_scope())
+)
+
+
+def visible_among(tx: ReadTransaction, actor: Actor, ids: Collection[int]) -> set[int]:
+    """Return which of some events the actor may see.
+
+    Args:
+        ids: their ids; all exist.
+    """
+    if actor.sees_all:
+        return set(ids)
+    return set(tx.fetch_all(_VISIBLE_AMONG, ids=sorted(ids), **viewer_params(tx, actor)))

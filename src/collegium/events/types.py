@@ -381,6 +381,34 @@ class KeyDeleted(_Key, kind="key.deleted", text="has been deleted"):
     waldur_type = "ssh_key_deletion_succeeded"
 
 
+# Hooks
+
+
+class _Hook(Event):
+    group = "users"
+    subject = "Hook of user {affected_user_username}"
+    account: int
+    hook: Annotated[str, Fact("hook_uuid", Readers.PERSON, kept=True)]
+    type: Annotated[str, Fact("hook_type", Readers.PERSON, kept=True)]
+
+
+class HookCreated(_Hook, kind="hook.created", text="has been created"):
+    pass
+
+
+class HookUpdated(_Hook, kind="hook.updated"):
+    message = f"{_Hook.subject} has been changed{_BY}[: {{fields}}]."
+    fields: Annotated[list[str], Fact("fields", Readers.PERSON, kept=True)]
+
+
+class HookDeleted(_Hook, kind="hook.deleted", text="has been deleted"):
+    pass
+
+
+class HookDeactivated(_Hook, kind="hook.deactivated"):
+    message = f"{_Hook.subject} has been deactivated, because all deliveries failed."
+
+
 # Scopes
 
 Fields = Annotated[list[str], Fact("fields", staff_only=frozenset({"staff_notes"}), kept=True)]

@@ -468,6 +468,40 @@ class JoinRequestApproved(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class EventNotification(Mail):
+    """An event, to the address of an e-mail hook.
+
+    Args:
+        account: id of the person who has the hook.
+        hook: id of the row.
+        event: id of the row; what the person may see of it is found when the e-mail is rendered.
+        type: stored name of the event.
+    """
+
+    kind: ClassVar[str] = "event_notification"
+
+    account: int
+    hook: int
+    event: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookDeactivated(Mail):
+    """Notice that a hook was deactivated because every delivery failed, to its author.
+
+    Args:
+        account: id of the author.
+        stopped: id of the hook.
+    """
+
+    kind: ClassVar[str] = "hook_deactivated"
+
+    account: int
+    stopped: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileChangesOperator(Mail):
     """Notice that an organisation owner's profile has changed, to an operator.
 

@@ -1,5 +1,8 @@
 """Queries of the outbox: e-mails from the action that queues them until they are finished.
 
+Calls of web hooks are queued here too. They are claimed separately, because an endpoint of somebody
+may be slow, and staff do not look after them.
+
 A worker claims an e-mail by a lease. Each later update names the attempt that it claimed, so a
 worker whose lease has expired cannot finish the attempt of another one.
 """
@@ -16,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
     false,
     func,
     insert,
@@ -27,7 +31,7 @@ from sqlalchemy import (
 
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
-from collegium.db.tables import FINISHED, BigInt, outbox
+from collegium.db.tables import FINISHED, IS_CALL, IS_MAIL, BigInt, outbox
 from collegium.lists.listing import Filter, Listing
 from collegium.outbox.mails import MailTest
 from collegium.refusals import Conflict, NotFound
@@ -82,6 +86,8 @@ class MailCounts:
 
 
 _QUEUED = outbox.c.state == "queued"
+_QUEUED_MAIL = and_(_QUEUED, IS_MAIL)
+_QUEUED_CALL = and_(_QUEUED, IS_CALL)
 _FAILED = outbox.c.state == "failed"
 _NOW = bindparam("now", type_=UtcDateTime)
 _UNTIL = bindparam("until", type_=UtcDateTime)
@@ -97,9 +103,9 @@ _claimable_from = case(
 )
 
 
-def _is_claimable() -> ColumnElement[bool]:
+def _is_claimable(queued: ColumnElement[bool] = _QUEUED_MAIL) -> ColumnElement[bool]:
     return and_(
-        _QUEUED,
+        queued,
         outbox.c.next_attempt_at <= _NOW,
         or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= _NOW),
     )
@@ -112,32 +118,43 @@ _COLUMNS: Final = (
     "created_at",
     "next_attempt_at",
     "account_id",
+    "hook_id",
 )
+
 _ENQUEUE = Statement[int](
     insert(outbox).values({name: bindparam(name) for name in _COLUMNS}).returning(outbox.c.id)
 )
 
-# MATERIALIZED: otherwise the database may run a sub-select with a limit more than once, and claim
-# too many rows.
-_claimable = (
-    select(outbox.c.id)
-    .where(_is_claimable())
-    .order_by(outbox.c.next_attempt_at, outbox.c.id)
-    .limit(bindparam("limit", type_=Integer))
-    .with_for_update(skip_locked=True)
-    .cte("claimable")
-    .prefix_with("MATERIALIZED")
-)
-_CLAIM = Statement[ClaimedMail](
-    update(outbox)
-    # The condition is repeated here. PostgreSQL evaluates the outer condition again on the newest
-    # version of a row. Without it two workers could claim the same e-mail.
-    .where(outbox.c.id.in_(select(_claimable.c.id)), _is_claimable())
-    .values(locked_until=_UNTIL, attempts=outbox.c.attempts + 1, error="")
-    .returning(outbox.c.id, outbox.c.kind, outbox.c.recipient, outbox.c.payload, outbox.c.attempts)
-)
+
+def _claim(queued: ColumnElement[bool]) -> Statement[ClaimedMail]:
+    # MATERIALIZED: otherwise the database may run a sub-select with a limit more than once, and
+    # claim too many rows.
+    claimable = (
+        select(outbox.c.id)
+        .where(_is_claimable(queued))
+        .order_by(outbox.c.next_attempt_at, outbox.c.id)
+        .limit(bindparam("limit", type_=Integer))
+        .with_for_update(skip_locked=True)
+        .cte("claimable")
+        .prefix_with("MATERIALIZED")
+    )
+    return Statement[ClaimedMail](
+        update(outbox)
+        # The condition is repeated here. PostgreSQL evaluates the outer condition again on the
+        # newest version of a row. Without it two workers could claim the same e-mail.
+        .where(outbox.c.id.in_(select(claimable.c.id)), _is_claimable(queued))
+        .values(locked_until=_UNTIL, attempts=outbox.c.attempts + 1, error="")
+        .returning(
+            outbox.c.id, outbox.c.kind, outbox.c.recipient, outbox.c.payload, outbox.c.attempts
+        )
+    )
 
 
+_CLAIM_MAILS = _claim(_QUEUED_MAIL)
+_CLAIM_CALLS = _claim(_QUEUED_CALL)
+_HAS_DUE_CALLS = Statement[bool](
+    select(exists(select(outbox.c.id).where(_is_claimable(_QUEUED_CALL))).label("exists"))
+)
 _RELEASE_LEASES = Statement(
     update(outbox).where(_QUEUED, outbox.c.locked_until.is_not(None)).values(locked_until=None)
 )
@@ -159,6 +176,17 @@ _MARK_SENT = Statement(_finish().values(state="sent", finished_at=_NOW))
 _MARK_OBSOLETE = Statement(_finish().values(state="obsolete", finished_at=_NOW))
 _MARK_FAILED = Statement(_finish().values(state="failed", finished_at=_NOW))
 _RETRY = Statement(_finish().values(next_attempt_at=_UNTIL))
+_STATUS = bindparam("status", type_=Integer)
+_MARK_CALLED = Statement(_finish().values(state="sent", finished_at=_NOW, response_status=_STATUS))
+_GIVE_UP_CALL = Statement(
+    _finish().values(state="obsolete", finished_at=_NOW, response_status=_STATUS)
+)
+_RETRY_CALL = Statement(_finish().values(next_attempt_at=_UNTIL, response_status=_STATUS))
+_POSTPONE_CALLS = Statement(
+    update(outbox)
+    .where(_is_claimable(_QUEUED_CALL), outbox.c.hook_id == bindparam("hook", type_=BigInt))
+    .values(next_attempt_at=_UNTIL, error=_ERROR)
+)
 _CHANGE_KIND = Statement(
     update(outbox)
     .where(
@@ -201,18 +229,23 @@ _COUNTS = Statement[MailCounts](
         *(
             select(func.count()).select_from(outbox).where(*which).scalar_subquery().label(name)
             for name, which in (
-                ("queued", (_QUEUED,)),
-                ("overdue", (_QUEUED, _claimable_from <= bindparam("before", type_=UtcDateTime))),
+                ("queued", (_QUEUED_MAIL,)),
+                (
+                    "overdue",
+                    (_QUEUED_MAIL, _claimable_from <= bindparam("before", type_=UtcDateTime)),
+                ),
                 ("failed", (_FAILED,)),
             )
         )
     )
 )
 _NEXT_DUE = Statement[datetime](
-    select(func.min(_claimable_from, type_=UtcDateTime).label("next_attempt_at")).where(_QUEUED)
+    select(func.min(_claimable_from, type_=UtcDateTime).label("next_attempt_at")).where(
+        _QUEUED_MAIL
+    )
 )
 
-_STATES: Final = {"queued": _QUEUED, "failed": _FAILED}
+_STATES: Final = {"queued": _QUEUED_MAIL, "failed": _FAILED}
 
 listing = Listing[MailRow](
     rows=select(
@@ -250,7 +283,7 @@ _TEST_BY_ID = Statement[MailRow](
 
 # Excludes e-mails that a worker has claimed now.
 _is_unclaimed = or_(
-    _FAILED, and_(_QUEUED, or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= _NOW))
+    _FAILED, and_(_QUEUED_MAIL, or_(outbox.c.locked_until.is_(None), outbox.c.locked_until <= _NOW))
 )
 _is_mail = and_(outbox.c.id == bindparam("mail", type_=BigInt), _is_unclaimed)
 _first_failed = outbox.c.id.in_(
@@ -314,6 +347,7 @@ def enqueue_all(
                 "created_at": tx.now,
                 "next_attempt_at": send_at or tx.now,
                 "account_id": payload.get("account"),
+                "hook_id": payload.get("hook"),
             }
         )
     tx.mail_enqueued = True
@@ -328,7 +362,63 @@ def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[ClaimedM
         lease_seconds: length of the lease.
     """
     until = tx.now + timedelta(seconds=lease_seconds)
-    return tx.fetch_all(_CLAIM, now=tx.now, limit=limit, until=until)
+    return tx.fetch_all(_CLAIM_MAILS, now=tx.now, limit=limit, until=until)
+
+
+def claim_call(tx: WriteTransaction, lease_seconds: int) -> ClaimedMail | None:
+    """Claim a call of a web hook that is due, as ``claim`` does; None if there is none."""
+    until = tx.now + timedelta(seconds=lease_seconds)
+    return tx.fetch_one(_CLAIM_CALLS, now=tx.now, limit=1, until=until)
+
+
+def has_due_calls(tx: ReadTransaction) -> bool:
+    """Return whether a call of a web hook can be claimed now."""
+    return tx.fetch_only(_HAS_DUE_CALLS, now=tx.now)
+
+
+def mark_called(tx: WriteTransaction, call: int, attempt: int, status: int) -> bool:
+    """Mark a call as made; return False if another worker has claimed it since.
+
+    Args:
+        status: HTTP status of the response.
+    """
+    return (
+        tx.execute(_MARK_CALLED, mail=call, attempt=attempt, now=tx.now, reason="", status=status)
+        > 0
+    )
+
+
+def mark_call_failed(
+    tx: WriteTransaction,
+    call: int,
+    attempt: int,
+    reason: str,
+    status: int | None,
+    retry_at: datetime | None,
+) -> bool:
+    """Record why a call failed; return False if another worker has claimed it since.
+
+    A call that is not tried again becomes obsolete: its author reads why, and staff need not.
+
+    Args:
+        reason: a short sentence for people.
+        status: HTTP status of the response; None if there was none.
+        retry_at: time of the next attempt, UTC; None if there is none.
+    """
+    facts = {"mail": call, "attempt": attempt, "reason": reason, "status": status}
+    if retry_at is None:
+        return tx.execute(_GIVE_UP_CALL, now=tx.now, **facts) > 0
+    return tx.execute(_RETRY_CALL, until=retry_at, **facts) > 0
+
+
+def postpone_calls(tx: WriteTransaction, hook: int, until: datetime, reason: str) -> int:
+    """Postpone the calls of a hook that could be claimed now; return their number.
+
+    Args:
+        until: new time of the next attempt, UTC.
+        reason: a short sentence for people.
+    """
+    return tx.execute(_POSTPONE_CALLS, hook=hook, now=tx.now, until=until, reason=reason)
 
 
 def release(tx: WriteTransaction) -> int:

@@ -65,6 +65,14 @@ _MESSAGES: Final = {
     "group.no_account": "No account has this address. A group can invite only people with an "
     "account.",
     "group.unknown": "This group no longer exists.",
+    "hook.internal": "This is an internal address, which hooks cannot reach.",
+    "hook.no_events": "Please choose at least one group of events.",
+    "hook.other_address": "Only staff can enter the address of somebody else. Please enter the "
+    "address of your account.",
+    "hook.too_many": "You have reached the maximum number of hooks. Please remove one first.",
+    "hook.unknown": "This hook was already removed.",
+    "hook.unknown_host": "The host of this address was not found.",
+    "hook.url": "Please enter an address that begins with https, without a user name.",
     "identity.last_way": "This is your only way to sign in. Add another one first.",
     "invitation.exists": "Already invited.",
     "invitation.no_address": "The invited account was deleted together with its address. Please "
@@ -254,6 +262,9 @@ _LABELS: Final = {
     "organisation_types": "Types of organisation",
     "revokes": "Remove roles",
     "person": "User name",
+    "destination_url": "Address of the program",
+    "content_type": "Format",
+    "event_groups": "Events",
     "discovery_url": "Address of the provider",
     "client_id": "Client ID",
     "registration": "Who gets an account here",

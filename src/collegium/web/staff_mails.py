@@ -46,6 +46,8 @@ KINDS: Final = {
     "structure_role_granted": "Join request approved",
     "role_reviews_pending": "Reviews of roles",
     "mail_test": "Test e-mail",
+    "event_notification": "Event, for a hook",
+    "hook_deactivated": "Hook was deactivated",
     "notifications_profile_changes_operator": "Details of an owner changed",
 }
 """Label of each kind of e-mail."""

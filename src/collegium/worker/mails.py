@@ -45,6 +45,7 @@ from collegium.sign_in import mails as sign_in_mails
 from collegium.sign_in.passwords import mails as password_mails
 from collegium.text.email_addresses import ascii_domain
 from collegium.text.plain import name_line, one_line, paragraph, short, subject_line
+from collegium.worker import hook_calls
 from collegium.worker.invited_accounts import first_password
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -235,6 +236,7 @@ LOADERS: Final[dict[str, Loader]] = {
     InvitationCreated.kind: _invitation_created,
     MailTest.kind: _mail_test,
     ProfileChangesOperator.kind: _profile_changes,
+    **hook_calls.LOADERS,
     **invitation_mails.LOADERS,
     **join_request_mails.LOADERS,
     **password_mails.LOADERS,

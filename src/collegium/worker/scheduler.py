@@ -1,5 +1,7 @@
 """Run what is due by time alone: expired invitations, reminders, scheduled starts, ended roles.
 
+New events are looked at for hooks, and their deliveries queued.
+
 Reviews of roles too, which are looked for once an hour: that reads all scopes.
 
 Each takes effect once. The end of a role is recorded; nobody gets an e-mail about it. Expiry does
@@ -13,6 +15,8 @@ from time import monotonic
 from typing import Final
 
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
+from collegium.hooks import actions as hook_actions
+from collegium.hooks import new_events
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.memberships import actions as membership_actions
@@ -78,6 +82,7 @@ class Scheduler:
             expired = invitation_queries.expired(tx, _BATCH)
             expiring = invitation_queries.expiring(tx, _BATCH)
             starting = invitation_queries.starting(tx, _BATCH)
+            batch = new_events.read(tx)
         return [
             *reviews,
             # In one transaction: each is two short writes, and a commit takes longer than both.
@@ -85,6 +90,7 @@ class Scheduler:
             *(lambda tx, n=n: invitation_actions.notify_expired(tx, n) for n in expired),
             *(lambda tx, n=n: invitation_actions.remind(tx, settings, n) for n in expiring),
             *(lambda tx, n=n: invitation_actions.release(tx, settings, n) for n in starting),
+            *([lambda tx: hook_actions.queue(tx, batch)] if batch else []),
         ]
 
     def _load_due_reviews(self, tx: ReadTransaction) -> list[Callable[[WriteTransaction], int]]:

@@ -1,6 +1,7 @@
 """The worker that delivers the outbox: claim, render, send, mark as done.
 
 Entries are e-mails. Invitations may be configured to be sent to a webhook of the operator instead.
+Calls of people's hooks are made by ``hook_calls``, in threads of their own.
 
 Each entry is delivered at least once. Two short transactions claim it and mark it as done.
 Rendering reads in a transaction of its own, and sending happens outside of every transaction. The
@@ -10,10 +11,8 @@ Entries are claimed one at a time, though many are sent over one connection. A l
 only the entry that is being sent, and no other entry has to wait for the lease of a dead worker.
 """
 
-import random
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,11 +25,12 @@ from collegium.accounts import views
 from collegium.db import idempotency
 from collegium.db.database import Database, ReadTransaction, UnavailableError, WriteTransaction
 from collegium.imports import actions as import_actions
+from collegium.hooks import actions as hook_actions
 from collegium.integrations.eduteams.sync import DirectorySync
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
 from collegium.lists import row_counts
 from collegium.outbox import queries as outbox_queries
-from collegium.outbox.mails import InvitationCreated
+from collegium.outbox.mails import EventNotification, InvitationCreated
 from collegium.outbox.outcomes import ObsoleteError, UndeliverableError, UnreachableError
 from collegium.outbox.queries import ClaimedMail
 from collegium.refusals import Conflict
@@ -42,26 +42,10 @@ from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.site import queries as site_queries
 from collegium.text.plain import one_line, short
 from collegium.worker import invited_accounts, mails, webhook
+from collegium.worker.hook_calls import HookCalls
+from collegium.worker.retries import MAX_ATTEMPTS, RETRY_DELAYS, log_reason, retry_at
 from collegium.worker.scheduler import Scheduler
 from collegium.worker.transport import Transport, open_transport
-
-RETRY_DELAYS: Final = (
-    timedelta(seconds=10),
-    timedelta(minutes=1),
-    timedelta(minutes=5),
-    timedelta(minutes=15),
-    timedelta(hours=1),
-    timedelta(hours=4),
-    timedelta(hours=12),
-    timedelta(hours=24),
-)
-"""Delay before the next attempt, after the first, second, … failed one."""
-
-MAX_ATTEMPTS: Final = len(RETRY_DELAYS) + 1
-"""Nine attempts, the last some 41 hours after the first. Then the e-mail has failed."""
-
-JITTER: Final = 0.2
-"""Random part of a delay, in either direction, so that e-mails that failed together spread out."""
 
 LEASE_SECONDS: Final = 120
 
@@ -130,6 +114,7 @@ class Worker:
         self._scheduler = Scheduler(database, settings, clock)
         self._next_schedule = self._next_optimize = self._next_compact = self._next_purge = 0.0
         self._next_growth_check = 0.0
+        self._hook_calls = HookCalls(database, settings, clock)
         self._directory_sync = DirectorySync(database, settings, vault, clock=clock)
         self._wake_event = threading.Event()
 
@@ -147,6 +132,7 @@ class Worker:
         self._scheduler.run()
         self._run_imports(threading.Event())
         sent = self._deliver_all(threading.Event())
+        sent += self._hook_calls.run(threading.Event())
         while self._directory_sync.due():
             self._directory_sync.run_once()
         return sent
@@ -170,6 +156,7 @@ class Worker:
                     self._next_schedule = time.monotonic() + _SCHEDULE_EVERY
                     # Limited, so that many expiries do not delay e-mails.
                     self._scheduler.run(_SCHEDULE_EVERY)
+                    self._hook_calls.start(stop)
                 has_more = self._run_imports(stop, _MAX_BATCH_SECONDS)
                 if self._seconds_until_due() <= 0:
                     self._deliver_all(stop, _MAX_BATCH_SECONDS)
@@ -183,7 +170,7 @@ class Worker:
             except UnavailableError as error:
                 _log.warning("outbox is waiting for the database", reason=str(error))
             except Exception as error:  # noqa: BLE001 - no error may end the loop; e-mails stay queued
-                _log.error("outbox failed", traceback=_log_reason(error))
+                _log.error("outbox failed", traceback=log_reason(error))
             self._wake_event.wait(pause)
             self._wake_event.clear()
 
@@ -322,6 +309,11 @@ class Worker:
                 is_recorded = self._fail(tx, row, channel, outcome)
             else:
                 is_recorded = outbox_queries.mark_sent(tx, row.id, row.attempts)
+            if row.kind == EventNotification.kind and not isinstance(
+                outcome, (ObsoleteError, UnreachableError)
+            ):
+                hook: int = row.payload["hook"]
+                hook_actions.record_outcome(tx, hook, is_delivered=outcome is None)
         if not is_recorded:
             log.warning("mail result arrived too late: another worker has claimed it")
         return outcome is None
@@ -345,7 +337,7 @@ class Worker:
         except UnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one mail must not stop the others
-            log.error("mail cannot be rendered", traceback=_log_reason(error))  # noqa: TRY400 - see _log_reason
+            log.error("mail cannot be rendered", traceback=log_reason(error))  # noqa: TRY400 - see log_reason
             return UndeliverableError(
                 "The e-mail could not be rendered. See the log.", permanent=False
             )
@@ -393,7 +385,11 @@ class Worker:
     ) -> bool:
         reason = _reason(error)
         is_recorded = outbox_queries.mark_failed(
-            tx, row.id, row.attempts, reason, self._retry_at(tx.now, row.attempts, error)
+            tx,
+            row.id,
+            row.attempts,
+            reason,
+            retry_at(tx.now, row.attempts, permanent=error.permanent),
         )
         if isinstance(error, UnreachableError):
             # One entry has used an attempt to find the outage. The others of the same channel are
@@ -406,16 +402,6 @@ class Worker:
             )
         return is_recorded
 
-    def _retry_at(self, now: datetime, attempts: int, error: UndeliverableError) -> datetime | None:
-        if error.permanent or attempts >= MAX_ATTEMPTS:
-            return None
-        return now + RETRY_DELAYS[attempts - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, guards nothing
-
 
 def _reason(error: UndeliverableError) -> str:
     return short(one_line(error.reason), _REASON_MAX)
-
-
-def _log_reason(error: Exception) -> str:
-    """Return a traceback as plain text. A rich one would show local variables, among them links."""
-    return "".join(traceback.format_exception(error))

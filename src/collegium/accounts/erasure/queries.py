@@ -22,6 +22,7 @@ from collegium.db.tables import (
     grants,
     import_rows,
     imports,
+    hooks,
     invitations,
     join_requests,
     outbox,
@@ -212,6 +213,9 @@ _DELETE_MAILS = Statement(
         )
     )
 )
+_DELETE_HOOKS = Statement(
+    delete(hooks).where(or_(hooks.c.account_id == _account, any_of(hooks.c.email, "recipients")))
+)
 _CLEAR_REQUEST_TEXTS = Statement(
     update(join_requests)
     .where(join_requests.c.account_id == _account)
@@ -286,6 +290,7 @@ def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[Cance
     }
     emails |= _emails_of_nobody_else(tx, account.id, invited)
     tx.execute(_DELETE_MAILS, account=account.id, recipients=sorted(emails))
+    tx.execute(_DELETE_HOOKS, account=account.id, recipients=sorted(emails))
     _erase_sent_messages(tx, account.id)
     tx.execute(_EMPTY_IMPORT_ROWS, emails=sorted(keys))
     # They have the personal messages that the person wrote.

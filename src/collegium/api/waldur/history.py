@@ -11,7 +11,8 @@ from msgspec import UNSET, Struct, UnsetType
 from collegium.accounts import queries as account_queries
 from collegium.accounts import versions as account_versions
 from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
-from collegium.api.waldur import events, filters, lists
+from collegium.api.waldur import filters, lists
+from collegium.api.waldur.event_rendering import ACCOUNT_FIELDS
 from collegium.api.waldur.organisations import BODY
 from collegium.db.database import ReadTransaction
 from collegium.events.versions import History, Version
@@ -143,7 +144,7 @@ ROUTES: Routes = {
         "/api/users/{uuid}/",
         "an account",
         account_versions.HISTORY,
-        {"uuid": "uuid", "date_joined": "joined_at", **events.ACCOUNT_FIELDS},
+        {"uuid": "uuid", "date_joined": "joined_at", **ACCOUNT_FIELDS},
         lambda context, tx: account_queries.get_visible(tx, context.actor, context.uuid("account")),
     ),
 }

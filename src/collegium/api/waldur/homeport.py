@@ -19,7 +19,6 @@ _LISTS: Final = (
     "broadcast-messages",
     "customer-credits",
     "database-stats",
-    "hooks",
     "invoice-items/costs",
     "invoices",
     "marketplace-categories",

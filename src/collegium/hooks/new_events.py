@@ -1,0 +1,111 @@
+"""Find out which new events are for which hooks.
+
+No request does this: the schedule of the worker reads the events after a stored mark. It queues the
+deliveries and moves the mark in one transaction, so none is lost or queued twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
+
+from collegium.access.rules import Actor, ScopeKind
+from collegium.accounts.queries import Identity
+from collegium.db.database import ReadTransaction
+from collegium.events import queries as event_queries
+from collegium.hooks import queries as hook_queries
+from collegium.hooks import rules
+from collegium.hooks.queries import NewEvent
+from collegium.hooks.rules import Kind
+from collegium.sign_in.tokens.actions import actor_of
+
+_DELIVERIES_MAX: Final = 500
+"""When this many deliveries are to be queued, no further event is looked at."""
+
+
+class ToQueue(NamedTuple):
+    """A delivery that is to be queued."""
+
+    hook: int
+    kind: Kind
+    account: int
+    recipient: str
+    event: int
+    event_kind: str
+
+
+class Batch(NamedTuple):
+    """What follows from the events after a mark.
+
+    Args:
+        mark: the mark at which they were read.
+        new_mark: the mark after them.
+        deliveries: what to queue.
+    """
+
+    mark: int
+    new_mark: int
+    deliveries: Sequence[ToQueue]
+
+
+def read(tx: ReadTransaction) -> Batch | None:
+    """Return what follows from the events since the mark; None if there are none.
+
+    Without an active hook the mark is simply moved to the newest event. Whatever commits later with
+    a lower id was recorded before there was a hook.
+    """
+    mark = hook_queries.mark(tx)
+    if mark.newest <= mark.event_id:
+        return None
+    if not mark.has_hooks:
+        return Batch(mark.event_id, mark.newest, ())
+    rows = hook_queries.events_after(tx, mark.event_id)
+    is_sqlite = tx.backend == "sqlite"
+    new = rules.settled(rows, mark.event_id, tx.now, in_order=is_sqlite)
+    if not new:
+        return None
+    rows = rows[: len(new)]
+    chosen: list[ToQueue] = []
+    new_mark = rows[-1].id
+    for delivery in sorted(_find_deliveries(tx, rows), key=lambda one: (one.event, one.hook)):
+        if len(chosen) >= _DELIVERIES_MAX and delivery.event != chosen[-1].event:
+            new_mark = chosen[-1].event
+            break
+        chosen.append(delivery)
+    return Batch(mark.event_id, new_mark, chosen)
+
+
+def _find_deliveries(tx: ReadTransaction, rows: Collection[NewEvent]) -> list[ToQueue]:
+    # The events of groups are not shown where hooks are.
+    shown = [row for row in rows if row.kind in rules.EVENTS and row.scope_kind != ScopeKind.GROUP]
+    if not shown:
+        return []
+    people = {row.actor_id for row in shown} | {row.account_id for row in shown}
+    places = {row.scope_id for row in shown} | {row.parent_id for row in shown}
+    found: list[ToQueue] = []
+    seen: dict[int, set[int]] = {}
+    for hook in hook_queries.active_of(tx, people - {None}, places - {None}):
+        wanted = [
+            row
+            for row in shown
+            if row.created_at >= hook.activated_at
+            and rules.is_named(row.kind, hook.event_kinds, hook.event_groups)
+        ]
+        if wanted and hook.id not in seen:
+            seen[hook.id] = event_queries.visible_among(tx, reader(hook), [row.id for row in shown])
+        kind = Kind(hook.hook_kind)
+        found += (
+            ToQueue(hook.hook_id, kind, hook.id, hook.hook_email, row.id, row.kind)
+            for row in wanted
+            if row.id in seen[hook.id]
+        )
+    return found
+
+
+def reader(author: Identity) -> Actor:
+    """Return the actor for whom events are selected and rendered.
+
+    It has no known IP address: events of organisations that are visible from certain networks only
+    do not leave these networks.
+    """
+    return actor_of(author, ip_address="")

@@ -1,0 +1,136 @@
+"""Rules of hooks: which events they get, where they may send them, and when they are given up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from collegium import hosts
+from collegium.events.types import BY_KIND
+from collegium.refusals import Conflict, Invalid
+
+CALL: Final = "hook_web"
+"""Kind of the outbox entries that are calls of web hooks."""
+
+URL_MAX: Final = 1000
+EVENTS_MAX: Final = 300
+"""Maximum number of events, and of groups, that a hook names."""
+
+GIVE_UP_AFTER: Final = timedelta(days=3)
+"""A hook whose deliveries have all failed for this long is deactivated."""
+
+TRANSACTION_MAX: Final = timedelta(seconds=60)
+"""How long a transaction may last that has recorded an event and not yet committed."""
+
+EVENTS: Final = {event.kind: event for event in BY_KIND.values() if event.message}
+"""Events that hooks can name, by their stored name."""
+
+GROUPS: Final = sorted({event.group for event in EVENTS.values()})
+
+
+class Kind(StrEnum):
+    """What a hook does with an event."""
+
+    WEB = "web"
+    EMAIL = "email"
+
+
+class ContentType(StrEnum):
+    """How a web hook gets an event."""
+
+    JSON = "json"
+    FORM = "form"
+
+
+class Recorded(Protocol):
+    """An event in the order of ids."""
+
+    @property
+    def id(self) -> int:
+        """The id; later events have higher ones."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When the transaction that recorded it began, UTC."""
+
+
+def is_named(event: str, kinds: Collection[str], groups: Collection[str]) -> bool:
+    """Return whether a hook names an event, by itself or by its group.
+
+    Args:
+        event: stored name of the event.
+        kinds: stored names of events that the hook names.
+        groups: groups that the hook names.
+    """
+    return event in EVENTS and (event in kinds or EVENTS[event].group in groups)
+
+
+def check_events(kinds: Collection[str], groups: Collection[str]) -> None:
+    """Check that a hook names an event.
+
+    Raises:
+        Invalid: ``hook.no_events``.
+    """
+    if not kinds and not groups:
+        raise Invalid("hook.no_events", field="event_groups")
+
+
+def check_quota(count: int, limit: int) -> None:
+    """Check that an account may have another hook.
+
+    Raises:
+        Conflict: ``hook.too_many``: it has the maximum number.
+    """
+    if count >= limit:
+        raise Conflict("hook.too_many", most=limit)
+
+
+def is_destination(text: str, *, may_be_plain: bool) -> bool:
+    """Return whether a text is an exact URL, without credentials, that a web hook may have.
+
+    Args:
+        may_be_plain: whether http is enough, because the operator has named the host.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    is_plain = text.isascii() and text.isprintable() and not set(text) & set(' \\#"<>')
+    if not is_plain or port == 0 or "@" in parts.netloc or hosts.host(parts.netloc) is None:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and may_be_plain)
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL. Unlike the URL it is no secret."""
+    return urlsplit(url).hostname or ""
+
+
+def is_hopeless(first_failed_at: datetime, now: datetime) -> bool:
+    """Return whether a hook has failed for so long that it is deactivated."""
+    return now - first_failed_at >= GIVE_UP_AFTER
+
+
+def settled(
+    rows: Sequence[Recorded], mark: int, now: datetime, *, in_order: bool
+) -> Sequence[Recorded]:
+    """Return the first of some events, as far as no event before them can still appear.
+
+    Args:
+        rows: the events after ``mark``, by id.
+        mark: id of the last event that was handled.
+        in_order: whether events commit in the order of their ids. Otherwise a missing id may
+            belong to a transaction that is still open. It belongs to none any more when a
+            transaction that took a later id would have ended too.
+    """
+    if in_order:
+        return rows
+    for number, row in enumerate(rows):
+        if row.id != mark + 1 and now - row.created_at < TRANSACTION_MAX:
+            return rows[:number]
+        mark = row.id
+    return rows

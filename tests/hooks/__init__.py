@@ -1,0 +1,1 @@
+"""Hooks: events that are sent on."""

@@ -1,0 +1,388 @@
+"""Deliveries of hooks: what is sent to whom, what becomes of failures, and that nobody waits."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from collegium.events import queries as event_queries
+from collegium.events import types as events
+from collegium.hooks import actions as hook_actions
+from collegium.hooks import new_events
+from collegium.outbox import queries as outbox_queries
+from collegium.worker.retries import MAX_ATTEMPTS, RETRY_DELAYS
+from collegium.worker.worker import Worker
+from tests.hooks.scene import EMAIL, WEB, Endpoint, Scene
+from tests.support.remote import SECRET, hangs, says
+from tests.worker.scene import Recorder
+
+sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+def test_hook_gets_the_events_that_its_author_sees_as_the_author_sees_them(scene: Scene) -> None:
+    site, endpoint = scene.site, scene.endpoint
+    scene.invite("before@example.org")
+    scene.add_web(scene.owner, "invitations", event_types=["project_update_succeeded"])
+    for other in (scene.member, scene.stranger):
+        scene.add_web(other, "invitations", "projects", content_type="form")
+    paused = scene.add_web(scene.owner, "invitations", is_active=False)
+    scene.rename(scene.project, "Difference Engines")
+    scene.invite()
+    scene.rename(scene.organisation, "The Society")  # not among the events of the hook
+    assert scene.run() == 4  # two calls and two invitations
+    seen = site.get("/api/events/", scene.owner).json()
+    shown = {one["event_type"]: one for one in seen[::-1]}
+    expected = [
+        {name: shown[kind][name] for name in ("created", "message", "context", "event_type")}
+        for kind in ("project_update_succeeded", "invitation_created")
+    ]
+    assert endpoint.documents == expected
+    assert "bob@example.org" in expected[1]["message"]
+    assert {one["Content-Type"] for one in endpoint.headers} == {"application/json"}
+    keys = [one["Idempotency-Key"] for one in endpoint.headers]
+    assert len(set(keys)) == 2
+    # Nothing is sent twice, and a hook that is activated starts from now.
+    assert scene.run() == 0
+    path = f"{WEB}{paused['uuid']}/"
+    assert site.request("PATCH", path, scene.owner, json={"is_active": True}).status_code == 200
+    assert scene.run() == 0
+    scene.invite("eve@example.org")
+    assert scene.run() == 3
+
+
+def test_form_has_the_same_fields(scene: Scene) -> None:
+    scene.add_web(scene.owner, "invitations", content_type="form")
+    uuid = scene.invite()
+    scene.run()
+    (body,) = scene.endpoint.bodies
+    assert scene.endpoint.headers[0]["Content-Type"] == "application/x-www-form-urlencoded"
+    form = parse_qs(body.decode())
+    assert set(form) == {"created", "message", "context", "event_type"}
+    assert form["event_type"] == ["invitation_created"]
+    assert json.loads(form["context"][0])["invitation_uuid"] == uuid
+
+
+def test_rights_count_when_an_event_is_sent(scene: Scene) -> None:
+    world, endpoint = scene.world, scene.endpoint
+    manager = world.person("manager")
+    world.give_role(manager, "PROJECT.MANAGER", scene.project)
+    hook = scene.add_web(manager, "invitations")
+    endpoint.reply = says({}, 503)
+    scene.invite()
+    scene.run()
+    assert len(endpoint.bodies) == 1
+    world.remove_role(manager, "PROJECT.MANAGER", scene.project)
+    endpoint.reply = says({}, 200)
+    scene.invite("eve@example.org")
+    scene.run(days=1)
+    assert len(endpoint.bodies) == 1
+    (delivery,) = scene.deliveries(hook["uuid"])
+    assert (delivery.state, delivery.error) == ("obsolete", "The event is not visible any more.")
+
+
+def test_hook_of_a_deactivated_account_is_silent(scene: Scene) -> None:
+    scene.add_web(scene.owner, "invitations")
+    scene.endpoint.reply = says({}, 503)
+    scene.invite()
+    scene.run()
+    body = {"is_active": False}
+    path = f"/api/users/{scene.owner.uuid}/"
+    response = scene.site.request("PATCH", path, scene.world.staff, json=body)
+    assert response.status_code == 200, response.text
+    scene.run(days=1)
+    assert len(scene.endpoint.bodies) == 1
+
+
+def test_events_behind_access_subnets_stay_inside(scene: Scene) -> None:
+    scene.add_web(scene.owner, "invitations")
+    path, body = scene.organisation.path, {"access_subnets": "127.0.0.0/8"}
+    assert scene.site.request("PATCH", path, scene.world.staff, json=body).is_success
+    # From inside, the owner sees the event.
+    with scene.world.database.write() as tx:
+        event = events.InvitationSent(
+            scope=scene.project.id, invitation="0" * 32, email="bob@example.org"
+        )
+        event_queries.record(tx, scene.world.staff.actor, event)
+    assert len(scene.site.get("/api/events/?event_type=invitation_sent", scene.owner).json()) == 1
+    scene.run()
+    assert scene.endpoint.bodies == []
+
+
+def test_e_mail_hook_sends_an_e_mail_to_the_address_of_the_account(scene: Scene) -> None:
+    hook = scene.add_email(scene.owner, "invitations")
+    scene.invite()
+    scene.run()
+    (mail,) = scene.mails("event_notification")
+    assert mail["To"] == scene.owner.email
+    assert "bob@example.org" in mail["Subject"]
+    assert "bob@example.org" in mail.get_body(("plain",)).get_content()
+    assert "/account/hooks/" in mail.get_body(("html",)).get_content()
+    assert scene.row(hook["uuid"]).last_sent_at == scene.clock.now
+    # Once the account has another address, nothing goes to the former one.
+    scene.change_address(scene.owner, "new@example.org")
+    scene.invite("eve@example.org")
+    scene.run()
+    assert len(scene.mails("event_notification")) == 1
+    reason = "The address is not that of the account any more."
+    assert scene.deliveries(hook["uuid"])[1].error == reason
+
+
+def test_failed_call_is_repeated_with_the_same_key_and_the_others_wait(scene: Scene) -> None:
+    hook = scene.add_web(scene.owner, "invitations")
+    scene.endpoint.reply = says({"secret": SECRET}, 500)
+    for number in range(3):
+        scene.invite(f"bob{number}@example.org")
+    scene.run()
+    assert len(scene.endpoint.bodies) == 1
+    first, *others = scene.deliveries(hook["uuid"])
+    assert (first.state, first.attempts, first.response_status) == ("queued", 1, 500)
+    assert [(one.state, one.attempts) for one in others] == [("queued", 0)] * 2
+    assert {one.error for one in (first, *others)} == {"The answer was an error (500)."}
+    assert scene.row(hook["uuid"]).first_failed_at == scene.clock.now
+    scene.endpoint.reply = says({}, 200)
+    scene.run(seconds=2 * RETRY_DELAYS[0].total_seconds())
+    assert len(scene.endpoint.bodies) == 4
+    keys = [one["Idempotency-Key"] for one in scene.endpoint.headers]
+    assert keys.count(keys[0]) == 2
+    assert len(set(keys)) == 3
+    row = scene.row(hook["uuid"])
+    assert (row.first_failed_at, row.last_sent_at) == (None, scene.clock.now)
+    delivered = [(one.state, one.response_status) for one in scene.deliveries(hook["uuid"])]
+    assert delivered == [("sent", 200)] * 3
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("status", "attempts"), [(302, 1), (404, 1), (410, 1), (429, MAX_ATTEMPTS), (503, MAX_ATTEMPTS)]
+)
+def test_call_is_repeated_only_if_that_may_help(scene: Scene, status: int, attempts: int) -> None:
+    hook = scene.add_web(scene.owner, "invitations")
+    location = f"{scene.endpoint.url}&again=1"
+    scene.endpoint.reply = says({}, status, Location=location)
+    scene.invite()
+    scene.run()
+    for delay in RETRY_DELAYS:
+        scene.run(seconds=1.3 * delay.total_seconds())
+    assert len(scene.endpoint.bodies) == attempts
+    (delivery,) = scene.deliveries(hook["uuid"])
+    assert (delivery.state, delivery.response_status) == ("obsolete", status)
+    # Staff do not look after it.
+    with scene.world.database.read(scene.clock.now) as tx:
+        counts = outbox_queries.counts(tx)
+    assert (counts.queued, counts.failed) == (0, 0)
+
+
+def test_hook_that_only_fails_for_three_days_is_deactivated(scene: Scene) -> None:
+    web = scene.add_web(scene.owner, "invitations")
+    scene.endpoint.reply = says({}, 404)
+    scene.invite("a@example.org")
+    scene.run()
+    scene.invite("b@example.org")
+    scene.run(days=2.9)
+    assert scene.row(web["uuid"]).is_active
+    # A success begins the time again.
+    scene.endpoint.reply = says({}, 200)
+    scene.invite("c@example.org")
+    scene.run(days=0.01)
+    scene.endpoint.reply = says({}, 404)
+    for email, days in (("d@example.org", 0.2), ("e@example.org", 2.9)):
+        scene.invite(email)
+        scene.run(days=days)
+    assert scene.row(web["uuid"]).is_active
+    scene.invite("f@example.org")
+    scene.run(days=0.2)
+    assert not scene.row(web["uuid"]).is_active
+    scene.run()
+    (mail,) = scene.mails("hook_deactivated")
+    assert mail["To"] == scene.owner.email
+    words = mail.get_body(("plain",)).get_content()
+    assert "127.0.0.1" in words
+    assert SECRET not in mail.as_string()
+    (event,) = scene.site.get("/api/events/?event_type=hook_deactivated", scene.owner).json()
+    assert event["context"]["hook_uuid"] == web["uuid"]
+    calls = len(scene.endpoint.bodies)
+    scene.invite("g@example.org")
+    scene.run()
+    assert len(scene.endpoint.bodies) == calls
+    # It starts without failures when its author activates it.
+    response = scene.site.request("PATCH", web["url"], scene.owner, json={"is_active": True})
+    assert response.json()["is_active"] is True
+    assert scene.row(web["uuid"]).first_failed_at is None
+
+
+def test_address_is_checked_again_when_it_is_called(
+    scene: Scene, make_settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = scene.add_web(scene.owner, "invitations")
+    scene.invite()
+    # Now the operator has not named the host any more, so http is not allowed either.
+    scene.worker = Worker(
+        scene.world.database,
+        make_settings(),
+        scene.world.vault,
+        scene.recorder,
+        clock=scene.clock,
+    )
+    scene.run()
+    with scene.world.database.write() as tx:
+        hook_actions.update(
+            tx,
+            scene.owner.actor,
+            hook_actions.Kind.WEB,
+            hook["uuid"],
+            {"destination_url": scene.endpoint.url.replace("http:", "https:")},
+        )
+    scene.invite("eve@example.org")
+    scene.run(days=1)
+    assert scene.endpoint.bodies == []
+    errors = [one.error for one in scene.deliveries(hook["uuid"])]
+    assert errors == ["The address is an internal one."] * 2
+    assert SECRET not in caplog.text
+
+
+def test_endpoint_that_never_answers_does_not_delay_e_mails(scene: Scene) -> None:
+    scene.add_web(scene.owner, "invitations")
+    scene.endpoint.reply = hangs
+    scene.invite("first@example.org")
+    was_sent = threading.Event()
+    recorder = Recorder(before=was_sent.set)
+    world = scene.world
+    worker = Worker(world.database, scene.settings, world.vault, recorder)
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        assert scene.endpoint.was_called.wait(10)
+        was_sent.clear()
+        scene.invite("second@example.org")
+        worker.wake()
+        assert was_sent.wait(1)
+        # The call still hangs.
+        assert [thread.name for thread in threading.enumerate()].count("hooks") == 1
+    finally:
+        stop.set()
+        worker.wake()
+        thread.join(10)
+        scene.endpoint.gone.set()
+    for thread in threading.enumerate():
+        if thread.name == "hooks":
+            thread.join(10)
+
+
+def test_two_workers_queue_no_delivery_twice(scene: Scene) -> None:
+    scene.add_web(scene.owner, "invitations")
+    scene.invite()
+    with scene.world.database.read() as tx:
+        first, second = new_events.read(tx), new_events.read(tx)
+    assert first is not None
+    assert second is not None
+    assert len(first.deliveries) == 1
+    for batch, queued in ((first, 1), (second, 0)):
+        with scene.world.database.write() as tx:
+            assert hook_actions.queue(tx, batch) == queued
+    with scene.world.database.read() as tx:
+        assert new_events.read(tx) is None
+
+
+def test_mark_moves_without_hooks_so_that_a_new_hook_gets_nothing_old(scene: Scene) -> None:
+    scene.invite()
+    with scene.world.database.read() as tx:
+        batch = new_events.read(tx)
+    assert batch is not None
+    assert batch.deliveries == ()
+    scene.run()
+    with scene.world.database.read() as tx:
+        assert new_events.read(tx) is None
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("commits", [True, False])
+def test_event_that_commits_after_a_later_one_is_not_lost(scene: Scene, commits: bool) -> None:
+    scene.add_web(scene.owner, "invitations")
+    scene.run()
+    database = scene.world.database
+    recorded = threading.Event()
+    go_on = threading.Event()
+
+    def record(email: str) -> None:
+        with database.write() as tx:
+            event = events.InvitationSent(scope=scene.project.id, invitation="0" * 32, email=email)
+            event_queries.record(tx, scene.owner.actor, event)
+            recorded.set()
+            if email.startswith("slow"):
+                go_on.wait(10)
+                if not commits:
+                    raise ZeroDivisionError
+
+    def record_slowly() -> None:
+        with suppress(ZeroDivisionError):
+            record("slow@example.org")
+
+    slow = threading.Thread(target=record_slowly)
+    slow.start()
+    assert recorded.wait(10)
+    record("quick@example.org")
+    # The slow one has the lower id, and may still commit.
+    scene.run(seconds=30)
+    assert scene.endpoint.bodies == []
+    go_on.set()
+    slow.join()
+    scene.run()
+    sent = [one["context"]["invitation_email"] for one in scene.endpoint.documents]
+    if commits:
+        assert sent == ["slow@example.org", "quick@example.org"]
+        return
+    assert sent == []
+    # No transaction is open for that long.
+    scene.run(seconds=40)
+    sent = [one["context"]["invitation_email"] for one in scene.endpoint.documents]
+    assert sent == ["quick@example.org"]
+
+
+def test_deleted_account_leaves_no_hook_and_no_delivery(scene: Scene) -> None:
+    scene.add_web(scene.member, "projects")
+    scene.add_email(scene.member, "projects")
+    team = scene.add_email(scene.world.staff, "mails", email=scene.member.email)
+    path = f"/api/users/{scene.member.uuid}/"
+    assert scene.site.request("PATCH", path, scene.world.staff, json={"job_title": "x"}).is_success
+    scene.endpoint.reply = says({}, 503)
+    scene.rename(scene.project, "Other")
+    scene.run()
+    assert scene.site.request("DELETE", path, scene.world.staff).status_code == 204
+    for table in (WEB, EMAIL):
+        assert scene.site.get(table, scene.world.staff).json() == []
+    assert not [row for row in scene.entries() if row.account_id == scene.member.id]
+    assert scene.site.get(team["url"], scene.world.staff).status_code == 404
+
+
+def test_removed_hook_takes_its_deliveries_along(scene: Scene, endpoint: Endpoint) -> None:
+    hook = scene.add_web(scene.owner, "invitations")
+    endpoint.reply = says({}, 503)
+    scene.invite()
+    scene.run()
+    assert [row for row in scene.entries() if row.hook_id]
+    assert scene.site.request("DELETE", hook["url"], scene.owner).status_code == 204
+    assert not [row for row in scene.entries() if row.hook_id]
+
+
+def test_many_events_are_queued_in_several_transactions(scene: Scene) -> None:
+    scene.add_web(scene.world.staff, "invitations")
+    with scene.world.database.write() as tx:
+        for number in range(250):
+            event = events.InvitationSent(
+                scope=scene.project.id, invitation="0" * 32, email=f"{number}@example.org"
+            )
+            event_queries.record(tx, scene.owner.actor, event)
+    with scene.world.database.read() as tx:
+        batch = new_events.read(tx)
+    assert batch is not None
+    assert len(batch.deliveries) <= 100
+    scene.clock.forward(seconds=1)
+    scene.worker._scheduler.run()
+    queued = [row for row in scene.entries() if row.kind == "hook_web"]
+    assert len(queued) == 250

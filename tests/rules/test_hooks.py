@@ -1,0 +1,80 @@
+"""Rules of hooks: which events are safe to read, which URLs may be called."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import pytest
+
+from collegium.hooks import rules
+
+NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+
+
+class Event(NamedTuple):
+    id: int
+    created_at: datetime
+
+
+@pytest.mark.parametrize(
+    ("ids", "age", "found"),
+    [
+        ((), 0, ()),
+        ((8, 9, 10), 0, (8, 9, 10)),
+        # 8 is missing: nothing after it is safe, until no transaction is as old.
+        ((9, 10), 0, ()),
+        ((9, 10), 59, ()),
+        ((9, 10), 60, (9, 10)),
+        ((8, 10, 11), 59, (8,)),
+        ((8, 10, 12), 60, (8, 10, 12)),
+    ],
+)
+def test_events_are_read_up_to_a_gap_that_may_still_be_filled(
+    ids: tuple[int, ...], age: int, found: tuple[int, ...]
+) -> None:
+    rows = [Event(number, NOW - timedelta(seconds=age)) for number in ids]
+    read = rules.settled(rows, 7, NOW, in_order=False)
+    assert tuple(row.id for row in read) == found
+    # Where events commit in order, a gap is never filled.
+    assert len(rules.settled(rows, 7, NOW, in_order=True)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("url", "https", "http"),
+    [
+        ("https://example.org/hook?a=1", True, True),
+        ("https://[2001:db8::1]:8443/", True, True),
+        ("http://example.org/", False, True),
+        ("ftp://example.org/", False, False),
+        ("https://user:secret@example.org/", False, False),
+        ("https://user@example.org/", False, False),
+        ("https://example.org:0/", False, False),
+        ("https://example.org:x/", False, False),
+        ("https://example.org/ x", False, False),
+        ("https://example.org/\n", False, False),
+        ("https://example.org/#part", False, False),
+        ("https:///path", False, False),
+        ("https://[::1/", False, False),
+        ("example.org", False, False),
+        ("", False, False),
+    ],
+)
+def test_only_exact_urls_without_credentials_are_destinations(
+    url: str, https: bool, http: bool
+) -> None:
+    assert rules.is_destination(url, may_be_plain=False) is https
+    assert rules.is_destination(url, may_be_plain=True) is http
+
+
+def test_hook_gets_the_events_that_it_names_and_those_of_its_groups() -> None:
+    assert rules.is_named("invitation.created", ["invitation.created"], [])
+    assert rules.is_named("invitation.created", [], ["invitations"])
+    assert not rules.is_named("invitation.created", ["role.granted"], ["users"])
+    # Events that are not shown where hooks are cannot be named.
+    assert not rules.is_named("of.another_release", ["of.another_release"], [])
+
+
+@pytest.mark.parametrize(("hours", "is_hopeless"), [(0, False), (71.99, False), (72, True)])
+def test_hook_is_given_up_after_three_days(hours: float, is_hopeless: bool) -> None:
+    assert rules.is_hopeless(NOW - timedelta(hours=hours), NOW) is is_hopeless
