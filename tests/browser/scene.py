@@ -6,10 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import Page
 from pyotp.totp import TOTP
+from sqlalchemy import func, select, update
 
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.db.statements import Statement
+from collegium.db.tables import outbox
+from collegium.hooks import actions as hook_actions
+from collegium.hooks import queries as hook_queries
+from collegium.hooks.rules import Kind
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import approvals, links
 from collegium.invite_links import actions as invite_link_actions
@@ -27,6 +33,7 @@ from collegium.ssh_keys.rules import parse
 from tests.browser.conftest import PASSWORD, LiveService
 from tests.claim_rules.scene import add_rule
 from tests.roles.scene import add_availability
+from tests.support.hooks import add_hook
 from tests.support.remote import new_key
 from tests.support.world import Person, Place
 
@@ -104,6 +111,19 @@ class Scene:
         with world.database.write() as tx:
             ssh_key_actions.create(tx, self.ada.actor, parse(new_key("ada@lighthouse")))
             token_actions.issue_personal(tx, world.vault, self.ada.actor, "backup script")
+            self.hook = add_hook(tx, self.ada)
+            add_hook(tx, self.ada, Kind.EMAIL)
+            number = hook_queries.of_account(tx, self.ada.id)[0].id
+            for status, state in ((204, "sent"), (404, "obsolete"), (503, "queued")):
+                call = hook_actions.HookCall(self.ada.id, number, 1, "invitation.created")
+                outbox_queries.enqueue(tx, call, tx.now + timedelta(days=400))
+                values = {"response_status": status, "state": state, "attempts": 1}
+                if state != "sent":
+                    values["error"] = f"The answer was an error ({status})."
+                if state != "queued":
+                    values["finished_at"] = tx.now
+                newest = select(func.max(outbox.c.id)).scalar_subquery()
+                tx.execute(Statement(update(outbox).where(outbox.c.id == newest).values(values)))
             ada, new = self.ada, "ada.adams@example.org"
             email_change_actions.request_change(
                 tx, ada.actor, world.settings, world.vault, ada.uuid, new
@@ -193,6 +213,10 @@ class Scene:
                 ("second-factor-off", to("/account/second_factor/")),
                 ("keys", to("/account/keys/")),
                 ("keys-wrong", fill_and_press("Public key", "this is none", "Add SSH key")),
+                ("hooks", to("/account/hooks/")),
+                ("hooks-wrong", press("Add hook")),
+                ("hook", to(f"/account/hooks/{self.hook}/")),
+                ("hook-paused", press("Pause hook")),
                 ("tokens", to("/account/tokens/")),
                 ("token-made", fill_and_press("Name", "my phone", "Create access token")),
                 ("authorize", to("/account/authorize/")),
@@ -218,6 +242,7 @@ class Scene:
                 ("open-invitation", to(f"/open_invitation/{self.link}/")),
                 ("open-invitation-asked", press("Ask to join")),
                 ("keys-none", to("/account/keys/")),
+                ("hooks-none", to("/account/hooks/")),
             ],
         )
         yield (

@@ -50,10 +50,11 @@ NOT_OPENED: Final = {
     *("/api-auth/default/init/", "/api-auth/unknown/init/", "/api-auth/unknown/complete/"),
     *("/staff/providers/unknown/", f"/staff/rules/{'0' * 32}/"),
     *(f"/staff/agreements/{'0' * 32}/", f"/user_email_change/{'0' * 32}/"),
+    f"/account/hooks/{'0' * 32}/",
     *("/setup/unknown/", "/staff/mails/0/"),
 }
 """Pages that redirect or need an earlier step, and those of a provider, of a claim rule, of an
-agreement, of a deleted project and of a requested address, of which there are none."""
+agreement, of a hook, of a deleted project and of a requested address, of which there are none."""
 
 VIEWERS: Final = {
     "owner": bulk_activity.OWNER,
@@ -129,6 +130,7 @@ def parameters(tx: WriteTransaction, vault: Vault) -> dict[str, dict[str, object
         "/staff/providers/": {"provider": "unknown"},
         "/staff/rules/": {"uuid": "0" * 32},
         "/staff/agreements/": {"uuid": "0" * 32},
+        "/account/hooks/": {"uuid": "0" * 32},
         "/api-auth/": {"provider": "unknown"},
         "/invitation/": {"token": vault.sign(links.MAILED, bulk_activity.uuid("invitation", 1), 1)},
         "/identity_link/": {"token": "unknown"},

@@ -32,8 +32,8 @@ from collegium.access import rules as access_rules
 from collegium.agreements import rules as agreement_rules
 from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.statements import UtcDateTime, UuidHex
-from collegium.imports import rules as import_rules
 from collegium.hooks import rules as hook_rules
+from collegium.imports import rules as import_rules
 from collegium.invitations.rules import STORED
 from collegium.join_requests.rules import STORED as DECIDABLE
 from collegium.sign_in.devices import rules as device_rules

@@ -24,8 +24,8 @@ import structlog
 from collegium.accounts import views
 from collegium.db import idempotency
 from collegium.db.database import Database, ReadTransaction, UnavailableError, WriteTransaction
-from collegium.imports import actions as import_actions
 from collegium.hooks import actions as hook_actions
+from collegium.imports import actions as import_actions
 from collegium.integrations.eduteams.sync import DirectorySync
 from collegium.invitations.mail_budgets import queries as mail_budget_queries
 from collegium.lists import row_counts
