@@ -11,9 +11,11 @@ import pytest
 from collegium.accounts import queries as account_queries
 from collegium.api.waldur import accounts, invitations, organisations, projects
 from collegium.api.waldur.routes import ROUTES
+from collegium.hooks.rules import Kind
 from collegium.security.crypto import hash_password
 from collegium.values import InvalidValueError
 from tests.claim_rules.scene import add_rule
+from tests.support.hooks import DESTINATION, add_hook
 from tests.support.passkeys import add_passkey
 from tests.support.site import Site
 from tests.support.world import Place, World
@@ -233,6 +235,23 @@ def rule_writes(world: World, encoding: str, org: Place) -> Iterator[Write]:
     yield "POST", path + test, one + test, {"user_uuid": world.person().uuid}, 200
 
 
+def hook_writes(world: World, encoding: str) -> Iterator[Write]:
+    """Yield writes of hooks, of both kinds."""
+    events: dict[str, Any] = {"event_types": ["role_granted"], "event_groups": ["users", "ssh"]}
+    if encoding != "json":
+        events = {name: json.dumps(words) for name, words in events.items()}
+    for kind, body in (
+        (Kind.WEB, {"destination_url": DESTINATION, "content_type": "form"}),
+        (Kind.EMAIL, {"email": "team@example.org"}),
+    ):
+        with world.database.write() as tx:
+            path = f"/api/hooks-{kind}/{add_hook(tx, world.staff, kind)}/"
+        pattern = f"/api/hooks-{kind}/"
+        yield "POST", pattern, pattern, body | events, 201
+        yield "PUT", path, f"{pattern}{{uuid}}/", body | events, 200
+        yield "PATCH", path, f"{pattern}{{uuid}}/", {"is_active": False}, 200
+
+
 def agreement_writes(site: Site, staff: Any) -> Iterator[Write]:
     agreements = "/api/user-agreements/"
     body = {"agreement_type": "TOS", "content": "<p>Be kind.</p>"}
@@ -291,6 +310,7 @@ def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: 
         *link_and_request_writes(world, encoding, org),
         *rule_writes(world, encoding, org),
         *agreement_writes(site, staff),
+        *hook_writes(world, encoding),
     ):
         write(*case)
     sign_in = "/api-auth/password/"
@@ -556,6 +576,7 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
     uuids["user-agreements"] = response.json()["uuid"]
     with world.database.write() as tx:
         uuids["passkeys"] = uuids["staff-passkeys"] = add_passkey(tx, world.staff.id)
+        uuids |= {f"hooks-{kind}": add_hook(tx, world.staff, kind) for kind in Kind}
     world.provider()
     for pattern, method, form in FORMS:
         path = pattern.replace("{uuid}", uuids.get(pattern.split("/")[2], org.uuid))

@@ -139,7 +139,11 @@ def test_all_faults_of_a_hook_are_reported_together(scene: Scene) -> None:
         response = site.post(path, owner, json=body)
         assert (response.status_code, response.json()) == (400, expected), body
     web = scene.add_web(owner, "users")
-    for body in ({"event_groups": []}, {"destination_url": "https://127.0.0.1/"}):
+    changes: tuple[dict[str, Any], ...] = (
+        {"event_groups": []},
+        {"destination_url": "https://127.0.0.1/"},
+    )
+    for body in changes:
         assert site.request("PATCH", web["url"], owner, json=body).status_code == 400
     assert site.get(web["url"], owner).json() == web
     # Staff may send e-mails to a mailing list.

@@ -14,6 +14,7 @@ from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.hooks import actions as hook_actions
 from collegium.hooks import new_events
+from collegium.hooks.rules import Kind
 from collegium.outbox import queries as outbox_queries
 from collegium.worker.retries import MAX_ATTEMPTS, RETRY_DELAYS
 from collegium.worker.worker import Worker
@@ -233,7 +234,7 @@ def test_address_is_checked_again_when_it_is_called(
         hook_actions.update(
             tx,
             scene.owner.actor,
-            hook_actions.Kind.WEB,
+            Kind.WEB,
             hook["uuid"],
             {"destination_url": scene.endpoint.url.replace("http:", "https:")},
         )

@@ -389,7 +389,7 @@ class _Hook(Event):
     subject = "Hook of user {affected_user_username}"
     account: int
     hook: Annotated[str, Fact("hook_uuid", Readers.PERSON, kept=True)]
-    type: Annotated[str, Fact("hook_type", Readers.PERSON, kept=True)]
+    hook_kind: Annotated[str, Fact("hook_type", Readers.PERSON, kept=True)]
 
 
 class HookCreated(_Hook, kind="hook.created", text="has been created"):

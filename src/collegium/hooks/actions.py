@@ -87,7 +87,7 @@ def create(
         complete["content_type"] = complete["content_type"] or ContentType.JSON.value
     _check(actor, actor.email, complete)
     uuid = hook_queries.add(tx, actor.id, kind, complete)
-    event_queries.record(tx, actor, events.HookCreated(account=actor.id, hook=uuid, type=kind))
+    event_queries.record(tx, actor, events.HookCreated(account=actor.id, hook=uuid, hook_kind=kind))
     return uuid
 
 
@@ -131,7 +131,7 @@ def update(
     event_queries.record(
         tx,
         actor,
-        events.HookUpdated(account=row.account_id, hook=uuid, type=row.kind, fields=changed),
+        events.HookUpdated(account=row.account_id, hook=uuid, hook_kind=row.kind, fields=changed),
     )
 
 
@@ -146,7 +146,7 @@ def remove(tx: WriteTransaction, actor: Actor, kind: Kind, uuid: str) -> None:
     if not hook_queries.remove(tx, row.id):
         raise NotFound("hook.unknown")
     event_queries.record(
-        tx, actor, events.HookDeleted(account=row.account_id, hook=uuid, type=row.kind)
+        tx, actor, events.HookDeleted(account=row.account_id, hook=uuid, hook_kind=row.kind)
     )
 
 
@@ -226,7 +226,9 @@ def record_outcome(tx: WriteTransaction, hook: int, *, is_delivered: bool) -> No
     event_queries.record(
         tx,
         None,
-        events.HookDeactivated(account=failure.account_id, hook=failure.uuid, type=failure.kind),
+        events.HookDeactivated(
+            account=failure.account_id, hook=failure.uuid, hook_kind=failure.kind
+        ),
     )
     author = account_queries.by_id(tx, failure.account_id)
     if author is not None and author.email:
