@@ -103,7 +103,10 @@ def test_faults_of_the_form_are_shown_at_their_fields(scene: Scene, browser: Bro
     browser.open(HERE)
     for values, message in (
         ({"event_groups": []}, "Please choose at least one group of events."),
-        ({"destination_url": ""}, "Address of the program"),
+        (
+            {"destination_url": "", "event_groups": []},
+            "Please choose at least one group of events. Address of the program: Please fill",
+        ),
         ({"destination_url": "http://example.org/"}, "begins with https"),
         ({"destination_url": "https://127.0.0.1/"}, "internal address"),
         ({"kind": "email", "email": scene.stranger.email}, "Only staff can enter the address"),

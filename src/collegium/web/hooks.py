@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from collegium.api.request import Response, Routes
@@ -9,7 +10,15 @@ from collegium.db.database import ReadTransaction
 from collegium.hooks import actions as hook_actions
 from collegium.hooks import queries as hook_queries
 from collegium.hooks.queries import Delivery, HookRow
-from collegium.hooks.rules import GIVE_UP_AFTER, GROUPS, URL_MAX, ContentType, Kind, host_of
+from collegium.hooks.rules import (
+    GIVE_UP_AFTER,
+    GROUPS,
+    URL_MAX,
+    ContentType,
+    Kind,
+    check_events,
+    host_of,
+)
 from collegium.integrations import hook_endpoints
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.web.browser_request import BrowserRequest
@@ -24,7 +33,7 @@ _GROUPS: Final = {
     "auth": "Sign-ins, passwords, tokens and passkeys",
     "customers": "Organisations",
     "invitations": "Invitations and invite links",
-    "mails": "E-mails that were not delivered (staff only)",
+    "mails": "E-mails that were not delivered",
     "permissions": "Roles",
     "projects": "Projects",
     "ssh": "SSH keys",
@@ -58,7 +67,7 @@ def _render_list(
         status,
         hooks=[(row, _destination(row)) for row in rows],
         form=form,
-        groups=GROUP_LABELS,
+        groups=_groups_for(browser),
         kinds=_KINDS,
         content_types=_CONTENT_TYPES,
         url_max=URL_MAX,
@@ -66,8 +75,33 @@ def _render_list(
     )
 
 
-def _read_groups(form: Form) -> list[str]:
-    return sorted({name for name in form.many("event_groups") if name in GROUP_LABELS})
+def _groups_for(browser: BrowserRequest) -> dict[str, str]:
+    """Return the groups to choose from: only staff and support see events of failed e-mails."""
+    return {
+        name: label
+        for name, label in GROUP_LABELS.items()
+        if name != "mails" or browser.actor.sees_all
+    }
+
+
+def _read_values(browser: BrowserRequest, kind: Kind, kinds: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the columns of the form; errors are in the form.
+
+    Args:
+        kinds: stored names of events that the hook names besides.
+    """
+    form = browser.form
+    groups = sorted({name for name in form.many("event_groups") if name in GROUP_LABELS})
+    values: dict[str, Any] = {"event_groups": groups}
+    try:
+        check_events(kinds, groups)
+    except Invalid as refusal:
+        form.add_refusal(refusal)
+    try:
+        values |= _read_destination(browser, kind)
+    except Invalid as refusal:
+        form.add_refusal(refusal)
+    return values
 
 
 def _read_destination(browser: BrowserRequest, kind: Kind) -> dict[str, Any]:
@@ -78,7 +112,8 @@ def _read_destination(browser: BrowserRequest, kind: Kind) -> dict[str, Any]:
     """
     form = browser.form
     if kind is Kind.EMAIL:
-        return {"email": form.raw("email").strip() and form.email("email")}
+        is_given = bool(form.raw("email").strip())
+        return {"email": form.email("email") if is_given else browser.actor.email}
     url = form.text("destination_url", URL_MAX, required=True)
     content_type = form.choice("content_type", *ContentType)
     if form.is_valid:
@@ -89,10 +124,8 @@ def _read_destination(browser: BrowserRequest, kind: Kind) -> dict[str, Any]:
 def _add(browser: BrowserRequest) -> Response:
     form = browser.form
     kind = Kind(form.choice("kind", *Kind))
+    values = _read_values(browser, kind)
     try:
-        values = {**_read_destination(browser, kind), "event_groups": _read_groups(form)}
-        if kind is Kind.EMAIL and not values["email"]:
-            values["email"] = browser.actor.email
         if form.is_valid:
             destination = (_HERE, "The hook is added.")
             with browser.create() as tx:
@@ -138,7 +171,7 @@ def _render(
         destination=_destination(row),
         deliveries=[(one, _event_label(one), _state(one)) for one in deliveries],
         form=form,
-        groups=GROUP_LABELS,
+        groups=_groups_for(browser),
         content_types=_CONTENT_TYPES,
         url_max=URL_MAX,
         shown=_SHOWN,
@@ -171,10 +204,8 @@ def _change(browser: BrowserRequest) -> Response:
             hook_actions.update(tx, browser.actor, kind, row.uuid, {"is_active": is_active})
         text = "The hook is active." if is_active else "The hook is paused."
         return browser.redirect(here, text)
+    values = _read_values(browser, kind, row.event_kinds)
     try:
-        values = {**_read_destination(browser, kind), "event_groups": _read_groups(form)}
-        if kind is Kind.EMAIL and not values["email"]:
-            values["email"] = browser.actor.email
         if form.is_valid:
             with browser.write() as tx:
                 hook_actions.update(tx, browser.actor, kind, row.uuid, values)
