@@ -148,6 +148,13 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
     "organisations": {
         "": "100",
     },
+    "hooks": {
+        "ix_hooks_account_id": "100 2 1",
+        "ix_hooks_active": "80 1",
+        "ix_hooks_created_at": "100 1 1",
+        "ix_hooks_email": "100 2",
+        "sqlite_autoindex_hooks_1": "100 1",
+    },
     "outbox": {
         "ix_outbox_account_id": "100 2",
         "ix_outbox_calls": "10 2",
