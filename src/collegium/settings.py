@@ -203,6 +203,8 @@ class Settings:
     # How long after the last review of its roles, or its creation, a scope is reviewed again;
     # None: never.
     review_interval: MaybeDuration = None
+    # Whether people are e-mailed about their roles; see ``memberships.notices``.
+    role_notifications: Flag = True
     # Maximum number of pending join requests of one account.
     max_join_requests: Count = 100
     invitations_enabled: Flag = True  # front ends read it; the server does not

@@ -302,7 +302,10 @@ def test_path_with_extra_slashes_or_segments_is_not_found(site: Site, world: Wor
 
 def test_secrets_in_paths_are_removed_from_the_log() -> None:
     secret = "s3cr3t-T0ken.x"
-    for word in ("invitation", "invitation_approve", "user_email_change", "password_reset"):
+    for word in (
+        *("invitation", "invitation_approve", "user_email_change", "unsubscribe"),
+        "password_reset",
+    ):
         for path in (
             f"/{word}/{secret}/",
             f"//{word}/{secret}/",

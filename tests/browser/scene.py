@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.accounts.mail_preferences.rules import UNSUBSCRIBE
 from collegium.db.statements import Statement
 from collegium.db.tables import outbox
 from collegium.hooks import actions as hook_actions
@@ -158,6 +159,10 @@ class Scene:
         link = password_actions.link(self.world.vault, account, datetime.now(UTC))
         return f"/password_reset/{link}/"
 
+    def _unsubscribe(self) -> str:
+        link = self.world.vault.sign(UNSUBSCRIBE, self.emil.uuid, "role_granted")
+        return f"/{UNSUBSCRIBE}/{link}/"
+
     def _leave(self, person: Person, place: Place) -> str:
         with self.world.database.read() as tx:
             grants = membership_queries.of_account(tx, person.id)
@@ -195,6 +200,9 @@ class Scene:
                 ("address-gone", to(f"/user_email_change/{'0' * 32}/")),
                 ("address-cancel", to(f"/user_email_change_cancel/{'0' * 32}/")),
                 ("address-cancel-gone", press("Keep my address and sign out everywhere")),
+                ("unsubscribe", to(self._unsubscribe())),
+                ("unsubscribed", press("Turn them off")),
+                ("unsubscribe-gone", to("/unsubscribe/abc/")),
                 ("not-found", to("/nowhere/")),
             ],
         )
@@ -206,6 +214,7 @@ class Scene:
                 ("leave-last-owner", to(self._leave(self.ada, self.second_organisation))),
                 ("profile", to("/account/profile/")),
                 ("profile-picture-wrong", press("Save picture")),
+                ("mails", to("/account/mails/")),
                 ("new-address", to("/account/address/")),
                 ("address", to(self.address)),
                 ("password", to("/account/password/")),

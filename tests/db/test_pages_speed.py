@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
+from collegium.accounts.mail_preferences.rules import UNSUBSCRIBE
 from collegium.db.database import Database, WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import roles
@@ -138,6 +139,9 @@ def parameters(tx: WriteTransaction, vault: Vault) -> dict[str, dict[str, object
         "/staff/mails/": {"id": 0},
         "/password_reset/": {"token": password_actions.link(vault, account, tx.now)},
         "/user_email_change/": {"code": "0" * 32},
+        "/unsubscribe/": {
+            "token": vault.sign(UNSUBSCRIBE, uuid_of(bulk_activity.MEMBER), "role_granted")
+        },
         "/user_email_change_cancel/": {"code": "0" * 32},
         **{
             f"/{purpose}/": {

@@ -273,6 +273,7 @@ ACTIONS: dict[str, tuple[Any, str]] = {
     "address code on page": (page_of(f"/user_email_change/{'0' * 32}/"), "address"),
     "address cancel code": (page_of(f"/user_email_change_cancel/{'0' * 32}/"), "address"),
     "approve": (code("/api/user-invitations/approve/", "token", "x"), "address"),
+    "unsubscribe": (page_of("/unsubscribe/x/"), "address"),
     "approve on page": (page_of("/invitation_approve/x/"), "address"),
     "set-up link": (page_of("/setup/x/"), "address"),
     "password link": (page_of("/password_reset/x/"), "address"),
@@ -422,5 +423,6 @@ def test_every_public_write_is_rate_limited() -> None:
         *("/invitation/{token}/", "/invitation/{token}/decline/"),
         *("/invitation/{token}/provider/", "/open_invitation/{uuid}/provider/"),
         "/sign_in/provider/",
+        "/unsubscribe/{token}/",
         *("/invitation_approve/{token}/", "/invitation_reject/{token}/"),
     }

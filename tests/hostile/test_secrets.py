@@ -31,7 +31,7 @@ NEW = "purple-tram-lifts-9"
 WRONG = "this is not the one 17"
 LINK = re.compile(
     r"/(invitation|invitation_approve|invitation_reject|user_email_change"
-    r"|user_email_change_cancel|password_reset|identity_link)"
+    r"|user_email_change_cancel|password_reset|identity_link|unsubscribe)"
     r"/([\w.~-]{20,})/"
 )
 

@@ -89,7 +89,9 @@ class Invitees:
 
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings]) -> Settings:
-    return make_settings(invitation_create_missing_user="true", rate_limits="false")
+    return make_settings(
+        invitation_create_missing_user="true", rate_limits="false", role_notifications="false"
+    )
 
 
 @pytest.fixture
@@ -162,7 +164,7 @@ def test_no_account_is_created_without_the_setting(
     invitees: Invitees, make_settings: Callable[..., Settings]
 ) -> None:
     invitees.invite()
-    assert kinds(invitees.deliver(settings=make_settings())) == [CREATED]
+    assert kinds(invitees.deliver(settings=make_settings(role_notifications="false"))) == [CREATED]
     assert invitees.accounts() == []
 
 
@@ -437,7 +439,7 @@ def test_retry_sends_credentials_after_the_setting_was_turned_off(
     invitees.invite()
     invitees.deliver(TEMPORARY)
     invitees.clock.forward(minutes=1)
-    (mail,) = invitees.deliver(settings=make_settings())
+    (mail,) = invitees.deliver(settings=make_settings(role_notifications="false"))
     sign_in(site, mail)
 
 

@@ -68,6 +68,7 @@ OBJECTS: Final[dict[str, dict[str, str]]] = {
     "/password_reset/": {"token": "password link"},
     "/user_email_change/": {"code": "address code"},
     "/user_email_change_cancel/": {"code": "address cancel code"},
+    "/unsubscribe/": {"token": "unsubscribe link"},
     "/invitation/": {"token": "mailed link"},
     **{f"/{purpose}/": {"token": purpose} for purpose in (approvals.APPROVE, approvals.REJECT)},
     "/open_invitation/": {"uuid": "link"},

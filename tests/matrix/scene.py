@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, select, update
 from collegium.access.rules import ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.accounts.mail_preferences.rules import UNSUBSCRIBE
 from collegium.agreements import actions as agreement_actions
 from collegium.agreements import queries as agreement_queries
 from collegium.db.database import Database
@@ -313,6 +314,7 @@ class Scene:
             account = account_queries.with_password(tx, id=colleague.id)
             assert account is not None
             objects["password link"] = password_actions.link(self.vault, account, tx.now)
+        objects["unsubscribe link"] = self.vault.sign(UNSUBSCRIBE, colleague.uuid, "role_granted")
         objects["mailed link"] = self.vault.sign(links.MAILED, objects["invitation"], 1)
         objects["waiting"] = self._waiting(tenant)
         for purpose in (approvals.APPROVE, approvals.REJECT):

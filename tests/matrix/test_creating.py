@@ -62,6 +62,8 @@ NOT_CREATING: Final = {
     "/staff/roles/{uuid}/": "changes an object",
     "/staff/providers/{provider}/": "changes an object",
     "/staff/rules/{uuid}/": "changes an object",
+    "/unsubscribe/{token}/": "doing it again changes nothing",
+    "/account/mails/": "changes an object",
     "/account/agreements/": "agreeing again changes nothing",
     "/staff/agreements/{uuid}/": "changes an object",
     "/staff/mails/": "sends e-mails again, or one to the sender",

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, event, func, select
 
+from collegium.accounts.mail_preferences.rules import OPTIONAL
 from collegium.db import tables
 from collegium.db.database import Database
 from collegium.db.statements import Statement
@@ -302,7 +303,10 @@ class Piece:
             "links": {known.get(row.uuid, row.uuid): row.canceled_at is not None for row in links},
             "requests": {known.get(row.uuid, row.uuid): row.state for row in requests},
             "mails": Counter(
-                (row.kind, addresses.get(row.recipient, row.recipient)) for row in mails
+                (row.kind, addresses.get(row.recipient, row.recipient))
+                for row in mails
+                # The model does not know when notices about roles become e-mails.
+                if row.kind not in OPTIONAL
             ),
             "tokens": {
                 people[row.account_id]: self._seconds(row.last_used_at)

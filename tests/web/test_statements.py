@@ -33,6 +33,7 @@ ONE_OBJECT = {
     "/password_reset/{token}/",
     "/setup/{token}/",
     "/staff/mails/{id}/",
+    "/unsubscribe/{token}/",
     "/identity_link/{token}/",
     "/user_email_change/{code}/",
     "/user_email_change_cancel/{code}/",

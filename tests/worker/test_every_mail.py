@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -16,6 +16,8 @@ from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
+from collegium.accounts.mail_preferences import queries as preference_queries
+from collegium.accounts.mail_preferences.rules import DIGEST, UNSUBSCRIBE
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, invitations, invite_links, join_requests, outbox
@@ -53,9 +55,11 @@ class EveryKind(Scenario):
         bob, now = self.bob, datetime.now(UTC).isoformat()
         notice = (bob.email, bob.id, now, "person", "203.0.113.9")
         pending = world.invitation(self.ending).id
+        role, former = self._roles()
         changes, new = {"last_name": [name, name]}, "new@elsewhere.example"
         with world.database.write() as tx:
             review_queries.add(tx, self.project.id)
+            preference_queries.choose(tx, self.owner.id, DIGEST, None, is_wanted=True)
             email_change_actions.request_change(
                 tx, bob.actor, self.world.settings, world.vault, bob.uuid, new
             )
@@ -66,6 +70,12 @@ class EveryKind(Scenario):
                 kinds.InvitationApproved(bob.email, pending, bob.id),
                 kinds.MailTest(bob.email, bob.id),
                 kinds.ReviewsPending(self.owner.email, self.owner.id),
+                kinds.RoleGranted(bob.email, bob.id, [role], 1),
+                kinds.RoleChanged(bob.email, bob.id, [role | {"former": former["grant"]}]),
+                kinds.RoleEnding(bob.email, bob.id, [role]),
+                kinds.RoleEnded(bob.email, bob.id, [former]),
+                kinds.RoleRemoved(bob.email, bob.id, [former], 1),
+                kinds.RoleDigest(self.owner.email, self.owner.id),
                 kinds.EmailChanged(bob.email, bob.id, new),
                 kinds.PasswordChanged(*notice),
                 kinds.TokenCreated(*notice, name),
@@ -91,6 +101,18 @@ class EveryKind(Scenario):
                     self.render(tx, row, settings)
                     self.rows_to_send.append(row)
         assert {row.kind for row in self.rows_to_send} == set(mails.LOADERS)
+
+    def _roles(self) -> list[Any]:
+        """Assign to Bob a role that ends soon, and one that has ended."""
+        soon, world = datetime.now(UTC) + timedelta(days=5), self.world
+        for role in ("PROJECT.ADMIN", "PROJECT.MANAGER"):
+            world.give_role(self.bob, role, self.project, soon)
+        world.remove_role(self.bob, "PROJECT.MANAGER", self.project)
+        rows = select(grants.c.id).where(grants.c.account_id == self.bob.id)
+        with world.database.read() as tx:
+            ids = tx.fetch_all(Statement[int](rows.order_by(grants.c.id.desc()).limit(2)))
+        facts = {"former": None, "actor": self.owner.id, "scope_name": self.project.name}
+        return [{"grant": one, **facts} for one in sorted(ids)]
 
     def render(self, tx: ReadTransaction, row: Any, settings: Settings) -> EmailMessage:
         """Render a mail and parse it as a client does."""
@@ -135,9 +157,11 @@ def test_links_of_every_kind_of_mail_begin_with_the_path_of_the_front_end(
             message = every_kind.render(tx, row, settings)
         plain, html = words(message, "plain"), words(message, "html")
         base = own if row.kind in OWN_PAGES else front
-        has_link = "link }}" in (mails.TEMPLATES / f"{row.kind}.txt").read_text()
+        text = (mails.TEMPLATES / f"{row.kind}.txt").read_text()
+        has_link = "link }}" in text or 'extends "roles.txt"' in text
         for links in (set(re.findall(r"https?://[^\s>]+", plain)), HtmlTags(html).links):
             links -= {front}  # the footer
+            links -= {link for link in links if f"{own}/{UNSUBSCRIBE}/" in str(link)}
             assert bool(links) is has_link, row.kind
             for link in map(str, links):
                 assert re.fullmatch(rf"{base}/([^/\s]+/)*", link), (row.kind, link)

@@ -195,7 +195,8 @@ def _not_found(path: str) -> str:
 # A segment after one that names invitations, or after a page that an e-mailed link opens, can be a
 # credential: a UUID in any spelling, a token or a code.
 _BEFORE_KEY: Final = re.compile(
-    "invitation|links|user_email_change|password_reset|identity_link|setup", re.IGNORECASE
+    "invitation|links|user_email_change|password_reset|identity_link|setup|unsubscribe",
+    re.IGNORECASE,
 )
 _KEY_SEPARATOR: Final = re.compile(r"([/\\])")
 _WORD: Final = re.compile(r"[a-z_-]{0,20}", re.IGNORECASE)

@@ -21,6 +21,7 @@ from collegium.invite_links import rules as invite_link_rules
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.admission import check_may_have
 from collegium.memberships.leaving import is_last_owner
+from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.scopes.actions import ScopeRef, grant
@@ -389,6 +390,7 @@ def _take_away(
     if current is None or is_last_owner(tx, given.scope_kind, given.role_name, current):
         return
     if membership_queries.end(tx, current.id, None):
+        notice_actions.removed(tx, None, current.id)
         claim_rule_queries.release(tx, account.id, given)
         event_queries.record(
             tx,

@@ -82,6 +82,7 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
     },
     "grants": {
         "ix_grants_account_id": "19980 2 1 1",
+        "ix_grants_reminders": "1998 1000 2",
         "ix_grants_role_id": "19980 4995 1 1 1 1",
         "ix_grants_scope_active": "19980 40 1 1",
         "ix_grants_scope_ended": "1998 4 1 1 1 1",
@@ -133,6 +134,17 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "ix_ssh_keys_shared": "20 1",
         "sqlite_autoindex_ssh_keys_1": "2000 2 1",
         "sqlite_autoindex_ssh_keys_2": "2000 1",
+    },
+    "mail_preferences": {
+        "ix_mail_preferences_next_at": "50 10 1",
+        "sqlite_autoindex_mail_preferences_1": "500 2 1",
+    },
+    "role_notices": {
+        "ix_role_notices_account_id": "500 2",
+        "ix_role_notices_actor_id": "500 50",
+        "ix_role_notices_created_at": "500 10 1",
+        "ix_role_notices_former_id": "500 250",
+        "ix_role_notices_grant_id": "500 2",
     },
     "mail_budgets": {
         "ix_mail_budgets_last_at": "500 1",
@@ -375,6 +387,7 @@ POSTGRESQL: Final[dict[str, str]] = {
         ended_by 1 8 0
         granted_by 0 8 -0.00501
         id 0 8 -1
+        reminders_done 0 4 3
         role_id 0 8 4
         scope_id 0 8 -0.025
         source 0 10 5

@@ -808,6 +808,8 @@ grants = Table(
     _text("source", 32),
     # Why somebody ended the grant, in their words.
     _text("end_reason"),
+    # How many reminders of the end are done or not needed; see ``memberships.notices.rules``.
+    Column("reminders_done", Integer, nullable=False, server_default="0"),
     CheckConstraint("ended_at IS NULL OR ended_at >= valid_from", name="ended_at"),
 )
 # The history of an account, and of everybody, with the grants that have ended.
@@ -863,6 +865,55 @@ Index(
     grants.c.valid_until,
     sqlite_where=and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None)),
     postgresql_where=and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None)),
+)
+
+# What the worker reminds of.
+_HAS_END = and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None))
+Index(
+    "ix_grants_reminders",
+    grants.c.reminders_done,
+    grants.c.valid_until,
+    sqlite_where=_HAS_END,
+    postgresql_where=_HAS_END,
+)
+
+# What people have not been told yet about their roles. The worker makes e-mails of it.
+role_notices = Table(
+    "role_notices",
+    metadata,
+    _id(),
+    Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("grant_id", BigInt, ForeignKey("grants.id"), nullable=False, index=True),
+    Column("kind", String(64), nullable=False),
+    # The grant that this one replaces.
+    Column("former_id", BigInt, ForeignKey("grants.id")),
+    # Who did it, if the person may learn that; null for rules and impersonations.
+    _account("actor_id"),
+    # The scope may be hidden from the person soon, and renamed after that.
+    _text("scope_name"),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+Index("ix_role_notices_created_at", role_notices.c.created_at, role_notices.c.id)
+Index("ix_role_notices_former_id", role_notices.c.former_id)
+Index("ix_role_notices_actor_id", role_notices.c.actor_id)
+
+# Which e-mails people want, where they have chosen.
+mail_preferences = Table(
+    "mail_preferences",
+    metadata,
+    Column("account_id", BigInt, ForeignKey("accounts.id"), primary_key=True),
+    Column("kind", String(64), primary_key=True),
+    Column("is_wanted", Boolean, nullable=False),
+    # Of an e-mail that comes at intervals.
+    Column("next_at", UtcDateTime),
+)
+_IS_PLANNED = mail_preferences.c.next_at.is_not(None)
+Index(
+    "ix_mail_preferences_next_at",
+    mail_preferences.c.next_at,
+    mail_preferences.c.account_id,
+    sqlite_where=_IS_PLANNED,
+    postgresql_where=_IS_PLANNED,
 )
 
 # Rules that give roles to people by what identity providers say about them.

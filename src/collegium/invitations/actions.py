@@ -32,6 +32,7 @@ from collegium.invitations.rules import Action, State
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import offers
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.offers import Offer
 from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
@@ -369,6 +370,7 @@ def _accept(
         # A grant with an end gets the later end that the invitation offers, or none.
         membership_queries.set_end(tx, current.id, until)
         finish_join(tx, actor, actor.id, invitation.role_id, scope, by=invitation.created_by)
+        notice_actions.end_changed(tx, actor, current.id)
     else:
         grant(
             tx,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -67,6 +68,7 @@ class JoinRequestRow(OfferedRole, GroupRequest, PersonName):
 
     state: str
     message: str
+    created_at: datetime
     comment: str | None
     custom_project_name: str
     custom_project_description: str

@@ -26,6 +26,7 @@ from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import ensure_owner_remains
+from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.queries import PastGrant
 from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, Forbidden, NotFound
@@ -117,9 +118,12 @@ def update(
         ensure_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.set_end(tx, current.id, until)
     _record(tx, events.RoleUpdated, actor, target, until)
-    if until is None:
-        # A join request asks for a role without an end, so only such a grant fulfils it.
-        finish_join(tx, actor, target.account.id, target.role.id, _scope_ref(target), by=actor.id)
+    # A join request asks for a role without an end, so only such a grant fulfils it.
+    is_notified = until is None and finish_join(
+        tx, actor, target.account.id, target.role.id, _scope_ref(target), by=actor.id
+    )
+    if not is_notified:
+        notice_actions.end_changed(tx, actor, current.id)
     return True
 
 
@@ -163,6 +167,7 @@ def change_role(tx: WriteTransaction, actor: Actor, target: RoleAssignment, role
         by=actor.id,
         source=GrantSource.MANUAL,
         until=current.valid_until,
+        former=current.id,
     )
     _record(tx, events.RoleRevoked, actor, target, tx.now)
     _record(tx, events.RoleGranted, actor, new_target, current.valid_until)
@@ -184,6 +189,7 @@ def remove(tx: WriteTransaction, actor: Actor, target: RoleAssignment) -> None:
         return
     ensure_owner_remains(tx, target.access.scope.kind, target.role.name, current)
     membership_queries.end(tx, current.id, actor.id)
+    notice_actions.removed(tx, actor, current.id)
     _record(tx, events.RoleRevoked, actor, target, tx.now)
 
 
@@ -205,6 +211,7 @@ def revoke(tx: WriteTransaction, actor: Actor, uuid: str, reason: str) -> None:
         raise Conflict("grant.ended")
     ensure_owner_remains(tx, target.access.scope.kind, target.role.name, past)
     membership_queries.end(tx, past.id, actor.id, reason)
+    notice_actions.removed(tx, actor, past.id)
     _record(tx, events.RoleRevoked, actor, target, tx.now, reason)
 
 
@@ -274,7 +281,9 @@ def _load_grant(
 
 
 def end_expired(tx: WriteTransaction, grant_id: int) -> bool:
-    """End a grant that has expired, and record it; return False if there was nothing to do.
+    """End a grant that has expired, record it, and note that its holder is told.
+
+    Return False if there was nothing to do.
 
     Args:
         grant_id: id of the grant.
@@ -282,6 +291,7 @@ def end_expired(tx: WriteTransaction, grant_id: int) -> bool:
     expired = membership_queries.close_expired(tx, grant_id)
     if expired is None or expired.valid_until is None:
         return False
+    notice_actions.ended(tx, expired)
     event_queries.record(
         tx,
         None,

@@ -8,6 +8,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.queries import ActiveGrant, GrantRow, UnendedGrant
 from collegium.memberships.rules import is_owner_role
 from collegium.refusals import Conflict, NotFound
@@ -44,6 +45,7 @@ def leave(tx: WriteTransaction, actor: Actor, uuid: str) -> None:
     ensure_owner_remains(tx, grant.scope_kind, grant.role_name, grant)
     if not membership_queries.end(tx, grant.id, actor.id):
         raise NotFound("grant.unknown")
+    notice_actions.removed(tx, actor, grant.id)
     event_queries.record(
         tx,
         actor,

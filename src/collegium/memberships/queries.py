@@ -51,6 +51,7 @@ from collegium.lists import account_search
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.lists.sql_hints import no_index_on_join
+from collegium.memberships.notices.rules import reminders_done
 from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, NotFound
 
@@ -145,7 +146,7 @@ _ender = accounts.alias("ender")
 
 _all_rows = (
     select(
-        *(c for c in grants.c if c.name not in {"granted_by", "ended_by"}),
+        *(c for c in grants.c if c.name not in {"granted_by", "ended_by", "reminders_done"}),
         accounts.c.uuid.label("account_uuid"),
         accounts.c.username,
         accounts.c.email,
@@ -416,7 +417,7 @@ _END_EXPIRED = Statement(
 )
 _COLUMNS = (
     *("uuid", "account_id", "role_id", "scope_id", "valid_from", "valid_until", "granted_by"),
-    "source",
+    *("source", "reminders_done"),
 )
 _INSERT = add_to_account(grants, _COLUMNS)
 _INSERT_REPLACEMENT = Statement[int](
@@ -425,7 +426,7 @@ _INSERT_REPLACEMENT = Statement[int](
 _SET_END = Statement(
     update(grants)
     .where(grants.c.id == bindparam("grant"), is_active())
-    .values(valid_until=bindparam("end"))
+    .values(valid_until=bindparam("end"), reminders_done=bindparam("done"))
 )
 # A transaction that waited for the lock may have read the clock before a concurrent transaction
 # wrote the grant. Then the grant must not end before it begins.
@@ -717,6 +718,7 @@ def grant(
                 valid_until=until,
                 granted_by=granted_by,
                 source=source.value,
+                reminders_done=reminders_done(until, tx.now),
             )
     except UniqueViolationError as error:
         raise Conflict("grant.exists") from error
@@ -731,7 +733,8 @@ def set_end(tx: WriteTransaction, grant_id: int, until: datetime | None) -> bool
     Args:
         until: UTC; None for no end.
     """
-    return tx.execute(_SET_END, grant=grant_id, end=until, now=tx.now) > 0
+    done = reminders_done(until, tx.now)
+    return tx.execute(_SET_END, grant=grant_id, end=until, done=done, now=tx.now) > 0
 
 
 def end(tx: WriteTransaction, grant_id: int, by: int | None, reason: str = "") -> bool:
@@ -783,6 +786,7 @@ def grant_again(
                 "valid_until": one.valid_until,
                 "granted_by": granted_by,
                 "source": GrantSource.MANUAL.value,
+                "reminders_done": reminders_done(one.valid_until, tx.now),
             }
             for one in former
         ),

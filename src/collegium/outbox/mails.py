@@ -2,12 +2,11 @@
 
 A new e-mail is one class here, one loader in a ``mails`` module that ``worker/mails.py`` lists,
 and three templates in ``worker/templates``. A test fails while one of them is missing. The ``kind``
-of an e-mail is the name that Waldur gives it, where there is one. Nobody is e-mailed when a role
-ends.
+of an e-mail is the name that Waldur gives it, where there is one.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,3 +514,87 @@ class ProfileChangesOperator(Mail):
     account: int
     changes: dict[str, list[str]]
     organizations: list[str]
+
+
+class RoleItem(TypedDict):
+    """A role in an e-mail to its holder.
+
+    Args:
+        grant: id of the grant.
+        former: id of the grant that this one replaces; None if it replaces none.
+        actor: id of the account that did it; None if it is not named.
+        scope_name: name of the scope when it happened.
+    """
+
+    grant: int
+    former: int | None
+    actor: int | None
+    scope_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoleGranted(Mail):
+    """Notice that roles were given to a person.
+
+    Args:
+        account: id of the person's account.
+        roles: what happened.
+        more: number of further roles.
+    """
+
+    kind: ClassVar[str] = "role_granted"
+    account: int
+    roles: list[RoleItem]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChanged(Mail):
+    """Notice that roles of a person have another end, or were replaced; as ``RoleGranted``."""
+
+    kind: ClassVar[str] = "role_changed"
+    account: int
+    roles: list[RoleItem]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoleEnding(Mail):
+    """Reminder that roles of a person end soon; as ``RoleGranted``."""
+
+    kind: ClassVar[str] = "role_ending"
+    account: int
+    roles: list[RoleItem]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoleEnded(Mail):
+    """Notice that the time of roles of a person is over; as ``RoleGranted``."""
+
+    kind: ClassVar[str] = "role_ended"
+    account: int
+    roles: list[RoleItem]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRemoved(Mail):
+    """Notice that roles were taken away from a person; as ``RoleGranted``."""
+
+    kind: ClassVar[str] = "role_removed"
+    account: int
+    roles: list[RoleItem]
+    more: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoleDigest(Mail):
+    """Weekly summary for a person who manages something, at their wish.
+
+    Args:
+        account: id of the row; the contents are found when the e-mail is rendered.
+    """
+
+    kind: ClassVar[str] = "role_digest"
+    account: int

@@ -26,6 +26,7 @@ from collegium.join_requests.rules import Action as JoinRequestAction
 from collegium.join_requests.transitions import move
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.admission import check_may_have
+from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
@@ -70,10 +71,13 @@ def grant(
     source: GrantSource,
     until: datetime | None = None,
     replaces: bool = False,
+    former: int | None = None,
     excluded_request: int = 0,
     uuid: str = "",
 ) -> int:
     """Write a grant, and approve the join requests that it fulfils. Return the id of the grant.
+
+    The person is told, unless they did it themselves, or an e-mail about a join request tells them.
 
     All grants go through this function. The caller has locked the scope.
 
@@ -82,6 +86,7 @@ def grant(
         by: id of the account that grants the role; None for auto-approval and claim rules.
         until: end of the grant, UTC; None for no end.
         replaces: as ``memberships.queries.grant``.
+        former: id of the grant that this one replaces; None if it replaces none.
         excluded_request: id of a join request that the caller decides itself.
         uuid: of the grant; a new one by default.
 
@@ -101,7 +106,11 @@ def grant(
         source=source,
         replaces=replaces,
     )
-    finish_join(tx, actor, account, role, scope, by=by, excluded_request=excluded_request)
+    is_notified = finish_join(
+        tx, actor, account, role, scope, by=by, excluded_request=excluded_request
+    )
+    if not is_notified:
+        notice_actions.granted(tx, actor, grant_id, former)
     return grant_id
 
 
@@ -114,11 +123,13 @@ def finish_join(
     *,
     by: int | None,
     excluded_request: int = 0,
-) -> None:
+) -> bool:
     """Approve the pending requests of an account that its new role fulfils.
 
     A person has one role in a group, so there every role fulfils every request. A request that
     also creates a project is only fulfilled by its own approval.
+
+    Return whether an e-mail about a join request tells the person of the role.
 
     Args:
         by: id of the account that granted the role; None for auto-approval.
@@ -130,11 +141,12 @@ def finish_join(
         if request.id != excluded_request and not request.auto_create_project
     ]
     if not pending:
-        return
+        return bool(excluded_request)
     by_role = role_queries.permissions_of(tx, {role, *(request.role_id for request in pending)})
     granter = _load_granter(tx, actor, by)
     # No e-mail about the recipient's own action, and only one e-mail for several requests.
-    is_notified = bool(excluded_request) or (actor is not None and actor.id == account)
+    is_notified = bool(excluded_request)
+    is_own = actor is not None and actor.id == account
     for request in pending:
         requested_role = request.role_id
         if not KINDS[scope.kind].one_role and not join_request_rules.is_fulfilled(
@@ -142,9 +154,10 @@ def finish_join(
         ):
             continue
         move(tx, granter, request, JoinRequestAction.APPROVE, by)
-        if not is_notified and notifications_enabled(request):
+        if not is_own and not is_notified and notifications_enabled(request):
             outbox_queries.enqueue(tx, mails.JoinRequestApproved(request.email, request.id))
             is_notified = True
+    return is_notified
 
 
 def _load_granter(tx: WriteTransaction, actor: Actor | None, by: int | None) -> Actor | None:
@@ -214,5 +227,6 @@ def delete_scope(tx: WriteTransaction, actor: Actor, scope: int) -> None:
         scope: id of a locked scope; the caller has checked that it may be deleted.
     """
     close_offers(tx, scope)
+    notice_actions.removing_all(tx, actor, scope)
     membership_queries.end_all(tx, scope, actor.id)
     scope_queries.remove(tx, scope)

@@ -103,11 +103,14 @@ class Page(Endpoint):
             ``BrowserRequest.created`` got. ``BrowserRequest.redirect`` when None.
         during_setup: Whether people can use it who still have to set up two-factor authentication,
             or to agree to the terms.
+        one_click: Whether programs may post to it, because its path holds a signed token that no
+            other site knows.
     """
 
     creates: bool = False
     replay: Callable[..., Response] | None = None
     during_setup: bool = False
+    one_click: bool = False
 
 
 class Paging:

@@ -28,6 +28,7 @@ from collegium.web import (
     invitation,
     invite_link,
     join_requests,
+    mail_preferences,
     members,
     passkeys,
     passwords,
@@ -174,6 +175,7 @@ ROUTES: Routes = {
     **account.ROUTES,
     **profile.ROUTES,
     **agreements.ROUTES,
+    **mail_preferences.ROUTES,
     **ssh_keys.ROUTES,
     **hooks.ROUTES,
     **two_factor.ROUTES,
@@ -232,6 +234,8 @@ class _Pages(Protocol[BrowserRequest]):
         """Check that one of our pages gave the posted form to this browser."""
         if context.method in READ_METHODS:
             # Somebody comes back from another site, with a proof of its own.
+            return
+        if isinstance(endpoint, Page) and endpoint.one_click:
             return
         context.page = context.path if "GET" in endpoints else ""
         context.check_form()

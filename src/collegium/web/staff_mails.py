@@ -48,6 +48,12 @@ KINDS: Final = {
     "mail_test": "Test e-mail",
     "event_notification": "Event, for a hook",
     "hook_deactivated": "Hook was deactivated",
+    "role_granted": "New role",
+    "role_changed": "Role changed",
+    "role_ending": "Role ends soon",
+    "role_ended": "Role ended",
+    "role_removed": "Role removed",
+    "role_digest": "Weekly overview for managers",
     "notifications_profile_changes_operator": "Details of an owner changed",
 }
 """Label of each kind of e-mail."""

@@ -28,6 +28,7 @@ from collegium.invitations import mails as invitation_mails
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import State, effective_state, is_current_mail
 from collegium.join_requests import mails as join_request_mails
+from collegium.memberships.notices import mails as notice_mails
 from collegium.outbox.mails import (
     ChangeEmailRequest,
     EmailChanged,
@@ -91,6 +92,10 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMa
     # Some servers know only this header. It suppresses out-of-office replies.
     message["X-Auto-Response-Suppress"] = "All"
     message["X-Collegium-Mail"] = row.kind
+    if "unsubscribe_link" in variables:
+        # One click (RFC 8058): mail programs offer a button, which posts to the link.
+        message["List-Unsubscribe"] = f"<{variables['unsubscribe_link']}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(text, cte=_transfer_encoding(text))
     message.add_alternative(html, subtype="html", cte=_transfer_encoding(html))
     return message
@@ -239,6 +244,7 @@ LOADERS: Final[dict[str, Loader]] = {
     **hook_calls.LOADERS,
     **invitation_mails.LOADERS,
     **join_request_mails.LOADERS,
+    **notice_mails.LOADERS,
     **password_mails.LOADERS,
     **review_mails.LOADERS,
     **sign_in_mails.LOADERS,

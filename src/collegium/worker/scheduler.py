@@ -2,10 +2,10 @@
 
 New events are looked at for hooks, and their deliveries queued.
 
-Reviews of roles too, which are looked for once an hour: that reads all scopes.
+E-mails about roles are made of notices. Reviews of roles are looked for once an hour:
+that reads all scopes.
 
-Each takes effect once. The end of a role is recorded; nobody gets an e-mail about it. Expiry does
-not depend on this: every right is checked when it is used.
+Each takes effect once. Expiry does not depend on this: every right is checked when it is used.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from math import inf
 from time import monotonic
 from typing import Final
 
+from collegium.accounts.mail_preferences import queries as preference_queries
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
 from collegium.hooks import actions as hook_actions
 from collegium.hooks import new_events
@@ -21,6 +22,9 @@ from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.notices import actions as notice_actions
+from collegium.memberships.notices import queries as notice_queries
+from collegium.memberships.notices.rules import COLLECT
 from collegium.reviews import actions as review_actions
 from collegium.reviews import queries as review_queries
 from collegium.reviews.rules import REMIND_EVERY
@@ -28,6 +32,7 @@ from collegium.settings import Settings
 
 _BATCH: Final = 100
 _REVIEWS_EVERY: Final = timedelta(hours=1)
+_REMINDERS_EVERY: Final = timedelta(minutes=1)
 
 
 class Scheduler:
@@ -45,11 +50,13 @@ class Scheduler:
         self._clock = now
         # Nothing was due then.
         self._reviews_checked: datetime | None = None
+        self._reminders_checked: datetime | None = None
 
     def run(self, seconds: float = inf) -> int:
         """Run every due action, each in its own transaction; return how many took effect.
 
-        Roles that ended are the exception: one batch shares a transaction.
+        Roles that ended, and e-mails about roles, are the exception: one batch shares a
+        transaction.
 
         Args:
             seconds: After this time no further round begins. The rest stays due.
@@ -83,6 +90,7 @@ class Scheduler:
             expiring = invitation_queries.expiring(tx, _BATCH)
             starting = invitation_queries.starting(tx, _BATCH)
             batch = new_events.read(tx)
+            notices = self._load_due_notices(tx)
         return [
             *reviews,
             # In one transaction: each is two short writes, and a commit takes longer than both.
@@ -91,7 +99,28 @@ class Scheduler:
             *(lambda tx, n=n: invitation_actions.remind(tx, settings, n) for n in expiring),
             *(lambda tx, n=n: invitation_actions.release(tx, settings, n) for n in starting),
             *([lambda tx: hook_actions.queue(tx, batch)] if batch else []),
+            *notices,
         ]
+
+    def _load_due_notices(self, tx: ReadTransaction) -> list[Callable[[WriteTransaction], int]]:
+        settings = self._settings
+        due: list[Callable[[WriteTransaction], int]] = []
+        if notice_queries.is_any_ready(tx, tx.now - COLLECT):
+            due.append(lambda tx: notice_actions.enqueue_mails(tx, settings))
+        checked = self._reminders_checked
+        if not settings.role_notifications or (
+            checked is not None and tx.now < checked + _REMINDERS_EVERY
+        ):
+            return due
+        reminders = notice_queries.is_reminder_due(tx)
+        if reminders:
+            due.append(notice_actions.remind)
+        digests = preference_queries.is_any_due(tx)
+        if digests:
+            due.append(notice_actions.send_digests)
+        if not reminders and not digests:
+            self._reminders_checked = tx.now
+        return due
 
     def _load_due_reviews(self, tx: ReadTransaction) -> list[Callable[[WriteTransaction], int]]:
         seconds, checked = self._settings.review_interval, self._reviews_checked

@@ -27,6 +27,7 @@ from collegium.join_requests.queries import JoinRequestRow
 from collegium.lists import slugs
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.leaving import ensure_owner_remains
+from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.rules import GrantSource, is_owner_role
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
@@ -161,6 +162,7 @@ def change(
             continue
         if change.removes:
             membership_queries.end(tx, member.grant_id, actor.id)
+            notice_actions.removed(tx, actor, member.grant_id)
             _record_removed(tx, actor, scope_access, member)
         elif _requested_role(change) != member.role_name:
             membership_queries.end(tx, member.grant_id, actor.id)
@@ -173,7 +175,7 @@ def change(
                 member.account_id,
                 member.username,
                 _requested_role(change),
-                replaces=True,
+                former=member.grant_id,
             )
         else:
             continue
@@ -227,6 +229,7 @@ def leave(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
         raise Conflict("group.not_member")
     ensure_owner_remains(tx, ScopeKind.GROUP, grant.role_name, grant)
     membership_queries.end(tx, grant.id, actor.id)
+    notice_actions.removed(tx, actor, grant.id)
     event_queries.record(
         tx,
         actor,
@@ -330,7 +333,7 @@ def _assign(
     username: str,
     role: str,
     *,
-    replaces: bool = False,
+    former: int | None = None,
 ) -> None:
     row = role_queries.existing(tx, role)
     grant(
@@ -341,7 +344,8 @@ def _assign(
         ScopeRef(scope, ScopeKind.GROUP),
         by=actor.id,
         source=GrantSource.MANUAL,
-        replaces=replaces,
+        replaces=former is not None,
+        former=former,
     )
     event_queries.record(
         tx,

@@ -24,6 +24,7 @@ from collegium.events import types as events
 from collegium.invitations import actions as invitation_actions
 from collegium.memberships import admission
 from collegium.memberships import queries as membership_queries
+from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.queries import FormerMember
 from collegium.refusals import (
     Conflict,
@@ -146,6 +147,8 @@ def _restore(
     # none fulfils a request.
     restored = admission.select_admitted(tx, former, project)
     membership_queries.grant_again(tx, restored, project, actor.id)
+    if restored:
+        notice_actions.granted_all(tx, actor, project)
     event_queries.record_all(
         tx,
         actor,
@@ -244,9 +247,11 @@ def move(
     check_open(target.scope)
     if not keeps_members:
         close_offers(tx, project.id)
+        notice_actions.removing_all(tx, actor, project.id)
         membership_queries.end_all(tx, project.id, actor.id)
     for former in before:
         # The roles of that organisation exist only there.
+        notice_actions.removing_all(tx, actor, project.id, former)
         membership_queries.end_roles_of(tx, project.id, former, actor.id)
     scope_queries.move(tx, project.id, target.scope.id)
     event_queries.record(

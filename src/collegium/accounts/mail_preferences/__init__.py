@@ -1,0 +1,1 @@
+"""Which e-mails people want."""

@@ -1,0 +1,1 @@
+"""What people are told about their roles, in e-mails."""
