@@ -449,6 +449,27 @@ def check_providers(names: tuple[str, ...]) -> None:
         raise SystemExit(1)
 
 
+@provider.command("unlink")
+@click.argument("name")
+@click.argument("username")
+def unlink_person(name: str, username: str) -> None:
+    """Remove the sign-in methods of the account USERNAME at the provider NAME.
+
+    It is for a person whom the provider does not recognise any more, because it calls them by
+    another identifier now. Sessions that came of them end. Exit with 1 if there is none.
+    """
+    from collegium import provider_command  # noqa: PLC0415 - keeps --help fast
+
+    with _app_context(_settings()) as (database, _vault):
+        try:
+            number = provider_command.unlink(database, name, username)
+        except provider_command.UnfitProviderError as error:
+            _stop(str(error), 2)
+    if not number:
+        _stop(f"{username} has no sign-in method at {name}.", 1)
+    click.echo(f"Removed. {username} is recognised anew at the next sign-in.")
+
+
 @main.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--scope", required=True, help="UUID or URL of the organisation or project.")

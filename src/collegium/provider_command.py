@@ -1,16 +1,18 @@
-"""What ``collegium provider`` does: add, list and check OpenID providers."""
+"""What ``collegium provider`` does: add, list and check OpenID providers, unlink people."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
+from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
 from collegium.integrations import provider_setup
 from collegium.integrations.provider_setup import Check
 from collegium.refusals import Invalid
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
+from collegium.sign_in.identities import linking
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers import rules as provider_rules
@@ -76,6 +78,22 @@ def lines(database: Database) -> Iterator[str]:
         states = [word for word in ("default",) if row.is_default]
         states += [] if row.is_active else ["inactive"]
         yield "\t".join([row.name, row.label, row.issuer, *states])
+
+
+def unlink(database: Database, name: str, username: str) -> int:
+    """Remove the sign-in methods of an account at a provider; return how many there were.
+
+    Raises:
+        UnfitProviderError: The provider or the account is unknown.
+    """
+    with database.write() as tx:
+        provider = provider_queries.by_name(tx, name)
+        if provider is None:
+            raise UnfitProviderError(f"there is no provider named {name}.")
+        account = account_queries.by_username(tx, username)
+        if account is None:
+            raise UnfitProviderError(f"there is no account with the user name {username}.")
+        return linking.unlink_as_operator(tx, account, provider)
 
 
 def checked(

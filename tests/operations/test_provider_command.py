@@ -13,6 +13,7 @@ from collegium.settings import Settings
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from tests.conftest import KEY
+from tests.sign_in.identity_scene import add_provider, counts, link, person
 from tests.support.openid.hostile import HostileProvider
 from tests.support.world import World
 
@@ -62,6 +63,16 @@ def test_provider_is_added_and_listed(run: Run, world: World, hostile: HostilePr
     assert (row.issuer, row.registration) == (hostile.issuer, "invited")
     assert row.attribute_mapping["first_name"] == "given_name"
     assert run("list").stdout == f"campus\tCampus\t{hostile.issuer}\n"
+
+
+def test_person_is_unlinked(run: Run, world: World) -> None:
+    provider = add_provider(world)
+    ada = world.person("ada")
+    link(world, ada.actor, provider, person())
+    assert "recognised anew" in run("unlink", "campus", "ada").stdout
+    assert counts(world) == (2, 0)
+    for wrong, code in ((("campus", "ada"), 1), (("campus", "eve"), 2), (("other", "ada"), 2)):
+        assert run("unlink", *wrong).exit_code == code
 
 
 def test_wrong_provider_is_refused_in_one_line(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from collegium.access.queries import lock_account
+from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.scopes.actions import change_account
 from collegium.sign_in.identities import actions as identity_actions
@@ -19,7 +20,7 @@ from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities.values import Arrival
 from collegium.sign_in.providers import actions as provider_actions
 from tests.races.conftest import Together, outcome, rounds_of
-from tests.races.test_waiting import refusal
+from tests.races.test_waiting import overlap, refusal
 from tests.sign_in.identity_scene import add_provider, arrive, counts, person
 from tests.support.browser import Browser
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
@@ -170,3 +171,20 @@ def test_account_that_changes_during_a_sign_in_is_recognised_anew(
     assert said in {code, "identity.concurrent"}
     assert str(outcome(arrive, world, provider, claims)) == code
     assert counts(world) == (2, 1 if change is None else 0)
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_address_gets_into_one_of_two_accounts(world: World, *, is_new: bool) -> None:
+    provider = add_provider(world, trusted_domains=["example.org"], registration="open")
+    new = "new@example.org"
+    for name in ("a", "b")[: 1 if is_new else 2]:
+        arrive(world, provider, person(name, email=f"{name}@example.org"))
+
+    def come(name: str, tx: WriteTransaction) -> int:
+        claims = person(name, email=new)
+        done = identity_actions.complete(tx, world.vault, world.settings, provider, claims)
+        return done.actor.id
+
+    overlap(world.database, partial(come, "a"), partial(come, "b"))
+    with world.database.read() as tx:
+        assert len(account_queries.at_email(tx, new)) == 1

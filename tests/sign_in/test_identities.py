@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.db.statements import Statement
@@ -398,6 +399,41 @@ def test_invite_link_that_is_over_opens_no_account(world: World, scene: Scene) -
     unknown = Arrival(invite_link="0" * 32)
     refused("invite_link.unknown", NotFound, arrive, world, provider, person(), unknown)
     assert counts(world)[1] == 0
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+def test_offer_that_is_over_shuts_nobody_out_where_everybody_gets_an_account(
+    world: World, scene: Scene, *, accepts: bool
+) -> None:
+    provider = add_provider(world, registration="open")
+    over = Arrival(invite_link="0" * 32, accepts=accepts)
+    signed_in = arrive(world, provider, person(), over)
+    assert (signed_in.is_new, signed_in.accepted) == (True, ())
+    assert signed_in.refused == ("invite_link.unknown" if accepts else "")
+    uuid = world.invite(scene.people["owner"], "bob@example.org", "PROJECT.MEMBER", scene.project)
+    old = mailed(world, uuid)._replace(link_version=0, is_mailed=False, accepts=accepts)
+    assert arrive(world, provider, person("bob"), old).is_new
+
+
+def test_person_whom_the_operator_unlinks_is_recognised_anew(world: World) -> None:
+    """The provider has changed the subject, and nothing else opens the account."""
+    provider = add_provider(world, **TRUSTED)
+    ada = world.person("ada")
+    link(world, ada.actor, provider, person("old"))
+    refused("identity.mismatch", Conflict, arrive, world, provider, person("new"))
+    with world.database.write() as tx:
+        assert linking.unlink_as_operator(tx, ada_row(tx, ada), provider) == 1
+    assert kinds(world)[-1] == "identity.unlinked"
+    (notice,) = sent_mails(world, "identity_changed")[1:]
+    assert "removed" in mail_text(notice)
+    assert arrive(world, provider, person("new")).actor.id == ada.id
+    with world.database.write() as tx:
+        assert linking.unlink_as_operator(tx, ada_row(tx, ada), provider) == 1
+        assert linking.unlink_as_operator(tx, ada_row(tx, ada), provider) == 0
+
+
+def ada_row(tx: Any, ada: Person) -> Any:
+    return account_queries.existing(tx, ada.id)
 
 
 def test_each_sign_in_refreshes_the_profile(world: World) -> None:

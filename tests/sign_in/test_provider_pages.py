@@ -397,6 +397,18 @@ def test_invitee_becomes_a_member_in_the_same_step(
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_link_that_is_over_has_one_clear_page(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    path = f"/open_invitation/{'0' * 32}/"
+    answer = sign_in(visitor, hostile, f"{INIT}?next={path}")
+    refused(world, visitor, answer, 404, "The link is over", "invite_link.unknown")
+    change_provider(world, "hostile", registration="open")
+    assert sign_in(visitor, hostile, f"{INIT}?next={path}").headers["location"] == path
+    assert is_signed_in(visitor)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_new_person_without_an_address_is_asked_for_one(
     visitor: Browser, hostile: HostileProvider, world: World
 ) -> None:

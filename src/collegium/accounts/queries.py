@@ -32,6 +32,9 @@ from sqlalchemy import (
     union,
     update,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from collegium.access.queries import is_active, lock_account, viewer_params, visible_scopes
 from collegium.access.rules import Actor
@@ -70,6 +73,9 @@ from collegium.text.email_addresses import comparable_address
 from collegium.text.names import sort_key
 
 _NOT_SHOWN: Final = {"password", "search", "profile", "email_comparable"}
+_ADDRESS_LOCKS: Final = 628412
+"""Seed that tells these locks from others of the database."""
+
 _USERNAMES_BATCH: Final = 100
 _COLUMNS = [c for c in accounts.c if c.name not in _NOT_SHOWN and not c.name.endswith("_sort")]
 
@@ -312,8 +318,31 @@ _LOCAL_BY_EMAIL = Statement[LocalAccount](
     .limit(5)
 )
 # Two tell that an address is ambiguous.
+
+
+class _AddressLock(FunctionElement[int]):
+    """A lock on a text until the transaction ends; SQLite has one writer anyway."""
+
+    inherit_cache = True
+    name = "address_lock"
+
+
+@compiles(_AddressLock, "sqlite")
+def _address_lock_sqlite(element: _AddressLock, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"length({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_AddressLock, "postgresql")
+def _address_lock_postgresql(element: _AddressLock, compiler: SQLCompiler, **kw: Any) -> str:
+    text = compiler.process(element.clauses, **kw)
+    return f"pg_advisory_xact_lock(hashtextextended({text}, {_ADDRESS_LOCKS}))"
+
+
 _AT_EMAIL = Statement[AccountRow](
     select(*_COLUMNS).where(_has_email, _not_deleted).order_by(accounts.c.id).limit(2)
+)
+_LOCK_ADDRESS = Statement(
+    select(_AddressLock(bindparam("email_comparable", type_=String())).label("locked"))
 )
 _ACTIVE_BY_EMAIL = Statement[_ActiveAccount](
     select(*_COLUMNS, accounts.c.email_comparable)
@@ -588,6 +617,14 @@ def local_by_email(tx: ReadTransaction, email: str) -> list[LocalAccount]:
 def at_email(tx: ReadTransaction, email: str) -> list[AccountRow]:
     """Return the accounts at an address, active or not; at most two."""
     return tx.fetch_all(_AT_EMAIL, email_comparable=comparable_address(email)) if email else []
+
+
+def lock_address(tx: WriteTransaction, email: str) -> None:
+    """Let other transactions that give an account this address wait for the end of this one.
+
+    It must be the last lock of the transaction. What others have committed can be seen afterwards.
+    """
+    tx.fetch_one(_LOCK_ADDRESS, email_comparable=comparable_address(email))
 
 
 def free_username(tx: ReadTransaction, usernames: Iterator[str]) -> str:

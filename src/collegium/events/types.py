@@ -17,7 +17,9 @@ OptionalUsername = Annotated[str | UnsetType, Fact("affected_user_username")]
 IpAddress = Annotated[str | UnsetType, Fact("ip_address", Readers.PERSON)]
 StaffIpAddress = Annotated[str | UnsetType, Fact("ip_address", Readers.STAFF)]
 Because = Annotated[str | UnsetType, Fact(kept=True)]
-"""``link``: it was done with a link from an e-mail, without signing in."""
+"""``link``: it was done with a link from an e-mail, without signing in.
+
+``operator``: it was done at the command line."""
 
 
 # Accounts
@@ -327,6 +329,7 @@ class IdentityLinked(_Identity, kind="identity.linked", text="has been added"): 
 
 class IdentityUnlinked(_Identity, kind="identity.unlinked", text="has been removed"):
     issuer: Annotated[str | UnsetType, Fact(kept=True)] = UNSET
+    because: Because = UNSET
 
 
 class IdentityLinkRequested(Event, kind="identity.link_requested"):

@@ -83,6 +83,18 @@ _FAILURES: Final = {
         "with it and add {label} under “Sign-in methods”. If you were invited, open the "
         "link in the invitation e-mail and press the button of {label} there.",
     ),
+    "invitation.unknown": _Failure(
+        404,
+        "The invitation is over",
+        "It was cancelled, has expired, or was accepted with another account. You did not get "
+        "an account. Please ask the person who has invited you for a new invitation.",
+    ),
+    "invite_link.unknown": _Failure(
+        404,
+        "The link is over",
+        "It was cancelled, has expired, or never existed. You did not get an account. Please ask "
+        "the person who sent you the link for a new one.",
+    ),
     "identity.deactivated": _Failure(
         403,
         "Your account is deactivated",

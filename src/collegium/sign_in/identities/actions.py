@@ -293,6 +293,11 @@ def _refresh(
     """
     if not columns:
         return
+    if email := columns.get("email", ""):
+        account_queries.lock_address(tx, email)
+        if account_queries.at_email(tx, email):
+            # Another sign-in has just taken it.
+            del columns["email"]
     shown = as_dict(before)
     changed = {name: value for name, value in columns.items() if shown[name] != value}
     stated = [name for name, value in columns.items() if not account_rules.is_empty(value)]

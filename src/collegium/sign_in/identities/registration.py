@@ -40,6 +40,7 @@ class Taken(NamedTuple):
 
     accepted: tuple[str, ...] = ()
     asked: str = ""
+    refused: str = ""
 
 
 class _NotPressedError(Exception):
@@ -77,11 +78,7 @@ def register(
         raise Forbidden("identity.unknown")
     stated = identity_rules.stated_email(claims)
     email = trusted or _proven_by_mail(tx, arrival, stated)
-    facts = identity_rules.profile(claims.claims, provider)
-    number = facts.get("civil_number")
-    if number and account_queries.with_password(tx, civil_number=number) is not None:
-        # Whoever has it may have stated it first. It shuts nobody out.
-        del facts["civil_number"]
+    facts = _profile(tx, provider, claims)
     values = {
         "registration_method": provider.name,
         **facts,
@@ -106,18 +103,12 @@ def register(
         and bool(stated)
         and email_change_actions.request_first(tx, actor, settings, vault, account, stated)
     )
-    taken = Taken()
-    with suppress(_NotPressedError), tx.savepoint():
-        if is_arriving:
-            taken = accept(tx, settings, actor, arrival)
-        elif trusted:
-            taken = Taken(tuple(_accept_pending(tx, settings, actor)))
-        if registration is Registration.INVITED and taken == Taken():
-            raise Forbidden("identity.unknown")
-        if not arrival.accepts:
-            taken = Taken()
-            raise _NotPressedError
+    taken = _take(tx, settings, actor, arrival, registration, is_trusted=bool(trusted))
     granting.judge(tx, settings, account)
+    if email:
+        account_queries.lock_address(tx, email)
+        if len(account_queries.at_email(tx, email)) > 1:
+            raise Conflict("identity.concurrent")
     has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
     return SignedIn(
         actor,
@@ -126,8 +117,55 @@ def register(
         has_second_factor=has_second_factor,
         accepted=taken.accepted,
         asked=taken.asked,
+        refused=taken.refused,
         unconfirmed=stated if is_sent else "",
     )
+
+
+def _profile(tx: WriteTransaction, provider: ProviderRow, claims: Claims) -> dict[str, Any]:
+    """Return the columns that the claims fill, without a civil number that an account has.
+
+    Whoever has the number may have stated it first. It shuts nobody out.
+    """
+    columns = identity_rules.profile(claims.claims, provider)
+    number = columns.get("civil_number")
+    if number and account_queries.with_password(tx, civil_number=number) is not None:
+        del columns["civil_number"]
+    return columns
+
+
+def _take(
+    tx: WriteTransaction,
+    settings: Settings,
+    actor: Actor,
+    arrival: Arrival,
+    registration: Registration,
+    *,
+    is_trusted: bool,
+) -> Taken:
+    """Accept what a new person arrived with, or what is pending for their trusted address.
+
+    Raises:
+        Forbidden, NotFound, Conflict: as ``register``, unless everybody gets an account.
+    """
+    taken = Taken()
+    try:
+        with suppress(_NotPressedError), tx.savepoint():
+            if arrival.names_offer and (arrival.accepts or arrival.invitation is None):
+                taken = accept(tx, settings, actor, arrival)
+            elif is_trusted:
+                taken = Taken(tuple(_accept_pending(tx, settings, actor)))
+            if registration is Registration.INVITED and taken == Taken():
+                raise Forbidden("identity.unknown")
+            if not arrival.accepts:
+                taken = Taken()
+                raise _NotPressedError
+    except (NotFound, Conflict) as refusal:
+        if registration is not Registration.OPEN:
+            raise
+        # The page to which the sign-in leads says the rest.
+        return Taken(refused=refusal.code if arrival.accepts else "")
+    return taken
 
 
 def _proven_by_mail(tx: WriteTransaction, arrival: Arrival, stated: str) -> str:
