@@ -22,7 +22,7 @@ import falcon
 import structlog
 from falcon.routing import CompiledRouter
 
-from collegium import bootstrap, hosts, logs
+from collegium import bootstrap, hosts, logs, tracing
 from collegium.api import cors, limits, openapi, pipeline, request_bodies
 from collegium.api import request as http
 from collegium.api.brainstem import routes as brainstem
@@ -67,6 +67,8 @@ def build() -> Middleware:
     settings = load(os.environ)
     logs.configure(settings)
     database, vault = bootstrap.load_settings(settings)
+    # Granian's worker processes end without running ``atexit`` handlers.
+    Finalize(None, tracing.start(settings), exitpriority=5)
     worker = Worker(database, settings, vault) if os.environ.get(bootstrap.RUNS_WORKER) else None
     if worker is not None:
         presence.take_over(database, settings.database_path)

@@ -12,6 +12,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 
+from collegium import tracing
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
 from collegium.settings import Settings, SettingsError
@@ -43,8 +44,10 @@ def load_settings(settings: Settings) -> tuple[Database, Vault]:
     SECRET_KEY is set.
 
     Raises:
-        SettingsError: The folder, the database file or the key file is unusable.
+        SettingsError: The folder, the database file or the key file is unusable, or the libraries
+            for TRACING are not installed.
     """
+    tracing.check(settings)
     path = settings.database_path
     if path is None:
         # ``settings.load`` requires SECRET_KEY on PostgreSQL.

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import click
 import structlog
 
-from collegium import bootstrap, logs
+from collegium import bootstrap, logs, tracing
 from collegium.db import schema
 from collegium.db.database import Database, StorageFullError, UnavailableError
 from collegium.security.crypto import Vault
@@ -345,8 +345,10 @@ def _work(*, once: bool) -> None:
     with _app_context(settings) as (database, vault):
         presence.take_over(database, settings.database_path)
         running = Worker(database, settings, vault)
+        stop_tracing = tracing.start(settings)
         if once:
             running.once()
+            stop_tracing()
             return
         stop = threading.Event()
 
@@ -357,6 +359,7 @@ def _work(*, once: bool) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _end)
         running.run(stop)
+        stop_tracing()
 
 
 @main.group()

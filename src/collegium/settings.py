@@ -104,6 +104,9 @@ class Settings:
     templates: Folder = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+    # Export traces by OpenTelemetry, which needs the extra "otel". Where to is said by its own
+    # variables, such as OTEL_EXPORTER_OTLP_ENDPOINT.
+    tracing: Flag = False
 
     # How long an e-mail is kept after it was sent or became obsolete. A failed one is kept until
     # staff retry or discard it.

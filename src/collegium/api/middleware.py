@@ -16,7 +16,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from collegium import logs
+from collegium import logs, tracing
 from collegium.api.cors import CorsPolicy
 from collegium.api.request import (
     APP_CONTEXT,
@@ -151,7 +151,7 @@ class Middleware:
             env[APP_CONTEXT] = self._app_context
             if _is_path_alias(path, env.get(RAW_PATH, "")):
                 env["PATH_INFO"] = _not_found(path)
-            return self._app(env, start)
+            return self._traced(env, start, request)
         finally:
             seconds = time.perf_counter() - began
             method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "?"
@@ -169,6 +169,27 @@ class Middleware:
                     ms=round(seconds * 1000, 1),
                     request=request,
                 )
+
+    def _traced(self, env: WSGIEnvironment, start: StartResponse, request: str) -> Iterable[bytes]:
+        """Handle a request, in a span of its own if there are traces."""
+        if not tracing.is_on() or env["PATH_INFO"] in _QUIET:
+            return self._app(env, start)
+        method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "_OTHER"
+        # A stranger could begin traces of any length.
+        proxied = trusted(env, self._site.proxies)
+        parent = env.get("HTTP_TRACEPARENT", "") if proxied else ""
+        with tracing.request_span(method, parent) as span:
+            span.set_attribute("collegium.request_id", request)
+
+            def noted(status: str, headers: list[tuple[str, str]], fault: Any = None) -> Any:
+                span.set_attribute("http.response.status_code", int(status[:3]))
+                return start(status, headers, fault)
+
+            body = self._app(env, noted)
+            if ROUTED in env:
+                span.set_attribute("http.route", env[ROUTED])
+                span.update_name(f"{method} {env[ROUTED]}")
+            return body
 
 
 def _under_base_path(root: str, path: str) -> str:

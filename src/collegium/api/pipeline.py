@@ -204,7 +204,7 @@ class _Resource(Generic[C]):
     def on_get(
         self, request: falcon.Request, falcon_response: falcon.Response, **segments: str
     ) -> None:
-        request.env[ROUTED] = True
+        request.env[ROUTED] = request.uri_template
         app_context = request.env[APP_CONTEXT]
         endpoint = self._endpoints.get(request.method)
         settings = app_context.settings

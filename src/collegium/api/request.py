@@ -77,7 +77,7 @@ APP_CONTEXT: Final = "collegium.app_context"
 """Key of the WSGI environment: the ``AppContext`` of the application."""
 
 ROUTED: Final = "collegium.routed"
-"""Key in the WSGI environment that is set if a route has the path of the request."""
+"""Key in the WSGI environment of the route that has the path of the request, if one has."""
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
+from collegium import tracing
 from collegium.db import statistics
 from collegium.db.connections import (
     BUSY_SECONDS,
@@ -71,6 +72,9 @@ _READER_WAIT_SECONDS: Final = 0.005
 """How long a reader of SQLite waits for another one: one switch interval of the interpreter."""
 
 
+_NO_OPTIONS: Final[dict[str, bool]] = {}
+
+
 class UniqueViolationError(Exception):
     """A unique constraint was violated. The caller knows which one its statement can violate."""
 
@@ -107,11 +111,15 @@ class ReadTransaction:
     def _execute(self, statement: Statement[R], parameters: dict[str, Any]) -> CompiledStatement[R]:
         compiled = statement.compiled(self._dialect)
         self.statements += 1
+        options = (
+            {"prepare": False} if statement.replan and self.backend == "postgresql" else _NO_OPTIONS
+        )
         try:
-            if statement.replan and self.backend == "postgresql":
-                self._cursor.execute(compiled.text, compiled.parameters(parameters), prepare=False)
+            if tracing.is_on():
+                with tracing.statement_span(self.backend, compiled.text):
+                    self._cursor.execute(compiled.text, compiled.parameters(parameters), **options)
             else:
-                self._cursor.execute(compiled.text, compiled.parameters(parameters))
+                self._cursor.execute(compiled.text, compiled.parameters(parameters), **options)
         except driver_errors("IntegrityError") as error:
             raise _violation(error) from error
         return compiled

@@ -21,7 +21,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any, Final, NamedTuple, Self
 from urllib.request import getproxies, proxy_bypass
 
-from collegium import hosts
+from collegium import hosts, tracing
 
 OK: Final = 200
 _TOKEN_MAX: Final = 16 * 1024
@@ -148,8 +148,13 @@ def send_request(
         extensions = {"sni_hostname": target.raw_host.decode("ascii")}
         # A proxy connects by itself.
         for address in [target.host] if proxy else addresses:
-            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return _send(
+            with (
+                suppress(httpx.ConnectError, httpx.ConnectTimeout),
+                tracing.client_span(
+                    method, {"http.request.method": method, "server.address": target.host}
+                ) as span,
+            ):
+                answer = _send(
                     method,
                     target.copy_with(host=address),
                     timeouts,
@@ -159,6 +164,8 @@ def send_request(
                     extensions=extensions,
                     **options,
                 )
+                span.set_attribute("http.response.status_code", answer[0])
+                return answer
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError):
         # The original error names the address, so it is suppressed.
         raise RequestFailedError from None

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import structlog
 
+from collegium import tracing
 from collegium.accounts import views
 from collegium.db import idempotency
 from collegium.db.database import Database, ReadTransaction, UnavailableError, WriteTransaction
@@ -301,7 +302,9 @@ class Worker:
         if outbox_queries.REQUEST in row.payload:
             log = log.bind(request=row.payload[outbox_queries.REQUEST])
         channel = self._channels.get(row.kind, self._mail)
-        outcome = self._try(row, channel, log)
+        with tracing.client_span("deliver", {"collegium.kind": row.kind}) as span:
+            outcome = self._try(row, channel, log)
+            span.set_attribute("collegium.sent", outcome is None)
         with self._database.write(self._now()) as tx:
             if isinstance(outcome, ObsoleteError):
                 is_recorded = outbox_queries.mark_obsolete(tx, row.id, row.attempts, outcome.reason)
