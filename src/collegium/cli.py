@@ -505,12 +505,14 @@ def import_people(
         mapping[field] = int(column) if column.isascii() and column.isdigit() else column
     with _app_context(settings) as (database, _vault):
         try:
-            judged = import_command.judge(database, settings, file, username, scope, role, mapping)
+            actor, judged = import_command.judge(
+                database, settings, file, username, scope, role, mapping
+            )
             for line in import_command.details(judged.rows):
                 click.echo(line)
             found = import_command.counts(judged.rows)
             if not dry_run:
-                found = import_command.run(database, settings, judged, _show_progress)
+                found = import_command.run(database, settings, actor, judged, _show_progress)
         except import_command.UnfitImportError as error:
             _stop(str(error), 2)
     for line in import_command.summary(found):

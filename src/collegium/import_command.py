@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
@@ -14,8 +14,8 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import Database, ReadTransaction
 from collegium.imports import actions as import_actions
 from collegium.imports import queries as import_queries
-from collegium.imports import readers
 from collegium.imports import rules as import_rules
+from collegium.imports.actions import Judged
 from collegium.imports.judging import Judgement, Roles
 from collegium.imports.reasons import reason, reason_of
 from collegium.imports.rules import RowState, State
@@ -45,21 +45,6 @@ class UnfitImportError(Exception):
     """The file, the scope or the account is wrong. The message says why, in one line."""
 
 
-class Judged(NamedTuple):
-    """A file whose rows were judged; nothing has changed.
-
-    Args:
-        digest: what makes another upload the same import.
-    """
-
-    actor: Actor
-    access: ScopeAccess
-    digest: str
-    file_name: str
-    table: readers.Table
-    rows: list[Judgement]
-
-
 def judge(
     database: Database,
     settings: Settings,
@@ -68,8 +53,8 @@ def judge(
     scope: str,
     role: str,
     columns: Mapping[str, str | int],
-) -> Judged:
-    """Read a file and judge its rows.
+) -> tuple[Actor, Judged]:
+    """Read a file and judge its rows; return who invites, and the result.
 
     Args:
         username: of the account in whose name people are invited.
@@ -88,16 +73,14 @@ def judge(
         actor = actor_of(account)
         access = _find(tx, actor, scope)
         default = _default_role(tx, actor, access, role)
-    mapping = columns or None
     try:
-        table = readers.read(content, settings.import_max_rows, mapping)
+        judged = import_actions.judge_file(
+            database.read, actor, settings, access, content, path.name, default, columns or None
+        )
     except InvalidValueError as error:
         (problem,) = error.problems
         raise UnfitImportError(reason_of(problem.code, problem.facts)) from None
-    judged = import_actions.judge_all(database.read, actor, settings, access, default, table.rows)
-    options = {"columns": mapping, "role": default and default.uuid}
-    digest = import_rules.digest(content, access.scope.uuid, options)
-    return Judged(actor, access, digest, path.name[:255], table, judged)
+    return actor, judged
 
 
 def _read(path: Path, settings: Settings) -> bytes:
@@ -141,6 +124,7 @@ def _default_role(
 def run(
     database: Database,
     settings: Settings,
+    actor: Actor,
     judged: Judged,
     progress: Callable[[Mapping[str, int]], None],
 ) -> Counter[RowState]:
@@ -157,24 +141,16 @@ def run(
     """
     try:
         with database.write() as tx:
-            uuid, _ = import_actions.store(
-                tx,
-                judged.actor,
-                judged.access,
-                judged.digest,
-                judged.file_name,
-                judged.table,
-                judged.rows,
-            )
-            row = import_queries.get_visible(tx, judged.actor, uuid)
+            uuid, _ = import_actions.store(tx, actor, judged)
+            row = import_queries.get_visible(tx, actor, uuid)
             ready = import_queries.counts(tx, [row.id])[row.id].get(RowState.READY, 0)
             if State(row.state) in import_rules.STARTABLE and ready:
-                import_actions.start(tx, judged.actor, uuid, None)
+                import_actions.start(tx, actor, uuid, None)
     except Refusal as refusal:
         raise UnfitImportError(reason_of(refusal.code, refusal.facts)) from None
     while True:
         with database.read() as tx:
-            row = import_queries.get_visible(tx, judged.actor, uuid)
+            row = import_queries.get_visible(tx, actor, uuid)
             found = import_queries.counts(tx, [row.id])[row.id]
         progress(found)
         if State(row.state) not in import_rules.BUSY:

@@ -382,6 +382,14 @@ class Scene:
         yield "team-invite-sent", press("Invite 3 people")
         yield "team-invitations", to(f"{here}invitations/")
         yield "team-invitations-link", in_order(to(f"{here}invitations/"), unfold())
+        file = "E-Mail,Vorname,Nachname,Rolle,Bis,Nr\n" + "".join(
+            f"person{n}@uni.example,Zoë,Müller {n},{'Professor' if n == 3 else 'member'},,{n}\n"
+            for n in range(1, 8)
+        )
+        yield "team-imports-wrong", in_order(to(f"{here}imports/"), press("Check file"))
+        judged = fill_and_press("Or paste a list", f"{file}nobody,,,,,\n", "Check file")
+        yield "team-import", in_order(to(f"{here}imports/"), judged)
+        yield "team-imports", to(f"{here}imports/?columns=yes")
         yield "team-links", to(f"{here}links/")
         yield "team-links-picture", in_order(to(f"{here}links/"), unfold())
         yield "team-link", to(f"{here}link/")

@@ -11,8 +11,6 @@ from typing import Any
 from collegium.access import queries as access_queries
 from collegium.imports import actions as import_actions
 from collegium.imports import queries as import_queries
-from collegium.imports import readers
-from collegium.imports import rules as import_rules
 from tests.support.world import Person, Place, World
 
 HEADER = ("Vorname", "Nachname", "E-Mail-Adresse", "Rolle", "gültig bis", "Nachricht", "Sprache")
@@ -53,15 +51,13 @@ def csv_file(size: int, delimiter: str = ";", encoding: str = "utf-8") -> bytes:
 
 def upload(world: World, person: Person, place: Place, content: bytes) -> str:
     """Judge and store a file as the person; return the UUID of the import."""
-    read = readers.read(content, world.settings.import_max_rows)
     with world.database.read() as tx:
         access = access_queries.get_visible(tx, person.actor, place.kind, place.uuid)
-    judged = import_actions.judge_all(
-        world.database.read, person.actor, world.settings, access, None, read.rows
+    judged = import_actions.judge_file(
+        world.database.read, person.actor, world.settings, access, content, "x.csv"
     )
-    digest = import_rules.digest(content, place.uuid, {})
     with world.database.write() as tx:
-        uuid, _ = import_actions.store(tx, person.actor, access, digest, "x.csv", read, judged)
+        uuid, _ = import_actions.store(tx, person.actor, judged)
     return uuid
 
 

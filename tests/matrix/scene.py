@@ -277,6 +277,9 @@ class Scene:
                     objects[f"{kind} hook of {person.uuid}"] = uuid
         for name in ("key", *(f"{kind} hook" for kind in Kind)):
             objects[name] = objects[f"{name} of {colleague.uuid}"]
+        objects["organisation's import"] = add_import(
+            world, world.staff, organisation, "judged", "xowner"
+        )
         for state in ("done", "running", "judged"):
             objects[f"{state} import"] = add_import(world, owner, project, state, f"x{state}")
         with self.database.write() as tx:

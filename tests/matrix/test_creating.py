@@ -54,6 +54,8 @@ NOT_CREATING: Final = {
             ("settings/", "changes an object"),
             ("deleted/{one}/", "works once"),
             ("move/", "changes an object"),
+            ("imports/", "the same file is the same import"),
+            ("imports/{one}/", "each action has a state"),
         )
     },
     "/staff/accounts/{uuid}/": "changes an object",

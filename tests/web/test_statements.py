@@ -13,6 +13,7 @@ from collegium.ssh_keys.rules import parse
 from collegium.web.page import Page
 from collegium.web.routes import ROUTES
 from tests.accounts.test_pages import grant_of
+from tests.imports.scene import add_import
 from tests.support.browser import Browser
 from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
@@ -100,6 +101,10 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
         "/open_invitation/": {"uuid": link},
         "/account/leave/": {"uuid": grant_of(world, viewer, organisation)},
     }
+    files = {
+        "/organisation/": add_import(world, world.staff, organisation, "judged", "somebody"),
+        "/project/": add_import(world, viewer, project, "judged", "somebody"),
+    }
     links = {
         "/organisation/": world.create_link(viewer, "CUSTOMER.OWNER", organisation),
         "/project/": link,
@@ -122,6 +127,8 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
             values["one"] = reviews[base]
         if "/deleted/{one}/" in path:
             values["one"] = deleted
+        if "/imports/{one}/" in path:
+            values["one"] = files[base]
         assert "{" not in path or base, f"add an object for {path}"
         paths.append(path.format_map(values) + ("?q=e" if path.endswith("/add/") else ""))
     return paths

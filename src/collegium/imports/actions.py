@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
@@ -15,6 +15,8 @@ from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTr
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.imports import queries as import_queries
+from collegium.imports import readers
+from collegium.imports import rules as import_rules
 from collegium.imports.judging import BATCH, Judgement, Roles, judge, refused
 from collegium.imports.queries import FileRow, ImportRow
 from collegium.imports.readers import Table
@@ -30,6 +32,7 @@ from collegium.sign_in.tokens.actions import actor_of
 WORK_BATCH: Final = 100
 """Rows that the worker does in one transaction, some 50 milliseconds."""
 
+FILE_NAME_MAX: Final = 255
 _NAMED_MAX: Final = 10
 """Rows that a refusal names."""
 
@@ -48,57 +51,72 @@ def require_may_import(actor: Actor, scope_access: ScopeAccess) -> None:
         raise Conflict("import.group")
 
 
-def judge_all(
+class Judged(NamedTuple):
+    """A file whose rows were judged; nothing has changed.
+
+    Args:
+        digest: what makes another upload the same import.
+    """
+
+    access: ScopeAccess
+    digest: str
+    file_name: str
+    table: Table
+    rows: list[Judgement]
+
+
+def judge_file(
     read: Callable[[], AbstractContextManager[ReadTransaction]],
     actor: Actor,
     settings: Settings,
     scope_access: ScopeAccess,
-    role: RoleRow | None,
-    rows: Sequence[Row],
-) -> list[Judgement]:
-    """Judge all rows of a file, in batches with short transactions of their own.
+    content: bytes,
+    file_name: str = "",
+    role: RoleRow | None = None,
+    mapping: Mapping[str, str | int] | None = None,
+) -> Judged:
+    """Read a file and judge all its rows, in batches with short transactions of their own.
+
+    The caller has checked that the actor may import there.
 
     Args:
         read: opens a read transaction.
+        content: of the file, of bounded size.
         role: of rows that name none; None if there is none.
+        mapping: as ``readers.read`` takes it.
+
+    Raises:
+        InvalidValueError, UnavailableError: as ``readers.read``.
     """
+    table = readers.read(content, settings.import_max_rows, mapping)
     judged: list[Judgement] = []
     seen: set[tuple[str, int]] = set()
-    for start in range(0, len(rows), BATCH):
+    for start in range(0, len(table.rows), BATCH):
         with read() as tx:
             roles = Roles(tx, actor, scope_access, role)
-            judged += judge(
-                tx, actor, settings, scope_access, roles, rows[start : start + BATCH], seen=seen
-            )
-    return judged
+            rows = table.rows[start : start + BATCH]
+            judged += judge(tx, actor, settings, scope_access, roles, rows, seen=seen)
+    options = {"columns": mapping, "role": role and role.uuid}
+    digest = import_rules.digest(content, scope_access.scope.uuid, options)
+    return Judged(scope_access, digest, file_name[:FILE_NAME_MAX], table, judged)
 
 
-def store(
-    tx: WriteTransaction,
-    actor: Actor,
-    scope_access: ScopeAccess,
-    digest: str,
-    file_name: str,
-    table: Table,
-    judged: Sequence[Judgement],
-) -> tuple[str, bool]:
+def store(tx: WriteTransaction, actor: Actor, judged: Judged) -> tuple[str, bool]:
     """Store an import; return its UUID, and whether it is new.
 
     The same file is the same import. What was not done of it is judged anew.
 
-    Args:
-        digest: as ``rules.digest`` returns it.
-
     Raises:
         NotFound, Forbidden, Conflict: as ``require_may_import``, as of now.
     """
-    scope_access = access_queries.lock_scope_shared_and_recheck(tx, actor, scope_access)
+    scope_access = access_queries.lock_scope_shared_and_recheck(tx, actor, judged.access)
     require_may_import(actor, scope_access)
+    table, digest = judged.table, judged.digest
     columns = [
         {"name": name, "field": field.value if field else None}
         for name, field in zip(_names(table), table.columns, strict=True)
     ]
-    values = {"file_name": file_name, "columns": columns}
+    values = {"file_name": judged.file_name, "columns": columns}
     try:
         with tx.savepoint():
             import_id = import_queries.add(
@@ -111,11 +129,11 @@ def store(
             raise Conflict("import.wrong_state") from None
         if State(locked.state) in STARTABLE:
             done = import_queries.delete_judged(tx, locked.id)
-            _add_rows(tx, locked.id, (each for each in judged if each.row.number not in done))
+            _add_rows(tx, locked.id, (each for each in judged.rows if each.row.number not in done))
             if not done:
                 import_queries.change(tx, locked.id, state=State.JUDGED.value)
         return locked.uuid, False
-    _add_rows(tx, import_id, judged)
+    _add_rows(tx, import_id, judged.rows)
     row = import_queries.by_digest(tx, scope_access.scope.id, digest)
     assert row is not None  # noqa: S101 - inserted above
     return row.uuid, True

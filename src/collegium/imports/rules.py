@@ -144,7 +144,10 @@ def columns_of(mapping: Mapping[str, str | int], header: Sequence[str], width: i
             field = Field(key)
             index = column - 1 if isinstance(column, int) else names.index(_normalise(column))
         except ValueError:
-            raise InvalidValueError(Problem("import.mapping", {"value": f"{key}"[:100]})) from None
+            value = column if key in list(Field) else key
+            raise InvalidValueError(
+                Problem("import.mapping", {"value": f"{value}"[:100]})
+            ) from None
         if not 0 <= index < len(found) or found[index] is not None:
             raise InvalidValueError(Problem("import.mapping", {"value": f"{column}"[:100]}))
         found[index] = field

@@ -21,7 +21,14 @@ from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import INVITE
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
-from collegium.web import audit_log, invitations, invite_links, reviews, scope_settings
+from collegium.web import (
+    audit_log,
+    imports,
+    invitations,
+    invite_links,
+    reviews,
+    scope_settings,
+)
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import person, role
@@ -311,6 +318,7 @@ def _routes(kind: ScopeKind) -> Routes:
             ),
         },
         **invitations.routes(kind, path),
+        **imports.routes(kind, path),
         **invite_links.routes(kind, path),
         **audit_log.routes(kind, path),
         **reviews.routes(kind, path),

@@ -22,7 +22,7 @@ from collegium.db.database import ReadTransaction
 from collegium.db.statements import any_of
 from collegium.db.tables import import_rows, imports, scopes
 from collegium.imports import actions as import_actions
-from collegium.imports import files, readers
+from collegium.imports import files
 from collegium.imports import queries as import_queries
 from collegium.imports import rules as import_rules
 from collegium.imports.queries import ImportRow as ImportRecord
@@ -42,7 +42,6 @@ from collegium.values import (
     list_from_form,
 )
 
-_FILE_NAME_MAX: Final = 255
 _NUMBER_MAX: Final = 2**31 - 1
 
 
@@ -190,7 +189,7 @@ _BODY: Final[dict[str, Kind]] = {
     "role": Uuid(),
     "file": File(null=True, max=_FILE_MAX),
     "text": Text(max=_FILE_MAX),
-    "file_name": Name(max=_FILE_NAME_MAX),
+    "file_name": Name(max=import_actions.FILE_NAME_MAX),
     "columns": ColumnsMapping(null=True),
 }
 _CHOICE: Final[dict[str, Kind]] = {"rows": RowNumbers(null=True)}
@@ -209,24 +208,24 @@ def _create(context: RequestContext) -> Response:
         import_actions.require_may_import(context.actor, access)
     with context.write() as tx:
         context.count_attempts(tx, IMPORT)
-    settings = context.settings
-    mapping = form.values.get("columns")
     # Nothing is locked while the file is read and judged.
     try:
-        table = readers.read(content, settings.import_max_rows, mapping)
+        judged = import_actions.judge_file(
+            context.read,
+            context.actor,
+            context.settings,
+            access,
+            content,
+            form.values.get("file_name", ""),
+            role,
+            form.values.get("columns"),
+        )
     except InvalidValueError as error:
         (problem,) = error.problems
         name = "columns" if problem.code == "import.mapping" else _given(form)
         raise BadRequestError({name: [reason_of(problem.code, problem.facts)]}) from None
-    judged = import_actions.judge_all(
-        context.read, context.actor, settings, access, role, table.rows
-    )
-    options = {"columns": mapping, "role": role and role.uuid}
-    digest = import_rules.digest(content, access.scope.uuid, options)
     with context.write() as tx:
-        uuid, is_new = import_actions.store(
-            tx, context.actor, access, digest, form.values.get("file_name", ""), table, judged
-        )
+        uuid, is_new = import_actions.store(tx, context.actor, judged)
         row = import_queries.get_visible(tx, context.actor, uuid)
         return lists.detail(context, tx, Import, row, 201 if is_new else 200)
 
