@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from bench import background_load, data, growth, reading, report, unanalysed, writing
+from bench import background_load, data, growth, people, reading, report, unanalysed, writing
 from bench.databases import KINDS, Databases, Part
 from bench.machine import LOAD_CORE, available
 from collegium import logs
@@ -30,6 +30,7 @@ _NOUNS: Final[dict[str, Callable[[Part], dict[str, Any]]]] = {
     "unanalysed": unanalysed.run,
     "logins": background_load.logins,
     "worker": background_load.worker,
+    "people": people.run,
     "scaling": background_load.scaling,
 }
 _say = partial(click.echo, err=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from bench import load_generator
+from bench import load_generator, people
 from bench.databases import KINDS
 
 HERE: Final = Path(__file__).parent
@@ -236,6 +236,28 @@ def _worker(results: Results, _accounts: int) -> Iterator[str]:
     )
 
 
+def _people_targets(results: Results) -> Iterator[Target]:
+    rows = f"{results['rows']:,} rows of a file"
+    for what, target in (("judged", people.JUDGED_TARGET), ("created", people.CREATED_TARGET)):
+        took = results[what]
+        yield f"{rows} {what}", f"≤ {target:g} s", f"{took:.1f} s", took <= target
+    times = results["beside"] / results["quiet"]
+    target = people.BESIDE_TARGET
+    yield "p99 of me beside it", f"≤ {target:g} times quiet", f"{times:.1f} times", times <= target
+
+
+def _people(results: Results, _accounts: int) -> Iterator[str]:
+    rows = (
+        ("judged and stored", f"{results['judged']:.1f} s"),
+        ("invitations, events and e-mails created", f"{results['created']:.1f} s"),
+        ("p99 of `me` before it", f"{results['quiet']:.1f} ms"),
+        ("p99 of `me` beside it", f"{results['beside']:.1f} ms, of {results['reads']:,} requests"),
+    )
+    yield from _table((f"{results['rows']:,} people", ""), rows)
+    busy = f"load average of {results['busy']:g} on {os.cpu_count()} cores"
+    yield f"The machine had a {busy} in the last minute.\n"
+
+
 def _scaling(results: Results, _accounts: int) -> Iterator[str]:
     forms = list(next(iter(results.values())))
     yield (
@@ -261,6 +283,7 @@ _PARTS: Final[
     "unanalysed": ("A database without statistics", _unanalysed, _unanalysed_targets),
     "logins": ("A hundred simultaneous sign-ins", _logins, _login_targets),
     "worker": ("Reads while grants end and e-mails are sent", _worker, _worker_targets),
+    "people": ("Import of ten thousand people", _people, _people_targets),
     "scaling": ("Several workers and nodes", _scaling, lambda _: ()),
 }
 """Title, tables and targets of each part."""
