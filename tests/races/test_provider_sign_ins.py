@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,10 @@ from collegium.scopes.actions import change_account
 from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.identities import linking
 from collegium.sign_in.identities import queries as identity_queries
-from collegium.sign_in.identities.values import Arrival
+from collegium.sign_in.identities import sessions as identity_sessions
+from collegium.sign_in.identities.values import Arrival, CodeKind
 from collegium.sign_in.providers import actions as provider_actions
+from collegium.sign_in.tokens import queries as token_queries
 from tests.races.conftest import Together, outcome, rounds_of
 from tests.races.test_waiting import overlap, refusal
 from tests.sign_in.identity_scene import add_provider, arrive, counts, person
@@ -95,6 +97,43 @@ def test_provider_is_not_removed_while_somebody_is_linked(world: World) -> None:
     with world.database.read() as read:
         (identity,) = identity_queries.of_account(read, ada.id)
     assert identity.provider_id is None
+
+
+@pytest.mark.parametrize("end", ["logout there", "deactivation"])
+def test_sign_in_that_is_being_completed_ends_with_its_provider(world: World, end: str) -> None:
+    """It is not committed yet when the provider says that the session is over, or is turned off."""
+    provider = add_provider(world, registration="open")
+    actor = arrive(world, provider, person()).actor
+
+    def finish() -> None:
+        with world.database.write() as tx:
+            if end == "deactivation":
+                changes = {"is_active": False}
+                provider_actions.update(tx, None, world.vault, provider.name, changes)
+                return
+            expiry = tx.now + timedelta(minutes=5)
+            identity_sessions.end_sessions_of_provider(
+                tx, world.vault, provider, "1", "ada-1", "s-1", expiry
+            )
+
+    with world.database.write() as tx:
+        signed_in = identity_actions.complete(tx, world.vault, world.settings, provider, person())
+        origin = identity_sessions.origin_of(world.vault, signed_in, person())
+        code = identity_sessions.issue_code(tx, world.vault, actor, origin, CodeKind.EXCHANGE)
+    with ThreadPoolExecutor() as pool:
+        with world.database.write() as tx:
+            if end == "deactivation":
+                token = identity_sessions.exchange(tx, world.vault, world.settings, code)
+            else:
+                identity_actions.complete(tx, world.vault, world.settings, provider, person())
+                token = identity_sessions.issue_api_token(
+                    tx, world.vault, world.settings, actor, origin
+                )
+            ending = pool.submit(finish)
+            assert wait([ending], timeout=0.2).not_done
+        ending.result(timeout=20)
+    with world.database.read() as read:
+        assert token_queries.owner(read, world.vault.keyed_hash(token)) is None
 
 
 def test_invitation_is_consumed_by_one_of_two_new_people(world: World, together: Together) -> None:

@@ -776,6 +776,18 @@ def test_last_way_in_stays(world: World) -> None:
         )
 
 
+def test_number_of_identities_is_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person at a provider could otherwise add any number, and each sign-in reads all of them."""
+    monkeypatch.setattr("collegium.sign_in.identities.rules.IDENTITIES_MAX", 2)
+    provider = add_provider(world)
+    ada = world.person("ada")
+    for subject in ("a", "b", "a"):
+        link(world, ada.actor, provider, person(subject))
+    refused("identity.too_many", Conflict, link, world, ada.actor, provider, person("c"))
+    assert counts(world) == (2, 2)
+    assert link(world, world.person("bob").actor, provider, person("c"))
+
+
 def test_ended_session_links_nothing(world: World) -> None:
     provider = add_provider(world)
     ada = world.person("ada")

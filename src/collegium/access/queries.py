@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     LargeBinary,
+    Select,
     and_,
     bindparam,
     exists,
@@ -435,6 +436,20 @@ def _check_visibility(
     if needed and not has_permission(actor, access.permissions, *needed):
         raise Forbidden("permission.missing")
     return access
+
+
+def lock_accounts_where(ids: Select[Any]) -> Statement[int]:
+    """Return the statement that locks several accounts as ``lock_account`` does, by their ids.
+
+    Args:
+        ids: selects the ids.
+    """
+    return Statement[int](
+        select(accounts.c.id)
+        .where(accounts.c.id.in_(ids))
+        .order_by(accounts.c.id)
+        .with_for_update(of=accounts, key_share=True)
+    )
 
 
 def lock_account(tx: WriteTransaction, account: int) -> None:

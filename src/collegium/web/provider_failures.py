@@ -120,6 +120,12 @@ _FAILURES: Final = {
         "Your account at {label} is a sign-in method of another account on this service. Remove "
         "it there first. Nothing was changed.",
     ),
+    "identity.too_many": _Failure(
+        409,
+        "You have many sign-in methods",
+        "You have reached the maximum number of sign-in methods. Please remove one first. Nothing "
+        "was changed.",
+    ),
     "identity.session": _Failure(
         409,
         "You are signed out",

@@ -95,17 +95,18 @@ def link(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: Clai
     Raises:
         Unauthenticated: ``token.unknown``: the session has ended.
         NotFound: ``provider.unknown``: the provider was removed or deactivated in the meantime.
-        Conflict: ``identity.taken``: another account has this identity. ``identity.concurrent``:
-            another transaction was faster; try again.
+        Conflict: ``identity.taken``: another account has this identity. ``identity.too_many``.
+            ``identity.concurrent``: another transaction was faster; try again.
     """
-    account = credentials.confirm(tx, actor)
     provider = current(tx, provider)
+    account = credentials.confirm(tx, actor)
     identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
     if identity is not None:
         if identity.account_id != actor.id:
             raise Conflict("identity.taken")
         update(tx, identity, provider, claims)
         return False
+    identity_rules.check_quota(len(identity_queries.of_account(tx, actor.id)))
     add(tx, provider, claims, actor.id)
     record_linked(tx, actor, provider)
     notices.send_notice(tx, mails.IdentityChanged, account, actor, name=provider.label)
@@ -124,8 +125,8 @@ def confirm(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: C
         Conflict: ``identity.other``: it is no identity of the actor. ``identity.no_factor``: the
             account has two-factor authentication, and the provider asked for no second factor.
     """
-    credentials.confirm(tx, actor, "login.failed")
     provider = current(tx, provider)
+    credentials.confirm(tx, actor, "login.failed")
     identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
     if identity is None or identity.account_id != actor.id:
         raise Conflict("identity.other")

@@ -14,12 +14,13 @@ from sqlalchemy import (
     bindparam,
     delete,
     insert,
+    not_,
     or_,
     select,
     update,
 )
 
-from collegium.access.queries import lock_account
+from collegium.access.queries import lock_accounts_where
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
@@ -194,12 +195,17 @@ def _has_sid(table: Any) -> Any:
     )
 
 
-_ACCOUNTS_AT_PROVIDER = Statement[int](
-    select(identities.c.account_id)
-    .join(identity_sessions, identity_sessions.c.identity_id == identities.c.id)
-    .where(_at_provider, _has_sid(identity_sessions))
-    .distinct()
-    .order_by(identities.c.account_id)
+_LOCK_ACCOUNTS = lock_accounts_where(
+    select(identities.c.account_id).where(
+        _at_provider,
+        or_(
+            not_(bindparam("any_subject", type_=Boolean())),
+            *(
+                identities.c.id.in_(select(table.c.identity_id).where(_has_sid(table)))
+                for table in (identity_sessions, exchange_codes)
+            ),
+        ),
+    )
 )
 _END_TOKENS = Statement[int](
     delete(tokens)
@@ -327,9 +333,8 @@ def end_sessions(
         "any_sid": sid_hash is None,
         "sid_hash": sid_hash or b"",
     }
-    # Actions that issue a token lock the account.
-    for account in tx.fetch_all(_ACCOUNTS_AT_PROVIDER, **target):
-        lock_account(tx, account)
+    # Actions that issue a token lock the account. A sign-in that has not committed yet ends too.
+    tx.fetch_all(_LOCK_ACCOUNTS, **target)
     tx.execute(_END_CODES, **target)
     return tx.fetch_all(_END_TOKENS, **target)
 

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Final, Protocol
 
 from collegium.accounts.rules import username_from, usernames_for
+from collegium.refusals import Conflict
 from collegium.sign_in.providers.rules import (
     ALWAYS_VOUCHED,
     Vouches,
@@ -78,6 +79,20 @@ _LENGTHS: Final = {
     "organization_address": 255,
 }
 """Text fields of an account that a claim may fill, with their lengths in characters."""
+
+
+IDENTITIES_MAX: Final = 20
+"""Maximum number of identities of an account; each sign-in reads the claims of all of them."""
+
+
+def check_quota(count: int) -> None:
+    """Require that an account has fewer identities than the limit.
+
+    Raises:
+        Conflict: ``identity.too_many``.
+    """
+    if count >= IDENTITIES_MAX:
+        raise Conflict("identity.too_many")
 
 
 class KeepsClaims(Protocol):

@@ -227,6 +227,6 @@ def end_sessions_of_provider(
         raise Conflict("identity.logout_used")
     sid_hash = _hash_sid(vault, provider.issuer, sid or "")
     accounts = identity_queries.end_sessions(tx, provider.issuer, subject, sid_hash)
-    for account in sorted(set(accounts)):
-        event_queries.record(tx, None, events.LoggedOut(account=account))
+    ended = (events.LoggedOut(account=account) for account in sorted(set(accounts)))
+    event_queries.record_all(tx, None, ended)
     return len(accounts)

@@ -7,8 +7,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, null, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, null, or_, select, update
 
+from collegium.access.queries import lock_accounts_where
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, any_of
@@ -150,6 +151,17 @@ _END_SIGN_INS = Statement(
 )
 _of_provider = select(identities.c.id).where(
     identities.c.provider_id == bindparam("provider", type_=BigInt)
+)
+_LOCK_ACCOUNTS = lock_accounts_where(
+    select(identities.c.account_id).where(
+        identities.c.provider_id == bindparam("provider", type_=BigInt),
+        or_(
+            *(
+                identities.c.id.in_(select(table.c.identity_id))
+                for table in (identity_sessions, exchange_codes)
+            )
+        ),
+    )
 )
 _END_CODES = Statement(delete(exchange_codes).where(exchange_codes.c.identity_id.in_(_of_provider)))
 _END_TOKENS = Statement(
@@ -323,7 +335,9 @@ def end_sessions(tx: WriteTransaction, provider: int, kept_token: int) -> None:
     Args:
         kept_token: id of a token that stays; 0 for none.
     """
-    # Codes first: a code that is being exchanged at this moment is waited for, and its token ends.
+    # Actions that issue a token lock the account. Who exchanges a code at this moment is waited
+    # for, and the token ends.
+    tx.fetch_all(_LOCK_ACCOUNTS, provider=provider)
     tx.execute(_END_CODES, provider=provider)
     tx.execute(_END_TOKENS, provider=provider, kept_token=kept_token)
 
