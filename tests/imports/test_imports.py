@@ -12,6 +12,8 @@ from sqlalchemy import func, select
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
+from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import invitations, outbox
@@ -31,6 +33,7 @@ from tests.imports.scene import (
     upload,
     work,
 )
+from tests.support.mails import sent_mails
 from tests.support.world import Person, Place, World
 
 _COUNT = Statement[int](select(func.count().label("number")).select_from(invitations))
@@ -330,3 +333,56 @@ def test_old_imports_are_deleted(world: World, owner: Person, project: Place) ->
             assert import_actions.purge(tx, world.settings, 5) == deleted
     with world.database.read() as tx, pytest.raises(NotFound):
         import_queries.get_visible(tx, owner.actor, uuid)
+
+
+def test_the_worker_does_started_imports_and_sends_their_mails(
+    world: World, owner: Person, project: Place
+) -> None:
+    uuid = upload(world, owner, project, csv_file(8))
+    begin(world, owner, uuid)
+    mails = sent_mails(world, "invitation_created")
+    assert (state(world, uuid), states(world, uuid)["created"]) == ("done", 6)
+    assert sorted(str(mail["To"]) for mail in mails) == [
+        f"person{number}@uni.example" for number in (1, 2, 3, 4, 6, 8)
+    ]
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_two_nodes_do_not_do_the_same_import_at_once(
+    world: World, owner: Person, project: Place
+) -> None:
+    uuid = upload(world, owner, project, csv_file(WORK_BATCH))
+    begin(world, owner, uuid)
+    with world.database.write() as one:
+        assert import_actions.run_next(one, world.settings)
+        with world.database.write() as other:
+            assert not import_actions.run_next(other, world.settings)
+    work(world)
+    assert count(world) == states(world, uuid)["created"] == WORK_BATCH - MALFORMED - REPEATED
+
+
+def test_a_deactivated_account_invites_nobody(world: World, owner: Person, project: Place) -> None:
+    uuid = upload(world, owner, project, csv_file(20))
+    begin(world, owner, uuid)
+    with world.database.write() as tx:
+        account_queries.change(tx, owner.id, {"is_active": False})
+    work(world)
+    assert (state(world, uuid), count(world)) == ("canceled", 0)
+
+
+def test_erasure_empties_the_rows_of_a_person_and_deletes_their_imports(
+    world: World, owner: Person, project: Place
+) -> None:
+    other = world.person("mona")
+    world.give_role(other, "PROJECT.MANAGER", project)
+    invitee = world.person("ivy", email="person1@uni.example")
+    kept = upload(world, owner, project, csv_file(20))
+    gone = upload(world, other, project, csv_file(21))
+    for person in (invitee, other):
+        with world.database.write() as tx:
+            account_actions.delete(tx, world.staff.actor, person.uuid)
+    (first, second) = rows(world, kept)[:2]
+    assert (first.cells, first.state) == ({}, "refused")
+    assert (second.cells["email"], second.state) == ("person2@uni.example", "ready")
+    with world.database.read() as tx, pytest.raises(NotFound):
+        import_queries.get_visible(tx, world.staff.actor, gone)
