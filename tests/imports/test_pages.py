@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.imports.scene import MALFORMED, REPEATED, csv_file, state, states, work
+from tests.imports.scene import MALFORMED, REPEATED, csv_file, state, states, upload, work
 from tests.support.browser import Browser, text
 from tests.support.world import Person, Place, World
 
@@ -113,7 +113,12 @@ def test_columns_are_named_on_the_page(browser: Browser, world: World, at: str) 
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_what_cannot_be_read_is_said_on_the_form(browser: Browser, at: str) -> None:
+def test_what_cannot_be_read_is_said_on_the_form(
+    browser: Browser, world: World, owner: Person, at: str
+) -> None:
+    elsewhere = world.project(world.organisation(owner=owner))
+    uuid = upload(world, owner, elsewhere, csv_file(20))
+    assert browser.open(f"{at}imports/{uuid}/").status_code == 404
     for fields, sentence in (
         ({}, "Please choose a file, or paste a list."),
         ({"text": "nobody"}, "No column with e-mail addresses was recognised."),

@@ -124,9 +124,9 @@ def record_statements(monkeypatch: Any) -> Iterator[list[str]]:
 
     execute_many = WriteTransaction.execute_many
 
-    def noted_many(self: WriteTransaction, prepared: Any, rows: Any) -> None:
+    def noted_many(self: WriteTransaction, prepared: Any, rows: Any) -> Any:
         seen.append(prepared.compiled(self._dialect).text)
-        execute_many(self, prepared, rows)
+        return execute_many(self, prepared, rows)
 
     with monkeypatch.context() as patch:
         patch.setattr(ReadTransaction, "_execute", noted)
