@@ -27,7 +27,7 @@ class Span(Protocol):
         """Add a fact."""
 
     def update_name(self, name: str) -> None:
-        """Give it another name."""
+        """Rename it."""
 
 
 class _NoSpan:

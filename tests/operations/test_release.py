@@ -195,6 +195,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     service.environment["UV_CONSTRAINT"] = str(ROOT / "requirements" / "run.txt")
     version = service.run("--version")  # this installs it
     assert version.stdout == f"collegium, version {__version__}\n", version.stderr
+    service.run("migrate")  # this compiles most of it, which takes longer than a start
     try:
         service.start()
         yield service
