@@ -27,7 +27,7 @@ class Scene:
 
     def rounds(self) -> Iterator[int]:
         # Writers of SQLite queue, so a few rounds show every order.
-        yield from range(4 if self.world.database.is_sqlite else ROUNDS)
+        yield from range(3 if self.world.database.is_sqlite else ROUNDS)
 
     def deleted(self, organisation: Place) -> Place:
         """Return a deleted project that had Ada as a member."""
