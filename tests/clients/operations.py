@@ -65,6 +65,11 @@ _NAMES: Final = {
         "customer_permissions_reviews": "close count list retrieve",
         "project_permissions_reviews": "close count list retrieve",
     },
+    "hooks.py": {
+        "hooks": "count list",
+        "hooks_email": "count create destroy list partial_update retrieve update",
+        "hooks_web": "count create destroy list partial_update retrieve update",
+    },
     "lists_filters.py": {
         "customers": "count list",
         "projects": "count",
