@@ -173,10 +173,10 @@ def test_bad_uploads_are_refused_with_a_reason(
     large = post_text(site, owner, project, "x" * (world.settings.import_max_size + 1))
     assert large.status_code in {400, 413}
     # Larger than other bodies may be.
-    rows = "".join(f"person{number}@uni.example,{'x' * 200}\n" for number in range(15_000))
+    rows = "".join(f"person{number}@uni.example,{'x' * 1900}\n" for number in range(1200))
     answer = post_text(site, owner, project, f"email,message\n{rows}")
     assert len(rows) > 2**21
-    assert (answer.status_code, answer.json()["total"]) == (201, 15_000)
+    assert (answer.status_code, answer.json()["total"]) == (201, 1200)
     many = "email\n" + "a@uni.example\n" * (world.settings.import_max_rows + 1)
     answer = post_text(site, owner, project, many)
     assert answer.json() == {"text": ["The file has too many rows: at most 20000."]}
