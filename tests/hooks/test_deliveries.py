@@ -29,8 +29,10 @@ def test_hook_gets_the_events_that_its_author_sees_as_the_author_sees_them(scene
     site, endpoint = scene.site, scene.endpoint
     scene.invite("before@example.org")
     scene.add_web(scene.owner, "invitations", event_types=["project_update_succeeded"])
-    for other in (scene.member, scene.stranger):
+    others = [
         scene.add_web(other, "invitations", "projects", content_type="form")
+        for other in (scene.member, scene.stranger)
+    ]
     paused = scene.add_web(scene.owner, "invitations", is_active=False)
     scene.rename(scene.project, "Difference Engines")
     scene.invite()
@@ -47,6 +49,8 @@ def test_hook_gets_the_events_that_its_author_sees_as_the_author_sees_them(scene
     assert {one["Content-Type"] for one in endpoint.headers} == {"application/json"}
     keys = [one["Idempotency-Key"] for one in endpoint.headers]
     assert len(set(keys)) == 2
+    # For people who do not see an event nothing is even queued.
+    assert [scene.deliveries(one["uuid"]) for one in others] == [[], []]
     # Nothing is sent twice, and a hook that is activated starts from now.
     assert scene.run() == 0
     path = f"{WEB}{paused['uuid']}/"
