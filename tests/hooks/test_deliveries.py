@@ -282,16 +282,25 @@ def test_endpoint_that_never_answers_does_not_delay_e_mails(scene: Scene) -> Non
 def test_two_workers_queue_no_delivery_twice(scene: Scene) -> None:
     scene.add_web(scene.owner, "invitations")
     scene.invite()
-    with scene.world.database.read() as tx:
-        first, second = new_events.read(tx), new_events.read(tx)
+    database = scene.world.database
+    with database.read() as tx:
+        first = new_events.read(tx)
+    scene.invite("eve@example.org")
+    with database.read() as tx:
+        second = new_events.read(tx)
     assert first is not None
     assert second is not None
-    assert len(first.deliveries) == 1
+    assert (len(first.deliveries), len(second.deliveries)) == (1, 2)
+    # The second one sees that the mark has moved, and begins again.
     for batch, queued in ((first, 1), (second, 0)):
-        with scene.world.database.write() as tx:
+        with database.write() as tx:
             assert hook_actions.queue(tx, batch) == queued
-    with scene.world.database.read() as tx:
-        assert new_events.read(tx) is None
+    with database.read() as tx:
+        rest = new_events.read(tx)
+    assert rest is not None
+    with database.write() as tx:
+        assert hook_actions.queue(tx, rest) == 1
+    assert len([row for row in scene.entries() if row.kind == "hook_web"]) == 2
 
 
 def test_mark_moves_without_hooks_so_that_a_new_hook_gets_nothing_old(scene: Scene) -> None:

@@ -12,15 +12,27 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.mail_preferences import queries as preference_queries
 from collegium.accounts.mail_preferences.rules import DIGEST, UNSUBSCRIBE
-from collegium.db.database import ReadTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement
-from collegium.db.tables import accounts, grants, invitations, invite_links, join_requests, outbox
+from collegium.db.tables import (
+    accounts,
+    events,
+    grants,
+    invitations,
+    invite_links,
+    join_requests,
+    outbox,
+)
+from collegium.events.types import RoleGranted
+from collegium.hooks import actions as hook_actions
+from collegium.hooks import queries as hook_queries
+from collegium.hooks.rules import Kind
 from collegium.invitations import actions as invitation_actions
 from collegium.outbox import mails as kinds
 from collegium.outbox import queries as outbox_queries
@@ -31,8 +43,9 @@ from collegium.sign_in import mails as sign_in_mails
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.passwords import mails as password_mails
 from collegium.web.routes import ROUTES
-from collegium.worker import mails
+from collegium.worker import hook_calls, mails
 from tests.invitations.test_links import decodings
+from tests.support.hooks import add_hook
 from tests.support.world import World
 from tests.worker.scene import words
 from tests.worker.test_mails import HtmlTags
@@ -41,7 +54,7 @@ from tests.worker.test_notifications import Scenario
 
 OWN_PAGES = {
     *(*sign_in_mails.LOADERS, *password_mails.LOADERS),
-    *(kinds.MailTest.kind, kinds.ChangeEmailRequest.kind),
+    *(kinds.MailTest.kind, kinds.ChangeEmailRequest.kind, *hook_calls.LOADERS),
 }
 """The mails whose links lead to pages of this service: no front end has them, or none may."""
 
@@ -76,6 +89,7 @@ class EveryKind(Scenario):
                 kinds.RoleEnded(bob.email, bob.id, [former]),
                 kinds.RoleRemoved(bob.email, bob.id, [former], 1),
                 kinds.RoleDigest(self.owner.email, self.owner.id),
+                *self._of_hooks(tx),
                 kinds.EmailChanged(bob.email, bob.id, new),
                 kinds.PasswordChanged(*notice),
                 kinds.TokenCreated(*notice, name),
@@ -101,6 +115,23 @@ class EveryKind(Scenario):
                     self.render(tx, row, settings)
                     self.rows_to_send.append(row)
         assert {row.kind for row in self.rows_to_send} == set(mails.LOADERS)
+
+    def _of_hooks(self, tx: WriteTransaction) -> list[Any]:
+        """Add a hook and one that was deactivated; return their e-mails."""
+        owner = self.owner
+        hook, stopped = (add_hook(tx, owner, kind) for kind in (Kind.EMAIL, Kind.WEB))
+        hook_actions.update(tx, owner.actor, Kind.WEB, stopped, {"is_active": False})
+        numbers = {row.uuid: row.id for row in hook_queries.of_account(tx, owner.id)}
+        given = select(func.max(events.c.id).label("id")).where(
+            events.c.scope_id == self.project.id
+        )
+        event = tx.fetch_only(Statement[int](given.where(events.c.kind == RoleGranted.kind)))
+        return [
+            kinds.EventNotification(
+                *(owner.email, owner.id, numbers[hook], event, RoleGranted.kind)
+            ),
+            kinds.HookDeactivated(owner.email, owner.id, numbers[stopped]),
+        ]
 
     def _roles(self) -> list[Any]:
         """Assign to Bob a role that ends soon, and one that has ended."""

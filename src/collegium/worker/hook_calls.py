@@ -15,10 +15,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import structlog
 
+from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
-from collegium.api.waldur.event_rendering import Event, render
+from collegium.accounts.mails import load_account
+from collegium.api.waldur.event_rendering import Event, render, render_message
 from collegium.db.database import Database, ReadTransaction, UnavailableError
 from collegium.events import queries as event_queries
+from collegium.events.queries import EventRow
 from collegium.hooks import actions as hook_actions
 from collegium.hooks import new_events
 from collegium.hooks import queries as hook_queries
@@ -37,7 +40,7 @@ from collegium.outbox.queries import ClaimedMail
 from collegium.refusals import NotFound
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
-from collegium.text.plain import name_line, paragraph
+from collegium.text.plain import name_line
 from collegium.worker import retries
 
 _THREADS: Final = 4
@@ -220,8 +223,8 @@ class HookCalls:
         return self._clock() if self._clock else None
 
 
-def _load(tx: ReadTransaction, payload: dict[str, Any]) -> tuple[HookRow, Event]:
-    """Return the hook of an outbox entry, and the event as its author may see it now.
+def _load(tx: ReadTransaction, payload: dict[str, Any]) -> tuple[HookRow, Actor, EventRow]:
+    """Return the hook of an outbox entry, its author, and the event, which the author may see now.
 
     Raises:
         ObsoleteError: It is not to be sent any more.
@@ -237,13 +240,14 @@ def _load(tx: ReadTransaction, payload: dict[str, Any]) -> tuple[HookRow, Event]
         row = event_queries.get_visible(tx, reader, payload["event"])
     except NotFound:
         raise ObsoleteError("The event is not visible any more.") from None
-    return hook, render(reader, row)
+    return hook, reader, row
 
 
 def _render_call(tx: ReadTransaction, settings: Settings, row: ClaimedMail) -> _Call:
     from collegium.worker import mails  # noqa: PLC0415 - it imports this module
 
-    hook, event = _load(tx, row.payload)
+    hook, reader, event_row = _load(tx, row.payload)
+    event = render(reader, event_row)
     is_form = hook.content_type == ContentType.FORM
     return _Call(hook.destination_url, mails.message_key(settings, row.id), is_form, event)
 
@@ -251,12 +255,14 @@ def _render_call(tx: ReadTransaction, settings: Settings, row: ClaimedMail) -> _
 def _load_notification(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    hook, event = _load(tx, payload)
+    hook, reader, row = _load(tx, payload)
+    event = render(reader, row)
     author = account_queries.existing(tx, hook.account_id)
     if not hook_actions.may_send_to(hook.email, author.email, is_staff=author.is_staff):
         raise ObsoleteError("The address is not that of the account any more.")
     return {
-        "message": paragraph(event.message),
+        # Names that people typed cannot be a link or change the direction of the text.
+        "message": render_message(reader, row, name_line),
         "created": event.created,
         "event_type": event.event_type,
         "link": _page(settings),
@@ -266,6 +272,7 @@ def _load_notification(
 def _load_deactivated(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
+    load_account(tx, payload["account"])
     hook = hook_queries.by_id(tx, payload["stopped"])
     if hook is None or hook.is_active:
         raise ObsoleteError("The hook was removed or is active again.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -131,15 +131,21 @@ _OPTIONAL: Final = re.compile(r"\[([^\]]*)\]")
 _KEY: Final = re.compile(r"{(\w+)}")
 
 
-def _message(template: str, context: Mapping[str, Any]) -> str:
+def _message(
+    template: str, context: Mapping[str, Any], clean: Callable[[str], str] = lambda text: text
+) -> str:
     """Return a message filled from a context.
 
     Missing keys become ``unknown``; a bracketed part with a missing key is left out.
+
+    Args:
+        clean: makes each value safe for the place where the message is shown.
     """
 
     def text_of(key: str) -> str:
         value = context.get(key)
-        return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+        values = value if isinstance(value, list) else [value or ""]
+        return ", ".join(clean(str(one)) if one else "" for one in values)
 
     def fill_optional(match: re.Match[str]) -> str:
         return match[1] if all(text_of(key) for key in _KEY.findall(match[1])) else ""
@@ -147,6 +153,17 @@ def _message(template: str, context: Mapping[str, Any]) -> str:
     return _KEY.sub(
         lambda match: text_of(match[1]) or "unknown", _OPTIONAL.sub(fill_optional, template)
     )
+
+
+def render_message(reader: Actor, row: EventRow, clean: Callable[[str], str]) -> str:
+    """Return only the message of an event.
+
+    Args:
+        row: read for this reader.
+        clean: makes each value safe for the place where the message is shown.
+    """
+    view = View(reader, row)
+    return _message(view.event.message, _context(view, row), clean)
 
 
 def render(reader: Actor, row: EventRow) -> Event:
