@@ -61,11 +61,6 @@ _NAMES: Final = {
     "agreements.py": {
         "user_agreements": "count create destroy list partial_update retrieve update",
     },
-    "hooks.py": {
-        "hooks": "count list",
-        "hooks_email": "count create destroy list partial_update retrieve update",
-        "hooks_web": "count create destroy list partial_update retrieve update",
-    },
     "reviews.py": {
         "customer_permissions_reviews": "close count list retrieve",
         "project_permissions_reviews": "close count list retrieve",
