@@ -470,7 +470,7 @@ def unlink_person(name: str, username: str) -> None:
             _stop(str(error), 2)
     if not number:
         _stop(f"{username} has no sign-in method at {name}.", 1)
-    click.echo(f"Removed. {username} is recognised anew at the next sign-in.")
+    click.echo(f"Removed. {username} is recognised again at the next sign-in.")
 
 
 @main.command("import")

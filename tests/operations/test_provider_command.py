@@ -69,7 +69,7 @@ def test_person_is_unlinked(run: Run, world: World) -> None:
     provider = add_provider(world)
     ada = world.person("ada")
     link(world, ada.actor, provider, person())
-    assert "recognised anew" in run("unlink", "campus", "ada").stdout
+    assert "recognised again" in run("unlink", "campus", "ada").stdout
     assert counts(world) == (2, 0)
     for wrong, code in ((("campus", "ada"), 1), (("campus", "eve"), 2), (("other", "ada"), 2)):
         assert run("unlink", *wrong).exit_code == code

@@ -188,7 +188,7 @@ def _link_elsewhere(tx: WriteTransaction, ada: int) -> None:
     ],
     ids=["address", "protected", "used", "linked elsewhere"],
 )
-def test_account_that_changes_during_a_sign_in_is_recognised_anew(
+def test_account_that_changes_during_a_sign_in_is_recognised_again(
     world: World, recognised: dict[str, Any], change: dict[str, Any] | None, code: str
 ) -> None:
     """What was read before the lock does not count."""

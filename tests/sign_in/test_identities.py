@@ -415,7 +415,7 @@ def test_offer_that_is_over_shuts_nobody_out_where_everybody_gets_an_account(
     assert arrive(world, provider, person("bob"), old).is_new
 
 
-def test_person_whom_the_operator_unlinks_is_recognised_anew(world: World) -> None:
+def test_person_whom_the_operator_unlinks_is_recognised_again(world: World) -> None:
     """The provider has changed the subject, and nothing else opens the account."""
     provider = add_provider(world, **TRUSTED)
     ada = world.person("ada")

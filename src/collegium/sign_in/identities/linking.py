@@ -182,7 +182,7 @@ def was_removed(tx: ReadTransaction, account: int, provider: ProviderRow) -> boo
     """Return whether the owner has removed an identity of a provider from the account.
 
     Then only the owner adds one again, whatever the provider is called by now. What the operator
-    has removed can be recognised anew.
+    has removed can be recognised again.
     """
     removed = event_queries.payloads_of(tx, events.IdentityUnlinked, account)
     return any(
@@ -263,7 +263,7 @@ def unlink_as_operator(tx: WriteTransaction, account: AccountRow, provider: Prov
     """Remove the identities of an account at a provider, the last way in too.
 
     It is for a person whom the provider calls by another subject now. What came of them ends, and
-    the person is recognised anew as at the first sign-in.
+    the person is recognised again as at the first sign-in.
 
     Returns:
         The number of identities.

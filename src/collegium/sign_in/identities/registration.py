@@ -125,7 +125,7 @@ def register(
 def _profile(tx: WriteTransaction, provider: ProviderRow, claims: Claims) -> dict[str, Any]:
     """Return the columns that the claims fill, without a civil number that an account has.
 
-    Whoever has the number may have stated it first. It shuts nobody out.
+    The account that has it may have stated it first. It shuts nobody out.
     """
     columns = identity_rules.profile(claims.claims, provider)
     number = columns.get("civil_number")
@@ -171,8 +171,8 @@ def _take(
 def _proven_by_mail(tx: WriteTransaction, arrival: Arrival, stated: str) -> str:
     """Return the address of a mailed invitation if the provider states the same mailbox.
 
-    The link alone proves nothing: whoever is invited can forward the e-mail to somebody else, and
-    would then receive what opens the account of that person.
+    The link alone proves nothing: the one who is invited can forward the e-mail to somebody else,
+    and would then receive what opens the account of that person.
 
     Args:
         stated: the address that the provider states, verified or not.
