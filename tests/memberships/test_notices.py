@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -20,9 +22,15 @@ from collegium.memberships import leaving
 from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.notices import queries as notice_queries
 from collegium.memberships.notices.rules import COLLECT
+from collegium.scopes.groups import actions as group_actions
+from collegium.scopes.groups.actions import MemberChange
 from collegium.settings import Settings
 from collegium.worker.scheduler import Scheduler
 from collegium.worker.worker import Worker
+from tests.claim_rules.scene import GROUPS, add_rule, change_rule
+from tests.groups.scene import Groups
+from tests.sign_in.identity_scene import add_provider, arrive, link
+from tests.sign_in.identity_scene import person as claims_of
 from tests.support.mails import mail_text
 from tests.support.site import Site, record_statements
 from tests.support.world import Person, Place, World
@@ -333,3 +341,99 @@ def test_operator_turns_emails_about_roles_off(
     assert team.kinds() == []
     assert team.waiting() == 0
     assert team.kinds(29 * DAY) == []
+
+
+def test_person_with_a_claim_rule_is_told_of_all_its_roles_in_one_email(
+    world: World, site: Site
+) -> None:
+    team = Team(world, site)
+    provider = add_provider(world, **GROUPS)
+    world.give_role(world.person(), OWNER, team.organisation)
+    uuid = add_rule(world, team.organisation, OWNER, project_role=MEMBER, template="Lab")
+    change_rule(world, uuid, revokes=True)
+    team.mails()
+    eve = world.person("eve")
+    claims = {"email": eve.email, "given_name": "Eve"}
+    link(world, eve.actor, provider, claims_of("eve-1", **claims))
+    arrive(world, provider, claims_of("eve-1", groups=["physics"], **claims))
+    (mail,) = team.mails()
+    assert (mail["X-Collegium-Mail"], mail["To"]) == ("role_granted", "eve@example.org")
+    assert "given by a rule" in mail_text(mail)
+    assert "2 new roles" in mail["Subject"]
+    arrive(world, provider, claims_of("eve-1", groups=["maths"], **claims))
+    (mail,) = team.mails()
+    assert (mail["X-Collegium-Mail"], mail["To"]) == ("role_removed", "eve@example.org")
+
+
+def test_member_of_a_group_is_told_of_another_role_and_of_removal(world: World, site: Site) -> None:
+    team = Team(world, site)
+    lead = world.person("lead")
+    groups = Groups(world, site)
+    group = groups.create(lead)
+    groups.give_role(group, team.ada)
+    assert team.kinds() == []
+    for change, kind in (
+        (MemberChange(team.ada.email, is_manager=True, is_owner=False), "changed"),
+        (MemberChange(team.ada.email, removes=True), "removed"),
+    ):
+        with world.database.write() as tx:
+            access = group_actions.lock_group_and_authorise(tx, lead.actor, group)
+            group_actions.change(tx, lead.actor, world.settings, access, None, [change])
+        assert team.kinds() == [(kind, "ada")]
+
+
+def test_recovery_of_a_project_tells_its_members_again(team: Team) -> None:
+    team.change("add", team.manager)
+    assert team.kinds() == [("granted", "ada")]
+    assert team.site.request("DELETE", team.project.path, team.owner).is_success
+    body = {"restore_team_members": True}
+    recover = f"{team.project.path}recover/"
+    # Nobody hears of what was undone at once.
+    assert team.site.post(recover, team.world.staff, json=body).is_success
+    assert team.kinds() == []
+    assert team.site.request("DELETE", team.project.path, team.owner).is_success
+    assert sorted(team.kinds()) == [("removed", "ada"), ("removed", "manager")]
+    assert team.site.post(recover, team.world.staff, json=body).is_success
+    assert sorted(team.kinds()) == [("granted", "ada"), ("granted", "manager")]
+
+
+def test_role_that_is_removed_while_its_reminder_is_made_is_not_announced(team: Team) -> None:
+    end = (team.clock.now + 30 * DAY).isoformat()
+    bob = team.world.person("bob")
+    for person in (team.ada, bob):
+        team.change("add", team.manager, user=person.uuid, expiration_time=end)
+    assert len(team.mails()) == 2
+    team.clock.now += 17 * DAY
+    world = team.world
+    with ThreadPoolExecutor(1) as pool:
+        with world.database.write(team.clock.now) as tx:
+            assert notice_actions.remind(tx) == 2
+            removal = pool.submit(team.change, "delete", team.manager)
+            # Another worker finds nothing to do, and does not wait.
+            if tx.backend == "postgresql":
+                with world.database.write(team.clock.now) as other:
+                    assert notice_actions.remind(other) == 0
+        removal.result()
+    assert sorted(team.kinds()) == [("ending", "bob"), ("removed", "ada")]
+
+
+class _KilledError(Exception):
+    """The worker dies."""
+
+
+def test_worker_that_is_killed_sends_neither_none_nor_two(team: Team) -> None:
+    team.change("add", team.manager, expiration_time=(team.clock.now + 30 * DAY).isoformat())
+    world = team.world
+
+    def die(action: Callable[..., Any], *arguments: Any) -> None:
+        with suppress(_KilledError), world.database.write(team.clock.now) as tx:
+            assert action(tx, *arguments) == 1
+            raise _KilledError
+
+    team.clock.now += 2 * COLLECT
+    die(notice_actions.enqueue_mails, world.settings)
+    assert team.kinds() == [("granted", "ada")]
+    team.clock.now += 17 * DAY
+    die(notice_actions.remind)
+    assert team.kinds() == [("ending", "ada")]
+    assert team.kinds() == []
