@@ -290,11 +290,16 @@ def test_email_about_a_hidden_scope_says_no_more_than_the_person_knew(team: Team
     team.change("delete", team.manager)
     newcomer = team.world.person("newcomer")
     team.world.give_role(newcomer, MANAGER, team.project)
+    # Ada sees the account elsewhere, and must not learn that it manages this project now.
+    elsewhere = team.world.project(team.world.organisation("Elsewhere"))
+    for person in (team.ada, newcomer):
+        team.world.give_role(person, MEMBER, elsewhere)
     renamed = team.site.request(
         "PATCH", team.project.path, team.owner, json={"name": "Secret Engines"}
     )
     assert renamed.is_success, renamed.text
-    (mail,) = [mail for mail in team.mails() if mail["To"] == team.ada.email]
+    (mail,) = [mail for mail in team.mails() if mail["X-Collegium-Mail"] == "role_removed"]
+    assert mail["To"] == team.ada.email
     for text in (mail["Subject"], mail_text(mail), mail_text(mail, "html")):
         assert "Secret" not in text
         assert "Newcomer" not in text
