@@ -170,7 +170,7 @@ def _change_email_request(
     if change is None or change.created_at.isoformat() != payload["asked"]:
         raise ObsoleteError("The change was cancelled, confirmed or requested again.")
     code = vault.derive_code(change.account_id, change.email, payload["asked"])
-    # Not to a front end of the operator's own, which may confirm for whoever opens the link.
+    # Not to a front end of the operator's own, which may confirm for anybody who opens it.
     base = settings.base_url.rstrip("/")
     return {
         "name": name_line(f"{change.first_name} {change.last_name}") or name_line(change.username),

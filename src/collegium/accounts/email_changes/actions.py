@@ -189,7 +189,7 @@ def confirm(
 ) -> None:
     """Set the address that the code was sent to, and notify the old address.
 
-    The code proves the mailbox, not the account: whoever reads the mailbox may never have asked
+    The code proves the mailbox, not the account: who reads the mailbox may never have asked
     for the change. So a person who is signed in confirms for the own account alone.
 
     Args:
