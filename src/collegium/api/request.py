@@ -33,6 +33,7 @@ from collegium.db.database import (
     WriteTransaction,
 )
 from collegium.hosts import Network
+from collegium.integrations.waiting import BusyError
 from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
 from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
@@ -447,7 +448,13 @@ def network_of(ip_address: str) -> str:
 
 
 def outage_words(outage: UnavailableError) -> tuple[str, int]:
-    """Return the message for a database outage and the seconds until a retry; log the outage."""
+    """Return the message for an outage and the seconds until a retry; log the outage.
+
+    It is one of the database, or other services keep too many threads waiting.
+    """
+    if isinstance(outage, BusyError):
+        _log.warning("too many requests wait for other services")
+        return _BUSY
     if isinstance(outage, StorageFullError):
         _log.error("the disk of the database is full", reason=str(outage))
         return _FULL

@@ -15,6 +15,7 @@ from collegium.integrations.http_client import (
     is_named,
     send_request,
 )
+from collegium.integrations.waiting import waiting
 from collegium.refusals import Invalid
 from collegium.settings import Settings
 
@@ -29,12 +30,14 @@ def check(settings: Settings, url: str) -> None:
         Invalid: ``hook.url``: it is not an https URL; http is enough for a host that
             ``OUTGOING_INTERNAL_HOSTS`` names. ``hook.unknown_host``: its host has no address.
             ``hook.internal``: it is an internal address.
+        BusyError: Too many requests wait for other services.
     """
     internal_hosts = settings.outgoing_internal_hosts
     if not rules.is_destination(url, may_be_plain=is_named(url, internal_hosts)):
         raise Invalid("hook.url", field="destination_url")
     try:
-        check_host(url, internal_hosts, time.monotonic() + _RESOLVE_SECONDS)
+        with waiting.at("hooks"):
+            check_host(url, internal_hosts, time.monotonic() + _RESOLVE_SECONDS)
     except InternalAddressError:
         raise Invalid("hook.internal", field="destination_url") from None
     except RequestFailedError:

@@ -160,7 +160,7 @@ def send_request(
                     timeouts,
                     deadline,
                     body_max,
-                    client={"verify": _tls_context(verify=verify_tls), "proxy": proxy},
+                    client={"verify": _one_tls_context(verify=verify_tls), "proxy": proxy},
                     extensions=extensions,
                     **options,
                 )
@@ -210,6 +210,15 @@ def _send(
         if cutter.is_over or response.headers.get("content-encoding", "identity") != "identity":
             raise RequestFailedError
         return response.status_code, bytes(body)
+
+
+def _one_tls_context(*, verify: bool) -> ssl.SSLContext:
+    # Many first requests at once would each read them: all processors for seconds.
+    with _tls_lock:
+        return _tls_context(verify=verify)
+
+
+_tls_lock: Final = threading.Lock()
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collegium.integrations import provider_setup
 from collegium.integrations.openid import client, discovery
+from collegium.integrations.waiting import BusyError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in.providers.queries import ProviderRow
@@ -26,7 +27,7 @@ def sign_out_url(
     party = provider_setup.client_of(settings, vault, provider)
     try:
         metadata = discovery.metadata_of(party)
-    except ProviderError:
+    except (ProviderError, BusyError):
         return ""
     return client.sign_out_url(
         party,

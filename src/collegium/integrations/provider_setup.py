@@ -52,6 +52,7 @@ def discover(settings: Settings, discovery_url: str, *, verify_tls: bool) -> Met
 
     Raises:
         Invalid: ``discovery.…`` with a ``Problem``, for the field ``discovery_url``.
+        BusyError: Too many threads wait for other services.
     """
     try:
         return discovery.fetch_metadata(

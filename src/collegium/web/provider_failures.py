@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from collegium.api.request import Response, json_response
+from collegium.integrations.waiting import RETRY_SECONDS, BusyError
 from collegium.refusals import Conflict, Limited, Refusal, Unauthenticated
 from collegium.security.rate_limits.rules import PROVIDER
 from collegium.sign_in.identities import sign_ins
@@ -58,6 +59,12 @@ _FAILURES: Final = {
         "from which you came.",
     ),
     "provider.unreachable": _UNREACHABLE,
+    "provider.busy": _Failure(
+        503,
+        "Many people are signing in",
+        "Too many sign-ins wait for an answer of {label} at the moment. Nobody was signed in and "
+        "nothing was changed. Please try again in a few seconds, or sign in in another way.",
+    ),
     "provider.answer": _UNUSABLE,
     "provider.not_recent": _Failure(
         409,
@@ -153,11 +160,13 @@ _UNRECOGNISED: Final = frozenset({"identity.unknown", "identity.email_taken"})
 
 def refuse(
     browser: BrowserRequest,
-    problem: Refusal | ProviderError,
+    problem: Refusal | ProviderError | BusyError,
     name: str,
     provider: ProviderRow | None = None,
     return_to: str = "",
     claims: Claims | None = None,
+    *,
+    counts: bool = True,
 ) -> Response:
     """Record why nobody was signed in, and say it without a word of the provider.
 
@@ -166,22 +175,25 @@ def refuse(
 
     Args:
         claims: what the provider said, if it said something.
+        counts: whether the attempt still has to be counted.
     """
     if isinstance(problem, Unauthenticated):
         # The account was signed out everywhere at the same moment.
         problem = Conflict("identity.state")
     code = problem.code if isinstance(problem, Refusal) else _code_of(problem)
-    reason = code if isinstance(problem, Refusal) else f"provider.{problem.problem}"
+    reason = f"provider.{problem.problem}" if isinstance(problem, ProviderError) else code
     account = problem.facts.get("account") if isinstance(problem, Refusal) else None
     if provider is None:
         with browser.read() as tx:
             provider = provider_queries.by_name(tx, name)
-    # Anybody can put any name into the path: that is worth no event.
-    if provider is not None and not isinstance(problem, Limited):
+    # Anybody can put any name into the path: that is worth no event. Refusals at once, because of
+    # too many attempts, must stay cheap.
+    if provider is not None and not isinstance(problem, (Limited, BusyError)):
         browser.release_read_slot()
         with browser.app.database.write() as tx:
             tx.request = browser.request_id
-            browser.count_attempts(tx, PROVIDER)
+            if counts:
+                browser.count_attempts(tx, PROVIDER)
             sign_ins.record_refused(
                 tx,
                 provider.name,
@@ -201,13 +213,15 @@ def refuse(
     return _failure_page(browser, code, problem, provider, return_to, offer, back)
 
 
-def _code_of(error: ProviderError) -> str:
+def _code_of(error: ProviderError | BusyError) -> str:
+    if isinstance(error, BusyError):
+        return "provider.busy"
     has_page = error.problem in {Problem.UNREACHABLE, Problem.NOT_RECENT}
     return f"provider.{error.problem}" if has_page else "provider.answer"
 
 
 def _explain(
-    code: str, problem: Refusal | ProviderError, provider: ProviderRow | None
+    code: str, problem: Refusal | ProviderError | BusyError, provider: ProviderRow | None
 ) -> tuple[_Failure, str]:
     """Return what is said about a problem, and its message in full."""
     said = message_for(problem) if isinstance(problem, Refusal) else ""
@@ -223,7 +237,7 @@ def _label(provider: ProviderRow | None) -> str:
 def _failure_page(
     browser: BrowserRequest,
     code: str,
-    problem: Refusal | ProviderError,
+    problem: Refusal | ProviderError | BusyError,
     provider: ProviderRow | None,
     return_to: str,
     offer: provider_linking.Offer | None,
@@ -238,6 +252,8 @@ def _failure_page(
     headers = {}
     if isinstance(problem, Limited):
         headers["Retry-After"] = str(problem.facts["seconds"])
+    elif isinstance(problem, BusyError):
+        headers["Retry-After"] = str(RETRY_SECONDS)
     if "text/html" not in browser.header("accept"):
         return json_response(failure.status, {"detail": message, "code": code}, headers)
     response = page(

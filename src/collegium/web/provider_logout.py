@@ -56,7 +56,10 @@ ROUTES: Routes = {
             public=True,
             body={"logout_token": Text(required=True)},
             body_type="application/x-www-form-urlencoded",
-            other_statuses={429: "There were too many wrong tokens."},
+            other_statuses={
+                429: "There were too many wrong tokens.",
+                503: "Too many requests wait for the provider.",
+            },
         ),
     },
 }

@@ -16,6 +16,7 @@ from collegium.api.request import Endpoint, Response, Routes
 from collegium.db.database import WriteTransaction
 from collegium.integrations import provider_setup
 from collegium.integrations.openid import client, discovery
+from collegium.integrations.waiting import BusyError
 from collegium.invitations import links
 from collegium.refusals import (
     Conflict,
@@ -83,8 +84,10 @@ def _enter(browser: BrowserRequest, name: str) -> Response:
         provider = active_provider(browser, name)
         return_to = _return_to(browser, provider)
         url = begin(browser, provider, Purpose.SIGN_IN, return_to)
-    except (Refusal, ProviderError) as problem:
-        return refuse(browser, problem, name)
+    except Refusal as refusal:
+        return refuse(browser, refusal, name)
+    except (ProviderError, BusyError) as problem:
+        return refuse(browser, problem, name, counts=False)
     return Response(302, headers={"Location": url}, media="text/html")
 
 
@@ -106,14 +109,14 @@ def _return_to(browser: BrowserRequest, provider: ProviderRow) -> str:
 def begin(browser: BrowserRequest, provider: ProviderRow, purpose: Purpose, return_to: str) -> str:
     """Begin a sign-in in this browser. Return the URL at the provider.
 
+    The attempt is counted before the provider is asked, which may take long.
+
     Raises:
         ProviderError: the provider cannot be used.
-        Limited: ``tries.wait``.
+        BusyError: too many sign-ins wait for the provider, or for all.
     """
     browser.release_read_slot()
     vault = browser.app.vault
-    party = provider_setup.client_of(browser.settings, vault, provider)
-    metadata = discovery.metadata_of(party)
     # One value for all sign-ins that are under way in this browser, so that tabs do not disturb
     # each other.
     secret = browser.cookie(COOKIE)
@@ -130,6 +133,8 @@ def begin(browser: BrowserRequest, provider: ProviderRow, purpose: Purpose, retu
             return_to,
             browser.actor if purpose in {Purpose.LINK, Purpose.CONFIRM} else None,
         )
+    party = provider_setup.client_of(browser.settings, vault, provider)
+    metadata = discovery.metadata_of(party)
     browser.set_cookie(COOKIE, secret, SIGN_IN_SECONDS)
     return client.authorization_url(
         party,
@@ -177,8 +182,10 @@ def enter_from_page(
         browser.check_limits(PROVIDER)
         provider = active_provider(browser, name)
         url = begin(browser, provider, purpose, return_to)
-    except (Refusal, ProviderError) as problem:
-        return refuse(browser, problem, name, return_to=return_to)
+    except Refusal as refusal:
+        return refuse(browser, refusal, name, return_to=return_to)
+    except (ProviderError, BusyError) as problem:
+        return refuse(browser, problem, name, return_to=return_to, counts=False)
     label = isolated(provider.label)
     return continue_page(
         browser, url, f"Continue with {label}", f"You are sent to {label}.", "Continue"
@@ -213,7 +220,7 @@ def _complete(browser: BrowserRequest) -> Response:
         claims = _ask(browser, provider, claimed)
         handle = _HANDLERS.get(claimed.row.purpose, _sign_in)
         return handle(browser, provider, claimed, claims)
-    except (Refusal, ProviderError) as problem:
+    except (Refusal, ProviderError, BusyError) as problem:
         # Nothing was written, so no session was started.
         browser.set_cookies.clear()
         return refuse(browser, problem, name, provider, return_to, claims)
@@ -238,6 +245,7 @@ def _ask(browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn)
         NotFound: ``provider.unknown``: it was deactivated.
         Forbidden: ``identity.denied``: it has refused the sign-in, or the person has.
         ProviderError: its answer cannot be used.
+        BusyError: too many sign-ins wait for it, or for all. It was not asked.
     """
     if not provider.is_active:
         raise NotFound("provider.unknown")
@@ -440,7 +448,7 @@ _ERRORS: Final = {
     409: "The account cannot be used, or the sign-in is over.",
     429: "There were too many sign-ins.",
     502: "The answer of the identity provider cannot be used.",
-    503: "The identity provider cannot be reached.",
+    503: "The identity provider cannot be reached, or too many sign-ins wait for it.",
 }
 _ENTRY: Final = {
     "next": Text(max=500),

@@ -15,7 +15,8 @@ from collegium.api.waldur import schemas
 from collegium.api.waldur.fields import read
 from collegium.integrations.eduteams import actions as eduteams_actions
 from collegium.integrations.eduteams import client
-from collegium.integrations.eduteams.rules import NAME
+from collegium.integrations.eduteams.rules import NAME, Person
+from collegium.integrations.waiting import waiting
 from collegium.refusals import NotFound
 from collegium.values import Text
 
@@ -32,12 +33,22 @@ class RemoteAccount(Struct, frozen=True):
     uuid: str
 
 
+def _fetch(context: RequestContext, username: str) -> Person | None:
+    """Return a person from the directory.
+
+    Raises:
+        BusyError: too many requests wait for it.
+    """
+    with waiting.at("eduteams"):
+        return client.fetch(context.settings, username)
+
+
 def _add(context: RequestContext) -> Response:
     eduteams_actions.check_may_add(context.actor)
     form = read(context, _NEW)
     form.check()
     cuid = form.values["cuid"]
-    person = client.fetch(context.settings, cuid)
+    person = _fetch(context, cuid)
     with context.write() as tx:
         uuid = eduteams_actions.apply(
             tx, context.actor, context.settings, context.app.vault, cuid, person, creates=True
@@ -51,7 +62,7 @@ def _pull(context: RequestContext) -> Response:
     with context.read() as tx:
         account = account_queries.get_visible(tx, context.actor, context.uuid("account"))
     eduteams_actions.check_may_pull(context.actor, account)
-    person = client.fetch(context.settings, account.username)
+    person = _fetch(context, account.username)
     with context.write() as tx:
         eduteams_actions.apply(
             tx, context.actor, context.settings, context.app.vault, account.username, person

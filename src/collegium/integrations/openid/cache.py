@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from collegium.integrations.waiting import BusyError, waiting
 from collegium.sign_in.providers.values import Problem, ProviderError
 
 STALE_LIFETIME: Final = 86400.0
@@ -38,15 +39,24 @@ class Cache(Generic[T]):
         self._entries: dict[tuple[object, ...], tuple[threading.Lock, _Entry[T]]] = {}
 
     def get(
-        self, key: tuple[object, ...], fetch: Callable[[], T], max_age: float, deadline: float
+        self,
+        key: tuple[object, ...],
+        fetch: Callable[[], T],
+        max_age: float,
+        deadline: float,
+        service: str,
     ) -> T:
         """Return an entry; fetch it if it is missing or older than ``max_age`` seconds.
 
         While the provider does not respond an old entry is used for ``STALE_LIFETIME``, except
         with ``max_age`` 0, which asks for the provider's present answer.
 
+        Args:
+            service: the provider, for the bound on threads that wait for it.
+
         Raises:
             ProviderError: It cannot be fetched.
+            BusyError: Too many threads wait for the provider, or for all.
         """
         lock, entry = self._entry(key)
         if (value := _fresh(entry, max_age)) is not None:
@@ -55,19 +65,23 @@ class Cache(Generic[T]):
         # Nobody waits for a provider that is down, except the thread that tries it again.
         is_down = entry.problem is not None and _usable(entry, max_age) is not None
         seconds = 0.0 if is_down else max(deadline - began, 0)
-        if not lock.acquire(timeout=seconds):
-            if is_down and (value := _usable(entry, max_age)) is not None:
-                return value
-            raise ProviderError(Problem.UNREACHABLE)
         try:
-            # Another thread may have fetched it meanwhile, or failed.
-            if entry.fetched_at < began and not _must_wait(entry, began, max_age):
-                self._fetch(entry, fetch)
-            if (value := _usable(entry, max_age)) is not None:
-                return value
-            raise ProviderError(entry.problem or Problem.UNREACHABLE)
-        finally:
-            lock.release()
+            with waiting.at(service):
+                if lock.acquire(timeout=seconds):
+                    try:
+                        # Another thread may have fetched it meanwhile, or failed.
+                        if entry.fetched_at < began and not _must_wait(entry, began, max_age):
+                            self._fetch(entry, fetch)
+                    finally:
+                        lock.release()
+                elif not is_down:
+                    raise ProviderError(Problem.UNREACHABLE)
+        except BusyError:
+            if not is_down:
+                raise
+        if (value := _usable(entry, max_age)) is not None:
+            return value
+        raise ProviderError(entry.problem or Problem.UNREACHABLE)
 
     def _entry(self, key: tuple[object, ...]) -> tuple[threading.Lock, _Entry[T]]:
         with self._lock:

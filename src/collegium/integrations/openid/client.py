@@ -10,6 +10,7 @@ from urllib.parse import quote_plus
 
 from collegium.integrations.http_client import Timeouts, is_header_safe
 from collegium.integrations.openid import discovery
+from collegium.integrations.waiting import waiting
 from collegium.sign_in.providers.values import (
     Claims,
     LogoutToken,
@@ -111,10 +112,27 @@ def complete(
 
     Raises:
         ProviderError: One of the problems; nothing of the response is used then.
+        BusyError: Too many threads wait for the provider, or for all. It was not asked.
     """
+    check_response_issuer(metadata, iss)
+    with waiting.at(discovery.service_of(provider)):
+        return _complete(
+            provider, metadata, code, redirect_uri, code_verifier, is_nonce, now, max_age
+        )
+
+
+def _complete(
+    provider: Provider,
+    metadata: Metadata,
+    code: str,
+    redirect_uri: str,
+    code_verifier: str,
+    is_nonce: Callable[[str], bool],
+    now: datetime,
+    max_age: float | None,
+) -> Claims:
     from collegium.integrations.openid import tokens  # noqa: PLC0415 - see there
 
-    check_response_issuer(metadata, iss)
     deadline = time.monotonic() + TIMEOUTS.total
     answer = _exchange(provider, metadata, code, redirect_uri, code_verifier, deadline)
     id_token, access_token = answer.get("id_token"), answer.get("access_token")
@@ -157,6 +175,7 @@ def read_logout_token(
 
     Raises:
         ProviderError: One of the problems.
+        BusyError: Too many threads wait for the provider, or for all.
     """
     from collegium.integrations.openid import tokens  # noqa: PLC0415 - see there
 

@@ -80,6 +80,7 @@ def fetch_metadata(
     Raises:
         ProviderError: ``INSECURE``, ``UNREACHABLE``, ``UNREADABLE``, ``WRONG_ISSUER``,
             ``UNSUPPORTED``.
+        BusyError: Too many threads wait for the provider, or for all.
     """
     url = to_discovery_url(discovery_url)
     _check_url(url, internal_hosts)
@@ -90,7 +91,7 @@ def fetch_metadata(
         return _read_metadata(body, url, internal_hosts)
 
     key = (url, verify_tls, tuple(internal_hosts))
-    return _metadata.get(key, fetch, 0.0 if fresh else LIFETIME, deadline)
+    return _metadata.get(key, fetch, 0.0 if fresh else LIFETIME, deadline, url)
 
 
 def metadata_of(provider: Provider, *, fresh: bool = False) -> Metadata:
@@ -98,6 +99,7 @@ def metadata_of(provider: Provider, *, fresh: bool = False) -> Metadata:
 
     Raises:
         ProviderError: As ``fetch_metadata``; ``WRONG_ISSUER`` if it names itself differently now.
+        BusyError: As ``fetch_metadata``.
     """
     metadata = fetch_metadata(
         provider.discovery_url,
@@ -181,6 +183,7 @@ def fetch_keys(
 
     Raises:
         ProviderError: ``UNREACHABLE``, ``UNREADABLE``.
+        BusyError: Too many threads wait for the provider, or for all.
     """
     from collegium.integrations.openid.tokens import import_keys  # noqa: PLC0415 - see there
 
@@ -188,7 +191,12 @@ def fetch_keys(
         return import_keys(call(provider, "GET", metadata.jwks_uri, deadline))
 
     key = (metadata.jwks_uri, provider.verify_tls, tuple(provider.internal_hosts))
-    return _keys.get(key, fetch, max_age, deadline)
+    return _keys.get(key, fetch, max_age, deadline, service_of(provider))
+
+
+def service_of(provider: Provider) -> str:
+    """Return the name under which threads that wait for a provider are counted."""
+    return to_discovery_url(provider.discovery_url)
 
 
 def call(provider: Provider, method: str, url: str, deadline: float, **options: Any) -> bytes:

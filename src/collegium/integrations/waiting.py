@@ -1,0 +1,78 @@
+"""How many threads wait for other services at once; the next one is refused at once.
+
+A service that answers slowly holds the thread of every request that asks it. Without a bound a few
+hundred visitors of one slow identity provider would take all threads of the process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from collegium.db.database import UnavailableError
+from collegium.settings import THREADS
+
+TOTAL: Final = THREADS // 4
+"""Maximum number of threads of a process that wait for all other services together."""
+
+PER_SERVICE: Final = THREADS // 16
+"""Maximum number of threads of a process that wait for one service."""
+
+RETRY_SECONDS: Final = 5
+"""Seconds after which somebody who was refused may try again, for the header ``Retry-After``."""
+
+
+class BusyError(UnavailableError):
+    """So many requests wait for other services that this one must not wait too."""
+
+
+class Waiting:
+    """The threads of this process that wait for other services.
+
+    Args:
+        total: maximum number of threads.
+        per_service: maximum number of threads for one service.
+    """
+
+    def __init__(self, total: int = TOTAL, per_service: int = PER_SERVICE) -> None:
+        self._total = total
+        self._per_service = per_service
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._thread = threading.local()
+
+    @contextmanager
+    def at(self, service: str) -> Iterator[None]:
+        """Hold a place while the thread asks a service, and waits for others that ask it.
+
+        A thread that holds a place needs no second one, so what has begun can be finished.
+
+        Raises:
+            BusyError: No place is free.
+        """
+        if getattr(self._thread, "holds_place", False):
+            yield
+            return
+        with self._lock:
+            if (
+                self._counts.get(service, 0) >= self._per_service
+                or self._counts.total() >= self._total
+            ):
+                raise BusyError
+            self._counts[service] += 1
+        self._thread.holds_place = True
+        try:
+            yield
+        finally:
+            self._thread.holds_place = False
+            with self._lock:
+                self._counts[service] -= 1
+                if not self._counts[service]:
+                    del self._counts[service]
+
+
+waiting: Final = Waiting()
+"""The one instance of the process."""

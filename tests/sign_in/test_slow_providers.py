@@ -1,0 +1,138 @@
+"""A slow service keeps a few threads of a process waiting, not all of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from collegium.db.statements import Statement
+from collegium.db.tables import rate_limits
+from collegium.integrations.waiting import PER_SERVICE, TOTAL
+from collegium.sign_in.providers.values import DISCOVERY_PATH
+from tests.sign_in.identity_scene import add_provider
+from tests.sign_in.test_provider_pages import INIT, begin, failures, linked, visitor
+from tests.support.browser import Browser
+from tests.support.openid.hostile import CLIENT_ID, HostileProvider
+from tests.support.remote import Asked, Remote, claims
+from tests.support.site import Site
+from tests.support.world import World
+
+__all__ = ["visitor"]
+
+MORE = 4
+_COUNTED = Statement[Any](select(func.sum(rate_limits.c.count).label("total")))
+
+
+class Slow:
+    """A handler of a provider or directory that answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._go_on = threading.Event()
+
+    def __call__(self, asked: Asked) -> None:
+        self.asked += 1
+        self._go_on.wait(30)
+        asked.send(500, b"")
+
+    @contextmanager
+    def requests(
+        self, send: Callable[[Any], httpx.Response], arguments: list[Any]
+    ) -> Iterator[tuple[Iterator[httpx.Response], list[Future[httpx.Response]]]]:
+        """Send requests at once; yield the responses as they come. All are there afterwards."""
+        with ThreadPoolExecutor(len(arguments)) as pool:
+            futures = [pool.submit(send, one) for one in arguments]
+            try:
+                yield (one.result() for one in as_completed(futures, timeout=20)), futures
+            finally:
+                self._go_on.set()
+
+
+def check_refused_at_once(responses: Iterator[httpx.Response], number: int) -> None:
+    """Check that so many requests are refused while the others wait."""
+    for response in islice(responses, number):
+        said = response.text
+        assert (response.status_code, response.headers["retry-after"]) == (503, "5"), said
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("path", [DISCOVERY_PATH, "/token"])
+def test_slow_provider_holds_few_threads(
+    visitor: Browser,
+    site_with: Callable[..., Site],
+    hostile: HostileProvider,
+    world: World,
+    path: str,
+) -> None:
+    linked(world, hostile)
+    site = site_with(outgoing_internal_hosts=hostile.host)
+    paths = [INIT] * (PER_SERVICE + MORE)
+    cookies = ""
+    if path == "/token":
+        paths = [begin(visitor, hostile) for _ in paths]
+        cookies = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+    slow = hostile.tempers[path] = Slow()
+
+    def send(target: str) -> httpx.Response:
+        return site.send("GET", target.encode(), Accept="text/html", cookie=cookies)
+
+    with slow.requests(send, paths) as (responses, futures):
+        for response in islice(responses, MORE):
+            assert "Many people are signing in" in response.text
+            assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+        assert sum(one.done() for one in futures) == MORE
+        assert site.send("GET", b"/healthz").status_code == 200
+        assert site.get("/api/users/me/", world.staff).status_code == 200
+        # One thread asks for what all need. Every attempt was counted before it waited.
+        assert slow.asked == (1 if path == DISCOVERY_PATH else PER_SERVICE)
+        with world.database.read() as tx:
+            assert tx.fetch_only(_COUNTED).total == len(paths)
+        # A refusal at once writes nothing more.
+        assert failures(world) == []
+    assert {one.result().status_code for one in futures} == {503}
+    assert len(failures(world)) == PER_SERVICE
+    hostile.tempers.clear()
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_slow_providers_together_hold_a_quarter_of_the_threads(
+    visitor: Browser, site_with: Callable[..., Site], hostile: HostileProvider, world: World
+) -> None:
+    site, slow = site_with(outgoing_internal_hosts=hostile.host), Slow()
+    paths = []
+    for number in range(TOTAL // PER_SERVICE + 1):
+        name = f"slow{number}"
+        add_provider(world, name, issuer=f"{hostile.issuer}/{name}", client_id=CLIENT_ID)
+        hostile.tempers[f"/{name}{DISCOVERY_PATH}"] = slow
+        paths += [f"/api-auth/{name}/init/"] * PER_SERVICE
+    send = lambda path: site.send("GET", path.encode())  # noqa: E731 - short
+    with slow.requests(send, paths) as (responses, futures):
+        check_refused_at_once(responses, PER_SERVICE)
+        assert sum(one.done() for one in futures) == PER_SERVICE
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_slow_directory_holds_few_threads(site_with: Callable[..., Site], world: World) -> None:
+    remote, slow = Remote(), Slow()
+    running = remote.running()
+    next(running)
+    site = site_with(**remote.settings())
+    token = f"Token {world.staff.token}"
+    ada = world.person("ada", registration_method="eduteams")
+    target = f"/api/users/{ada.uuid}/pull_remote_user/".encode()
+    send = lambda _number: site.send("POST", target, Authorization=token)  # noqa: E731 - short
+    remote.people["ada"] = claims("ada")
+    assert send(0).status_code == 200
+    remote.people["ada"] = slow
+    with slow.requests(send, list(range(PER_SERVICE + MORE))) as (responses, futures):
+        check_refused_at_once(responses, MORE)
+        assert sum(one.done() for one in futures) == MORE
+    next(running, None)
