@@ -31,7 +31,7 @@ from tests.sign_in.identity_scene import (
     link,
     person,
 )
-from tests.sign_in.test_confirmation import leave_alone
+from tests.sign_in.test_confirmation import hidden_fields, leave_alone
 from tests.support.browser import Browser, text
 from tests.support.mails import mail_text, sent_mails
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
@@ -382,8 +382,11 @@ def test_invitee_becomes_a_member_in_the_same_step(
     with world.database.write() as tx:
         agreement_actions.publish(tx, world.staff.actor, terms)
     token = world.vault.sign("invitation", uuid, world.invitation(uuid).link_version)
-    assert "Be kind." in text(visitor.open(f"/invitation/{token}/"))
-    page = visitor.follow(press(visitor, hostile, f"/invitation/{token}/provider/"))
+    opened = visitor.open(f"/invitation/{token}/")
+    assert "Be kind." in text(opened)
+    shown = hidden_fields(opened)["agreements"]
+    page = press(visitor, hostile, f"/invitation/{token}/provider/", agreements=shown)
+    page = visitor.follow(page)
     assert "Welcome!" in text(page)
     assert "Atlas" in text(page)
     assert "( ada )" in text(page)
@@ -406,6 +409,42 @@ def test_link_that_is_over_has_one_clear_page(
     change_provider(world, "hostile", registration="open")
     assert sign_in(visitor, hostile, f"{INIT}?next={path}").headers["location"] == path
     assert is_signed_in(visitor)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("case", ["changed", "added", "of another sign-in", "not shown"])
+def test_nobody_agrees_to_a_text_that_the_page_has_not_shown(
+    visitor: Browser, hostile: HostileProvider, world: World, scene: Scene, case: str
+) -> None:
+    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    staff = world.staff.actor
+    with world.database.write() as tx:
+        terms = agreement_actions.publish(tx, staff, {"kind": "terms", "content": "Be kind."})
+    path = f"/invitation/{world.vault.sign('invitation', uuid, 1)}/"
+    shown = hidden_fields(visitor.open(path))["agreements"]
+    if case == "not shown":
+        shown = "x 999999999"
+    answer = visitor.send(f"{path}provider/", provider="hostile", agreements=shown, options=HTML)
+    if case == "of another sign-in":
+        cookie = visitor.cookies["collegium_shown"]
+        visitor.open(path)
+        answer = visitor.send(f"{path}provider/", provider="hostile", options=HTML)
+        visitor.cookies["collegium_shown"] = cookie
+    with world.database.write() as tx:
+        if case == "changed":
+            agreement_actions.change(tx, staff, terms, {"content": "Give us your house."})
+        elif case == "added":
+            agreement_actions.publish(tx, staff, {"kind": "privacy", "content": "We know."})
+    url = answer.text.split('class="button" href="')[1].split('"')[0].replace("&amp;", "&")
+    visitor.call("GET", back(hostile.authorize(url)), **HTML)
+    (grant,) = (grant for grant in world.grants_in(scene.project) if grant.username == "ada")
+    with world.database.read() as tx:
+        accepted = [text.content for text in agreement_queries.accepted_by(tx, grant.account_id)]
+    assert accepted == (["Be kind."] if case == "added" else [])
+    assert account(world, grant.account_id).agreed_at is None
+    asked = text(visitor.follow(visitor.open("/account/")))
+    for words in {"changed": ["house"], "added": ["We know."]}.get(case, ["Be kind."]):
+        assert words in asked
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

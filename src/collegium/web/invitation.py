@@ -282,7 +282,10 @@ def _accept_with_provider(browser: BrowserRequest) -> Response:
     if state != State.PENDING or browser.is_signed_in:
         return browser.redirect(_own_path(browser))
     name = browser.form.raw("provider")[:NAME_MAX]
-    return provider_sign_in.enter_from_page(browser, name, Purpose.ACCEPT, _own_path(browser))
+    shown = agreements.shown_ids(browser.form)
+    return provider_sign_in.enter_from_page(
+        browser, name, Purpose.ACCEPT, _own_path(browser), shown
+    )
 
 
 def _decline(browser: BrowserRequest) -> Response:

@@ -95,7 +95,8 @@ def _ask_with_provider(browser: BrowserRequest) -> Response:
         except NotFound:
             return browser.to_sign_in(path)
     name = browser.form.raw("provider")[:NAME_MAX]
-    return provider_sign_in.enter_from_page(browser, name, Purpose.ACCEPT, path)
+    shown = agreements.shown_ids(browser.form)
+    return provider_sign_in.enter_from_page(browser, name, Purpose.ACCEPT, path, shown)
 
 
 ROUTES: Routes = {

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Collection
 from typing import Final
 from urllib.parse import quote
 
 from collegium.access.rules import Actor
+from collegium.agreements import queries as agreement_queries
 from collegium.api.request import Endpoint, Response, Routes
 from collegium.db.database import WriteTransaction
 from collegium.integrations import provider_setup
@@ -38,7 +40,7 @@ from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, URL_MAX, Purpose
 from collegium.sign_in.providers.values import Claims, Problem, ProviderError
 from collegium.text.names import isolated
 from collegium.values import Text, hex_uuid
-from collegium.web import agreements, front_ends, provider_linking
+from collegium.web import front_ends, provider_linking
 from collegium.web.browser_request import BrowserRequest, is_local
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page
@@ -49,6 +51,9 @@ COOKIE: Final = "provider"
 
 HALF: Final = "half"
 """Cookie and purpose of the signed value that says: only a code is missing."""
+
+_SHOWN: Final = "shown"
+"""Cookie and purpose of the signed value that says which texts were shown before the sign-in."""
 
 _HOME: Final = "/account/"
 
@@ -106,10 +111,19 @@ def _return_to(browser: BrowserRequest, provider: ProviderRow) -> str:
     return wanted or browser.next
 
 
-def begin(browser: BrowserRequest, provider: ProviderRow, purpose: Purpose, return_to: str) -> str:
+def begin(
+    browser: BrowserRequest,
+    provider: ProviderRow,
+    purpose: Purpose,
+    return_to: str,
+    shown: Collection[int] = (),
+) -> str:
     """Begin a sign-in in this browser. Return the URL at the provider.
 
     The attempt is counted before the provider is asked, which may take long.
+
+    Args:
+        shown: ids of the texts to which a new person agrees.
 
     Raises:
         ProviderError: the provider cannot be used.
@@ -136,6 +150,9 @@ def begin(browser: BrowserRequest, provider: ProviderRow, purpose: Purpose, retu
     party = provider_setup.client_of(browser.settings, vault, provider)
     metadata = discovery.metadata_of(party)
     browser.set_cookie(COOKIE, secret, SIGN_IN_SECONDS)
+    if shown:
+        value = browser.sign_value(_SHOWN, begun.state, *shown)
+        browser.set_cookie(_SHOWN, value, SIGN_IN_SECONDS)
     return client.authorization_url(
         party,
         metadata,
@@ -170,18 +187,23 @@ def active_provider(browser: BrowserRequest, name: str) -> ProviderRow:
 
 
 def enter_from_page(
-    browser: BrowserRequest, name: str, purpose: Purpose, return_to: str
+    browser: BrowserRequest,
+    name: str,
+    purpose: Purpose,
+    return_to: str,
+    shown: Collection[int] = (),
 ) -> Response:
     """Begin a sign-in for a form of ours. Return the page that goes on to the provider.
 
     Args:
         name: name of the provider.
         return_to: the path at which it continues.
+        shown: ids of the texts to which a new person agrees.
     """
     try:
         browser.check_limits(PROVIDER)
         provider = active_provider(browser, name)
-        url = begin(browser, provider, purpose, return_to)
+        url = begin(browser, provider, purpose, return_to, shown)
     except Refusal as refusal:
         return refuse(browser, refusal, name, return_to=return_to)
     except (ProviderError, BusyError) as problem:
@@ -278,9 +300,7 @@ def _sign_in(
 ) -> Response:
     arrival = _arrival(browser, claimed)
     if arrival.accepts and arrival.names_offer:
-        with browser.read() as tx:
-            shown = agreements.current(browser, tx)
-        arrival = arrival._replace(agreements=tuple(text.row.id for text in shown))
+        arrival = _with_agreements(browser, arrival)
 
     def complete() -> Response:
         with browser.write() as tx:
@@ -297,6 +317,24 @@ def _sign_in(
             return _start(browser, tx, provider, claimed, claims, signed_in)
 
     return provider_linking.repeat_if_concurrent(complete)
+
+
+def _with_agreements(browser: BrowserRequest, arrival: Arrival) -> Arrival:
+    """Add the current texts that the page with the button has shown.
+
+    Nobody agrees to a text that was published or changed since: the person is asked for it.
+    """
+    shown: list[int] = []
+    match browser.read_signed_value(_SHOWN, browser.cookie(_SHOWN), SIGN_IN_SECONDS):
+        case [str(state), *ids] if state == browser.query_value("state"):
+            shown = ids
+    with browser.read() as tx:
+        current = agreement_queries.current(tx)
+    agreed = [text for text in current if text.id in shown]
+    return arrival._replace(
+        agreements=tuple(text.id for text in agreed),
+        agrees={text.kind for text in current} == {text.kind for text in agreed},
+    )
 
 
 _HANDLERS: Final = {

@@ -86,7 +86,7 @@ def register(
             facts, provider.name, tx.now, provider.issuer
         ),
         "email": email,
-        "agreed_at": tx.now if arrival.accepts and arrival.names_offer else None,
+        "agreed_at": tx.now if arrival.agrees else None,
     }
     extra = {"invitation": arrival.invitation} if arrival.invitation and arrival.accepts else {}
     account_id = _create_account(tx, vault, settings, values, claims, provider, extra)
@@ -96,8 +96,7 @@ def register(
         account, ip_address, request_id, credentials=account.credentials_version
     )
     linking.record_linked(tx, actor, provider)
-    if arrival.accepts and arrival.names_offer:
-        acceptance.record(tx, actor, arrival.agreements)
+    acceptance.record(tx, actor, arrival.agreements)
     is_sent = (
         not email
         and bool(stated)

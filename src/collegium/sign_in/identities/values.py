@@ -24,7 +24,8 @@ class Arrival(NamedTuple):
         invite_link: UUID of an invite link.
         accepts: whether the person pressed a button that accepts it; if there is neither invitation
             nor invite link, the button that signs in.
-        agreements: ids of the texts that the page with the button has shown.
+        agreements: ids of the current texts that the page with the button has shown.
+        agrees: whether it has shown every kind of text that is current.
     """
 
     invitation: str | None = None
@@ -33,6 +34,7 @@ class Arrival(NamedTuple):
     invite_link: str | None = None
     accepts: bool = False
     agreements: tuple[int, ...] = ()
+    agrees: bool = False
 
     @property
     def names_offer(self) -> bool:
