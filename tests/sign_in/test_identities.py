@@ -703,7 +703,7 @@ def test_sign_in_works_once_in_its_browser_in_time(world: World) -> None:
 
     def claim(state: str, cookie: str = "cookie", later: int = 0) -> Any:
         with world.database.write(datetime.now(UTC) + timedelta(seconds=later)) as tx:
-            return sign_ins.claim(tx, world.vault, state, cookie)
+            return sign_ins.claim(tx, world.vault, state, cookie).sign_in
 
     begin()
     with world.database.write(datetime.now(UTC) + timedelta(seconds=601)) as tx:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,9 +17,10 @@ from sqlalchemy import select
 from collegium.agreements import actions as agreement_actions
 from collegium.agreements import queries as agreement_queries
 from collegium.db.statements import Statement
-from collegium.db.tables import events, provider_sign_ins, tokens
+from collegium.db.tables import events, provider_sign_ins, rate_limits, tokens
 from collegium.integrations.http_client import Timeouts
 from collegium.integrations.openid import client, discovery
+from collegium.security.rate_limits.rules import PROVIDER, STRAY_RETURN, Per, RateLimit
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.tokens import queries as token_queries
 from tests.sign_in.identity_scene import (
@@ -271,6 +273,74 @@ def test_state_works_once_and_in_its_browser(
         assert answer.status_code == 400
     assert {reason for _, reason, _ in failures(world)} == {"identity.state"}
     assert not is_signed_in(other)
+
+
+def limited(world: World) -> dict[str, int]:
+    """Return what was counted, by the name of the limit."""
+    with world.database.read() as tx:
+        rows = tx.fetch_all(Statement[Any](select(rate_limits)))
+    return {row.subject.partition(" address")[0]: row.count for row in rows}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Purpose": "prefetch"},
+        {"Purpose": "prefetch"},
+    ],
+)
+def test_request_that_nobody_has_followed_does_nothing(
+    visitor: Browser, hostile: HostileProvider, world: World, headers: dict[str, str]
+) -> None:
+    change_provider(world, "hostile", is_default=True)
+    path = begin(visitor, hostile)
+    before, cookies = limited(world), dict(visitor.cookies)
+    for target in (INIT, "/api-auth/default/init/", "/api-auth/hostile/complete/?state=x", path):
+        answer = visitor.call("GET", target, headers=headers)
+        assert answer.status_code == 403
+    assert (limited(world), visitor.cookies, failures(world)) == (before, cookies, [])
+    follow = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
+    assert visitor.call("GET", path, headers=follow).status_code == 403
+    assert [reason for _, reason, _ in failures(world)] == ["identity.unknown"]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_stray_returns_prevent_nobody_from_signing_in(
+    visitor: Browser,
+    hostile: HostileProvider,
+    world: World,
+    site_with: Callable[..., Site],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    linked(world, hostile)
+    few = RateLimit(2, *[timedelta(minutes=1)] * 3)
+    for limit in (PROVIDER, STRAY_RETURN):
+        monkeypatch.setitem(limit.rates, Per.NETWORK, few)
+    other = Browser(site_with(outgoing_internal_hosts=hostile.host))
+    statuses = [
+        other.call("GET", "/api-auth/hostile/complete/?state=x", **HTML).status_code
+        for _ in range(4)
+    ]
+    assert statuses == [400, 400, 400, 429]
+    assert (failures(world), len(limited(world))) == ([], 1)
+    assert sign_in(visitor, hostile).status_code == 303
+    assert is_signed_in(visitor)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_state_that_somebody_else_knows_is_used_up_and_recorded(
+    visitor: Browser, hostile: HostileProvider, world: World, site_with: Callable[..., Site]
+) -> None:
+    linked(world, hostile)
+    path = begin(visitor, hostile)
+    other = Browser(site_with(outgoing_internal_hosts=hostile.host))
+    for browser in (other, visitor):
+        assert browser.call("GET", path, **HTML).status_code == 400
+    assert len(failures(world)) == 2
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

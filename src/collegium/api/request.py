@@ -57,6 +57,8 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
+_PREFETCH_HEADERS: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
+
 _BUSY: Final = "The service is busy. Please try again in a moment.", 5
 _FULL: Final = (
     "The service cannot store anything: the disk of its database is full. Nothing was changed.",
@@ -215,6 +217,12 @@ class RequestContext:
     def ip_address(self) -> str:
         """Return the client's IP address, from a trusted proxy's header or from the socket."""
         return client_ip_address(self._env, self.settings.trusted_proxies)
+
+    @property
+    def is_prefetch(self) -> bool:
+        """Tell whether a browser sends this in advance, before anybody has followed the link."""
+        purposes = " ".join(self.header(name).lower() for name in _PREFETCH_HEADERS)
+        return "prefetch" in purposes or "prerender" in purposes or "preview" in purposes
 
     @property
     def network(self) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from collegium.api.request import Response, json_response
 from collegium.integrations.waiting import RETRY_SECONDS, BusyError
 from collegium.refusals import Conflict, Limited, Refusal, Unauthenticated
-from collegium.security.rate_limits.rules import PROVIDER
+from collegium.security.rate_limits.rules import PROVIDER, Limit
 from collegium.sign_in.identities import sign_ins
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
@@ -166,7 +166,8 @@ def refuse(
     return_to: str = "",
     claims: Claims | None = None,
     *,
-    counts: bool = True,
+    counts: Limit | None = PROVIDER,
+    records: bool = True,
 ) -> Response:
     """Record why nobody was signed in, and say it without a word of the provider.
 
@@ -175,7 +176,8 @@ def refuse(
 
     Args:
         claims: what the provider said, if it said something.
-        counts: whether the attempt still has to be counted.
+        counts: the limit against which the attempt still has to be counted.
+        records: whether it is worth an event.
     """
     if isinstance(problem, Unauthenticated):
         # The account was signed out everywhere at the same moment.
@@ -192,15 +194,16 @@ def refuse(
         browser.release_read_slot()
         with browser.app.database.write() as tx:
             tx.request = browser.request_id
-            if counts:
-                browser.count_attempts(tx, PROVIDER)
-            sign_ins.record_refused(
-                tx,
-                provider.name,
-                reason,
-                browser.ip_address,
-                account if isinstance(account, int) else None,
-            )
+            if counts is not None:
+                browser.count_attempts(tx, counts)
+            if records:
+                sign_ins.record_refused(
+                    tx,
+                    provider.name,
+                    reason,
+                    browser.ip_address,
+                    account if isinstance(account, int) else None,
+                )
     offer = None
     if provider is not None and claims is not None and code in _UNRECOGNISED:
         offer = provider_linking.offer(browser, provider, claims, return_to)

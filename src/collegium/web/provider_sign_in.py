@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from collegium.access.rules import Actor
 from collegium.agreements import queries as agreement_queries
-from collegium.api.request import Endpoint, Response, Routes
+from collegium.api.request import Endpoint, Response, Routes, json_response
 from collegium.db.database import WriteTransaction
 from collegium.integrations import provider_setup
 from collegium.integrations.openid import client, discovery
@@ -28,11 +28,11 @@ from collegium.refusals import (
     NotFound,
     Refusal,
 )
-from collegium.security.rate_limits.rules import PROVIDER
+from collegium.security.rate_limits.rules import PROVIDER, STRAY_RETURN
 from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.identities import sign_ins
-from collegium.sign_in.identities.sign_ins import ClaimedSignIn
+from collegium.sign_in.identities.sign_ins import ClaimedSignIn, Returned
 from collegium.sign_in.identities.values import METHOD, Arrival, CodeKind, Origin, SignedIn
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
@@ -84,6 +84,8 @@ def _init_default(browser: BrowserRequest) -> Response:
 def _enter(browser: BrowserRequest, name: str) -> Response:
     if browser.method == "HEAD":
         return Response(204)
+    if not _is_navigation(browser):
+        return _not_followed()
     try:
         browser.check_limits(PROVIDER)
         provider = active_provider(browser, name)
@@ -92,8 +94,25 @@ def _enter(browser: BrowserRequest, name: str) -> Response:
     except Refusal as refusal:
         return refuse(browser, refusal, name)
     except (ProviderError, BusyError) as problem:
-        return refuse(browser, problem, name, counts=False)
+        return refuse(browser, problem, name, counts=None)
     return Response(302, headers={"Location": url}, media="text/html")
+
+
+def _is_navigation(browser: BrowserRequest) -> bool:
+    """Tell whether a person has followed a link, as far as the browser says.
+
+    Images and scripts of other sites must not use up the sign-ins of a network, and a browser must
+    not begin one in advance.
+    """
+    return (
+        browser.header("sec-fetch-mode", "navigate") == "navigate"
+        and browser.header("sec-fetch-dest", "document") == "document"
+        and not browser.is_prefetch
+    )
+
+
+def _not_followed() -> Response:
+    return json_response(403, {"detail": "Open this address in a browser window."})
 
 
 def _return_to(browser: BrowserRequest, provider: ProviderRow) -> str:
@@ -207,7 +226,7 @@ def enter_from_page(
     except Refusal as refusal:
         return refuse(browser, refusal, name, return_to=return_to)
     except (ProviderError, BusyError) as problem:
-        return refuse(browser, problem, name, return_to=return_to, counts=False)
+        return refuse(browser, problem, name, return_to=return_to, counts=None)
     label = isolated(provider.label)
     return continue_page(
         browser, url, f"Continue with {label}", f"You are sent to {label}.", "Continue"
@@ -228,14 +247,22 @@ def _complete(browser: BrowserRequest) -> Response:
     """Sign in the person who comes back from a provider, link the identity, or show the error."""
     if browser.method == "HEAD":
         return Response(204)
+    if not _is_navigation(browser):
+        return _not_followed()
     name = browser.segments["provider"]
+    is_stray = len(browser.cookie(COOKIE)) != _SECRET_LENGTH
+    limit = STRAY_RETURN if is_stray else PROVIDER
     try:
-        browser.check_limits(PROVIDER)
+        browser.check_limits(limit)
     except Limited as refusal:
         return refuse(browser, refusal, name)
-    claimed, provider = _claim(browser, name)
+    returned, provider = _claim(browser, name)
+    claimed = returned.sign_in
     if claimed is None or provider is None:
-        return refuse(browser, Conflict("identity.state"), name)
+        # Anybody can have any browser send any state: that is worth no event.
+        is_worth = returned.is_known or not is_stray
+        over = Conflict("identity.state")
+        return refuse(browser, over, name, counts=limit, records=is_worth)
     return_to = claimed.row.return_to
     claims = None
     try:
@@ -248,16 +275,17 @@ def _complete(browser: BrowserRequest) -> Response:
         return refuse(browser, problem, name, provider, return_to, claims)
 
 
-def _claim(browser: BrowserRequest, name: str) -> tuple[ClaimedSignIn | None, ProviderRow | None]:
+def _claim(browser: BrowserRequest, name: str) -> tuple[Returned, ProviderRow | None]:
     """Use up the sign-in that came back, whatever comes of it."""
     state = browser.query_value("state")
     if not 0 < len(state) <= _STATE_MAX:
-        return None, None
+        return Returned(None, is_known=False), None
     with browser.write() as tx:
-        claimed = sign_ins.claim(tx, browser.app.vault, state, browser.cookie(COOKIE))
+        returned = sign_ins.claim(tx, browser.app.vault, state, browser.cookie(COOKIE))
+        claimed = returned.sign_in
         provider = None if claimed is None else provider_queries.by_id(tx, claimed.row.provider_id)
     # Each provider has an address of its own to come back to (RFC 9700, section 4.4.2.2).
-    return claimed, provider if provider is not None and provider.name == name else None
+    return returned, provider if provider is not None and provider.name == name else None
 
 
 def _ask(browser: BrowserRequest, provider: ProviderRow, claimed: ClaimedSignIn) -> Claims:
@@ -483,6 +511,7 @@ def _arrival(browser: BrowserRequest, claimed: ClaimedSignIn) -> Arrival:
 
 
 _ERRORS: Final = {
+    403: "A browser sent it by itself, or the person may not sign in.",
     409: "The account cannot be used, or the sign-in is over.",
     429: "There were too many sign-ins.",
     502: "The answer of the identity provider cannot be used.",

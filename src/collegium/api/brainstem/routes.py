@@ -19,7 +19,6 @@ from collegium.db.database import ReadTransaction
 from collegium.refusals import Forbidden, NotFound, Refusal, Unauthenticated
 
 _PUBLIC: Final = "/api/public/"
-_PREFETCH_HEADERS: Final = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 
 
 def _raise_no_laboratories(
@@ -118,8 +117,7 @@ def _refuse_prefetch(context: RequestContext) -> None:
     Raises:
         Forbidden: ``prefetch``.
     """
-    purposes = " ".join(context.header(name, "").lower() for name in _PREFETCH_HEADERS)
-    if "prefetch" in purposes or "prerender" in purposes or "preview" in purposes:
+    if context.is_prefetch:
         raise Forbidden("prefetch")
 
 

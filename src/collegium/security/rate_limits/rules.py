@@ -109,6 +109,10 @@ PROVIDER: Final = Limit(
 )
 """Sign-ins at identity providers that are begun, and those that fail."""
 
+STRAY_RETURN: Final = Limit("stray return", PROVIDER.rates)
+"""Returns from identity providers in browsers that were never sent there. They count apart, so
+that nobody prevents the sign-ins of a network with requests that need no sign-in."""
+
 REFRESH: Final = Limit("refresh", CODE.rates)
 """Wrong refresh tokens. Programs send them by mistake, so they count apart from guesses."""
 

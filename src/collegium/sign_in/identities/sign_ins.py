@@ -75,10 +75,20 @@ def begin(
     return begun
 
 
-def claim(
-    tx: WriteTransaction, vault: Vault, state: str, browser_secret: str
-) -> ClaimedSignIn | None:
-    """Use up a sign-in that this browser has begun. Return it; None if there is none.
+class Returned(NamedTuple):
+    """What came back from a provider.
+
+    Args:
+        sign_in: the sign-in that this browser has begun; None if there is none.
+        is_known: whether somebody has begun it.
+    """
+
+    sign_in: ClaimedSignIn | None
+    is_known: bool
+
+
+def claim(tx: WriteTransaction, vault: Vault, state: str, browser_secret: str) -> Returned:
+    """Use up a sign-in that this browser has begun.
 
     A sign-in of another browser is used up too, because somebody else knows its state.
 
@@ -94,8 +104,9 @@ def claim(
         or not browser_secret
         or not hmac.compare_digest(bytes(row.browser_hash), vault.keyed_hash(browser_secret))
     ):
-        return None
-    return ClaimedSignIn(row, vault.decrypt(row.code_verifier_encrypted, state_hash))
+        return Returned(None, is_known=row is not None)
+    verifier = vault.decrypt(row.code_verifier_encrypted, state_hash)
+    return Returned(ClaimedSignIn(row, verifier), is_known=True)
 
 
 def is_nonce(vault: Vault, sign_in: StartedSignIn, nonce: str) -> bool:
