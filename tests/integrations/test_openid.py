@@ -556,7 +556,22 @@ def test_nobody_waits_for_a_provider_that_is_down(
         assert asking.result().issuer == hostile.issuer
 
 
-def test_cache_of_many_providers_is_bounded(hostile: HostileProvider) -> None:
+def test_many_providers_are_fetched_once(hostile: HostileProvider) -> None:
+    urls = [f"{hostile.issuer}/{number}" for number in range(66)]
+    for number, url in enumerate(urls):
+        metadata = {"issuer": url, "jwks_uri": f"{hostile.issuer}/jwks"}
+        names = ("authorization_endpoint", "token_endpoint")
+        metadata |= {name: f"{hostile.issuer}/{name}" for name in names}
+        hostile.tempers[f"/{number}{DISCOVERY_PATH}"] = says(metadata)
+    for url in urls * 2:
+        assert discovery.fetch_metadata(url, internal_hosts=(hostile.host,)).issuer == url
+    assert len(hostile.asked) == len(urls)
+
+
+def test_cache_of_many_providers_is_bounded(
+    hostile: HostileProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SIZE", 8)
     urls = [f"{hostile.issuer}/{number}" for number in range(cache.SIZE + 5)]
     for url in urls:
         with pytest.raises(ProviderError):

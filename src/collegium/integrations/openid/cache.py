@@ -17,8 +17,9 @@ STALE_LIFETIME: Final = 86400.0
 RETRY_INTERVAL: Final = 10.0
 """Seconds for which a provider that failed is not asked again."""
 
-SIZE: Final = 64
-"""Maximum number of entries."""
+SIZE: Final = 1024
+"""Maximum number of entries: more than a service has providers. With more, the one unused for
+longest is fetched again. An entry has some kilobytes."""
 
 T = TypeVar("T")
 
