@@ -35,7 +35,7 @@ MORE = 4
 PATIENCE = Timeouts(connect=30, read=30, total=30)
 """The test says when a slow answer comes, however busy the machine is."""
 
-_COUNTED = Statement[int](select(func.sum(rate_limits.c.count)))
+_COUNTED = Statement[int](select(func.sum(rate_limits.c.count).label("total")))
 
 
 class Slow:
