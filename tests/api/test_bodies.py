@@ -15,6 +15,7 @@ from collegium.hooks.rules import Kind
 from collegium.security.crypto import hash_password
 from collegium.values import InvalidValueError
 from tests.claim_rules.scene import add_rule
+from tests.imports.scene import add_import
 from tests.support.hooks import DESTINATION, add_hook
 from tests.support.passkeys import add_passkey
 from tests.support.site import Site
@@ -252,6 +253,18 @@ def hook_writes(world: World, encoding: str) -> Iterator[Write]:
         yield "PATCH", path, f"{pattern}{{uuid}}/", {"is_active": False}, 200
 
 
+def import_writes(world: World, encoding: str, org: Place) -> Iterator[Write]:
+    """Yield the upload of a file and the start of an import, of another file."""
+    role = str(UUID(world.role("CUSTOMER.OWNER").uuid))
+    rows: Any = [2] if encoding == "json" else "[2]"
+    columns: Any = {"email": 1} if encoding == "json" else '{"email": 1}'
+    imports = "/api/imports/"
+    body = {"scope": f"http://any.host{org.path}", "role": role, "columns": columns}
+    yield "POST", imports, imports, body | {"text": "E-mail\nbob@example.org"}, 201
+    uuid = add_import(world, world.staff, org, "judged", "carol")
+    yield "POST", f"{imports}{uuid}/start/", f"{imports}{{uuid}}/start/", {"rows": rows}, 200
+
+
 def agreement_writes(site: Site, staff: Any) -> Iterator[Write]:
     agreements = "/api/user-agreements/"
     body = {"agreement_type": "TOS", "content": "<p>Be kind.</p>"}
@@ -311,6 +324,7 @@ def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: 
         *rule_writes(world, encoding, org),
         *agreement_writes(site, staff),
         *hook_writes(world, encoding),
+        *import_writes(world, encoding, org),
     ):
         write(*case)
     sign_in = "/api-auth/password/"
@@ -570,6 +584,7 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
         "user-group-invitations": world.create_link(world.staff, "CUSTOMER.OWNER", org),
         "user-invitations": world.invite(world.staff, "bob@example.org", "CUSTOMER.OWNER", org),
         "autoprovisioning-rules": add_rule(world, org, "CUSTOMER.OWNER"),
+        "imports": add_import(world, world.staff, org, "judged", "dora"),
     }
     agreement = {"agreement_type": "TOS", "content": "<p>Be kind.</p>"}
     response = site.post("/api/user-agreements/", world.staff, json=agreement)

@@ -77,6 +77,7 @@ def test_entry_point_starts_every_command(service: Service) -> None:
         (*STAFF, "--json"): '"token"',
         ("provider", "list"): "",
         ("serve", "--help"): "--workers",
+        ("import", "--help"): "--dry-run",
         ("--version",): "collegium, version",
     }
     assert {words[0] for words in texts} == {*cli.main.commands, "--version"}

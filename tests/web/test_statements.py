@@ -15,6 +15,7 @@ from collegium.web.routes import ROUTES
 from tests.accounts.test_pages import grant_of
 from tests.imports.scene import add_import
 from tests.support.browser import Browser
+from tests.support.hooks import add_hook
 from tests.support.passkeys import add_passkey
 from tests.support.remote import new_key
 from tests.support.site import record_statements
@@ -90,7 +91,8 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
     world.give_role(member, "PROJECT.MEMBER", project)
     world.give_role(member, "CUSTOMER.OWNER", organisation)
     link = world.create_link(viewer, "PROJECT.MEMBER", project)
-    with world.database.read() as tx:
+    with world.database.write() as tx:
+        hook = add_hook(tx, viewer)
         (grant, *_) = membership_queries.of_scope.page(
             tx, viewer.actor, {"scope": group}, ("-created",), 1, 0
         )
@@ -100,6 +102,7 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
         "/group/": {"number": group, "one": grant.uuid},
         "/open_invitation/": {"uuid": link},
         "/account/leave/": {"uuid": grant_of(world, viewer, organisation)},
+        "/account/hooks/": {"uuid": hook},
     }
     files = {
         "/organisation/": add_import(world, world.staff, organisation, "judged", "somebody"),

@@ -23,7 +23,7 @@ from collegium.web.scope import ScopePage
 
 EVENT_GROUPS: Final = {
     "people": ("Members and roles", ("role.", "review.")),
-    "invitations": ("Invitations", ("invitation.",)),
+    "invitations": ("Invitations", ("invitation.", "import.")),
     "links": ("Invite links", ("invite_link.",)),
     "requests": ("Join requests", ("request.",)),
     "place": ("Details", ("organisation.", "project.", "group.")),

@@ -17,6 +17,7 @@ from collegium.imports.rules import BUSY, STARTABLE, UNDOABLE, Field, RowState, 
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import IMPORT, IMPORT_START
+from collegium.text.names import isolated
 from collegium.values import InvalidValueError, hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -156,7 +157,8 @@ def _upload(kind: ScopeKind, browser: BrowserRequest) -> Response:
         except InvalidValueError as error:
             (problem,) = error.problems
             field = "column_email" if problem.code == "import.mapping" else "file"
-            form.add_error(field, reason_of(problem.code, problem.facts))
+            facts = {name: isolated(str(fact)) for name, fact in problem.facts.items()}
+            form.add_error(field, reason_of(problem.code, facts))
     if not form.is_valid:
         with browser.read() as tx:
             return _render_form(kind, browser, tx, form, 422)

@@ -138,9 +138,7 @@ class EmailHook(_Common, frozen=True, gc=False):
 
 _FILTERS: Final = {
     "last_published": SINCE.on(hooks.c.last_sent_at),
-    "query": part_of_any(
-        accounts.c.username, accounts.c.first_name, accounts.c.last_name, hooks.c.email
-    ),
+    "query": part_of_any(accounts.c.username, accounts.c.first_name, accounts.c.last_name),
 }
 _ALL: Final = ResourceList(Hook, hook_queries.listing, filters=_FILTERS)
 _LISTS: Final = {
