@@ -25,7 +25,8 @@ PAGES = [
     for method, operation in table.items()
     if isinstance(operation, Page)
 ]
-POSTS = [path for path, method, _ in PAGES if method == "POST"]
+# Programs of mail providers send the form of one click, which names nothing but the signed link.
+POSTS = [path for path, method, page in PAGES if method == "POST" and not page.one_click]
 ACCOUNT_PAGES = [path for path, method, page in PAGES if method == "GET" and not page.public]
 FORGOTTEN = "/forgotten_password/"
 
