@@ -305,13 +305,13 @@ class Scene:
         yield "staff-organisations", to("/staff/organisations/")
         yield "staff-organisation", to(f"/staff/organisations/{self.organisation.uuid}/")
         yield "staff-organisation-blocked", press("Block")
-        there = f"/organisation/{self.organisation.uuid}/"
-        yield "settings-organisation", to(f"{there}settings/")
+        yield "settings-organisation", to(f"/organisation/{self.organisation.uuid}/settings/")
         young = self.world.organisation("Young institute").uuid
         yield "deleted-projects-none", to(f"/organisation/{young}/deleted/")
-        deleted = self.world.deleted_project(self.organisation, "An old survey")
-        yield "deleted-projects", to(f"{there}deleted/")
-        yield "deleted-project", to(f"{there}deleted/{deleted}/")
+        old = self.world.organisation("Old institute")  # the other one is blocked
+        deleted = self.world.deleted_project(old, "An old survey")
+        yield "deleted-projects", to(f"/organisation/{old.uuid}/deleted/")
+        yield "deleted-project", to(f"/organisation/{old.uuid}/deleted/{deleted}/")
         yield (
             "deleted-project-wrong",
             fill_and_press("End date", "2001-01-01", "Bring the project back"),

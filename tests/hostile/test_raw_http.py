@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from io import BytesIO
+from itertools import count, islice
 from select import select
 from threading import Event
 
@@ -419,16 +420,22 @@ def test_long_headers_and_queries_are_not_cached(running: Running) -> None:
         )
         assert say(running.port, payload.encode()).status in {400, 403}
 
-    long, before = "a" * 60_000, 0
-    for at in range(400):
-        if at == 100:  # after all buffers have their size
-            before = running.memory
-        send(at, host=f"{at}{long}")
-        send(at, origin=f"http://{at}{long}")
-        send(at, name=f"{long}{at}")
-        query = request("GET", f"/api/roles/?x={at}{long}", "Connection: close")
-        assert say(running.port, query).status == 200
-    assert running.memory - before < KEPT_GROWTH
+    long, numbers = "a" * 60_000, count()
+
+    def send_many(times: int) -> int:
+        """Return the bytes by which the memory grew."""
+        before = running.memory
+        for at in islice(numbers, times):
+            send(at, host=f"{at}{long}")
+            send(at, origin=f"http://{at}{long}")
+            send(at, name=f"{long}{at}")
+            query = request("GET", f"/api/roles/?x={at}{long}", "Connection: close")
+            assert say(running.port, query).status == 200
+        return running.memory - before
+
+    send_many(100)  # afterwards all buffers have their size
+    # A cache grows every time. Once the memory may grow because another thread answers.
+    assert any(send_many(300) < KEPT_GROWTH for _ in range(3))
 
 
 def test_memory_stays_bounded_under_many_requests(running: Running) -> None:

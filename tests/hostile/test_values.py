@@ -245,6 +245,7 @@ def test_form_of_a_refused_caller_is_not_parsed(
         "identity",
         "name",  # of a passkey: the same form adds one
         "seen",  # of a review: which roles were shown
+        "agreements",  # of a sign-in at a provider: which texts were shown
     }
     tried = 0
     for row in ROWS:

@@ -44,6 +44,7 @@ EXPECTED = {
     "refresh address": (10, 5, 600, 600),
     "second factor target": (5, 30, 600, 600),
     "send target": (5, 60, 3600, 3600),
+    "stray return address": (300, 5, 600, 600),
     "sign up address": (100, 5, 600, 600),
     "sign up target": (20, 5, 600, 600),
 }

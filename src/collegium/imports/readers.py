@@ -30,6 +30,9 @@ _DELIMITERS: Final = ",;\t|"
 _SAMPLE: Final = 20
 """Records by which the delimiter is recognised."""
 
+_SAMPLE_CHARACTERS: Final = 50_000
+"""Of these records at most, because one record can be as long as the file."""
+
 _SAMPLE_BYTES: Final = 200
 _PROCESS_SECONDS: Final = 30
 _ZIP: Final = b"PK\x03\x04"
@@ -148,7 +151,8 @@ def _read_csv(text: str, max_rows: int) -> list[tuple[int, list[str]]]:
         # Excel's own line; it counts as a row there.
         delimiter, text, start = first.strip()[4:5] or ",", rest, 2
     else:
-        delimiter = max(_DELIMITERS, key=lambda each: _fit(text, each))
+        sample = text[:_SAMPLE_CHARACTERS].rpartition("\n")[0] or text[:_SAMPLE_CHARACTERS]
+        delimiter = max(_DELIMITERS, key=lambda each: _fit(sample, each))
     records = []
     for number, values in enumerate(_records(text, delimiter), start):
         if any(value.strip() for value in values):
