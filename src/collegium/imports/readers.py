@@ -155,8 +155,9 @@ def _read_csv(text: str, max_rows: int) -> list[tuple[int, list[str]]]:
         delimiter = max(_DELIMITERS, key=lambda each: _fit(sample, each))
     records = []
     for number, values in enumerate(_records(text, delimiter), start):
-        if any(value.strip() for value in values):
-            records.append((number, values[:COLUMNS_MAX]))
+        cells = values[:COLUMNS_MAX]
+        if any(cell.strip() for cell in cells):
+            records.append((number, cells))
             if len(records) > max_rows:
                 raise _refusal("import.rows", max=max_rows - 1)
     return records

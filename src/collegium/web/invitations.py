@@ -254,7 +254,7 @@ class InvitationItem(NamedTuple):
 
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     scope_page = ScopePage.load(browser, tx, kind, right="invitations")
-    search = search_text(browser)
+    search = search_text(browser.query_value("q"))
     state = browser.query_value("state") if browser.query_value("state") in list(State) else ""
     filters: dict[str, object] = {"scope_id": scope_page.scope.id}
     if search:

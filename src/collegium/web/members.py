@@ -54,7 +54,7 @@ _MATCHES_MAX: Final = 20
 
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     scope_page = ScopePage.load(browser, tx, kind)
-    search = search_text(browser)
+    search = search_text(browser.query_value("q"))
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
     filters: dict[str, Any] = {"scope": scope_page.scope.id}
     if search:
@@ -216,7 +216,7 @@ def _grant_uuid(browser: BrowserRequest, code: str) -> str:
 
 
 def _find(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    return _render_search(kind, browser, tx, Form.showing(q=search_text(browser)))
+    return _render_search(kind, browser, tx, Form.showing(q=search_text(browser.query_value("q"))))
 
 
 def _render_search(
@@ -224,7 +224,7 @@ def _render_search(
 ) -> Response:
     """Show the accounts that match the search, among those that the viewer may see anyway."""
     scope_page = ScopePage.load(browser, tx, kind, right="grant")
-    search = "".join(filter(str.isprintable, form.raw("q"))).strip()
+    search = search_text(form.raw("q"))
     rows: list[ListedAccount] = []
     if search:
         filters = {"user_keyword": search, "is_active": True}

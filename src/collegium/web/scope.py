@@ -182,9 +182,9 @@ def group_id(browser: BrowserRequest) -> int:
     return int(text)
 
 
-def search_text(browser: BrowserRequest) -> str:
-    """Return the search text of the query, without unprintable characters."""
-    return "".join(filter(str.isprintable, browser.query_value("q")))[:_SEARCH_MAX].strip()
+def search_text(value: str) -> str:
+    """Return the text to search for: the first characters, without those that are unprintable."""
+    return "".join(filter(str.isprintable, value[:_SEARCH_MAX])).strip()
 
 
 def grantable_roles(

@@ -37,7 +37,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 def _render_scopes(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
-    search = search_text(browser)
+    search = search_text(browser.query_value("q"))
     kind = browser.query_value("kind") if browser.query_value("kind") in list(ScopeKind) else ""
     filters: dict[str, Any] = {"name": search} if search else {}
     if kind:

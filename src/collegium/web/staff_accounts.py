@@ -49,7 +49,7 @@ KINDS: Final = {
 
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    search = search_text(browser)
+    search = search_text(browser.query_value("q"))
     show = browser.query_value("show") if browser.query_value("show") in SHOWS else "all"
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "username"
     filters = dict(SHOWS[show][1])

@@ -42,7 +42,7 @@ ACTIONS: Final[dict[str, tuple[dict[str, bool], str]]] = {
 
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    search = search_text(browser)
+    search = search_text(browser.query_value("q"))
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
     filters: dict[str, Any] = {"query": search} if search else {}
     paging = Paging(browser, organisation_queries.listing.count(tx, browser.actor, filters))
