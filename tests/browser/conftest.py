@@ -41,12 +41,12 @@ class LiveService:
         with self.world.database.write() as tx:
             return group_actions.create(tx, lead.actor, name)
 
-    def device(self, name: str) -> device_actions.PendingLogin:
+    def device(self, name: str) -> device_actions.PendingSignIn:
         """Start the sign-in of a program."""
         with self.world.database.write() as tx:
             return device_actions.begin(tx, self.world.vault, name)
 
-    def fetch(self, login: device_actions.PendingLogin) -> str | None:
+    def fetch(self, login: device_actions.PendingSignIn) -> str | None:
         """Return the token of an approved program."""
         with self.world.database.write() as tx:
             return device_actions.fetch(tx, self.world.vault, login.device_code)

@@ -270,8 +270,8 @@ def test_impersonator_is_named_to_the_account_without_ip_address(team: Team) -> 
 def test_failed_login_shows_its_ip_address_to_staff_and_support_only(team: Team) -> None:
     with team.world.database.write() as tx:
         row = account_queries.by_uuid(tx, team.member.uuid)
-        token_actions.record_failed_login(tx, row, ADDRESS)
-        token_actions.record_failed_login(tx, None, ADDRESS)
+        token_actions.record_failed_sign_in(tx, row, ADDRESS)
+        token_actions.record_failed_sign_in(tx, None, ADDRESS)
     event_type = "auth_login_failed_with_username"
     unknown, known = team.of_type(team.support, event_type)
     assert unknown["message"] == f"User unknown failed to log in from {ADDRESS}."

@@ -61,7 +61,7 @@ def check_password(
     is_correct = crypto.check_password(password_hash, password)
     if account is None or password_hash is None or not is_correct or not account.is_active:
         with context.write() as tx:
-            token_actions.record_failed_login(tx, account, context.ip_address)
+            token_actions.record_failed_sign_in(tx, account, context.ip_address)
             context.count_attempts(tx, LOGIN_HERE, LOGIN_NAME, LOGIN_NETWORK, target=target)
         raise Unauthenticated("login.failed")
     # This query runs only after the password was verified. Earlier, it would be one more query for

@@ -42,7 +42,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, scopes
 from collegium.events.event import Event
-from collegium.events.types import LoggedIn
+from collegium.events.types import SignedIn
 from collegium.invitations.queries import READERS
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import NotFound
@@ -72,7 +72,7 @@ _NTH_LOGIN = Statement[datetime](
     .where(
         events.c.account_id == bindparam("account"),
         events.c.created_at > bindparam("since", type_=UtcDateTime),
-        events.c.kind == literal_column(f"'{LoggedIn.kind}'"),
+        events.c.kind == literal_column(f"'{SignedIn.kind}'"),
     )
     .order_by(events.c.created_at.desc(), events.c.id.desc())
     .limit(1)
@@ -80,7 +80,7 @@ _NTH_LOGIN = Statement[datetime](
 )
 
 
-def nth_login(tx: ReadTransaction, account: int, since: datetime, nth: int) -> datetime | None:
+def nth_sign_in(tx: ReadTransaction, account: int, since: datetime, nth: int) -> datetime | None:
     """Return the time of the nth latest sign-in of an account, UTC; None if there were fewer.
 
     Args:

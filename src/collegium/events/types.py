@@ -169,13 +169,13 @@ class TokenReused(
 ): ...
 
 
-class LoggedIn(_SignIn, kind="login.succeeded"):
+class SignedIn(_SignIn, kind="login.succeeded"):
     waldur_type = "auth_logged_in_with_username"
     message = f"{_USER} has logged in[ with a {{login_method}}]."
     method: Annotated[str, Fact("login_method", kept=True)]
 
 
-class LoginFailed(Event, kind="login.failed"):
+class SignInFailed(Event, kind="login.failed"):
     group = "auth"
     waldur_type = "auth_login_failed_with_username"
     message = f"{_USER} failed to log in[ from {{ip_address}}]."

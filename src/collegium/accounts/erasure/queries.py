@@ -39,7 +39,7 @@ _MAIL_KINDS: Final = [event.kind for event in event_types.MailEvent.all()]
 _OPEN_STATES: Final = tuple(state.value for state in (State.PENDING, State.HELD, State.REQUESTED))
 
 # Skipped: there are many sign-ins, and their events contain only how somebody signed in.
-_SKIPPED_KINDS: Final = (event_types.LoggedIn.kind, event_types.LoggedOut.kind)
+_SKIPPED_KINDS: Final = (event_types.SignedIn.kind, event_types.LoggedOut.kind)
 
 
 class _Event:

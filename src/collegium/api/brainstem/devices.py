@@ -49,7 +49,7 @@ def _begin(context: RequestContext) -> Response:
     values = bodies.read(context, _BEGIN)
     with context.write() as tx:
         name = values.get("client_name") or "A program"
-        login = device_actions.begin(
+        pending = device_actions.begin(
             tx,
             context.app.vault,
             name,
@@ -58,14 +58,14 @@ def _begin(context: RequestContext) -> Response:
             settings=context.settings,
         )
         context.count_attempts(tx, DEVICE)
-    session, page = str(UUID(login.uuid)), context.base + _PAGE
+    session, page = str(UUID(pending.uuid)), context.base + _PAGE
     return Response(
         200,
         schemas.encode(
             DeviceLogin(
                 session_id=session,
-                device_code=login.device_code,
-                user_code=login.user_code,
+                device_code=pending.device_code,
+                user_code=pending.user_code,
                 verification_uri=page,
                 verification_uri_complete=f"{page}?session={session}",
                 expires_in=LIFETIME,

@@ -31,7 +31,7 @@ _LOGIN_PAIR: Final = {
 _REFRESH: Final = {"refresh": Secret(required=True)}
 
 
-class LoggedIn(Struct, frozen=True):
+class SignedIn(Struct, frozen=True):
     """A token, under the names that clients of different age read."""
 
     token: str
@@ -57,7 +57,7 @@ def _log_in(context: RequestContext) -> Response:
         row = token_queries.existing(tx, actor.id)
         sign_in.reset_limits(context, tx, actor.username)
     message = "Keep this token in a safe place."
-    return Response(200, schemas.encode(LoggedIn(token, token, row.id, message)))
+    return Response(200, schemas.encode(SignedIn(token, token, row.id, message)))
 
 
 def _log_in_pair(context: RequestContext) -> Response:
@@ -122,7 +122,7 @@ ROUTES: Routes = {
             "Sign in with user name or e-mail address and password. Returns the token.",
             public=True,
             body=_LOGIN,
-            response_type=LoggedIn,
+            response_type=SignedIn,
         )
     },
     "/api/auth/token/": {

@@ -27,7 +27,7 @@ from collegium.sign_in.tokens.actions import check_quota, issue_device
 _USER_CODE: Final = "user code "
 
 
-class PendingLogin(NamedTuple):
+class PendingSignIn(NamedTuple):
     """A device sign-in that was started.
 
     Args:
@@ -50,7 +50,7 @@ def begin(
     ip_address: str = "",
     lifetime: int | None = None,
     settings: Settings = DEFAULTS,
-) -> PendingLogin:
+) -> PendingSignIn:
     """Start a device sign-in.
 
     Args:
@@ -67,14 +67,14 @@ def begin(
     device_rules.check_lifetime(lifetime, limit)
     expires_at = tx.now + timedelta(seconds=device_rules.LIFETIME)
     while True:
-        login = PendingLogin(uuid4().hex, vault.new_personal_token(), vault.new_user_code())
+        pending = PendingSignIn(uuid4().hex, vault.new_personal_token(), vault.new_user_code())
         try:
             device_queries.add(
                 tx,
-                login.uuid,
-                vault.keyed_hash(login.device_code),
-                _hash_user_code(vault, login.user_code),
-                vault.encrypt(_user_code_text(login.user_code)),
+                pending.uuid,
+                vault.keyed_hash(pending.device_code),
+                _hash_user_code(vault, pending.user_code),
+                vault.encrypt(_user_code_text(pending.user_code)),
                 name,
                 ip_address[:64],
                 lifetime,
@@ -83,7 +83,7 @@ def begin(
             )
         except UniqueViolationError:
             continue  # the short code is in use
-        return login
+        return pending
 
 
 def get_pending_by_code(tx: ReadTransaction, vault: Vault, user_code: str) -> DeviceRow:

@@ -235,7 +235,7 @@ def log_in_with_refresh(
     pairs = [row for row in rows if row.kind == TokenKind.REFRESH]
     token_queries.revoke_oldest(tx, account.id, pairs, settings.max_sessions - 1)
     agreement_queries.record_sign_in(tx, account.id)
-    event_queries.record(tx, actor, events.LoggedIn(account=account.id, method=method))
+    event_queries.record(tx, actor, events.SignedIn(account=account.id, method=method))
     return _issue_pair(tx, vault, account.id, uuid4().hex, tx.now)
 
 
@@ -249,7 +249,7 @@ def check_login_rate(tx: WriteTransaction, account: int, settings: Settings) -> 
     """
     if settings.rate_limits:
         since = tx.now - LOGINS_WINDOW
-        first = event_queries.nth_login(tx, account, since, settings.max_logins)
+        first = event_queries.nth_sign_in(tx, account, since, settings.max_logins)
         check_logins(first, tx.now)
 
 
@@ -398,11 +398,13 @@ def log_in(
         row = _without_other_factor(tx, settings, account, row)
     token = _renew(tx, vault, settings, actor, account, row, has_second_factor=has_second_factor)
     agreement_queries.record_sign_in(tx, account.id)
-    event_queries.record(tx, actor, events.LoggedIn(account=account.id, method=method))
+    event_queries.record(tx, actor, events.SignedIn(account=account.id, method=method))
     return token
 
 
-def record_failed_login(tx: WriteTransaction, account: AccountRow | None, ip_address: str) -> None:
+def record_failed_sign_in(
+    tx: WriteTransaction, account: AccountRow | None, ip_address: str
+) -> None:
     """Record a failed sign-in.
 
     The entered user name is not stored, because it may be a password or another person's name.
@@ -410,7 +412,9 @@ def record_failed_login(tx: WriteTransaction, account: AccountRow | None, ip_add
     event_queries.record(
         tx,
         None,
-        events.LoginFailed(account=account.id if account is not None else None, address=ip_address),
+        events.SignInFailed(
+            account=account.id if account is not None else None, address=ip_address
+        ),
     )
 
 

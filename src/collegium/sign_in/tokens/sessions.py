@@ -65,7 +65,7 @@ def begin(
         has_second_factor=has_second_factor,
     )
     agreement_queries.record_sign_in(tx, actor.id)
-    event_queries.record(tx, actor, events.LoggedIn(account=actor.id, method=method))
+    event_queries.record(tx, actor, events.SignedIn(account=actor.id, method=method))
     return token
 
 
