@@ -5,11 +5,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import delete, select
 
 from collegium.accounts import actions as account_actions
 from collegium.db.database import WriteTransaction
+from collegium.db.statements import Statement
+from collegium.db.tables import role_notices
 from collegium.memberships.queries import grant
 from collegium.scopes.projects import recovery
+from tests.support.browser import Browser, text
 from tests.support.site import BASE, Site, record_statements
 from tests.support.world import Person, World
 
@@ -230,6 +234,64 @@ def test_project_moves_with_or_without_its_members(scene: Scene) -> None:
     assert scene.members() == set()
     assert scene.world.invitation(invited).state == "canceled"
     assert (scene.see(scene.owner), scene.see(scene.ada)) == (200, 404)
+
+
+def test_members_whom_the_other_organisation_does_not_admit_lose_their_roles(scene: Scene) -> None:
+    body = {"user_email_patterns": [r"ada@.*"]}
+    scene.site.request("PATCH", scene.air.path, scene.staff, json=body)
+    scene.world.give_role(scene.eve, "PROJECT.MEMBER", scene.survey)
+    scene.site.request(
+        "PATCH", f"/api/users/{scene.eve.uuid}/", scene.staff, json={"is_active": False}
+    )
+    with scene.world.database.write() as tx:
+        tx.execute(Statement(delete(role_notices)))
+    target = {"customer": scene.air.path, "preserve_permissions": True}
+    scene.post("move_project", scene.staff, target)
+    assert scene.members() == {("ada", "PROJECT.MANAGER")}
+    rows = scene.site.get(f"/api/events/?scope={BASE}{scene.survey.path}", scene.staff).json()
+    events = [(row["event_type"], row["context"].get("affected_user_username")) for row in rows]
+    lost = {("role_revoked", "bob"), ("role_revoked", "eve")}
+    assert (set(events[:2]), events[2]) == (lost, ("project_moved", None))
+    with scene.world.database.read() as tx:
+        found = tx.fetch_all(Statement[Any](select(role_notices.c.account_id, role_notices.c.kind)))
+    # The deactivated account gets no e-mails.
+    assert [(row.account_id, row.kind) for row in found] == [(scene.bob.id, "role_removed")]
+    # A member may join again when the organisation admits them.
+    again = {"user": scene.bob.uuid, "role": "PROJECT.MEMBER"}
+    scene.post("add_user", scene.staff, again, 400)
+    scene.site.request("PATCH", scene.air.path, scene.staff, json={"user_email_patterns": []})
+    scene.post("add_user", scene.staff, again, 201)
+
+
+@sqlite_only
+def test_page_says_how_many_members_a_move_has_removed(scene: Scene) -> None:
+    body = {"user_email_patterns": [r"ada@.*"]}
+    scene.site.request("PATCH", scene.air.path, scene.staff, json=body)
+    browser = Browser(scene.site).sign_in(scene.world, scene.staff)
+    path = f"/project/{scene.survey.uuid}/move/"
+    browser.open(path)
+    browser.send(path, organisation=scene.air.uuid, members="keep")
+    assert "1 person has lost a role" in text(browser.open(f"/project/{scene.survey.uuid}/"))
+    assert scene.members() == {("ada", "PROJECT.MANAGER")}
+
+
+@sqlite_only
+def test_move_needs_the_same_statements_however_many_members_lose_their_roles(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"user_email_patterns": [r"ada@.*"]}
+    numbers = []
+    for size in (1, 30):
+        project = scene.world.project(scene.sea)
+        for _ in range(size):
+            scene.world.give_role(scene.world.person(), "PROJECT.MEMBER", project)
+        scene.site.request("PATCH", scene.air.path, scene.staff, json=body)
+        target = {"customer": scene.air.path, "preserve_permissions": True}
+        with record_statements(monkeypatch) as seen:
+            scene.site.post(f"{project.path}move_project/", scene.staff, json=target)
+        numbers.append(len(seen))
+        assert scene.world.grants_in(project) == []
+    assert numbers[0] == numbers[1]
 
 
 @sqlite_only

@@ -42,7 +42,6 @@ from collegium.db.tables import (
     grants,
     invitations,
     join_requests,
-    organisation_roles,
     roles,
     scopes,
 )
@@ -117,8 +116,8 @@ class MemberRole:
     role_description: str
 
 
-class FormerMember:
-    """A role that an account lost when its scope was deleted."""
+class MemberFacts:
+    """A role of an account, with what decides whether a scope admits it."""
 
     id: int
     account_id: int
@@ -128,11 +127,16 @@ class FormerMember:
     valid_until: datetime | None
     account_uuid: str
     username: str
-    first_name: str
-    last_name: str
     email: str
     affiliations: list[str]
     identity_source: str
+
+
+class FormerMember(MemberFacts):
+    """A role that an account lost when its scope was deleted."""
+
+    first_name: str
+    last_name: str
 
 
 class RoleGrant(ActiveGrant):
@@ -441,22 +445,30 @@ _SET_UUID = Statement(
     update(grants).where(grants.c.id == bindparam("grant")).values(uuid=bindparam("new_uuid"))
 )
 _INSERT_LOCKED = Statement(insert(grants).values({name: bindparam(name) for name in _COLUMNS}))
+_member_facts = (
+    grants.c.id,
+    grants.c.account_id,
+    grants.c.role_id,
+    grants.c.valid_until,
+    roles.c.name.label("role_name"),
+    scopes.c.name.label("scope_name"),
+    accounts.c.uuid.label("account_uuid"),
+    accounts.c.username,
+    accounts.c.email,
+    accounts.c.affiliations,
+    accounts.c.identity_source,
+)
+# Deactivated people are among them: they have their roles again when they are activated.
+_MEMBER_FACTS = Statement[MemberFacts](
+    select(*_member_facts)
+    .join(accounts, accounts.c.id == grants.c.account_id)
+    .join(roles, roles.c.id == grants.c.role_id)
+    .join(scopes, scopes.c.id == grants.c.scope_id)
+    .where(grants.c.scope_id == bindparam("scope", type_=BigInt), is_active())
+    .order_by(grants.c.id)
+)
 _ended_with_scope = (
-    select(
-        grants.c.id,
-        grants.c.account_id,
-        grants.c.role_id,
-        grants.c.valid_until,
-        roles.c.name.label("role_name"),
-        scopes.c.name.label("scope_name"),
-        accounts.c.uuid.label("account_uuid"),
-        accounts.c.username,
-        accounts.c.first_name,
-        accounts.c.last_name,
-        accounts.c.email,
-        accounts.c.affiliations,
-        accounts.c.identity_source,
-    )
+    select(*_member_facts, accounts.c.first_name, accounts.c.last_name)
     .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
     .join(roles, and_(roles.c.id == grants.c.role_id, roles.c.is_active))
     .join(scopes, scopes.c.id == grants.c.scope_id)
@@ -474,18 +486,11 @@ _ENDED_WITH_SCOPE = Statement[FormerMember](_ended_with_scope.order_by(grants.c.
 _ENDED_WITH_SCOPE_LOCKED = Statement[FormerMember](
     _ended_with_scope.order_by(accounts.c.id, grants.c.id).with_for_update(of=accounts, read=True)
 )
-_END_ROLES_OF = Statement(
+_END_MANY = Statement[int](
     update(grants)
-    .where(
-        grants.c.scope_id == bindparam("scope"),
-        grants.c.ended_at.is_(None),
-        grants.c.role_id.in_(
-            select(organisation_roles.c.role_id).where(
-                organisation_roles.c.organisation_id == bindparam("organisation", type_=BigInt)
-            )
-        ),
-    )
+    .where(any_of(grants.c.id, "grants"), grants.c.ended_at.is_(None))
     .values(ended_at=_end_time, ended_by=bindparam("by"))
+    .returning(grants.c.id)
 )
 _END_ALL = Statement[int](
     update(grants)
@@ -793,13 +798,14 @@ def grant_again(
     )
 
 
-def end_roles_of(tx: WriteTransaction, scope: int, organisation: int, by: int | None) -> None:
-    """End the grants in a scope of roles that exist only in one organisation.
+def members(tx: ReadTransaction, scope: int) -> list[MemberFacts]:
+    """Return all active roles in a scope, also of deactivated accounts."""
+    return tx.fetch_all(_MEMBER_FACTS, scope=scope, now=tx.now)
 
-    Args:
-        organisation: its id.
-    """
-    tx.execute(_END_ROLES_OF, scope=scope, organisation=organisation, moment=tx.now, by=by)
+
+def end_many(tx: WriteTransaction, ids: Collection[int], by: int | None) -> set[int]:
+    """End grants now; return the ids of those that this call ended."""
+    return set(tx.fetch_all(_END_MANY, grants=list(ids), moment=tx.now, by=by))
 
 
 def end_all(tx: WriteTransaction, scope: int, by: int | None) -> list[int]:

@@ -29,7 +29,7 @@ _MEMBERS: Final = {
 """What happens to the former members; the last is for staff."""
 
 _KEEPS: Final = [
-    ("keep", "Members keep their roles"),
+    ("keep", "Members keep their roles, if the new organisation admits them and uses the roles"),
     ("end", "All roles, invitations, invite links and join requests end"),
 ]
 
@@ -150,7 +150,7 @@ def _move(browser: BrowserRequest) -> Response:
     form = browser.form
     name = form.text("organisation", 500, required=True)
     keeps = form.choice("members", *(value for value, _ in _KEEPS)) == "keep"
-    target = None
+    target, lost = None, []
     try:
         with browser.write() as tx:
             access = _load_to_move(browser, tx).access
@@ -161,13 +161,16 @@ def _move(browser: BrowserRequest) -> Response:
                 form.add_error("organisation", several if found else missing)
             if form.is_valid:
                 target = access_queries.get_visible_by_id(tx, browser.actor, found[0].id)
-                recovery.move(tx, browser.actor, access, target, keeps_members=keeps)
+                lost = recovery.move(tx, browser.actor, access, target, keeps_members=keeps)
     except (Conflict, Invalid) as refusal:
         form.add_refusal(refusal)
     if target is None or not form.is_valid:
         with browser.read() as tx:
             return _render_move(browser, tx, form)
     message = f"The project belongs to {isolated(target.scope.name)} now."
+    if lost:
+        number = len({one.account_id for one in lost})
+        message += f" {_people(number, 'has', 'have')} lost a role, as the audit log says."
     return browser.redirect(scope_page.path, message)
 
 

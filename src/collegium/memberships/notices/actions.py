@@ -7,7 +7,7 @@ did themselves, and of what another e-mail says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from collegium.access.rules import Actor
@@ -59,16 +59,22 @@ def removed(tx: WriteTransaction, actor: Actor | None, grant: int) -> None:
     notice_queries.add(tx, Kind.REMOVED, grant, *_people(actor))
 
 
-def removing_all(
-    tx: WriteTransaction, actor: Actor, scope: int, organisation: int | None = None
-) -> None:
+def removed_all(tx: WriteTransaction, actor: Actor, grants: Collection[int]) -> None:
+    """Add notices that several roles were taken away.
+
+    Args:
+        grants: ids of the grants.
+    """
+    notice_queries.add_many(tx, Kind.REMOVED, grants, *_people(actor))
+
+
+def removing_all(tx: WriteTransaction, actor: Actor, scope: int) -> None:
     """Add notices that all roles in a scope are removed. Call it before they are.
 
     Args:
         scope: id of the locked scope.
-        organisation: only the roles that exist in this organisation alone.
     """
-    notice_queries.add_removals(tx, scope, *_people(actor), organisation)
+    notice_queries.add_removals(tx, scope, *_people(actor))
 
 
 def granted_all(tx: WriteTransaction, actor: Actor, scope: int) -> None:

@@ -38,7 +38,6 @@ from collegium.db.tables import (
     accounts,
     grants,
     invitations,
-    organisation_roles,
     role_notices,
     role_permissions,
     roles,
@@ -148,15 +147,6 @@ def _add(*which: ColumnElement[bool]) -> Statement[Any]:
 _ADD = _add(grants.c.id == bindparam("grant", type_=BigInt))
 _ADD_MANY = _add(any_of(grants.c.id, "grants"))
 _ADD_REMOVALS = _add(grants.c.scope_id == _scope, is_active())
-_ADD_REMOVALS_OF_ROLES = _add(
-    grants.c.scope_id == _scope,
-    is_active(),
-    grants.c.role_id.in_(
-        select(organisation_roles.c.role_id).where(
-            organisation_roles.c.organisation_id == bindparam("organisation", type_=BigInt)
-        )
-    ),
-)
 _ADD_GRANTS = _add(grants.c.scope_id == _scope, is_active(), grants.c.valid_from == _now)
 
 
@@ -367,28 +357,20 @@ def add(
     tx.execute(_ADD, grant=grant, **facts)
 
 
-def add_many(tx: WriteTransaction, kind: Kind, ids: Collection[int]) -> None:
-    """Add notices about several grants, of something that comes by time alone."""
-    tx.execute(_ADD_MANY, grants=list(ids), **_facts(tx, kind, None, None))
-
-
-def add_removals(
+def add_many(
     tx: WriteTransaction,
-    scope: int,
-    actor: int | None,
-    excluded: int | None,
-    organisation: int | None = None,
+    kind: Kind,
+    ids: Collection[int],
+    actor: int | None = None,
+    excluded: int | None = None,
 ) -> None:
-    """Add notices of the removal of all roles in a scope, before it; otherwise as ``add``.
+    """Add notices about several grants, as ``add``; by default of something that comes by time."""
+    tx.execute(_ADD_MANY, grants=list(ids), **_facts(tx, kind, actor, excluded))
 
-    Args:
-        organisation: only the roles that exist in this organisation alone.
-    """
-    facts = _facts(tx, Kind.REMOVED, actor, excluded)
-    if organisation is None:
-        tx.execute(_ADD_REMOVALS, scope=scope, **facts)
-    else:
-        tx.execute(_ADD_REMOVALS_OF_ROLES, scope=scope, organisation=organisation, **facts)
+
+def add_removals(tx: WriteTransaction, scope: int, actor: int | None, excluded: int | None) -> None:
+    """Add notices of the removal of all roles in a scope, before it; otherwise as ``add``."""
+    tx.execute(_ADD_REMOVALS, scope=scope, **_facts(tx, Kind.REMOVED, actor, excluded))
 
 
 def add_grants(tx: WriteTransaction, scope: int, actor: int | None, excluded: int | None) -> None:

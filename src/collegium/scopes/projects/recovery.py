@@ -25,7 +25,7 @@ from collegium.invitations import actions as invitation_actions
 from collegium.memberships import admission
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.notices import actions as notice_actions
-from collegium.memberships.queries import FormerMember
+from collegium.memberships.queries import FormerMember, MemberFacts
 from collegium.refusals import (
     Conflict,
     Forbidden,
@@ -216,14 +216,20 @@ def move(
     target: ScopeAccess,
     *,
     keeps_members: bool,
-) -> None:
+) -> list[MemberFacts]:
     """Move a project to another organisation.
+
+    The number of statements does not depend on the number of members.
 
     Args:
         scope_access: the project.
         target: the other organisation.
-        keeps_members: whether members keep their roles in the project. Otherwise they end, with
-            all invitations, invite links and join requests.
+        keeps_members: whether members keep their roles in the project, as far as the other
+            organisation would give them; the rest are removed, each with an event and a notice.
+            Otherwise all roles end, with all invitations, invite links and join requests.
+
+    Returns:
+        The roles that members lost although ``keeps_members``.
 
     Raises:
         NotFound: ``project.unknown``, ``organisation.unknown``, ``scope.unknown`` if one of them
@@ -249,10 +255,6 @@ def move(
         close_offers(tx, project.id)
         notice_actions.removing_all(tx, actor, project.id)
         membership_queries.end_all(tx, project.id, actor.id)
-    for former in before:
-        # The roles of that organisation exist only there.
-        notice_actions.removing_all(tx, actor, project.id, former)
-        membership_queries.end_roles_of(tx, project.id, former, actor.id)
     scope_queries.move(tx, project.id, target.scope.id)
     event_queries.record(
         tx,
@@ -265,3 +267,35 @@ def move(
             keeps_members=keeps_members,
         ),
     )
+    return _remove_unadmitted(tx, actor, project.id) if keeps_members else []
+
+
+def _remove_unadmitted(tx: WriteTransaction, actor: Actor, project: int) -> list[MemberFacts]:
+    """End the roles in a project that its organisation would not give now; return them.
+
+    These are the roles of people whom it does not admit, and roles that it does not use: concealed
+    ones, and those that exist only in another organisation.
+    """
+    members = membership_queries.members(tx, project)
+    admitted = {one.id for one in admission.select_admitted(tx, members, project)}
+    ended = membership_queries.end_many(
+        tx, [one.id for one in members if one.id not in admitted], actor.id
+    )
+    lost = [one for one in members if one.id in ended]
+    notice_actions.removed_all(tx, actor, ended)
+    event_queries.record_all(
+        tx,
+        actor,
+        (
+            events.RoleRevoked(
+                scope=project,
+                account=one.account_id,
+                role=one.role_name,
+                scope_name=one.scope_name,
+                username=one.username,
+                until=tx.now,
+            )
+            for one in lost
+        ),
+    )
+    return lost
