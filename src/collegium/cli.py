@@ -126,8 +126,20 @@ def main() -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Port to listen on.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Number of server processes.",
+)
 @click.option(
     "--no-worker", is_flag=True, help="Do not deliver e-mails; run `collegium worker` for that."
 )
@@ -325,7 +337,7 @@ def _lifetime(text: str) -> int | None:
 @main.command()
 @click.option("--once", is_flag=True, help="Do all work that is due, then exit.")
 def worker(*, once: bool) -> None:
-    """Deliver e-mails and run the schedule."""
+    """Deliver e-mails and run the schedule. Any number of workers may run on PostgreSQL."""
     _work(once=once)
 
 
@@ -378,7 +390,7 @@ def provider() -> None:
 @click.option(
     "--registration",
     type=click.Choice(["off", "invited", "open"]),
-    help="Who gets an account at the first sign-in: invited people, everybody, or nobody.",
+    help="Who gets an account at the first sign-in: nobody, invited people, or everybody.",
 )
 def add_provider(
     name: str,
@@ -553,7 +565,10 @@ def doctor(*, as_json: bool) -> None:
 
 @main.command()
 def demo() -> None:
-    """Fill an empty database with a small, realistic data set."""
+    """Fill an empty database with a small, realistic data set.
+
+    Exit with 3 if it has accounts already.
+    """
     from collegium import demo as demo_data  # noqa: PLC0415 - only `demo` needs it
 
     settings = _settings()

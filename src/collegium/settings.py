@@ -2,7 +2,9 @@
 
 One field is one setting. Its environment variable is ``COLLEGIUM_`` and the field's name in
 capitals. The type of a field says how its text is read. A value that must not appear in a log has
-``repr=False``. This module opens no database and imports only modules that parse values.
+``repr=False``. The string under a field is its meaning in ``docs/reference/settings.md``, which
+``script/docs reference`` writes: Markdown, with links that begin at ``docs/``. This module opens no
+database and imports only modules that parse values.
 """
 
 import difflib
@@ -71,189 +73,237 @@ THREADS: Final = 256
 class Settings:
     """Every setting. Durations are in seconds."""
 
-    # The service itself.
+    # Service
 
-    # sqlite:///relative.db, sqlite:////absolute.db or postgresql://user:password@host/name
     database_url: DatabaseUrl = field(default="sqlite:///var/collegium.db", repr=False)
-    # Signs links and encrypts tokens. None on SQLite: a key is created once and kept beside the
-    # database.
+    """`sqlite:///relative.db`, `sqlite:////absolute.db` or
+    `postgresql://user:password@host/name`."""
     secret_key: SecretKey = field(default=None, repr=False)
-    # Public URL of the service, perhaps with a path. Links in e-mails begin with it.
+    """Signs links and encrypts tokens. 32 characters or more. Required on PostgreSQL, the same on
+    every node. On SQLite it is created once, in a file beside the database (`collegium.db.key`)."""
     base_url: OwnUrl = "http://127.0.0.1:8000"
-    # Public URL of a separate front end. Links in e-mails then lead there.
+    """URL under which people reach the service, path included. Links in e-mails begin with it."""
     homeport_url: MaybeOwnUrl = None
-    # Serve what Waldur's official front end (HomePort) needs to start, as with HOMEPORT_URL.
+    """URL of a front end of your own, such as Waldur's HomePort. Links in e-mails then lead there,
+    except those for credentials and addresses. See [waldur.md](waldur.md#homeport)."""
     compat_homeport: Flag = False
-    # Origins whose pages may call the APIs from a browser, besides that of HOMEPORT_URL.
+    """Serves what Waldur's official front end (HomePort) needs to start. `HOMEPORT_URL` does so
+    too."""
     cors_allowed_origins: Origins = ()
-    # file:folder (one .eml for each e-mail), smtp://[user:password@]host:port or smtps://…. With a
-    # user STARTTLS is required unless ?starttls=0 follows. Without a user ?starttls=1 requires it.
-    mail_url: MailUrl = field(default="file:var/mail", repr=False)
-    mail_from: Mailbox = "Collegium <no-reply@localhost>"
-    # Host names that are accepted besides that of BASE_URL; * accepts any. When neither is set, any
-    # name is accepted on a loopback address.
+    """Origins whose pages may call the APIs from a browser:
+    `https://portal.example.org,http://localhost:8001`. That of `HOMEPORT_URL` may without being
+    listed."""
     allowed_hosts: Hosts = ()
-    # Addresses and networks of proxies whose X-Forwarded-For, -Host and -Proto are trusted.
+    """Other host names that are answered, without scheme and port. `*` answers any."""
     trusted_proxies: Networks = ()
-    # Hosts of OpenID providers, each as host or host:port, whose addresses may be internal
-    # (loopback, private networks); on loopback plain http is accepted too. Staff enter their URLs,
-    # so others are refused. The services that settings name need no entry.
+    """Addresses and networks of your proxies: `127.0.0.1,10.0.0.0/8`."""
     outgoing_internal_hosts: InternalHosts = ()
+    """Hosts of OpenID providers, each as `host` or `host:port`, whose address may be internal:
+    `login.lan,10.0.0.5:8443`. On loopback plain http is accepted too. See [Outgoing
+    requests](operating.md#outgoing-requests)."""
     rate_limits: Flag = True
-    # A folder whose files replace our e-mail templates of the same name.
-    templates: Folder = None
+    """`false` turns rate limits and the e-mail limit for recipients off."""
     log_level: LogLevel = "info"
+    """`debug`, `info`, `warning` or `error`."""
     log_format: LogFormat = "text"
-    # Export traces by OpenTelemetry, which needs the extra "otel". Where to is said by its own
-    # variables, such as OTEL_EXPORTER_OTLP_ENDPOINT.
+    """`text` or `json`."""
     tracing: Flag = False
+    """Exports traces; see [Traces](operating.md#traces)."""
 
-    # How long an e-mail is kept after it was sent or became obsolete. A failed one is kept until
-    # staff retry or discard it.
+    # E-mails
+
+    mail_url: MailUrl = field(default="file:var/mail", repr=False)
+    """`file:folder`, `smtp://[user:password@]host:port` or `smtps://…`. See [Worker and
+    e-mails](operating.md#worker-and-e-mails)."""
+    mail_from: Mailbox = "Collegium <no-reply@localhost>"
+    """Sender of every e-mail."""
+    templates: Folder = None
+    """Folder whose files replace our e-mail templates of the same name."""
     outbox_retention: Duration = 30 * 86400
-
-    # The largest file with people to invite: rows, and bytes. How long an import is kept after it
-    # was finished, with the names and addresses that the file had.
+    """How long delivered e-mails are kept. Failed ones are kept until staff retry or discard
+    them."""
     import_max_rows: Count = 20_000
+    """Maximum number of rows of an [import](imports.md)."""
     import_max_size: Size = 5_000_000
+    """Maximum size of the file of an import, in bytes."""
     import_retention: Duration = 30 * 86400
-
-    # Texts in e-mails and on pages.
-
+    """How long an import is kept after it was finished, or uploaded and never started, with the
+    names and addresses of its file."""
+    recipient_mail_limit: Count = 20
+    """E-mails with invitations and confirmations of a new address to one address in 24 hours, from
+    all senders, while none is accepted."""
+    role_notifications: Flag = True
+    """`false` sends no [e-mails about roles](operating.md#e-mails-about-roles), neither to members
+    nor to those who manage them."""
     site_name: Line = "Collegium"
-    # A picture file that front ends show as the logo.
+    """Name of the service on pages and in e-mails. The name from the set-up page counts while this
+    is not set."""
     site_logo: Picture = None
+    """Picture file (PNG, SVG, …, 1 MiB at most) that front ends show as the logo. Our own pages
+    show the name."""
     common_footer_text: Text = ""
+    """Footer of e-mails, as text."""
     common_footer_html: Text = ""
+    """Footer of e-mails, as HTML."""
 
-    # Sign-in and tokens.
+    # Sign-in, sessions and tokens
 
-    # Password sign-in is enabled if LOCAL_SIGNIN is among them.
     authentication_methods: Words = ("LOCAL_SIGNIN",)
-    # How long a new account's token lives after its last use; None: for ever.
+    """Signing in with a password works while `LOCAL_SIGNIN` is in the list."""
     token_lifetime: MaybeDuration = 3600
-    # Maximum age of a token, whether it is used or not; None: no limit.
+    """How long the API token of a new account lives after its last use. `none`: for ever."""
     token_max_age: MaybeDuration = None
-    # Longest lifetime that people can choose for their own API token. Only staff and the command
-    # line can set a longer one, or an unlimited one.
+    """How long any token lives at most."""
     token_lifetime_max: Duration = 365 * 86400
-    # Lifetime of a device token, whether it is used or not, unless the program asks for another
-    # one; and the longest lifetime that it may ask for.
+    """Longest lifetime that people set for their own API token."""
     device_token_lifetime: Duration = 90 * 86400
+    """Lifetime of a token for a program that was approved in the browser."""
     device_token_lifetime_max: Duration = 365 * 86400
-    # Maximum number of sessions, and of token pairs of programs that sign in with a password, of
-    # one account. Beyond it the least recently used one is signed out.
+    """Longest lifetime that such a program may ask for."""
     max_sessions: Count = 100
-    # Maximum number of personal and device tokens of one account.
+    """Browser sessions of one account, and programs signed in with its password, each. The one
+    unused for longest ends."""
     max_personal_tokens: Count = 100
-    # Maximum number of sign-ins of one account in ten minutes, unless RATE_LIMITS is off.
-    max_logins: Count = 60
-    # Who must use two-factor authentication: nobody, staff (and support) or everybody.
+    """Personal and device tokens of one account."""
     two_factor_required: TwoFactorRequired = "nobody"
+    """Who must use two-factor authentication: `nobody`, `staff` (staff and support) or `everybody`.
+    They set it up on their next page, and nothing else works before, on pages and APIs."""
+    max_logins: Count = 60
+    """Successful sign-ins of one account in ten minutes."""
     local_idp_name: Line = "Local DB"
+    """How front ends name local accounts: the name of their provider."""
     local_idp_label: Line = "Local DB"
+    """How front ends name local accounts: the text that people read."""
     local_idp_management_url: Link = ""
-    # Fields of a profile that people with a local account cannot change.
+    """Where front ends send people to manage their account."""
     local_idp_protected_fields: Words = ()
-    # New OpenID providers create accounts for invited people only, unless staff choose otherwise.
+    """Profile fields that people with a local account cannot change."""
     oidc_block_creation_of_uninvited_users: Flag = True
-    # Sign-in with a password on the BrainSTEM API; never for accounts with two-factor
-    # authentication.
+    """Whether a new OpenID provider creates accounts for invited people only (`registration` of the
+    provider; staff can choose otherwise for each)."""
     brainstem_password_login: Flag = True
-    # The public portal of the BrainSTEM API: show groups and the names of their members to
-    # everybody, without an account.
-    brainstem_public_portal: Flag = False
-    # Show the members' e-mail addresses in the public portal too.
-    brainstem_public_emails: Flag = False
-    # Whether GET can change something on the BrainSTEM API, as its clients expect.
+    """Signing in with a password on the BrainSTEM API."""
     brainstem_get_actions: Flag = True
+    """GET requests of the BrainSTEM API that change something, as its clients send them."""
+    brainstem_public_portal: Flag = False
+    """`true` shows groups and the names of their members to everybody. Otherwise `/api/public/`
+    does not exist."""
+    brainstem_public_emails: Flag = False
+    """`true` shows their e-mail addresses there as well."""
 
-    # Accounts.
+    # Accounts
 
     email_change_max_age: Duration = 86400
-    # Accounts registered by these methods cannot change their details here.
+    """How long the link that confirms a new address works."""
     protect_user_details_for_registration_methods: Words = ()
-    # New accounts count as having agreed to the terms of the service.
+    """Accounts registered by these methods cannot change their details here."""
     auto_approve_user_tos: Flag = False
-    user_data_access_logging_enabled: Flag = False  # record who looks at profiles
-    # How long it is kept who has looked at a profile.
+    """New accounts count as having agreed to the terms, without which HomePort locks its pages.
+    Texts that are published here are asked for all the same."""
+    user_mandatory_fields: Words = ("first_name", "last_name", "email")
+    """Asked for by front ends and by our pages *My account* and *Profile*, as far as these have
+    them: names, institution, job title, phone number, e-mail address.
+    `/api/users/profile_completeness/` tells people which of them are missing in their profile;
+    [nothing is refused](waldur.md#users)."""
+    user_data_access_logging_enabled: Flag = False
+    """Record who opens the profile of another person, in the APIs or on the pages for staff: once
+    an hour, in the audit log. People read it in `/api/users/{uuid}/data_access_history/`, without
+    names. Lists are not recorded."""
     view_records_retention: Duration = 365 * 86400
-    user_mandatory_fields: Words = ("first_name", "last_name", "email")  # front ends ask for these
-    native_name_enabled: Flag = False  # show the native name in profiles; front ends read it too
-    # Which changes of a profile are notified, and to which addresses.
+    """How long these records are kept. The worker deletes older ones, a few hundred in a
+    transaction; nothing else of the audit log is deleted."""
+    native_name_enabled: Flag = False
+    """Shows the name in a person's own script on our pages. Published for front ends."""
     notifications_profile_changes: ProfileChangesJson = field(default=ProfileChanges())
-
-    # Maximum number of SSH keys of one account.
+    """JSON: which profile changes are reported, and to whom."""
     max_keys: Count = 100
-    # Maximum number of hooks of one account.
+    """SSH keys of one account."""
     max_hooks_per_account: Count = 20
-    # Maximum number of existing groups that one account has created.
+    """Hooks of one account."""
     max_groups: Count = 200
+    """Groups that one account has created and that still exist."""
 
-    # Organisations and projects.
+    # Organisations and projects
 
-    # Maximum number of projects in one organisation. Staff can create more.
     max_projects: Count = 1000
+    """Projects of one organisation. Staff may create more."""
     create_default_project_on_organization_creation: Flag = False
-    # Country codes that an organisation may have.
+    """Creates a project with every organisation."""
     countries: Countries = field(default=tuple(_COUNTRIES.split()))
+    """Country codes that an organisation may have."""
     oecd_fos_2007_code_mandatory: Flag = False
+    """Published for front ends."""
 
-    # Invitations and join requests.
+    # Invitations and join requests
 
-    # Maximum number of open invite links of one organisation, project or group.
-    max_invite_links: Count = 200
-    # How long after the last review of its roles, or its creation, a scope is reviewed again;
-    # None: never.
-    review_interval: MaybeDuration = None
-    # Whether people are e-mailed about their roles; see ``memberships.notices``.
-    role_notifications: Flag = True
-    # Maximum number of pending join requests of one account.
-    max_join_requests: Count = 100
-    invitations_enabled: Flag = True  # front ends read it; the server does not
     invitation_lifetime: Duration = 7 * 86400
-    # Of an invite link, which the Waldur API calls a group invitation.
+    """How long an invitation is valid."""
     group_invitation_lifetime: Duration = 7 * 86400
-    # Maximum number of invitation e-mails and address confirmations to one e-mail address in 24
-    # hours, from all senders together, while it accepts none of them.
-    recipient_mail_limit: Count = 20
-    # How long the links work by which staff approve or reject an invitation; None: as long as the
-    # invitation.
+    """How long an invite link is valid."""
     invitation_max_age: MaybeDuration = 7 * 86400
-    # An invitation can be seen and accepted by the account with the invited address only, not by
-    # everybody who has its link or UUID.
+    """How long a link to approve or reject an invitation works. `none`: as long as the
+    invitation."""
+    review_interval: MaybeDuration = None
+    """How long after its creation, or after its last review was closed, the roles in an
+    organisation, project or group are reviewed again, for example `365d`; see [Reviews of
+    roles](operating.md#reviews-of-roles)."""
+    max_invite_links: Count = 200
+    """Open invite links of one organisation, project or group."""
+    max_join_requests: Count = 100
+    """Pending join requests of one account."""
+    invitations_enabled: Flag = True
+    """Published for front ends. The server does not check it."""
     validate_invitation_email: Flag = False
-    # Only an account with the invited address can accept.
+    """Accepting requires the invited address. Accounts with another address do not find the
+    invitation."""
     enable_strict_check_accepting_invitation: Flag = False
-    # An account that has a role anywhere cannot accept another one.
+    """Accepting requires the invited address. Accounts with another address are told so."""
     invitation_disable_multiple_roles: Flag = False
-    # Invitations by everyone but staff need the approval of staff.
+    """Nobody with a role in a scope accepts another role there."""
     only_staff_can_invite_users: Flag = False
+    """Invitations by others wait for the approval of staff."""
     invitation_create_missing_user: Flag = False
-    # Send invitations to a webhook of the operator instead of e-mailing them.
-    invitation_use_webhooks: Flag = False
-    invitation_webhook_url: Endpoint = field(default="", repr=False)
-    invitation_webhook_token_url: Endpoint = field(default="", repr=False)
-    invitation_webhook_token_client_id: Text = ""
-    invitation_webhook_token_secret: Text = field(default="", repr=False)
+    """Creates an account for an invited address that has none."""
     invitation_civil_number_label: Line = ""
+    """Label of the civil number, published for front ends."""
     invitation_tax_number_label: Line = ""
+    """Label of the tax number, published for front ends."""
+    invitation_use_webhooks: Flag = False
+    """Sends invitations to a webhook instead of mailing them."""
+    invitation_webhook_url: Endpoint = field(default="", repr=False)
+    """The webhook. Required with `INVITATION_USE_WEBHOOKS`."""
+    invitation_webhook_token_url: Endpoint = field(default="", repr=False)
+    """Where the access token for the webhook comes from (OAuth 2 client credentials)."""
+    invitation_webhook_token_client_id: Text = ""
+    """Client id for this token."""
+    invitation_webhook_token_secret: Text = field(default="", repr=False)
+    """Client secret for this token."""
 
-    # eduTEAMS, from which the details of remote accounts are fetched.
+    # eduTEAMS
 
     remote_eduteams_enabled: Flag = False
+    """Reads details of remote accounts from eduTEAMS, 75 accounts every five minutes."""
     remote_eduteams_token_url: WebUrl = "https://proxy.acc.researcher-access.org/OIDC/token"  # noqa: S105 - a URL, not a token
+    """Token endpoint."""
     remote_eduteams_userinfo_url: WebUrl = "https://proxy.acc.researcher-access.org/api/userinfo"
+    """User information endpoint."""
     remote_eduteams_client_id: Text = ""
+    """Client id at eduTEAMS."""
     remote_eduteams_secret: Text = field(default="", repr=False)
+    """Client secret at eduTEAMS."""
     remote_eduteams_refresh_token: Text = field(default="", repr=False)
+    """Refresh token for eduTEAMS."""
     remote_eduteams_ssh_api_url: Link = ""
+    """Source of SSH keys, read every three minutes."""
     remote_eduteams_ssh_api_username: Text = ""
+    """User name for this source."""
     remote_eduteams_ssh_api_password: Text = field(default="", repr=False)
+    """Password for this source."""
 
-    # Part of the Waldur API, but not a choice here: an action always succeeds or fails as a whole.
+    # Part of the Waldur API
 
     use_atomic_transaction: OnlyTrue = True
+    """Exists for Waldur's sake. It accepts no other value."""
 
     @property
     def serves_homeport(self) -> bool:

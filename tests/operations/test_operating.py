@@ -8,7 +8,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +15,6 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from collegium.settings import DEFAULTS, PREFIX, load
 from tests.conftest import KEY, PostgreSQL
 from tests.support.serving import PATIENCE, Service
 
@@ -222,20 +220,3 @@ def test_request_id_leads_from_the_request_to_its_mail(
         assert (mail["event"], mail["kind"]) == ("mail sent", "invitation_created")
         path = tmp_path / "var" / "mail" / f"{mail['mail']:010}-invitation_created.eml"
         assert f"To: new{number}@example.org" in path.read_text()
-
-
-def test_every_setting_is_documented_with_its_default() -> None:
-    text = (ROOT / "docs" / "operating.md").read_text()
-    section = text.split("\n## Settings\n")[1].split("\n## ")[0]
-    rows = re.findall(r"(?m)^\| ((?:`[A-Z0-9_]+`(?:, )?)+) \| (.+?) \| .+ \|$", section)
-    described = {
-        name: default for names, default in rows for name in re.findall("`([A-Z0-9_]+)`", names)
-    }
-    names = {field.name.upper() for field in fields(DEFAULTS)}
-    assert described.keys() | {"USE_ATOMIC_TRANSACTION"} == names
-    for name, default in described.items():
-        if default == "\u2013":
-            assert not getattr(DEFAULTS, name.lower()), name
-        elif default.startswith("`"):
-            settings = load({PREFIX + name: default.strip("`")})
-            assert getattr(settings, name.lower()) == getattr(DEFAULTS, name.lower()), name
