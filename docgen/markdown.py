@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 NOTHING: Final = "\N{EN DASH}"
@@ -45,7 +46,7 @@ def linked_from_reference(text: str) -> str:
 
 def attribute_docs(owner: type) -> dict[str, str]:
     """Return the docstrings under the attributes of a class, by the name of the attribute."""
-    (definition,) = ast.parse(inspect.cleandoc(inspect.getsource(owner))).body
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
     assert isinstance(definition, ast.ClassDef)  # noqa: S101 - it is the source of a class
     found = {}
     for above, below in zip(definition.body, definition.body[1:], strict=False):
@@ -58,3 +59,12 @@ def attribute_docs(owner: type) -> dict[str, str]:
             case _:
                 pass
     return found
+
+
+def sections(source: str, indent: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the sections of source text: title and text.
+
+    A comment with an empty line above and below it is the title of a section.
+    """
+    _, *parts = re.split(rf"(?m)^\n{indent}# (.+)\n\n", source)
+    yield from zip(parts[::2], parts[1::2], strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from docgen import commands, settings
+from docgen import commands, errors, events, mails, metrics, permissions, settings
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 FOLDER: Final = DOCS / "reference"
@@ -14,6 +14,11 @@ FOLDER: Final = DOCS / "reference"
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings.md": settings.page,
     "commands.md": commands.page,
+    "permissions.md": permissions.page,
+    "events.md": events.page,
+    "mails.md": mails.page,
+    "errors.md": errors.page,
+    "metrics.md": metrics.page,
 }
 """Name of a page, and the function that returns its Markdown."""
 

@@ -65,9 +65,7 @@ def _sections() -> Iterator[str]:
     meanings = markdown.attribute_docs(Settings)
     kinds = get_type_hints(Settings, include_extras=True)
     secret = {field.name for field in fields(Settings) if not field.repr}
-    # A comment with an empty line above and below it is the heading of a section.
-    _, *parts = re.split(r"(?m)^\n    # (.+)\n\n", source)
-    for title, part in zip(parts[::2], parts[1::2], strict=True):
+    for title, part in markdown.sections(source, "    "):
         names = [name for name in re.findall(r"(?m)^    (\w+): ", part) if name in kinds]
         yield f"## {title}"
         yield table(

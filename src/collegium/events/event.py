@@ -17,6 +17,7 @@ class Readers(StrEnum):
     """
 
     ALL = auto()
+    """Everybody who sees the event."""
     SCOPE = auto()
     """Accounts that see the scope; all of them if the event has no scope."""
     PERSON = auto()
@@ -26,6 +27,7 @@ class Readers(StrEnum):
     REQUESTS = auto()
     """Accounts that may read the join requests of the scope, and the requester."""
     STAFF = auto()
+    """Staff and support alone."""
 
 
 @dataclass(frozen=True, slots=True)

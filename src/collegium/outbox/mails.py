@@ -84,7 +84,7 @@ class ReviewsPending(Mail):
 
 @dataclass(frozen=True, slots=True)
 class ChangeEmailRequest(Mail):
-    """Confirmation of a new address, to that address.
+    """Confirmation of a new address of an account, to the new address.
 
     Args:
         account: id of the row.
@@ -98,7 +98,7 @@ class ChangeEmailRequest(Mail):
 
 @dataclass(frozen=True, slots=True)
 class EmailChanged(Mail):
-    """Notice that an account has a new address, to the old one.
+    """Notice that an account has a new address, to the old address.
 
     Args:
         account: id of the row.
@@ -468,7 +468,7 @@ class JoinRequestApproved(Mail):
 
 @dataclass(frozen=True, slots=True)
 class EventNotification(Mail):
-    """An event, to the address of an e-mail hook.
+    """Event that a person wants to be told of, to the address of the e-mail hook.
 
     Args:
         account: id of the person who has the hook.
@@ -534,7 +534,7 @@ class RoleItem(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class RoleGranted(Mail):
-    """Notice that roles were given to a person.
+    """Notice that roles were given, to the person.
 
     Args:
         account: id of the person's account.
@@ -550,7 +550,10 @@ class RoleGranted(Mail):
 
 @dataclass(frozen=True, slots=True)
 class RoleChanged(Mail):
-    """Notice that roles of a person have another end, or were replaced; as ``RoleGranted``."""
+    """Notice that roles have another end, or were replaced, to the person.
+
+    Its data are those of ``RoleGranted``.
+    """
 
     kind: ClassVar[str] = "role_changed"
     account: int
@@ -560,7 +563,10 @@ class RoleChanged(Mail):
 
 @dataclass(frozen=True, slots=True)
 class RoleEnding(Mail):
-    """Reminder that roles of a person end soon; as ``RoleGranted``."""
+    """Reminder that roles end soon, to the person.
+
+    Its data are those of ``RoleGranted``.
+    """
 
     kind: ClassVar[str] = "role_ending"
     account: int
@@ -570,7 +576,10 @@ class RoleEnding(Mail):
 
 @dataclass(frozen=True, slots=True)
 class RoleEnded(Mail):
-    """Notice that the time of roles of a person is over; as ``RoleGranted``."""
+    """Notice that the time of roles is over, to the person.
+
+    Its data are those of ``RoleGranted``.
+    """
 
     kind: ClassVar[str] = "role_ended"
     account: int
@@ -580,7 +589,10 @@ class RoleEnded(Mail):
 
 @dataclass(frozen=True, slots=True)
 class RoleRemoved(Mail):
-    """Notice that roles were taken away from a person; as ``RoleGranted``."""
+    """Notice that roles were taken away, to the person.
+
+    Its data are those of ``RoleGranted``.
+    """
 
     kind: ClassVar[str] = "role_removed"
     account: int
@@ -590,7 +602,7 @@ class RoleRemoved(Mail):
 
 @dataclass(frozen=True, slots=True)
 class RoleDigest(Mail):
-    """Weekly summary for a person who manages something, at their wish.
+    """Weekly summary of what waits and what ends soon, to a person who manages members.
 
     Args:
         account: id of the row; the contents are found when the e-mail is rendered.

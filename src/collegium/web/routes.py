@@ -85,16 +85,23 @@ def _ready(context: RequestContext) -> Response:
     return Response(200, b"ready\n", media=_TEXT)
 
 
+OUTBOX_METRICS: Final = {
+    "collegium_outbox_queued": ("queued", "Queued e-mails."),
+    "collegium_outbox_overdue": (
+        "overdue",
+        "Queued e-mails that should have been sent a minute ago.",
+    ),
+    "collegium_outbox_failed": ("failed", "Failed e-mails."),
+}
+"""Name of each metric that is read from the outbox: its column of the counts, and its help."""
+
+
 def _metrics(context: RequestContext, tx: ReadTransaction) -> Response:
     del context
     counts = outbox_queries.counts(tx)
     lines = "".join(
-        f"# TYPE collegium_outbox_{name} gauge\ncollegium_outbox_{name} {number}\n"
-        for name, number in (
-            ("queued", counts.queued),
-            ("overdue", counts.overdue),
-            ("failed", counts.failed),
-        )
+        f"# HELP {name} {text}\n# TYPE {name} gauge\n{name} {getattr(counts, column)}\n"
+        for name, (column, text) in OUTBOX_METRICS.items()
     )
     return Response(200, generate_latest(middleware.registry) + lines.encode(), media=_METRICS)
 

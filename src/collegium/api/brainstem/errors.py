@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -125,6 +125,14 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "bounds": "Enter a number of {bounds}.",
 }
 """The same for query parameters; some messages differ."""
+
+
+def documented() -> Iterator[tuple[str, str, str]]:
+    """Yield every refusal of this API that has a message of its own: code, field, message."""
+    for code, message in _MESSAGES.items():
+        yield code, "", message
+    for code, (field, message) in _FIELDS.items():
+        yield code, field, message
 
 
 def _status(refusal: Refusal) -> int:

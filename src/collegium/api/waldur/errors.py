@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Final
 
 from collegium.api.request import Response, error_response, json_response
@@ -393,7 +394,7 @@ def refusal_response(refusal: Refusal) -> Response:
             response = error_response(403, _FORBIDDEN.get(refusal.code, DENIED))
         case Limited():
             is_budget_spent = refusal.code == "mail_budget.spent"
-            sentence = _BUDGET_SPENT if is_budget_spent else "Request was throttled."
+            sentence = _BUDGET_SPENT if is_budget_spent else _THROTTLED
             response = _throttled(int(str(refusal.facts["seconds"])), sentence)
         case Conflict(code=code) if code in _CONFLICTS:
             response = error_response(409, _CONFLICTS[code])
@@ -406,6 +407,26 @@ def refusal_response(refusal: Refusal) -> Response:
     return response
 
 
+def documented() -> Iterator[tuple[str, int, str, str]]:
+    """Yield every refusal of this API: its code, status, field (empty if none) and message."""
+    for status, messages in (
+        (HTTPStatus.UNAUTHORIZED, _LOGIN_FAILURES | _CREDENTIALS),
+        (HTTPStatus.FORBIDDEN, {"permission.missing": DENIED} | _FORBIDDEN),
+        (HTTPStatus.NOT_FOUND, _NOT_FOUND),
+        (HTTPStatus.CONFLICT, _CONFLICTS),
+        (HTTPStatus.BAD_REQUEST, _DETAILS),
+        (
+            HTTPStatus.TOO_MANY_REQUESTS,
+            {"tries.wait": _THROTTLED, "mail_budget.spent": _BUDGET_SPENT},
+        ),
+    ):
+        for code, message in messages.items():
+            yield code, status, "", message
+    for code, (field, message) in _FIELD_ERRORS.items():
+        yield code, HTTPStatus.BAD_REQUEST, field or "", message
+
+
+_THROTTLED: Final = "Request was throttled."
 _BUDGET_SPENT: Final = "This address has got too many e-mails today."
 
 
