@@ -75,6 +75,7 @@ def test_settings_say_who_may_have_a_role(scene: Scene) -> None:
     assert row.email_patterns == [".*@sea\\.example", ".*@air\\.example"]
     with pytest.raises(Conflict, match="not_admitted"):
         scene.world.give_role(scene.world.person("eve"), MEMBER, scene.survey)
+    assert "Address" not in scene.open(f"{scene.project}settings/")
     # The project shows what applies to it too, and has its own rules.
     there = f"{scene.project}settings/"
     scene.sign_in(scene.manager)
@@ -86,6 +87,23 @@ def test_settings_say_who_may_have_a_role(scene: Scene) -> None:
     with pytest.raises(Conflict, match="not_admitted"):
         scene.world.give_role(scene.world.person("inside", **inside), MEMBER, scene.survey)
     assert scene.members(scene.survey) == ["manager", "ada"]
+
+
+def test_settings_have_the_address_of_the_organisation(scene: Scene) -> None:
+    scene.sign_in(scene.world.staff)
+    here = f"{scene.organisation}settings/"
+    parts = ("household", "street", "house_nr", "apartment_nr", "postal", "city", "parish", "state")
+    values = {name: f"<i>{name}" for name in parts} | {"address": "Quay 1\r\nHarbour"}
+    assert "The settings are saved." in scene.send(here, **values)
+    with scene.world.database.read() as tx:
+        row: Any = organisation_queries.existing(tx, scene.sea.id)
+    assert {name: getattr(row, name) for name in parts} == {name: values[name] for name in parts}
+    assert row.address == "Quay 1\nHarbour"
+    page = scene.send(here, city="x" * 256, postal="y" * 21)
+    assert "at most 255 characters" in page
+    assert "at most 20 characters" in page
+    scene.sign_in(scene.world.person("support", is_support=True))
+    assert "Flat or room <i>apartment_nr" in scene.open(here)
 
 
 def test_wrong_settings_are_named_and_stay_in_the_form(scene: Scene) -> None:

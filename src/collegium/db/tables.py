@@ -684,6 +684,8 @@ organisations = Table(
     _flag("display_billing_info_in_projects", default=True),
     *map(_sort, ("native_name", "abbreviation")),
     *_admission(),
+    *(_text(name, 255) for name in ("city", "state", "parish", "street")),
+    *(_text(name, 255) for name in ("house_nr", "apartment_nr", "household")),
 )
 
 # The address ranges from which access subnets hide an organisation; see

@@ -1,4 +1,4 @@
-"""The settings of an organisation or project: who may have a role there."""
+"""The settings of an organisation or project: who may have a role there, and its address."""
 
 from __future__ import annotations
 
@@ -26,6 +26,19 @@ _LISTS: Final = {
 }
 """Column → maximum length of a line, maximum number of lines; as in the API."""
 
+_ADDRESS: Final = {
+    "address": ("Address", 300),
+    "household": ("Building or recipient", 255),
+    "street": ("Street", 255),
+    "house_nr": ("House number", 255),
+    "apartment_nr": ("Flat or room", 255),
+    "postal": ("Postcode", 20),
+    "city": ("City", 255),
+    "parish": ("Parish or district", 255),
+    "state": ("State or region", 255),
+}
+"""Column of an organisation → label, maximum length; as in the API."""
+
 
 def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render(kind, browser, tx, None)
@@ -48,6 +61,7 @@ def _render(
     organisation = scope_page.scope.parent_id or scope_page.scope.id
     rows.append(organisation_queries.existing(tx, organisation))
     shown, *inherited = ({name: getattr(row, name) for name in _LISTS} for row in rows)
+    address = {} if inherited else {name: str(getattr(rows[0], name)) for name in _ADDRESS}
     return page(
         browser,
         "scope_settings",
@@ -55,7 +69,9 @@ def _render(
         scope_page=scope_page,
         shown=shown,
         inherited=inherited[0] if inherited and any(inherited[0].values()) else None,
-        form=form or Form.showing(**{name: "\n".join(shown[name]) for name in _LISTS}),
+        labels=[(name, label, most) for name, (label, most) in _ADDRESS.items()],
+        address=address,
+        form=form or Form.showing(**{name: "\n".join(shown[name]) for name in _LISTS}, **address),
     )
 
 
@@ -63,7 +79,12 @@ def _save(kind: ScopeKind, browser: BrowserRequest) -> Response:
     with browser.read() as tx:
         _load_to_update(kind, browser, tx)
     form = browser.form
-    values = {name: form.lines(name, *limits) for name, limits in _LISTS.items()}
+    values: dict[str, Any] = {name: form.lines(name, *limits) for name, limits in _LISTS.items()}
+    if kind is ScopeKind.ORGANISATION:
+        values |= {
+            name: form.text(name, most, lines=name == "address")
+            for name, (_, most) in _ADDRESS.items()
+        }
     change = project_actions.update if kind is ScopeKind.PROJECT else organisation_actions.update
     if form.is_valid:
         try:
@@ -94,7 +115,7 @@ def routes(kind: ScopeKind, path: str) -> Routes:
         return {}
     return {
         f"{path}settings/": {
-            "GET": Page(partial(_show, kind), "Show who may have a role."),
-            "POST": Page(partial(_save, kind), "Change who may have a role."),
+            "GET": Page(partial(_show, kind), "Show who may have a role, and the address."),
+            "POST": Page(partial(_save, kind), "Change who may have a role, and the address."),
         },
     }

@@ -93,6 +93,7 @@ _PEOPLE: Final = Related(
     default=0,
 )
 _SHORT: Final = Text(max=160)
+_PART: Final = Text(max=255)
 
 
 class Customer(Resource, frozen=True, gc=False):
@@ -131,6 +132,13 @@ class Customer(Resource, frozen=True, gc=False):
     vat_code: str = field(write=Text(max=20))
     postal: str = field(write=Text(max=20))
     address: str = field(write=Text(max=300))
+    city: str = field(write=_PART)
+    state: str = field(write=_PART)
+    parish: str = field(write=_PART)
+    street: str = field(write=_PART)
+    house_nr: str = field(write=_PART)
+    apartment_nr: str = field(write=_PART)
+    household: str = field(write=_PART)
     bank_name: str = field(write=Name(max=150))
     bank_account: str = field(write=Text(max=50))
     latitude: float | None = field(write=Decimal(null=True, min=-90, max=90))

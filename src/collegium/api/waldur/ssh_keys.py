@@ -8,7 +8,7 @@ from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Resource, ResourceList, field, link
 from collegium.api.waldur import lists
 from collegium.api.waldur.fields import Form, read
-from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, EXACT, SINCE, UUID
+from collegium.api.waldur.lookups import BEFORE, BOOLEAN, CONTAINS, EXACT, SINCE, UUID
 from collegium.db.tables import ssh_keys
 from collegium.refusals import Invalid
 from collegium.ssh_keys import actions as ssh_key_actions
@@ -43,7 +43,9 @@ LIST: Final = ResourceList(
     ssh_key_queries.listing,
     filters={
         "created": SINCE.on(ssh_keys.c.created_at),
+        "created_before": BEFORE.on(ssh_keys.c.created_at),
         "modified": SINCE.on(ssh_keys.c.modified_at),
+        "modified_before": BEFORE.on(ssh_keys.c.modified_at),
     },
 )
 _BODY: Final = SshKey.body()
