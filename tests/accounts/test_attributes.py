@@ -98,7 +98,7 @@ class Trusted:
     """A provider."""
 
     attribute_mapping: dict[str, str]
-    vouched_claims: list[str] = dataclasses.field(default_factory=list)
+    vouched_claims: list[str] = dataclasses.field(default_factory=lambda: ["said"])
     trusted_domains: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -130,6 +130,8 @@ def test_claims_fill_facts_only_with_values_of_their_form(
 ) -> None:
     assert profile({"said": claim}, Trusted({field: "said"})).get(field) == value
     assert field not in profile({"said": claim}, Trusted({}))
+    if field == "eduperson_assurance":
+        assert field not in profile({"said": claim}, Trusted({field: "said"}, ["groups"]))
 
 
 def test_source_of_a_field_is_shown_until_somebody_else_changes_the_field(

@@ -100,7 +100,11 @@ def test_valid_values_are_accepted() -> None:
         ),
         ("domain", "trusted_domains", [["example"], ["@example.org"], ["*.org"], ["Example.org"]]),
         ("factor_value", "second_factor_values", [[""], ["a b"]]),
-        ("claim", "vouched_claims", [[""], ["a b"], ["é"], ["a" * 101], ["a"] * 101]),
+        (
+            "claim",
+            "vouched_claims",
+            [[""], ["a b"], ["é"], ["a" * 101], ["a"] * 101, ["a@b@c"], ["@b"], ["a@"]],
+        ),
         ("registration", "registration", ["", "everybody"]),
     ],
 )
@@ -128,7 +132,11 @@ def test_provider_vouches_for_what_its_list_names_and_for_nothing_else() -> None
     assert vouched_claims(dict.fromkeys(chosen, "x"), Provider([*DEFAULT_VOUCHED])) == {}
 
 
-SAID = ["member@uni.example", "staff", "x@LAB.example", "faculty@other.example", "y@"]
+SAID = [
+    *("member@uni.example", "staff", "x@LAB.example", "faculty@other.example", "y@"),
+    # The first one ends the value: a person may have put the rest there.
+    "me@other.example@uni.example",
+]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +157,33 @@ def test_provider_speaks_for_the_affiliations_of_its_own_scopes(
     provider = Provider([*DEFAULT_VOUCHED, *entries], ["uni.example"])
     (found,) = vouched_claims({"eduPersonScopedAffiliation": SAID}, provider).values()
     assert [text for text in SAID if text in counted] == found
+
+
+def test_provider_speaks_for_the_institutions_of_its_own_scopes() -> None:
+    said = {
+        "schac_home_organization": ["uni.example", "Lab.example", "other.example"],
+        "hd": "other.example",
+        "eduperson_unique_id": "1@other.example",
+        "pairwise_id": "1@uni.example",
+        "schac_home_organization_type": "urn:x",
+    }
+    own = Provider([*DEFAULT_VOUCHED, "schacHomeOrganization@lab.example"], ["uni.example"])
+    assert vouched_claims(said, own) == said | {
+        "schac_home_organization": ["uni.example", "Lab.example"],
+        "hd": [],
+        "eduperson_unique_id": [],
+        "pairwise_id": ["1@uni.example"],
+    }
+    proxy = Provider([*DEFAULT_VOUCHED, "schac_home_organization@*", "hd@*"])
+    for name, values in vouched_claims(said, proxy).items():
+        if name in {"schac_home_organization", "hd"}:
+            assert values == ([said[name]] if isinstance(said[name], str) else said[name])
+
+
+def test_assurance_counts_only_where_staff_have_named_it() -> None:
+    said = {"eduperson_assurance": ["https://refeds.org/assurance/IAP/high"]}
+    assert vouched_claims(said, Provider([*DEFAULT_VOUCHED])) == {}
+    assert vouched_claims(said, Provider(["eduPersonAssurance"])) == said
 
 
 def test_what_opens_invitations_and_places_is_never_suggested() -> None:

@@ -214,7 +214,12 @@ def profile(claims: Mapping[str, Any], provider: MapsClaims) -> dict[str, Any]:
     for field, length in _LENGTHS.items():
         if field in mapping and (text := _single(claims, mapping[field], length)):
             columns[field] = text
-    columns |= _facts(claims, mapping)
+    believed = (
+        name
+        for name in mapping.get("eduperson_assurance", "").split()
+        if is_vouched(name, provider.vouched_claims)
+    )
+    columns |= _facts(claims, {**mapping, "eduperson_assurance": " ".join(believed)})
     if "birth_date" in mapping:
         with suppress(ValueError):
             columns["birth_date"] = date.fromisoformat(_single(claims, mapping["birth_date"], 10))

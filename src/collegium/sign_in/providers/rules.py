@@ -66,6 +66,7 @@ _DOMAIN: Final = re.compile(
 _CREDENTIAL: Final = re.compile(r"[\x20-\x7e]*")  # RFC 6749, appendix A: VSCHAR
 _SCOPES: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
 _CLAIM: Final = re.compile(r"[!-~]{1,100}")
+_VOUCHED: Final = re.compile(r"(?=.{1,100}\Z)[!-?A-~]+(?:@[!-?A-~]+)?")
 _CLAIMS: Final = re.compile(r"[!-~]{1,100}(?: [!-~]{1,100}){0,9}")
 
 USER_FIELDS: Final = frozenset({"username", "civil_number"})
@@ -195,7 +196,7 @@ DEFAULT_MAPPING: Final[Mapping[str, str]] = {
 
 DEFAULT_VOUCHED: Final = (
     *("eduperson_affiliation", "eduperson_primary_affiliation", "eduperson_scoped_affiliation"),
-    *("eduperson_assurance", "eduperson_entitlement", "eduperson_unique_id"),
+    *("eduperson_entitlement", "eduperson_unique_id"),
     *("entitlements", "groups", "roles", "is_member_of"),
     *("schac_country_of_citizenship", "schac_home_organization", "schac_home_organization_type"),
     *("voperson_affiliation", "voperson_external_affiliation", "voperson_id"),
@@ -204,16 +205,23 @@ DEFAULT_VOUCHED: Final = (
 )
 """Claims that every new provider vouches for: institutions assign them, people do not write them.
 
-They are those of eduPerson, SCHAC and voPerson, of RFC 9068, and of Entra ID and Google."""
+They are those of eduPerson, SCHAC and voPerson, of RFC 9068, and of Entra ID and Google. Assurance
+is not among them: its levels are those of a federation, and staff know who follows it."""
 
 ALWAYS_VOUCHED: Final = ("iss", "acr", "amr")
 """Claims that follow from the protocol."""
 
 
 _SCOPED: Final = frozenset(
-    {"edupersonscopedaffiliation", "vopersonscopedaffiliation", "vopersonexternalaffiliation"}
+    {
+        *("edupersonscopedaffiliation", "vopersonscopedaffiliation", "vopersonexternalaffiliation"),
+        *("edupersonuniqueid", "edupersonprincipalname", "subjectid", "pairwiseid"),
+    }
 )
 """Claims whose values name an institution after an ``@``: its scope."""
+
+_DOMAINS: Final = frozenset({"schachomeorganization", "hd"})
+"""Claims whose values are the domain of an institution: the whole value is the scope."""
 
 ANY_SCOPE: Final = "*"
 """Scope of an entry of ``vouched_claims`` for a proxy, which speaks for every institution."""
@@ -242,13 +250,15 @@ def is_vouched(claim: str, vouched: Collection[str]) -> bool:
 
 
 def vouched_claims(claims: Mapping[str, Any], provider: Vouches) -> dict[str, Any]:
-    """Return the claims for which a provider vouches, without affiliations elsewhere.
+    """Return the claims for which a provider vouches, without its word about other institutions.
 
     See ``is_vouched`` and ``vouched_values``.
     """
     names = _plain_names(provider.vouched_claims)
     return {
-        claim: vouched_values(claim, value, provider) if _plain(claim) in _SCOPED else value
+        claim: vouched_values(claim, value, provider)
+        if _plain(claim) in _SCOPED | _DOMAINS
+        else value
         for claim, value in claims.items()
         if _plain(claim) in names
     }
@@ -262,20 +272,23 @@ def vouched_values(claim: str, value: Any, provider: Vouches) -> list[str]:
     """
     values = value if isinstance(value, list) else [value]
     texts = [text for text in values if isinstance(text, str)]
-    entries = (entry.rpartition("@") for entry in provider.vouched_claims if "@" in entry)
+    entries = (entry.partition("@") for entry in provider.vouched_claims if "@" in entry)
     scopes = {scope.lower() for name, _, scope in entries if _plain(name) == _plain(claim)}
     if ANY_SCOPE in scopes:
         return texts
     scopes |= {"", *provider.trusted_domains}
-    return [text for text in texts if _scope(text) in scopes]
+    is_domain = _plain(claim) in _DOMAINS
+    return [text for text in texts if (text.lower() if is_domain else _scope(text)) in scopes]
 
 
 def _scope(text: str) -> str:
-    return text.rpartition("@")[2].lower() if "@" in text else ""
+    # The first ``@`` ends the value (eduPerson, "scoped attributes"), so what a person may have put
+    # before a later one names no institution.
+    return text.partition("@")[2].lower()
 
 
 def _plain_names(vouched: Collection[str]) -> set[str]:
-    names = (entry.rpartition("@")[0] or entry for entry in vouched)
+    names = (entry.partition("@")[0] for entry in vouched)
     return set(map(_plain, (*ALWAYS_VOUCHED, *names)))
 
 
@@ -441,6 +454,6 @@ _CHECKS: Final[Mapping[str, tuple[str, Callable[[Any], object]]]] = {
     "allowed_redirects": ("provider.redirect", _each(is_web_address)),
     "trusted_domains": ("provider.domain", _each(_is_domain)),
     "second_factor_values": ("provider.factor_value", _each(_CLAIM.fullmatch)),
-    "vouched_claims": ("provider.claim", _each(_CLAIM.fullmatch)),
+    "vouched_claims": ("provider.claim", _each(_VOUCHED.fullmatch)),
     "registration": ("provider.registration", lambda word: word in list(Registration)),
 }
