@@ -229,6 +229,7 @@ def test_sign_up_shows_the_texts_and_records_what_was_shown(
     assert "I agree to the terms of service" in text(page)
     form = {
         "username": "newcomer",
+        "own_address": "yes",
         "first_name": "New",
         "last_name": "Comer",
         "password": "purple-tram-lifts-9",

@@ -90,7 +90,7 @@ def sign_up(site: Site, world: World, username: str) -> int:
     row: Any = world.invitation(uuid)
     path = f"/invitation/{world.vault.sign(links.MAILED, uuid, row.link_version)}/"
     form = {"username": username, "first_name": "A", "last_name": "B", "agrees": "yes"}
-    form |= dict.fromkeys(("password", "again"), "purple-tram-lifts-9")
+    form |= dict.fromkeys(("password", "again"), "purple-tram-lifts-9") | {"own_address": "yes"}
     browser = Browser(site)
     browser.open(path)
     return browser.send(path, **form).status_code

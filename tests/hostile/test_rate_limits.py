@@ -221,6 +221,7 @@ def sign_up(attack: Attack, site: Site, caller: Person, address: str) -> httpx.R
         "username": "b",
         "first_name": "A",
         "last_name": "B",
+        "own_address": "yes",
         "agrees": "yes",
         "password": "purple-tram-lifts-9",
         "again": "purple-tram-lifts-9",

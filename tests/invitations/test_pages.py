@@ -18,6 +18,7 @@ from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from tests.sign_in.test_pages import PASSWORD, queued_recipients
 from tests.support.browser import Browser, text
+from tests.support.mails import sent_mails
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
 
@@ -25,6 +26,7 @@ ADDRESS = "ines@example.org"
 NEW = {
     "first_name": "Ines",
     "last_name": "Invited",
+    "own_address": "yes",
     "username": "ines",
     "password": PASSWORD,
     "again": PASSWORD,
@@ -77,6 +79,55 @@ def test_invitee_can_create_an_account_and_becomes_a_member(
     assert {"account.created", "invitation.accepted", "role.granted", "login.succeeded"} <= kinds
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_forwarded_invitation_gives_its_address_to_nobody_else(
+    browser: Browser, world: World, owner: Person, project: Place
+) -> None:
+    """Otherwise who forwards it gets the e-mails that open the account of somebody else."""
+    world.person("bob")
+    path = link(world, invite(world, owner, project, phone_number="+49 1"))
+    browser.open(path)
+    wanted = "Bob@example.org"
+    stranger = NEW | {"own_address": "", "email": wanted, "username": "stranger"}
+    page = text(browser.follow(browser.send(path, **stranger)))
+    assert "Welcome! You are now Project administrator" in page
+    assert "Please confirm your e-mail address" in page
+    assert roles_of(world, project) == [("stranger", "PROJECT.ADMIN")]
+    with world.database.read() as tx:
+        account: Any = account_queries.by_username(tx, "stranger")
+        assert account_queries.at_email(tx, ADDRESS) == []
+    assert (account.email, account.phone_number) == ("", "")
+    (request,) = [mail for mail in sent_mails(world) if "change_email" in mail["X-Collegium-Mail"]]
+    assert request["To"] == wanted
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("way", ["tick", "typed"])
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_invited_address_of_an_account_makes_no_second_one(
+    browser: Browser, world: World, owner: Person, project: Place, way: str, *, meanwhile: bool
+) -> None:
+    uuid = invite(world, owner, project)
+    path = link(world, uuid)
+    if not meanwhile:
+        world.person("first", email=ADDRESS.upper())
+    browser.open(path)
+    if meanwhile:
+        world.person("first", email=ADDRESS.upper())
+    said = {} if way == "tick" else {"own_address": "", "email": f" {ADDRESS}"}
+    response = browser.send(path, **(NEW | said))
+    assert (response.status_code, "An account with this address exists" in text(response)) == (
+        422,
+        True,
+    )
+    assert roles_of(world, project) == []
+    assert world.invitation(uuid).state == "pending"
+    # The person with the link may be somebody else, who gets an account of their own.
+    other = NEW | {"own_address": "", "email": "bob@example.org"}
+    assert browser.send(path, **other).status_code == 303
+    assert roles_of(world, project) == [("ines", "PROJECT.ADMIN")]
+
+
 def test_opening_an_invitation_link_writes_nothing(
     browser: Browser, world: World, owner: Person, project: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +149,7 @@ def test_invalid_registration_creates_neither_account_nor_role(
     browser: Browser, world: World, owner: Person, project: Place
 ) -> None:
     path = link(world, invite(world, owner, project))
-    world.person("ines")
+    world.person("ines", email="namesake@example.org")
     browser.open(path)
     for wrong in (
         {},  # the user name is taken
@@ -107,6 +158,9 @@ def test_invalid_registration_creates_neither_account_nor_role(
         {"password": "short", "again": "short"},
         {"again": "something else"},
         {"agrees": ""},
+        {"own_address": ""},
+        {"own_address": "", "email": "no address"},
+        {"email": "other@example.org"},  # not both
         {"first_name": "x" * 101},
     ):
         response = browser.send(path, **(NEW | wrong))
@@ -168,8 +222,15 @@ def test_strict_setting_lets_only_the_invited_address_accept_or_decline(
             assert world.invitation(uuid).state == state
             if state == "accepted":
                 world.remove_role(ines, "PROJECT.ADMIN", project)
-    # The mailed link proves the address, so no account is needed to decline.
+    # Who creates an account must say that the address is theirs.
     uuid = invite(world, owner, project)
+    path, new = link(world, uuid), Browser(site)
+    assert "Otherwise: your e-mail address" not in text(new.open(path))
+    for other in ({"own_address": ""}, {"own_address": "", "email": "bob@example.org"}):
+        response = new.send(path, **(NEW | other | {"username": "new"}))
+        assert (response.status_code, rule in text(response).lower()) == (422, True)
+    assert world.invitation(uuid).state == "pending"
+    # The mailed link proves the address, so no account is needed to decline.
     assert decline(Browser(site), link(world, uuid)) == 303
     assert world.invitation(uuid).state == "rejected"
 

@@ -25,7 +25,7 @@ VALID: Final = {
     "email": "someone@example.org",
     **dict.fromkeys(("password", "again"), "purple-tram-lifts-9"),
     "current": PASSWORD,
-    "agrees": "yes",
+    **dict.fromkeys(("agrees", "own_address"), "yes"),
     "addresses": "a@example.org",
     "kind": "one",
     "public_key": "ssh-ed25519 AAAA",

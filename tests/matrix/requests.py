@@ -330,6 +330,7 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
         "username": "somebody.new",
         "first_name": "Some",
         "last_name": "Body",
+        "own_address": "yes",
         "agrees": "yes",
         **_TWICE,
     },

@@ -97,6 +97,7 @@ def test_sign_up_sent_several_times_at_once_creates_one_account(
             last_name="Comer",
             password=PASSWORD,
             again=PASSWORD,
+            own_address="yes",
             agrees="yes",
         )
         assert [response.status_code for response in responses] == [303] * TIMES

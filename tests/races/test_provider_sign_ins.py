@@ -13,6 +13,10 @@ import pytest
 from collegium.access.queries import lock_account
 from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
+from collegium.invitations import queries as invitation_queries
+from collegium.invitations import sign_up
+from collegium.invitations.mail_budgets import actions as mail_budget_actions
+from collegium.refusals import Conflict
 from collegium.scopes.actions import change_account
 from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.identities import linking
@@ -227,3 +231,25 @@ def test_address_gets_into_one_of_two_accounts(world: World, *, is_new: bool) ->
     overlap(world.database, partial(come, "a"), partial(come, "b"))
     with world.database.read() as tx:
         assert len(account_queries.at_email(tx, new)) == 1
+
+
+def test_invited_address_gets_into_one_of_two_accounts_with_a_password(world: World) -> None:
+    """Two invitations, in two browsers: nothing else makes one wait for the other."""
+    new = "new@example.org"
+    organisations = [world.organisation(name) for name in ("Initech", "Acme")]
+    uuids = [world.invite(world.staff, new, "CUSTOMER.OWNER", place) for place in organisations]
+    with world.database.write() as tx:
+        mail_budget_actions.restore(tx, new)
+
+    def join(number: int, tx: WriteTransaction) -> str:
+        invitation = invitation_queries.by_uuid(tx, uuids[number])
+        assert invitation is not None
+        values = {"username": f"new{number}", "password": "hash"}
+        sign_up.join(tx, world.vault, world.settings, invitation, values, new, "192.0.2.1", "")
+        return invitation.uuid
+
+    said = refusal(world.database, partial(join, 0), partial(join, 1))
+    assert said == (Conflict, "account.email_taken")
+    with world.database.read() as tx:
+        assert len(account_queries.at_email(tx, new)) == 1
+    assert [world.invitation(uuid).state for uuid in uuids] == ["accepted", "pending"]

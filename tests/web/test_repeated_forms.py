@@ -342,7 +342,12 @@ def sign_up(browser: Browser, scene: Scene) -> tuple[str, dict[str, str]]:
     world = scene.world
     uuid = world.invite(scene.people["owner"], "new@example.org", "PROJECT.MEMBER", scene.project)
     path = f"/invitation/{world.vault.sign(links.MAILED, uuid, 1)}/"
-    names = {"username": "newcomer", "first_name": "New", "last_name": "Comer"}
+    names = {
+        "username": "newcomer",
+        "first_name": "New",
+        "last_name": "Comer",
+        "own_address": "yes",
+    }
     passwords = {"password": PASSWORD, "again": PASSWORD}
     return path, form_on(browser, path, **names, **passwords, agrees="yes")
 

@@ -13,7 +13,7 @@ from collegium.agreements import acceptance
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations import actions as invitation_actions
-from collegium.invitations import links
+from collegium.invitations import links, sign_up
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State, effective_state
@@ -28,7 +28,7 @@ from collegium.text.names import typed_username
 from collegium.web import agreements, passwords, provider_sign_in
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.messages import place, role
+from collegium.web.messages import address_hint, place, role
 from collegium.web.page import Page, page
 
 _METHOD: Final = "mailed link"
@@ -74,6 +74,12 @@ def _is_proof(browser: BrowserRequest, row: InvitationRow) -> bool:
     return _is_mailed(browser) and not row.civil_number and row.account_id is None
 
 
+def _is_strict(browser: BrowserRequest) -> bool:
+    """Tell whether only an account with the invited address can accept."""
+    settings = browser.settings
+    return settings.validate_invitation_email or settings.enable_strict_check_accepting_invitation
+
+
 def _own_path(browser: BrowserRequest) -> str:
     return f"/invitation/{browser.segments['token']}/"
 
@@ -110,8 +116,7 @@ def _render_invitation(
     browser: BrowserRequest, tx: ReadTransaction, row: InvitationRow, form: Form, status: int = 200
 ) -> Response:
     state = _state(tx, row)
-    checks_email = browser.settings.validate_invitation_email
-    is_strict = checks_email or browser.settings.enable_strict_check_accepting_invitation
+    is_strict = _is_strict(browser)
     is_same = same_mailbox(row.email, browser.actor.email)
     may_answer = is_same or not is_strict
     if row.civil_number and browser.actor.civil_number != row.civil_number:
@@ -187,7 +192,10 @@ def _accept(browser: BrowserRequest, row: InvitationRow) -> Response:
 
 
 def _join(browser: BrowserRequest, row: InvitationRow) -> Response:
-    """Create an account and accept, or do neither. The link has proven the address.
+    """Create an account and accept, or do neither.
+
+    The link was mailed to the invited address, but it may have been forwarded, so the person says
+    which address is theirs.
 
     Raises:
         NotFound: ``invitation.unknown`` for an invitation with a civil number.
@@ -205,11 +213,12 @@ def _join(browser: BrowserRequest, row: InvitationRow) -> Response:
         )
     elif is_reserved_username(values["username"]):
         form.add_error("username", "This user name is reserved. Please choose another one.")
+    email = _stated_address(browser, row)
     if not form.flag("agrees"):
         form.add_error("agrees", "Please agree to the terms of this service.")
     # Every attempt tells whether a user name is taken, and costs a password hash.
     browser.check_limits(SIGN_UP, target=row.uuid)
-    password_hash = passwords.hash_of_new_password(form, (row.email, *values.values()))
+    password_hash = passwords.hash_of_new_password(form, (row.email, email, *values.values()))
     if row.civil_number:
         # Only an account with that civil number can accept, and a form cannot give it to an
         # account.
@@ -220,31 +229,43 @@ def _join(browser: BrowserRequest, row: InvitationRow) -> Response:
         browser.count_attempts(tx, SIGN_UP, target=row.uuid)
     try:
         with browser.create() as tx:
-            values |= {
-                "email": row.email,
-                "password": password_hash,
-                "agreed_at": tx.now,
-                "native_name": row.native_name,
-                "phone_number": row.phone_number,
-                "organization": row.organization,
-                "job_title": row.job_title,
-            }
-            account_id = account_actions.create(
-                tx, None, browser.settings, browser.app.vault, values, invitation=row.uuid
+            joined = sign_up.join(
+                tx,
+                browser.app.vault,
+                browser.settings,
+                row,
+                {**values, "password": password_hash, "agreed_at": tx.now},
+                email,
+                browser.ip_address,
+                browser.request_id,
             )
-            account = account_queries.existing(tx, account_id)
-            actor = actor_of(account, browser.ip_address, browser.request_id)
-            invitation_actions.accept(
-                tx, actor, browser.settings, row.uuid, link_version=row.link_version
-            )
-            acceptance.accept(tx, actor, agreements.shown_ids(form))
-            browser.sign_in(tx, actor, _METHOD)
-            version, created_at = account.credentials_version, int(tx.now.timestamp())
-            browser.created(tx, _welcome_message(row), account_id, version, created_at)
+            # Its lock is the last one, so what follows locks nothing.
+            acceptance.accept(tx, joined.actor, agreements.shown_ids(form))
+            browser.sign_in(tx, joined.actor, _METHOD)
+            welcome = _welcome_message(row)
+            if hint := address_hint(joined.account.email, joined.unconfirmed):
+                welcome = f"{welcome} {hint}"
+            version, created_at = joined.account.credentials_version, int(tx.now.timestamp())
+            browser.created(tx, welcome, joined.account.id, version, created_at)
     except (NotFound, Conflict, Invalid) as refusal:
         browser.set_cookies.clear()
         return _render_refused(browser, refusal)
-    return browser.redirect("/account/", _welcome_message(row))
+    return browser.redirect("/account/", welcome)
+
+
+def _stated_address(browser: BrowserRequest, row: InvitationRow) -> str:
+    """Return the address that a new person says is theirs."""
+    form = browser.form
+    is_own, is_typed = form.flag("own_address"), bool(form.raw("email").strip())
+    email = form.email("email") if is_typed else row.email
+    is_same = same_mailbox(row.email, email)
+    if _is_strict(browser) and not (is_own and is_same):
+        form.add_refusal(Conflict("invitation.other_address", field="own_address"))
+    elif is_own and not is_same:
+        form.add_error("own_address", "Please tick this, or enter another address, but not both.")
+    elif not is_own and not is_typed:
+        form.add_error("own_address", "Please tick this if it is your address, or enter yours.")
+    return email
 
 
 def _replay_welcome(

@@ -32,6 +32,8 @@ _MESSAGES: Final = {
     "Please change it there.",
     "account.deactivated": "The account with this address is deactivated. You cannot create a "
     "second account with it.",
+    "account.email_taken": "An account with this address exists. Please sign in with it to accept "
+    "the invitation. If you have forgotten its password, you can set a new one by e-mail.",
     "account.inactive": "This account is deactivated, so it cannot get a role.",
     "account.lifetime": "This is longer than this service allows.",
     "address.unknown_code": "This link is no longer valid.",
@@ -74,6 +76,9 @@ _MESSAGES: Final = {
     "hook.unknown_host": "The host of this address was not found.",
     "hook.url": "Please enter an address that begins with https, without a user name.",
     "identity.last_way": "This is your only way to sign in. Add another one first.",
+    "invitation.civil_number": "This invitation is for a person with a certain civil number. Your "
+    "account has another civil number or none.",
+    "identity.number_taken": "Another account on this service has your civil number.",
     "invitation.exists": "Already invited.",
     "invitation.no_address": "The invited account was deleted together with its address. Please "
     "create a new invitation.",
@@ -254,6 +259,25 @@ def message_for(refusal: Refusal) -> str:
         return message
     listed = values if isinstance(values, list) else [str(values)]
     return f"{message}: {', '.join(map(isolated, listed))}."
+
+
+def address_hint(email: str, unconfirmed: str) -> str:
+    """Return what a new person should do about the address of the account; empty if nothing.
+
+    Args:
+        email: the address of the account; empty if it has none.
+        unconfirmed: the address that an e-mail asks to confirm; empty if none.
+    """
+    if unconfirmed:
+        return (
+            "Please confirm your e-mail address: open the link in the e-mail to "
+            f"{isolated(unconfirmed)}."
+        )
+    return (
+        ""
+        if email
+        else "Your account has no e-mail address yet. Please add one under “My account”."
+    )
 
 
 _LABELS: Final = {

@@ -42,7 +42,7 @@ from collegium.text.names import isolated
 from collegium.values import Text, hex_uuid
 from collegium.web import front_ends, provider_linking
 from collegium.web.browser_request import BrowserRequest, is_local
-from collegium.web.messages import message_for
+from collegium.web.messages import address_hint, message_for
 from collegium.web.page import Page, page
 from collegium.web.provider_failures import refuse
 
@@ -413,12 +413,9 @@ def _start(
         return_to = _HOME
     if signed_in.asked:
         said.append("Your request was sent. You will get an e-mail when it is decided.")
-    if signed_in.unconfirmed:
-        email = isolated(signed_in.unconfirmed)
-        said.append(f"Please confirm your e-mail address: open the link in the e-mail to {email}.")
-    elif signed_in.is_new and not signed_in.actor.email:
-        said.append("Your account has no e-mail address yet. Please add one under “My account”.")
-    return browser.redirect(return_to or _HOME, " ".join(said))
+    if signed_in.is_new:
+        said.append(address_hint(signed_in.actor.email, signed_in.unconfirmed))
+    return browser.redirect(return_to or _HOME, " ".join(filter(None, said)))
 
 
 def _start_session(
