@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,11 +13,13 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.email_changes import queries as email_change_queries
+from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import provider_sign_ins
 from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, Unauthenticated
 from collegium.scopes.actions import change_account
 from collegium.sign_in import credentials
+from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.identities import linking, mail_links, sign_ins
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities import sessions as identity_sessions
@@ -287,6 +290,29 @@ def test_mailed_link_makes_no_second_account(world: World, scene: Scene) -> None
     claims = person(email_verified=False)
     refused("identity.email_taken", Conflict, arrive, world, provider, claims, mailed(world, uuid))
     assert world.invitation(uuid).state == "pending"
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_forwarded_invitation_of_somebody_with_an_account_opens_another(
+    world: World, scene: Scene
+) -> None:
+    provider = add_provider(world)
+    ada = world.person("ada")
+    uuid = world.invite(scene.people["owner"], "ada@example.org", "PROJECT.MEMBER", scene.project)
+    claims = person("bob", email="bob@example.org", email_verified=False)
+    if_deactivated = person("mallory", email=None)
+    with world.database.write() as tx:
+        change_account(tx, ada.id, {"is_active": False})
+    # It is no way around a deactivation.
+    for known in (if_deactivated, person(email_verified=False)):
+        refused(
+            "account.deactivated", Conflict, arrive, world, provider, known, mailed(world, uuid)
+        )
+    with world.database.write() as tx:
+        change_account(tx, ada.id, {"is_active": True})
+    signed_in = arrive(world, provider, claims, mailed(world, uuid))
+    assert (signed_in.is_new, signed_in.accepted) == (True, (uuid,))
+    assert account(world, signed_in.actor.id).email == ""
 
 
 def test_existing_account_accepts_by_the_button_alone(world: World, scene: Scene) -> None:
@@ -670,6 +696,25 @@ def test_number_counts_for_the_issuer_that_stated_it(world: World) -> None:
     assert (victim.is_new, victim.actor.id != first.id) == (True, True)
 
 
+def test_number_that_another_account_has_just_got_is_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a refusal that no page explains would come of it."""
+    provider = add_provider(world, registration="open")
+    ada = arrive(world, provider, person()).actor
+    mapping = {"civil_number": "national_id", "first_name": "given_name"}
+    change_provider(world, attribute_mapping=mapping)
+    world.person("bob", civil_number="EE-1")
+    claims = person(national_id="EE-1", given_name="Augusta")
+    with monkeypatch.context() as patch:
+        # The other transaction has not been committed yet.
+        patch.setattr("collegium.accounts.queries.with_password", lambda *_, **__: None)
+        refused("identity.concurrent", Conflict, arrive, world, provider, claims)
+    arrive(world, provider, claims)
+    row = account(world, ada.id)
+    assert (row.first_name, row.civil_number) == ("Augusta", None)
+
+
 def test_taken_number_shuts_nobody_out(world: World) -> None:
     world.person("ada", civil_number="EE-1")
     values = BY_NUMBER | {"user_field": "", "user_claim": ""}
@@ -786,6 +831,64 @@ def test_number_of_identities_is_limited(world: World, monkeypatch: pytest.Monke
     refused("identity.too_many", Conflict, link, world, ada.actor, provider, person("c"))
     assert counts(world) == (2, 2)
     assert link(world, world.person("bob").actor, provider, person("c"))
+
+
+@pytest.mark.parametrize("way", ["address", "number", "mailed link"])
+def test_number_of_identities_is_limited_whatever_recognises_the_account(
+    world: World, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    values = BY_NUMBER if way == "number" else TRUSTED if way == "address" else {}
+    provider = add_provider(world, **values)
+    other = add_provider(world, "other", issuer="https://b.example")
+    ada = world.person("ada", civil_number="EE-1")
+    for subject in ("a", "b"):
+        link(world, ada.actor, other, person(subject, "https://b.example"))
+    claims = person("c", national_id="EE-1")
+    before = counts(world)
+
+    def come() -> None:
+        if way != "mailed link":
+            arrive(world, provider, claims)
+            return
+        candidate = mail_links.candidate(world.vault, provider, claims, "b" * 32, "")
+        assert candidate is not None
+        with world.database.write() as tx:
+            mail_links.request(tx, world.vault, candidate, "192.0.2.1")
+        (mail,) = (m for m in sent_mails(world) if "link_request" in m["X-Collegium-Mail"])
+        (url,) = re.findall(r"/identity_link/([\w.-]+)/", mail_text(mail))
+        with world.database.write() as tx:
+            mail_links.use(tx, world.vault, url, "b" * 32, "192.0.2.1", "")
+
+    monkeypatch.setattr("collegium.sign_in.identities.rules.IDENTITIES_MAX", 2)
+    refused("identity.too_many", Conflict, come)
+    assert counts(world) == before
+    monkeypatch.setattr("collegium.sign_in.identities.rules.IDENTITIES_MAX", 3)
+    if way != "mailed link":
+        come()
+        assert counts(world) == (before[0], before[1] + 1)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_limit_of_identities_holds_under_the_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two providers may add one at the same moment; both have counted before."""
+    monkeypatch.setattr("collegium.sign_in.identities.rules.IDENTITIES_MAX", 1)
+    provider = add_provider(world, **TRUSTED)
+    other = add_provider(world, "other", issuer="https://b.example")
+    ada = world.person("ada")
+    lock = identity_actions.lock_account
+
+    def lock_account(tx: WriteTransaction, account: int) -> None:
+        lock(tx, account)
+        claims = person("late", "https://b.example")
+        with monkeypatch.context() as patch:
+            patch.setattr("collegium.sign_in.identities.rules.IDENTITIES_MAX", 2)
+            linking.add(tx, other, claims, ada.id)
+
+    monkeypatch.setattr(identity_actions, "lock_account", lock_account)
+    refused("identity.too_many", Conflict, arrive, world, provider, person())
+    assert counts(world) == (2, 0)
 
 
 def test_ended_session_links_nothing(world: World) -> None:

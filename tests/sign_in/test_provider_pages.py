@@ -20,6 +20,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import events, provider_sign_ins, rate_limits, tokens
 from collegium.integrations.http_client import Timeouts
 from collegium.integrations.openid import client, discovery
+from collegium.scopes.actions import change_account
 from collegium.security.rate_limits.rules import PROVIDER, STRAY_RETURN, Per, RateLimit
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.tokens import queries as token_queries
@@ -479,6 +480,74 @@ def test_link_that_is_over_has_one_clear_page(
     change_provider(world, "hostile", registration="open")
     assert sign_in(visitor, hostile, f"{INIT}?next={path}").headers["location"] == path
     assert is_signed_in(visitor)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("case", "title", "reason"),
+    [
+        ("validate_invitation_email", "is for another address", "invitation.other_address"),
+        (
+            "enable_strict_check_accepting_invitation",
+            "is for another address",
+            "invitation.other_address",
+        ),
+        ("other number", "is for a certain person", "invitation.civil_number"),
+        ("taken number", "You already have an account", "identity.number_taken"),
+        ("deactivated", "invited account is deactivated", "account.deactivated"),
+    ],
+)
+def test_invitation_that_does_not_fit_has_one_clear_page(
+    site_with: Callable[..., Site],
+    visitor: Browser,
+    hostile: HostileProvider,
+    world: World,
+    scene: Scene,
+    case: str,
+    title: str,
+    reason: str,
+) -> None:
+    number = "EE-1" if "number" in case else ""
+    change_provider(world, "hostile", attribute_mapping={"civil_number": "national_id"})
+    uuid = world.invite(
+        scene.people["owner"],
+        "invited@example.org",
+        "PROJECT.MEMBER",
+        scene.project,
+        civil_number=number,
+    )
+    hostile.userinfo["national_id"] = "EE-1" if case == "taken number" else "EE-2"
+    if case == "taken number":
+        world.person("other", civil_number="EE-1")
+    elif case == "deactivated":
+        other = world.person("other", email="invited@example.org")
+        with world.database.write() as tx:
+            change_account(tx, other.id, {"is_active": False})
+    if "_" in case:
+        visitor = Browser(site_with(outgoing_internal_hosts=hostile.host, **{case: "true"}))
+    path = f"/invitation/{world.vault.sign('invitation', uuid, 1)}/"
+    visitor.open(path)
+    before = counts(world)
+    answer = press(visitor, hostile, f"{path}provider/")
+    status = 403 if case == "deactivated" else 409
+    refused(world, visitor, answer, status, title, reason)
+    assert counts(world) == before
+    assert world.invitation(uuid).state == "pending"
+    # A client that is no browser gets the same.
+    visitor.open(path)
+    answer = visitor.send(f"{path}provider/", provider="hostile", options=HTML)
+    url = answer.text.split('class="button" href="')[1].split('"')[0].replace("&amp;", "&")
+    said = visitor.call("GET", back(hostile.authorize(url)), headers={"Accept": "*/*"})
+    assert (said.status_code, said.json()["code"]) == (status, reason)
+    # With the invited address, or the number, the person is in.
+    if case == "other number":
+        hostile.userinfo["national_id"] = "EE-1"
+    elif "_" in case:
+        hostile.person["email"] = "invited@example.org"
+    else:
+        return
+    visitor.open(path)
+    assert "Welcome!" in text(visitor.follow(press(visitor, hostile, f"{path}provider/")))
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -96,6 +96,34 @@ _FAILURES: Final = {
         "It was cancelled, has expired, or was accepted with another account. You did not get "
         "an account. Please ask the person who has invited you for a new invitation.",
     ),
+    "invitation.other_address": _Failure(
+        409,
+        "The invitation is for another address",
+        "On this service, only an account with the invited address can accept an invitation, and "
+        "{label} did not state that address. You did not get an account. Please ask the inviter to "
+        "send an invitation to the address that you have at {label}, or choose another way to sign "
+        "in on the page of the invitation.",
+    ),
+    "invitation.civil_number": _Failure(
+        409,
+        "The invitation is for a certain person",
+        "Only the person with a certain civil number can accept it, and {label} did not state that "
+        "number. You did not get an account. Please choose a provider that knows your civil "
+        "number, or ask the inviter for another invitation.",
+    ),
+    "identity.number_taken": _Failure(
+        409,
+        "You already have an account",
+        "Another account on this service has your civil number. Sign in with it as usual to accept "
+        "the invitation, then add {label} under “Sign-in methods”. If you have no other account, "
+        "ask the staff of this service.",
+    ),
+    "account.deactivated": _Failure(
+        403,
+        "The invited account is deactivated",
+        "The account with the invited address is deactivated, so nobody gets a new account with "
+        "this invitation. Please ask the staff of this service.",
+    ),
     "invite_link.unknown": _Failure(
         404,
         "The link is over",

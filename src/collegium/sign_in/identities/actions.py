@@ -69,6 +69,7 @@ def complete(
         Conflict: ``identity.email_taken``: an account has the trusted address or the claim, but
             is not linked without its owner; or an account has the address of the mailed link.
             ``identity.mismatch``: the account that the provider names has another identity there.
+            ``identity.too_many``: it has the maximum number of identities.
             ``identity.concurrent``: another transaction was faster; try again. The reason why a
             new person cannot accept the invitation.
     """
@@ -309,7 +310,12 @@ def _refresh(
     if not changed:
         account_queries.change(tx, before.id, said)
         return
-    change_account(tx, before.id, changed | said | {"modified_at": tx.now})
+    try:
+        change_account(tx, before.id, changed | said | {"modified_at": tx.now})
+    except Conflict as refusal:
+        # Another transaction has just given the civil number to an account. Next time it is left
+        # out, see ``_profile``.
+        raise Conflict("identity.concurrent") from refusal
     changes = {name: [_plain(shown[name]), _plain(value)] for name, value in changed.items()}
     event_queries.record(
         tx,

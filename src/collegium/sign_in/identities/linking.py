@@ -48,9 +48,13 @@ def current(tx: WriteTransaction, provider: ProviderRow) -> ProviderRow:
 def add(tx: WriteTransaction, provider: ProviderRow, claims: Claims, account: int) -> IdentityRow:
     """Add the identity of a person to an account, by the id of the account.
 
+    Who has not locked the account before calls ``check_single`` under the lock.
+
     Raises:
-        Conflict: ``identity.concurrent``: another transaction was faster; try again.
+        Conflict: ``identity.too_many``: the account has the maximum number of identities.
+            ``identity.concurrent``: another transaction was faster; try again.
     """
+    identity_rules.check_quota(len(identity_queries.of_account(tx, account)))
     identity_queries.add(
         tx,
         {
@@ -106,7 +110,6 @@ def link(tx: WriteTransaction, actor: Actor, provider: ProviderRow, claims: Clai
             raise Conflict("identity.taken")
         update(tx, identity, provider, claims)
         return False
-    identity_rules.check_quota(len(identity_queries.of_account(tx, actor.id)))
     add(tx, provider, claims, actor.id)
     record_linked(tx, actor, provider)
     notices.send_notice(tx, mails.IdentityChanged, account, actor, name=provider.label)
@@ -197,12 +200,14 @@ def was_removed(tx: ReadTransaction, account: int, provider: ProviderRow) -> boo
 def check_single(tx: ReadTransaction, identity: IdentityRow) -> None:
     """Require that an account which a provider has named has no other identity there.
 
-    Otherwise a second person at the same provider could get into the account of the first.
+    Otherwise a second person at the same provider could get into the account of the first. Together
+    with the new identity it may have the maximum number.
 
     Raises:
-        Conflict: ``identity.mismatch``.
+        Conflict: ``identity.mismatch``, ``identity.too_many``.
     """
     issuers = [row.issuer for row in identity_queries.of_account(tx, identity.account_id)]
+    identity_rules.check_quota(len(issuers) - 1)
     if issuers.count(identity.issuer) > 1:
         raise Conflict("identity.mismatch")
 

@@ -234,6 +234,7 @@ def use(
         NotFound: ``identity.link``: the link is void.
         Conflict: ``identity.other_browser``. ``identity.taken``: another account has the identity.
             ``identity.mismatch``: the account has another identity of the provider.
+            ``identity.too_many``: it has the maximum number of identities.
             ``identity.concurrent``: another transaction was faster; try again.
     """
     link, account, provider = read_link(tx, vault, text)

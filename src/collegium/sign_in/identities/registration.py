@@ -16,6 +16,7 @@ from collegium.claim_rules import granting
 from collegium.db.database import WriteTransaction
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations import sign_up
 from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State
 from collegium.join_requests import actions as join_request_actions
@@ -77,8 +78,10 @@ def register(
     ):
         raise Forbidden("identity.unknown")
     stated = identity_rules.stated_email(claims)
-    email = trusted or _proven_by_mail(tx, arrival, stated)
+    proven = _proven_by_mail(tx, arrival, stated)
+    email = trusted or proven
     facts = _profile(tx, provider, claims)
+    stated_number = identity_rules.profile(claims.claims, provider).get("civil_number", "")
     values = {
         "registration_method": provider.name,
         **facts,
@@ -102,7 +105,15 @@ def register(
         and bool(stated)
         and email_change_actions.request_first(tx, actor, settings, vault, account, stated)
     )
-    taken = _take(tx, settings, actor, arrival, registration, is_trusted=bool(trusted))
+    taken = _take(
+        tx,
+        settings,
+        actor,
+        arrival,
+        registration,
+        is_trusted=bool(trusted),
+        lost_number="" if account.civil_number else stated_number,
+    )
     granting.judge(tx, settings, account)
     if email:
         account_queries.lock_address(tx, email)
@@ -141,8 +152,12 @@ def _take(
     registration: Registration,
     *,
     is_trusted: bool,
+    lost_number: str,
 ) -> Taken:
     """Accept what a new person arrived with, or what is pending for their trusted address.
+
+    Args:
+        lost_number: the civil number that the provider states, but another account has.
 
     Raises:
         Forbidden, NotFound, Conflict: as ``register``, unless everybody gets an account.
@@ -151,7 +166,7 @@ def _take(
     try:
         with suppress(_NotPressedError), tx.savepoint():
             if arrival.names_offer and (arrival.accepts or arrival.invitation is None):
-                taken = accept(tx, settings, actor, arrival)
+                taken = accept(tx, settings, actor, arrival, lost_number)
             elif is_trusted:
                 taken = Taken(tuple(_accept_pending(tx, settings, actor)))
             if registration is Registration.INVITED and taken == Taken():
@@ -170,23 +185,24 @@ def _take(
 def _proven_by_mail(tx: WriteTransaction, arrival: Arrival, stated: str) -> str:
     """Return the address of a mailed invitation if the provider states the same mailbox.
 
-    The link alone proves nothing: the one who is invited can forward the e-mail to somebody else,
-    and would then receive what opens the account of that person.
+    See ``sign_up.own_address``.
 
     Args:
         stated: the address that the provider states, verified or not.
 
     Raises:
-        Conflict: ``identity.email_taken``: an account has the address of the invitation.
+        Conflict: ``account.deactivated``. ``identity.email_taken``: an account has the address of
+            the invitation, which is that of the person.
     """
     if arrival.invitation is None or not (arrival.is_mailed and arrival.accepts):
         return ""
     invitation = invitation_queries.by_uuid(tx, arrival.invitation)
     if invitation is None or not _is_pending(tx, invitation):
         return ""
-    if account_queries.at_email(tx, invitation.email):
+    email = sign_up.own_address(tx, invitation, stated)
+    if account_queries.at_email(tx, email):
         raise Conflict("identity.email_taken")
-    return invitation.email if same_mailbox(invitation.email, stated) else ""
+    return email
 
 
 def _create_account(
@@ -214,17 +230,57 @@ def _create_account(
             raise Conflict("identity.concurrent") from refusal
 
 
-def accept(tx: WriteTransaction, settings: Settings, actor: Actor, arrival: Arrival) -> Taken:
-    """Accept what somebody arrived with."""
+def accept(
+    tx: WriteTransaction,
+    settings: Settings,
+    actor: Actor,
+    arrival: Arrival,
+    lost_number: str = "",
+) -> Taken:
+    """Accept what somebody arrived with.
+
+    Args:
+        lost_number: a civil number that the provider states, but another account has.
+
+    Raises:
+        NotFound, Conflict: as ``invitations.actions.accept`` and ``join_requests.actions.submit``.
+            The link that was followed shows the invitation, so the reason why the person cannot
+            accept it is no secret: ``invitation.other_address``, ``invitation.civil_number``,
+            ``identity.number_taken``.
+    """
     if arrival.invitation is not None:
-        invitation_actions.accept(
-            tx, actor, settings, arrival.invitation, link_version=arrival.link_version
-        )
+        try:
+            invitation_actions.accept(
+                tx, actor, settings, arrival.invitation, link_version=arrival.link_version
+            )
+        except NotFound as refusal:
+            if code := _obstacle(tx, settings, actor, arrival, lost_number):
+                raise Conflict(code) from refusal
+            raise
         return Taken((arrival.invitation,))
     assert arrival.invite_link is not None  # noqa: S101 - the caller has checked that there is one
     link = arrival.invite_link
     result = join_request_actions.submit(tx, actor, settings, link)
     return Taken((link,)) if result.is_approved else Taken(asked=link)
+
+
+def _obstacle(
+    tx: WriteTransaction, settings: Settings, actor: Actor, arrival: Arrival, lost_number: str
+) -> str:
+    """Return what an account lacks to accept an invitation; empty if the invitation is over."""
+    row = invitation_queries.by_uuid(tx, arrival.invitation or "")
+    if (
+        row is None
+        or row.link_version != arrival.link_version
+        or row.account_id is not None
+        or not invitation_actions.can_be_accepted(tx, row)
+    ):
+        return ""
+    if row.civil_number and row.civil_number != actor.civil_number:
+        is_lost = row.civil_number == lost_number
+        return "identity.number_taken" if is_lost else "invitation.civil_number"
+    is_other = not same_mailbox(row.email, actor.email)
+    return "invitation.other_address" if settings.validate_invitation_email and is_other else ""
 
 
 def _is_pending(tx: WriteTransaction, row: InvitationRow) -> bool:
