@@ -396,6 +396,54 @@ def test_rule_compares_no_claim_for_which_the_provider_does_not_vouch(world: Wor
     assert held(world, ada) == []
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("case", ["long list", "long text", "reference", "affiliations"])
+def test_value_that_is_not_stored_takes_no_role_away(world: World, case: str) -> None:
+    """Nor does it give one: nobody has seen it."""
+    scoped = [f"a{number}@example.org" for number in range(50)]
+    other = [f"g{number}" for number in range(200)]
+    cases: dict[str, dict[str, Any]] = {
+        "long list": {"groups": [*other, "physics"]},
+        "long text": {"groups": ["x" * 501]},
+        "reference": {"_claim_names": {"groups": "src1"}},
+        "affiliations": {"affiliation": [*scoped, "staff@example.org"]},
+    }
+    long = cases[case]
+    mapping = {"affiliations": "affiliation"}
+    trusted = ["example.org"]
+    add_provider(world, **GROUPS, attribute_mapping=mapping, trusted_domains=trusted)
+    organisation = world.organisation("Physics", owner=world.person("boss"))
+    wanted: dict[str, Any] = {"claims": {}, "affiliations": ["staff@example.org"]}
+    values: dict[str, Any] = {"claims": {"groups": ["phys*"]}}
+    if case == "affiliations":
+        values = wanted
+    add_rule(world, organisation, MANAGER, revokes=True, **values)
+    seen: dict[str, Any] = {"groups": ["physics"], "affiliation": ["staff@example.org"]}
+    ada = sign_in(world, person(**seen))
+    new = sign_in(world, person("new", email="new@example.org", **long))
+    assert (held(world, ada), held(world, new)) == ([("Physics", MANAGER)], [])
+    for _ in range(2):
+        assert sign_in(world, person(**long)) == ada
+        assert held(world, ada) == [("Physics", MANAGER)]
+    cut = [] if case == "affiliations" else [["groups"]] * 2
+    assert [one["claims"] for one in events_of(world, "identity.claims_cut")] == cut
+    # What is seen to be missing takes it away.
+    assert sign_in(world, person(groups=other, affiliation=scoped[1:])) == ada
+    assert held(world, ada) == []
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_missing_values_meet_no_other_condition(world: World) -> None:
+    add_provider(world, **GROUPS | {"extra_fields": "groups roles"})
+    organisation = world.organisation("Physics", owner=world.person("boss"))
+    both = {"groups": ["physics"], "roles": ["lead"]}
+    add_rule(world, organisation, MANAGER, revokes=True, claims=both)
+    ada = sign_in(world, person(groups=["physics"], roles=["lead"]))
+    assert held(world, ada) == [("Physics", MANAGER)]
+    sign_in(world, person(groups=["x"] * 201, roles=["follower"]))
+    assert held(world, ada) == []
+
+
 def test_rule_can_ask_for_the_provider_that_says_it(world: World) -> None:
     elsewhere = "https://elsewhere.example.org"
     provider = add_provider(world, **GROUPS)

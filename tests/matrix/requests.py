@@ -330,7 +330,8 @@ FORMS: Final[dict[str, Callable[[Scene, Tenant], dict[str, Any]]]] = {
         "username": "somebody.new",
         "first_name": "Some",
         "last_name": "Body",
-        "own_address": "yes",
+        # The invitee has an account, and forwards the e-mail.
+        "email": "somebody.new@example.org",
         "agrees": "yes",
         **_TWICE,
     },

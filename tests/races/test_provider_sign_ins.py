@@ -250,6 +250,6 @@ def test_invited_address_gets_into_one_of_two_accounts_with_a_password(world: Wo
 
     said = refusal(world.database, partial(join, 0), partial(join, 1))
     assert said == (Conflict, "account.email_taken")
-    with world.database.read() as tx:
-        assert len(account_queries.at_email(tx, new)) == 1
+    with world.database.read() as read:
+        assert len(account_queries.at_email(read, new)) == 1
     assert [world.invitation(uuid).state for uuid in uuids] == ["accepted", "pending"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from collegium.access import queries as access_queries
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
@@ -877,10 +878,9 @@ def test_limit_of_identities_holds_under_the_lock(
     provider = add_provider(world, **TRUSTED)
     other = add_provider(world, "other", issuer="https://b.example")
     ada = world.person("ada")
-    lock = identity_actions.lock_account
 
     def lock_account(tx: WriteTransaction, account: int) -> None:
-        lock(tx, account)
+        access_queries.lock_account(tx, account)
         claims = person("late", "https://b.example")
         with monkeypatch.context() as patch:
             patch.setattr("collegium.sign_in.identities.rules.IDENTITIES_MAX", 2)

@@ -223,6 +223,12 @@ def _changes(
         if claim_rule_rules.matches(rule, facts)
     ]
     wanted = {(rule.id, one.role, one.scope) for rule, ones in targets for one in ones}
+    matched = {rule.id for rule, _ in targets}
+    uncertain = {
+        rule.id
+        for rule in rules
+        if rule.id not in matched and claim_rule_rules.could_match(rule, facts)
+    }
     for rule in rules:
         for record in given.get(rule.id, []):
             key = (record.role_id, record.scope_id)
@@ -231,7 +237,7 @@ def _changes(
             if held.get(key) != record.grant_id:
                 # Somebody has taken it away, and perhaps given it again.
                 changes.releases.append(record)
-            elif rule.revokes:
+            elif rule.revokes and rule.id not in uncertain:
                 changes.ends.append((rule, record))
                 # Another rule may give the same role.
                 del held[key]

@@ -14,6 +14,7 @@ from collegium.invite_links.rules import (
     matches_restrictions,
 )
 from collegium.refusals import Conflict, Invalid
+from collegium.sign_in.providers.rules import AFFILIATIONS_MAX, CUT
 
 RULES_MAX: Final = 100
 """Maximum number of rules; each sign-in at a provider reads all of them."""
@@ -91,6 +92,8 @@ class Check(NamedTuple):
     Args:
         accepted: what the rule accepts: texts, or texts by claim.
         found: what the person has, in the same form.
+        is_cut: whether the person has more than is stored, so that a condition that is not met may
+            be met all the same.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Check(NamedTuple):
     is_met: bool
     accepted: Any
     found: Any
+    is_cut: bool = False
 
 
 def values_of(value: Any) -> list[str]:
@@ -123,27 +127,50 @@ def matches(rule: Conditions, facts: Facts) -> bool:
     return all(check.is_met for check in checks(rule, facts))
 
 
+def could_match(rule: Conditions, facts: Facts) -> bool:
+    """Return whether a person may meet every condition of a rule by values that are not stored.
+
+    Nobody loses a role because a list was too long.
+    """
+    of_account, of_identities = _checks(rule, facts)
+    return all(check.is_met or check.is_cut for check in of_account) and any(
+        all(check.is_met or check.is_cut for check in found) for found in of_identities
+    )
+
+
 def checks(rule: Conditions, facts: Facts) -> list[Check]:
     """Compare each condition of a rule with a person.
 
     All conditions on claims must be met by one identity, so that nobody combines two institutions.
     If none meets all of them, the identity that meets the most is shown.
     """
+    of_account, of_identities = _checks(rule, facts)
+    return of_account + max(of_identities, key=lambda found: sum(one.is_met for one in found))
+
+
+def _checks(rule: Conditions, facts: Facts) -> tuple[list[Check], list[list[Check]]]:
+    """Return the conditions on the account, and those on the claims of each identity."""
     patterns, sources = rule.email_patterns, rule.identity_sources
     is_admitted = matches_restrictions((), patterns, of_account=(), email=facts.email)
     of_account = [
         Check("email_patterns", bool(patterns), is_admitted, patterns, [facts.email]),
-        _any_of("affiliations", rule.affiliations, facts.affiliations),
+        _any_of(
+            "affiliations",
+            rule.affiliations,
+            facts.affiliations,
+            is_cut=len(facts.affiliations) >= AFFILIATIONS_MAX,
+        ),
         _any_of("identity_sources", sources, (facts.identity_source,)),
     ]
-    of_identities = [_of_claims(rule, claims) for claims in facts.claims.values() or [{}]]
-    return of_account + max(of_identities, key=lambda found: sum(one.is_met for one in found))
+    return of_account, [_of_claims(rule, claims) for claims in facts.claims.values() or [{}]]
 
 
-def _any_of(name: str, accepted: Sequence[str], found: Sequence[str]) -> Check:
+def _any_of(
+    name: str, accepted: Sequence[str], found: Sequence[str], *, is_cut: bool = False
+) -> Check:
     found = list(filter(None, found))
     is_met = not accepted or not set(accepted).isdisjoint(found)
-    return Check(name, bool(accepted), is_met, list(accepted), found)
+    return Check(name, bool(accepted), is_met, list(accepted), found, is_cut)
 
 
 def _of_claims(rule: Conditions, claims: Mapping[str, Any]) -> list[Check]:
@@ -151,11 +178,18 @@ def _of_claims(rule: Conditions, claims: Mapping[str, Any]) -> list[Check]:
         name: [value for claim in names for value in values_of(claims.get(claim))]
         for name, names in _WELL_KNOWN.items()
     }
+    names_cut = set(claims.get(CUT, ()))
+    is_cut = {name: not names_cut.isdisjoint(names) for name, names in _WELL_KNOWN.items()}
     assurance = well_known["assurance_levels"]
     found = {name: values_of(claims.get(name)) for name in rule.claims}
+    unmet = {
+        name for name, accepted in rule.claims.items() if not is_accepted(accepted, found[name])
+    }
     return [
-        _any_of("nationalities", rule.nationalities, well_known["nationalities"]),
-        _any_of("organisation_types", rule.organisation_types, well_known["organisation_types"]),
+        *(
+            _any_of(name, getattr(rule, name), well_known[name], is_cut=is_cut[name])
+            for name in ("nationalities", "organisation_types")
+        ),
         # All of them: they are requirements, not alternatives.
         Check(
             "assurance_levels",
@@ -163,13 +197,15 @@ def _of_claims(rule: Conditions, claims: Mapping[str, Any]) -> list[Check]:
             set(rule.assurance_levels) <= set(assurance),
             rule.assurance_levels,
             assurance,
+            is_cut["assurance_levels"],
         ),
         Check(
             "claims",
             bool(rule.claims),
-            all(is_accepted(accepted, found[name]) for name, accepted in rule.claims.items()),
+            not unmet,
             rule.claims,
             found,
+            unmet <= names_cut,
         ),
     ]
 

@@ -332,6 +332,14 @@ class IdentityUnlinked(_Identity, kind="identity.unlinked", text="has been remov
     because: Because = UNSET
 
 
+class IdentityClaimsCut(_Identity, kind="identity.claims_cut"):
+    message = (
+        "More about user {affected_user_username} than is stored has been sent[ by {provider_name}]"
+        "[: {claims}]. Claim rules take no role away because of it."
+    )
+    claims: Annotated[list[str], Fact("claims", Readers.STAFF, kept=True)]
+
+
 class IdentityLinkRequested(Event, kind="identity.link_requested"):
     group = "auth"
     message = (

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import uuid4
+
+import structlog
 
 from collegium.access.queries import lock_account
 from collegium.access.rules import Actor
@@ -25,6 +28,8 @@ from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.values import Claims
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
+
+_log = structlog.get_logger()
 
 
 def current(tx: WriteTransaction, provider: ProviderRow) -> ProviderRow:
@@ -68,6 +73,7 @@ def add(tx: WriteTransaction, provider: ProviderRow, claims: Claims, account: in
     )
     identity = identity_queries.by_subject(tx, claims.issuer, claims.subject)
     assert identity is not None  # noqa: S101 - the line above inserted it
+    _report_cut(tx, provider, account, identity.claims, ())
     return identity
 
 
@@ -75,7 +81,27 @@ def update(
     tx: WriteTransaction, identity: IdentityRow, provider: ProviderRow, claims: Claims
 ) -> None:
     """Store what a provider says now about a person who has an identity."""
-    identity_queries.use(tx, identity.id, _said(tx, provider, claims))
+    said = _said(tx, provider, claims)
+    identity_queries.use(tx, identity.id, said)
+    before = identity_rules.cut_claims(identity.claims)
+    _report_cut(tx, provider, identity.account_id, said["claims"], before)
+
+
+def _report_cut(
+    tx: WriteTransaction,
+    provider: ProviderRow,
+    account: int,
+    stored: Mapping[str, Any],
+    before: Collection[str],
+) -> None:
+    """Record which claims have more values than are stored; claim rules revoke nothing by them."""
+    cut = identity_rules.cut_claims(stored)
+    if not cut:
+        return
+    _log.warning("claims cut", provider=provider.name, account=account, claims=" ".join(cut))
+    if set(cut) - set(before):
+        event = events.IdentityClaimsCut(account=account, provider=provider.name, claims=cut)
+        event_queries.record(tx, None, event)
 
 
 def _said(tx: ReadTransaction, provider: ProviderRow, claims: Claims) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import Any, Final, Protocol
 from collegium.accounts.rules import username_from, usernames_for
 from collegium.refusals import Conflict
 from collegium.sign_in.providers.rules import (
+    AFFILIATIONS_MAX,
     ALWAYS_VOUCHED,
+    CUT,
     Vouches,
     is_vouched,
     vouched_values,
@@ -54,7 +56,7 @@ _GENDERS: Final = {
 _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _TEXT_MAX: Final = 500
-_ITEMS_MAX: Final = 50
+_ITEMS_MAX: Final = AFFILIATIONS_MAX
 _COUNTRIES_MAX: Final = 20
 _KEPT_ITEMS_MAX: Final = 200
 _EMAIL_MAX: Final = 320
@@ -118,6 +120,10 @@ def comparable_claims(providers: Iterable[KeepsClaims]) -> frozenset[str]:
 def kept_claims(claims: Claims, extra_fields: str) -> dict[str, Any]:
     """Return the claims that are stored, without values of other types or great length.
 
+    Claims of which values are missing for that reason are named by ``CUT``, so that nobody loses a
+    role because of a value that was not stored. They are also those that the provider does not send
+    itself (OpenID Connect Core 1.0, section 5.6.2): Entra ID does that with more than 200 groups.
+
     Args:
         extra_fields: further names of claims, separated by spaces.
     """
@@ -126,7 +132,27 @@ def kept_claims(claims: Claims, extra_fields: str) -> dict[str, Any]:
     values |= {"acr": _item(claims.acr) or None, "amr": _storable(list(claims.amr)) or None}
     if claims.authenticated_at is not None:
         values["auth_time"] = int(claims.authenticated_at.timestamp())
+    elsewhere = claims.claims.get("_claim_names")
+    cut = [
+        name
+        for name in names
+        if _is_cut(claims.claims.get(name))
+        or (isinstance(elsewhere, Mapping) and name in elsewhere and name not in claims.claims)
+    ]
+    if cut:
+        values[CUT] = cut
     return {name: value for name, value in values.items() if value is not None}
+
+
+def cut_claims(stored: Mapping[str, Any]) -> list[str]:
+    """Return the names of the stored claims of which values are missing."""
+    return list(stored.get(CUT, ()))
+
+
+def _is_cut(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) > _KEPT_ITEMS_MAX or any(map(_is_cut, value))
+    return isinstance(value, str) and len(value) > _TEXT_MAX
 
 
 def _storable(value: Any) -> Any:

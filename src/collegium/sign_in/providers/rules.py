@@ -227,6 +227,13 @@ ANY_SCOPE: Final = "*"
 """Scope of an entry of ``vouched_claims`` for a proxy, which speaks for every institution."""
 
 
+AFFILIATIONS_MAX: Final = 50
+"""Maximum number of affiliations that a provider gives an account."""
+
+CUT: Final = "cut claims"
+"""Key among stored claims: the names of those of which values are missing. No claim has a space."""
+
+
 class Vouches(Protocol):
     """A provider, as far as it says for what it vouches.
 
@@ -252,10 +259,12 @@ def is_vouched(claim: str, vouched: Collection[str]) -> bool:
 def vouched_claims(claims: Mapping[str, Any], provider: Vouches) -> dict[str, Any]:
     """Return the claims for which a provider vouches, without its word about other institutions.
 
-    See ``is_vouched`` and ``vouched_values``.
+    See ``is_vouched`` and ``vouched_values``. The names of those with missing values are among
+    them, see ``CUT``.
     """
     names = _plain_names(provider.vouched_claims)
-    return {
+    cut = [name for name in claims.get(CUT, ()) if _plain(name) in names]
+    return {**({CUT: cut} if cut else {})} | {
         claim: vouched_values(claim, value, provider)
         if _plain(claim) in _SCOPED | _DOMAINS
         else value
