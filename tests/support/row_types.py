@@ -1,7 +1,9 @@
 """Compare declared rows with the columns of their statements."""
 
+from functools import lru_cache
 from types import UnionType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+from weakref import WeakValueDictionary
 
 from sqlalchemy import BinaryExpression, Column, CompoundSelect, Label, Null, Select
 from sqlalchemy.engine import Dialect
@@ -17,9 +19,13 @@ _NULL_SAFE: Final = {operators.is_, operators.is_distinct_from, operators.is_not
 def check_all() -> None:
     """Check each statement of this process when it is compiled."""
     compile_statement = CompiledStatement.__init__
+    # By identity. A statement is compiled once per database, and declares its rows once.
+    checked: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
     def check_and_compile(self: Any, statement: Any, row: Any, dialect: Dialect) -> None:
-        check_row(statement, row)
+        if checked.get(id(statement)) is not statement:
+            check_row(statement, row)
+            checked[id(statement)] = statement
         compile_statement(self, statement, row, dialect)
 
     CompiledStatement.__init__ = check_and_compile  # type: ignore[method-assign]
@@ -80,15 +86,22 @@ def _is_nullable(select: Any, element: Any) -> bool:
         return False
     if not isinstance(select, Select):
         return bool(element.nullable)
+    optional, conditions = _joins(select)
+    if element in {column for each in conditions for column in _compared(each)}:
+        return False
+    return bool(element.nullable) or element.table in optional
+
+
+@lru_cache(maxsize=8)  # to find the tables of a select takes as long as to compile it
+def _joins(select: Any) -> tuple[set[FromClause], list[Any]]:
+    """Return the tables of a select's outer joins, and the conditions that its rows fulfil."""
     optional: set[FromClause] = set()
     conditions = list(select._where_criteria)
     without_where = select._clone()
     without_where._where_criteria = ()  # may contain what compiles only for our databases
     for origin in without_where.get_final_froms():
         _walk(origin, optional, conditions)
-    if element in {column for each in conditions for column in _compared(each)}:
-        return False
-    return bool(element.nullable) or element.table in optional
+    return optional, conditions
 
 
 def _walk(origin: Any, optional: set[FromClause], conditions: list[Any]) -> None:
