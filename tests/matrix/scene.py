@@ -462,6 +462,8 @@ class _PostgreSQLBackup:
     def __init__(self, database: Database) -> None:
         self._connection = database.engine.raw_connection()
         self._cursor = self._connection.cursor()
+        # Once: a connection that changes this forgets all plans.
+        self._run("SET session_replication_role = replica")
         self._run("DROP SCHEMA IF EXISTS stage CASCADE")
         self._run("CREATE SCHEMA stage")
         for table in metadata.sorted_tables:
@@ -481,7 +483,6 @@ class _PostgreSQLBackup:
             CREATE FUNCTION stage.restore() RETURNS void LANGUAGE plpgsql AS $$
             DECLARE kept bigint := (SELECT number FROM stage.last);
             BEGIN
-                SET LOCAL session_replication_role = replica;
                 {restored}
                 UPDATE stage.last SET number = pg_current_xact_id()::text::bigint;
             END $$
