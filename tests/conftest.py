@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import structlog
 from argon2 import PasswordHasher
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from xdist.scheduler import LoadScopeScheduling
@@ -109,7 +110,9 @@ def pytest_collection_finish() -> None:
 class PostgreSQL:
     """A PostgreSQL server with a migrated template database.
 
-    Emptying a database takes a hundredth of the time of creating one, so tests reuse them.
+    Emptying a database takes a hundredth of the time of creating one, so tests reuse them, and with
+    them the connection of the test before: it knows the tables and has planned the statements,
+    which costs the server twice as much as all that an ordinary test asks of it.
 
     Args:
         folder: for the data of the server.
@@ -124,6 +127,7 @@ class PostgreSQL:
             self._server = get_server(folder, cleanup_mode="stop", postgres_version=version)
         self._made = 0
         self._free: list[str] = []
+        self._emptiers: dict[str, psycopg.Connection] = {}
         self._admin = psycopg.connect(self._server.get_uri(), autocommit=True)
         settings = (
             # Nothing here outlives the run; waiting for the disk would only cost time.
@@ -180,6 +184,7 @@ class PostgreSQL:
             self.run(f"DROP TABLESPACE {name}")
 
     def drop(self, url: str) -> None:
+        self._close(url)
         self.run(f"DROP DATABASE {_name(url)} WITH (FORCE)")
 
     def acquire(self) -> str:
@@ -187,30 +192,44 @@ class PostgreSQL:
         if self._free:
             return self._free.pop()
         url = self.new()
-        _execute(url, _NO_OTHER_SCHEMA)
+        emptier = psycopg.connect(url, autocommit=True)
+        emptier.execute(_NO_OTHER_SCHEMA)
+        # No foreign key is looked after. A connection that changes this forgets its plans.
+        emptier.execute("SET session_replication_role = replica")
+        self._emptiers[url], _KEPT[url] = emptier, None
         return url
 
     def release(self, url: str) -> None:
-        """Empty a database for the next test; drop it if it still has connections."""
-        if self._is_unused(url):
-            _execute(url, self._emptying)
+        """Empty a database for the next test; drop it if the test has left connections open."""
+        emptier = self._emptiers[url]
+        kept = _KEPT.get(url)
+        if self._is_unused(url, emptier, *([kept] if kept else [])):
+            emptier.execute(self._emptying.encode())
             self._free.append(url)
         else:
             self.drop(url)
 
-    def _is_unused(self, url: str) -> bool:
-        """Return whether a database has no connections; wait for those that are closing."""
+    def _close(self, url: str) -> None:
+        for one in (_KEPT.pop(url, None), self._emptiers.pop(url, None)):
+            if one is not None:
+                one.close()
+
+    def _is_unused(self, url: str, *ours: psycopg.Connection) -> bool:
+        """Return whether a database has no other connections; wait for those that are closing."""
         there = (
-            "SELECT FROM pg_stat_activity "
+            "SELECT pid FROM pg_stat_activity "
             f"WHERE datname = '{_name(url)}' AND backend_type = 'client backend'"
         )
+        expected = {one.info.backend_pid for one in ours}
         for _ in range(200):
-            if self._admin.execute(there.encode()).fetchone() is None:
+            if {pid for (pid,) in self._admin.execute(there.encode())} == expected:
                 return True
             time.sleep(0.003)
         return False
 
     def stop(self) -> None:
+        for url in [*self._emptiers]:
+            self._close(url)
         self._admin.close()
         self._server.cleanup()
 
@@ -219,10 +238,30 @@ def _name(url: str) -> str:
     return url.split("/")[3].split("?", maxsplit=1)[0]
 
 
-def _execute(url: str, text: str) -> None:
-    """Run statements without an engine, whose first connection asks the server about itself."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(text.encode())
+_KEPT: Final[dict[str, psycopg.Connection | None]] = {}
+"""Connections of earlier tests by the URL of a lent database, for its next test."""
+
+
+def _lend_connection(url: str, database: Database) -> None:
+    """Give a database the connection of the test before, if there is one."""
+    kept = _KEPT.get(url)
+    if kept is not None:
+        _KEPT[url] = None
+        database._connections._capacity.acquire()
+        database._connections.release(kept)
+
+
+def _keep_connection(url: str, database: Database) -> None:
+    """Keep a connection that the test leaves as it got it; close the others."""
+    idle = database._connections._idle
+    if url in _KEPT and idle:
+        connection, _ = idle.pop(0)
+        database._connections._capacity.release()
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            _KEPT[url] = connection
+        else:
+            connection.close()
+    database.close()
 
 
 def _emptying(connection: Connection) -> str:
@@ -238,7 +277,6 @@ def _emptying(connection: Connection) -> str:
             ask(f"CREATE TABLE kept.{table} AS TABLE {table}")
     return ";".join(
         [
-            "SET session_replication_role = replica",  # no foreign key is looked after
             *(f"DELETE FROM {table}" for table in tables),
             *(f"INSERT INTO {table} TABLE kept.{table}" for table in kept),
             *(
@@ -329,8 +367,9 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
     database = open_database(url)
+    _lend_connection(url, database)
     yield database
-    database.close()
+    _keep_connection(url, database)
 
 
 def open_database(url: str) -> Database:
