@@ -276,72 +276,137 @@ def agreement_writes(site: Site, staff: Any) -> Iterator[Write]:
     yield "PATCH", path, one, {"content": "<p>Be brave.</p>"}, 200
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: str) -> None:
+def every_write(site: Site, world: World, encoding: str) -> Iterator[tuple[Write, Any]]:
+    """Yield a valid write of every operation, with its caller. Send each before taking the next."""
     staff = world.staff
     ada = world.person("ada")
     with world.database.write() as tx:
         account_queries.change(tx, ada.id, {"password": hash_password(PASSWORD)})
-    org = world.organisation()
+    org = world.organisation(owner=world.person())
     project = world.project(org)
-    world.give_role(world.person(), "CUSTOMER.OWNER", org)
     scope = f"http://any.host{org.path}"
     role = str(UUID(world.role("CUSTOMER.OWNER").uuid))
-    tried: set[tuple[str, str]] = set()
 
-    def write(
-        method: str, path: str, pattern: str, body: dict[str, Any], status: int, caller: Any = staff
-    ) -> None:
+    def create(path: str, body: dict[str, Any], status: int = 201) -> Write:
+        return "POST", path, path, body, status
+
+    def own_writes() -> Iterator[Write]:
+        one = "/api/{0}/{{uuid}}/"
+        yield create("/api/customers/", {"name": "Two"})
+        yield "PUT", org.path, one.format("customers"), {"name": "Three"}, 200
+        yield "PATCH", org.path, one.format("customers"), {"email": "a@example.org"}, 200
+        yield create("/api/projects/", {"name": "Four", "customer": scope})
+        yield "PUT", project.path, one.format("projects"), {"name": "Five"}, 200
+        yield "PATCH", project.path, one.format("projects"), {"description": "x"}, 200
+        for place, role_name in ((org, "CUSTOMER.OWNER"), (project, "PROJECT.MEMBER")):
+            base = one.format("customers" if place is org else "projects")
+            grant = {"user": str(UUID(ada.uuid)), "role": role_name}
+            end = {"expiration_time": "2999-01-01T00:00:00+00:00"}
+            yield "POST", f"{place.path}add_user/", f"{base}add_user/", grant, 201
+            yield "POST", f"{place.path}update_user/", f"{base}update_user/", grant | end, 200
+            yield "POST", f"{place.path}delete_user/", f"{base}delete_user/", grant, 200
+        invitation = {"email": "bob@example.org", "scope": scope, "role": role}
+        yield create("/api/user-invitations/", invitation)
+        yield from scope_writes(world, org, project)
+        yield from role_writes(site, staff, encoding)
+        yield from provider_writes(world, encoding)
+        yield from passkey_writes(world, encoding)
+        yield from link_and_request_writes(world, encoding, org)
+        yield from rule_writes(world, encoding, org)
+        yield from agreement_writes(site, staff)
+        yield from hook_writes(world, encoding)
+        yield from import_writes(world, encoding, org)
+        path = f"/api/users/{ada.uuid}/"
+        user = one.format("users")
+        secret = {"new_password": f"{PASSWORD}, twice"}
+        yield "POST", f"{path}change_password/", f"{user}change_password/", secret, 200
+        yield "PATCH", path, user, {"job_title": "x"}, 200
+        yield "PUT", path, user, {"job_title": "y"}, 200
+        yield "POST", f"{path}change_email/", f"{user}change_email/", {"email": "b@c.org"}, 200
+        yield create("/api/keys/", {"name": "laptop", "public_key": SSH_KEY})
+        yield create("/api/remote-eduteams/", {"cuid": "somebody@remote"}, 400)
+        yield create("/api/users/confirm_email/", {"code": UNKNOWN}, 404)
+        yield create("/api-auth/token-exchange/", {"code": UNKNOWN}, 400)
+
+    signing_in = {"username": "ada", "password": PASSWORD}
+    yield create("/api-auth/password/", signing_in, 200), None
+    yield create("/api/users/", {"username": "new", "email": "new@example.org"}), staff
+    for write in own_writes():
+        yield write, staff
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_write_accepts_every_encoding(site: Site, world: World, encoding: str) -> None:
+    tried: set[tuple[str, str]] = set()
+    for (method, path, pattern, body, status), caller in every_write(site, world, encoding):
         response = send(site, method, path, caller, body, encoding)
         assert response.status_code == status, (path, response.text)
         tried.add((pattern, method))
-
-    def create(path: str, body: dict[str, Any], status: int = 201) -> None:
-        write("POST", path, path, body, status)
-
-    one = "/api/{0}/{{uuid}}/"
-    create("/api/users/", {"username": "new", "email": "new@example.org"})
-    create("/api/customers/", {"name": "Two"})
-    write("PUT", org.path, one.format("customers"), {"name": "Three"}, 200)
-    write("PATCH", org.path, one.format("customers"), {"email": "a@example.org"}, 200)
-    create("/api/projects/", {"name": "Four", "customer": scope})
-    write("PUT", project.path, one.format("projects"), {"name": "Five"}, 200)
-    write("PATCH", project.path, one.format("projects"), {"description": "x"}, 200)
-    for place, role_name in ((org, "CUSTOMER.OWNER"), (project, "PROJECT.MEMBER")):
-        base = one.format("customers" if place is org else "projects")
-        grant = {"user": str(UUID(ada.uuid)), "role": role_name}
-        end = {"expiration_time": "2999-01-01T00:00:00+00:00"}
-        write("POST", f"{place.path}add_user/", f"{base}add_user/", grant, 201)
-        write("POST", f"{place.path}update_user/", f"{base}update_user/", grant | end, 200)
-        write("POST", f"{place.path}delete_user/", f"{base}delete_user/", grant, 200)
-    create("/api/user-invitations/", {"email": "bob@example.org", "scope": scope, "role": role})
-    for case in (
-        *scope_writes(world, org, project),
-        *role_writes(site, staff, encoding),
-        *provider_writes(world, encoding),
-        *passkey_writes(world, encoding),
-        *link_and_request_writes(world, encoding, org),
-        *rule_writes(world, encoding, org),
-        *agreement_writes(site, staff),
-        *hook_writes(world, encoding),
-        *import_writes(world, encoding, org),
-    ):
-        write(*case)
-    sign_in = "/api-auth/password/"
-    write("POST", sign_in, sign_in, {"username": "ada", "password": PASSWORD}, 200, None)
-    path = f"/api/users/{ada.uuid}/"
-    secret = {"new_password": f"{PASSWORD}, twice"}
-    user = one.format("users")
-    write("POST", f"{path}change_password/", f"{user}change_password/", secret, 200)
-    write("PATCH", path, user, {"job_title": "x"}, 200)
-    write("PUT", path, user, {"job_title": "y"}, 200)
-    email = {"email": "b@example.org"}
-    write("POST", f"{path}change_email/", f"{user}change_email/", email, 200)
-    create("/api/keys/", {"name": "laptop", "public_key": SSH_KEY})
-    create("/api/remote-eduteams/", {"cuid": "somebody@remote"}, 400)
-    create("/api/users/confirm_email/", {"code": UNKNOWN}, 404)
-    create("/api-auth/token-exchange/", {"code": UNKNOWN}, 400)
     assert tried == {(path, method) for path, method, _form in FORMS}, "a route is not tried here"
+
+
+# Values of the right kind that a rule or the database refuses. The hosts are not looked up.
+REFUSED: dict[str, Any] = {
+    **dict.fromkeys(("role", "user", "project_role", "ceremony"), UNKNOWN),
+    **dict.fromkeys(("customer", "scope"), f"http://any.host/api/customers/{UNKNOWN}/"),
+    **dict.fromkeys(("customer_role_name", "project_role_name"), "nobody"),
+    "user_email_patterns": ["(", "[a"],
+    "permissions": ["NO.SUCH"],
+    "event_types": [],
+    "event_groups": [],
+    **dict.fromkeys(("start_date", "end_date"), "2001-01-01"),
+    "expiration_time": "2001-01-01T00:00:00Z",
+    "country": "ZZ",
+    "username": "ada",
+    "public_key": "ssh-ed25519 AAAA",
+    "new_password": "password",
+    "destination_url": "http://127.0.0.1/",
+    "project_name_template": "{nothing}",
+    "user_claims": {},
+}
+
+
+def refused_value(name: str, kind: Any) -> Any:
+    """Return a value that the field refuses: by a rule if there is one, else by its kind."""
+    if name in REFUSED:
+        return REFUSED[name]
+    for value in (["x"], {"a": None}, "x", "a" * 100_000, "\0", 10**400):
+        try:
+            kind.parse(value)
+        except InvalidValueError:
+            return value
+    return None
+
+
+@sqlite_only
+def test_what_is_refused_alone_is_refused_together_with_everything_else(
+    site: Site, world: World
+) -> None:
+    """A fault is reported whatever else is wrong: one field never hides the error of another."""
+    forms = {(pattern, method): form for pattern, method, form in FORMS}
+    mixed, hidden = 0, {}
+    for (method, path, pattern, body, _status), caller in every_write(site, world, "json"):
+        form = forms[pattern, method]
+        wrong = {
+            name: value
+            for name, kind in form.items()
+            # The name of a role counts only if its UUID is not given.
+            if f"{name}_name" not in form and (value := refused_value(name, kind)) is not None
+        }
+        expected: set[str] = set()
+        for name, value in wrong.items():
+            response = send(site, method, path, caller, {**body, name: value})
+            if response.status_code == 400 and isinstance(response.json(), dict):
+                expected |= {name} & response.json().keys()
+        response = send(site, method, path, caller, {**body, **wrong})
+        if expected:
+            assert response.status_code == 400, (method, path, response.text)
+            if names := expected - response.json().keys():
+                hidden[method, path] = names
+            mixed += bool(expected & REFUSED.keys())
+        send(site, method, path, caller, body)
+    assert hidden == {}
+    assert mixed > 15
 
 
 @sqlite_only

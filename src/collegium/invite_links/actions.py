@@ -114,12 +114,23 @@ def create(
 
 def problems(
     actor: Actor,
-    kind: str,
-    role: RoleRow,
+    kind: str | None,
+    role: RoleRow | None,
     project_role: RoleRow | None,
     details: Mapping[str, Any],
 ) -> Iterator[Invalid]:
-    """Yield every validation error in the settings of a new invite link."""
+    """Yield every validation error in the settings of a new invite link.
+
+    Args:
+        kind: kind of the scope; None if the caller has found that there is no such scope.
+        role: the offered role; None if the caller has found that there is no such role.
+    """
+    texts = (
+        partial(invite_link_rules.check_template, details.get("template") or ""),
+        partial(invite_link_rules.check_patterns, details.get("email_patterns", ())),
+    )
+    if kind is None or role is None:
+        return _collect_errors(*texts)
     creates_project = bool(details.get("auto_create_project"))
     project_kind = project_role.kind if project_role else None
     return _collect_errors(
@@ -137,8 +148,7 @@ def problems(
             project_kind,
             auto_create_project=creates_project,
         ),
-        partial(invite_link_rules.check_template, details.get("template") or ""),
-        partial(invite_link_rules.check_patterns, details.get("email_patterns", ())),
+        *texts,
     )
 
 

@@ -14,16 +14,21 @@ _GROUP_PERMISSIONS: Final = frozenset(p.value for p in Permission if p.name.star
 _TREE_PERMISSIONS: Final = frozenset(p.value for p in Permission) - _GROUP_PERMISSIONS
 
 
-def check_permissions(kind: ScopeKind, names: Collection[str]) -> None:
+def check_permissions(kind: ScopeKind | None, names: Collection[str]) -> None:
     """Require that every permission has a meaning in this kind of scope.
 
     Groups stand alone. Permissions in an organisation also apply to its projects, so roles of
     either kind may have the permissions of both.
 
+    Args:
+        kind: None if it is not known, so that permissions of all kinds are allowed.
+
     Raises:
         Invalid: ``role.permissions`` with the other ``names``.
     """
     allowed = _GROUP_PERMISSIONS if kind is ScopeKind.GROUP else _TREE_PERMISSIONS
+    if kind is None:
+        allowed = _GROUP_PERMISSIONS | _TREE_PERMISSIONS
     invalid = [name for name in names if name not in allowed]
     if invalid:
         raise Invalid("role.permissions", field="permissions", names=invalid)

@@ -188,12 +188,14 @@ class BrowserRequest(RequestContext):
         """Check that one of our pages gave the posted form to this browser.
 
         Raises:
-            Forbidden: ``form.foreign`` for another site's form. ``form.insecure`` for a page that
-                was opened without TLS. ``form.encrypted`` when the browser uses TLS, but our
-                BASE_URL does not. ``form.no_cookie`` without our cookie. ``form.stale`` for a wrong
-                or old token.
+            Forbidden: ``form.foreign`` for another site's form. ``form.unreadable`` for a body that
+                is not a form. ``form.insecure`` for a page that was opened without TLS.
+                ``form.encrypted`` when the browser uses TLS, but our BASE_URL does not.
+                ``form.no_cookie`` without our cookie. ``form.stale`` for a wrong or old token.
         """
         self._check_origin()
+        if not self.form.is_readable:
+            raise Forbidden("form.unreadable")
         secret = self.cookie(_SESSION if self.is_signed_in else _FORM_COOKIE)
         is_fresh = self.is_signed_in or self._is_fresh_cookie(secret, _FORM_COOKIE_SECONDS)
         csrf = self.form.raw("csrf").encode()

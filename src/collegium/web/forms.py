@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from typing import Any, Final, TypeVar
 
@@ -49,6 +48,7 @@ class Form:
         self.values = values or {}
         self.files = files or {}
         self.errors: dict[str, str] = {}
+        self.is_readable = True
 
     @classmethod
     def showing(cls, **values: str) -> Form:
@@ -64,18 +64,22 @@ class Form:
 
     @classmethod
     def read(cls, header: str, body: bytes) -> Form:
-        """Return the form of a posted body. Any other body has no fields, so it fails as stale.
+        """Return the form of a posted body. Any other body has no fields and is not readable.
 
         Args:
             header: The ``Content-Type`` header.
         """
         form = cls()
-        with suppress(InvalidValueError):
-            for name, value in _parse(header, body):
-                if isinstance(value, bytes):
-                    form.files[name] = value
-                else:
-                    form.values.setdefault(name, []).append(value)
+        try:
+            fields = _parse(header, body) if body else []
+        except InvalidValueError:
+            form.is_readable = False
+            return form
+        for name, value in fields:
+            if isinstance(value, bytes):
+                form.files[name] = value
+            else:
+                form.values.setdefault(name, []).append(value)
         return form
 
     @property
@@ -231,7 +235,7 @@ def _parse(header: str, body: bytes) -> list[tuple[str, Any]]:
         return list(request_bodies.parse_urlencoded(body, "ascii", _FIELDS_MAX))
     if media_type == request_bodies.MULTIPART:
         return request_bodies.parse_multipart(body, boundary, _part_value, _FIELDS_MAX)
-    return []
+    raise invalid("body.type", type=header)
 
 
 def _part_value(part: MultipartPart) -> str | bytes:

@@ -58,6 +58,8 @@ _MESSAGES: Final = {
     "form.foreign": "Nothing was saved, because this form came from another site.",
     "form.stale": "Nothing was saved, because this page was open for too long. Please go back, "
     "reload the page and try again.",
+    "form.unreadable": "Nothing was saved, because the request was not a complete form. Please go "
+    "back, reload the page and try again.",
     "grant.elsewhere": "This person already has another role here, and can have only one.",
     "grant.exists": "This person already has this role.",
     "grant.held": "You already have this role.",

@@ -154,17 +154,22 @@ _LISTS: Final = {
 }
 
 
-def _read_form(context: RequestContext, body: dict[str, Any], *, partial: bool) -> Form:
+def _read_form(
+    context: RequestContext, body: dict[str, Any], present: hook_queries.HookRow | None = None
+) -> Form:
     """Validate a body; look up the host of the URL.
+
+    Args:
+        present: the hook that the body changes; None for a new one.
 
     Raises:
         BadRequestError: with the errors of all fields.
     """
-    form = read(context, body, partial=partial)
-    if not partial and not {"event_types", "event_groups"} & form.errors.keys():
+    form = read(context, body, partial=context.method == "PATCH")
+    if not {"event_types", "event_groups"} & form.errors.keys():
+        names = ("event_kinds", "event_groups")
         try:
-            values = form.values
-            check_events(values.get("event_kinds", ()), values.get("event_groups", ()))
+            check_events(*(form.values.get(name, getattr(present, name, ())) for name in names))
         except Invalid as refusal:
             form.refuse(refusal)
     if "destination_url" in form.values:
@@ -177,7 +182,7 @@ def _read_form(context: RequestContext, body: dict[str, Any], *, partial: bool) 
 
 def _create(kind: Kind, resource: Any, body: dict[str, Any]) -> Callable[..., Response]:
     def handle(context: RequestContext) -> Response:
-        form = _read_form(context, body, partial=False)
+        form = _read_form(context, body)
         _check_address(context, form, context.actor.email)
         form.check()
         with context.write() as tx:
@@ -196,7 +201,7 @@ def _update(kind: Kind, resource: Any, body: dict[str, Any]) -> Callable[..., Re
         with context.read() as tx:
             row = hook_queries.get_visible(tx, context.actor, kind, uuid)
         hook_actions.require_own(context.actor, row)
-        form = _read_form(context, body, partial=context.method == "PATCH")
+        form = _read_form(context, body, row)
         _check_address(context, form, row.author_email)
         form.check()
         with context.write() as tx:

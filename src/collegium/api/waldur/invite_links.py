@@ -165,11 +165,11 @@ def _create(context: RequestContext) -> Response:
         access = named_scope(tx, context, form)
         role = named_role(tx, form)
         project_role = named_role(tx, form, "project_role", ScopeKind.PROJECT)
-        if access is not None and role is not None:
-            for problem in invite_link_actions.problems(
-                context.actor, access.scope.kind, role, project_role, form.values
-            ):
-                form.refuse(problem)
+        kind = None if access is None else access.scope.kind
+        for problem in invite_link_actions.problems(
+            context.actor, kind, role, project_role, form.values
+        ):
+            form.refuse(problem)
         access, role = form.checked(access), form.checked(role)
         uuid = invite_link_actions.create(
             tx, context.actor, context.settings, access, role, project_role, form.values

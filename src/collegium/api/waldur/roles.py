@@ -206,8 +206,7 @@ def _check_unique(tx: WriteTransaction, form: Form, role: RoleRow | None) -> Non
     except Invalid as refusal:
         form.refuse(refusal)
     try:
-        if kind is not None:
-            check_permissions(ScopeKind(kind), values.get("permissions", ()))
+        check_permissions(ScopeKind(kind) if kind else None, values.get("permissions", ()))
     except Invalid as refusal:
         form.refuse(refusal)
     if "name" in values and role_queries.is_name_taken(tx, values["name"], role.id if role else 0):
