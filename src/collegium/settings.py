@@ -220,6 +220,8 @@ class Settings:
     """SSH keys of one account."""
     max_hooks_per_account: Count = 20
     """Hooks of one account."""
+    hook_mail_limit: Count = 100
+    """E-mails of the hooks of one account in 24 hours."""
     max_groups: Count = 200
     """Groups that one account has created and that still exist."""
 

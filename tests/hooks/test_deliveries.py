@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from sqlalchemy import select, update
 
+from collegium.db.statements import Statement
+from collegium.db.tables import hooks, outbox
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.hooks import actions as hook_actions
-from collegium.hooks import new_events
+from collegium.hooks import call_queue, new_events, rules
 from collegium.hooks.rules import Kind
 from collegium.outbox import queries as outbox_queries
+from collegium.outbox.mails import MailTest
+from collegium.worker.hook_calls import HookCalls
 from collegium.worker.retries import MAX_ATTEMPTS, RETRY_DELAYS
 from collegium.worker.worker import Worker
 from tests.hooks.scene import EMAIL, WEB, Endpoint, Scene
+from tests.support.browser import Browser, text
 from tests.support.remote import SECRET, hangs, says
 from tests.worker.scene import Recorder
 
@@ -128,13 +136,55 @@ def test_e_mail_hook_sends_an_e_mail_to_the_address_of_the_account(scene: Scene)
     assert "bob@example.org" in mail.get_body(("plain",)).get_content()
     assert "/account/hooks/" in mail.get_body(("html",)).get_content()
     assert scene.row(hook["uuid"]).last_sent_at == scene.clock.now
-    # Once the account has another address, nothing goes to the former one.
-    scene.change_address(scene.owner, "new@example.org")
+    # Once the account has another address, nothing goes to the former one, not even what waits.
     scene.invite("eve@example.org")
+    scene.worker._scheduler.run()
+    scene.change_address(scene.owner, "new@example.org")
+    scene.run(minutes=1)
+    _, mail = scene.mails("event_notification")
+    assert mail["To"] == "new@example.org"
+    (shown,) = scene.site.get(f"{EMAIL}?email=new@example.org", scene.owner).json()
+    assert shown["email"] == "new@example.org"
+
+
+def test_e_mail_hook_sends_one_e_mail_a_minute_after_all_other_e_mails(scene: Scene) -> None:
+    scene.settings = replace(scene.settings, rate_limits=True, hook_mail_limit=3)
+    world = scene.world
+    scene.worker = Worker(
+        world.database, scene.settings, world.vault, scene.recorder, clock=scene.clock
+    )
+    hook = scene.add_email(scene.owner, "invitations")
+    scene.invite("first@example.org")
+    scene.worker._scheduler.run()
+    scene.clock.forward(seconds=5)
+    with world.database.write(scene.clock.now) as tx:
+        outbox_queries.enqueue(tx, MailTest("root@example.org", world.staff.id))
     scene.run()
+    # The e-mail of the hook was queued first.
+    kinds = [mail["X-Collegium-Mail"] for mail in scene.recorder.sent]
+    assert kinds == ["invitation_created", "mail_test", "event_notification"]
+    for number in range(60):
+        scene.invite(f"bob{number}@example.org")
+        if number in {20, 40}:
+            scene.run(seconds=5)
     assert len(scene.mails("event_notification")) == 1
-    reason = "The address is not that of the account any more."
-    assert scene.deliveries(hook["uuid"])[1].error == reason
+    scene.run(minutes=1)
+    _, mail = scene.mails("event_notification")
+    assert mail["Subject"].startswith("60 events: ")
+    words = mail.get_body(("plain",)).get_content()
+    assert "bob0@example.org" in words
+    assert "bob49@example.org" in words
+    assert "bob50@example.org" not in words
+    assert "There are 10 more." in words
+    # The account has three e-mails in 24 hours; a second hook does not change that.
+    scene.add_email(scene.owner, "invitations")
+    scene.invite("last@example.org")
+    for _ in range(10):
+        scene.run(minutes=1)
+    assert len(scene.mails("event_notification")) == 3
+    scene.run(days=1)
+    assert len(scene.mails("event_notification")) == 4
+    assert {one.state for one in scene.deliveries(hook["uuid"])} == {"sent"}
 
 
 def test_failed_call_is_repeated_with_the_same_key_and_the_others_wait(scene: Scene) -> None:
@@ -147,8 +197,10 @@ def test_failed_call_is_repeated_with_the_same_key_and_the_others_wait(scene: Sc
     first, *others = scene.deliveries(hook["uuid"])
     assert (first.state, first.attempts, first.response_status) == ("queued", 1, 500)
     assert [(one.state, one.attempts) for one in others] == [("queued", 0)] * 2
-    assert {one.error for one in (first, *others)} == {"The answer was an error (500)."}
-    assert scene.row(hook["uuid"]).first_failed_at == scene.clock.now
+    assert [one.error for one in (first, *others)] == ["The answer was an error (500).", "", ""]
+    row = scene.row(hook["uuid"])
+    assert row.first_failed_at == scene.clock.now
+    assert row.next_attempt_at == scene.clock.now + rules.backoff(1)
     scene.endpoint.reply = says({}, 200)
     scene.run(seconds=2 * RETRY_DELAYS[0].total_seconds())
     assert len(scene.endpoint.bodies) == 4
@@ -182,26 +234,42 @@ def test_call_is_repeated_only_if_that_may_help(scene: Scene, status: int, attem
     assert (counts.queued, counts.failed) == (0, 0)
 
 
+def fail_often(scene: Scene, uuid: str) -> None:
+    """Count failures of a hook, as if a day had been full of them."""
+    with scene.world.database.write() as tx:
+        statement = update(hooks).where(hooks.c.uuid == uuid).values(failures=100)
+        tx.execute(Statement(statement))
+
+
 def test_hook_that_only_fails_for_three_days_is_deactivated(scene: Scene) -> None:
     web = scene.add_web(scene.owner, "invitations")
     scene.endpoint.reply = says({}, 404)
     scene.invite("a@example.org")
     scene.run()
+    fail_often(scene, web["uuid"])
     scene.invite("b@example.org")
     scene.run(days=2.9)
     assert scene.row(web["uuid"]).is_active
-    # A success begins the time again.
+    # A success begins the time and the number again.
     scene.endpoint.reply = says({}, 200)
     scene.invite("c@example.org")
-    scene.run(days=0.01)
+    scene.run(days=0.2)
+    assert scene.row(web["uuid"]).failures == 0
     scene.endpoint.reply = says({}, 404)
-    for email, days in (("d@example.org", 0.2), ("e@example.org", 2.9)):
+    for email, days in (("d@example.org", 0.2), ("e@example.org", 3.1)):
         scene.invite(email)
         scene.run(days=days)
-    assert scene.row(web["uuid"]).is_active
-    scene.invite("f@example.org")
+    # These are two failures alone, though in more than three days.
+    row = scene.row(web["uuid"])
+    assert (row.is_active, row.failures) == (True, 2)
+    fail_often(scene, web["uuid"])
+    for email in ("f@example.org", "g@example.org"):
+        scene.invite(email)
     scene.run(days=0.2)
     assert not scene.row(web["uuid"]).is_active
+    # What was still queued is not sent later.
+    errors = [one.error for one in scene.deliveries(web["uuid"])]
+    assert errors[-2:] == ["The answer was an error (404).", "The hook is not active any more."]
     scene.run()
     (mail,) = scene.mails("hook_deactivated")
     assert mail["To"] == scene.owner.email
@@ -211,13 +279,125 @@ def test_hook_that_only_fails_for_three_days_is_deactivated(scene: Scene) -> Non
     (event,) = scene.site.get("/api/events/?event_type=hook_deactivated", scene.owner).json()
     assert event["context"]["hook_uuid"] == web["uuid"]
     calls = len(scene.endpoint.bodies)
-    scene.invite("g@example.org")
-    scene.run()
+    scene.invite("h@example.org")
+    scene.run(days=1)
     assert len(scene.endpoint.bodies) == calls
     # It starts without failures when its author activates it.
     response = scene.site.request("PATCH", web["url"], scene.owner, json={"is_active": True})
     assert response.json()["is_active"] is True
-    assert scene.row(web["uuid"]).first_failed_at is None
+    row = scene.row(web["uuid"])
+    assert (row.first_failed_at, row.failures) == (None, 0)
+
+
+def test_endpoint_that_is_gone_does_not_cost_a_call_for_each_event(scene: Scene) -> None:
+    web = scene.add_web(scene.owner, "invitations")
+    scene.endpoint.reply = says({}, 503)
+    for number in range(20):
+        scene.invite(f"bob{number}@example.org")
+        scene.run(minutes=10)
+    row = scene.row(web["uuid"])
+    assert len(scene.endpoint.bodies) == row.failures == 6
+    # A call that is refused for good ends, and the hook pauses all the same.
+    scene.endpoint.reply = says({}, 404)
+    scene.run(hours=4)
+    scene.invite("eve@example.org")
+    scene.run(minutes=1)
+    assert len(scene.endpoint.bodies) == 7
+    scene.endpoint.reply = says({}, 200)
+    scene.run(hours=4)
+    states = [one.state for one in scene.deliveries(web["uuid"])]
+    assert (states.count("sent"), states.count("obsolete")) == (20, 1)
+    assert scene.row(web["uuid"]).failures == 0
+
+
+def test_endpoints_that_hang_do_not_delay_the_calls_of_others(scene: Scene) -> None:
+    scene.endpoint.reply = hangs
+    manager = scene.world.person("manager")
+    scene.world.give_role(manager, "PROJECT.MANAGER", scene.project)
+    for _ in range(5):
+        scene.add_web(scene.owner, "invitations")
+    other = Endpoint()
+    serving = ExitStack()
+    serving.enter_context(contextmanager(other.running)())
+    with scene.world.database.write() as tx:
+        values = {"destination_url": other.url, "event_groups": ["invitations"]}
+        hook_actions.create(tx, manager.actor, Kind.WEB, values)
+    hosts = (*scene.settings.outgoing_internal_hosts, other.base.split("/")[2])
+    settings = replace(scene.settings, outgoing_internal_hosts=hosts)
+    for number in range(3):
+        scene.invite(f"bob{number}@example.org")
+    scene.worker._scheduler.run()
+    calls = HookCalls(scene.world.database, settings)
+    stop = threading.Event()
+    try:
+        # The worker starts one thread a second.
+        for _ in range(40):
+            calls.start(stop)
+            if len(other.bodies) == 3:
+                break
+            stop.wait(0.2)
+        assert len(other.bodies) == 3
+        # One call of each hook, and two of an account.
+        assert len(scene.endpoint.bodies) == 2
+        with scene.world.database.read() as tx:
+            for table in (hooks, outbox):
+                leased = select(table.c.id).where(table.c.locked_until.is_not(None))
+                assert len(tx.fetch_all(Statement[int](leased))) == 2
+    finally:
+        stop.set()
+        scene.endpoint.gone.set()
+        serving.close()
+    for thread in calls._threads:
+        thread.join(10)
+
+
+def test_accounts_take_turns(scene: Scene) -> None:
+    manager = scene.world.person("manager")
+    scene.world.give_role(manager, "PROJECT.MANAGER", scene.project)
+    for person, count in ((scene.owner, 3), (manager, 1)):
+        for _ in range(count):
+            scene.add_web(person, "invitations")
+    for number in range(2):
+        scene.invite(f"bob{number}@example.org")
+    scene.worker._scheduler.run()
+    turns = []
+    now = scene.clock.now + timedelta(seconds=1)
+    for second in range(8):
+        with scene.world.database.write(now + timedelta(seconds=second)) as tx:
+            call = call_queue.claim(tx, 60)
+            assert call is not None
+            turns.append(call.payload["account"])
+            assert outbox_queries.mark_called(tx, call.id, call.attempts, 200)
+            hook_actions.record_outcome(tx, call.payload["hook"], is_delivered=True)
+    # Three hooks of one account do not get three turns for one of another.
+    assert turns[:4].count(manager.id) == 2
+    with scene.world.database.write(now + timedelta(seconds=9)) as tx:
+        assert call_queue.claim(tx, 60) is None
+        assert not call_queue.is_any_due(tx)
+
+
+def test_what_exceeds_the_queue_of_a_hook_is_dropped_and_said(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    web = scene.add_web(scene.owner, "invitations")
+    email = scene.add_email(scene.owner, "invitations")
+    for name in ("QUEUED_MAX", "COLLECTED_MAX"):
+        monkeypatch.setattr(rules, name, 3)
+    scene.endpoint.reply = says({}, 503)
+    for number in range(5):
+        scene.invite(f"bob{number}@example.org")
+    scene.run()
+    (mail,) = scene.mails("event_notification")
+    assert mail["Subject"].startswith("3 events: ")
+    assert len(scene.deliveries(web["uuid"])) == 3
+    scene.invite("eve@example.org")
+    scene.run(seconds=1)
+    assert [scene.row(one["uuid"]).dropped for one in (web, email)] == [3, 2]
+    assert "events of a hook dropped: too many are waiting" in capsys.readouterr().out
+    page = Browser(scene.site).sign_in(scene.world, scene.owner)
+    shown = text(page.open(f"/account/hooks/{web['uuid']}/"))
+    assert "3 events were not sent" in shown
+    assert "because too many were waiting" in shown
 
 
 def test_address_is_checked_again_when_it_is_called(
@@ -244,6 +424,7 @@ def test_address_is_checked_again_when_it_is_called(
         )
     scene.invite("eve@example.org")
     scene.run(days=1)
+    scene.run(minutes=1)
     assert scene.endpoint.bodies == []
     errors = [one.error for one in scene.deliveries(hook["uuid"])]
     assert errors == ["The address is an internal one."] * 2
@@ -294,12 +475,12 @@ def test_two_workers_queue_no_delivery_twice(scene: Scene) -> None:
     # The second one sees that the mark has moved, and begins again.
     for batch, queued in ((first, 1), (second, 0)):
         with database.write() as tx:
-            assert hook_actions.queue(tx, batch) == queued
+            assert hook_actions.queue(tx, scene.settings, batch).deliveries == queued
     with database.read() as tx:
         rest = new_events.read(tx)
     assert rest is not None
     with database.write() as tx:
-        assert hook_actions.queue(tx, rest) == 1
+        assert hook_actions.queue(tx, scene.settings, rest).deliveries == 1
     assert len([row for row in scene.entries() if row.kind == "hook_web"]) == 2
 
 

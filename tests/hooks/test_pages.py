@@ -67,9 +67,7 @@ def test_e_mail_hook_goes_to_ones_own_address(scene: Scene, browser: Browser) ->
     (hook,) = scene.site.get(EMAIL, scene.owner).json()
     assert hook["email"] == scene.owner.email
     scene.change_address(scene.owner, "new@example.org")
-    here = f"{HERE}{hook['uuid']}/"
-    assert "this is not the address of your account any more" in text(browser.open(here))
-    browser.follow(browser.send(here, action="save", event_groups="projects"))
+    assert "new@example.org" in text(browser.open(f"{HERE}{hook['uuid']}/"))
     assert scene.site.get(hook["url"], scene.owner).json()["email"] == "new@example.org"
     # Only staff may enter another one.
     staff = Browser(scene.site).sign_in(scene.world, scene.world.staff)
@@ -83,7 +81,7 @@ def test_page_shows_what_became_of_the_latest_deliveries(scene: Scene, browser: 
     for status in (204, 404, 503):
         scene.endpoint.reply = says({"detail": "of the answer"}, status)
         scene.invite(f"bob{status}@example.org")
-        scene.run()
+        scene.run(seconds=10)
     page = browser.open(f"{HERE}{hook['uuid']}/")
     shown = text(page)
     for words in (

@@ -75,6 +75,20 @@ def test_hook_gets_the_events_that_it_names_and_those_of_its_groups() -> None:
     assert not rules.is_named("of.another_release", ["of.another_release"], [])
 
 
-@pytest.mark.parametrize(("hours", "is_hopeless"), [(0, False), (71.99, False), (72, True)])
-def test_hook_is_given_up_after_three_days(hours: float, is_hopeless: bool) -> None:
-    assert rules.is_hopeless(NOW - timedelta(hours=hours), NOW) is is_hopeless
+@pytest.mark.parametrize(
+    ("failures", "hours", "is_hopeless"),
+    [(20, 0, False), (20, 71.99, False), (20, 72, True), (19, 72, False), (2, 1000, False)],
+)
+def test_hook_is_given_up_after_twenty_failures_and_three_days(
+    failures: int, hours: float, is_hopeless: bool
+) -> None:
+    assert rules.is_hopeless(failures, NOW - timedelta(hours=hours), NOW) is is_hopeless
+
+
+def test_pause_after_a_failure_grows_up_to_four_hours() -> None:
+    pauses = [rules.backoff(failures).total_seconds() for failures in (1, 2, 6, 7, 1000)]
+    assert pauses == [10, 60, 4 * 3600, 4 * 3600, 4 * 3600]
+    # An endpoint that is gone is called so often until it is given up after three days.
+    assert sum(map(rules.backoff, range(1, rules.GIVE_UP_FAILURES + 1)), timedelta()) < (
+        rules.GIVE_UP_AFTER
+    )

@@ -128,7 +128,7 @@ class EveryKind(Scenario):
         event = tx.fetch_only(Statement[int](given.where(events.c.kind == RoleGranted.kind)))
         return [
             kinds.EventNotification(
-                *(owner.email, owner.id, numbers[hook], event, RoleGranted.kind)
+                *(owner.email, owner.id, numbers[hook], [event], RoleGranted.kind)
             ),
             kinds.HookDeactivated(owner.email, owner.id, numbers[stopped]),
         ]

@@ -1025,22 +1025,33 @@ outbox = Table(
     # The account that the e-mail is about, so that its e-mails are found when the account is
     # deleted. There is no foreign key: rows of accounts are never deleted.
     Column("account_id", BigInt),
-    # The hook for which it is sent. Removing the hook removes these entries.
-    Column("hook_id", BigInt),
+    # The hook for which it is sent.
+    Column("hook_id", BigInt, ForeignKey("hooks.id", ondelete="CASCADE")),
     # HTTP status that a web hook was answered with.
     Column("response_status", Integer),
     _one_of("state", ("queued", "sent", "obsolete", "failed")),
     sqlite_autoincrement=True,
 )
-# Calls of web hooks have an index of their own, so that many of them do not slow e-mails down. The
-# kind is a literal in the SQL text: only a statement with the same text uses a partial index.
+# Calls of web hooks are not in the index of e-mails, so that many of them do not slow e-mails down.
+# The kind is a literal in the SQL text: only a statement with the same text uses a partial index.
 IS_CALL = outbox.c.kind == literal_column(f"'{hook_rules.CALL}'")
 IS_MAIL = outbox.c.kind != literal_column(f"'{hook_rules.CALL}'")
-for _name, _where in (
-    ("ix_outbox_queued", and_(outbox.c.state == "queued", IS_MAIL)),
-    ("ix_outbox_calls", and_(outbox.c.state == "queued", IS_CALL)),
-):
-    Index(_name, outbox.c.next_attempt_at, sqlite_where=_where, postgresql_where=_where)
+_QUEUED_MAIL = and_(outbox.c.state == "queued", IS_MAIL)
+Index(
+    "ix_outbox_queued",
+    outbox.c.next_attempt_at,
+    sqlite_where=_QUEUED_MAIL,
+    postgresql_where=_QUEUED_MAIL,
+)
+# What is queued for a hook: calls, and e-mails.
+_QUEUED_FOR_HOOK = and_(outbox.c.state == "queued", outbox.c.hook_id.is_not(None))
+Index(
+    "ix_outbox_hook_queue",
+    outbox.c.hook_id,
+    outbox.c.next_attempt_at,
+    sqlite_where=_QUEUED_FOR_HOOK,
+    postgresql_where=_QUEUED_FOR_HOOK,
+)
 Index(
     "ix_outbox_hook_id",
     outbox.c.hook_id,
@@ -1366,7 +1377,8 @@ hooks = Table(
     # Of a web hook. The URL may contain a secret.
     _text("destination_url", hook_rules.URL_MAX),
     _text("content_type", 16),
-    # Of an e-mail hook.
+    # Of an e-mail hook, if staff entered the address of somebody else. Otherwise the e-mails go to
+    # the address that the account has when they are sent.
     _text("email", 320),
     Column("created_at", UtcDateTime, nullable=False),
     Column("modified_at", UtcDateTime, nullable=False),
@@ -1374,13 +1386,39 @@ hooks = Table(
     Column("activated_at", UtcDateTime, nullable=False),
     # Time of the first of the latest failures; null after a success.
     Column("first_failed_at", UtcDateTime),
+    # Failed attempts since the last success.
+    Column("failures", Integer, nullable=False, server_default="0"),
+    # Of a web hook: when its next call may be made; null while none is queued. Of an e-mail hook:
+    # when its next e-mail may be sent.
+    Column("next_attempt_at", UtcDateTime),
+    # While a call is in flight: when its worker is given up.
+    Column("locked_until", UtcDateTime),
     Column("last_sent_at", UtcDateTime),
+    # Events that were not queued because too many were waiting, since the hook was activated.
+    Column("dropped", Integer, nullable=False, server_default="0"),
+    Column("dropped_at", UtcDateTime),
     _one_of("kind", hook_rules.Kind),
     sqlite_autoincrement=True,
 )
 Index("ix_hooks_account_id", hooks.c.account_id, hooks.c.id)
 Index("ix_hooks_created_at", hooks.c.created_at, hooks.c.id)
-Index("ix_hooks_email", hooks.c.email)
+_OTHER_ADDRESS = hooks.c.email != ""
+Index(
+    "ix_hooks_email",
+    hooks.c.email,
+    sqlite_where=_OTHER_ADDRESS,
+    postgresql_where=_OTHER_ADDRESS,
+)
+# The kind is a literal in the SQL text, as above.
+IS_WEB_HOOK = hooks.c.kind == literal_column(f"'{hook_rules.Kind.WEB}'")
+_DUE = and_(IS_WEB_HOOK, hooks.c.next_attempt_at.is_not(None))
+Index(
+    "ix_hooks_due",
+    hooks.c.next_attempt_at,
+    hooks.c.id,
+    sqlite_where=_DUE,
+    postgresql_where=_DUE,
+)
 Index(
     "ix_hooks_active",
     hooks.c.id,

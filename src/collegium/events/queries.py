@@ -318,7 +318,7 @@ def _where_not_in(bind: str, *, sees_all: bool) -> ColumnElement[bool]:
 
 
 def _visible_in_scope() -> ColumnElement[bool]:
-    """Return the same condition as ``visible``, for the events of one scope.
+    """Return the same condition as ``visible``, for events of one scope, or known by their ids.
 
     Each of these events is read anyway, so no union of index ranges is needed.
     """
@@ -394,7 +394,9 @@ of_scope = replace(
 @lru_cache(maxsize=4)
 def _select_visible(column: str, *, sees_all: bool) -> Statement[EventRow]:
     return Statement[EventRow](
-        _rows.where(events.c[column] == bindparam("key"), true() if sees_all else visible())
+        _rows.where(
+            events.c[column] == bindparam("key"), true() if sees_all else _visible_in_scope()
+        )
     )
 
 
@@ -412,6 +414,28 @@ def get_visible(tx: ReadTransaction, actor: Actor, key: str | int) -> EventRow:
     if row is None:
         raise NotFound("event.unknown")
     return row
+
+
+@lru_cache(maxsize=2)
+def _select_all_visible(*, sees_all: bool) -> Statement[EventRow]:
+    return Statement[EventRow](
+        _rows.where(any_of(events.c.id, "ids"), true() if sees_all else _visible_in_scope())
+        .order_by(events.c.id)
+        .limit(bindparam("limit", type_=Integer))
+    )
+
+
+def all_visible(
+    tx: ReadTransaction, actor: Actor, ids: Collection[int], limit: int
+) -> list[EventRow]:
+    """Return the first of some events that the actor may see, by id.
+
+    Args:
+        ids: their ids.
+        limit: maximum number.
+    """
+    statement = _select_all_visible(sees_all=actor.sees_all)
+    return tx.fetch_all(statement, ids=list(ids), limit=limit, **viewer_params(tx, actor))
 
 
 _VISIBLE_AMONG = Statement[int](

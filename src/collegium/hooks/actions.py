@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, NamedTuple
 
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
@@ -13,9 +15,10 @@ from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.hooks import queries as hook_queries
 from collegium.hooks import rules
-from collegium.hooks.new_events import Batch
-from collegium.hooks.queries import HookRow
+from collegium.hooks.new_events import Batch, ToQueue
+from collegium.hooks.queries import HookRow, QueueState
 from collegium.hooks.rules import ContentType, Kind
+from collegium.invitations.mail_budgets import actions as mail_budgets
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import EventNotification, HookDeactivated
 from collegium.refusals import Forbidden, Invalid, NotFound
@@ -31,6 +34,9 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "content_type": "",
     "email": "",
 }
+
+
+_INACTIVE: Final = "The hook is not active any more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ def create(
     if kind is Kind.WEB:
         complete["content_type"] = complete["content_type"] or ContentType.JSON.value
     _check(actor, actor.email, complete)
-    uuid = hook_queries.add(tx, actor.id, kind, complete)
+    uuid = hook_queries.add(tx, actor.id, kind, _to_store(complete, actor.email))
     event_queries.record(tx, actor, events.HookCreated(account=actor.id, hook=uuid, hook_kind=kind))
     return uuid
 
@@ -111,6 +117,9 @@ def update(
     """
     credentials.confirm(tx, actor)
     row = _get_own(tx, actor, kind, uuid)
+    hook_queries.lock(tx, row.id)
+    # Read again under the lock: the worker may just have deactivated it.
+    row = _get_own(tx, actor, kind, uuid)
     before = {name: getattr(row, name) for name in _DEFAULTS}
     after = {**before, **values}
     _check(actor, row.author_email, after)
@@ -119,13 +128,19 @@ def update(
         return
     is_activated = after["is_active"] and not row.is_active
     is_new = is_activated or not {"destination_url", "content_type", "email"}.isdisjoint(changed)
+    if not after["is_active"]:
+        outbox_queries.discard_of_hook(tx, row.id, _INACTIVE)
     hook_queries.change(
         tx,
         row.id,
         {
-            **after,
+            **_to_store(after, row.author_email),
             "activated_at": tx.now if is_activated else row.activated_at,
             "first_failed_at": None if is_new else row.first_failed_at,
+            "failures": 0 if is_new else row.failures,
+            "next_attempt_at": _next_attempt(row, after, tx.now, is_new=is_new),
+            "dropped": 0 if is_activated else row.dropped,
+            "dropped_at": None if is_activated else row.dropped_at,
         },
     )
     event_queries.record(
@@ -133,6 +148,21 @@ def update(
         actor,
         events.HookUpdated(account=row.account_id, hook=uuid, hook_kind=row.kind, fields=changed),
     )
+
+
+def _to_store(values: Mapping[str, Any], author_email: str) -> dict[str, Any]:
+    """Return columns of a hook. E-mails to the author name no address: they follow the account."""
+    is_own = comparable_address(values["email"]) == comparable_address(author_email)
+    return {**values, "email": "" if is_own else values["email"]}
+
+
+def _next_attempt(
+    row: HookRow, after: Mapping[str, Any], now: datetime, *, is_new: bool
+) -> datetime | None:
+    """Return when a changed hook sends again. One that begins anew does not pause any more."""
+    if row.kind == Kind.EMAIL or (after["is_active"] and not is_new):
+        return row.next_attempt_at
+    return now if after["is_active"] else None
 
 
 def remove(tx: WriteTransaction, actor: Actor, kind: Kind, uuid: str) -> None:
@@ -190,46 +220,135 @@ def _check(actor: Actor, author_email: str, values: Mapping[str, Any]) -> None:
     check_address(actor, author_email, values["email"])
 
 
-def queue(tx: WriteTransaction, batch: Batch) -> int:
+class Queued(NamedTuple):
+    """What became of a batch of new events.
+
+    Args:
+        deliveries: number of events that are queued for hooks.
+        dropped: number of events that are not sent, by hook.
+    """
+
+    deliveries: int = 0
+    dropped: Mapping[int, int] = MappingProxyType({})
+
+
+def queue(tx: WriteTransaction, settings: Settings, batch: Batch) -> Queued:
     """Queue the deliveries of a batch and move the mark, unless another worker has done it.
 
-    Returns:
-        The number of deliveries.
+    What exceeds the number of entries that may wait for a hook is dropped and counted.
     """
-    if not hook_queries.move_mark(tx, batch.mark, batch.new_mark):
-        return 0
-    entries: list[outbox_queries.QueuedMail] = []
+    if not hook_queries.move_mark(tx, batch.mark, batch.new_mark) or not batch.deliveries:
+        return Queued()
+    states = {
+        row.id: row for row in hook_queries.lock_sending(tx, {one.hook for one in batch.deliveries})
+    }
+    by_hook: dict[int, list[ToQueue]] = {}
     for one in batch.deliveries:
-        fields = (one.account, one.hook, one.event, one.event_kind)
-        entries.append(
-            HookCall(*fields) if one.kind is Kind.WEB else EventNotification(one.recipient, *fields)
-        )
-    if entries:
-        outbox_queries.enqueue_all(tx, entries)
-    return len(batch.deliveries)
+        if one.hook in states:
+            by_hook.setdefault(one.hook, []).append(one)
+    web = {hook: new for hook, new in by_hook.items() if states[hook].kind == Kind.WEB}
+    mails = {
+        hook: new
+        for hook, new in by_hook.items()
+        if states[hook].kind == Kind.EMAIL and states[hook].recipient
+    }
+    dropped = {**_queue_calls(tx, web), **_queue_mails(tx, settings, mails, states)}
+    hook_queries.drop(tx, dropped)
+    total = sum(map(len, (*web.values(), *mails.values()))) - sum(dropped.values())
+    return Queued(total, dropped)
+
+
+def _queue_calls(tx: WriteTransaction, new: Mapping[int, Sequence[ToQueue]]) -> dict[int, int]:
+    """Queue calls of web hooks; return the number of dropped ones by hook."""
+    if not new:
+        return {}
+    counts = outbox_queries.count_for_hooks(tx, new)
+    dropped: dict[int, int] = {}
+    calls: list[ToQueue] = []
+    for hook, deliveries in new.items():
+        free = max(rules.QUEUED_MAX - counts.get(hook, 0), 0)
+        calls += deliveries[:free]
+        if len(deliveries) > free:
+            dropped[hook] = len(deliveries) - free
+    calls.sort(key=lambda one: (one.event, one.hook))
+    outbox_queries.enqueue_all(
+        tx, [HookCall(one.account, one.hook, one.event, one.event_kind) for one in calls]
+    )
+    hook_queries.make_due(tx, new)
+    return dropped
+
+
+def _queue_mails(
+    tx: WriteTransaction,
+    settings: Settings,
+    new: Mapping[int, Sequence[ToQueue]],
+    states: Mapping[int, QueueState],
+) -> dict[int, int]:
+    """Add events to the e-mails that wait, or queue new ones; return the number of dropped ones."""
+    if not new:
+        return {}
+    waiting = outbox_queries.collecting(tx, new)
+    dropped: dict[int, int] = {}
+    payloads: dict[int, dict[str, Any]] = {}
+    planned: dict[int, datetime] = {}
+    for hook, deliveries in new.items():
+        numbers = [one.event for one in deliveries]
+        mail = waiting.get(hook)
+        known = rules.events_of(mail.payload) if mail else []
+        kept = numbers[: max(rules.COLLECTED_MAX - len(known), 0)]
+        if len(kept) < len(numbers):
+            dropped[hook] = len(numbers) - len(kept)
+        if mail is not None:
+            payloads[mail.id] = {**mail.payload, "events": [*known, *kept]}
+            continue
+        state = states[hook]
+        earliest = max(tx.now, state.next_attempt_at or tx.now)
+        slot = mail_budgets.plan_for(tx, settings, _budget(state.account_id), earliest)
+        first = deliveries[0]
+        queued = EventNotification(state.recipient, first.account, hook, kept, first.event_kind)
+        outbox_queries.enqueue(tx, queued, slot)
+        planned[hook] = slot + rules.MAIL_INTERVAL
+    outbox_queries.set_payloads(tx, payloads)
+    hook_queries.plan_mails(tx, planned)
+    return dropped
+
+
+def _budget(account: int) -> str:
+    return f"hooks of account {account}"
 
 
 def record_outcome(tx: WriteTransaction, hook: int, *, is_delivered: bool) -> None:
-    """Record what became of a delivery. Deactivate a hook that has only failed for days."""
+    """Record what became of a delivery. Deactivate a hook that has only failed for days.
+
+    After a failure the hook pauses, longer after each further one. Nothing is sent meanwhile, so
+    an endpoint that is gone does not cost a call for each event.
+    """
+    state = hook_queries.lock(tx, hook)
+    if state is None:
+        return
     if is_delivered:
-        hook_queries.succeeded(tx, hook)
+        # An e-mail hook knows already when its next e-mail may be sent.
+        next_at = tx.now if state.kind == Kind.WEB else state.next_attempt_at
+        hook_queries.succeeded(tx, hook, next_at if state.is_active else None)
         return
-    failure = hook_queries.failed(tx, hook)
-    if (
-        failure is None
-        or failure.first_failed_at is None
-        or not failure.is_active
-        or not rules.is_hopeless(failure.first_failed_at, tx.now)
-        or not hook_queries.deactivate(tx, hook)
-    ):
-        return
+    failures = state.failures + 1
+    next_at = tx.now + rules.backoff(failures)
+    if state.kind == Kind.EMAIL and state.next_attempt_at is not None:
+        next_at = max(next_at, state.next_attempt_at)
+    hook_queries.failed(tx, hook, next_at)
+    first_failed_at = state.first_failed_at or tx.now
+    if state.is_active and rules.is_hopeless(failures, first_failed_at, tx.now):
+        _deactivate(tx, state)
+
+
+def _deactivate(tx: WriteTransaction, state: QueueState) -> None:
+    hook_queries.deactivate(tx, state.id)
+    outbox_queries.discard_of_hook(tx, state.id, _INACTIVE)
     event_queries.record(
         tx,
         None,
-        events.HookDeactivated(
-            account=failure.account_id, hook=failure.uuid, hook_kind=failure.kind
-        ),
+        events.HookDeactivated(account=state.account_id, hook=state.uuid, hook_kind=state.kind),
     )
-    author = account_queries.by_id(tx, failure.account_id)
+    author = account_queries.by_id(tx, state.account_id)
     if author is not None and author.email:
-        outbox_queries.enqueue(tx, HookDeactivated(author.email, author.id, hook))
+        outbox_queries.enqueue(tx, HookDeactivated(author.email, author.id, state.id))

@@ -16,20 +16,21 @@ from collegium.events import queries as event_queries
 from collegium.hooks import queries as hook_queries
 from collegium.hooks import rules
 from collegium.hooks.queries import NewEvent
-from collegium.hooks.rules import Kind
 from collegium.sign_in.tokens.actions import actor_of
 
 _DELIVERIES_MAX: Final = 500
 """When this many deliveries are to be queued, no further event is looked at."""
 
 
+_READS_MAX: Final = 50
+"""How often events are read that nobody wants, before the mark is moved."""
+
+
 class ToQueue(NamedTuple):
     """A delivery that is to be queued."""
 
     hook: int
-    kind: Kind
     account: int
-    recipient: str
     event: int
     event_kind: str
 
@@ -59,20 +60,29 @@ def read(tx: ReadTransaction) -> Batch | None:
         return None
     if not mark.has_hooks:
         return Batch(mark.event_id, mark.newest, ())
-    rows = hook_queries.events_after(tx, mark.event_id)
-    is_sqlite = tx.backend == "sqlite"
-    new = rules.settled(rows, mark.event_id, tx.now, in_order=is_sqlite)
-    if not new:
-        return None
-    rows = rows[: len(new)]
-    chosen: list[ToQueue] = []
-    new_mark = rows[-1].id
-    for delivery in sorted(_find_deliveries(tx, rows), key=lambda one: (one.event, one.hook)):
-        if len(chosen) >= _DELIVERIES_MAX and delivery.event != chosen[-1].event:
-            new_mark = chosen[-1].event
+    read_up_to = mark.event_id
+    for _ in range(_READS_MAX):
+        rows = hook_queries.events_after(tx, read_up_to)
+        ready = rules.settled(rows, read_up_to, tx.now, in_order=tx.backend == "sqlite")
+        if not ready:
             break
-        chosen.append(delivery)
-    return Batch(mark.event_id, new_mark, chosen)
+        rows = rows[: len(ready)]
+        read_up_to = rows[-1].id
+        found = sorted(_find_deliveries(tx, rows), key=lambda one: (one.event, one.hook))
+        if found:
+            chosen, read_up_to = _limit(found, read_up_to)
+            return Batch(mark.event_id, read_up_to, chosen)
+        if len(rows) < hook_queries.EVENTS_MAX:
+            break
+    return Batch(mark.event_id, read_up_to, ()) if read_up_to > mark.event_id else None
+
+
+def _limit(found: Sequence[ToQueue], new_mark: int) -> tuple[Sequence[ToQueue], int]:
+    """Return the first deliveries, with all of each event, and the mark after them."""
+    for number in range(_DELIVERIES_MAX, len(found)):
+        if found[number].event != found[number - 1].event:
+            return found[:number], found[number - 1].event
+    return found, new_mark
 
 
 def _find_deliveries(tx: ReadTransaction, rows: Collection[NewEvent]) -> list[ToQueue]:
@@ -93,9 +103,8 @@ def _find_deliveries(tx: ReadTransaction, rows: Collection[NewEvent]) -> list[To
         ]
         if wanted and hook.id not in seen:
             seen[hook.id] = event_queries.visible_among(tx, reader(hook), [row.id for row in shown])
-        kind = Kind(hook.hook_kind)
         found += (
-            ToQueue(hook.hook_id, kind, hook.id, hook.hook_email, row.id, row.kind)
+            ToQueue(hook.hook_id, hook.id, row.id, row.kind)
             for row in wanted
             if row.id in seen[hook.id]
         )

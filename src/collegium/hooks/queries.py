@@ -10,8 +10,10 @@ from uuid import uuid4
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -31,7 +33,7 @@ from collegium.hooks.rules import Kind
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import NotFound
 
-_EVENTS_MAX: Final = 100
+EVENTS_MAX: Final = 100
 """Maximum number of new events that are looked at together."""
 
 
@@ -52,7 +54,11 @@ class HookRow:
     modified_at: datetime
     activated_at: datetime
     first_failed_at: datetime | None
+    failures: int
+    next_attempt_at: datetime | None
     last_sent_at: datetime | None
+    dropped: int
+    dropped_at: datetime | None
     author_uuid: str
     author_username: str
     author_name: str
@@ -98,26 +104,37 @@ class AuthoredHook(Identity):
     """An active hook with the account of its author; ``id`` is that of the account."""
 
     hook_id: int
-    hook_kind: str
     event_kinds: list[str]
     event_groups: list[str]
-    hook_email: str
     activated_at: datetime
 
 
-class _Failure:
-    first_failed_at: datetime | None
-    is_active: bool
-    kind: str
+class QueueState:
+    """What decides when a hook sends its next delivery."""
+
+    id: int
     uuid: str
+    kind: str
     account_id: int
+    is_active: bool
+    first_failed_at: datetime | None
+    failures: int
+    next_attempt_at: datetime | None
+    recipient: str
 
 
 author_name = func.trim(accounts.c.first_name + " " + accounts.c.last_name)
 """The full name of the author, in lists."""
 
+recipient = case(
+    (and_(hooks.c.kind == Kind.EMAIL.value, hooks.c.email == ""), accounts.c.email),
+    else_=hooks.c.email,
+)
+"""The address to which an e-mail hook sends; empty for a web hook."""
+
 _rows = select(
-    hooks,
+    *(column for column in hooks.c if column is not hooks.c.email),
+    recipient.label("email"),
     accounts.c.uuid.label("author_uuid"),
     accounts.c.username.label("author_username"),
     author_name.label("author_name"),
@@ -153,7 +170,8 @@ _ADDED: Final = (
 _INSERT = Statement(insert(hooks).values({name: bindparam(name) for name in _ADDED}))
 _CHANGED: Final = (
     *("is_active", "event_kinds", "event_groups", "destination_url", "content_type", "email"),
-    *("modified_at", "activated_at", "first_failed_at"),
+    *("modified_at", "activated_at", "first_failed_at", "failures", "next_attempt_at"),
+    *("dropped", "dropped_at"),
 )
 _UPDATE = Statement(
     update(hooks)
@@ -213,7 +231,7 @@ _NEW_EVENTS = Statement[NewEvent](
     .outerjoin(scopes, scopes.c.id == events.c.scope_id)
     .where(events.c.id > bindparam("mark", type_=BigInt))
     .order_by(events.c.id)
-    .limit(_EVENTS_MAX)
+    .limit(EVENTS_MAX)
 )
 # Of the hooks whose author may see one of some events: because of a role in the scope or in its
 # organisation, as the person who acted or is affected, or as staff or support. What the author
@@ -228,10 +246,8 @@ _HOOKS = Statement[AuthoredHook](
             )
         ),
         hooks.c.id.label("hook_id"),
-        hooks.c.kind.label("hook_kind"),
         hooks.c.event_kinds,
         hooks.c.event_groups,
-        hooks.c.email.label("hook_email"),
         hooks.c.activated_at,
     )
     .join(accounts, accounts.c.id == hooks.c.account_id)
@@ -256,21 +272,77 @@ _HOOKS = Statement[AuthoredHook](
 )
 
 _NOW = bindparam("now", type_=UtcDateTime)
-_SUCCEEDED = Statement(
-    update(hooks).where(hooks.c.id == _hook).values(first_failed_at=None, last_sent_at=_NOW)
+_NEXT = bindparam("next_at", type_=UtcDateTime)
+_state = select(
+    *(
+        hooks.c[name]
+        for name in (
+            *("id", "uuid", "kind", "account_id", "is_active"),
+            *("first_failed_at", "failures", "next_attempt_at"),
+        )
+    ),
+    recipient.label("recipient"),
+).join(accounts, accounts.c.id == hooks.c.account_id)
+# In the order of the ids everywhere, so that two transactions do not wait for each other.
+_LOCK = Statement[QueueState](
+    _state.where(any_of(hooks.c.id, "hooks"))
+    .order_by(hooks.c.id)
+    .with_for_update(of=hooks, key_share=True)
 )
-_FAILED = Statement[_Failure](
+_LOCK_SENDING = Statement[QueueState](
+    _state.where(
+        any_of(hooks.c.id, "hooks"),
+        hooks.c.is_active,
+        accounts.c.is_active,
+        accounts.c.deleted_at.is_(None),
+    )
+    .order_by(hooks.c.id)
+    .with_for_update(of=hooks, key_share=True)
+)
+_LOCK_ACTIVE = Statement[QueueState](
+    _state.where(hooks.c.is_active, hooks.c.account_id == bindparam("account", type_=BigInt))
+    .order_by(hooks.c.id)
+    .with_for_update(of=hooks, key_share=True)
+)
+_SUCCEEDED = Statement(
     update(hooks)
     .where(hooks.c.id == _hook)
-    .values(first_failed_at=func.coalesce(hooks.c.first_failed_at, _NOW))
-    .returning(
-        hooks.c.first_failed_at, hooks.c.is_active, hooks.c.kind, hooks.c.uuid, hooks.c.account_id
+    .values(
+        first_failed_at=None,
+        failures=0,
+        last_sent_at=_NOW,
+        locked_until=None,
+        next_attempt_at=_NEXT,
     )
+)
+_FAILED = Statement(
+    update(hooks)
+    .where(hooks.c.id == _hook)
+    .values(
+        first_failed_at=func.coalesce(hooks.c.first_failed_at, _NOW),
+        failures=hooks.c.failures + 1,
+        locked_until=None,
+        next_attempt_at=_NEXT,
+    )
+)
+_RELEASE = Statement(
+    update(hooks).where(hooks.c.id == _hook).values(locked_until=None, next_attempt_at=_NOW)
+)
+_MAKE_DUE = Statement(
+    update(hooks)
+    .where(any_of(hooks.c.id, "hooks"))
+    .values(next_attempt_at=func.coalesce(hooks.c.next_attempt_at, _NOW))
+)
+_PLAN_MAIL = Statement(update(hooks).where(hooks.c.id == _hook).values(next_attempt_at=_NEXT))
+_DROP = Statement(
+    update(hooks)
+    .where(hooks.c.id == _hook)
+    .values(dropped=hooks.c.dropped + bindparam("count", type_=Integer), dropped_at=_NOW)
 )
 _DEACTIVATE = Statement(
     update(hooks)
     .where(hooks.c.id == _hook, hooks.c.is_active)
-    .values(is_active=False, modified_at=_NOW)
+    .values(is_active=False, modified_at=_NOW, next_attempt_at=None, locked_until=None)
 )
 
 
@@ -349,7 +421,8 @@ def change(tx: WriteTransaction, hook: int, values: Mapping[str, Any]) -> None:
     """Store a changed hook.
 
     Args:
-        values: columns as for ``add``, and ``activated_at first_failed_at``.
+        values: columns as for ``add``, and ``activated_at first_failed_at failures
+            next_attempt_at dropped dropped_at``.
     """
     columns = {f"new_{name}": value for name, value in values.items()}
     tx.execute(_UPDATE, hook=hook, new_modified_at=tx.now, **columns)
@@ -385,21 +458,80 @@ def active_of(
     return tx.fetch_all(_HOOKS, people=list(people), scopes=list(places))
 
 
+def lock_mark(tx: WriteTransaction) -> int:
+    """Lock the mark and return it. It is the lock of all who use several hooks at once."""
+    return tx.fetch_only(_LOCK_MARK)
+
+
 def move_mark(tx: WriteTransaction, mark: int, new_mark: int) -> bool:
     """Move the mark; return False if another worker has moved it since it was read."""
-    if tx.fetch_only(_LOCK_MARK) != mark:
+    if lock_mark(tx) != mark:
         return False
     return tx.execute(_MOVE_MARK, event=new_mark) > 0
 
 
-def succeeded(tx: WriteTransaction, hook: int) -> None:
-    """Record a successful delivery."""
-    tx.execute(_SUCCEEDED, hook=hook, now=tx.now)
+def lock(tx: WriteTransaction, hook: int) -> QueueState | None:
+    """Lock a hook and return it; None if it is gone."""
+    return tx.fetch_one(_LOCK, hooks=[hook])
 
 
-def failed(tx: WriteTransaction, hook: int) -> _Failure | None:
-    """Record a failed delivery; return since when all have failed. None: the hook is gone."""
-    return tx.fetch_one(_FAILED, hook=hook, now=tx.now)
+def lock_sending(tx: WriteTransaction, ids: Collection[int]) -> list[QueueState]:
+    """Lock those of some hooks that may still send something, and return them by id.
+
+    An account that is erased meanwhile waits, and then takes along what was queued.
+
+    Args:
+        ids: of hooks.
+    """
+    return tx.fetch_all(_LOCK_SENDING, hooks=sorted(set(ids)))
+
+
+def lock_active(tx: WriteTransaction, account: int) -> list[QueueState]:
+    """Lock the active hooks of an account, and return them by id."""
+    return tx.fetch_all(_LOCK_ACTIVE, account=account)
+
+
+def succeeded(tx: WriteTransaction, hook: int, next_at: datetime | None) -> None:
+    """Record a successful delivery.
+
+    Args:
+        next_at: when the next one may be made, UTC.
+    """
+    tx.execute(_SUCCEEDED, hook=hook, now=tx.now, next_at=next_at)
+
+
+def failed(tx: WriteTransaction, hook: int, next_at: datetime) -> None:
+    """Record a failed delivery.
+
+    Args:
+        next_at: when the next attempt of any may be made, UTC.
+    """
+    tx.execute(_FAILED, hook=hook, now=tx.now, next_at=next_at)
+
+
+def release(tx: WriteTransaction, hook: int) -> None:
+    """End the lease of a web hook whose claimed call was not made."""
+    tx.execute(_RELEASE, hook=hook, now=tx.now)
+
+
+def make_due(tx: WriteTransaction, ids: Collection[int]) -> None:
+    """Make web hooks due that have a new call, unless they pause after a failure.
+
+    Args:
+        ids: of locked hooks.
+    """
+    tx.execute(_MAKE_DUE, hooks=list(ids), now=tx.now)
+
+
+def plan_mails(tx: WriteTransaction, times: Mapping[int, datetime]) -> None:
+    """Store when the next e-mail of e-mail hooks may be sent, UTC, by id of the hook."""
+    tx.execute_many(_PLAN_MAIL, ({"hook": hook, "next_at": at} for hook, at in times.items()))
+
+
+def drop(tx: WriteTransaction, counts: Mapping[int, int]) -> None:
+    """Count events that are not sent, because too many are waiting; by id of the hook."""
+    rows = ({"hook": hook, "count": count, "now": tx.now} for hook, count in counts.items())
+    tx.execute_many(_DROP, rows)
 
 
 def deactivate(tx: WriteTransaction, hook: int) -> bool:

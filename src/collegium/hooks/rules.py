@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from collegium import hosts
@@ -22,8 +22,30 @@ EVENTS_MAX: Final = 300
 GIVE_UP_AFTER: Final = timedelta(days=3)
 """A hook whose deliveries have all failed for this long is deactivated."""
 
+GIVE_UP_FAILURES: Final = 20
+"""It is deactivated after at least this many failures: a rarely used one is not given up early."""
+
 TRANSACTION_MAX: Final = timedelta(seconds=60)
 """How long a transaction may last that has recorded an event and not yet committed."""
+
+BACKOFF: Final = (
+    timedelta(seconds=10),
+    timedelta(minutes=1),
+    timedelta(minutes=5),
+    timedelta(minutes=15),
+    timedelta(hours=1),
+    timedelta(hours=4),
+)
+"""Pause of a hook after the first, second, … failure in a row, whatever was to be delivered."""
+
+QUEUED_MAX: Final = 500
+"""Maximum number of calls that are queued for a web hook."""
+
+COLLECTED_MAX: Final = 500
+"""Maximum number of events that wait for one e-mail."""
+
+MAIL_INTERVAL: Final = timedelta(minutes=1)
+"""Time between two e-mails of a hook. Events of the meantime are collected."""
 
 EVENTS: Final = {event.kind: event for event in BY_KIND.values() if event.message}
 """Events that hooks can name, by their stored name."""
@@ -110,9 +132,24 @@ def host_of(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def is_hopeless(first_failed_at: datetime, now: datetime) -> bool:
-    """Return whether a hook has failed for so long that it is deactivated."""
-    return now - first_failed_at >= GIVE_UP_AFTER
+def is_hopeless(failures: int, first_failed_at: datetime, now: datetime) -> bool:
+    """Return whether a hook has failed so often and for so long that it is deactivated.
+
+    Args:
+        failures: in a row.
+        first_failed_at: time of the first of them.
+    """
+    return failures >= GIVE_UP_FAILURES and now - first_failed_at >= GIVE_UP_AFTER
+
+
+def events_of(payload: Mapping[str, Any]) -> list[int]:
+    """Return the ids of the events that an e-mail has; an earlier release queued one for each."""
+    return list(payload["events"]) if "events" in payload else [payload["event"]]
+
+
+def backoff(failures: int) -> timedelta:
+    """Return the pause of a hook after some failures in a row, at least one."""
+    return BACKOFF[min(failures, len(BACKOFF)) - 1]
 
 
 def settled(

@@ -468,20 +468,21 @@ class JoinRequestApproved(Mail):
 
 @dataclass(frozen=True, slots=True)
 class EventNotification(Mail):
-    """Event that a person wants to be told of, to the address of the e-mail hook.
+    """Events that a person wants to be told of, to the address of the e-mail hook.
 
     Args:
         account: id of the person who has the hook.
         hook: id of the row.
-        event: id of the row; what the person may see of it is found when the e-mail is rendered.
-        type: stored name of the event.
+        events: ids of the rows; what the person may see of them is found when the e-mail is
+            rendered.
+        type: stored name of the first event.
     """
 
     kind: ClassVar[str] = "event_notification"
 
     account: int
     hook: int
-    event: int
+    events: list[int]
     type: str
 
 

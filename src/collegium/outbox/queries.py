@@ -1,7 +1,7 @@
 """Queries of the outbox: e-mails from the action that queues them until they are finished.
 
-Calls of web hooks are queued here too. They are claimed separately, because an endpoint of somebody
-may be slow, and staff do not look after them.
+Calls of web hooks are queued here too. They are claimed hook by hook (``hooks.call_queue``),
+because an endpoint of somebody may be slow, and staff do not look after them.
 
 A worker claims an e-mail by a lease. Each later update names the attempt that it claimed, so a
 worker whose lease has expired cannot finish the attempt of another one.
@@ -19,7 +19,6 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    exists,
     false,
     func,
     insert,
@@ -31,9 +30,9 @@ from sqlalchemy import (
 
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
-from collegium.db.tables import FINISHED, IS_CALL, IS_MAIL, BigInt, outbox
+from collegium.db.tables import FINISHED, IS_CALL, IS_MAIL, BigInt, hooks, outbox
 from collegium.lists.listing import Filter, Listing
-from collegium.outbox.mails import MailTest
+from collegium.outbox.mails import EventNotification, MailTest
 from collegium.refusals import Conflict, NotFound
 
 OVERDUE_AFTER: Final = timedelta(minutes=1)
@@ -73,6 +72,19 @@ class ClaimedMail(MailAddress):
     attempts: int
 
 
+class CollectingMail:
+    """An e-mail of a hook to which further events can be added."""
+
+    id: int
+    hook_id: int
+    payload: dict[str, Any]
+
+
+class _QueuedForHook:
+    hook_id: int
+    count: int
+
+
 class MailRow(MailAddress):
     """An e-mail in a list."""
 
@@ -87,7 +99,9 @@ class MailCounts:
 
 _QUEUED = outbox.c.state == "queued"
 _QUEUED_MAIL = and_(_QUEUED, IS_MAIL)
-_QUEUED_CALL = and_(_QUEUED, IS_CALL)
+_OF_HOOK = outbox.c.hook_id == bindparam("hook", type_=BigInt)
+_QUEUED_CALL = and_(_QUEUED, IS_CALL, _OF_HOOK)
+_IS_OF_EVENT = outbox.c.kind == EventNotification.kind
 _FAILED = outbox.c.state == "failed"
 _NOW = bindparam("now", type_=UtcDateTime)
 _UNTIL = bindparam("until", type_=UtcDateTime)
@@ -150,13 +164,56 @@ def _claim(queued: ColumnElement[bool]) -> Statement[ClaimedMail]:
     )
 
 
-_CLAIM_MAILS = _claim(_QUEUED_MAIL)
-_CLAIM_CALLS = _claim(_QUEUED_CALL)
-_HAS_DUE_CALLS = Statement[bool](
-    select(exists(select(outbox.c.id).where(_is_claimable(_QUEUED_CALL))).label("exists"))
+# The e-mails of hooks are claimed when no other e-mail is due.
+_CLAIM_MAILS = _claim(and_(_QUEUED_MAIL, not_(_IS_OF_EVENT)))
+_CLAIM_EVENTS = _claim(and_(_QUEUED_MAIL, _IS_OF_EVENT))
+_CLAIM_CALL = _claim(_QUEUED_CALL)
+_NEXT_CALL = Statement[datetime](
+    select(func.min(_claimable_from, type_=UtcDateTime).label("next_attempt_at")).where(
+        _QUEUED_CALL
+    )
 )
 _RELEASE_LEASES = Statement(
     update(outbox).where(_QUEUED, outbox.c.locked_until.is_not(None)).values(locked_until=None)
+)
+_RELEASE_HOOKS = Statement(
+    update(hooks).where(hooks.c.locked_until.is_not(None)).values(locked_until=None)
+)
+_IS_QUEUED_FOR_ANY = and_(_QUEUED, outbox.c.hook_id.is_not(None), any_of(outbox.c.hook_id, "hooks"))
+_COUNT_OF_HOOKS = Statement[_QueuedForHook](
+    select(outbox.c.hook_id, func.count().label("count"))
+    .where(_IS_QUEUED_FOR_ANY)
+    .group_by(outbox.c.hook_id)
+)
+# Nobody has tried to send them yet.
+_COLLECTING = Statement[CollectingMail](
+    select(outbox.c.id, outbox.c.hook_id, outbox.c.payload)
+    .where(
+        _IS_QUEUED_FOR_ANY,
+        _IS_OF_EVENT,
+        outbox.c.attempts == 0,
+        outbox.c.locked_until.is_(None),
+    )
+    .order_by(outbox.c.id)
+    .with_for_update(skip_locked=True)
+)
+_SET_PAYLOAD = Statement(
+    update(outbox)
+    .where(outbox.c.id == bindparam("mail", type_=BigInt))
+    .values(payload=bindparam("new_payload", type_=outbox.c.payload.type))
+)
+# It waits for nobody: what is being finished at this moment stays as it is.
+_DISCARD_OF_HOOK = Statement(
+    update(outbox)
+    .where(
+        outbox.c.id.in_(
+            select(outbox.c.id)
+            .where(_QUEUED, _OF_HOOK)
+            .order_by(outbox.c.id)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(state="obsolete", locked_until=None, finished_at=_NOW, error=_ERROR)
 )
 
 
@@ -182,11 +239,6 @@ _GIVE_UP_CALL = Statement(
     _finish().values(state="obsolete", finished_at=_NOW, response_status=_STATUS)
 )
 _RETRY_CALL = Statement(_finish().values(next_attempt_at=_UNTIL, response_status=_STATUS))
-_POSTPONE_CALLS = Statement(
-    update(outbox)
-    .where(_is_claimable(_QUEUED_CALL), outbox.c.hook_id == bindparam("hook", type_=BigInt))
-    .values(next_attempt_at=_UNTIL, error=_ERROR)
-)
 _CHANGE_KIND = Statement(
     update(outbox)
     .where(
@@ -357,27 +409,67 @@ def enqueue_all(
 def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[ClaimedMail]:
     """Claim e-mails that are due; other workers leave them alone until the lease expires.
 
+    The e-mails of hooks come last.
+
     Args:
         limit: maximum number of e-mails.
         lease_seconds: length of the lease.
     """
-    until = tx.now + timedelta(seconds=lease_seconds)
-    return tx.fetch_all(_CLAIM_MAILS, now=tx.now, limit=limit, until=until)
+    facts = {"now": tx.now, "limit": limit, "until": tx.now + timedelta(seconds=lease_seconds)}
+    return tx.fetch_all(_CLAIM_MAILS, **facts) or tx.fetch_all(_CLAIM_EVENTS, **facts)
 
 
-def claim_call(tx: WriteTransaction, lease_seconds: int) -> ClaimedMail | None:
-    """Claim a call of a web hook that is due, as ``claim`` does; None if there is none."""
-    until = tx.now + timedelta(seconds=lease_seconds)
-    return tx.fetch_one(_CLAIM_CALLS, now=tx.now, limit=1, until=until)
+def claim_call(tx: WriteTransaction, hook: int, until: datetime) -> ClaimedMail | None:
+    """Claim the call of a web hook that has been due for longest; None if none is due.
+
+    Args:
+        hook: id of the hook, locked.
+        until: when the lease expires, UTC.
+    """
+    return tx.fetch_one(_CLAIM_CALL, hook=hook, now=tx.now, limit=1, until=until)
 
 
-def has_due_calls(tx: ReadTransaction) -> bool:
-    """Return whether a call of a web hook can be claimed now."""
-    return tx.fetch_only(_HAS_DUE_CALLS, now=tx.now)
+def next_call(tx: ReadTransaction, hook: int) -> datetime | None:
+    """Return the time from which a call of a web hook can be claimed, UTC; None without any."""
+    return tx.fetch_one(_NEXT_CALL, hook=hook)
+
+
+def count_for_hooks(tx: ReadTransaction, ids: Collection[int]) -> dict[int, int]:
+    """Return the number of queued entries of each hook that has any.
+
+    Args:
+        ids: of hooks.
+    """
+    rows = tx.fetch_all(_COUNT_OF_HOOKS, hooks=list(ids))
+    return {row.hook_id: row.count for row in rows}
+
+
+def collecting(tx: WriteTransaction, ids: Collection[int]) -> dict[int, CollectingMail]:
+    """Lock the e-mail of each hook to which further events can be added; return them by hook.
+
+    Args:
+        ids: of hooks.
+    """
+    return {row.hook_id: row for row in tx.fetch_all(_COLLECTING, hooks=list(ids))}
+
+
+def set_payloads(tx: WriteTransaction, payloads: Mapping[int, Mapping[str, Any]]) -> None:
+    """Store the data of queued e-mails that are locked, by id."""
+    rows = ({"mail": mail, "new_payload": payload} for mail, payload in payloads.items())
+    tx.execute_many(_SET_PAYLOAD, rows)
+
+
+def discard_of_hook(tx: WriteTransaction, hook: int, reason: str) -> None:
+    """Mark what is queued for a hook as obsolete.
+
+    Args:
+        reason: a short sentence for people.
+    """
+    tx.execute(_DISCARD_OF_HOOK, hook=hook, now=tx.now, reason=reason)
 
 
 def mark_called(tx: WriteTransaction, call: int, attempt: int, status: int) -> bool:
-    """Mark a call as made; return False if another worker has claimed it since.
+    """Mark a call as made; return False if it was claimed again or discarded meanwhile.
 
     Args:
         status: HTTP status of the response.
@@ -396,7 +488,7 @@ def mark_call_failed(
     status: int | None,
     retry_at: datetime | None,
 ) -> bool:
-    """Record why a call failed; return False if another worker has claimed it since.
+    """Record why a call failed; return False if it was claimed again or discarded meanwhile.
 
     A call that is not tried again becomes obsolete: its author reads why, and staff need not.
 
@@ -411,18 +503,9 @@ def mark_call_failed(
     return tx.execute(_RETRY_CALL, until=retry_at, **facts) > 0
 
 
-def postpone_calls(tx: WriteTransaction, hook: int, until: datetime, reason: str) -> int:
-    """Postpone the calls of a hook that could be claimed now; return their number.
-
-    Args:
-        until: new time of the next attempt, UTC.
-        reason: a short sentence for people.
-    """
-    return tx.execute(_POSTPONE_CALLS, hook=hook, now=tx.now, until=until, reason=reason)
-
-
 def release(tx: WriteTransaction) -> int:
     """End all leases and return their number; the caller knows that no worker is running."""
+    tx.execute(_RELEASE_HOOKS)
     return tx.execute(_RELEASE_LEASES)
 
 

@@ -12,11 +12,13 @@ from collegium.hooks import queries as hook_queries
 from collegium.hooks.queries import Delivery, HookRow
 from collegium.hooks.rules import (
     GIVE_UP_AFTER,
+    GIVE_UP_FAILURES,
     GROUPS,
     URL_MAX,
     ContentType,
     Kind,
     check_events,
+    events_of,
     host_of,
 )
 from collegium.integrations import hook_endpoints
@@ -72,6 +74,7 @@ def _render_list(
         content_types=_CONTENT_TYPES,
         url_max=URL_MAX,
         days=GIVE_UP_AFTER.days,
+        failures=GIVE_UP_FAILURES,
     )
 
 
@@ -179,7 +182,9 @@ def _render(
 
 
 def _event_label(delivery: Delivery) -> str:
-    return str(delivery.payload["type"]).replace(".", " ").replace("_", " ")
+    label = str(delivery.payload["type"]).replace(".", " ").replace("_", " ")
+    others = len(events_of(delivery.payload)) - 1
+    return f"{label} and {others} more" if others else label
 
 
 def _state(delivery: Delivery) -> str:

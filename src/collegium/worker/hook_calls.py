@@ -1,8 +1,8 @@
 """Call web hooks, and render events for hooks.
 
 The endpoint of a hook belongs to somebody, and may answer slowly or not at all. So calls are made
-in threads of their own, which exist only while a call is due: e-mails never wait for them. After a
-failed call all other calls of the same hook wait too.
+in threads of their own, which exist only while a call is due: e-mails never wait for them. Hooks
+take turns (``hooks.call_queue``), and after a failed call nothing is sent to its hook for a while.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import structlog
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.mails import load_account
+from collegium.accounts.queries import AccountRow
 from collegium.api.waldur.event_rendering import Event, render, render_message
 from collegium.db.database import Database, ReadTransaction, UnavailableError
 from collegium.events import queries as event_queries
-from collegium.events.queries import EventRow
 from collegium.hooks import actions as hook_actions
-from collegium.hooks import new_events
+from collegium.hooks import call_queue, new_events
 from collegium.hooks import queries as hook_queries
 from collegium.hooks.queries import HookRow
-from collegium.hooks.rules import ContentType, host_of
+from collegium.hooks.rules import ContentType, events_of, host_of
 from collegium.integrations import hook_endpoints
 from collegium.integrations.http_client import (
     InternalAddressError,
@@ -43,10 +43,13 @@ from collegium.settings import Settings
 from collegium.text.plain import name_line
 from collegium.worker import retries
 
-_THREADS: Final = 4
+_THREADS: Final = 8
 """Maximum number of calls at the same time."""
 
 _LEASE_SECONDS: Final = 60
+_SHOWN_EVENTS: Final = 50
+"""Maximum number of events that an e-mail has."""
+
 _TEMPORARY: Final = frozenset({408, 425, 429})
 
 _log = structlog.get_logger()
@@ -109,7 +112,7 @@ class HookCalls:
         if len(self._threads) >= _THREADS:
             return
         with self._database.read(self._now()) as tx:
-            if not outbox_queries.has_due_calls(tx):
+            if not call_queue.is_any_due(tx):
                 return
         thread = threading.Thread(target=self._run, args=(stop,), name="hooks", daemon=True)
         self._threads.append(thread)
@@ -124,7 +127,7 @@ class HookCalls:
         made = 0
         while not stop.is_set():
             with self._database.write(self._now()) as tx:
-                row = outbox_queries.claim_call(tx, _LEASE_SECONDS)
+                row = call_queue.claim(tx, _LEASE_SECONDS)
             if row is None:
                 break
             made += self._make(row)
@@ -140,15 +143,16 @@ class HookCalls:
 
     def _make(self, row: ClaimedMail) -> bool:
         """Make one claimed call and record the outcome; return whether it succeeded."""
-        log = _log.bind(call=row.id, hook=row.payload["hook"], attempt=row.attempts)
+        hook: int = row.payload["hook"]
+        log = _log.bind(call=row.id, hook=hook, attempt=row.attempts)
         try:
             outcome = self._call(row)
         except ObsoleteError as obsolete:
             log.info("hook call obsolete", reason=obsolete.reason)
             with self._database.write(self._now()) as tx:
-                outbox_queries.mark_obsolete(tx, row.id, row.attempts, obsolete.reason)
+                if outbox_queries.mark_obsolete(tx, row.id, row.attempts, obsolete.reason):
+                    hook_queries.release(tx, hook)
             return False
-        hook: int = row.payload["hook"]
         with self._database.write(self._now()) as tx:
             if isinstance(outcome, int):
                 is_recorded = outbox_queries.mark_called(tx, row.id, row.attempts, outcome)
@@ -157,11 +161,13 @@ class HookCalls:
                 is_recorded = outbox_queries.mark_call_failed(
                     tx, row.id, row.attempts, outcome.reason, outcome.status, retry_at
                 )
-                if retry_at is not None:
-                    outbox_queries.postpone_calls(tx, hook, retry_at, outcome.reason)
-            hook_actions.record_outcome(tx, hook, is_delivered=isinstance(outcome, int))
+            if is_recorded:
+                hook_actions.record_outcome(tx, hook, is_delivered=isinstance(outcome, int))
         if not is_recorded:
-            log.warning("result of a hook call arrived too late: another worker has claimed it")
+            log.warning(
+                "result of a hook call arrived too late: the hook was paused, changed or removed,"
+                " or the call was claimed again"
+            )
         if isinstance(outcome, int):
             log.info("hook called", status=outcome)
             return True
@@ -223,8 +229,8 @@ class HookCalls:
         return self._clock() if self._clock else None
 
 
-def _load(tx: ReadTransaction, payload: dict[str, Any]) -> tuple[HookRow, Actor, EventRow]:
-    """Return the hook of an outbox entry, its author, and the event, which the author may see now.
+def _load_hook(tx: ReadTransaction, payload: dict[str, Any]) -> tuple[HookRow, AccountRow, Actor]:
+    """Return the hook of an outbox entry, its author, and for whom events are rendered.
 
     Raises:
         ObsoleteError: It is not to be sent any more.
@@ -235,18 +241,17 @@ def _load(tx: ReadTransaction, payload: dict[str, Any]) -> tuple[HookRow, Actor,
         raise ObsoleteError("The hook no longer exists.")
     if not hook.is_active or not author.is_active:
         raise ObsoleteError("The hook is not active any more.")
-    reader = new_events.reader(author)
-    try:
-        row = event_queries.get_visible(tx, reader, payload["event"])
-    except NotFound:
-        raise ObsoleteError("The event is not visible any more.") from None
-    return hook, reader, row
+    return hook, author, new_events.reader(author)
 
 
 def _render_call(tx: ReadTransaction, settings: Settings, row: ClaimedMail) -> _Call:
     from collegium.worker import mails  # noqa: PLC0415 - it imports this module
 
-    hook, reader, event_row = _load(tx, row.payload)
+    hook, _, reader = _load_hook(tx, row.payload)
+    try:
+        event_row = event_queries.get_visible(tx, reader, row.payload["event"])
+    except NotFound:
+        raise ObsoleteError("The event is not visible any more.") from None
     event = render(reader, event_row)
     is_form = hook.content_type == ContentType.FORM
     return _Call(hook.destination_url, mails.message_key(settings, row.id), is_form, event)
@@ -255,16 +260,27 @@ def _render_call(tx: ReadTransaction, settings: Settings, row: ClaimedMail) -> _
 def _load_notification(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    hook, reader, row = _load(tx, payload)
-    event = render(reader, row)
-    author = account_queries.existing(tx, hook.account_id)
+    hook, author, reader = _load_hook(tx, payload)
     if not hook_actions.may_send_to(hook.email, author.email, is_staff=author.is_staff):
         raise ObsoleteError("The address is not that of the account any more.")
+    numbers = events_of(payload)
+    rows = event_queries.all_visible(tx, reader, numbers, _SHOWN_EVENTS)
+    if not rows:
+        raise ObsoleteError("The event is not visible any more.")
+    rendered = [render(reader, row) for row in rows]
     return {
-        # Names that people typed cannot be a link or change the direction of the text.
-        "message": render_message(reader, row, name_line),
-        "created": event.created,
-        "event_type": event.event_type,
+        # The address that the account has now.
+        "recipient": hook.email,
+        "events": [
+            {
+                # Names that people typed cannot be a link or change the direction of the text.
+                "message": render_message(reader, row, name_line),
+                "created": event.created,
+                "event_type": event.event_type,
+            }
+            for row, event in zip(rows, rendered, strict=True)
+        ],
+        "more": max(len(numbers) - _SHOWN_EVENTS, 0),
         "link": _page(settings),
     }
 

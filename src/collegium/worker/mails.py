@@ -70,6 +70,8 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMa
     """
     to = _parse_recipient(row.recipient)
     variables = LOADERS[row.kind](tx, settings, vault, row.payload)
+    if "recipient" in variables:
+        to = _parse_recipient(variables["recipient"])
     common = {
         "site_name": settings.site_name,
         "base_url": settings.homeport_url or settings.base_url,

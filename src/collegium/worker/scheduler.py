@@ -14,10 +14,13 @@ from math import inf
 from time import monotonic
 from typing import Final
 
+import structlog
+
 from collegium.accounts.mail_preferences import queries as preference_queries
 from collegium.db.database import Database, ReadTransaction, WriteTransaction
 from collegium.hooks import actions as hook_actions
 from collegium.hooks import new_events
+from collegium.hooks.new_events import Batch
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.memberships import actions as membership_actions
@@ -33,6 +36,8 @@ from collegium.settings import Settings
 _BATCH: Final = 100
 _REVIEWS_EVERY: Final = timedelta(hours=1)
 _REMINDERS_EVERY: Final = timedelta(minutes=1)
+
+_log = structlog.get_logger()
 
 
 class Scheduler:
@@ -98,9 +103,15 @@ class Scheduler:
             *(lambda tx, n=n: invitation_actions.notify_expired(tx, n) for n in expired),
             *(lambda tx, n=n: invitation_actions.remind(tx, settings, n) for n in expiring),
             *(lambda tx, n=n: invitation_actions.release(tx, settings, n) for n in starting),
-            *([lambda tx: hook_actions.queue(tx, batch)] if batch else []),
+            *([lambda tx: self._queue_for_hooks(tx, batch)] if batch else []),
             *notices,
         ]
+
+    def _queue_for_hooks(self, tx: WriteTransaction, batch: Batch) -> int:
+        queued = hook_actions.queue(tx, self._settings, batch)
+        for hook, count in queued.dropped.items():
+            _log.warning("events of a hook dropped: too many are waiting", hook=hook, count=count)
+        return queued.deliveries
 
     def _load_due_notices(self, tx: ReadTransaction) -> list[Callable[[WriteTransaction], int]]:
         settings = self._settings

@@ -312,13 +312,15 @@ class Worker:
                 is_recorded = self._fail(tx, row, channel, outcome)
             else:
                 is_recorded = outbox_queries.mark_sent(tx, row.id, row.attempts)
-            if row.kind == EventNotification.kind and not isinstance(
-                outcome, (ObsoleteError, UnreachableError)
+            if (
+                is_recorded
+                and row.kind == EventNotification.kind
+                and not isinstance(outcome, (ObsoleteError, UnreachableError))
             ):
                 hook: int = row.payload["hook"]
                 hook_actions.record_outcome(tx, hook, is_delivered=outcome is None)
         if not is_recorded:
-            log.warning("mail result arrived too late: another worker has claimed it")
+            log.warning("mail result arrived too late: it was claimed again or discarded meanwhile")
         return outcome is None
 
     def _try(

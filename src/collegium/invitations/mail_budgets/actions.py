@@ -105,6 +105,20 @@ def plan(tx: WriteTransaction, settings: Settings, email: str, until: datetime) 
     return slot
 
 
+def plan_for(tx: WriteTransaction, settings: Settings, key: str, earliest: datetime) -> datetime:
+    """Count an e-mail of somebody's hooks; return when it may be sent, ``earliest`` or later.
+
+    Args:
+        key: names the sender; no address equals it.
+    """
+    if not _is_counted(settings):
+        return earliest
+    ((recipient, sent),) = mail_budget_queries.lock(tx, [key]).items()
+    slot = next_slot(sent, earliest, settings.hook_mail_limit)
+    mail_budget_queries.set_times(tx, {recipient: [*sent, slot]})
+    return slot
+
+
 def restore(tx: WriteTransaction, email: str) -> None:
     """Reset the budget of an address, because its owner has accepted an invitation sent there."""
     mail_budget_queries.reset(tx, email)
