@@ -113,7 +113,7 @@ def _bring_up_to_date(settings: Settings, database: Database) -> None:
         case schema.SchemaStatus.EMPTY | schema.SchemaStatus.BEHIND:
             if not settings.database_is_sqlite:
                 _stop("the schema is not up to date. Run: collegium migrate")
-            schema.migrate(database)
+            schema.migrate_in_child(database)
         case _:
             pass
 

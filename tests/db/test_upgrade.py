@@ -1,5 +1,6 @@
 """A database of the first release, with rows in every table, is upgraded to this release."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ from sqlalchemy import inspect, select, text
 
 from collegium.accounts import queries as account_queries
 from collegium.db import schema
-from collegium.db.database import Database
+from collegium.db.database import Database, UnavailableError
 from collegium.db.statements import Statement
 from collegium.db.tables import identity_providers, metadata
 from collegium.events import queries as event_queries
@@ -312,9 +313,15 @@ def test_failed_migration_leaves_the_database_unchanged(
         patch.setattr("collegium.db.statistics.apply_expected", fail)
         with pytest.raises(RuntimeError):
             schema.migrate(empty)
+        if empty.is_sqlite:
+            with pytest.raises(RuntimeError, match="the disk is full"):
+                schema.migrate_in_child(empty)
+            patch.setattr("collegium.db.statistics.gather", lambda _cursor: os._exit(1))
+            with pytest.raises(UnavailableError):
+                schema.migrate_in_child(empty)
     assert schema.status(empty) is schema.SchemaStatus.EMPTY
     assert inspect(empty.engine).get_table_names() == []
-    schema.migrate(empty)
+    (schema.migrate_in_child if empty.is_sqlite else schema.migrate)(empty)
     assert schema.status(empty) is schema.SchemaStatus.CURRENT
 
 

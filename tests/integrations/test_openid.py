@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -680,19 +678,6 @@ def test_unsigned_or_foreign_token_ends_no_session(hostile: HostileProvider) -> 
 def test_secret_is_in_no_log_line(hostile: HostileProvider) -> None:
     assert SECRET not in repr(hostile.provider(discovery_url="", issuer=""))
     assert sign_in(hostile).id_token not in repr(sign_in(hostile))
-
-
-def test_libraries_are_loaded_at_the_first_sign_in_only() -> None:
-    """A service without OpenID providers must not pay for them with memory."""
-    program = """
-import importlib, pkgutil, sys, collegium
-for module in pkgutil.walk_packages(collegium.__path__, "collegium."):
-    if ".migrations" not in module.name and module.name != "collegium.integrations.openid.tokens":
-        importlib.import_module(module.name)
-print(sorted({"authlib", "httpx", "joserfc", "webauthn"} & set(sys.modules)))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert done.stdout == b"[]\n"
 
 
 def test_sign_out_url_leads_back_here(hostile: HostileProvider) -> None:

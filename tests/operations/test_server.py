@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,35 @@ def slow_server() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+RARELY_USED = """
+    PIL aiosmtplib alembic authlib babel httpx joserfc nh3 openpyxl opentelemetry psycopg pygments
+    rich segno webauthn zxcvbn
+"""
+
+
+def test_new_service_loads_no_library_that_few_requests_use(tmp_path: Path) -> None:
+    """Each takes 0.5 to 8 MB in every worker process, which is a fork of the one that migrates."""
+    program = """
+import sys
+from collegium import app, bootstrap, cli, server, settings
+from collegium.db import schema
+with cli._app_context(settings.load({})) as (database, _):
+    assert schema.status(database) is schema.SchemaStatus.CURRENT
+app.build()
+print(*sorted(set(sys.argv[1:]) & set(sys.modules)))
+import rich
+"""
+    url = {"COLLEGIUM_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("load({})", f"load({url})"), *RARELY_USED.split()],
+        capture_output=True,
+        check=True,
+        env=os.environ | url,
+        text=True,
+    )
+    assert done.stdout.split() == []
 
 
 def test_probes_answer_without_a_host(make_service: Callable[..., Service]) -> None:

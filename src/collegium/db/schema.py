@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cache
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,8 @@ from collegium.db import statistics
 from collegium.db.database import Database, UnavailableError
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection as Pipe
+
     from alembic.config import Config
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -113,6 +116,47 @@ def migrate(database: Database) -> None:
             connection.exec_driver_sql("COMMIT")
     except DBAPIError as error:
         raise _outage(database, error) from error
+
+
+def migrate_in_child(database: Database) -> None:
+    """Migrate as ``migrate`` does, in a child process where the system can fork.
+
+    Alembic and the migrations take 8 MB. The processes of a server are forks of the one that
+    migrates, and would keep them for ever. For SQLite only.
+
+    Raises:
+        UnavailableError: the database cannot be reached, or the child was killed.
+        StorageFullError: the disk is full.
+    """
+    if "fork" not in get_all_start_methods():
+        migrate(database)
+        return
+    # A connection of SQLite must not be carried across a fork.
+    database.engine.dispose()
+    context = get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_migrate_and_report, args=(database, sender))
+    child.start()
+    sender.close()
+    try:
+        error = receiver.recv()
+    except EOFError:
+        error = UnavailableError("the migration was interrupted")
+    finally:
+        receiver.close()
+        child.join()
+    if error is not None:
+        raise error
+
+
+def _migrate_and_report(database: Database, sender: Pipe) -> None:
+    """Migrate, and send the exception or None."""
+    try:
+        migrate(database)
+    except Exception as error:  # noqa: BLE001 - the parent raises it
+        sender.send(error)
+    else:
+        sender.send(None)
 
 
 def _outage(database: Database, error: DBAPIError) -> UnavailableError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import segno
 from markupsafe import Markup
 
 MASK: Final = 3
@@ -18,6 +17,8 @@ def draw(link: str, title: str, mask: int | None = None) -> Markup:
         title: Text for screen readers. It must be ours, because it becomes markup.
         mask: Number of the mask; None chooses the most readable one.
     """
+    import segno  # noqa: PLC0415 - takes memory, and few workers draw one
+
     svg = segno.make(link, error="m", mask=mask).svg_inline(
         border=4, light="#fff", dark="#000", omitsize=True, title=title
     )

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import msgspec
-import nh3
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import ColumnElement, bindparam, func, not_, or_, select, true
 from sqlalchemy import Date as SqlDate
@@ -90,6 +89,8 @@ def _clean_values(form: Form) -> Form:
     form.drop_blank("slug")
     admission.check_form(form)
     if form.values.get("description"):
+        import nh3  # noqa: PLC0415 - takes memory, and few workers need it
+
         form.values["description"] = nh3.clean(form.values["description"])
     if "oecd_fos_2007_code" in form.values:
         form.values["oecd_fos_2007_code"] = form.values["oecd_fos_2007_code"] or ""
