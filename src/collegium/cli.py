@@ -467,17 +467,20 @@ def check_providers(names: tuple[str, ...]) -> None:
 @provider.command("unlink")
 @click.argument("name")
 @click.argument("username")
-def unlink_person(name: str, username: str) -> None:
+@click.option("--force", is_flag=True, help="Also remove the only way to sign in.")
+def unlink_person(name: str, username: str, *, force: bool) -> None:
     """Remove the sign-in methods of the account USERNAME at the provider NAME.
 
     It is for a person whom the provider does not recognise any more, because it calls them by
-    another identifier now. Sessions that came of them end. Exit with 1 if there is none.
+    another identifier now. Sessions that came of them end. Exit with 1 if there is none, and with 2
+    if it is their only way to sign in.
     """
     from collegium import provider_command  # noqa: PLC0415 - keeps --help fast
 
-    with _app_context(_settings()) as (database, _vault):
+    settings = _settings()
+    with _app_context(settings) as (database, _vault):
         try:
-            number = provider_command.unlink(database, name, username)
+            number = provider_command.unlink(database, settings, name, username, force=force)
         except provider_command.UnfitProviderError as error:
             _stop(str(error), 2)
     if not number:

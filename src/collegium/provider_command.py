@@ -9,10 +9,10 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
 from collegium.integrations import provider_setup
 from collegium.integrations.provider_setup import Check
-from collegium.refusals import Invalid
+from collegium.refusals import Conflict, Invalid
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
-from collegium.sign_in.identities import linking
+from collegium.sign_in.identities import linking, removal
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers import rules as provider_rules
@@ -80,11 +80,17 @@ def lines(database: Database) -> Iterator[str]:
         yield "\t".join([row.name, row.label, row.issuer, *states])
 
 
-def unlink(database: Database, name: str, username: str) -> int:
+def unlink(
+    database: Database, settings: Settings, name: str, username: str, *, force: bool = False
+) -> int:
     """Remove the sign-in methods of an account at a provider; return how many there were.
 
+    Args:
+        force: Whether to remove the only way to sign in too.
+
     Raises:
-        UnfitProviderError: The provider or the account is unknown.
+        UnfitProviderError: The provider or the account is unknown, or it is the only way to sign
+            in.
     """
     with database.write() as tx:
         provider = provider_queries.by_name(tx, name)
@@ -93,7 +99,17 @@ def unlink(database: Database, name: str, username: str) -> int:
         account = account_queries.by_username(tx, username)
         if account is None:
             raise UnfitProviderError(f"there is no account with the user name {username}.")
-        return linking.unlink_as_operator(tx, account, provider)
+        try:
+            return removal.unlink_as_operator(tx, settings, account, provider, force=force)
+        except Conflict as refusal:
+            again = (
+                "only its owner adds it again, while signed in. Give them another way first"
+                if linking.is_protected(tx, account)
+                else "the provider must recognise them by an address or a claim"
+            )
+            raise UnfitProviderError(
+                f"{username} has no other way to sign in; {again}. --force removes it all the same."
+            ) from refusal
 
 
 def checked(

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from collegium import doctor
 from collegium.cli import main
+from collegium.scopes.actions import change_account
 from collegium.settings import Settings
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
@@ -69,8 +70,18 @@ def test_person_is_unlinked(run: Run, world: World) -> None:
     provider = add_provider(world)
     ada = world.person("ada")
     link(world, ada.actor, provider, person())
-    assert "recognised again" in run("unlink", "campus", "ada").stdout
+    refused = run("unlink", "campus", "ada")
+    assert (refused.exit_code, counts(world)) == (2, (2, 1))
+    assert "must recognise them by an address or a claim. --force" in refused.output
+    with world.database.write() as tx:
+        change_account(tx, ada.id, {"is_staff": True})
+    assert "Give them another way first" in run("unlink", "campus", "ada").output
+    assert "recognised again" in run("unlink", "campus", "ada", "--force").stdout
     assert counts(world) == (2, 0)
+    link(world, ada.actor, provider, person("again"))
+    with world.database.write() as tx:
+        change_account(tx, ada.id, {"password": "a hash"})
+    assert run("unlink", "campus", "ada").exit_code == 0
     for wrong, code in ((("campus", "ada"), 1), (("campus", "eve"), 2), (("other", "ada"), 2)):
         assert run("unlink", *wrong).exit_code == code
 

@@ -21,7 +21,7 @@ from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, Unauthent
 from collegium.scopes.actions import change_account
 from collegium.sign_in import credentials
 from collegium.sign_in.identities import actions as identity_actions
-from collegium.sign_in.identities import linking, mail_links, sign_ins
+from collegium.sign_in.identities import linking, mail_links, removal, sign_ins
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.identities.values import METHOD, Arrival, CodeKind
@@ -448,19 +448,22 @@ def test_person_whom_the_operator_unlinks_is_recognised_again(world: World) -> N
     ada = world.person("ada")
     link(world, ada.actor, provider, person("old"))
     refused("identity.mismatch", Conflict, arrive, world, provider, person("new"))
+
+    def unlink(tx: WriteTransaction, *, force: bool = True) -> int:
+        row = account_queries.existing(tx, ada.id)
+        return removal.unlink_as_operator(tx, world.settings, row, provider, force=force)
+
+    with pytest.raises(Conflict, match=r"identity\.last_way_of"), world.database.write() as tx:
+        unlink(tx, force=False)
     with world.database.write() as tx:
-        assert linking.unlink_as_operator(tx, ada_row(tx, ada), provider) == 1
+        assert unlink(tx) == 1
     assert kinds(world)[-1] == "identity.unlinked"
     (notice,) = sent_mails(world, "identity_changed")[1:]
     assert "removed" in mail_text(notice)
     assert arrive(world, provider, person("new")).actor.id == ada.id
     with world.database.write() as tx:
-        assert linking.unlink_as_operator(tx, ada_row(tx, ada), provider) == 1
-        assert linking.unlink_as_operator(tx, ada_row(tx, ada), provider) == 0
-
-
-def ada_row(tx: Any, ada: Person) -> Any:
-    return account_queries.existing(tx, ada.id)
+        assert unlink(tx) == 1
+        assert unlink(tx) == 0
 
 
 def test_each_sign_in_refreshes_the_profile(world: World) -> None:

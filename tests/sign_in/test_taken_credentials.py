@@ -14,6 +14,10 @@ from collegium.access.rules import Actor
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import exchange_codes, identities
+from collegium.events import queries as event_queries
+from collegium.events import types as events
+from collegium.refusals import Conflict
+from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.identities.values import CodeKind
 from collegium.sign_in.passkeys import actions as passkey_actions
@@ -28,10 +32,14 @@ from tests.sign_in.identity_scene import (
     add_provider,
     arrive,
     change_provider,
+    counts,
     enable_second_factor,
     link,
     person,
 )
+from tests.sign_in.test_confirmation import leave_alone
+from tests.support.browser import Browser, text
+from tests.support.mails import mail_text, sent_mails
 from tests.support.passkeys import add_passkey
 from tests.support.world import Person, World
 
@@ -195,3 +203,57 @@ def test_personal_token_outlives_the_sign_out_of_the_session_that_made_it(world:
     with world.database.write() as tx:
         token_actions.log_out(tx, again.actor)
     assert are_valid(world, again.token, program) == [False, True]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_staff_remove_the_identity_of_somebody_else(
+    world: World, browser: Browser, other: Browser
+) -> None:
+    provider = add_provider(world, trusted_domains=["example.org"])
+    second = add_provider(world, "second", issuer=OTHER)
+    ada = world.person("ada")
+    link(world, ada.actor, second, person("x", OTHER))
+    begun = sign_in_at(world, provider, "ada-1")
+    with world.database.read() as tx:
+        by_name = {row.provider_name: row.uuid for row in identity_queries.of_account(tx, ada.id)}
+    path = f"/staff/accounts/{ada.uuid}/"
+    form = {"action": "identity", "identity": by_name["campus"]}
+    # Neither others nor support may.
+    for who in (ada, world.person("helper", is_support=True), world.person("eve")):
+        other.sign_in(world, who).open("/account/tokens/")
+        assert other.send(path, **form).status_code in {403, 404}
+    page = text(browser.sign_in(world, world.staff).open(path))
+    assert "Remove a sign-in method" in page
+    assert "the only way in which they can" not in page
+    leave_alone(world, world.staff)
+    assert browser.send(path, **form).status_code == 403
+    assert (counts(world)[1], are_valid(world, begun.token)) == (2, [True])
+    browser.sign_in(world, world.staff).open(path)
+    done = browser.follow(browser.send(path, **form))
+    assert "can no longer sign in with Campus" in text(done)
+    assert are_valid(world, begun.token) == [False]
+    with world.database.read() as tx:
+        (event,) = event_queries.payloads_of(tx, events.IdentityUnlinked, ada.id)
+    assert (event["issuer"], event.get("because")) == (provider.issuer, None)
+    notice = sent_mails(world, "identity_changed")[-1]
+    assert (notice["To"], "By: the staff" in mail_text(notice)) == (ada.actor.email, True)
+    # Its address does not bring it back; the last way in stays unless staff say so.
+    with pytest.raises(Conflict, match=r"identity\.email_taken"):
+        arrive(world, provider, person())
+    form["identity"] = by_name["second"]
+    assert "the only way in which they can" in text(browser.open(path))
+    refused = browser.send(path, **form)
+    assert (refused.status_code, counts(world)[1]) == (422, 1)
+    assert "only way in which this person can sign in" in text(refused)
+    assert browser.send(path, **form, last_way="yes").status_code == 303
+    assert counts(world)[1] == 0
+    gone = browser.send(path, **form, last_way="yes")
+    assert (gone.status_code, "does not exist any more" in text(gone)) == (422, True)
+    # Staff remove their own on their own page.
+    link(world, world.staff.actor, second, person("s", OTHER))
+    with world.database.read() as tx:
+        (own,) = identity_queries.of_account(tx, world.staff.id)
+    here = f"/staff/accounts/{world.staff.uuid}/"
+    browser.open(here)
+    assert browser.send(here, action="identity", identity=own.uuid).status_code == 422
+    assert counts(world)[1] == 1

@@ -77,6 +77,10 @@ _MESSAGES: Final = {
     "hook.unknown": "This hook was already removed.",
     "hook.unknown_host": "The host of this address was not found.",
     "hook.url": "Please enter an address that begins with https, without a user name.",
+    "identity.last_way_of": "This is the only way in which this person can sign in. Tick "
+    "the box to remove it all the same.",
+    "identity.none": "This sign-in method does not exist any more.",
+    "identity.own": "You remove your own sign-in methods on your own page.",
     "identity.last_way": "This is your only way to sign in. Add another one first.",
     "invitation.civil_number": "This invitation is for a person with a certain civil number. Your "
     "account has another civil number or none.",

@@ -10,7 +10,10 @@ from collegium.api import account_views
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.memberships import queries as membership_queries
-from collegium.refusals import Conflict, Invalid
+from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.sign_in.identities import linking, removal
+from collegium.sign_in.identities import queries as identity_queries
+from collegium.sign_in.identities.queries import ListedIdentity
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import COUNTED, TokenKind
@@ -18,6 +21,7 @@ from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import LOCKED_AT
 from collegium.text.names import isolated, typed_username
+from collegium.values import hex_uuid
 from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -41,6 +45,7 @@ SORTS: Final = {
     "email": ("E-mail address", "email"),
     "organization": ("Institution", "organization"),
 }
+ACTIONS: Final = ("deactivate", "activate", "second_factor", "password", "identity")
 KINDS: Final = {
     "": ("Normal account", {}),
     "support": ("Support: can read everything", {"is_support": True}),
@@ -88,11 +93,14 @@ def _render_account(
     row = account_queries.get_visible(tx, browser.actor, browser.uuid("account"))
     account_views.record(browser, row.id, _SHOWN)
     # How an account signs in is for staff only: support could do nothing with it.
-    token_counts, factor, has_factor = {}, None, False
+    token_counts, factor, has_factor, ways = {}, None, False, 0
+    identities: list[ListedIdentity] = []
     if browser.actor.is_staff:
         token_counts = token_queries.count_by_kind(tx, row.id, browser.settings.token_max_age)
         factor = two_factor_queries.of_account(tx, row.id)
         has_factor = two_factor_queries.is_on(tx, row.id)
+        identities = identity_queries.of_account(tx, row.id)
+        ways = linking.ways_to_sign_in(tx, row.id, browser.settings) if identities else 0
     return page(
         browser,
         "staff_account",
@@ -102,6 +110,8 @@ def _render_account(
         sessions=token_counts.get(TokenKind.SESSION, 0),
         programs=sum(token_counts.get(kind, 0) for kind in (*COUNTED, TokenKind.REFRESH)),
         has_factor=has_factor,
+        identities=identities,
+        is_last_way=ways <= 1,
         is_locked=factor is not None and factor.wrong_codes >= LOCKED_AT,
         has_password=password_actions.may_have_password(row),
         form=form,
@@ -111,12 +121,16 @@ def _render_account(
 def _change(browser: BrowserRequest) -> Response:
     """Do what the pressed button says."""
     form = browser.form
-    action = form.choice("action", "deactivate", "activate", "second_factor", "password")
+    action = form.choice("action", *ACTIONS)
     if form.is_valid:
         confirmation.require(browser)
         try:
             return browser.redirect(browser.path, _perform_on_account(browser, action))
         except (Conflict, Invalid) as refusal:
+            form.add_refusal(refusal)
+        except NotFound as refusal:
+            if refusal.code != "identity.none":
+                raise
             form.add_refusal(refusal)
     with browser.read() as tx:
         return _render_account(browser, tx, form, 422)
@@ -130,6 +144,20 @@ def _perform_on_account(browser: BrowserRequest, action: str) -> str:
             case "second_factor":
                 two_factor_actions.reset(tx, actor, uuid)
                 return f"Two-factor authentication of {name} is off. They are notified by e-mail."
+            case "identity":
+                identity = hex_uuid(browser.form.raw("identity")) or ""
+                label = removal.unlink_as_staff(
+                    tx,
+                    actor,
+                    browser.settings,
+                    uuid,
+                    identity,
+                    force=browser.form.flag("last_way"),
+                )
+                return (
+                    f"{name} can no longer sign in with {isolated(label)}. They are notified by "
+                    "e-mail."
+                )
             case "password":
                 row = password_actions.send(tx, actor, uuid)
                 return f"A link to set a password is being sent to {isolated(row.email)}."
@@ -196,7 +224,10 @@ ROUTES: Routes = staff_only(
         },
         f"{HERE}{{uuid}}/": {
             "GET": Page(_show, "Show an account."),
-            "POST": Page(_change, "Deactivate or activate an account, or restore access to it."),
+            "POST": Page(
+                _change,
+                "Deactivate or activate an account, or change how it signs in.",
+            ),
         },
     },
     staff_paths=(f"{HERE}new/",),

@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import structlog
 
-from collegium.access.queries import lock_account
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountRow
@@ -288,34 +287,3 @@ def unlink(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
     )
     name = identity.provider_label or identity.issuer
     notices.send_notice(tx, mails.IdentityChanged, account, actor, name=name, removed=True)
-
-
-def unlink_as_operator(tx: WriteTransaction, account: AccountRow, provider: ProviderRow) -> int:
-    """Remove the identities of an account at a provider, the last way in too.
-
-    It is for a person whom the provider calls by another subject now. What came of them ends, and
-    the person is recognised again as at the first sign-in.
-
-    Returns:
-        The number of identities.
-    """
-    lock_account(tx, account.id)
-    rows = [
-        row for row in identity_queries.of_account(tx, account.id) if row.issuer == provider.issuer
-    ]
-    for row in rows:
-        identity_queries.end_tokens_of(tx, row.id, kept_token=0)
-        identity_queries.remove(tx, account.id, row.uuid)
-    if rows:
-        credentials.cancel_pending(tx, account.id)
-        event = events.IdentityUnlinked(
-            account=account.id,
-            provider=provider.name,
-            issuer=provider.issuer,
-            because=notices.OPERATOR,
-        )
-        event_queries.record(tx, None, event)
-        notices.send_notice(
-            tx, mails.IdentityChanged, account, None, name=provider.label, removed=True
-        )
-    return len(rows)

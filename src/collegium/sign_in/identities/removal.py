@@ -1,0 +1,118 @@
+"""Remove identities from the accounts of other people: by the operator, and by staff."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from collegium.access.queries import lock_account
+from collegium.access.rules import Actor
+from collegium.accounts import queries as account_queries
+from collegium.accounts.actions import require_staff
+from collegium.accounts.queries import AccountRow
+from collegium.db.database import WriteTransaction
+from collegium.events import queries as event_queries
+from collegium.events import types as events
+from collegium.outbox import mails
+from collegium.refusals import Conflict, NotFound
+from collegium.settings import Settings
+from collegium.sign_in import credentials, notices
+from collegium.sign_in.identities import linking
+from collegium.sign_in.identities import queries as identity_queries
+from collegium.sign_in.identities.queries import ListedIdentity
+from collegium.sign_in.providers.queries import ProviderRow
+
+
+def unlink_as_operator(
+    tx: WriteTransaction,
+    settings: Settings,
+    account: AccountRow,
+    provider: ProviderRow,
+    *,
+    force: bool,
+) -> int:
+    """Remove the identities of an account at a provider.
+
+    It is for a person whom the provider calls by another subject now. What came of them ends, and
+    the person is recognised again as at the first sign-in: the accounts of staff and those with
+    two-factor authentication are not.
+
+    Args:
+        force: whether to remove the last way in too.
+
+    Returns:
+        The number of identities.
+
+    Raises:
+        Conflict: ``identity.last_way_of``: the person could not sign in any more.
+    """
+    lock_account(tx, account.id)
+    rows = [
+        row for row in identity_queries.of_account(tx, account.id) if row.issuer == provider.issuer
+    ]
+    if not rows:
+        return 0
+    _remove(tx, settings, account, rows, force=force)
+    event = events.IdentityUnlinked(
+        account=account.id,
+        provider=provider.name,
+        issuer=provider.issuer,
+        because=notices.OPERATOR,
+    )
+    event_queries.record(tx, None, event)
+    notices.send_notice(tx, mails.IdentityChanged, account, None, name=provider.label, removed=True)
+    return len(rows)
+
+
+def unlink_as_staff(
+    tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str, identity: str, *, force: bool
+) -> str:
+    """Remove an identity of somebody else, as its owner could; return the name of the provider.
+
+    What came of it ends. The provider does not recognise the person again by an address or a claim:
+    the owner adds the method while signed in, or by a link in an e-mail.
+
+    Args:
+        uuid: of the account, 32 hex digits.
+        identity: UUID of the identity.
+        force: whether to remove the last way in too.
+
+    Raises:
+        NotFound: ``account.unknown``: the account is hidden from the actor. ``identity.none``.
+        Forbidden: ``permission.missing``: the actor is not staff.
+        Conflict: ``identity.own``: it is the actor's own account. ``identity.last_way_of``: the
+            person could not sign in any more.
+    """
+    account = account_queries.get_visible(tx, actor, uuid)
+    require_staff(actor)
+    if account.id == actor.id:
+        raise Conflict("identity.own")
+    account = account_queries.lock_account_and_recheck(tx, actor, account)
+    rows = [row for row in identity_queries.of_account(tx, account.id) if row.uuid == identity]
+    if not rows:
+        raise NotFound("identity.none")
+    _remove(tx, settings, account, rows, force=force)
+    (row,) = rows
+    event = events.IdentityUnlinked(
+        account=account.id, provider=row.provider_name or "", issuer=row.issuer
+    )
+    event_queries.record(tx, actor, event)
+    name = row.provider_label or row.issuer
+    notices.send_notice(tx, mails.IdentityChanged, account, actor, name=name, removed=True)
+    return name
+
+
+def _remove(
+    tx: WriteTransaction,
+    settings: Settings,
+    account: AccountRow,
+    rows: Collection[ListedIdentity],
+    *,
+    force: bool,
+) -> None:
+    """Remove identities of a locked account, and end what came of them."""
+    for row in rows:
+        identity_queries.end_tokens_of(tx, row.id, kept_token=0)
+        identity_queries.remove(tx, account.id, row.uuid)
+    if not force and not linking.ways_to_sign_in(tx, account.id, settings):
+        raise Conflict("identity.last_way_of")
+    credentials.cancel_pending(tx, account.id)
