@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from docgen import commands, errors, events, mails, metrics, permissions, settings
+from docgen import commands, errors, events, helm, mails, metrics, permissions, settings
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 FOLDER: Final = DOCS / "reference"
@@ -14,6 +14,7 @@ FOLDER: Final = DOCS / "reference"
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "settings.md": settings.page,
     "commands.md": commands.page,
+    "helm.md": helm.page,
     "permissions.md": permissions.page,
     "events.md": events.page,
     "mails.md": mails.page,
