@@ -14,8 +14,9 @@ import click
 import pytest
 import yaml
 
+from collegium.api.pipeline import AROUND_FILE
 from collegium.cli import main
-from collegium.settings import load
+from collegium.settings import DEFAULTS, load
 from tests.support.site import Site
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
@@ -121,6 +122,23 @@ def test_image_runs_a_known_command_as_an_ordinary_user() -> None:
     assert set(settings) == {"COLLEGIUM_DATABASE_URL", "COLLEGIUM_MAIL_URL"}
     assert all("/data/" in one for one in settings.values())
     load(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "unit"),
+    [
+        ("proxies/nginx.conf", r"client_max_body_size (\d+)m;", 1024**2),
+        ("proxies/apache.conf", r"LimitRequestBody (\d+)", 1),
+        ("proxies/Caddyfile", r"max_size (\d+)MB", 1000**2),
+        ("helm/example.yaml", r"proxy-body-size: (\d+)m", 1024**2),
+    ],
+)
+def test_proxies_pass_on_the_largest_file_that_the_service_takes(
+    name: str, setting: str, unit: int
+) -> None:
+    found = re.search(setting, (PACKAGING / name).read_text())
+    assert found
+    assert int(found[1]) * unit >= DEFAULTS.import_max_size + AROUND_FILE
 
 
 def test_dashboard_asks_only_for_metrics_that_exist(site: Site) -> None:

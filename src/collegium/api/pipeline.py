@@ -210,7 +210,7 @@ class _Resource(Generic[C]):
         settings = app_context.settings
         max_length = BODY_MAX
         if endpoint is not None and endpoint.is_large:
-            max_length = max(BODY_MAX, settings.import_max_size + _AROUND_FILE)
+            max_length = max(BODY_MAX, settings.import_max_size + AROUND_FILE)
         body = _body(request, settings.trusted_proxies, max_length)
         context = self._protocol.context_type(app_context, request, body, segments)
         try:
@@ -224,7 +224,7 @@ class _Resource(Generic[C]):
     on_head = on_post = on_put = on_patch = on_delete = on_options = on_get
 
 
-_AROUND_FILE: Final = 64 * 1024
+AROUND_FILE: Final = 64 * 1024
 """Bytes of a body besides its file."""
 
 
