@@ -118,7 +118,7 @@ BAD_RESPONSES = {
     "fails": says(SECRET.encode(), 500),
     "redirects": says(b"", 302, Location="/token"),
     "forbids": says(SECRET.encode(), 403),
-    "zips": says(gzip.compress(b" " * 50_000_000), Content_Encoding="gzip"),
+    "zips": says(gzip.compress(b" " * 50_000_000, 1), Content_Encoding="gzip"),
 }
 UNREADABLE = {
     "empty": b"",
