@@ -288,10 +288,29 @@ def _write_postgresql(cursor: Any, tables: Tables) -> None:
         cursor.execute(line)
     for table, rows in tables:
         _copy(cursor, table, rows)
+    (ours,) = cursor.execute("SELECT pg_get_functiondef('collegium_trigrams'::regproc)").fetchone()
+    cursor.execute(_FASTER_TRIGRAMS)
     for _, statement in later:
         cursor.execute(statement)
+    cursor.execute(ours)
     cursor.execute("COMMIT")
     cursor.execute(f"VACUUM ANALYZE roles, {', '.join(written)}")
+
+
+_FASTER_TRIGRAMS: Final = """
+    CREATE OR REPLACE FUNCTION collegium_trigrams(value text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE COST 1000 AS $$
+    DECLARE
+        letters text[] := string_to_array(value, NULL);
+        made text[] := ARRAY[]::text[];
+    BEGIN
+        FOR i IN 1 .. length(value) - 2 LOOP
+            made[i] := letters[i] || letters[i + 1] || letters[i + 2];
+        END LOOP;
+        RETURN made;
+    END $$
+"""
+"""The trigrams of a text with repetitions, which an index drops, in a quarter of the time."""
 
 
 def _go_fast(cursor: Any) -> None:
