@@ -296,14 +296,24 @@ _NO_OTHER_SCHEMA = """
 
 
 class FolderScheduling(LoadScopeScheduling):
-    """Runs each of these folders on one worker, and first; distributes other tests singly."""
+    """Runs tests that share slow fixtures on one worker, and first; distributes others singly."""
 
     folders = ("tests/browser/", "tests/clients/", "tests/db/")
-    long: tuple[str, ...] = ("tests/hostile/", "tests/operations/", "tests/proof/", "tests/worker/")
+    files = ("tests/integrations/test_real_providers.py", "tests/operations/test_release.py")
+    by_database = ("tests/matrix/",)
+    """Folders whose files share a fixture for each database."""
+    long: tuple[str, ...] = (
+        *("tests/hostile/", "tests/integrations/", "tests/matrix/", "tests/operations/"),
+        *("tests/proof/", "tests/worker/"),
+    )
     """Folders with long tests. They come next, so that at the end no worker waits for one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((folder for folder in self.folders if nodeid.startswith(folder)), nodeid)
+        if nodeid.startswith(self.by_database):
+            file, _, name = nodeid.partition("::")
+            return f"{file}::{'postgresql' if 'postgresql' in name else 'others'}"
+        together = (*self.folders, *self.files)
+        return next((path for path in together if nodeid.startswith(path)), nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         if self.long:
