@@ -17,6 +17,7 @@ from docgen.reference import DOCS, FOLDER, PAGES
 from docgen.site import ROOT, Stage, external_requests, navigation
 from tests.operations.test_tutorial import headings
 
+SIGN_IN = ("actions", "linking", "registration", "rules", "sessions", "sign_ins")
 BUILDER = ROOT / ".venv-docs" / "bin" / "zensical"
 
 
@@ -72,6 +73,42 @@ def test_types_are_said_in_words(schema: dict[str, Any], text: str | None) -> No
         "type": "string (email, at most 254 characters)",
     }
     assert api.type_text(schema) == (text or texts[next(iter(schema))])
+
+
+ONLY_ON_PAGES: dict[str, str] = {
+    **dict.fromkeys(
+        ("identity.taken", "identity.session", "identity.other", "identity.no_factor"),
+        "adding a method, or confirming",
+    ),
+    **dict.fromkeys(("provider.not_recent", "identity.last_way"), "the same"),
+    **dict.fromkeys(("identity.link", "identity.none", "identity.code"), "of a page of ours"),
+    "identity.logout_used": "a sign-out that the provider sends",
+    "provider.redirect": "there is no allowed address to which to return",
+    **dict.fromkeys(
+        ("account.username_taken", "account.slug_taken", "account.duplicate"), "tried again"
+    ),
+    "account.email_taken": "the form for an account with a password",
+}
+"""Codes of failed sign-ins that no front end gets, and why."""
+
+
+def test_every_error_of_a_sign_in_is_explained() -> None:
+    """The table for front ends names what the code raises, and nothing else."""
+    source = ROOT / "src" / "collegium"
+    files = [source / "invitations" / "sign_up.py", source / "web" / "provider_failures.py"]
+    files += (source / "sign_in" / "identities" / f"{name}.py" for name in SIGN_IN)
+    code = re.compile(
+        r'"((?:identity|provider|invitation|invite_link|account|second_factor|login|tries)'
+        r'\.[a-z_]+)"'
+    )
+    raised = {found for path in files for found in code.findall(path.read_text())}
+    raised |= {"second_factor.required", "tries.wait", "login.failed"}
+    text = (DOCS / "sign-in.md").read_text()
+    table = text[text.index("| `error` |") :].partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:]]
+    told = [found for row in rows for found in re.findall(r"`([a-z_.]+)`", row)]
+    assert len(told) == len(set(told))
+    assert raised - ONLY_ON_PAGES.keys() == set(told)
 
 
 def test_every_page_is_on_the_home_page_once() -> None:
