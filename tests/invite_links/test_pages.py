@@ -173,3 +173,38 @@ def test_editing_an_invite_link_keeps_its_role(browser: Browser, scene: Scene) -
     link = f"/open_invitation/{uuid}/"
     browser.sign_in(world, world.person("late")).open(link)
     assert "only for people of certain institutions" in text(browser.send(link))
+
+
+def test_link_shows_what_an_identity_provider_must_state(browser: Browser, scene: Scene) -> None:
+    world, path = scene.world, f"{scene.paths['project']}link/"
+    browser.sign_in(world, scene.people["manager"]).open(path)
+    form = {"role": world.role("PROJECT.MEMBER").uuid, "auto_approve": "yes"}
+    for wrong in ("eduperson_assurance", "a = ", f"{'a' * 256} = b", f"a = {'b' * 501}"):
+        response = browser.send(path, **form, claims=wrong)
+        assert response.status_code == 422, wrong
+        assert 'id="claims-error"' in response.text
+        assert wrong in response.text
+    claims = "eduperson_assurance = https://a.example/high\r\nacr = 1\r\nacr = 2"
+    shown = text(browser.follow(browser.send(path, **form, claims=claims)))
+    assert "https://a.example/high" in shown.partition("an identity provider states")[2]
+    (row,) = invite_links(world, scene.project)
+    assert row.claims == {"eduperson_assurance": ["https://a.example/high"], "acr": ["1", "2"]}
+    link = f"/open_invitation/{row.uuid}/"
+    ada = Browser(browser._site).sign_in(world, world.person("ada"))
+    assert "of whom an identity provider states" in text(ada.open(link))
+    refused = ada.send(link)
+    assert (refused.status_code, "Please sign in with a provider" in text(refused)) == (422, True)
+    # Who asks for less answers for the link from then on, and nothing else changes it.
+    edit = f"{scene.paths['project']}links/{row.uuid}/"
+    browser.sign_in(world, scene.people["owner"])
+    assert "acr = 2" in text(browser.open(edit))
+    stays = {"action": "save", "auto_approve": "yes", "claims": claims}
+    browser.send(edit, **stays, custom_text="Hello")
+    (row,) = invite_links(world, scene.project)
+    assert (row.sponsor_id, len(row.claims)) == (scene.people["manager"].id, 2)
+    browser.open(edit)
+    browser.send(edit, **stays | {"claims": ""})
+    (row,) = invite_links(world, scene.project)
+    assert (row.sponsor_id, row.claims) == (scene.people["owner"].id, {})
+    ada.open(link)
+    assert "Welcome!" in text(ada.follow(ada.send(link)))

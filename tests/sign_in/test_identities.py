@@ -43,6 +43,7 @@ from tests.sign_in.identity_scene import (
     person,
 )
 from tests.support.mails import mail_text, sent_mails
+from tests.support.site import Site
 from tests.support.team import Scene
 from tests.support.world import Person, World
 
@@ -388,6 +389,53 @@ def test_invite_link_brings_a_new_person_in(world: World, scene: Scene) -> None:
     )
     signed_in = arrive(world, provider, claims, Arrival(invite_link=limited, accepts=True))
     assert (signed_in.is_new, signed_in.accepted, signed_in.asked) == (True, (), limited)
+
+
+HIGH = "https://refeds.org/assurance/IAP/high"
+SURE: dict[str, Any] = {"vouched_claims": ["eduperson_assurance", "schac_home_organization@*"]}
+
+
+def test_invite_link_asks_for_what_a_provider_states(
+    world: World, scene: Scene, site: Site
+) -> None:
+    elsewhere = "https://elsewhere.example"
+    sure = add_provider(world, **SURE)
+    unsure = add_provider(world, "unsure", issuer=elsewhere)
+    claims = {"eduperson_assurance": [HIGH, "other"], "schac_home_organization": ["uni.example"]}
+    uuid = world.create_link(
+        scene.people["owner"], "PROJECT.MEMBER", scene.project, auto_approve=True, claims=claims
+    )
+    arrival = Arrival(invite_link=uuid, accepts=True)
+    home: dict[str, Any] = {"schac_home_organization": "uni.example"}
+    high: dict[str, Any] = {"eduperson_assurance": [HIGH]}
+    before = counts(world)
+    # Not the level, not the institution, and no provider that vouches for it.
+    for said in (home, high, home | {"eduperson_assurance": [f"{HIGH}er"]}):
+        refused("invite_link.claims", Conflict, arrive, world, sure, person(**said), arrival)
+    there = person("x", elsewhere, email="x@example.org", **home, **high)
+    refused("invite_link.claims", Conflict, arrive, world, unsure, there, arrival)
+    assert counts(world) == before
+    signed_in = arrive(world, sure, person(**home, **high), arrival)
+    assert (signed_in.is_new, signed_in.accepted) == (True, (uuid,))
+    # Two institutions do not add up, and a password states nothing.
+    bob = world.person("bob")
+    link(world, bob.actor, sure, person("bob", **home))
+    link(world, bob.actor, sure, person("bob-2", **high))
+    path = f"/api/user-group-invitations/{uuid}/submit_request/"
+    denied = site.post(path, bob, json={})
+    assert (denied.status_code, "does not state what" in denied.text) == (400, True)
+    # What is stated at this very sign-in counts, not what was stated before.
+    for said, code in (({}, "invite_link.claims"), (home | high, ""), (home, "invite_link.claims")):
+        done = arrive(world, sure, person("bob", **said), arrival)
+        assert done.refused == (code or ""), said
+        assert done.accepted == (() if code else (uuid,))
+        world.remove_role(bob, "PROJECT.MEMBER", scene.project) if not code else None
+    # A provider that staff do not believe any more is not believed here either.
+    arrive(world, sure, person("bob", **home, **high))
+    change_provider(world, vouched_claims=["schac_home_organization@*"])
+    assert site.post(path, bob, json={}).status_code == 400
+    change_provider(world, **SURE)
+    assert site.post(path, bob, json={}).status_code == 200
 
 
 @pytest.mark.parametrize("way", ["invitation", "open", "invite link", "pending"])

@@ -122,6 +122,22 @@ def is_accepted(accepted: Iterable[str], found: Collection[str]) -> bool:
     )
 
 
+def meets_claims(
+    wanted: Mapping[str, Collection[str]], identities: Iterable[Mapping[str, Any]]
+) -> bool:
+    """Return whether one identity has an accepted value of every claim.
+
+    Args:
+        wanted: accepted values by claim.
+        identities: the claims of each identity of a person; only those for which its provider
+            vouches.
+    """
+    return not wanted or any(
+        all(is_accepted(values, values_of(claims.get(name))) for name, values in wanted.items())
+        for claims in identities
+    )
+
+
 def matches(rule: Conditions, facts: Facts) -> bool:
     """Return whether a person meets every condition of a rule."""
     return all(check.is_met for check in checks(rule, facts))

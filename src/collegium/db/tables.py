@@ -1269,6 +1269,8 @@ invite_links = Table(
     Column("affiliations", JsonColumn, nullable=False),
     Column("email_patterns", JsonColumn, nullable=False),
     _list("identity_sources"),
+    # Values by claim, which a provider must state about a requester.
+    Column("claims", JsonColumn, nullable=False, server_default="{}"),
     # Whether requesters name and describe the project that is created for them.
     _flag("allow_custom_project_details"),
     # The person who created the link, or the last one who made it admit more people. Automatic

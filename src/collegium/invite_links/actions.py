@@ -94,6 +94,7 @@ def create(
             "affiliations": [],
             "email_patterns": [],
             "identity_sources": [],
+            "claims": {},
             "allow_custom_project_details": False,
             "expires_at": tx.now + timedelta(seconds=settings.group_invitation_lifetime),
             **details,

@@ -64,6 +64,7 @@ class InviteLinkRow(OfferedRole, Sponsored):
     affiliations: list[str]
     email_patterns: list[str]
     identity_sources: list[str]
+    claims: dict[str, list[str]]
     allow_custom_project_details: bool
     role_kind: str
     project_role_kind: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -11,6 +12,8 @@ from collegium.access.queries import ScopeRow
 from collegium.access.rules import BRAINSTEM_KINDS, KINDS, Actor, Kinds, ScopeKind, may_grant
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
+from collegium.claim_rules import queries as claim_rule_queries
+from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -62,6 +65,7 @@ def submit(
     uuid: str,
     message: str = "",
     project: ProjectDetails = ProjectDetails(),  # noqa: B008 - it cannot change
+    stated: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> SubmitResult:
     """Request what an invite link offers, and notify those who may decide.
 
@@ -72,11 +76,14 @@ def submit(
         uuid: of the invite link, 32 hex digits.
         message: from the requester to those who decide.
         project: ignored unless the link allows it.
+        stated: what providers state about the requester in this very request, by the id of the
+            identity, in place of what they have stated earlier.
 
     Raises:
         NotFound: ``invite_link.unknown``.
         Conflict: ``invite_link.inactive``; ``invite_link.not_for_you`` if the link's
-            restrictions do not admit the actor; ``scope.not_admitted``;
+            restrictions do not admit the actor; ``invite_link.claims`` if no provider states
+            what the link asks for; ``scope.not_admitted``;
             ``request.exists``; ``grant.held``;
             ``grant.elsewhere`` under the one-role rule; ``organisation.unavailable``;
             ``role.inactive``; ``account.inactive``; ``request.too_many``.
@@ -99,16 +106,7 @@ def submit(
         tx, actor.id
     ):
         raise Conflict("grant.elsewhere")
-    account = account_queries.own(tx, actor)
-    if not invite_link_rules.matches_restrictions(
-        link.affiliations,
-        link.email_patterns,
-        link.identity_sources,
-        of_account=account.affiliations,
-        email=actor.email,
-        source=account.identity_source,
-    ):
-        raise Conflict("invite_link.not_for_you")
+    _check_admits(tx, actor, link, stated or {})
     if link.scope_kind != ScopeKind.GROUP:
         check_may_have(tx, actor.id, link.role_id, link.scope_id)
     is_automatic = is_approved_automatically(tx, actor, link)
@@ -123,6 +121,33 @@ def submit(
         return SubmitResult(request, is_approved=False)
     _add_member(tx, None, settings, request, None)
     return SubmitResult(_reload(tx, request.id), is_approved=True)
+
+
+def _check_admits(
+    tx: ReadTransaction,
+    actor: Actor,
+    link: InviteLinkRow,
+    stated: Mapping[int, Mapping[str, Any]],
+) -> None:
+    """Require that an invite link admits the actor.
+
+    Raises:
+        Conflict: ``invite_link.not_for_you``, ``invite_link.claims``.
+    """
+    account = account_queries.own(tx, actor)
+    if not invite_link_rules.matches_restrictions(
+        link.affiliations,
+        link.email_patterns,
+        link.identity_sources,
+        of_account=account.affiliations,
+        email=actor.email,
+        source=account.identity_source,
+    ):
+        raise Conflict("invite_link.not_for_you")
+    if link.claims:
+        known = {**claim_rule_queries.stored_claims(tx, actor.id), **stated}
+        if not claim_rule_rules.meets_claims(link.claims, known.values()):
+            raise Conflict("invite_link.claims")
 
 
 def submit_without_link(

@@ -22,7 +22,7 @@ from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
 from collegium.values import hex_uuid
-from collegium.web import qr
+from collegium.web import claim_lines, qr
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging, page
@@ -169,6 +169,7 @@ def _read_settings(form: Form) -> dict[str, Any]:
     values["email_patterns"] = form.lines(
         "email_patterns", invite_link_rules.PATTERN_MAX, invite_link_rules.PATTERNS_MAX
     )
+    values["claims"] = claim_lines.read(form)
     form.date("expires")
     # An unticked checkbox is not posted, but its field must exist for an error to belong to it.
     for name in (*_CHECKBOXES, "auto_create_project"):
@@ -291,6 +292,7 @@ def _filled_form(row: InviteLinkRow) -> Form:
         template=row.template or "",
         affiliations="\n".join(row.affiliations),
         email_patterns="\n".join(row.email_patterns),
+        claims=claim_lines.text_of(row.claims),
         **{name: "yes" if getattr(row, name) else "" for name in _CHECKBOXES},
     )
 

@@ -131,6 +131,8 @@ _MESSAGES: Final = {
     "gave it to you for a new one.",
     "invite_link.not_for_you": "This link is only for people of certain institutions or with "
     "certain e-mail addresses. Please ask the person who gave it to you.",
+    "invite_link.claims": "This link is only for people of whom an identity provider states "
+    "what is named on its page. Please sign in with a provider that does.",
     "scope.not_admitted": "This organisation or project is only for people of certain institutions "
     "or with certain e-mail addresses.",
     "organisation.unavailable": "This organisation is blocked or archived, so nothing can be "

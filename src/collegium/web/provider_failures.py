@@ -130,6 +130,13 @@ _FAILURES: Final = {
         "It was cancelled, has expired, or never existed. You did not get an account. Please ask "
         "the person who sent you the link for a new one.",
     ),
+    "invite_link.claims": _Failure(
+        409,
+        "The link asks for more",
+        "This link is only for people of whom their identity provider states what is named on its "
+        "page, and {label} did not state it about you. You did not get an account. Please use "
+        "another provider, or ask the person who sent you the link.",
+    ),
     "identity.deactivated": _Failure(
         403,
         "Your account is deactivated",

@@ -20,7 +20,7 @@ from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
-from collegium.web import confirmation
+from collegium.web import claim_lines, confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page
@@ -50,8 +50,6 @@ OBSTACLES: Final = {
     "role.inactive": "The role is disabled.",
     "scope.not_admitted": "The organisation or project does not admit this person.",
 }
-_LINES_MAX: Final = 200
-"""Maximum number of lines of claims in a form."""
 
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -89,7 +87,7 @@ def _read_values(form: Form, tx: ReadTransaction) -> dict[str, Any]:
         "template": form.name("template", claim_rule_rules.TEMPLATE_MAX),
         "creates_project": bool(form.raw("project_role")),
         "revokes": form.flag("revokes"),
-        "claims": _read_claims(form),
+        "claims": claim_lines.read(form),
         **{
             name: form.lines(name, length, claim_rule_rules.ITEMS_MAX)
             for name, length in claim_rule_rules.LENGTHS.items()
@@ -109,26 +107,6 @@ def _read_values(form: Form, tx: ReadTransaction) -> dict[str, Any]:
         for problem in claim_rule_rules.problems(values):
             form.add_refusal(problem)
     return values
-
-
-def _read_claims(form: Form) -> dict[str, list[str]]:
-    """Return the claims: a claim, an equals sign and an accepted value on each line."""
-    length = claim_rule_rules.CLAIM_MAX + claim_rule_rules.VALUE_MAX + 3
-    claims: dict[str, list[str]] = {}
-    for line in form.lines("claims", length, _LINES_MAX):
-        name, sign, value = (part.strip() for part in line.partition("="))
-        if (
-            not (sign and name and value)
-            or max(len(name) - claim_rule_rules.CLAIM_MAX, len(value) - claim_rule_rules.VALUE_MAX)
-            > 0
-        ):
-            form.add_error("claims", "Please write “claim = value” on each line.")
-            return {}
-        claims.setdefault(name, []).append(value)
-    too_many = max(len(claims), *map(len, claims.values()), 0) > claim_rule_rules.ITEMS_MAX
-    if too_many:
-        form.add_error("claims", f"At most {claim_rule_rules.ITEMS_MAX} values are possible.")
-    return claims
 
 
 def _create(browser: BrowserRequest) -> Response:
@@ -165,14 +143,13 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 
 def _form_of(row: RuleRow) -> Form:
-    lines = (f"{name} = {value}" for name, values in row.claims.items() for value in values)
     form = Form.showing(
         name=row.name,
         organisation=row.organisation_name,
         organisation_role=row.organisation_role_uuid or "",
         project_role=(row.project_role_uuid or "") if row.creates_project else "",
         template=row.template,
-        claims="\n".join(lines),
+        claims=claim_lines.text_of(row.claims),
         **{name: "\n".join(getattr(row, name)) for name in claim_rule_rules.LENGTHS},
     )
     if row.revokes:

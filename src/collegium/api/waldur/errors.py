@@ -279,6 +279,13 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
             "Your email or organization must match the invitation restrictions."
         ),
     ),
+    "invite_link.claims": (
+        _NO_FIELD,
+        (
+            "You are not allowed to accept this invitation. "
+            "Your identity provider does not state what the invitation asks for."
+        ),
+    ),
     "invite_link.public_staff": (
         "is_public",
         "Only staff users can create public invitations.",

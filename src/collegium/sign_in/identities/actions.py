@@ -101,7 +101,8 @@ def complete(
     waits = needs_code(tx, signed_in)
     ruled = _lock_ruled_scopes(tx, provider, claims, identity, account, arrival, waits=waits)
     if arrival.accepts and arrival.names_offer and not waits:
-        signed_in = _accept_if_possible(tx, settings, signed_in, arrival)
+        stated = {identity.id: _vouched(provider, claims)}
+        signed_in = _accept_if_possible(tx, settings, signed_in, arrival, stated)
     # After the scopes of an invitation and of claim rules, as all actions do.
     lock_account(tx, account.id)
     if is_new:
@@ -137,8 +138,7 @@ def _lock_ruled_scopes(
 
     def load_facts(tx: ReadTransaction, account: AccountDetails) -> Facts:
         """Return the facts as they will be after ``_refresh``."""
-        kept = identity_rules.kept_claims(claims, provider.extra_fields)
-        said = vouched_claims({**kept, "iss": claims.issuer}, provider)
+        said = _vouched(provider, claims)
         facts = granting.facts_of(tx, account).with_claims(identity.id, said)
         columns = _profile(tx, provider, claims, account, waits=waits)
         return replace(
@@ -158,6 +158,12 @@ def _lock_ruled_scopes(
         also = invite_link_queries.scope_and_parent(tx, arrival.invite_link)
     granting.lock(tx, (*scopes, *also))
     return scopes
+
+
+def _vouched(provider: ProviderRow, claims: Claims) -> dict[str, Any]:
+    """Return what will be stored of the claims, as far as the provider vouches for it."""
+    kept = identity_rules.kept_claims(claims, provider.extra_fields)
+    return vouched_claims({**kept, "iss": claims.issuer}, provider)
 
 
 def needs_code(tx: ReadTransaction, signed_in: SignedIn) -> bool:
@@ -224,12 +230,16 @@ def _only_account_at(tx: ReadTransaction, email: str) -> Any:
 
 
 def _accept_if_possible(
-    tx: WriteTransaction, settings: Settings, signed_in: SignedIn, arrival: Arrival
+    tx: WriteTransaction,
+    settings: Settings,
+    signed_in: SignedIn,
+    arrival: Arrival,
+    stated: dict[int, dict[str, Any]],
 ) -> SignedIn:
     """Accept the invitation if possible; a refusal does not prevent the sign-in."""
     try:
         with tx.savepoint():
-            taken = registration.accept(tx, settings, signed_in.actor, arrival)
+            taken = registration.accept(tx, settings, signed_in.actor, arrival, stated=stated)
             return signed_in._replace(**taken._asdict())
     except (NotFound, Conflict) as refusal:
         return signed_in._replace(refused=refusal.code)

@@ -236,10 +236,13 @@ def accept(
     actor: Actor,
     arrival: Arrival,
     lost_number: str = "",
+    stated: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> Taken:
     """Accept what somebody arrived with.
 
     Args:
+        stated: what the provider states now, if that is not stored yet; see
+            ``join_requests.actions.submit``.
         lost_number: a civil number that the provider states, but another account has.
 
     Raises:
@@ -260,7 +263,7 @@ def accept(
         return Taken((arrival.invitation,))
     assert arrival.invite_link is not None  # noqa: S101 - the caller has checked that there is one
     link = arrival.invite_link
-    result = join_request_actions.submit(tx, actor, settings, link)
+    result = join_request_actions.submit(tx, actor, settings, link, stated=stated)
     return Taken((link,)) if result.is_approved else Taken(asked=link)
 
 
