@@ -286,7 +286,7 @@ def test_claims_of_existing_rules_go_on_counting(empty: Database) -> None:
     provider |= {"discovery_url": "https://a.example", "issuer": "https://a.example"}
     provider |= {"created_at": AT, "modified_at": AT}
     rule = {"uuid": uuid(2), "name": "a rule", "organisation_id": 1, "template": ""}
-    rule |= {"claims": '{"department": ["p"], "groups": ["x"], "iss": ["i"]}'}
+    rule |= {"claims": '{"department": ["p"], "groups": ["x"], "iss": ["i"], "hd": ["x"]}'}
     rule |= {"nationalities": '["EE"]', "created_at": AT, "modified_at": AT}
     rows = [
         ("scopes", scope(1, 3, "organisation", "Physics")),
@@ -300,6 +300,11 @@ def test_claims_of_existing_rules_go_on_counting(empty: Database) -> None:
         (row,) = tx.fetch_all(Statement[Any](select(identity_providers.c.vouched_claims)))
     further = ["citizenship", "citizenships", "department", "nationalities", "nationality"]
     assert {*row.vouched_claims} == {*DEFAULT_VOUCHED, *further, "eduperson_assurance"}
+    # From then on the domain of an institution counts only for who speaks for it.
+    upgrade(empty, "0020_link_claims")
+    with empty.read() as tx:
+        (after,) = tx.fetch_all(Statement[Any](select(identity_providers.c.vouched_claims)))
+    assert after.vouched_claims == [*row.vouched_claims, "hd@*"]
 
 
 def test_failed_migration_leaves_the_database_unchanged(
