@@ -71,7 +71,7 @@ def test_invitee_signs_up_and_becomes_a_member(visitor: Visitor) -> None:
     )
     page.get_by_label("First name").fill("Ines")
     page.get_by_label("Last name").fill("Invited")
-    page.get_by_label("is my own e-mail address").check()
+    page.get_by_label("The link was sent to my own address").check()
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Repeat password").fill(PASSWORD)
     page.get_by_label("I agree").check()
