@@ -18,6 +18,8 @@ from docgen.site import ROOT, Stage, external_requests, navigation
 from tests.operations.test_tutorial import headings
 
 SIGN_IN = ("actions", "linking", "registration", "rules", "sessions", "sign_ins")
+PICTURES_FOLDER = DOCS / "pictures"
+PICTURE_MAX = 60_000  # bytes
 BUILDER = ROOT / ".venv-docs" / "bin" / "zensical"
 
 
@@ -171,6 +173,18 @@ def test_site_is_built_without_a_warning_and_asks_no_other_server(stage: Path) -
     pages = list((stage / "site").rglob("*.html"))
     assert len(pages) > 100
     assert external_requests(stage / "site") == []
+
+
+def test_every_picture_is_small_and_shown_with_an_alternative_text() -> None:
+    shown = {}
+    for page in DOCS.glob("*.md"):
+        for text, path in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text()):
+            shown[(page.parent / path).resolve()] = text
+    assert set(shown) == set(PICTURES_FOLDER.iterdir())
+    assert len(shown) == 10
+    for path, text in shown.items():
+        assert len(text.split()) > 5, path
+        assert path.stat().st_size < PICTURE_MAX, path
 
 
 def test_requests_to_other_servers_are_found(tmp_path: Path) -> None:
