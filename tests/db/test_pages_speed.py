@@ -173,8 +173,9 @@ def parameters(tx: WriteTransaction, vault: Vault) -> dict[str, dict[str, object
 def paths(known_parameters: dict[str, dict[str, object]]) -> Iterator[str]:
     """Yield every page, and lists with queries."""
     for path, operations in ROUTES.items():
-        # The result of an import is a file, which takes as long as it has rows.
-        if not isinstance(operations.get("GET"), Page) or path.endswith("/result/"):
+        # The result of an import and a download are files, which take as long as they have rows.
+        is_file = path.endswith("/result/") or "/export/" in path
+        if is_file or not isinstance(operations.get("GET"), Page):
             continue
         named: dict[str, object] = {}
         for begin in sorted(known_parameters, key=len):

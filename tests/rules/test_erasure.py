@@ -29,7 +29,8 @@ def test_impersonal_data_of_an_event_is_kept(name: str) -> None:
 
 def test_kept_data_is_exactly_what_was_decided() -> None:
     assert sorted(KEPT_FIELDS) == [
-        *("agreement", "agreement_kind", "agreements", "because", "codes", "fields"),
+        *("agreement", "agreement_kind", "agreements", "because", "claims", "codes"),
+        *("export_filters", "export_format", "fields"),
         *("former_organisation", "hook", "hook_kind", "impersonated_by", "impersonator"),
         *("import_rows", "import_uuid"),
         *("invitation", "issuer", "keeps_members", "key", "language", "mail", "mails", "method"),

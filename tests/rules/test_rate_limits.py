@@ -25,6 +25,7 @@ EXPECTED = {
     "code address": (10, 5, 600, 600),
     "device address": (30, 5, 600, 600),
     "passkey address": (60, 5, 600, 600),
+    "export account 0": (30, 30, 3600, 3600),
     "import account 0": (20, 30, 3600, 3600),
     "import address": (100, 30, 3600, 3600),
     "import start account 0": (5, 60, 3600, 3600),

@@ -272,7 +272,9 @@ def fill_falcon_response(
             falcon_response.set_header("location", root + response.headers["Location"])
         if response.media == "text/html":
             body = _LOCAL.sub(rb"\1" + root.encode() + b"/", body)
-    if not head:
+    if response.stream is not None:
+        falcon_response.stream = response.stream
+    elif not head:
         falcon_response.data = body
     elif body:
         falcon_response.content_length = len(body)

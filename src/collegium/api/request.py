@@ -108,13 +108,17 @@ class AppContext:
 
 @dataclass(slots=True)
 class Response:
-    """A response: status, body in bytes, headers, media type and ``Set-Cookie`` values."""
+    """A response: status, body in bytes, headers, media type and ``Set-Cookie`` values.
+
+    With a ``stream`` it has no ``body``: the pieces are made while the response is sent.
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     media: str = "application/json"
     cookies: list[str] = field(default_factory=list)
+    stream: Iterator[bytes] | None = None
 
 
 class BadRequestError(Exception):

@@ -487,6 +487,29 @@ class ProjectMoved(_Project, kind="project.moved", text="has been moved to anoth
     keeps_members: Annotated[bool, Fact("preserve_permissions", Readers.STAFF, kept=True)]
 
 
+class _Exported(Event):
+    group = "permissions"
+    scope: int
+    export_format: Annotated[str, Fact("format", Readers.SCOPE, kept=True)]
+    export_filters: Annotated[list[str], Fact("filters", Readers.SCOPE, kept=True)]
+    """The names of the filters; their values may be personal."""
+
+
+class MembersExported(_Exported, kind="export.members"):
+    message = f"The members[ of {{scope_name}}] have been exported{_BY}."
+    sentence = "{who} downloaded the list of members."
+
+
+class InvitationsExported(_Exported, kind="export.invitations"):
+    message = f"The invitations[ of {{scope_name}}] have been exported{_BY}."
+    sentence = "{who} downloaded the list of invitations."
+
+
+class HistoryExported(_Exported, kind="export.history"):
+    message = f"The audit log[ of {{scope_name}}] has been exported{_BY}."
+    sentence = "{who} downloaded the audit log."
+
+
 class GroupCreated(_Scope, kind="group.created"):
     sentence = "{who} created the group."
 

@@ -38,6 +38,7 @@ class View:
             row: of a list of ``events.queries``, read for this viewer.
         """
         self._sees_all = viewer.sees_all
+        self._row = row
         is_affected, is_actor = row.account_id == viewer.id, row.actor_id == viewer.id
         self.event = of_kind(row.kind)
         self.has_scope = row.scope_id is not None and (viewer.sees_all or bool(row.sees_scope))
@@ -70,6 +71,25 @@ class View:
             and is_among.get(fact.readers)
             and (value := payload.get(name)) not in (None, "")
         }
+
+    @property
+    def account_full_name(self) -> str:
+        """The full name of the affected account, if it is shown.
+
+        Readers who do not see it see the user name, because it is all that they know of former
+        members. The name of a deleted account is a neutral one, which everybody sees.
+        """
+        row = self._row
+        if not (self.has_full_name or row.account_deleted_at is not None):
+            return ""
+        return f"{row.account_first_name or ''} {row.account_last_name or ''}".strip()
+
+    @property
+    def account_username(self) -> str:
+        """The user name of the affected account; of a deleted one as the event has it."""
+        row = self._row
+        is_deleted = row.account_username is None or row.account_deleted_at is not None
+        return str((self.facts.get("username") if is_deleted else row.account_username) or "")
 
     def _visible_part(self, fact: Fact, value: Any) -> Any:
         if self._sees_all:

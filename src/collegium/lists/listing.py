@@ -286,6 +286,47 @@ class Listing(Generic[R]):
             .offset(bindparam("offset", type_=BigInt))
             .subquery("page")
         )
+        return self._load_page(rows_query, page, ordering)
+
+    def _select_keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
+        """Select the keys from as few tables as the filters and these columns need."""
+        if self.count_query is not None and self.filters_fit_count_query:
+            tables = {table for column in columns for table in column._from_objects}  # noqa: SLF001 - there is no public way
+            if tables.issubset(self.count_query.get_final_froms()):
+                return self.count_query.with_only_columns(self.key)
+        return self.rows.with_only_columns(self.key)
+
+    @cached_property
+    def _batch_statement(self) -> Callable[..., Statement[Any]]:
+        return lru_cache(maxsize=64)(self._build_batch)
+
+    def _build_batch(
+        self, *, sees_all: bool, filters: tuple[tuple[str, str], ...], size: int
+    ) -> Statement[R]:
+        conditions = [self.key > bindparam("after", type_=BigInt)]
+        for name, variant in filters:
+            definition = self.filters[name]
+            conditions.append(
+                definition.predicate(variant, sees_all)
+                if isinstance(definition, Filter)
+                else definition
+            )
+        if not sees_all:
+            conditions.append(self.visible())
+        page = (
+            self._select_keys([self.key])
+            .where(*conditions)
+            .order_by(self.key)
+            .limit(literal_column(str(size), BigInt))
+            .subquery("page")
+        )
+        rows_query = self.rows if sees_all else self.rows.add_columns(*self.restricted)
+        return self._load_page(rows_query, page, [self.key.asc()])
+
+    def _load_page(
+        self, rows_query: Select[Any], page: Any, ordering: Sequence[ColumnElement[Any]]
+    ) -> Statement[R]:
+        """Build the statement that loads the rows whose keys a subquery selects."""
         key = page.c[str(self.key.key)] == self.key
         (origin,) = rows_query.get_final_froms()
         # The page comes first, because PostgreSQL joins many tables in the order of the statement.
@@ -295,14 +336,6 @@ class Listing(Generic[R]):
         if rows_query.whereclause is not None:
             rows = rows.where(rows_query.whereclause)
         return Statement[R](rows.order_by(*ordering), replan=True)
-
-    def _select_keys(self, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
-        """Select the keys from as few tables as the filters and these columns need."""
-        if self.count_query is not None and self.filters_fit_count_query:
-            tables = {table for column in columns for table in column._from_objects}  # noqa: SLF001 - there is no public way
-            if tables.issubset(self.count_query.get_final_froms()):
-                return self.count_query.with_only_columns(self.key)
-        return self.rows.with_only_columns(self.key)
 
     def _build_sample_count(
         self, *, sees_all: bool, filters: tuple[tuple[str, str], ...]
@@ -382,6 +415,26 @@ class Listing(Generic[R]):
         if offset or self.loads_rows_late:
             binds["offset"] = offset
         return tx.fetch_all(statement, **viewer_params(tx, actor), **binds)
+
+    def batch(
+        self,
+        tx: ReadTransaction,
+        actor: Actor,
+        filters: Mapping[str, Any],
+        after: int,
+        limit: int,
+    ) -> list[R]:
+        """Return the rows that follow a key, in the order of the keys.
+
+        However far in the list, a batch skips nothing.
+
+        Args:
+            after: the key of the last row before; 0 for the first batch.
+            limit: maximum number of rows.
+        """
+        variants, binds = self._parse_filters(filters)
+        statement = self._batch_statement(sees_all=actor.sees_all, filters=variants, size=limit)
+        return tx.fetch_all(statement, after=after, **viewer_params(tx, actor), **binds)
 
     def count(
         self, tx: ReadTransaction, actor: Actor, filters: Mapping[str, Any], maximum: int = 0

@@ -79,6 +79,16 @@ class GrantRow(ActiveGrant):
     organisation_name: str
 
 
+class TeamRow(GrantRow):
+    """A grant in the list of the members of a scope."""
+
+    email: str
+    valid_from: datetime
+    granted_by_username: str | None
+    granted_by_first_name: str | None
+    granted_by_last_name: str | None
+
+
 class PastGrant(GrantRow):
     """A grant, which may have ended, in a scope that may have been deleted."""
 
@@ -229,7 +239,7 @@ history = Listing[GrantRow](
     filters_fit_count_query=True,
 )
 
-of_scope = Listing[GrantRow](
+of_scope = Listing[TeamRow](
     rows=_rows.where(accounts.c.is_active),
     visible=true,  # access to the scope was checked before
     key=grants.c.id,

@@ -23,14 +23,18 @@ def neutralise(text: str) -> str:
     return f"'{text}" if begins in _FORMULA and begins else text
 
 
-def csv_lines(rows: Iterable[Sequence[object]]) -> Iterator[bytes]:
+def csv_lines(rows: Iterable[Sequence[object]], *, begins: bool = True) -> Iterator[bytes]:
     """Yield the lines of a CSV file in UTF-8, one for each row.
 
     Texts are neutralised. Numbers are not, because no formula is a number.
+
+    Args:
+        begins: whether the file begins with these lines.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    buffer.write(BOM)
+    if begins:
+        buffer.write(BOM)
     for row in rows:
         writer.writerow([neutralise(each) if isinstance(each, str) else each for each in row])
         yield buffer.getvalue().encode()

@@ -14,8 +14,11 @@ from collegium.events import queries as event_queries
 from collegium.events.queries import EventRow
 from collegium.events.types import BY_KIND, UnknownEvent
 from collegium.events.visibility import View
+from collegium.exports.rules import Subject
+from collegium.refusals import Invalid
 from collegium.roles import queries as role_queries
 from collegium.text.names import isolated
+from collegium.web import exports
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import ROWS_MAX, Page, Paging, day, page
@@ -26,6 +29,7 @@ EVENT_GROUPS: Final = {
     "invitations": ("Invitations", ("invitation.", "import.")),
     "links": ("Invite links", ("invite_link.",)),
     "requests": ("Join requests", ("request.",)),
+    "downloads": ("Downloads", ("export.",)),
     "place": ("Details", ("organisation.", "project.", "group.")),
 }
 """Filters of the page: query parameter value → label, prefixes of the kinds of event."""
@@ -41,11 +45,15 @@ class Entry(NamedTuple):
     elsewhere: str
 
 
-def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    scope_page = ScopePage.load(browser, tx, kind)
-    parameters = ("about", "since", "until")
-    form = Form.showing(**{name: browser.query_value(name) for name in parameters})
-    filters: dict[str, Any] = {"scope_id": (kind, scope_page.scope.id)}
+_PARAMETERS: Final = ("about", "since", "until")
+
+
+def _form(browser: BrowserRequest) -> Form:
+    return Form.showing(**{name: browser.query_value(name) for name in _PARAMETERS})
+
+
+def _read_filters(form: Form) -> dict[str, Any]:
+    filters: dict[str, Any] = {}
     if form.raw("about") in EVENT_GROUPS:
         _, prefixes = EVENT_GROUPS[form.raw("about")]
         filters["kinds"] = [
@@ -58,6 +66,26 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         filters["created_from"] = datetime.combine(since, time(), UTC)
     if until is not None and until < date.max:
         filters["created_to"] = datetime.combine(until + timedelta(days=1), time(), UTC)
+    return filters
+
+
+def list_filters(browser: BrowserRequest) -> dict[str, Any]:
+    """Return the filters of the list that the query asks for.
+
+    Raises:
+        Invalid: ``export.filter``: a date is not valid.
+    """
+    form = _form(browser)
+    filters = _read_filters(form)
+    if form.errors:
+        raise Invalid("export.filter")
+    return filters
+
+
+def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    scope_page = ScopePage.load(browser, tx, kind)
+    form = _form(browser)
+    filters = {**_read_filters(form), "scope_id": (kind, scope_page.scope.id)}
     paging = Paging(browser, event_queries.of_scope.count(tx, browser.actor, filters, ROWS_MAX + 1))
     rows = event_queries.of_scope.page(tx, browser.actor, filters, (), paging.size, paging.offset)
     role_labels = role_queries.display_names(tx)
@@ -69,7 +97,8 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         paging=paging,
         form=form,
         options=[("", "All"), *((value, label) for value, (label, _) in EVENT_GROUPS.items())],
-        is_filtered=any(map(form.raw, parameters)),
+        is_filtered=any(map(form.raw, _PARAMETERS)),
+        downloads=[] if form.errors else exports.links(browser, scope_page, Subject.HISTORY),
         is_all=browser.actor.sees_all
         or scope_page.holds(
             *(
@@ -104,7 +133,9 @@ def sentence(viewer: Actor, row: EventRow, role_labels: dict[str, str]) -> str:
     words = defaultdict(
         str,
         who=(isolated(row.actor_name) or "The service") if view.has_actor else "Somebody",
-        whom=_whom(view, row) if view.has_account else _SOMEBODY,
+        whom=(isolated(view.account_full_name) or view.account_username or _SOMEBODY)
+        if view.has_account
+        else _SOMEBODY,
         email=isolated(str(facts.get("email", _SOMEBODY))),
         role=isolated(role_labels.get(role, role)),
     )
@@ -121,20 +152,6 @@ def sentence(viewer: Actor, row: EventRow, role_labels: dict[str, str]) -> str:
     if view.impersonator:
         text = f"{text} Done on their behalf by {view.impersonator}."
     return text[:1].upper() + text[1:]
-
-
-def _whom(view: View, row: EventRow) -> str:
-    """Return the name of the person that the event is about.
-
-    Readers who do not see the full name see the user name, because it is all that they know of
-    former members.
-    """
-    name = f"{row.account_first_name or ''} {row.account_last_name or ''}".strip()
-    if name and (view.has_full_name or row.account_deleted_at is not None):
-        # The name of a deleted account is a neutral one.
-        return isolated(name)
-    is_deleted = row.account_username is None or row.account_deleted_at is not None
-    return str((view.facts.get("username") if is_deleted else row.account_username) or _SOMEBODY)
 
 
 def routes(kind: ScopeKind, path: str) -> Routes:

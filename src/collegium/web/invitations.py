@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from collegium.access.rules import ScopeKind, may_grant
 from collegium.api import limits
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
+from collegium.exports.rules import Subject
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import candidates, links
 from collegium.invitations import queries as invitation_queries
@@ -33,6 +34,7 @@ from collegium.security.rate_limits.rules import INVITE, PEOPLE, RESEND
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
+from collegium.web import exports
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
 from collegium.web.messages import message_for
@@ -252,15 +254,19 @@ class InvitationItem(NamedTuple):
     inviter_lost_right: bool
 
 
+def list_filters(browser: BrowserRequest) -> dict[str, Any]:
+    """Return the filters of the list that the query asks for."""
+    search = search_text(browser.query_value("q"))
+    state = browser.query_value("state")
+    return ({"email": search} if search else {}) | (
+        {"state": [state]} if state in list(State) else {}
+    )
+
+
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     scope_page = ScopePage.load(browser, tx, kind, right="invitations")
-    search = search_text(browser.query_value("q"))
-    state = browser.query_value("state") if browser.query_value("state") in list(State) else ""
-    filters: dict[str, object] = {"scope_id": scope_page.scope.id}
-    if search:
-        filters["email"] = search
-    if state:
-        filters["state"] = [state]
+    chosen = list_filters(browser)
+    filters = {**chosen, "scope_id": scope_page.scope.id}
     paging = Paging(browser, invitation_queries.of_scope.count(tx, browser.actor, filters))
     rows = invitation_queries.of_scope.page(
         tx, browser.actor, filters, (), paging.size, paging.offset
@@ -271,12 +277,13 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         scope_page=scope_page,
         rows=_invitation_items(browser, tx, scope_page, rows),
         paging=paging,
-        form=Form.showing(q=search, state=state),
+        form=Form.showing(q=chosen.get("email", ""), state=chosen.get("state", [""])[0]),
         options=[
             ("", "All"),
             *((state_option.value, label) for state_option, label in STATES.items()),
         ],
-        is_filtered=bool(search or state),
+        is_filtered=bool(chosen),
+        downloads=exports.links(browser, scope_page, Subject.INVITATIONS),
     )
 
 

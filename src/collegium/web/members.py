@@ -11,6 +11,7 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountDetails, ListedAccount
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
+from collegium.exports.rules import Subject
 from collegium.invitations import actions as invitation_actions
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
@@ -23,6 +24,7 @@ from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web import (
     audit_log,
+    exports,
     imports,
     invitations,
     invite_links,
@@ -52,13 +54,16 @@ SORTS: Final = {
 _MATCHES_MAX: Final = 20
 
 
+def _filters(browser: BrowserRequest) -> dict[str, Any]:
+    search = search_text(browser.query_value("q"))
+    return {"search_string" if "@" in search else "full_name": search} if search else {}
+
+
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     scope_page = ScopePage.load(browser, tx, kind)
     search = search_text(browser.query_value("q"))
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
-    filters: dict[str, Any] = {"scope": scope_page.scope.id}
-    if search:
-        filters["search_string" if "@" in search else "full_name"] = search
+    filters = {**_filters(browser), "scope": scope_page.scope.id}
     paging = Paging(browser, membership_queries.of_scope.count(tx, browser.actor, filters))
     rows = membership_queries.of_scope.page(
         tx, browser.actor, filters, (SORTS[sort][1],), paging.size, paging.offset
@@ -73,6 +78,7 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         form=Form.showing(q=search, sort=sort),
         sorts=[(value, label) for value, (label, _) in SORTS.items()],
         search=search,
+        downloads=exports.links(browser, scope_page, Subject.MEMBERS),
     )
 
 
@@ -321,6 +327,15 @@ def _routes(kind: ScopeKind) -> Routes:
         **imports.routes(kind, path),
         **invite_links.routes(kind, path),
         **audit_log.routes(kind, path),
+        **exports.routes(
+            kind,
+            path,
+            {
+                Subject.MEMBERS: _filters,
+                Subject.INVITATIONS: invitations.list_filters,
+                Subject.HISTORY: audit_log.list_filters,
+            },
+        ),
         **reviews.routes(kind, path),
         **scope_settings.routes(kind, path),
     }

@@ -47,6 +47,8 @@ _MESSAGES: Final = {
     "decision.signature": "This link is incomplete or has expired.",
     "device.unknown": "This code is not valid. It may have expired. Start the program again to "
     "get a new code.",
+    "export.filter": "A date in the filter is not valid. Please correct it and download again.",
+    "export.too_many": "The list has more than {most} rows. Please filter it first.",
     "form.encrypted": "Nothing was saved: your browser uses https, but this service is configured "
     "for http. Please tell the operator of this service to set BASE_URL to https or to name the "
     "proxy in TRUSTED_PROXIES.",

@@ -156,6 +156,9 @@ IMPORT_START: Final = Limit(
 )
 """Starting an import, however many people it invites."""
 
+EXPORT: Final = Limit("export", {Per.ACCOUNT: RateLimit(30, 30 * _SECOND, _HOUR, _HOUR)})
+"""Downloading the members, invitations or audit log of a scope, all of them at once."""
+
 RESEND: Final = Limit("send", {Per.TARGET: RateLimit(5, 60 * _SECOND, _HOUR, _HOUR)})
 """Sending the e-mail of one invitation again, no matter which account does."""
 

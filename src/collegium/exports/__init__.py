@@ -1,0 +1,1 @@
+"""Downloads: the members, invitations and audit log of a scope as CSV and JSON."""

@@ -1,0 +1,48 @@
+"""Write the rows of a download as CSV or JSON, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from collegium.exports.rules import COLUMNS, Format, Subject
+from collegium.text.csv_files import csv_lines
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def pieces(
+    batches: Iterable[Sequence[dict[str, Any]]], subject: Subject, file_format: Format
+) -> Iterator[bytes]:
+    """Yield a file, one piece for each batch of rows.
+
+    Formulas are neutralised in CSV. JSON is a list of objects; a file that was cut off is not
+    valid, because its end is missing.
+    """
+    if file_format is Format.JSON:
+        return _json(batches)
+    return _csv(batches, COLUMNS[subject])
+
+
+def _csv(batches: Iterable[Sequence[dict[str, Any]]], columns: Sequence[str]) -> Iterator[bytes]:
+    yield b"".join(csv_lines([columns]))
+    for rows in batches:
+        yield b"".join(
+            csv_lines(([_cell(row[name]) for name in columns] for row in rows), begins=False)
+        )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return _encode(value).decode() if value else ""
+    return str(value)
+
+
+def _json(batches: Iterable[Sequence[dict[str, Any]]]) -> Iterator[bytes]:
+    separator = b"[\n"
+    for rows in batches:
+        yield separator + b",\n".join(map(_encode, rows))
+        separator = b",\n"
+    yield b"\n]\n" if separator == b",\n" else b"[]\n"

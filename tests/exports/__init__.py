@@ -1,0 +1,1 @@
+"""Downloads of members, invitations and the audit log."""

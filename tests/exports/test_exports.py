@@ -1,0 +1,286 @@
+"""Downloads show what their pages show, to the same people, in batches; and they are recorded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from collegium.events.types import BY_KIND
+from collegium.exports import actions as export_actions
+from collegium.exports.files import pieces
+from collegium.exports.rules import Format, Subject
+from collegium.refusals import Refusal
+from tests.groups.scene import Groups
+from tests.support.browser import Browser, text
+from tests.support.site import Site, record_statements
+from tests.support.world import Person, Place, World
+
+sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+LISTS = ("members", "invitations", "history")
+
+
+class Scene:
+    """An organisation with an owner, two projects, members, and an invitation with a formula."""
+
+    def __init__(self, world: World, site: Site) -> None:
+        self.world, self.site = world, site
+        self.owner = world.person("owner", first_name="Olga", last_name="Ek")
+        self.sea = world.organisation("Sea", owner=self.owner)
+        self.survey = world.project(self.sea, "Survey")
+        self.manager, self.ada = world.person("manager"), world.person("ada", first_name="=Ada()")
+        world.give_role(self.manager, "PROJECT.MANAGER", self.survey)
+        world.give_role(self.ada, "PROJECT.MEMBER", self.survey)
+        self.invited = world.invite(self.owner, "new@example.org", "PROJECT.MEMBER", self.survey)
+
+    def get(self, what: str, who: Person, query: str = "", place: Place | None = None) -> Any:
+        place = place or self.survey
+        return self.site.get(f"{place.path}export/{what}/?{query}", who)
+
+    def rows(self, what: str, who: Person, query: str = "") -> list[dict[str, Any]]:
+        answer = self.get(what, who, f"format=json&{query}")
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()
+        return found
+
+    def table(self, what: str, who: Person) -> list[dict[str, str]]:
+        answer = self.get(what, who)
+        assert answer.headers["content-type"].startswith("text/csv")
+        return list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+
+    def kinds(self, who: Person) -> list[str]:
+        return [row["event"] for row in self.rows("history", who)]
+
+
+@pytest.fixture
+def scene(world: World, site: Site) -> Scene:
+    return Scene(world, site)
+
+
+def test_files_have_the_rows_of_the_lists(scene: Scene) -> None:
+    members = scene.table("members", scene.owner)
+    assert [row["email"] for row in members] == ["manager@example.org", "ada@example.org"]
+    # Spreadsheet programs calculate nothing. JSON has the text as it is.
+    assert members[1]["name"].startswith("'=Ada()")
+    assert scene.rows("members", scene.owner)[1]["name"].startswith("=Ada()")
+    (invitation,) = scene.rows("invitations", scene.owner)
+    assert (invitation["email"], invitation["state"]) == ("new@example.org", "pending")
+    assert invitation["invited_by"] == "Olga Ek"
+    history = scene.table("history", scene.owner)
+    assert {"project.created", "role.granted", "invitation.created"} <= {
+        row["event"] for row in history
+    }
+    assert [row["time"] for row in history] == sorted(row["time"] for row in history)
+    answer = scene.get("members", scene.owner, "format=json")
+    name = f"project-{scene.survey.uuid}-members.json"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+    assert answer.headers["cache-control"] == "no-store"
+    assert scene.get("members", scene.owner, "format=xml").json().keys() == {"format"}
+
+
+def test_file_of_an_empty_list(scene: Scene) -> None:
+    empty = scene.world.project(scene.sea, "Empty")
+    for query, expected in (("format=json", b"[]\n"), ("", b"")):
+        answer = scene.get("members", scene.owner, query, empty)
+        assert answer.status_code == 200
+        lines = answer.content.splitlines()
+        assert answer.content == expected if expected else len(lines) == 1
+
+
+def test_filters_of_the_lists_apply(scene: Scene) -> None:
+    assert [row["email"] for row in scene.rows("members", scene.owner, "query=manager@")] == [
+        "manager@example.org"
+    ]
+    assert scene.rows("invitations", scene.owner, "state=accepted") == []
+    assert len(scene.rows("invitations", scene.owner, "state=pending&email=new@")) == 1
+    assert scene.rows("history", scene.owner, "created_from=2999-01-01T00:00:00Z") == []
+    errors = scene.get("invitations", scene.owner, "state=lost&format=xml").json()
+    assert errors.keys() == {"state", "format"}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_download_is_for_those_who_can_open_the_list(scene: Scene, what: str) -> None:
+    is_secret = what == "invitations"
+    for who, status in (
+        (scene.owner, 200),
+        (scene.manager, 200),
+        (scene.world.staff, 200),
+        (scene.world.person("support", is_support=True), 200),
+        (scene.ada, 403 if is_secret else 200),
+        (scene.world.person("stranger"), 404),
+    ):
+        answer = scene.get(what, who)
+        assert answer.status_code == status, (who, answer.text)
+        if status != 200:
+            assert b"example.org" not in answer.content
+    assert scene.site.get(f"{scene.survey.path}export/{what}/").status_code == 401
+
+
+def test_reader_of_the_audit_log_gets_no_more_than_the_page_shows(scene: Scene) -> None:
+    """A member sees what concerns them, and no names or facts of others."""
+    everything, own = scene.kinds(scene.owner), scene.rows("history", scene.ada)
+    # The second is the download itself.
+    assert [row["event"] for row in own] == ["role.granted", "export.history"]
+    assert len(everything) > 3
+    assert "new@example.org" not in str(own)
+    # Only staff see who acted for somebody else, and facts for staff.
+    assert all(row["impersonator"] == "" for row in scene.rows("history", scene.owner))
+
+
+def test_download_is_recorded_with_its_filters_before_the_file_is_sent(scene: Scene) -> None:
+    for what in LISTS:
+        before = scene.kinds(scene.owner).count(f"export.{what}")
+        assert (
+            scene.site.request("HEAD", f"{scene.survey.path}export/{what}/", scene.manager).content
+            == b""
+        )
+        assert scene.kinds(scene.owner).count(f"export.{what}") == before + (what == "history")
+        scene.get(what, scene.manager, "query=secret@" if what == "members" else "")
+        row = [
+            row
+            for row in scene.rows("history", scene.owner)
+            if (row["event"], row["actor"]) == (f"export.{what}", "Manager Lee")
+        ][-1]
+        filters = ["search_string"] if what == "members" else []
+        assert row["details"] == {
+            "export_format": "csv",
+            "export_filters": filters,
+        }
+        assert "secret" not in str(scene.rows("history", scene.owner))
+    # The person who is refused leaves no record.
+    scene.get("invitations", scene.ada)
+    assert not [
+        row
+        for row in scene.rows("history", scene.owner)
+        if row["event"] == "export.invitations" and row["actor"].startswith("=Ada")
+    ]
+
+
+@sqlite_only
+def test_number_of_downloads_is_limited(scene: Scene) -> None:
+    statuses = [scene.get("members", scene.owner).status_code for _ in range(33)]
+    assert statuses[:30] == [200] * 30
+    assert 429 in statuses[30:]
+    assert scene.get("members", scene.manager).status_code == 200
+
+
+def test_batches_leave_out_nothing_and_repeat_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        person = scene.world.person(f"p{number}")
+        scene.world.give_role(person, "PROJECT.MEMBER", scene.survey)
+        scene.world.invite(scene.owner, f"i{number}@example.org", "PROJECT.MEMBER", scene.survey)
+    whole = {what: scene.rows(what, scene.owner) for what in ("members", "invitations")}
+    log = scene.rows("history", scene.owner)
+    monkeypatch.setattr(export_actions, "BATCH", 2)
+    for what, rows in whole.items():
+        assert scene.rows(what, scene.owner) == rows
+        assert len(rows) >= 10
+    assert scene.rows("history", scene.owner)[: len(log)] == log
+
+
+@sqlite_only
+def test_too_long_list_is_refused_and_not_recorded(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_actions, "ROWS_MAX", 1)
+    answer = scene.get("members", scene.owner)
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "non_field_errors": ["The list has more than 1 rows. Filter it first."]
+    }
+    assert len(scene.rows("members", scene.owner, "query=ada@")) == 1
+    monkeypatch.undo()
+    assert scene.kinds(scene.owner).count("export.members") == 1
+
+
+@sqlite_only
+def test_each_batch_takes_the_same_number_of_statements(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        scene.world.give_role(scene.world.person(f"p{number}"), "PROJECT.MEMBER", scene.survey)
+    counts = {}
+    for size in (100, 5, 2):
+        monkeypatch.setattr(export_actions, "BATCH", size)
+        with record_statements(monkeypatch) as seen:
+            scene.get("members", scene.manager)
+        counts[size] = len(seen)
+    # 22 members: one batch, five batches, and eleven with an empty last one.
+    per_batch = (counts[5] - counts[100]) / 4
+    assert (counts[2] - counts[100]) / 11 == per_batch <= 4
+
+
+def test_file_ends_when_the_reader_loses_the_right(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No batch is read with rights of an earlier one, and no transaction is open in between."""
+    monkeypatch.setattr(export_actions, "BATCH", 1)
+    database = scene.world.database
+    export = export_actions.Export(scene.manager.actor, scene.survey.id, Subject.MEMBERS, {})
+    batches = export_actions.batches(database.read, export)
+    assert next(batches)[0]["email"] == "manager@example.org"
+    # A writer waits for nobody.
+    scene.world.remove_role(scene.manager, "PROJECT.MANAGER", scene.survey)
+    with pytest.raises(Refusal):
+        next(batches)
+
+
+def test_pages_have_links_with_their_filters(scene: Scene, browser: Browser) -> None:
+    browser.sign_in(scene.world, scene.owner)
+    here = f"/project/{scene.survey.uuid}/"
+    for path, query in (
+        (here, "q=ada"),
+        (f"{here}invitations/", "q=new%40&state=pending"),
+        (f"{here}history/", "about=people&since=2001-01-01"),
+    ):
+        shown = browser.open(f"{path}?{query}")
+        links = re.findall(r'href="([^"]+)" download', shown.text)
+        assert len(links) == 2, path
+        for link in links:
+            answer = browser.open(link.replace("&amp;", "&"))
+            assert answer.status_code == 200
+            assert "attachment" in answer.headers["content-disposition"]
+            assert query in link.replace("&amp;", "&")
+    members = browser.open(f"{here}export/members/?q=ada&format=json").json()
+    assert [row["email"] for row in members] == ["ada@example.org"]
+    assert "Olga Ek downloaded the list of members." in text(browser.open(f"{here}history/"))
+    assert browser.open(f"{here}export/members/?format=exe").status_code == 404
+    assert browser.open(f"{here}export/history/?since=never").status_code == 409
+
+
+def test_page_of_a_group_has_downloads(scene: Scene, browser: Browser) -> None:
+    number = Groups(scene.world, scene.site).create(scene.owner, "Readers")
+    browser.sign_in(scene.world, scene.owner)
+    for what in LISTS:
+        answer = browser.open(f"/group/{number}/team/export/{what}/?format=json")
+        assert answer.status_code == 200, what
+        assert isinstance(answer.json(), list)
+    browser.sign_in(scene.world, scene.ada)
+    assert browser.open(f"/group/{number}/team/export/members/").status_code == 404
+
+
+@sqlite_only
+def test_memory_does_not_grow_with_the_number_of_rows(scene: Scene) -> None:
+    row = {"name": "Ada", "email": "a@example.org", "role": "Member", "since": "x" * 30}
+    row |= {"until": "", "added_by": "y" * 30}
+    peaks = []
+    for batches in (5, 100):
+        made = ([dict(row) for _ in range(1000)] for _ in range(batches))
+        tracemalloc.start()
+        for piece in pieces(made, Subject.MEMBERS, Format.CSV):
+            assert piece
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] * 1.2
+
+
+def test_events_of_downloads_are_in_the_audit_log() -> None:
+    assert {kind for kind in BY_KIND if kind.startswith("export.")} == {
+        f"export.{what}" for what in LISTS
+    }
