@@ -1,5 +1,6 @@
 """A database of the first release, with rows in every table, is upgraded to this release."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -14,7 +15,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db import schema
 from collegium.db.database import Database, UnavailableError
 from collegium.db.statements import Statement
-from collegium.db.tables import identity_providers, metadata
+from collegium.db.tables import identity_providers, metadata, released_identities
 from collegium.events import queries as event_queries
 from collegium.invitations.actions import accept
 from collegium.lists import account_search
@@ -305,6 +306,53 @@ def test_claims_of_existing_rules_go_on_counting(empty: Database) -> None:
     with empty.read() as tx:
         (after,) = tx.fetch_all(Statement[Any](select(identity_providers.c.vouched_claims)))
     assert after.vouched_claims == [*row.vouched_claims, "hd@*"]
+
+
+def test_existing_proxies_go_on_speaking_for_their_institutions(empty: Database) -> None:
+    """A provider that has spoken for itself alone does not begin to speak for others."""
+    upgrade(empty, "0012_organisation_roles")
+    said = {
+        "campus": {"eduperson_scoped_affiliation": ["staff@campus.example"]},
+        "single": {"eduperson_scoped_affiliation": "staff@Single.example"},
+        "proxy": {"voperson_external_affiliation": ["staff@a.example", "member@b.example"]},
+        "mapped": {},
+        "silent": {},
+    }
+    account_of_mapped = account(1, "ada") | {
+        "registration_method": "mapped",
+        "affiliations": '["staff@a.example"]',
+    }
+    rows: list[tuple[str, dict[str, Any]]] = [("accounts", account_of_mapped)]
+    for number, (name, claims) in enumerate(said.items(), start=1):
+        issuer = f"https://{name}.example"
+        provider = {"id": number, "uuid": uuid(number), "name": name, "label": name}
+        provider |= {"client_id": "c", "discovery_url": issuer, "issuer": issuer}
+        provider |= {"created_at": AT, "modified_at": AT}
+        provider |= {"trusted_domains": '["campus.example"]' if name == "campus" else "[]"}
+        mapping = {"affiliations": "groups"} if name in {"mapped", "silent"} else {}
+        provider |= {"attribute_mapping": json.dumps(mapping)}
+        identity = {"uuid": uuid(10 + number), "account_id": 1, "provider_id": number}
+        identity |= {"issuer": issuer, "subject": "ada", "claims": json.dumps(claims)}
+        identity |= {"created_at": AT, "last_used_at": AT}
+        rows += [("identity_providers", provider), ("identities", identity)]
+    left = identity | {"uuid": uuid(99), "provider_id": None, "issuer": "https://gone.example"}
+    fill(empty, [*rows, ("identities", left)])
+    upgrade(empty, "0021_what_providers_vouched_for")
+    with empty.read() as tx:
+        listed = tx.fetch_all(
+            Statement[Any](select(identity_providers.c.name, identity_providers.c.vouched_claims))
+        )
+        released = tx.fetch_all(Statement[int](select(released_identities.c.identity_id)))
+    further = {row.name: [one for one in row.vouched_claims if "@" in one] for row in listed}
+    assert further == {
+        "campus": [],
+        "single": ["eduperson_scoped_affiliation@single.example"],
+        "proxy": ["voperson_external_affiliation@*"],
+        "mapped": ["groups@a.example"],
+        "silent": [],
+    }
+    # What a provider vouched for that was removed earlier is taken back too.
+    assert len(released) == 1
 
 
 def test_failed_migration_leaves_the_database_unchanged(

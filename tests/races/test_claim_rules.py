@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from collegium.access import queries as access_queries
+from collegium.db.database import WriteTransaction
+from collegium.sign_in.identities import actions as identity_actions
+from collegium.sign_in.identities.values import NOWHERE, Arrival
 from collegium.sign_in.providers.values import Claims
 from tests.claim_rules.scene import GROUPS, add_rule, held, projects_of, remove_rule, rule_uuid
 from tests.races.conftest import Together, outcome, rounds_of
+from tests.races.test_waiting import overlap
 from tests.sign_in.identity_scene import add_provider, arrive, link, person
 from tests.support.world import Person, World
 
@@ -70,3 +75,38 @@ def test_members_change_while_a_rule_gives_and_takes(world: World, together: Tog
         assert all(not isinstance(one, Exception) or "grant" in str(one) for one in outcomes)
         if ("Lab", "PROJECT.ADMIN") in held(world, ada):
             world.remove_role(ada, "PROJECT.ADMIN", lab)
+
+
+def test_first_sign_in_locks_the_scopes_of_its_offer_and_of_its_rules_in_one_order(
+    world: World,
+) -> None:
+    """No deadlock with somebody who signs in at the same moment and gets roles in both."""
+    provider = add_provider(world, **GROUPS)
+    owner = world.person("owner")
+    first, second = (world.organisation(name, owner=owner) for name in ("First", "Second"))
+    add_rule(world, first, OWNER)
+    add_rule(world, second, OWNER, claims={"groups": ["maths"]})
+    invitation = world.invite(world.staff, "new@example.org", OWNER, second)
+    ada = world.person("ada")
+    link(world, ada.actor, provider, person(groups=["physics", "maths"]))
+
+    def come(claims: Claims, arrival: Arrival, tx: WriteTransaction) -> int:
+        signed_in = identity_actions.complete(
+            tx, world.vault, world.settings, provider, claims, arrival
+        )
+        return signed_in.actor.id
+
+    new, version = (
+        person("new", email="new@example.org", groups=["physics"]),
+        world.invitation(invitation).link_version,
+    )
+    arrival = Arrival(invitation=invitation, link_version=version, is_mailed=True, accepts=True)
+    arrived = overlap(
+        world.database,
+        lambda tx: access_queries.lock_scope(tx, second.id),
+        partial(come, new, arrival),
+        partial(come, person(groups=["physics", "maths"]), NOWHERE),
+    )
+    assert [held(world, number) for number in arrived] == [
+        [("First", OWNER), ("Second", OWNER)],
+    ] * 2

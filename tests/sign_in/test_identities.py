@@ -575,7 +575,11 @@ def test_fact_that_the_provider_states_no_more_is_gone(world: World) -> None:
     arrive(world, provider, person(**gone, given_name=None))
     assert facts() == ([], [], None, "Mathematician", "")
     row = account(world, ada.id)
-    assert row.attribute_sources.keys() == {"civil_number", "first_name"}
+    assert row.attribute_sources.keys() == {
+        "civil_number",
+        "first_name",
+        "registration_method",
+    }
     # These say who it is.
     assert (row.first_name, row.civil_number, row.email) == ("Ada", "EE-1", "ada@example.org")
 

@@ -14,6 +14,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey
 from sqlalchemy import select
 
+from collegium.accounts import queries as account_queries
 from collegium.agreements import actions as agreement_actions
 from collegium.agreements import queries as agreement_queries
 from collegium.db.statements import Statement
@@ -23,6 +24,7 @@ from collegium.integrations.openid import client, discovery
 from collegium.scopes.actions import change_account
 from collegium.security.rate_limits.rules import PROVIDER, STRAY_RETURN, Per, RateLimit
 from collegium.sign_in.identities import queries as identity_queries
+from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from tests.sign_in.identity_scene import (
     account,
@@ -673,19 +675,40 @@ def test_button_of_the_sign_in_page_brings_in_who_is_invited(
     )
 
 
+def signed_up(world: World, visitor: Browser, hostile: HostileProvider) -> Person:
+    """Return somebody whose account came of the first sign-in, and who has an API token."""
+    sign_in(visitor, hostile)
+    with world.database.write() as tx:
+        identity = identity_queries.by_subject(tx, hostile.issuer, hostile.person["sub"])
+        assert identity is not None
+        row = account_queries.existing(tx, identity.account_id)
+        actor = token_actions.actor_of(row, credentials=row.credentials_version)
+        token = token_actions.log_in(tx, world.vault, world.settings, actor, "password")
+    return Person(actor, token)
+
+
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_second_factor_is_asked_unless_the_provider_shows_one(
     visitor: Browser, hostile: HostileProvider, world: World
 ) -> None:
-    ada = linked(world, hostile)
+    change_provider(
+        world, "hostile", registration="open", attribute_mapping={"first_name": "given_name"}
+    )
+    ada = signed_up(world, visitor, hostile)
     codes = enable_second_factor(world, ada)
+    visitor.cookies.clear()
+    hostile.person["given_name"] = "Augusta"
     answer = sign_in(visitor, hostile, f"{INIT}?next=/account/keys/")
     assert answer.headers["location"] == "/sign_in/code/?next=/account/keys/"
     assert not is_signed_in(visitor)
     visitor.open(answer.headers["location"])
+    assert visitor.send("/sign_in/code/", code="000000").status_code == 422
+    assert account(world, ada.id).first_name == "Ada"
     answer = visitor.send("/sign_in/code/", code=codes[0], next="/account/keys/")
     assert answer.headers["location"] == "/account/keys/"
     assert is_signed_in(visitor)
+    # The profile has waited for the code.
+    assert account(world, ada.id).first_name == "Augusta"
     change_provider(world, "hostile", second_factor_values=["mfa"])
     hostile.id_token["amr"] = ["pwd", "mfa"]
     visitor.cookies.clear()

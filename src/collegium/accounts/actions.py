@@ -142,7 +142,7 @@ def update(
         is_own=actor.id == account.id,
         method=before.registration_method,
         local_fields=settings.local_idp_protected_fields,
-        provider_fields=provider_queries.protected_fields(tx, before.registration_method),
+        provider_fields=provider_queries.protected_fields(tx, before),
         frozen_methods=settings.protect_user_details_for_registration_methods,
     )
     if not allowed.get("slug"):

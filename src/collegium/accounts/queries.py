@@ -157,6 +157,7 @@ class ListedAccount(Person):
 
     slug: str
     registration_method: str
+    attribute_sources: dict[str, dict[str, str]]
 
 
 class LocalAccount:
@@ -622,7 +623,8 @@ def at_email(tx: ReadTransaction, email: str) -> list[AccountRow]:
 def lock_address(tx: WriteTransaction, email: str) -> None:
     """Let other transactions that give an account this address wait for the end of this one.
 
-    It must be the last lock of the transaction. What others have committed can be seen afterwards.
+    It comes after scopes and accounts, and before budgets of e-mails. What others have committed
+    can be seen afterwards.
     """
     tx.fetch_one(_LOCK_ADDRESS, email_comparable=comparable_address(email))
 

@@ -112,14 +112,61 @@ def is_empty(value: object) -> bool:
     return value in (None, "", [])
 
 
-def fields_from(sources: Mapping[str, Mapping[str, str]], provider: str) -> list[str]:
+REGISTRATION: Final = "registration_method"
+"""The key in ``attribute_sources`` of the provider that an account came from, with its issuer."""
+
+
+def fields_from(
+    sources: Mapping[str, Mapping[str, str]], provider: str, issuer: str = ""
+) -> list[str]:
     """Return the fields of an account that a source said last.
+
+    An identity provider is its issuer: its name can be another one by now, or that of another one.
 
     Args:
         sources: the column ``attribute_sources``.
-        provider: the name of the identity provider or remote directory.
+        provider: the name of the identity provider or remote directory; for fields without issuer.
+        issuer: of the identity provider; empty for a directory.
     """
-    return [name for name, said in sources.items() if said.get("source") == _source(provider)]
+    return [
+        name
+        for name, said in sources.items()
+        if (
+            said["issuer"] == issuer
+            if issuer and "issuer" in said
+            else said.get("source") == _source(provider)
+        )
+    ]
+
+
+def issuer_of(method: str, sources: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the issuer of the provider that an account came from; empty if it is not recorded.
+
+    Args:
+        method: the registration method: the name that the provider had.
+        sources: the column ``attribute_sources``.
+    """
+    # Accounts that have not signed in since the issuer is recorded have it with their fields alone.
+    said = (sources.get(REGISTRATION, {}), *sources.values())
+    return next(
+        (one["issuer"] for one in said if one.get("source") == _source(method) and "issuer" in one),
+        "",
+    )
+
+
+def came_from(
+    method: str, sources: Mapping[str, Mapping[str, str]], provider: str, issuer: str
+) -> bool:
+    """Return whether an account came from an identity provider, whatever its name was then.
+
+    Args:
+        method: the registration method of the account.
+        sources: the column ``attribute_sources`` of the account.
+        provider: the name of the provider today.
+        issuer: of the provider.
+    """
+    recorded = issuer_of(method, sources)
+    return recorded == issuer if recorded else method == provider
 
 
 def _source(provider: str) -> str:

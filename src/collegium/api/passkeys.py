@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from collegium.access.rules import Actor
@@ -117,6 +118,7 @@ def complete(
     *,
     account: int | None = None,
     browser_hash: bytes | None = None,
+    open_transaction: Callable[[], AbstractContextManager[WriteTransaction]] | None = None,
 ) -> T:
     """Verify a passkey, and run an action in the transaction that uses the ceremony up.
 
@@ -126,6 +128,7 @@ def complete(
         action: gets the account of the passkey as an actor; its result is returned.
         account: id of the account that is known already; None if only the passkey names it.
         browser_hash: digest of the cookie of the browser; None on the API.
+        open_transaction: opens the transaction; ``context.write`` by default.
 
     Raises:
         Invalid: ``passkey.ceremony`` or ``passkey.invalid``.
@@ -174,6 +177,6 @@ def complete(
     )
     if purpose is Purpose.CONFIRM:
         actor = context.actor
-    with context.write() as tx:
+    with (open_transaction or context.write)() as tx:
         passkey_actions.use(tx, actor, begun, passkey, asserted)
         return action(tx, actor)

@@ -134,16 +134,10 @@ def apply(
                 _give(tx, settings, account, rule, target)
 
 
-def judge(tx: WriteTransaction, settings: Settings, account: AccountDetails) -> None:
-    """Lock what is needed, then ``apply``. The transaction has not locked the account."""
-    locked = scopes_to_lock(tx, account)
-    lock(tx, locked)
-    apply(tx, settings, account, locked)
-
-
 def lock(tx: WriteTransaction, scopes: Iterable[int]) -> None:
     """Lock scopes in the order of all transactions: parents first."""
-    access_queries.lock_scopes(tx, set(scopes))
+    if ids := set(scopes):
+        access_queries.lock_scopes(tx, ids)
 
 
 def preview(tx: ReadTransaction, rule: RuleRow, account: AccountDetails) -> Preview:

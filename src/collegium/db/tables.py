@@ -468,6 +468,15 @@ identities = Table(
 )
 Index("ix_identities_account_id", identities.c.account_id, identities.c.created_at)
 
+# Identities whose provider was removed, until what it vouched for is taken back.
+released_identities = Table(
+    "released_identities",
+    metadata,
+    Column(
+        "identity_id", BigInt, ForeignKey("identities.id", ondelete="CASCADE"), primary_key=True
+    ),
+)
+
 # Sign-ins that a browser has begun at a provider.
 provider_sign_ins = Table(
     "provider_sign_ins",
@@ -538,6 +547,8 @@ exchange_codes = Table(
     Column("id_token_encrypted", LargeBinary),
     # Whether the sign-in showed a second factor.
     _flag("has_second_factor"),
+    # What the provider states about a person who has yet to enter a code.
+    Column("stated_encrypted", LargeBinary),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
 )
 

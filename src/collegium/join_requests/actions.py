@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -65,7 +64,6 @@ def submit(
     uuid: str,
     message: str = "",
     project: ProjectDetails = ProjectDetails(),  # noqa: B008 - it cannot change
-    stated: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> SubmitResult:
     """Request what an invite link offers, and notify those who may decide.
 
@@ -76,8 +74,6 @@ def submit(
         uuid: of the invite link, 32 hex digits.
         message: from the requester to those who decide.
         project: ignored unless the link allows it.
-        stated: what providers state about the requester in this very request, by the id of the
-            identity, in place of what they have stated earlier.
 
     Raises:
         NotFound: ``invite_link.unknown``.
@@ -106,7 +102,7 @@ def submit(
         tx, actor.id
     ):
         raise Conflict("grant.elsewhere")
-    _check_admits(tx, actor, link, stated or {})
+    _check_admits(tx, actor, link)
     if link.scope_kind != ScopeKind.GROUP:
         check_may_have(tx, actor.id, link.role_id, link.scope_id)
     is_automatic = is_approved_automatically(tx, actor, link)
@@ -127,7 +123,6 @@ def _check_admits(
     tx: ReadTransaction,
     actor: Actor,
     link: InviteLinkRow,
-    stated: Mapping[int, Mapping[str, Any]],
 ) -> None:
     """Require that an invite link admits the actor.
 
@@ -145,7 +140,7 @@ def _check_admits(
     ):
         raise Conflict("invite_link.not_for_you")
     if link.claims:
-        known = {**claim_rule_queries.stored_claims(tx, actor.id), **stated}
+        known = claim_rule_queries.stored_claims(tx, actor.id)
         if not claim_rule_rules.meets_claims(link.claims, known.values()):
             raise Conflict("invite_link.claims")
 

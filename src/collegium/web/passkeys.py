@@ -166,10 +166,11 @@ def _sign_in(browser: BrowserRequest) -> Response:
 
 def _complete(browser: BrowserRequest, account: int | None) -> Response:
     responses: list[Response] = []
+    half = None if account is None else sign_in.Half(browser)
 
     def begin_session(tx: WriteTransaction, actor: Actor) -> None:
-        if account is not None:
-            responses.append(sign_in.complete(browser, tx, actor, "passkey"))
+        if half is not None:
+            responses.append(half.complete(tx, actor, "passkey"))
             return
         browser.sign_in(tx, actor, "passkey", has_second_factor=True)
         responses.append(browser.redirect(browser.next or sign_in.HOME))
@@ -182,6 +183,7 @@ def _complete(browser: BrowserRequest, account: int | None) -> Response:
         begin_session,
         account=account,
         browser_hash=browser.browser_hash,
+        open_transaction=None if half is None else half.write,
     )
     sign_in.forget_half(browser)
     return responses[-1]

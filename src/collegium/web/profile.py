@@ -50,7 +50,7 @@ def _editable(
         is_own=True,
         method=account.registration_method,
         local_fields=browser.settings.local_idp_protected_fields,
-        provider_fields=provider_queries.protected_fields(tx, account.registration_method),
+        provider_fields=provider_queries.protected_fields(tx, account),
         frozen_methods=browser.settings.protect_user_details_for_registration_methods,
     )
     if not browser.settings.native_name_enabled:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from collegium.api.request import Endpoint, Response, Routes, json_response
 from collegium.db.database import WriteTransaction
 from collegium.integrations import provider_setup
 from collegium.integrations.openid import client, discovery
-from collegium.integrations.waiting import BusyError
+from collegium.integrations.waiting import BusyError, waiting
 from collegium.invitations import links
 from collegium.refusals import (
     Conflict,
@@ -256,23 +257,41 @@ def _complete(browser: BrowserRequest) -> Response:
         browser.check_limits(limit)
     except Limited as refusal:
         return refuse(browser, refusal, name)
-    returned, provider = _claim(browser, name)
-    claimed = returned.sign_in
-    if claimed is None or provider is None:
-        # Anybody can have any browser send any state: that is worth no event.
-        is_worth = returned.is_known or not is_stray
-        over = Conflict("identity.state")
-        return refuse(browser, over, name, counts=limit, records=is_worth)
-    return_to = claimed.row.return_to
-    claims = None
+    claims = provider = None
+    return_to = ""
     try:
-        claims = _ask(browser, provider, claimed)
+        # Before the sign-in is used up, so that somebody who is refused can come back with it.
+        with _place(browser):
+            returned, provider = _claim(browser, name)
+            claimed = returned.sign_in
+            if claimed is None or provider is None:
+                # Anybody can have any browser send any state: that is worth no event.
+                is_worth = returned.is_known or not is_stray
+                over = Conflict("identity.state")
+                return refuse(browser, over, name, counts=limit, records=is_worth)
+            return_to = claimed.row.return_to
+            claims = _ask(browser, provider, claimed)
         handle = _HANDLERS.get(claimed.row.purpose, _sign_in)
         return handle(browser, provider, claimed, claims)
     except (Refusal, ProviderError, BusyError) as problem:
         # Nothing was written, so no session was started.
         browser.set_cookies.clear()
         return refuse(browser, problem, name, provider, return_to, claims)
+
+
+def _place(browser: BrowserRequest) -> AbstractContextManager[None]:
+    """Hold a place at the provider at which this browser has begun a sign-in, if it has.
+
+    Raises:
+        BusyError: too many sign-ins wait for it, or for all.
+    """
+    state = browser.query_value("state")
+    if not 0 < len(state) <= _STATE_MAX:
+        return nullcontext()
+    with browser.read() as tx:
+        number = sign_ins.provider_of(tx, browser.app.vault, state, browser.cookie(COOKIE))
+        provider = None if number is None else provider_queries.by_id(tx, number)
+    return nullcontext() if provider is None else waiting.at(provider.discovery_url)
 
 
 def _claim(browser: BrowserRequest, name: str) -> tuple[Returned, ProviderRow | None]:
@@ -387,7 +406,9 @@ def _start(
     return_to = claimed.row.return_to
     if identity_actions.needs_code(tx, signed_in):
         actor = signed_in.actor
-        code = identity_sessions.issue_code(tx, vault, actor, origin, CodeKind.SECOND_FACTOR)
+        code = identity_sessions.issue_code(
+            tx, vault, actor, origin, CodeKind.SECOND_FACTOR, signed_in.stated
+        )
         is_ours = is_local(return_to)
         half = browser.sign_value(
             HALF, actor.uuid, actor.credentials or 0, code, "" if is_ours else return_to
@@ -441,6 +462,7 @@ def finish(
     code: str,
     return_to: str,
     method: str,
+    locked: Collection[int],
 ) -> Response:
     """Sign in a person who has shown the second factor after the provider.
 
@@ -448,14 +470,13 @@ def finish(
         code: the one-time code of the sign-in.
         return_to: the address of a front end; empty to continue here.
         method: the second factor.
+        locked: ids of scopes, from ``identity_actions.lock_for_finish``.
 
     Raises:
         NotFound: ``identity.code``: the sign-in is over. ``provider.unknown``.
     """
-    account, origin = identity_sessions.redeem(tx, browser.app.vault, CodeKind.SECOND_FACTOR, code)
-    provider = identity_sessions.provider_of(tx, origin)
-    if account.id != actor.id or provider is None:
-        raise NotFound("provider.unknown")
+    vault, settings = browser.app.vault, browser.settings
+    origin, provider = identity_actions.finish(tx, vault, settings, actor, code, locked)
     if return_to:
         origin = origin._replace(has_second_factor=True)
         return _hand_over(browser, tx, provider, actor, origin, return_to)

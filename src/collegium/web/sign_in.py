@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import quote
 
@@ -13,6 +15,7 @@ from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.integrations.provider_sessions import sign_out_url
 from collegium.refusals import Conflict, Invalid, NotFound, Unauthenticated
+from collegium.sign_in.identities import actions as identity_actions
 from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.providers import queries as provider_queries
@@ -141,16 +144,47 @@ def half_signed_in(browser: BrowserRequest, tx: ReadTransaction) -> AccountWithP
     return None
 
 
-def complete(browser: BrowserRequest, tx: WriteTransaction, actor: Actor, method: str) -> Response:
-    """Sign in a person who has shown the second factor.
+class Half:
+    """A sign-in for which only a second factor is missing, in the transaction that completes it."""
 
-    Raises:
-        NotFound: The sign-in at the identity provider is over.
-        Unauthenticated: The credentials have changed in the meantime.
-    """
-    match browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS):
-        case [str(uuid), int(), str(code), str(return_to)] if uuid == actor.uuid:
-            return provider_sign_in.finish(browser, tx, actor, code, return_to, method)
+    def __init__(self, browser: BrowserRequest) -> None:
+        self._browser = browser
+        self._code = self._account = self._return_to = ""
+        self._locked: list[int] = []
+        match browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS):
+            case [str(uuid), int(), str(code), str(return_to)]:
+                self._account, self._code, self._return_to = uuid, code, return_to
+
+    @contextmanager
+    def write(self) -> Iterator[WriteTransaction]:
+        """Open the transaction; lock the scopes in which the sign-in at a provider changes roles.
+
+        Raises:
+            NotFound: The sign-in at the identity provider is over.
+        """
+        with self._browser.write() as tx:
+            if self._code:
+                vault = self._browser.app.vault
+                self._locked = identity_actions.lock_for_finish(tx, vault, self._code)
+            yield tx
+
+    def complete(self, tx: WriteTransaction, actor: Actor, method: str) -> Response:
+        """Sign in a person who has shown the second factor.
+
+        Raises:
+            NotFound: The sign-in at the identity provider is over.
+            Unauthenticated: The credentials have changed in the meantime.
+        """
+        if self._code and self._account == actor.uuid:
+            return provider_sign_in.finish(
+                self._browser, tx, actor, self._code, self._return_to, method, self._locked
+            )
+        return _start_session(self._browser, tx, actor, method)
+
+
+def _start_session(
+    browser: BrowserRequest, tx: WriteTransaction, actor: Actor, method: str
+) -> Response:
     browser.sign_in(tx, actor, method, has_second_factor=True)
     return browser.redirect(browser.next or HOME)
 
@@ -169,10 +203,14 @@ def _check_code(browser: BrowserRequest) -> Response:
     code = form.text("code", 100, required=True)
     if form.is_valid:
         actor = sign_in.actor_of(browser, account)
-
+        half = Half(browser)
         try:
             response = sign_in.check_second_factor(
-                browser, actor, code, lambda tx: complete(browser, tx, actor, "second factor")
+                browser,
+                actor,
+                code,
+                lambda tx: half.complete(tx, actor, "second factor"),
+                open_transaction=half.write,
             )
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)

@@ -1,6 +1,7 @@
 """Run what is due by time alone: expired invitations, reminders, scheduled starts, ended roles.
 
-New events are looked at for hooks, and their deliveries queued.
+New events are looked at for hooks, and their deliveries queued. What removed identity providers
+vouched for is taken back.
 
 E-mails about roles are made of notices. Reviews of roles are looked for once an hour:
 that reads all scopes.
@@ -32,6 +33,8 @@ from collegium.reviews import actions as review_actions
 from collegium.reviews import queries as review_queries
 from collegium.reviews.rules import REMIND_EVERY
 from collegium.settings import Settings
+from collegium.sign_in.identities import queries as identity_queries
+from collegium.sign_in.identities import removal
 
 _BATCH: Final = 100
 _REVIEWS_EVERY: Final = timedelta(hours=1)
@@ -94,6 +97,7 @@ class Scheduler:
             expired = invitation_queries.expired(tx, _BATCH)
             expiring = invitation_queries.expiring(tx, _BATCH)
             starting = invitation_queries.starting(tx, _BATCH)
+            released = identity_queries.released(tx, _BATCH)
             batch = new_events.read(tx)
             notices = self._load_due_notices(tx)
         return [
@@ -103,6 +107,7 @@ class Scheduler:
             *(lambda tx, n=n: invitation_actions.notify_expired(tx, n) for n in expired),
             *(lambda tx, n=n: invitation_actions.remind(tx, settings, n) for n in expiring),
             *(lambda tx, n=n: invitation_actions.release(tx, settings, n) for n in starting),
+            *(lambda tx, n=n: removal.withdraw_released(tx, settings, n) for n in released),
             *([lambda tx: self._queue_for_hooks(tx, batch)] if batch else []),
             *notices,
         ]

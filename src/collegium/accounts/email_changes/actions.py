@@ -52,11 +52,10 @@ def request_change(
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_self_or_staff(actor, account)
-    method = account.registration_method
     protected = protected_fields(
-        method,
+        account.registration_method,
         settings.local_idp_protected_fields,
-        provider_queries.protected_fields(tx, method),
+        provider_queries.protected_fields(tx, account),
     )
     check_email_not_protected(email_is_protected="email" in protected)
     if actor.id == account.id:

@@ -106,7 +106,7 @@ def change(
         is_own=actor.id == account_id,
         method=before.registration_method,
         local_fields=settings.local_idp_protected_fields,
-        provider_fields=provider_queries.protected_fields(tx, before.registration_method),
+        provider_fields=provider_queries.protected_fields(tx, before),
         frozen_methods=settings.protect_user_details_for_registration_methods,
     )
     changed = {name: value for name, value in allowed.items() if getattr(before, name) != value}

@@ -125,13 +125,14 @@ def _load_providers(
         return {}
     providers = provider_queries.of_methods(tx, methods)
     return {
-        row.id: providers[row.registration_method]
+        row.id: provider
         for row in rows
-        if row.registration_method in providers
+        if (provider := providers.get(row.registration_method)) is not None
+        and provider_queries.speaks_for(provider, row.attribute_sources)
     }
 
 
-_PROVIDER: Final = Related(_load_providers, columns=("registration_method",))
+_PROVIDER: Final = Related(_load_providers, columns=("registration_method", "attribute_sources"))
 
 
 def _provider(name: str, setting: str) -> Any:

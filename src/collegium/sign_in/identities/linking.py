@@ -18,6 +18,7 @@ from collegium.outbox import mails
 from collegium.refusals import Conflict, NotFound
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
+from collegium.sign_in.identities import profiles
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.identities.queries import IdentityRow
@@ -198,12 +199,7 @@ def is_protected(tx: ReadTransaction, account: AccountRow) -> bool:
 
     These are the accounts of staff and those with two-factor authentication.
     """
-    return has_rights(account) or two_factor_queries.is_on(tx, account.id)
-
-
-def has_rights(account: AccountRow) -> bool:
-    """Return whether an account is that of staff, support or an identity manager."""
-    return account.is_staff or account.is_support or account.is_identity_manager
+    return identity_rules.has_rights(account) or two_factor_queries.is_on(tx, account.id)
 
 
 def was_removed(tx: ReadTransaction, account: int, provider: ProviderRow) -> bool:
@@ -268,13 +264,17 @@ def unlink(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
         Conflict: ``identity.last_way``: the person could not sign in any more.
         Unauthenticated: ``token.unknown``: the session has ended.
     """
-    account = credentials.confirm(tx, actor)
     identities = identity_queries.of_account(tx, actor.id)
-    identity = next((row for row in identities if row.uuid == uuid), None)
-    if identity is None:
+    gone = [row for row in identities if row.uuid == uuid]
+    # Scopes before accounts, as all actions do.
+    locked = profiles.lock_for_removal(tx, actor.id, gone)
+    account = credentials.confirm(tx, actor)
+    if not gone:
         raise NotFound("identity.none")
+    (identity,) = gone
     identity_queries.end_tokens_of(tx, identity.id, actor.token)
-    identity_queries.remove(tx, actor.id, uuid)
+    if not identity_queries.remove(tx, actor.id, uuid):
+        raise NotFound("identity.none")
     if not ways_to_sign_in(tx, actor.id, settings):
         raise Conflict("identity.last_way")
     credentials.cancel_pending(tx, actor.id)
@@ -285,5 +285,6 @@ def unlink(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) ->
             account=actor.id, provider=identity.provider_name or "", issuer=identity.issuer
         ),
     )
+    profiles.withdraw(tx, settings, actor, actor.id, gone, locked)
     name = identity.provider_label or identity.issuer
     notices.send_notice(tx, mails.IdentityChanged, account, actor, name=name, removed=True)

@@ -30,6 +30,7 @@ from collegium.db.tables import (
     identity_providers,
     identity_sessions,
     provider_sign_ins,
+    released_identities,
     tokens,
     used_logout_tokens,
 )
@@ -83,6 +84,7 @@ class ExchangeRow:
     sid_hash: bytes | None
     id_token_encrypted: bytes | None
     has_second_factor: bool
+    stated_encrypted: bytes | None
     expires_at: datetime
 
 
@@ -139,11 +141,26 @@ _USE = Statement(
 )
 _DELETE = Statement(delete(identities).where(identities.c.uuid == bindparam("uuid"), _of_account))
 
+_RELEASED = Statement[int](
+    select(released_identities.c.identity_id)
+    .order_by(released_identities.c.identity_id)
+    .limit(bindparam("limit"))
+)
+_FORGET_RELEASED = Statement(
+    delete(released_identities).where(
+        released_identities.c.identity_id == bindparam("identity", type_=BigInt)
+    )
+)
+
 _INSERT_SIGN_IN = _insert(provider_sign_ins)
+_sign_in_columns = tuple(column for column in provider_sign_ins.c if column.name != "state_hash")
+_SIGN_IN = Statement[StartedSignIn](
+    select(*_sign_in_columns).where(provider_sign_ins.c.state_hash == bindparam("state_hash"))
+)
 _CLAIM_SIGN_IN = Statement[StartedSignIn](
     delete(provider_sign_ins)
     .where(provider_sign_ins.c.state_hash == bindparam("state_hash"))
-    .returning(*(column for column in provider_sign_ins.c if column.name != "state_hash"))
+    .returning(*_sign_in_columns)
 )
 _EXPIRED = tuple(
     Statement(delete(table).where(table.c.expires_at < bindparam("now", type_=UtcDateTime)))
@@ -159,6 +176,7 @@ _CODE = Statement[ExchangeRow](
         exchange_codes.c.sid_hash,
         exchange_codes.c.id_token_encrypted,
         exchange_codes.c.has_second_factor,
+        exchange_codes.c.stated_encrypted,
         exchange_codes.c.expires_at,
     )
     .join(identities, identities.c.id == exchange_codes.c.identity_id)
@@ -275,6 +293,16 @@ def remove(tx: WriteTransaction, account: int, uuid: str) -> bool:
     return tx.execute(_DELETE, account=account, uuid=uuid) > 0
 
 
+def released(tx: ReadTransaction, limit: int) -> list[int]:
+    """Return the ids of identities whose provider was removed, until ``forget_released``."""
+    return tx.fetch_all(_RELEASED, limit=limit)
+
+
+def forget_released(tx: WriteTransaction, identity: int) -> None:
+    """Record that what the provider of an identity vouched for was taken back."""
+    tx.execute(_FORGET_RELEASED, identity=identity)
+
+
 def begin(tx: WriteTransaction, values: Mapping[str, Any]) -> None:
     """Insert a sign-in that begins."""
     tx.execute(_INSERT_SIGN_IN, **values)
@@ -284,6 +312,11 @@ def purge(tx: WriteTransaction) -> None:
     """Delete sign-ins, codes and logout tokens that have expired."""
     for statement in _EXPIRED:
         tx.execute(statement, now=tx.now)
+
+
+def get_sign_in(tx: ReadTransaction, state_hash: bytes) -> StartedSignIn | None:
+    """Return a sign-in that has begun. It may have expired, or be of another browser."""
+    return tx.fetch_one(_SIGN_IN, state_hash=state_hash)
 
 
 def claim(tx: WriteTransaction, state_hash: bytes) -> StartedSignIn | None:

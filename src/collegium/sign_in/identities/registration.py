@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -13,12 +13,13 @@ from collegium.accounts import rules as account_rules
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.agreements import acceptance
 from collegium.claim_rules import granting
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.invitations import actions as invitation_actions
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations import sign_up
 from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import State
+from collegium.invite_links import queries as invite_link_queries
 from collegium.join_requests import actions as join_request_actions
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.security.crypto import Vault
@@ -86,7 +87,7 @@ def register(
         "registration_method": provider.name,
         **facts,
         "attribute_sources": account_rules.attribute_sources(
-            facts, provider.name, tx.now, provider.issuer
+            [*facts, account_rules.REGISTRATION], provider.name, tx.now, provider.issuer
         ),
         "email": email,
         "agreed_at": tx.now if arrival.agrees else None,
@@ -98,6 +99,14 @@ def register(
     actor = token_actions.actor_of(
         account, ip_address, request_id, credentials=account.credentials_version
     )
+    ruled = granting.scopes_to_lock(tx, account)
+    pending = _pending(tx, actor) if trusted and not is_arriving else []
+    # All scopes in one order, before anything else that others lock too.
+    granting.lock(tx, (*ruled, *scopes_of(tx, arrival), *_scopes_of_rows(pending)))
+    if email:
+        account_queries.lock_address(tx, email)
+        if len(account_queries.at_email(tx, email)) > 1:
+            raise Conflict("identity.concurrent")
     linking.record_linked(tx, actor, provider)
     acceptance.record(tx, actor, arrival.agreements)
     is_sent = (
@@ -111,14 +120,10 @@ def register(
         actor,
         arrival,
         registration,
-        is_trusted=bool(trusted),
+        pending,
         lost_number="" if account.civil_number else stated_number,
     )
-    granting.judge(tx, settings, account)
-    if email:
-        account_queries.lock_address(tx, email)
-        if len(account_queries.at_email(tx, email)) > 1:
-            raise Conflict("identity.concurrent")
+    granting.apply(tx, settings, account, ruled)
     has_second_factor = identity_rules.second_factor_used(claims, provider.second_factor_values)
     return SignedIn(
         actor,
@@ -150,13 +155,14 @@ def _take(
     actor: Actor,
     arrival: Arrival,
     registration: Registration,
+    pending: Iterable[InvitationRow],
     *,
-    is_trusted: bool,
     lost_number: str,
 ) -> Taken:
     """Accept what a new person arrived with, or what is pending for their trusted address.
 
     Args:
+        pending: those invitations; their scopes are locked.
         lost_number: the civil number that the provider states, but another account has.
 
     Raises:
@@ -167,8 +173,8 @@ def _take(
         with suppress(_NotPressedError), tx.savepoint():
             if arrival.names_offer and (arrival.accepts or arrival.invitation is None):
                 taken = accept(tx, settings, actor, arrival, lost_number)
-            elif is_trusted:
-                taken = Taken(tuple(_accept_pending(tx, settings, actor)))
+            else:
+                taken = Taken(tuple(_accept_each(tx, settings, actor, pending)))
             if registration is Registration.INVITED and taken == Taken():
                 raise Forbidden("identity.unknown")
             if not arrival.accepts:
@@ -236,13 +242,10 @@ def accept(
     actor: Actor,
     arrival: Arrival,
     lost_number: str = "",
-    stated: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> Taken:
     """Accept what somebody arrived with.
 
     Args:
-        stated: what the provider states now, if that is not stored yet; see
-            ``join_requests.actions.submit``.
         lost_number: a civil number that the provider states, but another account has.
 
     Raises:
@@ -263,7 +266,7 @@ def accept(
         return Taken((arrival.invitation,))
     assert arrival.invite_link is not None  # noqa: S101 - the caller has checked that there is one
     link = arrival.invite_link
-    result = join_request_actions.submit(tx, actor, settings, link, stated=stated)
+    result = join_request_actions.submit(tx, actor, settings, link)
     return Taken((link,)) if result.is_approved else Taken(asked=link)
 
 
@@ -290,14 +293,40 @@ def _is_pending(tx: WriteTransaction, row: InvitationRow) -> bool:
     return invitation_actions.state_now(tx, row) is State.PENDING
 
 
-def _accept_pending(tx: WriteTransaction, settings: Settings, actor: Actor) -> Iterator[str]:
-    """Accept the pending invitations to the address of a new person."""
+def scopes_of(tx: ReadTransaction, arrival: Arrival) -> tuple[int, ...]:
+    """Return the ids of the scopes that accepting an offer locks; none without an offer."""
+    if arrival.invitation is not None:
+        invitation = invitation_queries.by_uuid(tx, arrival.invitation)
+        return () if invitation is None else _scopes_of_rows([invitation])
+    if arrival.invite_link is not None:
+        return invite_link_queries.scope_and_parent(tx, arrival.invite_link)
+    return ()
+
+
+def invited_by(tx: ReadTransaction, arrival: Arrival) -> tuple[int, ...]:
+    """Return the id of the account that an invitation names, which accepting it locks, if any."""
+    invitation = None
+    if arrival.invitation is not None:
+        invitation = invitation_queries.by_uuid(tx, arrival.invitation)
+    return () if invitation is None or invitation.account_id is None else (invitation.account_id,)
+
+
+def _scopes_of_rows(rows: Iterable[InvitationRow]) -> tuple[int, ...]:
+    return tuple(scope for row in rows for scope in (row.organisation_id, row.scope_id))
+
+
+def _pending(tx: WriteTransaction, actor: Actor) -> list[InvitationRow]:
+    """Return the pending invitations to the address of a new person."""
     rows = invitation_queries.to_address(tx, actor)
-    pending = [row for row in rows if _is_pending(tx, row)]
-    # Scopes are locked in one order everywhere: organisations before projects.
+    return [row for row in rows if _is_pending(tx, row)][:_INVITATIONS_MAX]
+
+
+def _accept_each(
+    tx: WriteTransaction, settings: Settings, actor: Actor, rows: Iterable[InvitationRow]
+) -> Iterator[str]:
+    """Accept what can be accepted of some invitations, those in organisations first."""
     for row in sorted(
-        pending[:_INVITATIONS_MAX],
-        key=lambda row: (row.scope_kind == ScopeKind.PROJECT, row.scope_id, row.id),
+        rows, key=lambda row: (row.scope_kind == ScopeKind.PROJECT, row.scope_id, row.id)
     ):
         try:
             with tx.savepoint():

@@ -1,24 +1,27 @@
-"""Remove identities from the accounts of other people: by the operator, and by staff."""
+"""Remove identities from the accounts of other people: by the operator, and by staff.
+
+What a removed provider vouched for is taken back here too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from collegium.access.queries import lock_account
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import AccountRow
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
 from collegium.refusals import Conflict, NotFound
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
-from collegium.sign_in.identities import linking
+from collegium.sign_in.identities import linking, profiles
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities.queries import ListedIdentity
+from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
 
 
@@ -45,10 +48,10 @@ def unlink_as_operator(
     Raises:
         Conflict: ``identity.last_way_of``: the person could not sign in any more.
     """
-    lock_account(tx, account.id)
-    rows = [
-        row for row in identity_queries.of_account(tx, account.id) if row.issuer == provider.issuer
-    ]
+    rows = _of_issuer(tx, account.id, provider.issuer)
+    locked = profiles.lock_for_removal(tx, account.id, rows)
+    # Another one may have been added before the lock.
+    rows = _of_issuer(tx, account.id, provider.issuer)
     if not rows:
         return 0
     _remove(tx, settings, account, rows, force=force)
@@ -59,6 +62,7 @@ def unlink_as_operator(
         because=notices.OPERATOR,
     )
     event_queries.record(tx, None, event)
+    profiles.withdraw(tx, settings, None, account.id, rows, locked)
     notices.send_notice(tx, mails.IdentityChanged, account, None, name=provider.label, removed=True)
     return len(rows)
 
@@ -86,6 +90,8 @@ def unlink_as_staff(
     require_staff(actor)
     if account.id == actor.id:
         raise Conflict("identity.own")
+    rows = [row for row in identity_queries.of_account(tx, account.id) if row.uuid == identity]
+    locked = profiles.lock_for_removal(tx, account.id, rows)
     account = account_queries.lock_account_and_recheck(tx, actor, account)
     rows = [row for row in identity_queries.of_account(tx, account.id) if row.uuid == identity]
     if not rows:
@@ -96,6 +102,7 @@ def unlink_as_staff(
         account=account.id, provider=row.provider_name or "", issuer=row.issuer
     )
     event_queries.record(tx, actor, event)
+    profiles.withdraw(tx, settings, actor, account.id, rows, locked)
     name = row.provider_label or row.issuer
     notices.send_notice(tx, mails.IdentityChanged, account, actor, name=name, removed=True)
     return name
@@ -116,3 +123,32 @@ def _remove(
     if not force and not linking.ways_to_sign_in(tx, account.id, settings):
         raise Conflict("identity.last_way_of")
     credentials.cancel_pending(tx, account.id)
+
+
+def withdraw_released(tx: WriteTransaction, settings: Settings, identity: int) -> int:
+    """Take back what a removed provider vouched for, for one person. Return 1.
+
+    Nothing is taken back if another active provider speaks for the issuer: it was replaced.
+
+    Args:
+        identity: id of the identity, of ``identity_queries.released``.
+    """
+    row = identity_queries.by_id(tx, identity)
+    is_released = row is not None and row.provider_id is None
+    if row is not None and is_released and not provider_queries.of_issuer(tx, row.issuer):
+        gone = _without_provider(tx, row.account_id, row.issuer)
+        locked = profiles.lock_for_removal(tx, row.account_id, gone)
+        # A sign-in may have come before the lock.
+        gone = _without_provider(tx, row.account_id, row.issuer)
+        if gone:
+            profiles.withdraw(tx, settings, None, row.account_id, gone, locked)
+    identity_queries.forget_released(tx, identity)
+    return 1
+
+
+def _of_issuer(tx: ReadTransaction, account: int, issuer: str) -> list[ListedIdentity]:
+    return [row for row in identity_queries.of_account(tx, account) if row.issuer == issuer]
+
+
+def _without_provider(tx: ReadTransaction, account: int, issuer: str) -> list[ListedIdentity]:
+    return [row for row in _of_issuer(tx, account, issuer) if row.provider_id is None]

@@ -40,6 +40,20 @@ KEPT: Final = (
 RIGHTS_DEPEND: Final = frozenset({"affiliations", "eduperson_assurance", "identity_source"})
 """Columns that claim rules and the restrictions of places compare."""
 
+
+class Rights(Protocol):
+    """An account, as far as it says what it may do."""
+
+    is_staff: bool
+    is_support: bool
+    is_identity_manager: bool
+
+
+def has_rights(account: Rights) -> bool:
+    """Return whether an account is that of staff, support or an identity manager."""
+    return account.is_staff or account.is_support or account.is_identity_manager
+
+
 _COUNTRIES: Final = ("country_of_residence", "nationality", "organization_country")
 _NUMBERS: Final = ("uid_number", "primary_gid")
 _NUMBER_MAX: Final = 2**53 - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 from collegium.access.queries import lock_account
@@ -16,8 +16,9 @@ from collegium.events import types as events
 from collegium.refusals import Conflict, NotFound
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
-from collegium.sign_in.identities import linking
+from collegium.sign_in.identities import linking, profiles
 from collegium.sign_in.identities import queries as identity_queries
+from collegium.sign_in.identities.profiles import Stated
 from collegium.sign_in.identities.values import METHOD, CodeKind, Origin, SignedIn
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
@@ -58,22 +59,26 @@ def issue_code(
     actor: Actor,
     origin: Origin,
     kind: CodeKind,
+    stated: str = "",
 ) -> str:
     """Return a one-time code, a UUID, for a completed sign-in.
 
     Args:
         actor: the person, with the version of the credentials.
+        stated: what the provider states, until a second factor was shown; it is encrypted.
     """
     code = str(uuid4())
+    code_hash = _hash_code(vault, kind, code)
     identity_queries.add_code(
         tx,
         {
-            "code_hash": _hash_code(vault, kind, code),
+            "code_hash": code_hash,
             "identity_id": origin.identity,
             "credentials_version": actor.credentials,
             "sid_hash": origin.sid_hash,
             "id_token_encrypted": origin.id_token_encrypted,
             "has_second_factor": origin.has_second_factor,
+            "stated_encrypted": vault.encrypt(stated, code_hash) if stated else None,
             "expires_at": tx.now + timedelta(seconds=_CODE_SECONDS[kind]),
         },
     )
@@ -82,6 +87,30 @@ def issue_code(
 
 def _hash_code(vault: Vault, kind: CodeKind, code: str) -> bytes:
     return vault.keyed_hash(f"{kind.value} code {UUID(code).hex}")
+
+
+class Pending(NamedTuple):
+    """A sign-in for which only a code is missing.
+
+    Args:
+        account: id of the account.
+        stated: what the provider states; None if it was changed in the meantime.
+    """
+
+    account: int
+    provider: ProviderRow
+    stated: Stated | None
+
+
+def pending(tx: ReadTransaction, vault: Vault, code: str) -> Pending | None:
+    """Return the sign-in for which a one-time code of ``SECOND_FACTOR`` stands; it may be over."""
+    code_hash = _hash_code(vault, CodeKind.SECOND_FACTOR, code)
+    row = identity_queries.get_code(tx, code_hash)
+    provider = None if row is None else _provider_of(tx, row.identity_id)
+    if row is None or provider is None or row.stated_encrypted is None:
+        return None
+    text = vault.decrypt(row.stated_encrypted, code_hash)
+    return Pending(row.account_id, provider, profiles.from_text(text, provider))
 
 
 def redeem(
@@ -127,7 +156,11 @@ def record_origin(tx: WriteTransaction, vault: Vault, token: str, origin: Origin
 
 def provider_of(tx: ReadTransaction, origin: Origin) -> ProviderRow | None:
     """Return the provider of an identity; None if it was removed or deactivated."""
-    identity = identity_queries.by_id(tx, origin.identity)
+    return _provider_of(tx, origin.identity)
+
+
+def _provider_of(tx: ReadTransaction, identity_id: int) -> ProviderRow | None:
+    identity = identity_queries.by_id(tx, identity_id)
     if identity is None or identity.provider_id is None:
         return None
     provider = provider_queries.by_id(tx, identity.provider_id)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from collegium.access.rules import Actor
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.security.crypto import Vault
@@ -98,15 +98,28 @@ def claim(tx: WriteTransaction, vault: Vault, state: str, browser_secret: str) -
     """
     state_hash = vault.keyed_hash(state)
     row = identity_queries.claim(tx, state_hash)
-    if (
-        row is None
-        or row.expires_at < tx.now
-        or not browser_secret
-        or not hmac.compare_digest(bytes(row.browser_hash), vault.keyed_hash(browser_secret))
-    ):
+    if row is None or not _is_of(tx, vault, row, browser_secret):
         return Returned(None, is_known=row is not None)
     verifier = vault.decrypt(row.code_verifier_encrypted, state_hash)
     return Returned(ClaimedSignIn(row, verifier), is_known=True)
+
+
+def provider_of(tx: ReadTransaction, vault: Vault, state: str, browser_secret: str) -> int | None:
+    """Return the id of the provider at which this browser has begun a sign-in; None otherwise.
+
+    The sign-in is not used up.
+    """
+    row = identity_queries.get_sign_in(tx, vault.keyed_hash(state))
+    return row.provider_id if row is not None and _is_of(tx, vault, row, browser_secret) else None
+
+
+def _is_of(tx: ReadTransaction, vault: Vault, row: StartedSignIn, browser_secret: str) -> bool:
+    """Return whether a browser has begun a sign-in, less than ten minutes ago."""
+    return (
+        row.expires_at >= tx.now
+        and bool(browser_secret)
+        and hmac.compare_digest(bytes(row.browser_hash), vault.keyed_hash(browser_secret))
+    )
 
 
 def is_nonce(vault: Vault, sign_in: StartedSignIn, nonce: str) -> bool:

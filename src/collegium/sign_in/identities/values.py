@@ -82,6 +82,7 @@ class SignedIn(NamedTuple):
         asked: UUID of the invite link through which the person asked to join; empty if none.
         refused: code of the refusal of an invitation that could not be accepted; empty otherwise.
         unconfirmed: the address of a new account that an e-mail asks to confirm; empty if none.
+        stated: what the provider states, if the profile waits for a code: ``profiles.to_text``.
     """
 
     actor: Actor
@@ -92,3 +93,4 @@ class SignedIn(NamedTuple):
     asked: str = ""
     refused: str = ""
     unconfirmed: str = ""
+    stated: str = ""

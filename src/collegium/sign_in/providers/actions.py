@@ -151,6 +151,7 @@ def remove(tx: WriteTransaction, actor: Actor | None, name: str) -> None:
         require_staff(actor)
     provider = provider_queries.get_locked(tx, name)
     provider_queries.end_sessions(tx, provider.id, _token_of(actor))
+    provider_queries.release_identities(tx, provider.id)
     provider_queries.remove(tx, provider.id)
     event_queries.record(
         tx, actor, events.ProviderRemoved(provider=provider.name, label=provider.label)

@@ -11,15 +11,19 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, insert, null, or_
 
 from collegium.access.queries import lock_accounts_where
 from collegium.access.rules import Actor
+from collegium.accounts.queries import AccountSource
+from collegium.accounts.rules import came_from
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
+    accounts,
     exchange_codes,
     identities,
     identity_providers,
     identity_sessions,
     provider_sign_ins,
+    released_identities,
     tokens,
 )
 from collegium.lists.listing import Listing
@@ -69,8 +73,15 @@ class AccountProvider:
 
     name: str
     label: str
+    issuer: str
     management_url: str
     protected_fields: list[str]
+
+
+class _Sources:
+    """Where the fields of an account come from."""
+
+    attribute_sources: dict[str, Any]
 
 
 LOCAL: Final = "default"
@@ -115,9 +126,13 @@ _OF_METHODS = Statement[AccountProvider](
     select(
         identity_providers.c.name,
         identity_providers.c.label,
+        identity_providers.c.issuer,
         identity_providers.c.management_url,
         identity_providers.c.protected_fields,
     ).where(any_of(identity_providers.c.name, "names"))
+)
+_SOURCES = Statement[_Sources](
+    select(accounts.c.attribute_sources).where(accounts.c.id == bindparam("account", type_=BigInt))
 )
 _ALL = Statement[ProviderRow](
     select(identity_providers).order_by(identity_providers.c.label, identity_providers.c.id)
@@ -174,6 +189,10 @@ _END_TOKENS = Statement(
         tokens.c.id != bindparam("kept_token", type_=BigInt),
     )
 )
+_FORGET_RELEASED = Statement(
+    delete(released_identities).where(released_identities.c.identity_id.in_(_of_provider))
+)
+_RECORD_RELEASED = Statement(insert(released_identities).from_select(["identity_id"], _of_provider))
 _RELEASE = Statement(
     update(identities)
     .where(identities.c.provider_id == bindparam("provider", type_=BigInt))
@@ -220,13 +239,26 @@ def by_name(tx: ReadTransaction, name: str) -> ProviderRow | None:
     return tx.fetch_one(_BY_NAME, name=name) if is_name(name) else None
 
 
-def protected_fields(tx: ReadTransaction, method: str) -> list[str]:
-    """Return the fields that a provider protects on accounts with its name as registration method.
+def protected_fields(tx: ReadTransaction, account: AccountSource) -> list[str]:
+    """Return the fields of an account that the provider protects from which it came.
 
-    Inactive providers protect them too.
+    Inactive providers protect them too. One that got the name of a former one protects none.
     """
+    method = account.registration_method
     provider = None if method == LOCAL else by_name(tx, method)
-    return [] if provider is None else provider.protected_fields
+    if provider is None or not provider.protected_fields:
+        return []
+    row = tx.fetch_only(_SOURCES, account=account.id)
+    return provider.protected_fields if speaks_for(provider, row.attribute_sources) else []
+
+
+def speaks_for(provider: AccountProvider | ProviderRow, sources: Mapping[str, Any]) -> bool:
+    """Return whether a provider is the one from which an account with its name came.
+
+    Args:
+        sources: ``attribute_sources`` of the account.
+    """
+    return came_from(provider.name, sources, provider.name, provider.issuer)
 
 
 def of_methods(tx: ReadTransaction, methods: Collection[str]) -> dict[str, AccountProvider]:
@@ -343,10 +375,16 @@ def end_sessions(tx: WriteTransaction, provider: int, kept_token: int) -> None:
 
 
 def release_identities(tx: WriteTransaction, provider: int) -> None:
-    """Leave the identities of a provider without one: it speaks for another issuer now."""
+    """Leave the identities of a provider without one: it is removed, or speaks for another issuer.
+
+    The worker takes back what it vouched for.
+    """
+    # Those of a provider that was removed and added again may be recorded already.
+    tx.execute(_FORGET_RELEASED, provider=provider)
+    tx.execute(_RECORD_RELEASED, provider=provider)
     tx.execute(_RELEASE, provider=provider)
 
 
 def remove(tx: WriteTransaction, provider: int) -> None:
-    """Delete a provider with its unfinished sign-ins. Identities stay, without a provider."""
+    """Delete a provider with its unfinished sign-ins. Its identities were released."""
     tx.execute(_DELETE, provider=provider)
