@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -18,8 +18,8 @@ from collegium.db.statements import Statement
 from collegium.db.tables import rate_limits
 from collegium.integrations.eduteams import client as eduteams_client
 from collegium.integrations.http_client import Timeouts
-from collegium.integrations.openid import client, discovery
-from collegium.integrations.waiting import PER_SERVICE, TOTAL
+from collegium.integrations.openid import cache, client, discovery
+from collegium.integrations.waiting import PER_HOST, PER_SERVICE, BusyError, Waiting
 from collegium.sign_in.providers.values import DISCOVERY_PATH
 from tests.sign_in.identity_scene import add_provider
 from tests.sign_in.test_provider_pages import INIT, begin, failures, linked, visitor
@@ -120,15 +120,23 @@ def test_slow_provider_holds_few_threads(
     assert {one.result().status_code for one in futures} == {503}
     assert len(failures(world)) == PER_SERVICE
     hostile.tempers.clear()
+    if path == "/token":
+        # Those who were refused at once come back with the same sign-in; it was not used up.
+        busy = [
+            target
+            for target, one in zip(paths, futures, strict=True)
+            if "Many people" in one.result().text
+        ]
+        assert [send(target).status_code for target in busy] == [303] * MORE
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_slow_providers_together_hold_a_quarter_of_the_threads(
+def test_slow_providers_of_a_host_hold_half_of_the_places(
     visitor: Browser, site_with: Callable[..., Site], hostile: HostileProvider, world: World
 ) -> None:
     site, slow = site_with(outgoing_internal_hosts=hostile.host), Slow()
     paths = []
-    for number in range(TOTAL // PER_SERVICE + 1):
+    for number in range(PER_HOST // PER_SERVICE + 1):
         name = f"slow{number}"
         add_provider(world, name, issuer=f"{hostile.issuer}/{name}", client_id=CLIENT_ID)
         hostile.tempers[f"/{name}{DISCOVERY_PATH}"] = slow
@@ -137,6 +145,57 @@ def test_slow_providers_together_hold_a_quarter_of_the_threads(
     with slow.requests(lambda path: site.send("GET", path.encode()), paths) as (responses, futures):
         check_refused_at_once(responses, PER_SERVICE)
         assert sum(one.done() for one in futures) == PER_SERVICE
+
+
+def test_places_are_counted_for_each_service_each_host_and_together() -> None:
+    waiting = Waiting(total=4, per_service=1, per_host=2)
+    held: list[ExitStack] = []
+
+    def take(service: str) -> bool:
+        """Take a place in a thread of its own; return whether there was one."""
+        stack = ExitStack()
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                pool.submit(stack.enter_context, waiting.at(service)).result()
+            except BusyError:
+                return False
+        held.append(stack)
+        return True
+
+    taken = [take(f"https://slow.example/{number}") for number in (1, 1, 2, 3)]
+    assert taken == [True, False, True, False]
+    assert [take(name) for name in ("https://other.example/", "hooks", "https://a.example/")] == [
+        *(True, True, False)
+    ]
+    for stack in held:
+        stack.close()
+    assert take("https://a.example/")
+
+
+@pytest.mark.parametrize("fetched", [4000, 90000])
+@pytest.mark.parametrize("max_age", [3600.0, 60.0])
+def test_old_value_is_used_while_too_many_wait_for_a_new_one(
+    monkeypatch: pytest.MonkeyPatch, fetched: int, max_age: float
+) -> None:
+    places = Waiting(total=1)
+    monkeypatch.setattr(cache, "waiting", places)
+    entries: cache.Cache[str] = cache.Cache()
+    now = time.monotonic()
+
+    def get(said: str, max_age: float) -> str:
+        return entries.get(("key",), lambda: said, max_age, time.monotonic() + 1, "https://a")
+
+    assert get("old", 3600.0) == "old"
+    monkeypatch.setattr(time, "monotonic", lambda: now + fetched)
+    with ThreadPoolExecutor(1) as pool, places.at("https://b"):
+        asked = pool.submit(get, "new", max_age)
+        if fetched == 4000 and max_age == 3600.0:
+            assert asked.result() == "old"
+        else:
+            # Too old, or the keys did not fit to a token.
+            with pytest.raises(BusyError):
+                asked.result()
+    assert get("new", max_age) == "new"
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -14,6 +14,10 @@ from collegium.sign_in.providers.values import Problem, ProviderError
 STALE_LIFETIME: Final = 86400.0
 """Seconds for which an entry is used while the provider does not respond."""
 
+OLD: Final = 600.0
+"""An entry of this age in seconds is good enough while too many threads wait for a newer one, for
+a request that would take one of this age anyway."""
+
 RETRY_INTERVAL: Final = 10.0
 """Seconds for which a provider that failed is not asked again."""
 
@@ -49,8 +53,9 @@ class Cache(Generic[T]):
     ) -> T:
         """Return an entry; fetch it if it is missing or older than ``max_age`` seconds.
 
-        While the provider does not respond an old entry is used for ``STALE_LIFETIME``, except
-        with ``max_age`` 0, which asks for the provider's present answer.
+        While the provider does not respond, or too many threads wait for it, an old entry is used
+        for ``STALE_LIFETIME``, except with ``max_age`` 0, which asks for the provider's present
+        answer.
 
         Args:
             service: the provider, for the bound on threads that wait for it.
@@ -78,8 +83,12 @@ class Cache(Generic[T]):
                 elif not is_down:
                     raise ProviderError(Problem.UNREACHABLE)
         except BusyError:
-            if not is_down:
+            # Who asks because of a token with an unknown key is not helped by old keys.
+            if max_age < OLD and not is_down:
                 raise
+            if (value := _stale(entry)) is None:
+                raise
+            return value
         if (value := _usable(entry, max_age)) is not None:
             return value
         raise ProviderError(entry.problem or Problem.UNREACHABLE)
@@ -121,11 +130,14 @@ def _must_wait(entry: _Entry[T], began: float, max_age: float) -> bool:
 
 
 def _usable(entry: _Entry[T], max_age: float) -> T | None:
-    if entry.problem is None or (
-        # Only an outage: a provider whose answer is wrong must not be used any longer.
-        max_age
-        and entry.problem is Problem.UNREACHABLE
-        and time.monotonic() - entry.fetched_at < STALE_LIFETIME
-    ):
+    if entry.problem is None:
         return entry.value
-    return None
+    return _stale(entry) if max_age else None
+
+
+def _stale(entry: _Entry[T]) -> T | None:
+    """Return an old value if the provider has said nothing else since."""
+    # Only an outage: a provider whose answer is wrong must not be used any longer.
+    is_right = entry.problem in {None, Problem.UNREACHABLE}
+    is_young = time.monotonic() - entry.fetched_at < STALE_LIFETIME
+    return entry.value if is_right and is_young else None
