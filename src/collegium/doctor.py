@@ -127,8 +127,9 @@ def _check_providers(database: Database, vault: Vault, settings: Settings) -> It
         return
     with database.read() as tx:
         providers = provider_queries.active(tx)
+        compared = claim_rule_rules.compared_claims(claim_rule_queries.all_rules(tx))
     for provider in providers:
-        for check in provider_setup.check(settings, vault, provider):
+        for check in provider_setup.check(settings, vault, provider, compared):
             yield Finding(check.is_well, f"provider {provider.name}", check.text, warns=check.warns)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from collegium.accounts import queries as account_queries
+from collegium.claim_rules import queries as claim_rule_queries
+from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.database import Database
 from collegium.integrations import provider_setup
 from collegium.integrations.provider_setup import Check
@@ -125,9 +127,10 @@ def checked(
     """
     with database.read() as tx:
         rows = provider_queries.all_providers(tx)
+        compared = claim_rule_rules.compared_claims(claim_rule_queries.all_rules(tx))
     unknown = set(names) - {row.name for row in rows}
     if unknown:
         raise UnfitProviderError(f"there is no provider named {min(unknown)}.")
     for row in rows:
         if not names or row.name in names:
-            yield row, provider_setup.check(settings, vault, row)
+            yield row, provider_setup.check(settings, vault, row, compared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,8 +14,9 @@ from collegium.scopes.actions import change_account
 from collegium.settings import Settings
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
+from tests.claim_rules.scene import add_rule
 from tests.conftest import KEY
-from tests.sign_in.identity_scene import add_provider, counts, link, person
+from tests.sign_in.identity_scene import add_provider, change_provider, counts, link, person
 from tests.support.openid.hostile import HostileProvider
 from tests.support.world import World
 
@@ -105,7 +107,7 @@ def test_wrong_provider_is_refused_in_one_line(
 
 
 def test_check_and_doctor_say_what_is_wrong(
-    run: Run, hostile: HostileProvider, environ: dict[str, str]
+    run: Run, world: World, hostile: HostileProvider, environ: dict[str, str]
 ) -> None:
     def found() -> list[tuple[bool, str]]:
         return [
@@ -121,6 +123,30 @@ def test_check_and_doctor_say_what_is_wrong(
         f"ok   campus: responds as {hostile.issuer}, with 1 usable keys\n",
     )
     assert found() == [(True, f"responds as {hostile.issuer}, with 1 usable keys")]
+    warned: dict[str, dict[str, Any]] = {
+        "speaks for no institution": {},
+        "speaks for every institution with eduperson_scoped_affiliation. That": {
+            "vouched_claims": ["eduperson_scoped_affiliation@*"]
+        },
+    }
+    for text, values in warned.items():
+        mapping = {"affiliations": "eduperson_scoped_affiliation"}
+        change_provider(world, attribute_mapping=mapping, **values)
+        assert sum(text in warning for _, warning in found()) == 1
+        assert f"warn campus: {text}" in run("check").output
+    change_provider(world, trusted_domains=["example.org"], vouched_claims=["groups"])
+    assert len(found()) == 1
+    # A rule compares it, and the provider says that it has it.
+    change_provider(world, trusted_domains=[], attribute_mapping={})
+    add_rule(
+        world,
+        world.organisation(),
+        "CUSTOMER.OWNER",
+        claims={"eduperson_scoped_affiliation": ["staff@example.org"]},
+    )
+    assert len(found()) == 1
+    hostile.metadata = {"claims_supported": ["eduperson_scoped_affiliation"]}
+    assert "speaks for no institution" in found()[1][1]
     hostile.metadata = {"issuer": "https://evil.example"}
     done = run("check", "campus")
     assert done.exit_code == 1

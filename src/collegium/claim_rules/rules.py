@@ -226,6 +226,11 @@ def _of_claims(rule: Conditions, claims: Mapping[str, Any]) -> list[Check]:
     ]
 
 
+def compared_claims(rules: Iterable[Conditions]) -> set[str]:
+    """Return the claims that rules name."""
+    return {claim for rule in rules for claim in rule.claims}
+
+
 def missing_claims(rule: Conditions, kept: Collection[str]) -> list[str]:
     """Return the claims that a rule asks for and that count for nobody, by name.
 

@@ -5,7 +5,7 @@ Never call it inside a transaction: it sends requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ from collegium.refusals import Invalid
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in.providers import actions as provider_actions
+from collegium.sign_in.providers import rules as provider_rules
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import Registration
 from collegium.sign_in.providers.values import Metadata, Problem, Provider, ProviderError
@@ -99,8 +100,14 @@ def client_of(settings: Settings, vault: Vault, provider: ProviderRow) -> Provid
     )
 
 
-def check(settings: Settings, vault: Vault, provider: ProviderRow) -> list[Check]:
-    """Ask a provider for its metadata and keys now; return what is well and what is wrong."""
+def check(
+    settings: Settings, vault: Vault, provider: ProviderRow, compared: Collection[str] = ()
+) -> list[Check]:
+    """Ask a provider for its metadata and keys now; return what is well and what is wrong.
+
+    Args:
+        compared: the claims that claim rules compare.
+    """
     client = client_of(settings, vault, provider)
     try:
         metadata = discovery.metadata_of(client, fresh=True)
@@ -114,6 +121,20 @@ def check(settings: Settings, vault: Vault, provider: ProviderRow) -> list[Check
         found.append(Check(is_well=True, text=text, warns=True))
     if not provider.verify_ssl:
         text = "its certificate is not verified, so anybody in the network between can sign in"
+        found.append(Check(is_well=True, text=text, warns=True))
+    if claims := provider_rules.speaks_for_all(provider):
+        text = (
+            f"speaks for every institution with {', '.join(claims)}. That is right for a proxy "
+            "that checks them, and wrong for the provider of one institution"
+        )
+        found.append(Check(is_well=True, text=text, warns=True))
+    mapped = provider.attribute_mapping.get("affiliations", "").split()
+    offered = (name for name in compared if name in metadata.claims_supported)
+    if claims := provider_rules.void_claims((*mapped, *offered), provider):
+        text = (
+            f"speaks for no institution, so its {', '.join(claims)} count nowhere. Enter its "
+            "trusted domains, or a scope in the claims that it vouches for"
+        )
         found.append(Check(is_well=True, text=text, warns=True))
     if not provider.is_active:
         found.append(Check(is_well=True, text="is inactive: nobody signs in with it", warns=True))

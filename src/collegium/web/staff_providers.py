@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from collegium.api.request import Response, Routes
+from collegium.claim_rules import queries as claim_rule_queries
+from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.database import ReadTransaction
 from collegium.integrations import provider_setup
 from collegium.integrations.provider_setup import Check
@@ -204,6 +206,7 @@ def _change(browser: BrowserRequest) -> Response:
     name = browser.segments["provider"]
     with browser.read() as tx:
         row = provider_queries.get_visible(tx, browser.actor, name)
+        compared = claim_rule_rules.compared_claims(claim_rule_queries.all_rules(tx))
     changes = _read_changes(form) if action == "save" else {}
     if _check_values(form, changes) and action != "check":
         confirmation.require(browser)
@@ -214,7 +217,7 @@ def _change(browser: BrowserRequest) -> Response:
         else:
             return browser.redirect(HERE if action == "remove" else browser.path, message)
     if action == "check" and form.is_valid:
-        checks = provider_setup.check(browser.settings, browser.app.vault, row)
+        checks = provider_setup.check(browser.settings, browser.app.vault, row, compared)
     shown = form
     if action != "save":
         shown = _form_of(row)

@@ -290,6 +290,31 @@ def vouched_values(claim: str, value: Any, provider: Vouches) -> list[str]:
     return [text for text in texts if (text.lower() if is_domain else _scope(text)) in scopes]
 
 
+def speaks_for_all(provider: Vouches) -> list[str]:
+    """Return the claims of which a provider may state every institution's values."""
+    suffix = f"@{ANY_SCOPE}"
+    return [
+        entry.removesuffix(suffix) for entry in provider.vouched_claims if entry.endswith(suffix)
+    ]
+
+
+def void_claims(used: Collection[str], provider: Vouches) -> list[str]:
+    """Return the claims whose values count nowhere, since the provider speaks for no institution.
+
+    Args:
+        used: claims that fill affiliations, or that claim rules compare.
+    """
+    if provider.trusted_domains:
+        return []
+    entries = (entry.partition("@")[0] for entry in provider.vouched_claims if "@" in entry)
+    spoken_for = {_plain(claim) for claim in entries}
+    return [
+        claim
+        for claim in dict.fromkeys(used)
+        if _plain(claim) in _SCOPED | _DOMAINS and _plain(claim) not in spoken_for
+    ]
+
+
 def _scope(text: str) -> str:
     # The first ``@`` ends the value (eduPerson, "scoped attributes"), so what a person may have put
     # before a later one names no institution.
