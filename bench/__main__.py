@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from bench import background_load, data, growth, people, reading, report, unanalysed, writing
+from bench import background_load, data, growth, mails, people, reading, report, unanalysed, writing
 from bench.databases import KINDS, Databases, Part
 from bench.machine import LOAD_CORE, available
 from collegium import logs
@@ -31,6 +31,7 @@ _NOUNS: Final[dict[str, Callable[[Part], dict[str, Any]]]] = {
     "logins": background_load.logins,
     "worker": background_load.worker,
     "people": people.run,
+    "mails": mails.run,
     "scaling": background_load.scaling,
 }
 _say = partial(click.echo, err=True)
@@ -61,7 +62,7 @@ def main(
 ) -> None:
     """Compare the service with the baseline program and write bench/RESULTS.md.
 
-    Parts are reads, writes, growth, unanalysed, logins, worker and scaling, each with -sqlite
+    Parts are reads, writes, growth, unanalysed, logins, worker, people, mails and scaling, each with -sqlite
     or -postgresql. Results of parts that do not run are kept.
     """
     # Stop child processes on SIGTERM too.

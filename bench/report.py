@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from bench import load_generator, people
+from bench import load_generator, mails, people
 from bench.databases import KINDS
 
 HERE: Final = Path(__file__).parent
@@ -258,6 +258,20 @@ def _people(results: Results, _accounts: int) -> Iterator[str]:
     yield f"The machine had a {busy} in the last minute.\n"
 
 
+def _mails_targets(results: Results) -> Iterator[Target]:
+    rate, target = results["rate"], mails.RATE_TARGET
+    name = f"{results['mails']:,} e-mails to a local SMTP server"
+    yield name, f"≥ {target:g} a second", f"{rate:.0f} a second", rate >= target
+
+
+def _mails(results: Results, _accounts: int) -> Iterator[str]:
+    yield (
+        f"{results['mails']:,} invitations over {results['connections']} connections: "
+        f"{results['rate']:.0f} a second, {results['cpu']:.1f} ms of CPU time each. The machine had "
+        f"a load average of {results['busy']:g} on {os.cpu_count()} cores in the last minute.\n"
+    )
+
+
 def _scaling(results: Results, _accounts: int) -> Iterator[str]:
     forms = list(next(iter(results.values())))
     yield (
@@ -284,6 +298,7 @@ _PARTS: Final[
     "logins": ("A hundred simultaneous sign-ins", _logins, _login_targets),
     "worker": ("Reads while grants end and e-mails are sent", _worker, _worker_targets),
     "people": ("Import of ten thousand people", _people, _people_targets),
+    "mails": ("E-mails to a local SMTP server", _mails, _mails_targets),
     "scaling": ("Several workers and nodes", _scaling, lambda _: ()),
 }
 """Title, tables and targets of each part."""
