@@ -62,8 +62,8 @@ def main(
 ) -> None:
     """Compare the service with the baseline program and write bench/RESULTS.md.
 
-    Parts are reads, writes, growth, unanalysed, logins, worker, people, mails and scaling, each with -sqlite
-    or -postgresql. Results of parts that do not run are kept.
+    Parts are reads, writes, growth, unanalysed, logins, worker, people, mails and scaling, each
+    with -sqlite or -postgresql. Results of parts that do not run are kept.
     """
     # Stop child processes on SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

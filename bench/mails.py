@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import closing
 from itertools import cycle, islice
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import select
 
@@ -45,7 +45,7 @@ class Sink:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def __enter__(self) -> Sink:
+    def __enter__(self) -> Self:
         started = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
         self._thread.start()
         started.result(10)
@@ -124,7 +124,7 @@ def run(part: Part) -> dict[str, Any]:
     part.databases.drop(url)
     rate = (len(times) - 1) / (times[-1] - times[0])
     part.say(
-        f"{len(times):,} e-mails, {rate:.0f} a second, {cpu / len(times) * 1000:.1f} ms of processor "
+        f"{len(times):,} e-mails, {rate:.0f} a second, {cpu / len(times) * 1000:.1f} ms of CPU "
         f"time each, {sink.connections} connections"
     )
     return {

@@ -29,7 +29,10 @@ WRITES: Final = ("begun", "statement", "commit", "committed")
 """Points around a commit: begun, after a statement, just before the commit, just after it."""
 
 MAILS: Final = ("claimed", "written", "sending", "accepted", "recorded")
-"""Points of an e-mail: claimed, rendered, half sent, accepted by the server, recorded as sent."""
+"""Points of an e-mail: claimed, rendered, half sent, accepted by the server, recorded as sent.
+
+The first and the last are points of the batch that it belongs to.
+"""
 
 _point, _, _nth = os.environ.get("PROOF_KILL", "").partition(":")
 _later = timedelta(seconds=float(os.environ.get("PROOF_LATER", "0")))
@@ -54,12 +57,7 @@ def _kill_at(point: str) -> None:
 
 
 _read, _write, _execute = Database.read, Database.write, ReadTransaction._execute
-_claim, _deliver, _send, _talk = (
-    Worker._claim,
-    Worker._deliver,
-    SmtpTransport.send,
-    SMTPProtocol.write,
-)
+_claim, _send, _talk = Worker._record_and_claim, SmtpTransport.send, SMTPProtocol.write
 
 
 def moment() -> datetime:
@@ -88,17 +86,14 @@ def execute(self: ReadTransaction, *given: Any) -> Any:
     return result
 
 
-def claim(self: Worker) -> Any:
-    row = _claim(self)
-    if row is not None:
+def claim(self: Worker, limit: int) -> Any:
+    has_results = bool(self._results)
+    rows = _claim(self, limit)
+    if has_results:
+        _kill_at("recorded")
+    if rows:
         _kill_at("claimed")
-    return row
-
-
-def deliver(self: Worker, row: Any) -> bool:
-    is_sent = _deliver(self, row)
-    _kill_at("recorded")
-    return is_sent
+    return rows
 
 
 def send(self: SmtpTransport, message: Any) -> None:
@@ -116,7 +111,7 @@ def talk(self: SMTPProtocol, data: bytes) -> None:
 
 Database.read, Database.write = read, write  # type: ignore[method-assign]
 ReadTransaction._execute = execute  # type: ignore[method-assign, assignment]
-Worker._claim, Worker._deliver = claim, deliver  # type: ignore[method-assign]
+Worker._record_and_claim = claim  # type: ignore[method-assign]
 SmtpTransport.send, SMTPProtocol.write = send, talk  # type: ignore[method-assign]
 
 if size := os.environ.get("PROOF_FILE_SIZE"):

@@ -234,7 +234,7 @@ def test_email_that_is_being_sent_cannot_be_retried_or_discarded(
         page = staff.follow(staff.send("/staff/mails/", action=action, mail=number))
         assert "Nothing was changed" in text(page)
     with world.database.write() as tx:
-        assert outbox_queries.mark_sent(tx, row.id, row.attempts)
+        assert outbox_queries.mark_sent(tx, [row])
 
 
 def test_retry_resets_the_attempts_of_failed_emails_only(world: World) -> None:
@@ -248,7 +248,7 @@ def test_retry_resets_the_attempts_of_failed_emails_only(world: World) -> None:
             outbox_actions.retry(tx, world.staff.actor, mail)
         assert tx.mail_enqueued
     with world.database.write() as tx:
-        claimed = outbox_queries.claim(tx, 10, 60)
+        claimed = [*outbox_queries.claim(tx, 10, 60), *outbox_queries.claim(tx, 10, 60)]
     assert {row.id: row.attempts for row in claimed} == {failed: 1, queued: 2}
 
 

@@ -48,7 +48,7 @@ def test_concurrent_claims_do_not_overlap(database: Database, clock: Clock) -> N
 @pytest.mark.parametrize(
     "finish",
     [
-        lambda tx, row: outbox_queries.mark_sent(tx, row.id, row.attempts),
+        lambda tx, row: bool(outbox_queries.mark_sent(tx, [row])),
         lambda tx, row: outbox_queries.mark_obsolete(tx, row.id, row.attempts, "late"),
         lambda tx, row: outbox_queries.mark_failed(tx, row.id, row.attempts, "late", tx.now),
         lambda tx, row: outbox_queries.mark_failed(tx, row.id, row.attempts, "late", None),

@@ -21,6 +21,7 @@ from tests.worker.scene import (
     enqueue,
     mail_server,
     outbox_row,
+    rows,
     worker,
 )
 
@@ -162,3 +163,5 @@ def test_worker_stops_between_two_mails(database: Database) -> None:
     Worker(database, Settings(), VAULT, out).run(stop)
     assert len(out.sent) == 1
     assert out.closed
+    found = sorted((row.state, row.attempts, row.locked_until) for row in rows(database).values())
+    assert found == [("queued", 0, None)] * 4 + [("sent", 1, None)]

@@ -1,5 +1,6 @@
 """Transports: SMTP with and without TLS, time limits, folders, and errors without secrets."""
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 from collegium.worker.smtp import DEADLINE, TIMEOUT, SmtpTransport
@@ -135,6 +137,24 @@ def test_transport_reconnects_after_421_on_a_used_connection() -> None:
     with _connected(box) as transport:
         transport.send(_mail(1))
         box.busy_responses = 1
+        transport.send(_mail(2))
+    assert len(box.envelopes) == len(box.connections) == 2
+
+
+def test_transport_reconnects_when_a_used_connection_breaks_before_the_next_mail() -> None:
+    class Impatient(Mailbox):
+        async def handle_MAIL(  # noqa: N802 - called by aiosmtpd
+            self, server: SMTP, session: Session, envelope: Envelope, *more: Any
+        ) -> str:
+            if len(self.envelopes) == 1 and len(self.connections) == 1 and not self.pause:
+                self.pause = 0.01
+                assert isinstance(server.transport, asyncio.WriteTransport)
+                server.transport.abort()
+            return await super().handle_MAIL(server, session, envelope, *more)
+
+    box = Impatient()
+    with _connected(box) as transport:
+        transport.send(_mail(1))
         transport.send(_mail(2))
     assert len(box.envelopes) == len(box.connections) == 2
 

@@ -4,20 +4,22 @@ import re
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import bindparam, text, update
 from structlog.testing import capture_logs
 
-from collegium.db.database import Database
+from collegium.db.database import Database, UnavailableError
 from collegium.db.statements import Statement
 from collegium.db.tables import invitations
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 from collegium.worker.retries import JITTER, MAX_ATTEMPTS, RETRY_DELAYS
-from collegium.worker.worker import LEASE_SECONDS, OUTAGE_DELAYS
+from collegium.worker.worker import BATCH, LEASE_SECONDS, OUTAGE_DELAYS
 from tests.worker.scene import (
     START,
     Clock,
@@ -172,6 +174,104 @@ def test_mail_whose_worker_always_crashes_fails(database: Database, clock: Clock
     worker(database, clock, out := Recorder()).once()
     assert outbox_row(database, mail).state == "failed"
     assert out.attempts == 0
+
+
+def test_mail_that_kills_its_worker_costs_others_one_attempt(
+    database: Database, clock: Clock
+) -> None:
+    deadly, *others = [enqueue(database) for _ in range(5)]
+    assert [row.id for row in claim(database, clock, 10)] == [deadly, *others]
+    for _ in range(MAX_ATTEMPTS - 1):
+        clock.forward(seconds=LEASE_SECONDS)
+        assert [row.id for row in claim(database, clock, 10)] == [deadly]
+    worker(database, clock, out := Recorder()).once()
+    assert len(out.sent) == 4
+    assert {outbox_row(database, mail).attempts for mail in others} == {2}
+    clock.forward(seconds=LEASE_SECONDS)
+    new = enqueue(database, clock.now)
+    worker(database, clock, out).once()
+    assert outbox_row(database, deadly).state == "failed"
+    assert outbox_row(database, new).state == "sent"
+
+
+def test_batch_is_recorded_when_the_next_one_is_claimed(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collegium.worker.worker._BATCH_SECONDS", 60.0)
+    for _ in range(2 * BATCH + 1):
+        enqueue(database)
+    transactions = []
+    write = Database.write
+
+    def count(self: Database, now: datetime | None = None) -> AbstractContextManager[Any]:
+        transactions.append(now)
+        return write(self, now)
+
+    sending = worker(database, clock, Recorder())
+    monkeypatch.setattr(Database, "write", count)
+    assert sending._deliver_all(threading.Event()) == 2 * BATCH + 1
+    assert len(transactions) == 4
+    assert {row.state for row in rows(database).values()} == {"sent"}
+
+
+def test_slow_mail_server_makes_no_other_mail_wait_for_a_lease(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collegium.worker.worker._BATCH_SECONDS", 0.0)
+    mails = [enqueue(database) for _ in range(4)]
+    out = Recorder()
+    assert worker(database, clock, out).once() == 4
+    found = rows(database).values()
+    assert {(row.state, row.attempts, row.locked_until) for row in found} == {("sent", 1, None)}
+    assert [message["Message-ID"] for message in out.sent] == [
+        f"<outbox.{mail}@127.0.0.1>" for mail in mails
+    ]
+
+
+def test_batch_is_recorded_after_a_failure_of_the_database(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        enqueue(database)
+
+    def fail(_tx: object, sent: list[Any]) -> set[int]:
+        if sent:
+            raise UnavailableError("gone")
+        return set()
+
+    sending = worker(database, clock, out := Recorder())
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox_queries, "mark_sent", fail)
+        with pytest.raises(UnavailableError):
+            sending.once()
+    sending.once()
+    clock.forward(seconds=LEASE_SECONDS)
+    sending.once()
+    assert len(out.sent) == 3
+    assert {(row.state, row.attempts) for row in rows(database).values()} == {("sent", 1)}
+
+
+def test_result_that_cannot_be_recorded_stops_no_other(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collegium.worker.worker._BATCH_SECONDS", 60.0)
+    first, obsolete, last = (enqueue(database) for _ in range(3))
+    with database.write(START) as tx:
+        canceled = update(invitations).where(invitations.c.id == bindparam("id"))
+        invitation = outbox_row(database, obsolete).payload["invitation"]
+        tx.execute(Statement(canceled.values(state="canceled")), id=invitation)
+
+    def fail(*_arguments: object) -> bool:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(outbox_queries, "mark_obsolete", fail)
+    sending = worker(database, clock, out := Recorder())
+    with pytest.raises(RuntimeError):
+        sending.once()
+    sending.once()
+    assert len(out.sent) == 2
+    states = [outbox_row(database, mail).state for mail in (first, obsolete, last)]
+    assert states == ["sent", "queued", "sent"]
 
 
 def test_mail_of_a_cancelled_invitation_is_obsolete(database: Database, clock: Clock) -> None:

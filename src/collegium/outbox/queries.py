@@ -70,6 +70,7 @@ class ClaimedMail(MailAddress):
     id: int
     payload: dict[str, Any]
     attempts: int
+    next_attempt_at: datetime
 
 
 class CollectingMail:
@@ -144,7 +145,7 @@ def _claim(queued: ColumnElement[bool]) -> Statement[ClaimedMail]:
     # MATERIALIZED: otherwise the database may run a sub-select with a limit more than once, and
     # claim too many rows.
     claimable = (
-        select(outbox.c.id)
+        select(outbox.c.id, outbox.c.attempts, outbox.c.next_attempt_at)
         .where(_is_claimable(queued))
         .order_by(outbox.c.next_attempt_at, outbox.c.id)
         .limit(bindparam("limit", type_=Integer))
@@ -152,14 +153,25 @@ def _claim(queued: ColumnElement[bool]) -> Statement[ClaimedMail]:
         .cte("claimable")
         .prefix_with("MATERIALIZED")
     )
+    first = (
+        select(claimable.c.id)
+        .order_by(claimable.c.next_attempt_at, claimable.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    # A worker that dies costs all that it has claimed an attempt. Perhaps an e-mail kills it. So
+    # one that was tried before comes first in its batch or not at all: the others lose one attempt
+    # to it, and not all of theirs.
+    chosen = select(claimable.c.id).where(or_(claimable.c.attempts == 0, claimable.c.id == first))
     return Statement[ClaimedMail](
         update(outbox)
         # The condition is repeated here. PostgreSQL evaluates the outer condition again on the
         # newest version of a row. Without it two workers could claim the same e-mail.
-        .where(outbox.c.id.in_(select(claimable.c.id)), _is_claimable(queued))
+        .where(outbox.c.id.in_(chosen), _is_claimable(queued))
         .values(locked_until=_UNTIL, attempts=outbox.c.attempts + 1, error="")
         .returning(
-            outbox.c.id, outbox.c.kind, outbox.c.recipient, outbox.c.payload, outbox.c.attempts
+            *(outbox.c[name] for name in ("id", "kind", "recipient", "payload", "attempts")),
+            outbox.c.next_attempt_at,
         )
     )
 
@@ -229,7 +241,8 @@ def _finish() -> Update:
     )
 
 
-_MARK_SENT = Statement(_finish().values(state="sent", finished_at=_NOW))
+_MARK_SENT = Statement[int](_finish().values(state="sent", finished_at=_NOW).returning(outbox.c.id))
+_GIVE_BACK = Statement(_finish().values(attempts=outbox.c.attempts - 1))
 _MARK_OBSOLETE = Statement(_finish().values(state="obsolete", finished_at=_NOW))
 _MARK_FAILED = Statement(_finish().values(state="failed", finished_at=_NOW))
 _RETRY = Statement(_finish().values(next_attempt_at=_UNTIL))
@@ -409,14 +422,26 @@ def enqueue_all(
 def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[ClaimedMail]:
     """Claim e-mails that are due; other workers leave them alone until the lease expires.
 
-    The e-mails of hooks come last.
+    The e-mails of hooks come last. Of those that were tried before, only the first is claimed.
 
     Args:
         limit: maximum number of e-mails.
         lease_seconds: length of the lease.
+
+    Returns:
+        The e-mails, those first that have been due for longest.
     """
     facts = {"now": tx.now, "limit": limit, "until": tx.now + timedelta(seconds=lease_seconds)}
-    return tx.fetch_all(_CLAIM_MAILS, **facts) or tx.fetch_all(_CLAIM_EVENTS, **facts)
+    claimed = tx.fetch_all(_CLAIM_MAILS, **facts) or tx.fetch_all(_CLAIM_EVENTS, **facts)
+    return sorted(claimed, key=lambda row: (row.next_attempt_at, row.id))
+
+
+def give_back(tx: WriteTransaction, claimed: Sequence[ClaimedMail]) -> None:
+    """End the leases of claimed e-mails that were not tried: this does not count as an attempt."""
+    tx.execute_many(
+        _GIVE_BACK,
+        [{"mail": row.id, "attempt": row.attempts, "reason": ""} for row in claimed],
+    )
 
 
 def claim_call(tx: WriteTransaction, hook: int, until: datetime) -> ClaimedMail | None:
@@ -524,9 +549,15 @@ def change_kind(
         raise Conflict("mail.overtaken")
 
 
-def mark_sent(tx: WriteTransaction, mail: int, attempt: int) -> bool:
-    """Mark an e-mail as sent; return False if another worker has claimed it since."""
-    return tx.execute(_MARK_SENT, mail=mail, attempt=attempt, now=tx.now, reason="") > 0
+def mark_sent(tx: WriteTransaction, sent: Sequence[ClaimedMail]) -> set[int]:
+    """Mark e-mails as sent.
+
+    Returns:
+        The ids of those that no other worker has claimed since.
+    """
+    facts = {"now": tx.now, "reason": ""}
+    rows = [facts | {"mail": row.id, "attempt": row.attempts} for row in sent]
+    return set(tx.execute_many(_MARK_SENT, rows))
 
 
 def mark_obsolete(tx: WriteTransaction, mail: int, attempt: int, reason: str) -> bool:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import default
 from email.utils import format_datetime
 from functools import lru_cache
 from pathlib import Path
@@ -48,6 +47,7 @@ from collegium.text.email_addresses import ascii_domain
 from collegium.text.plain import name_line, one_line, paragraph, short, subject_line
 from collegium.worker import hook_calls
 from collegium.worker.invited_accounts import first_password
+from collegium.worker.mail_policy import POLICY
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -83,7 +83,7 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMa
         templates.get_template(f"{row.kind}.{part}").render(common | variables)
         for part in ("subject.txt", "txt", "html")
     )
-    message = EmailMessage(policy=default)
+    message = EmailMessage(policy=POLICY)
     message["From"] = settings.mail_from
     message["To"] = to
     message["Subject"] = subject_line(subject)
@@ -292,6 +292,7 @@ def _parse_recipient(email: str) -> Address:
     return Address(username=local, domain=domain)
 
 
+@lru_cache(maxsize=4)
 def _mail_domain(url: str) -> str:
     host = urlsplit(url).hostname or "localhost"
     if ":" in host:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +20,7 @@ from typing import Any, Final
 import aiosmtplib
 
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
-from collegium.worker.transport import envelope
+from collegium.worker.transport import as_bytes, envelope
 
 TIMEOUT: Final = 20.0
 """Timeout for each reply of a mail server, in seconds."""
@@ -27,6 +28,7 @@ TIMEOUT: Final = 20.0
 DEADLINE: Final = 90.0
 """Timeout for one e-mail in total, in seconds. It is shorter than the worker's lease."""
 
+_FRESH: Final = 1.0  # seconds; a connection used since then is not asked whether it lives
 _SMTP_PERMANENT: Final = 500
 _SMTP_CLOSING: Final = 421
 
@@ -62,6 +64,9 @@ class SmtpTransport:
         self._connection: asyncio.BaseTransport | None = None
         # The event loop of the connection; it runs only while this transport talks to the server.
         self._runner: asyncio.Runner | None = None
+        # Only where the thread of the caller has an event loop that runs.
+        self._thread: ThreadPoolExecutor | None = None
+        self._last_used_at = 0.0
 
     def send(self, message: EmailMessage) -> None:
         """Send the message to the server.
@@ -92,9 +97,16 @@ class SmtpTransport:
         Raises:
             UndeliverableError: See ``send``.
         """
-        # A thread of its own, because that of the caller may have an event loop that runs.
-        with ThreadPoolExecutor(max_workers=1) as executor:
-            executor.submit(self._converse, conversation, seconds).result()
+        if self._thread is None and not _has_running_loop():
+            self._converse(conversation, seconds)
+            return
+        self._thread = self._thread or ThreadPoolExecutor(1, "smtp")
+        try:
+            self._thread.submit(self._converse, conversation, seconds).result()
+        finally:
+            if self._smtp is None:
+                self._thread.shutdown()
+                self._thread = None
 
     def _converse(self, conversation: Coroutine[Any, Any, object], seconds: float) -> None:
         self._runner = self._runner or asyncio.Runner()
@@ -112,30 +124,58 @@ class SmtpTransport:
         smtp, was_used = await self._live_connection()
         sender, recipient = envelope(message)
         try:
-            await smtp.send_message(message, sender=sender, recipients=[recipient])
+            if not await self._begin(smtp, sender, recipient, was_used=was_used):
+                # The server limits the messages of a connection, so a new connection is needed.
+                self._disconnect()
+                await self._send(message)
+                return
+            await smtp.rcpt(recipient, encoding="utf-8")
+            await smtp.data(as_bytes(message))
+            self._last_used_at = time.monotonic()
         except aiosmtplib.SMTPSenderRefused as error:
-            if error.code != _SMTP_CLOSING or not was_used:
-                raise UnreachableError(
-                    "The mail server does not accept e-mails from this service: "
-                    f"{_format_reply(error)}"
-                ) from error
-            # The server limits the messages of a connection, so a new connection is needed.
-            self._disconnect()
-            await self._send(message)
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            (refused,) = error.recipients
-            raise _refused_error(refused) from error
-        except aiosmtplib.SMTPDataError as error:
+            await _reset(smtp)
+            raise UnreachableError(
+                f"The mail server does not accept e-mails from this service: {_format_reply(error)}"
+            ) from error
+        except (aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPDataError) as error:
+            await _reset(smtp)
             raise _refused_error(error) from error
-        except aiosmtplib.SMTPNotSupported as error:
-            reason = "The mail server does not accept addresses with characters outside ASCII."
-            raise UndeliverableError(reason, permanent=True) from error
         except (OSError, aiosmtplib.SMTPException) as error:
             self._disconnect()
             # This message may be the cause, so the next one is tried on a new connection.
             raise UndeliverableError(
                 "The connection to the mail server was lost.", permanent=False
             ) from error
+
+    async def _begin(
+        self, smtp: aiosmtplib.SMTP, sender: str, recipient: str, *, was_used: bool
+    ) -> bool:
+        """Say who sends; return False if a connection that was used is about to close.
+
+        Raises:
+            UndeliverableError: The server does not accept the characters of the addresses.
+            aiosmtplib.SMTPException: The server refused the sender, or the connection broke.
+        """
+        await smtp._ehlo_or_helo_if_needed()  # noqa: SLF001 - says what the server supports
+        options = ["BODY=8BITMIME"] if smtp.supports_extension("8bitmime") else []
+        encoding = "ascii"
+        if not (sender + recipient).isascii():
+            encoding = "utf-8"
+            if not smtp.supports_extension("smtputf8"):
+                reason = "The mail server does not accept addresses with characters outside ASCII."
+                raise UndeliverableError(reason, permanent=True)
+            options.append("SMTPUTF8")
+        try:
+            await smtp.mail(sender, options=options, encoding=encoding)
+        except aiosmtplib.SMTPSenderRefused as error:
+            if error.code != _SMTP_CLOSING or not was_used:
+                raise
+            return False
+        except (OSError, aiosmtplib.SMTPServerDisconnected):
+            if not was_used:
+                raise
+            return False
+        return True
 
     async def _quit(self, smtp: aiosmtplib.SMTP) -> None:
         try:
@@ -150,6 +190,8 @@ class SmtpTransport:
             UnreachableError: The server accepts no connection or login.
         """
         if self._smtp is not None:
+            if time.monotonic() < self._last_used_at + _FRESH:
+                return self._smtp, True
             with suppress(OSError, aiosmtplib.SMTPException):
                 await self._smtp.noop()
                 return self._smtp, True
@@ -189,11 +231,25 @@ class SmtpTransport:
             self._smtp = None
 
 
+async def _reset(smtp: aiosmtplib.SMTP) -> None:
+    """End a message that was refused, so that the connection can send the next one."""
+    with suppress(OSError, aiosmtplib.SMTPException):
+        await smtp.rset()
+
+
 def _abort(smtp: aiosmtplib.SMTP, connection: asyncio.BaseTransport | None) -> None:
     """Close a connection without waiting for the end of TLS: the event loop is about to stop."""
     smtp.close()
     if isinstance(connection, asyncio.Transport):
         connection.abort()
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _own_name() -> str:

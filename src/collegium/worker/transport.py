@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
-from email.policy import default
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from collegium.outbox.outcomes import UnreachableError
+from collegium.worker.mail_policy import POLICY, POLICY_UTF8
 
 if TYPE_CHECKING:
     import ssl
@@ -100,7 +100,7 @@ class FileTransport:
         """
         with self._temporary_file() as name:
             with name.open("wb") as file:
-                file.write(_as_bytes(message))
+                file.write(as_bytes(message))
                 file.flush()
                 os.fsync(file.fileno())
             name.replace(self._folder / _file_name(message))
@@ -138,9 +138,10 @@ class FileTransport:
         """Do nothing: no file is kept open."""
 
 
-def _as_bytes(message: EmailMessage) -> bytes:
-    # Headers are UTF-8 only where an address cannot be written in ASCII, as in SMTP (RFC 6532).
-    return message.as_bytes(policy=default.clone(utf8=not "".join(envelope(message)).isascii()))
+def as_bytes(message: EmailMessage) -> bytes:
+    """Return a message as it is sent."""
+    is_ascii = "".join(envelope(message)).isascii()
+    return message.as_bytes(policy=POLICY if is_ascii else POLICY_UTF8)
 
 
 def envelope(message: EmailMessage) -> tuple[str, str]:

@@ -3,12 +3,13 @@
 Entries are e-mails. Invitations may be configured to be sent to a webhook of the operator instead.
 Calls of people's hooks are made by ``hook_calls``, in threads of their own.
 
-Each entry is delivered at least once. Two short transactions claim it and mark it as done.
-Rendering reads in a transaction of its own, and sending happens outside of every transaction. The
-lease of a worker that dies in between runs out, and another worker tries again.
+Each entry is delivered at least once. A short transaction records the results of a batch and claims
+the next one. Rendering reads in a transaction of its own, and sending happens outside of every
+transaction. The lease of a worker that dies in between runs out, and another worker tries again.
 
-Entries are claimed one at a time, though many are sent over one connection. A lease then covers
-only the entry that is being sent, and no other entry has to wait for the lease of a dead worker.
+A batch is small and ends soon, because after a crash it is sent again as far as it was sent, and
+the rest of it waits until its lease expires. What cannot be tried soon is given back at once: a
+lease covers the entry that is being sent and those that are sent within a moment.
 """
 
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -53,6 +54,9 @@ LEASE_SECONDS: Final = 120
 OUTAGE_DELAYS: Final = RETRY_DELAYS[:3]
 """Pause of a channel after it was unreachable once, twice, and every further time."""
 
+BATCH: Final = 10
+"""Entries that are claimed together, and the most that are sent again after a crash."""
+
 _POLL_INTERVAL: Final = 5.0  # seconds; another process may queue an e-mail without waking us
 _OPTIMIZE_EVERY: Final = 3600.0  # seconds
 _MEASURE_EVERY: Final = 5.0  # seconds; a database that has grown is optimised at once
@@ -63,6 +67,7 @@ _YIELD: Final = 0.001  # seconds
 _COMPACT_EVERY: Final = 60.0  # seconds; a count gets one part for each new row
 _SCHEDULE_EVERY: Final = 1.0  # seconds; maximum delay of a notice about an expired invitation
 _MAX_BATCH_SECONDS: Final = 2.0  # seconds; how long e-mails may delay the schedule
+_BATCH_SECONDS: Final = 0.2  # after this time no further entry of a batch is tried
 _MIN_SLEEP: Final = 0.1  # seconds; another worker may hold what is due
 _REASON_MAX: Final = 300
 
@@ -82,6 +87,15 @@ class _Channel:
     render: Callable[[ReadTransaction, Settings, Vault, ClaimedMail], Any]
     transport: Any
     outages: int = 0
+
+
+class _Result(NamedTuple):
+    """What became of an entry that was tried; ``outcome`` is None if it was sent."""
+
+    row: ClaimedMail
+    channel: _Channel
+    outcome: ObsoleteError | UndeliverableError | None
+    log: Any
 
 
 class Worker:
@@ -111,6 +125,9 @@ class Worker:
         if settings.invitation_use_webhooks:
             channel = _Channel(webhook.render, webhook.Webhook(settings))
             self._channels[InvitationCreated.kind] = channel
+        # The last batch as far as the database does not know of it yet.
+        self._results: list[_Result] = []
+        self._untried: list[ClaimedMail] = []
         self._clock = clock
         self._scheduler = Scheduler(database, settings, clock)
         self._next_schedule = self._next_optimize = self._next_compact = self._next_purge = 0.0
@@ -159,7 +176,7 @@ class Worker:
                     self._scheduler.run(_SCHEDULE_EVERY)
                     self._hook_calls.start(stop)
                 has_more = self._run_imports(stop, _MAX_BATCH_SECONDS)
-                if self._seconds_until_due() <= 0:
+                if self._results or self._untried or self._seconds_until_due() <= 0:
                     self._deliver_all(stop, _MAX_BATCH_SECONDS)
                 pause = max(self._seconds_until_due(), _MIN_SLEEP)
                 if self._directory_sync.due():
@@ -272,46 +289,80 @@ class Worker:
         """Deliver what is due, and return how many entries were sent.
 
         Args:
-            stop: Once it is set, no further entry is claimed.
+            stop: Once it is set, no further entry is tried.
             seconds: After this time no further entry is claimed.
         """
         sent = 0
         end = time.monotonic() + seconds
         try:
-            while not stop.is_set() and time.monotonic() < end:
-                row = self._claim()
-                if row is None:
+            while True:
+                goes_on = not stop.is_set() and time.monotonic() < end
+                rows = self._record_and_claim(BATCH if goes_on else 0)
+                if not rows:
                     break
-                sent += self._deliver(row)
+                sent += self._deliver(rows, stop)
         finally:
             for channel in (self._mail, *self._channels.values()):
                 channel.transport.close()
         return sent
 
-    def _claim(self) -> ClaimedMail | None:
-        with self._database.write(self._now()) as tx:
-            return next(iter(outbox_queries.claim(tx, 1, LEASE_SECONDS)), None)
+    def _record_and_claim(self, limit: int) -> list[ClaimedMail]:
+        """Record the results of the last batch and claim the next one, in one transaction.
 
-    def _deliver(self, row: ClaimedMail) -> bool:
-        """Try one claimed entry and record the outcome; return whether it was sent.
+        Args:
+            limit: Maximum number of entries; 0 to claim none.
 
         Raises:
-            UnavailableError: The database is not available.
+            UnavailableError: The database is not available. The results are recorded next time.
         """
-        log = _log.bind(mail=row.id, kind=row.kind, attempt=row.attempts)
-        if outbox_queries.REQUEST in row.payload:
-            log = log.bind(request=row.payload[outbox_queries.REQUEST])
-        channel = self._channels.get(row.kind, self._mail)
-        with tracing.client_span("deliver", {"collegium.kind": row.kind}) as span:
-            outcome = self._try(row, channel, log)
-            span.set_attribute("collegium.sent", outcome is None)
-        with self._database.write(self._now()) as tx:
+        if not limit and not self._results and not self._untried:
+            return []
+        try:
+            with self._database.write(self._now()) as tx:
+                outbox_queries.give_back(tx, self._untried)
+                late = self._record(tx, self._results)
+                rows = outbox_queries.claim(tx, limit, LEASE_SECONDS) if limit else []
+        except UnavailableError:
+            raise
+        except Exception:
+            self._record_separately()
+            raise
+        self._results, self._untried = [], []
+        for result in late:
+            result.log.warning(
+                "mail result arrived too late: it was claimed again or discarded meanwhile"
+            )
+        return rows
+
+    def _record_separately(self) -> None:
+        """Record what can be recorded: a bug in one result must not stop the others.
+
+        The lease of an entry whose result cannot be recorded expires.
+        """
+        while self._results:
+            result = self._results[0]
+            try:
+                with self._database.write(self._now()) as tx:
+                    self._record(tx, [result])
+            except UnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - see above
+                result.log.error("mail result cannot be recorded", traceback=log_reason(error))  # noqa: TRY400 - see log_reason
+            self._results.pop(0)
+
+    def _record(self, tx: WriteTransaction, results: list[_Result]) -> list[_Result]:
+        """Record results; return those whose entry was claimed again or discarded meanwhile."""
+        sent = [result.row for result in results if result.outcome is None]
+        recorded = outbox_queries.mark_sent(tx, sent)
+        for row, channel, outcome, _log in results:
             if isinstance(outcome, ObsoleteError):
                 is_recorded = outbox_queries.mark_obsolete(tx, row.id, row.attempts, outcome.reason)
             elif outcome is not None:
                 is_recorded = self._fail(tx, row, channel, outcome)
             else:
-                is_recorded = outbox_queries.mark_sent(tx, row.id, row.attempts)
+                is_recorded = row.id in recorded
+            if is_recorded:
+                recorded.add(row.id)
             if (
                 is_recorded
                 and row.kind == EventNotification.kind
@@ -319,9 +370,35 @@ class Worker:
             ):
                 hook: int = row.payload["hook"]
                 hook_actions.record_outcome(tx, hook, is_delivered=outcome is None)
-        if not is_recorded:
-            log.warning("mail result arrived too late: it was claimed again or discarded meanwhile")
-        return outcome is None
+        return [result for result in results if result.row.id not in recorded]
+
+    def _deliver(self, rows: list[ClaimedMail], stop: threading.Event) -> int:
+        """Try claimed entries one after the other; return how many were sent.
+
+        What is not tried soon is given back: when a channel is unreachable, after
+        ``_BATCH_SECONDS``, and once ``stop`` is set.
+
+        Raises:
+            UnavailableError: The database is not available.
+        """
+        sent = 0
+        end = time.monotonic() + _BATCH_SECONDS
+        self._untried = list(rows)
+        while self._untried:
+            row = self._untried[0]
+            log = _log.bind(mail=row.id, kind=row.kind, attempt=row.attempts)
+            if outbox_queries.REQUEST in row.payload:
+                log = log.bind(request=row.payload[outbox_queries.REQUEST])
+            channel = self._channels.get(row.kind, self._mail)
+            with tracing.client_span("deliver", {"collegium.kind": row.kind}) as span:
+                outcome = self._try(row, channel, log)
+                span.set_attribute("collegium.sent", outcome is None)
+            self._untried.pop(0)
+            self._results.append(_Result(row, channel, outcome, log))
+            sent += outcome is None
+            if isinstance(outcome, UnreachableError) or stop.is_set() or time.monotonic() >= end:
+                break
+        return sent
 
     def _try(
         self, row: ClaimedMail, channel: _Channel, log: Any
@@ -338,6 +415,8 @@ class Worker:
             return obsolete
         except UndeliverableError as error:
             log.warning("mail not sent", reason=_reason(error), permanent=error.permanent)
+            if isinstance(error, UnreachableError):
+                channel.outages += 1
             return error
         except UnavailableError:
             raise
@@ -400,8 +479,7 @@ class Worker:
             # One entry has used an attempt to find the outage. The others of the same channel are
             # postponed without using one, and get the reason, so that staff can read it on each of
             # them.
-            delay = OUTAGE_DELAYS[min(channel.outages, len(OUTAGE_DELAYS) - 1)]
-            channel.outages += 1
+            delay = OUTAGE_DELAYS[min(channel.outages, len(OUTAGE_DELAYS)) - 1]
             outbox_queries.postpone(
                 tx, tx.now + delay, reason, self._channels, only=channel is not self._mail
             )
