@@ -189,6 +189,19 @@ def contains(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     return _Contains(column, bindparam(name, type_=String()))
 
 
+class Position(FunctionElement[int]):
+    """The place of the second text in the first one, from 1; 0 if it is not there."""
+
+    inherit_cache = True
+    name = "position"
+
+
+@compiles(Position)
+def _position_sql(element: Position, compiler: SQLCompiler, **kw: Any) -> str:
+    name = "strpos" if compiler.dialect.name == "postgresql" else "instr"
+    return f"{name}({', '.join(compiler.process(clause, **kw) for clause in element.clauses)})"
+
+
 def like_pattern(text: str) -> str:
     """Return the LIKE pattern that finds a text anywhere. Wildcards in it are escaped."""
     for wildcard in ("\\", "%", "_"):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
+from collegium.accounts.queries import AccountRow
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -20,10 +21,10 @@ from collegium.hooks.queries import HookRow, QueueState
 from collegium.hooks.rules import ContentType, Kind
 from collegium.invitations.mail_budgets import actions as mail_budgets
 from collegium.outbox import queries as outbox_queries
-from collegium.outbox.mails import EventNotification, HookDeactivated
+from collegium.outbox.mails import EventNotification, HookChanged, HookDeactivated
 from collegium.refusals import Forbidden, Invalid, NotFound
 from collegium.settings import DEFAULTS, Settings
-from collegium.sign_in import credentials
+from collegium.sign_in import credentials, notices
 from collegium.text.email_addresses import comparable_address
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -86,7 +87,7 @@ def create(
         Conflict: ``hook.too_many``: the account has ``settings.max_hooks_per_account`` hooks.
         Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
-    credentials.confirm(tx, actor)
+    account = credentials.confirm(tx, actor)
     rules.check_quota(hook_queries.count(tx, actor.id), settings.max_hooks_per_account)
     complete = {**_DEFAULTS, **values}
     if kind is Kind.WEB:
@@ -94,6 +95,7 @@ def create(
     _check(actor, actor.email, complete)
     uuid = hook_queries.add(tx, actor.id, kind, _to_store(complete, actor.email))
     event_queries.record(tx, actor, events.HookCreated(account=actor.id, hook=uuid, hook_kind=kind))
+    _notify(tx, actor, account, uuid, complete)
     return uuid
 
 
@@ -129,7 +131,7 @@ def update(
     is_activated = after["is_active"] and not row.is_active
     is_new = is_activated or not {"destination_url", "content_type", "email"}.isdisjoint(changed)
     if not after["is_active"]:
-        outbox_queries.discard_of_hook(tx, row.id, _INACTIVE)
+        outbox_queries.discard_of_hooks(tx, [row.id], _INACTIVE)
     hook_queries.change(
         tx,
         row.id,
@@ -148,6 +150,23 @@ def update(
         actor,
         events.HookUpdated(account=row.account_id, hook=uuid, hook_kind=row.kind, fields=changed),
     )
+    if not {"destination_url", "email"}.isdisjoint(changed):
+        author = account_queries.existing(tx, row.account_id)
+        _notify(tx, actor, author, uuid, after, changed=True)
+
+
+def _notify(
+    tx: WriteTransaction,
+    actor: Actor,
+    author: AccountRow,
+    uuid: str,
+    values: Mapping[str, Any],
+    *,
+    changed: bool = False,
+) -> None:
+    """Tell the author by e-mail where events go from now on: it may not be the author's doing."""
+    host = rules.host_of(values["destination_url"])
+    notices.send_notice(tx, HookChanged, author, actor, uuid=uuid, host=host, changed=changed)
 
 
 def _to_store(values: Mapping[str, Any], author_email: str) -> dict[str, Any]:
@@ -342,8 +361,8 @@ def record_outcome(tx: WriteTransaction, hook: int, *, is_delivered: bool) -> No
 
 
 def _deactivate(tx: WriteTransaction, state: QueueState) -> None:
-    hook_queries.deactivate(tx, state.id)
-    outbox_queries.discard_of_hook(tx, state.id, _INACTIVE)
+    hook_queries.deactivate_all(tx, [state.id])
+    outbox_queries.discard_of_hooks(tx, [state.id], _INACTIVE)
     event_queries.record(
         tx,
         None,

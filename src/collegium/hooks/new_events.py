@@ -49,21 +49,54 @@ class Batch(NamedTuple):
     deliveries: Sequence[ToQueue]
 
 
-def read(tx: ReadTransaction) -> Batch | None:
+class Gap:
+    """Transactions that may still record an event before one that was read, on PostgreSQL.
+
+    A sequence gives an id before its transaction commits. A missing id belongs to a transaction
+    that was recording events when a later one was read, or to none any more.
+    """
+
+    def __init__(self) -> None:
+        self._complete_to = 0
+        self._read_to = 0
+        self._recording: frozenset[str] = frozenset()
+
+    def complete_to(self, tx: ReadTransaction) -> int:
+        """Return the id up to which no event can appear any more. Read events after this."""
+        if self._recording and self._recording.isdisjoint(hook_queries.recording(tx)):
+            self._complete_to, self._recording = self._read_to, frozenset()
+        return self._complete_to
+
+    def found(self, tx: ReadTransaction, newest: int) -> None:
+        """Note that an id before the newest event is missing. Earlier gaps are waited for first."""
+        if not self._recording:
+            self._read_to, self._recording = newest, frozenset(hook_queries.recording(tx))
+            if not self._recording:
+                self._complete_to = newest
+
+
+def read(tx: ReadTransaction, gap: Gap | None = None) -> Batch | None:
     """Return what follows from the events since the mark; None if there are none.
 
     Without an active hook the mark is simply moved to the newest event. Whatever commits later with
     a lower id was recorded before there was a hook.
+
+    Args:
+        gap: what earlier calls have found; without it no gap is ever passed.
     """
+    gap = Gap() if gap is None else gap
     mark = hook_queries.mark(tx)
     if mark.newest <= mark.event_id:
         return None
     if not mark.has_hooks:
         return Batch(mark.event_id, mark.newest, ())
     read_up_to = mark.event_id
+    complete_to = gap.complete_to(tx)
     for _ in range(_READS_MAX):
         rows = hook_queries.events_after(tx, read_up_to)
-        ready = rules.settled(rows, read_up_to, tx.now, in_order=tx.backend == "sqlite")
+        ready = rules.settled(rows, read_up_to, complete_to, in_order=tx.backend == "sqlite")
+        if len(ready) < len(rows):
+            gap.found(tx, rows[-1].id)
         if not ready:
             break
         rows = rows[: len(ready)]
@@ -73,7 +106,7 @@ def read(tx: ReadTransaction) -> Batch | None:
             chosen, read_up_to = _limit(found, read_up_to)
             return Batch(mark.event_id, read_up_to, chosen)
         if len(rows) < hook_queries.EVENTS_MAX:
-            break
+            break  # there are no more, or a gap
     return Batch(mark.event_id, read_up_to, ()) if read_up_to > mark.event_id else None
 
 

@@ -14,12 +14,16 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    column,
     delete,
     exists,
     func,
     insert,
+    literal,
+    literal_column,
     or_,
     select,
+    table,
     true,
     update,
 )
@@ -27,7 +31,7 @@ from sqlalchemy import (
 from collegium.access.rules import Actor
 from collegium.accounts.queries import Identity
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.db.statements import Position, Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, grants, hook_marks, hooks, outbox, scopes
 from collegium.hooks.rules import Kind
 from collegium.lists.listing import Filter, Listing
@@ -132,6 +136,13 @@ recipient = case(
 )
 """The address to which an e-mail hook sends; empty for a web hook."""
 
+# Of a URL the rest after "https://"; its host ends where a path or a query begins.
+_rest = func.substr(hooks.c.destination_url, Position(hooks.c.destination_url, literal("://")) + 3)
+destination_host = func.substr(
+    _rest, 1, Position(func.replace(_rest, "?", "/") + "/", literal("/")) - 1
+)
+"""The host of the URL of a web hook, with the port. Unlike the URL it is no secret."""
+
 _rows = select(
     *(column for column in hooks.c if column is not hooks.c.email),
     recipient.label("email"),
@@ -189,6 +200,7 @@ _COUNT = Statement[int](
     .where(hooks.c.account_id == bindparam("account", type_=BigInt))
 )
 _BY_ID = Statement[HookRow](_rows.where(hooks.c.id == _hook))
+_BY_UUID = Statement[HookRow](_rows.where(hooks.c.uuid == bindparam("uuid")))
 _DELIVERIES = Statement[Delivery](
     select(
         *(
@@ -232,6 +244,19 @@ _NEW_EVENTS = Statement[NewEvent](
     .where(events.c.id > bindparam("mark", type_=BigInt))
     .order_by(events.c.id)
     .limit(EVENTS_MAX)
+)
+# A transaction has this lock from before its first event gets an id until its end. Unlike ids of
+# transactions this does not wait for those of other databases of the server.
+_locks = table(
+    "pg_locks", *(column(name) for name in ("relation", "database", "mode", "virtualtransaction"))
+)
+_RECORDING = Statement[str](
+    select(_locks.c.virtualtransaction).where(
+        _locks.c.relation == literal_column("'events'::regclass"),
+        _locks.c.database
+        == literal_column("(SELECT oid FROM pg_database WHERE datname = current_database())"),
+        _locks.c.mode == literal_column("'RowExclusiveLock'"),
+    )
 )
 # Of the hooks whose author may see one of some events: because of a role in the scope or in its
 # organisation, as the person who acted or is affected, or as staff or support. What the author
@@ -341,7 +366,7 @@ _DROP = Statement(
 )
 _DEACTIVATE = Statement(
     update(hooks)
-    .where(hooks.c.id == _hook, hooks.c.is_active)
+    .where(any_of(hooks.c.id, "hooks"))
     .values(is_active=False, modified_at=_NOW, next_attempt_at=None, locked_until=None)
 )
 
@@ -380,6 +405,15 @@ def get_visible(tx: ReadTransaction, actor: Actor, kind: Kind, uuid: str) -> Hoo
 def by_id(tx: ReadTransaction, hook: int) -> HookRow | None:
     """Return a hook, or None."""
     return tx.fetch_one(_BY_ID, hook=hook)
+
+
+def by_uuid(tx: ReadTransaction, uuid: str) -> HookRow | None:
+    """Return a hook, or None; without a visibility check.
+
+    Args:
+        uuid: 32 hex digits.
+    """
+    return tx.fetch_one(_BY_UUID, uuid=uuid)
 
 
 def of_account(tx: ReadTransaction, account: int) -> list[HookRow]:
@@ -442,6 +476,11 @@ def mark(tx: ReadTransaction) -> Mark:
 def events_after(tx: ReadTransaction, mark: int) -> list[NewEvent]:
     """Return the first events after the mark, by id."""
     return tx.fetch_all(_NEW_EVENTS, mark=mark)
+
+
+def recording(tx: ReadTransaction) -> list[str]:
+    """Return the transactions that have recorded an event and not ended, on PostgreSQL."""
+    return tx.fetch_all(_RECORDING)
 
 
 def active_of(
@@ -534,6 +573,10 @@ def drop(tx: WriteTransaction, counts: Mapping[int, int]) -> None:
     tx.execute_many(_DROP, rows)
 
 
-def deactivate(tx: WriteTransaction, hook: int) -> bool:
-    """Deactivate a hook; return whether it was active."""
-    return tx.execute(_DEACTIVATE, hook=hook, now=tx.now) > 0
+def deactivate_all(tx: WriteTransaction, ids: Collection[int]) -> None:
+    """Deactivate hooks.
+
+    Args:
+        ids: of locked hooks.
+    """
+    tx.execute(_DEACTIVATE, hooks=list(ids), now=tx.now)

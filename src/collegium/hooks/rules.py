@@ -25,9 +25,6 @@ GIVE_UP_AFTER: Final = timedelta(days=3)
 GIVE_UP_FAILURES: Final = 20
 """It is deactivated after at least this many failures: a rarely used one is not given up early."""
 
-TRANSACTION_MAX: Final = timedelta(seconds=60)
-"""How long a transaction may last that has recorded an event and not yet committed."""
-
 BACKOFF: Final = (
     timedelta(seconds=10),
     timedelta(minutes=1),
@@ -73,10 +70,6 @@ class Recorded(Protocol):
     @property
     def id(self) -> int:
         """The id; later events have higher ones."""
-
-    @property
-    def created_at(self) -> datetime:
-        """When the transaction that recorded it began, UTC."""
 
 
 def is_named(event: str, kinds: Collection[str], groups: Collection[str]) -> bool:
@@ -153,21 +146,21 @@ def backoff(failures: int) -> timedelta:
 
 
 def settled(
-    rows: Sequence[Recorded], mark: int, now: datetime, *, in_order: bool
+    rows: Sequence[Recorded], mark: int, complete_to: int, *, in_order: bool
 ) -> Sequence[Recorded]:
     """Return the first of some events, as far as no event before them can still appear.
 
     Args:
         rows: the events after ``mark``, by id.
         mark: id of the last event that was handled.
+        complete_to: id up to which no event can appear any more.
         in_order: whether events commit in the order of their ids. Otherwise a missing id may
-            belong to a transaction that is still open. It belongs to none any more when a
-            transaction that took a later id would have ended too.
+            belong to a transaction that is still open.
     """
     if in_order:
         return rows
     for number, row in enumerate(rows):
-        if row.id != mark + 1 and now - row.created_at < TRANSACTION_MAX:
+        if row.id > max(mark + 1, complete_to):
             return rows[:number]
         mark = row.id
     return rows

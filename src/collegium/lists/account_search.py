@@ -29,13 +29,10 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import FunctionElement
 
 from collegium.access.queries import is_active, visible_scopes
 from collegium.access.rules import ScopeKind
-from collegium.db.statements import UuidHex, any_of
+from collegium.db.statements import Position, UuidHex, any_of
 from collegium.db.tables import BigInt, account_texts, accounts, grants, roles, scopes
 from collegium.lists.listing import SAMPLE, Filter, SearchTable
 from collegium.lists.sql_hints import (
@@ -140,17 +137,6 @@ def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
     return {"people": people, **scanned, "email": addresses_of(values.get("email") or "")}
 
 
-class _Position(FunctionElement[int]):
-    inherit_cache = True
-    name = "position"
-
-
-@compiles(_Position)
-def _position_sql(element: _Position, compiler: SQLCompiler, **kw: Any) -> str:
-    name = "strpos" if compiler.dialect.name == "postgresql" else "instr"
-    return f"{name}({', '.join(compiler.process(clause, **kw) for clause in element.clauses)})"
-
-
 def _has_trigrams(*names: str) -> ColumnElement[bool]:
     """Return the condition that the index finds all trigrams of one of the texts in an account."""
     return trigram_match(accounts.c.id, accounts.c.search, "account_search", *names)
@@ -167,16 +153,16 @@ def _within(name: str, first: str, last: str = "") -> ColumnElement[bool]:
 
     text: ColumnElement[str] = accounts.c.search
     if first != _FIELDS[0]:
-        text = func.substr(text, _Position(text, separator(first)))
+        text = func.substr(text, Position(text, separator(first)))
     next_field = _FIELDS[_FIELDS.index(last or first) + 1]
-    return _Position(text, bindparam(name, type_=Text)).between(
-        literal_column("1"), _Position(text, separator(next_field))
+    return Position(text, bindparam(name, type_=Text)).between(
+        literal_column("1"), Position(text, separator(next_field))
     )
 
 
 def _is_in_field(field: str, name: str) -> ColumnElement[bool]:
     """Return the condition that a text is in a column of ``account_texts``."""
-    return _Position(account_texts.c[field], bindparam(name, type_=Text)) > literal_column("0")
+    return Position(account_texts.c[field], bindparam(name, type_=Text)) > literal_column("0")
 
 
 def _estimate(variant: str, *names: str) -> ColumnElement[bool] | None:

@@ -487,6 +487,31 @@ class EventNotification(Mail):
 
 
 @dataclass(frozen=True, slots=True)
+class HookChanged(Mail):
+    """Notice that a hook was added or sends somewhere else, to its author.
+
+    Args:
+        account: id of the author.
+        at: time of the change, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
+        address: IP address of the person; empty for staff.
+        uuid: of the hook.
+        host: of the URL of a web hook; empty for an e-mail hook.
+        changed: whether the hook existed before.
+    """
+
+    kind: ClassVar[str] = "hook_changed"
+
+    account: int
+    at: str
+    by: str
+    address: str
+    uuid: str
+    host: str
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HookDeactivated(Mail):
     """Notice that a hook was deactivated because every delivery failed, to its author.
 

@@ -215,12 +215,12 @@ _SET_PAYLOAD = Statement(
     .values(payload=bindparam("new_payload", type_=outbox.c.payload.type))
 )
 # It waits for nobody: what is being finished at this moment stays as it is.
-_DISCARD_OF_HOOK = Statement(
+_DISCARD_OF_HOOKS = Statement(
     update(outbox)
     .where(
         outbox.c.id.in_(
             select(outbox.c.id)
-            .where(_QUEUED, _OF_HOOK)
+            .where(_IS_QUEUED_FOR_ANY)
             .order_by(outbox.c.id)
             .with_for_update(skip_locked=True)
         )
@@ -484,13 +484,14 @@ def set_payloads(tx: WriteTransaction, payloads: Mapping[int, Mapping[str, Any]]
     tx.execute_many(_SET_PAYLOAD, rows)
 
 
-def discard_of_hook(tx: WriteTransaction, hook: int, reason: str) -> None:
-    """Mark what is queued for a hook as obsolete.
+def discard_of_hooks(tx: WriteTransaction, ids: Collection[int], reason: str) -> None:
+    """Mark what is queued for hooks as obsolete.
 
     Args:
+        ids: of hooks.
         reason: a short sentence for people.
     """
-    tx.execute(_DISCARD_OF_HOOK, hook=hook, now=tx.now, reason=reason)
+    tx.execute(_DISCARD_OF_HOOKS, hooks=list(ids), now=tx.now, reason=reason)
 
 
 def mark_called(tx: WriteTransaction, call: int, attempt: int, status: int) -> bool:

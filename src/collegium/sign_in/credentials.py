@@ -8,6 +8,7 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.queries import AccountWithPassword
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.hooks import revocation as hook_revocation
 from collegium.refusals import Unauthenticated
 from collegium.sign_in.devices import queries as device_queries
 from collegium.sign_in.tokens import queries as token_queries
@@ -62,12 +63,13 @@ def cancel_pending(tx: WriteTransaction, account: int) -> None:
 
 
 def revoke_for_activation(tx: WriteTransaction, account: int, *, is_active: bool) -> None:
-    """Revoke all tokens and sessions of an account that is deactivated or activated.
+    """Revoke all tokens, sessions and hooks of an account that is deactivated or activated.
 
     Activation revokes them too, because an earlier release left them valid at deactivation. The
     account must be locked.
     """
     cancel_pending(tx, account)
+    hook_revocation.revoke(tx, account)
     if is_active:
         token_queries.revoke_all(tx, account)
     else:
@@ -77,7 +79,8 @@ def revoke_for_activation(tx: WriteTransaction, account: int, *, is_active: bool
 def revoke_everything(tx: WriteTransaction, account: int) -> None:
     """Sign an account out everywhere: revoke all sessions and tokens, end pending sign-ins.
 
-    The account must be locked.
+    Its hooks are deactivated. The account must be locked.
     """
     cancel_pending(tx, account)
+    hook_revocation.revoke(tx, account)
     token_queries.revoke_all(tx, account)

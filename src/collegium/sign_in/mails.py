@@ -9,8 +9,10 @@ from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
+from collegium.hooks import queries as hook_queries
 from collegium.outbox.mails import (
     ChangeEmailNotice,
+    HookChanged,
     IdentityChanged,
     IdentityLinkRequest,
     PasskeyChanged,
@@ -56,6 +58,20 @@ def _load_token_created(
     return _load_notice(tx, settings, vault, payload) | {
         "token_name": name_line(payload["name"]),
         "program": bool(payload["program"]),
+    }
+
+
+def _load_hook_changed(
+    tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
+) -> dict[str, Any]:
+    destination = payload["host"]
+    if not destination:
+        hook = hook_queries.by_uuid(tx, payload["uuid"])
+        destination = "" if hook is None else hook.email
+    return _load_notice(tx, settings, vault, payload) | {
+        "destination": name_line(destination),
+        "changed": bool(payload["changed"]),
+        "link": f"{settings.base_url.rstrip('/')}/account/hooks/",
     }
 
 
@@ -135,6 +151,7 @@ def _load_change_email_notice(
 
 LOADERS: Final[dict[str, Loader]] = {
     ChangeEmailNotice.kind: _load_change_email_notice,
+    HookChanged.kind: _load_hook_changed,
     IdentityLinkRequest.kind: _load_identity_link,
     IdentityChanged.kind: _load_method_changed("/account/sign_in_methods/"),
     PasskeyChanged.kind: _load_method_changed("/account/passkeys/"),

@@ -47,6 +47,7 @@ KINDS: Final = {
     "role_reviews_pending": "Reviews of roles",
     "mail_test": "Test e-mail",
     "event_notification": "Event, for a hook",
+    "hook_changed": "Hook added or changed",
     "hook_deactivated": "Hook was deactivated",
     "role_granted": "New role",
     "role_changed": "Role changed",

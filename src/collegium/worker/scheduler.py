@@ -56,6 +56,7 @@ class Scheduler:
         self._database = database
         self._settings = settings
         self._clock = now
+        self._gap = new_events.Gap()
         # Nothing was due then.
         self._reviews_checked: datetime | None = None
         self._reminders_checked: datetime | None = None
@@ -98,7 +99,7 @@ class Scheduler:
             expiring = invitation_queries.expiring(tx, _BATCH)
             starting = invitation_queries.starting(tx, _BATCH)
             released = identity_queries.released(tx, _BATCH)
-            batch = new_events.read(tx)
+            batch = new_events.read(tx, self._gap)
             notices = self._load_due_notices(tx)
         return [
             *reviews,

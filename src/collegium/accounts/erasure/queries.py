@@ -68,6 +68,11 @@ class CanceledInvitation:
     scope_id: int
 
 
+class _Hook:
+    id: int
+    email: str
+
+
 class _Invitation(CanceledInvitation):
     id: int
     email: str
@@ -213,9 +218,14 @@ _DELETE_MAILS = Statement(
         )
     )
 )
-_DELETE_HOOKS = Statement(
-    delete(hooks).where(or_(hooks.c.account_id == _account, any_of(hooks.c.email, "recipients")))
+_HOOKS_TO_OTHERS = Statement[_Hook](select(hooks.c.id, hooks.c.email).where(hooks.c.email != ""))
+_erased_hooks = or_(hooks.c.account_id == _account, any_of(hooks.c.id, "hooks"))
+# In the order in which the worker locks them.
+_LOCK_HOOKS = Statement[int](
+    select(hooks.c.id).where(_erased_hooks).order_by(hooks.c.id).with_for_update()
 )
+# Their entries in the outbox go with them.
+_DELETE_HOOKS = Statement(delete(hooks).where(_erased_hooks))
 _CLEAR_REQUEST_TEXTS = Statement(
     update(join_requests)
     .where(join_requests.c.account_id == _account)
@@ -290,7 +300,7 @@ def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[Cance
     }
     emails |= _emails_of_nobody_else(tx, account.id, invited)
     tx.execute(_DELETE_MAILS, account=account.id, recipients=sorted(emails))
-    tx.execute(_DELETE_HOOKS, account=account.id, recipients=sorted(emails))
+    _delete_hooks(tx, account.id, {comparable_address(text) for text in emails})
     _erase_sent_messages(tx, account.id)
     tx.execute(_EMPTY_IMPORT_ROWS, emails=sorted(keys))
     # They have the personal messages that the person wrote.
@@ -307,6 +317,20 @@ def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[Cance
     _erase_impersonator(tx, account, actor)
     tx.execute(_ANONYMISE_ACTOR, account=account.id, name=neutral_name(account.id))
     return canceled
+
+
+def _delete_hooks(tx: WriteTransaction, account: int, keys: Collection[str]) -> None:
+    """Delete the hooks of an account, and those by which staff send to its addresses.
+
+    Args:
+        keys: the addresses, in comparable form.
+    """
+    # Only staff have hooks that name an address, so there are few.
+    others = [
+        row.id for row in tx.fetch_all(_HOOKS_TO_OTHERS) if comparable_address(row.email) in keys
+    ]
+    tx.fetch_all(_LOCK_HOOKS, account=account, hooks=others)
+    tx.execute(_DELETE_HOOKS, account=account, hooks=others)
 
 
 def _erase_impersonator(tx: WriteTransaction, account: AccountRow, actor: Actor) -> None:

@@ -8,19 +8,22 @@ from datetime import datetime
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
+from sqlalchemy import ColumnElement, or_
 
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Constant, Lookup, Resource, ResourceList, Source, field, link
 from collegium.api.waldur import filters, lists
 from collegium.api.waldur.event_rendering import EVENTS
 from collegium.api.waldur.fields import Form, read
-from collegium.api.waldur.lookups import BOOLEAN, EXACT, SINCE, UUID, part_of_any
+from collegium.api.waldur.lookups import BOOLEAN, EXACT, SINCE, UUID, fixed
+from collegium.db.statements import contains, like_pattern
 from collegium.db.tables import accounts, hooks
 from collegium.hooks import actions as hook_actions
 from collegium.hooks import queries as hook_queries
 from collegium.hooks.rules import EVENTS_MAX, GROUPS, URL_MAX, ContentType, Kind, check_events
 from collegium.integrations import hook_endpoints
 from collegium.lists.filters import is_equal
+from collegium.lists.listing import Filter
 from collegium.refusals import Invalid
 from collegium.values import Boolean, Choice, Email, StringList, Text, parse_all
 
@@ -136,9 +139,20 @@ class EmailHook(_Common, frozen=True, gc=False):
     email: str = field(write=Email(required=True, max=254), filter=EXACT)
 
 
+def _where_query(_form: str, sees_all: bool) -> ColumnElement[bool]:
+    """Return the condition of a search. Support sees only the host of a URL, and finds no more."""
+    url = hook_queries.destination_host if sees_all else hooks.c.destination_url
+    people = (accounts.c.username, accounts.c.first_name, accounts.c.last_name)
+    columns = (*people, hook_queries.recipient, url)
+    return or_(*(contains(column, "query") for column in columns))
+
+
 _FILTERS: Final = {
     "last_published": SINCE.on(hooks.c.last_sent_at),
-    "query": part_of_any(accounts.c.username, accounts.c.first_name, accounts.c.last_name),
+    "query": fixed(
+        filters.Exact(),
+        Filter(lambda value: ("", {"query": like_pattern(value)}), _where_query),
+    ),
 }
 _ALL: Final = ResourceList(Hook, hook_queries.listing, filters=_FILTERS)
 _LISTS: Final = {

@@ -15,9 +15,11 @@ from collegium.access.queries import (
     lock_scopes,
 )
 from collegium.access.rules import Actor, Permission, has_permission
+from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import join_names
 from collegium.db.database import WriteTransaction
+from collegium.db.statements import replace
 from collegium.db.tables import projects
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -182,31 +184,37 @@ def invite_all(
         write: opens a write transaction.
 
     Returns:
-        The UUID of each new invitation, and the member.
+        The UUID of each new invitation, and the member with the present address.
     """
     invited = []
     for member in recovered.to_invite:
         try:
             with write() as tx:
-                uuid = _invite(tx, actor, settings, recovered.project, member)
+                sent = _invite(tx, actor, settings, recovered.project, member)
         except (Conflict, Forbidden, Limited):
             continue
         except (NotFound, Unauthenticated):
             break
-        invited.append((uuid, member))
+        if sent is not None:
+            invited.append(sent)
     return invited
 
 
 def _invite(
     tx: WriteTransaction, actor: Actor, settings: Settings, project: int, member: FormerMember
-) -> str:
+) -> tuple[str, FormerMember] | None:
     access = get_visible_by_id(tx, actor, project)
     role = role_queries.existing(tx, member.role_name)
+    # The account as it is now: it may have got another address, or been deleted, meanwhile.
+    account = account_queries.by_id(tx, member.account_id)
+    if account is None or account.deleted_at is not None:
+        return None
     details = {
-        "email": member.email,
-        "full_name": join_names(member.first_name, member.last_name)[:100],
+        "email": account.email,
+        "full_name": join_names(account.first_name, account.last_name)[:100],
     }
-    return invitation_actions.create(tx, actor, settings, access, role, details)
+    uuid = invitation_actions.create(tx, actor, settings, access, role, details)
+    return uuid, replace(member, email=account.email)
 
 
 def move(
