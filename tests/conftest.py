@@ -243,7 +243,7 @@ _KEPT: Final[dict[str, psycopg.Connection | None]] = {}
 
 
 def _lend_connection(url: str, database: Database) -> None:
-    """Give a database the connection of the test before, if there is one."""
+    """Hand a database the connection of the test before, if there is one."""
     kept = _KEPT.get(url)
     if kept is not None:
         _KEPT[url] = None

@@ -102,7 +102,7 @@ def submit(
         tx, actor.id
     ):
         raise Conflict("grant.elsewhere")
-    _check_admits(tx, actor, link)
+    _check_requirements(tx, actor, link)
     if link.scope_kind != ScopeKind.GROUP:
         check_may_have(tx, actor.id, link.role_id, link.scope_id)
     is_automatic = is_approved_automatically(tx, actor, link)
@@ -119,7 +119,7 @@ def submit(
     return SubmitResult(_reload(tx, request.id), is_approved=True)
 
 
-def _check_admits(
+def _check_requirements(
     tx: ReadTransaction,
     actor: Actor,
     link: InviteLinkRow,
