@@ -354,7 +354,9 @@ class Worker:
         """Record results; return those whose entry was claimed again or discarded meanwhile."""
         sent = [result.row for result in results if result.outcome is None]
         recorded = outbox_queries.mark_sent(tx, sent)
-        for row, channel, outcome, _log in results:
+        # Hooks are locked in the order of their ids everywhere.
+        in_order = sorted(results, key=lambda result: int(result.row.payload.get("hook", 0)))
+        for row, channel, outcome, _log in in_order:
             if isinstance(outcome, ObsoleteError):
                 is_recorded = outbox_queries.mark_obsolete(tx, row.id, row.attempts, outcome.reason)
             elif outcome is not None:
