@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from collegium import hosts
 from collegium.hosts import Network
+from collegium.text import languages
 from collegium.text.email_addresses import address_error
 from collegium.values import BOOLEANS
 
@@ -61,6 +62,11 @@ def _need(condition: object) -> None:
 
 def _line(text: str) -> str:
     _need(text.isprintable())
+    return text
+
+
+def _language(text: str) -> str:
+    _need(text in languages.available())
     return text
 
 
@@ -301,6 +307,7 @@ Flag = Annotated[bool, SettingType(_flag, "true or false")]
 OnlyTrue = Annotated[bool, SettingType(_always, "true (transactions cannot be turned off)")]
 Text = Annotated[str, SettingType(str, "text")]
 Line = Annotated[str, SettingType(_line, "text on one line")]
+Language = Annotated[str, SettingType(_language, f"one of {', '.join(languages.available())}")]
 Words = Annotated[tuple[str, ...], SettingType(_words, 'a list: a,b,c or ["a", "b", "c"]')]
 Countries = Annotated[tuple[str, ...], SettingType(_countries, "two-letter codes: EE,FI,NO")]
 Networks = Annotated[

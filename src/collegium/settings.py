@@ -27,6 +27,7 @@ from collegium.setting_types import (
     Folder,
     Hosts,
     InternalHosts,
+    Language,
     Line,
     Link,
     LogFormat,
@@ -138,6 +139,9 @@ class Settings:
     site_name: Line = "Collegium"
     """Name of the service on pages and in e-mails. The name from the set-up page counts while this
     is not set."""
+    language: Language = "en"
+    """Language of pages and e-mails for people who have not chosen one, and whose browser asks for
+    none that is available."""
     site_logo: Picture = None
     """Picture file (PNG, SVG, …, 1 MiB at most) that front ends show as the logo. Our own pages
     show the name."""

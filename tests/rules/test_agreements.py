@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from collegium.agreements.rules import accepted_languages, choose
+from collegium.agreements.rules import choose
+from collegium.text.languages import accepted
 from collegium.web.agreement_html import render
 
 
@@ -37,7 +38,7 @@ def test_best_language_of_each_kind_is_chosen(
 
 def test_languages_are_read_by_their_weight_and_nonsense_is_ignored() -> None:
     header = "fr;q=0.2, de-AT, en;q=0.8, *;q=0.1, x;q=, fi;q=0, \u20ac"
-    assert accepted_languages(header) == ["de-at", "en", "fr"]
+    assert accepted(header) == ["de-at", "en", "fr"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.matrix.page_forms import Spy, Visitor, visitors
 from tests.matrix.scene import Scene as Tenants
 from tests.support import team
 from tests.support.browser import Browser
-from tests.support.world import World
+from tests.support.world import Person, World
 from tests.web.test_staff import pages as staff_pages
 from tests.web.test_statements import REDIRECTS, build, page_paths
 
@@ -55,7 +55,8 @@ def not_isolated(page: httpx.Response) -> list[str]:
     return [line for line in ISOLATED.sub("", page.text).splitlines() if HEBREW in line]
 
 
-def test_right_to_left_names_are_isolated_on_every_page(browser: Browser, world: World) -> None:
+def all_pages(world: World) -> tuple[Person, list[str]]:
+    """Return somebody who sees every page, and the paths of all pages. All names are Hebrew."""
     viewer, places, group = build(world, HEBREW)
     scene = team.make(world)
     uuids = [
@@ -76,6 +77,11 @@ def test_right_to_left_names_are_isolated_on_every_page(browser: Browser, world:
     with world.database.write() as tx:
         tx.execute(Statement(requested))
     rename_all(world.database)
+    return viewer, paths
+
+
+def test_right_to_left_names_are_isolated_on_every_page(browser: Browser, world: World) -> None:
+    viewer, paths = all_pages(world)
     browser.sign_in(world, viewer)
     shown = set()
     # Downloads are files without markup.

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from collegium.refusals import NotFound
+from collegium.text.languages import mark
 
 
 class ScopeKind(StrEnum):
@@ -136,7 +137,7 @@ SYSTEM_ROLES: Final = (
     SystemRole(
         "CUSTOMER.OWNER",
         ScopeKind.ORGANISATION,
-        "Organisation owner",
+        mark("Organisation owner"),
         is_active=True,
         permissions=(
             Permission.PROJECT_GRANT,
@@ -158,21 +159,21 @@ SYSTEM_ROLES: Final = (
     SystemRole(
         "CUSTOMER.MANAGER",
         ScopeKind.ORGANISATION,
-        "Organisation manager",
+        mark("Organisation manager"),
         is_active=False,
         permissions=(),
     ),
     SystemRole(
         "CUSTOMER.SUPPORT",
         ScopeKind.ORGANISATION,
-        "Organisation support",
+        mark("Organisation support"),
         is_active=False,
         permissions=(),
     ),
     SystemRole(
         "PROJECT.MANAGER",
         ScopeKind.PROJECT,
-        "Project manager",
+        mark("Project manager"),
         is_active=True,
         permissions=(
             Permission.PROJECT_GRANT,
@@ -184,14 +185,14 @@ SYSTEM_ROLES: Final = (
     SystemRole(
         "PROJECT.ADMIN",
         ScopeKind.PROJECT,
-        "Project administrator",
+        mark("Project administrator"),
         is_active=True,
         permissions=(),
     ),
     SystemRole(
         "PROJECT.MEMBER",
         ScopeKind.PROJECT,
-        "Project member",
+        mark("Project member"),
         is_active=True,
         permissions=(),
     ),
@@ -211,16 +212,21 @@ SYSTEM_ROLES: Final = (
                 Permission.GROUP_DELETE,
             ),
         )
-        for name, description in (("GROUP.LEAD", "Group lead"), ("GROUP.OWNER", "Group owner"))
+        for name, description in (
+            ("GROUP.LEAD", mark("Group lead")),
+            ("GROUP.OWNER", mark("Group owner")),
+        )
     ),
     SystemRole(
         "GROUP.MANAGER",
         ScopeKind.GROUP,
-        "Group manager",
+        mark("Group manager"),
         is_active=True,
         permissions=(Permission.GROUP_GRANT, Permission.GROUP_REVOKE),
     ),
-    SystemRole("GROUP.MEMBER", ScopeKind.GROUP, "Group member", is_active=True, permissions=()),
+    SystemRole(
+        "GROUP.MEMBER", ScopeKind.GROUP, mark("Group member"), is_active=True, permissions=()
+    ),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final, Protocol, TypeVar
@@ -11,8 +10,6 @@ CONTENT_MAX: Final = 100_000
 """Maximum length of a text, in characters."""
 
 LANGUAGE_MAX: Final = 10
-LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
-"""A language code in small letters: ``en``, ``pt-br`` (RFC 5646)."""
 
 
 class Kind(StrEnum):
@@ -56,21 +53,3 @@ def choose(texts: Iterable[T], languages: Sequence[str]) -> list[T]:
 
 def _rank(text: _Text, wanted: Sequence[str]) -> int:
     return wanted.index(text.language) if text.language in wanted else len(wanted)
-
-
-def accepted_languages(header: str) -> list[str]:
-    """Return the languages of an ``Accept-Language`` header, the preferred one first.
-
-    Args:
-        header: RFC 9110, section 12.5.4; parts that are not understood are ignored.
-    """
-    weighed = []
-    for part in header[:500].split(","):
-        language, _, weight = part.strip().lower().partition(";q=")
-        try:
-            quality = float(weight or 1)
-        except ValueError:
-            continue
-        if quality > 0 and LANGUAGE.fullmatch(language):
-            weighed.append((-quality, language))
-    return [language for _, language in sorted(weighed, key=lambda pair: pair[0])]

@@ -34,6 +34,7 @@ from collegium.api.request_bodies import BODY_MAX, SENDERS, SENDERS_NETWORK, Bod
 from collegium.db.database import ReadTransaction, UnavailableError
 from collegium.hosts import Network
 from collegium.refusals import Refusal
+from collegium.text import languages
 
 C = TypeVar("C", bound=RequestContext)
 
@@ -53,6 +54,11 @@ class Protocol(ABC, Generic[C]):
 
     def __init__(self, context_type: type[C]) -> None:
         self.context_type = context_type
+
+    def language(self, context: C) -> str:
+        """Return the language of the texts in the response, before anybody is authenticated."""
+        del context
+        return languages.SOURCE
 
     def find(self, context: C, endpoints: Endpoints) -> Endpoint | None:
         """Return the endpoint for the method of a request, if the path has one.
@@ -132,13 +138,14 @@ def dispatch(protocol: Protocol[C], context: C, endpoints: Endpoints) -> Respons
 
     A refused request counts as use of the token too. A database outage answers 503.
     """
-    try:
-        response = _respond(protocol, context, endpoints)
-    except UnavailableError as outage:
-        text, seconds = outage_words(outage)
-        return protocol.error(context, 503, text, {"Retry-After": str(seconds)})
-    context.touch_token()
-    return protocol.finish(context, response)
+    with languages.using(protocol.language(context)):
+        try:
+            response = _respond(protocol, context, endpoints)
+        except UnavailableError as outage:
+            text, seconds = outage_words(outage)
+            return protocol.error(context, 503, text, {"Retry-After": str(seconds)})
+        context.touch_token()
+        return protocol.finish(context, response)
 
 
 def _respond(protocol: Protocol[C], context: C, endpoints: Endpoints) -> Response:

@@ -197,6 +197,7 @@ class RequestContext:
         self.confirmed_at: datetime | None = None
         self.has_second_factor = False
         self.must_agree = False
+        self.preferred_language = ""
         self.account: AccountDetails | None = None
         self.now: datetime = datetime.now(UTC)
         self._env = request.env
@@ -349,6 +350,7 @@ class RequestContext:
         self.confirmed_at = account.confirmed_at
         self.has_second_factor = account.has_second_factor
         self.must_agree = account.must_agree
+        self.preferred_language = account.preferred_language
         if account.token_kind != TokenKind.SESSION and self.lacks_second_factor(tx):
             raise Forbidden("second_factor.required")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Self
 from msgspec import UNSET, UnsetType
 
 from collegium.events.event import Event, Fact, Readers
+from collegium.text.languages import mark
 
 _BY: Final = "[ by {user_full_name}]"
 
@@ -437,13 +438,13 @@ class _Organisation(_Scope):
 
 class OrganisationCreated(_Organisation, kind="organisation.created", text="has been created"):
     waldur_type = "customer_creation_succeeded"
-    sentence = "{who} created the organisation."
+    sentence = mark("{who} created the organisation.")
 
 
 class OrganisationUpdated(_Organisation, kind="organisation.updated"):
     waldur_type = "customer_update_succeeded"
     message = f"{_Organisation.subject} has been updated{_BY}[: {{fields}}]."
-    sentence = "{who} changed the organisation{fields}."
+    sentence = mark("{who} changed the organisation{fields}.")
     fields: Fields
     replaced: dict[str, Any]
     """Column → its former value, of the columns that have another value now."""
@@ -451,7 +452,7 @@ class OrganisationUpdated(_Organisation, kind="organisation.updated"):
 
 class OrganisationDeleted(_Organisation, kind="organisation.deleted", text="has been deleted"):
     waldur_type = "customer_deletion_succeeded"
-    sentence = "{who} deleted the organisation."
+    sentence = mark("{who} deleted the organisation.")
 
 
 class _Project(_Scope):
@@ -461,27 +462,27 @@ class _Project(_Scope):
 
 class ProjectCreated(_Project, kind="project.created", text="has been created"):
     waldur_type = "project_creation_succeeded"
-    sentence = "{who} created the project."
+    sentence = mark("{who} created the project.")
 
 
 class ProjectUpdated(_Project, kind="project.updated"):
     waldur_type = "project_update_succeeded"
     message = f"{_Project.subject} has been updated{_BY}[: {{fields}}]."
-    sentence = "{who} changed the project{fields}."
+    sentence = mark("{who} changed the project{fields}.")
     fields: Fields
 
 
 class ProjectDeleted(_Project, kind="project.deleted", text="has been deleted"):
     waldur_type = "project_deletion_succeeded"
-    sentence = "{who} deleted the project."
+    sentence = mark("{who} deleted the project.")
 
 
 class ProjectRecovered(_Project, kind="project.recovered", text="has been recovered"):
-    sentence = "{who} restored the project."
+    sentence = mark("{who} restored the project.")
 
 
 class ProjectMoved(_Project, kind="project.moved", text="has been moved to another organization"):
-    sentence = "{who} moved the project to another organisation."
+    sentence = mark("{who} moved the project to another organisation.")
     organisation: Annotated[str, Fact("customer_name", Readers.STAFF, kept=True)]
     former_organisation: Annotated[str, Fact("former_customer_name", Readers.STAFF, kept=True)]
     keeps_members: Annotated[bool, Fact("preserve_permissions", Readers.STAFF, kept=True)]
@@ -511,16 +512,16 @@ class HistoryExported(_Exported, kind="export.history"):
 
 
 class GroupCreated(_Scope, kind="group.created"):
-    sentence = "{who} created the group."
+    sentence = mark("{who} created the group.")
 
 
 class GroupUpdated(_Scope, kind="group.updated"):
-    sentence = "{who} renamed the group."
+    sentence = mark("{who} renamed the group.")
     fields: Fields
 
 
 class GroupDeleted(_Scope, kind="group.deleted"):
-    sentence = "{who} deleted the group."
+    sentence = mark("{who} deleted the group.")
 
 
 # Reviews of roles
@@ -534,11 +535,11 @@ class _Review(Event):
 
 
 class ReviewOpened(_Review, kind="review.opened", text="has been opened"):
-    sentence = "A review of the roles was opened."
+    sentence = mark("A review of the roles was opened.")
 
 
 class ReviewClosed(_Review, kind="review.closed", text="has been closed"):
-    sentence = "{who} reviewed the roles of the members."
+    sentence = mark("{who} reviewed the roles of the members.")
     roles: Annotated[str, Fact("reviewed_roles", Readers.SCOPE, kept=True)]
     """Number of roles that were looked at."""
 
@@ -575,28 +576,28 @@ class GrantEvent(Event):
 
 class RoleGranted(GrantEvent, kind="role.granted"):
     message = f"{_USER} has been given the role {{role_name}}{_IN}{_BY}."
-    sentence = "{who} gave {whom} the role {role}{until}."
-    sentence_of_self = "{who} got the role {role}{until}."
+    sentence = mark("{who} gave {whom} the role {role}{until}.")
+    sentence_of_self = mark("{who} got the role {role}{until}.")
 
 
 class RoleUpdated(GrantEvent, kind="role.updated"):
     message = f"{GrantEvent.subject} has a new end date[, {{expiration_time}}]{_BY}."
-    sentence = "{who} changed the end date of the role {role} of {whom}{until}."
+    sentence = mark("{who} changed the end date of the role {role} of {whom}{until}.")
 
 
 class RoleRevoked(GrantEvent, kind="role.revoked"):
     message = f"{GrantEvent.subject} was removed{_BY}[: {{reason}}]."
-    sentence = "{who} removed the role {role} from {whom}."
-    sentence_of_self = "{who} gave up the role {role}."
+    sentence = mark("{who} removed the role {role} from {whom}.")
+    sentence_of_self = mark("{who} gave up the role {role}.")
 
 
 class RoleRestored(GrantEvent, kind="role.restored"):
     message = f"{_USER} has been given the role {{role_name}}{_IN} again{_BY}[: {{reason}}]."
-    sentence = "{who} gave {whom} the role {role} again{until}."
+    sentence = mark("{who} gave {whom} the role {role} again{until}.")
 
 
 class RoleExpired(GrantEvent, kind="role.expired", text="has expired"):
-    sentence = "The role {role} of {whom} ended."
+    sentence = mark("The role {role} of {whom} ended.")
 
 
 # Definitions of roles
@@ -635,12 +636,12 @@ class RoleReleased(_Role, kind="role.released", text="can be used by all organiz
 
 
 class RoleConcealed(_Role, kind="role.concealed", text="is not used by an organization any more"):
-    sentence = "{who} stopped the use of the role {role}."
+    sentence = mark("{who} stopped the use of the role {role}.")
     scope: int
 
 
 class RoleRevealed(_Role, kind="role.revealed", text="is used by an organization again"):
-    sentence = "{who} allowed the use of the role {role} again."
+    sentence = mark("{who} allowed the use of the role {role} again.")
     scope: int
 
 
@@ -671,17 +672,17 @@ class _Import(Event):
 
 
 class ImportStarted(_Import, kind="import.started", text="has been started"):
-    sentence = "{who} started to invite the people of {import_rows} rows of a file."
+    sentence = mark("{who} started to invite the people of {import_rows} rows of a file.")
     import_rows: Annotated[str, Fact("import_rows", Readers.INVITATIONS, kept=True)]
     """How many rows were chosen."""
 
 
 class ImportCanceled(_Import, kind="import.canceled", text="has been canceled"):
-    sentence = "{who} stopped an import of people."
+    sentence = mark("{who} stopped an import of people.")
 
 
 class ImportUndone(_Import, kind="import.undone", text="has been undone"):
-    sentence = "{who} cancelled the open invitations of an import."
+    sentence = mark("{who} cancelled the open invitations of an import.")
 
 
 class _Addressed(InvitationEvent):
@@ -693,16 +694,16 @@ class _Addressed(InvitationEvent):
 
 
 class InvitationCreated(_Addressed, kind="invitation.created", text="has been made"):
-    sentence = "{who} invited {email}."
+    sentence = mark("{who} invited {email}.")
 
 
 class InvitationSent(_Addressed, kind="invitation.sent", text="has been sent again"):
-    sentence = "{who} sent the invitation for {email} again."
+    sentence = mark("{who} sent the invitation for {email} again.")
 
 
 class InvitationUpdated(_Addressed, kind="invitation.updated", text="has been changed"):
     waldur_type = "user_invitation_updated"
-    sentence = "{who} changed the invitation for {email}{fields}."
+    sentence = mark("{who} changed the invitation for {email}{fields}.")
     fields: Annotated[list[str], Fact("fields", Readers.INVITATIONS, kept=True)]
     """The columns that have changed: ``email``, ``role``."""
     former_email: Annotated[
@@ -711,7 +712,7 @@ class InvitationUpdated(_Addressed, kind="invitation.updated", text="has been ch
 
 
 class InvitationAccepted(InvitationEvent, kind="invitation.accepted", text="has been accepted"):
-    sentence = "{who} accepted the invitation for {email}."
+    sentence = mark("{who} accepted the invitation for {email}.")
     role: RoleName
 
     @classmethod
@@ -720,12 +721,12 @@ class InvitationAccepted(InvitationEvent, kind="invitation.accepted", text="has 
 
 
 class InvitationDeclined(_Addressed, kind="invitation.declined", text="has been declined"):
-    sentence = "{who} declined the invitation for {email}."
-    sentence_of_link = "The invitation for {email} was declined with the link in the e-mail."
+    sentence = mark("{who} declined the invitation for {email}.")
+    sentence_of_link = mark("The invitation for {email} was declined with the link in the e-mail.")
 
 
 class InvitationCanceled(InvitationEvent, kind="invitation.canceled", text="has been canceled"):
-    sentence = "{who} cancelled the invitation for {email}."
+    sentence = mark("{who} cancelled the invitation for {email}.")
     because: Annotated[
         str | UnsetType, Fact("because_of_invitation_uuid", Readers.INVITATIONS, kept=True)
     ] = UNSET
@@ -733,25 +734,25 @@ class InvitationCanceled(InvitationEvent, kind="invitation.canceled", text="has 
 
 
 class InvitationDeleted(_Addressed, kind="invitation.deleted", text="has been deleted"):
-    sentence = "{who} deleted the invitation for {email}."
+    sentence = mark("{who} deleted the invitation for {email}.")
 
 
 class InvitationApproved(_Addressed, kind="invitation.approved", text="has been approved"):
-    sentence = "{who} approved the invitation for {email}."
+    sentence = mark("{who} approved the invitation for {email}.")
 
 
 class InvitationRejected(_Addressed, kind="invitation.rejected", text="has been rejected"):
-    sentence = "{who} rejected the invitation for {email}."
+    sentence = mark("{who} rejected the invitation for {email}.")
 
 
 class InvitationReleased(
     InvitationEvent, kind="invitation.released", text="was sent, because its project starts"
 ):
-    sentence = "The invitation for {email} was sent, because the project starts."
+    sentence = mark("The invitation for {email} was sent, because the project starts.")
 
 
 class InvitationExpired(InvitationEvent, kind="invitation.expired", text="has expired"):
-    sentence = "The invitation for {email} expired."
+    sentence = mark("The invitation for {email} expired.")
 
 
 class InvitationInviteeDeactivated(
@@ -759,7 +760,7 @@ class InvitationInviteeDeactivated(
     kind="invitation.invitee_deactivated",
     text="was not accepted: the account of the invited address is deactivated",
 ):
-    sentence = "The invited account is deactivated and could not accept."
+    sentence = mark("The invited account is deactivated and could not accept.")
 
 
 class InvitationRenewalRequested(
@@ -767,7 +768,7 @@ class InvitationRenewalRequested(
     kind="invitation.renewal_requested",
     text="has expired, and a new link was requested",
 ):
-    sentence = "The invited person asked for a new link."
+    sentence = mark("The invited person asked for a new link.")
 
 
 class _InviteLink(InvitationEvent):
@@ -775,21 +776,21 @@ class _InviteLink(InvitationEvent):
 
 
 class InviteLinkCreated(_InviteLink, kind="invite_link.created", text="has been made"):
-    sentence = "{who} created an invite link."
+    sentence = mark("{who} created an invite link.")
     role: RoleName
 
 
 class InviteLinkUpdated(_InviteLink, kind="invite_link.updated", text="has been changed"):
-    sentence = "{who} edited an invite link."
+    sentence = mark("{who} edited an invite link.")
     fields: Annotated[list[str], Fact(kept=True)]
 
 
 class InviteLinkCanceled(_InviteLink, kind="invite_link.canceled", text="has been canceled"):
-    sentence = "{who} closed an invite link."
+    sentence = mark("{who} closed an invite link.")
 
 
 class InviteLinkDeleted(_InviteLink, kind="invite_link.deleted", text="has been deleted"):
-    sentence = "{who} deleted an invite link."
+    sentence = mark("{who} deleted an invite link.")
 
 
 # Join requests
@@ -822,23 +823,23 @@ class JoinRequestEvent(Event):
 
 
 class JoinRequestSubmitted(JoinRequestEvent, kind="request.submitted", text="has been made"):
-    sentence = "{who} asked to join."
+    sentence = mark("{who} asked to join.")
 
 
 class JoinRequestApproved(JoinRequestEvent, kind="request.approved", text="has been approved"):
-    sentence = "{who} approved the join request of {whom}."
+    sentence = mark("{who} approved the join request of {whom}.")
 
 
 class JoinRequestRejected(JoinRequestEvent, kind="request.rejected", text="has been rejected"):
-    sentence = "{who} rejected the join request of {whom}."
+    sentence = mark("{who} rejected the join request of {whom}.")
 
 
 class JoinRequestCanceled(JoinRequestEvent, kind="request.canceled", text="was withdrawn"):
-    sentence = "The join request of {whom} was withdrawn."
+    sentence = mark("The join request of {whom} was withdrawn.")
 
 
 class JoinRequestDeleted(JoinRequestEvent, kind="request.deleted", text="has been deleted"):
-    sentence = "{who} deleted the join request of {whom}."
+    sentence = mark("{who} deleted the join request of {whom}.")
 
 
 # E-mails
@@ -864,7 +865,7 @@ class UnknownEvent(Event):
     """A kind of event that an earlier or later release has recorded."""
 
     message = f"Something has been done{_BY}."
-    sentence = "{who} did something else."
+    sentence = mark("{who} did something else.")
 
 
 BY_KIND: Final = {event.kind: event for event in Event.all()}

@@ -11,6 +11,7 @@ from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import leaving
 from collegium.memberships import queries as membership_queries
+from collegium.text.languages import gettext as _
 from collegium.web import profile
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.messages import place, role
@@ -42,7 +43,8 @@ def _withdraw(browser: BrowserRequest) -> Response:
         row = join_request_queries.get_own(tx, browser.actor.id, uuid)
         join_request_actions.cancel(tx, browser.actor, uuid)
     return browser.redirect(
-        browser.next or "/account/", f"You have withdrawn your request to join the {place(row)}."
+        browser.next or "/account/",
+        _("You have withdrawn your request to join the {place}.").format(place=place(row)),
     )
 
 
@@ -55,7 +57,10 @@ def _leave(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
         grant = membership_queries.get_of_account(tx, browser.actor.id, browser.uuid("grant"))
         leaving.leave(tx, browser.actor, grant.uuid)
-    return browser.redirect("/account/", f"You are no longer {role(grant)} in the {place(grant)}.")
+    return browser.redirect(
+        "/account/",
+        _("You are no longer {role} in the {place}.").format(role=role(grant), place=place(grant)),
+    )
 
 
 ROUTES: Routes = {

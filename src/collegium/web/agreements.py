@@ -11,17 +11,22 @@ from markupsafe import Markup
 from collegium.agreements import acceptance
 from collegium.agreements import queries as agreement_queries
 from collegium.agreements.queries import AgreementRow
-from collegium.agreements.rules import Kind, accepted_languages, choose
+from collegium.agreements.rules import Kind, choose
 from collegium.api.request import READ_METHODS, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Forbidden, Invalid
+from collegium.text.languages import accepted, mark
+from collegium.text.languages import gettext as _
 from collegium.web.agreement_html import render
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page
 
-TITLES: Final = {Kind.TERMS.value: "Terms of service", Kind.PRIVACY.value: "Privacy policy"}
+TITLES: Final = {
+    Kind.TERMS.value: mark("Terms of service"),
+    Kind.PRIVACY.value: mark("Privacy policy"),
+}
 _HERE: Final = "/account/agreements/"
 _SHOWN_MAX: Final = 200
 
@@ -37,7 +42,7 @@ class Shown(NamedTuple):
 def languages(browser: BrowserRequest) -> list[str]:
     """Return the languages in which the browser wants a text, the preferred one first."""
     wanted = browser.query_value("language")[:_SHOWN_MAX]
-    return [*([wanted] if wanted else []), *accepted_languages(browser.header("accept-language"))]
+    return [*([wanted] if wanted else []), *accepted(browser.header("accept-language"))]
 
 
 def current(browser: BrowserRequest, tx: ReadTransaction) -> list[Shown]:
@@ -53,7 +58,7 @@ def shown_ids(form: Form) -> list[int]:
 
 def _shown(browser: BrowserRequest, rows: Iterable[AgreementRow]) -> list[Shown]:
     return [
-        Shown(row, TITLES[row.kind], render(row.content))
+        Shown(row, _(TITLES[row.kind]), render(row.content))
         for row in choose(rows, languages(browser))
     ]
 
@@ -79,7 +84,7 @@ def _render(
         form=form,
         shown=_shown(browser, pending),
         accepted=[
-            (row, TITLES[row.kind], render(row.content))
+            (row, _(TITLES[row.kind]), render(row.content))
             for row in agreement_queries.accepted_by(tx, browser.actor.id)
         ],
         after=browser.next,
@@ -94,7 +99,7 @@ def _agree(browser: BrowserRequest) -> Response:
         browser.form.add_refusal(refusal)
         with browser.read() as tx:
             return _render(browser, tx, browser.form, 422)
-    return browser.redirect(browser.next or _HERE, "Thank you. Your agreement is recorded.")
+    return browser.redirect(browser.next or _HERE, _("Thank you. Your agreement is recorded."))
 
 
 def ask_first(browser: BrowserRequest) -> Response:

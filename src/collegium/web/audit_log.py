@@ -17,24 +17,27 @@ from collegium.events.visibility import View
 from collegium.exports.rules import Subject
 from collegium.refusals import Invalid
 from collegium.roles import queries as role_queries
+from collegium.text.languages import day, mark
+from collegium.text.languages import gettext as _
 from collegium.text.names import isolated
 from collegium.web import exports
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.page import ROWS_MAX, Page, Paging, day, page
+from collegium.web.messages import scope_name
+from collegium.web.page import ROWS_MAX, Page, Paging, page
 from collegium.web.scope import ScopePage
 
 EVENT_GROUPS: Final = {
-    "people": ("Members and roles", ("role.", "review.")),
-    "invitations": ("Invitations", ("invitation.", "import.")),
-    "links": ("Invite links", ("invite_link.",)),
-    "requests": ("Join requests", ("request.",)),
-    "downloads": ("Downloads", ("export.",)),
-    "place": ("Details", ("organisation.", "project.", "group.")),
+    "people": (mark("Members and roles"), ("role.", "review.")),
+    "invitations": (mark("Invitations"), ("invitation.", "import.")),
+    "links": (mark("Invite links"), ("invite_link.",)),
+    "requests": (mark("Join requests"), ("request.",)),
+    "downloads": (mark("Downloads"), ("export.",)),
+    "place": (mark("Details"), ("organisation.", "project.", "group.")),
 }
 """Filters of the page: query parameter value → label, prefixes of the kinds of event."""
 
-_SOMEBODY: Final = "somebody"
+_SOMEBODY: Final = mark("somebody")
 
 
 class Entry(NamedTuple):
@@ -55,7 +58,7 @@ def _form(browser: BrowserRequest) -> Form:
 def _read_filters(form: Form) -> dict[str, Any]:
     filters: dict[str, Any] = {}
     if form.raw("about") in EVENT_GROUPS:
-        _, prefixes = EVENT_GROUPS[form.raw("about")]
+        prefixes = EVENT_GROUPS[form.raw("about")][1]
         filters["kinds"] = [
             event.kind
             for event in BY_KIND.values()
@@ -96,7 +99,10 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         entries=[_entry(browser.actor, scope_page, row, role_labels) for row in rows],
         paging=paging,
         form=form,
-        options=[("", "All"), *((value, label) for value, (label, _) in EVENT_GROUPS.items())],
+        options=[
+            ("", _("All")),
+            *((value, _(label)) for value, (label, _kinds) in EVENT_GROUPS.items()),
+        ],
         is_filtered=any(map(form.raw, _PARAMETERS)),
         downloads=[] if form.errors else exports.links(browser, scope_page, Subject.HISTORY),
         is_all=browser.actor.sees_all
@@ -115,7 +121,7 @@ def _entry(
 ) -> Entry:
     elsewhere = ""
     if row.scope_id != scope_page.scope.id and (viewer.sees_all or row.sees_scope):
-        elsewhere = f"{row.scope_kind} {isolated(row.scope_name or '')}"
+        elsewhere = scope_name(row.scope_kind or "", row.scope_name or "")
     return Entry(row.created_at, sentence(viewer, row, role_labels), elsewhere)
 
 
@@ -132,15 +138,15 @@ def sentence(viewer: Actor, row: EventRow, role_labels: dict[str, str]) -> str:
     role = str(facts.get("role", ""))
     words = defaultdict(
         str,
-        who=(isolated(row.actor_name) or "The service") if view.has_actor else "Somebody",
-        whom=(isolated(view.account_full_name) or view.account_username or _SOMEBODY)
+        who=(isolated(row.actor_name) or _("The service")) if view.has_actor else _("Somebody"),
+        whom=(isolated(view.account_full_name) or view.account_username or _(_SOMEBODY))
         if view.has_account
-        else _SOMEBODY,
-        email=isolated(str(facts.get("email", _SOMEBODY))),
+        else _(_SOMEBODY),
+        email=isolated(str(facts.get("email", _(_SOMEBODY)))),
         role=isolated(role_labels.get(role, role)),
     )
     if "until" in facts:
-        words["until"] = f" (until {day(datetime.fromisoformat(facts['until']))})"
+        words["until"] = _(" (until {day})").format(day=day(datetime.fromisoformat(facts["until"])))
     if facts.get("fields"):
         words["fields"] = ": " + ", ".join(name.replace("_", " ") for name in facts["fields"])
     template = event.sentence or UnknownEvent.sentence
@@ -148,9 +154,11 @@ def sentence(viewer: Actor, row: EventRow, role_labels: dict[str, str]) -> str:
         template = event.sentence_of_self or template
     elif not row.actor_name:
         template = event.sentence_of_link or template
-    text = template.format_map(words)
+    text = _(template).format_map(words)
     if view.impersonator:
-        text = f"{text} Done on their behalf by {view.impersonator}."
+        text = _("{text} Done on their behalf by {person}.").format(
+            text=text, person=view.impersonator
+        )
     return text[:1].upper() + text[1:]
 
 

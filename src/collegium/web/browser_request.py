@@ -20,6 +20,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.refusals import Forbidden, Unauthenticated
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.rules import SESSION_AGE, TokenKind
+from collegium.text import languages
 from collegium.web.forms import Form
 
 _SESSION: Final = "session"
@@ -63,6 +64,16 @@ class BrowserRequest(RequestContext):
     def is_signed_in(self) -> bool:
         """Tell whether the browser has a valid session."""
         return self.actor is not ANONYMOUS
+
+    def language(self, *preferred: str) -> str:
+        """Return the language of the page.
+
+        Args:
+            preferred: Codes of the languages of the reader and of what is shown, the most important
+                first; the browser's and the site's follow. Empty and unavailable ones are skipped.
+        """
+        accepted = languages.accepted(self.header("accept-language"))
+        return languages.first_available(*preferred, *accepted, self.settings.language)
 
     # Cookies.
 

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from collegium.text import languages
+from collegium.text.languages import gettext as _
+from collegium.text.languages import ngettext
+
 HEIGHT: Final = 100
 _GAP: Final = 0.12
 _HEIGHT_MIN: Final = 2.0
@@ -57,15 +61,25 @@ def of_days(
         numbers: One number for each day.
         adds_up: Whether the sum of the numbers means anything.
     """
-    labels = [f"{day.day} {day:%B}" for day in days]
+    labels = [languages.day_of_year(day) for day in days]
     maximum = max(numbers)
-    description = (
-        f"Maximum {maximum} a day ({labels[numbers.index(maximum)]}), {numbers[-1]} today."
+    description = _("Maximum {maximum} a day ({day}), {today} today.").format(
+        maximum=maximum, day=labels[numbers.index(maximum)], today=numbers[-1]
     )
     if adds_up:
-        description = f"{sum(numbers)} in total. {description}"
-    description = description if maximum else f"None in the last {len(days)} days."
-    return Chart(name, title, description, "Day", _bars(labels, numbers), [labels[0], labels[-1]])
+        description = _("{total} in total. {description}").format(
+            total=sum(numbers), description=description
+        )
+    description = (
+        description
+        if maximum
+        else ngettext("None in the last day.", "None in the last {days} days.", len(days)).format(
+            days=len(days)
+        )
+    )
+    return Chart(
+        name, title, description, _("Day"), _bars(labels, numbers), [labels[0], labels[-1]]
+    )
 
 
 def of_steps(name: str, title: str, steps: Sequence[str], numbers: Sequence[int]) -> Chart:
@@ -76,14 +90,14 @@ def of_steps(name: str, title: str, steps: Sequence[str], numbers: Sequence[int]
         numbers: Count of each class, then the count of everything longer than the last limit.
     """
     total = sum(numbers)
-    description = "None in this period."
+    description = _("None in this period.")
     if total:
-        late = numbers[-1] or "none"
-        description = (
-            f"Of {total}, {numbers[0]} took up to {steps[0]}, {late} more than {steps[-1]}."
+        late = numbers[-1] or _("none")
+        description = _("Of {total}, {number} took up to {first}, {late} more than {last}.").format(
+            total=total, number=numbers[0], first=steps[0], late=late, last=steps[-1]
         )
-    labels = [*steps, "longer"]
-    return Chart(name, title, description, "Up to", _bars(labels, numbers), labels)
+    labels = [*steps, _("longer")]
+    return Chart(name, title, description, _("Up to"), _bars(labels, numbers), labels)
 
 
 def _bars(labels: Sequence[str], numbers: Sequence[int]) -> list[Bar]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from collegium.claim_rules.rules import CLAIM_MAX, ITEMS_MAX, VALUE_MAX
+from collegium.text.languages import gettext as _
 from collegium.web.forms import Form
 
 _LINES_MAX: Final = 200
@@ -19,11 +20,13 @@ def read(form: Form) -> dict[str, list[str]]:
         name, sign, value = (part.strip() for part in line.partition("="))
         is_short = len(name) <= CLAIM_MAX and len(value) <= VALUE_MAX
         if not (sign and name and value and is_short):
-            form.add_error("claims", "Please write “claim = value” on each line.")
+            form.add_error("claims", _("Please write “claim = value” on each line."))
             return {}
         claims.setdefault(name, []).append(value)
     if max(len(claims), *map(len, claims.values()), 0) > ITEMS_MAX:
-        form.add_error("claims", f"At most {ITEMS_MAX} values are possible.")
+        form.add_error(
+            "claims", _("At most {items_max} values are possible.").format(items_max=ITEMS_MAX)
+        )
     return claims
 
 

@@ -19,6 +19,7 @@ from collegium.sign_in.passkeys.rules import Purpose
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.rules import is_confirmed
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.text.languages import gettext as _
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import WHOLE
@@ -168,7 +169,7 @@ def check_own_password(browser: BrowserRequest, field: str, password: str) -> bo
         Limited: ``tries.wait`` after too many wrong passwords.
     """
     if not password:
-        browser.form.add_error(field, "Please fill this in.")
+        browser.form.add_error(field, _("Please fill this in."))
         return False
     try:
         account = sign_in.check_password(
@@ -177,7 +178,7 @@ def check_own_password(browser: BrowserRequest, field: str, password: str) -> bo
     except Unauthenticated as refusal:
         is_wrong = refusal.code == "login.failed"
         if is_wrong:
-            browser.form.add_error(field, "This password is incorrect.")
+            browser.form.add_error(field, _("This password is incorrect."))
         else:
             browser.form.add_refusal(refusal)
         return False

@@ -13,11 +13,12 @@ from collegium.api.request import Response, Routes
 from collegium.exports.rules import Format, Subject
 from collegium.refusals import NotFound
 from collegium.security.rate_limits.rules import EXPORT
+from collegium.text.languages import mark, translated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import Page
 from collegium.web.scope import Right, ScopePage
 
-_LABELS: Final = {Format.CSV: "Download CSV", Format.JSON: "Download JSON"}
+_LABELS: Final = {Format.CSV: mark("Download CSV"), Format.JSON: mark("Download JSON")}
 _PARAMETERS: Final = {
     Subject.MEMBERS: ("q",),
     Subject.INVITATIONS: ("q", "state"),
@@ -36,7 +37,7 @@ def links(
     query = {name: value for name, value in given if value}
     return [
         (f"{scope_page.path}export/{subject}/?{urlencode(query | {'format': file_format})}", label)
-        for file_format, label in _LABELS.items()
+        for file_format, label in translated(_LABELS).items()
     ]
 
 

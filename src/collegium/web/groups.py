@@ -10,6 +10,7 @@ from collegium.refusals import Conflict
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
 from collegium.security.rate_limits.rules import JOIN
+from collegium.text.languages import gettext as _
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.invite_link import MESSAGE_MAX
@@ -43,7 +44,7 @@ def _ask(browser: BrowserRequest) -> Response:
         try:
             destination = (
                 browser.path,
-                "Your request was sent. You will get an e-mail when it is decided.",
+                _("Your request was sent. You will get an e-mail when it is decided."),
             )
             with browser.create() as tx:
                 _row, is_new = group_actions.join(

@@ -23,6 +23,8 @@ from collegium.hooks.rules import (
 )
 from collegium.integrations import hook_endpoints
 from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, translated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
@@ -32,22 +34,22 @@ _SHOWN: Final = 50
 """Maximum number of deliveries that the page lists."""
 
 _GROUPS: Final = {
-    "auth": "Sign-ins, passwords, tokens and passkeys",
-    "customers": "Organisations",
-    "invitations": "Invitations and invite links",
-    "mails": "E-mails that were not delivered",
-    "permissions": "Roles",
-    "projects": "Projects",
-    "ssh": "SSH keys",
-    "users": "Accounts",
+    "auth": mark("Sign-ins, passwords, tokens and passkeys"),
+    "customers": mark("Organisations"),
+    "invitations": mark("Invitations and invite links"),
+    "mails": mark("E-mails that were not delivered"),
+    "permissions": mark("Roles"),
+    "projects": mark("Projects"),
+    "ssh": mark("SSH keys"),
+    "users": mark("Accounts"),
 }
 GROUP_LABELS: Final = {group: _GROUPS.get(group, group) for group in GROUPS}
 """Label of each group of events."""
 
-_CONTENT_TYPES: Final = ((ContentType.JSON.value, "JSON"), (ContentType.FORM.value, "Form"))
+_CONTENT_TYPES: Final = ((ContentType.JSON.value, "JSON"), (ContentType.FORM.value, mark("Form")))
 _KINDS: Final = (
-    (Kind.WEB.value, "to a program, by a web hook"),
-    (Kind.EMAIL.value, "to me, by e-mail"),
+    (Kind.WEB.value, mark("to a program, by a web hook")),
+    (Kind.EMAIL.value, mark("to me, by e-mail")),
 )
 
 
@@ -70,8 +72,8 @@ def _render_list(
         hooks=[(row, _destination(row)) for row in rows],
         form=form,
         groups=_groups_for(browser),
-        kinds=_KINDS,
-        content_types=_CONTENT_TYPES,
+        kinds=[(value, _(label)) for value, label in _KINDS],
+        content_types=[(value, _(label)) for value, label in _CONTENT_TYPES],
         url_max=URL_MAX,
         days=GIVE_UP_AFTER.days,
         failures=GIVE_UP_FAILURES,
@@ -82,7 +84,7 @@ def _groups_for(browser: BrowserRequest) -> dict[str, str]:
     """Return the groups to choose from: only staff and support see events of failed e-mails."""
     return {
         name: label
-        for name, label in GROUP_LABELS.items()
+        for name, label in translated(GROUP_LABELS).items()
         if name != "mails" or browser.actor.sees_all
     }
 
@@ -130,7 +132,7 @@ def _add(browser: BrowserRequest) -> Response:
     values = _read_values(browser, kind)
     try:
         if form.is_valid:
-            destination = (_HERE, "The hook is added.")
+            destination = (_HERE, _("The hook is added."))
             with browser.create() as tx:
                 hook_actions.create(tx, browser.actor, kind, values, settings=browser.settings)
                 browser.created(tx, *destination)
@@ -175,7 +177,7 @@ def _render(
         deliveries=[(one, _event_label(one), _state(one)) for one in deliveries],
         form=form,
         groups=_groups_for(browser),
-        content_types=_CONTENT_TYPES,
+        content_types=[(value, _(label)) for value, label in _CONTENT_TYPES],
         url_max=URL_MAX,
         shown=_SHOWN,
     )
@@ -184,13 +186,13 @@ def _render(
 def _event_label(delivery: Delivery) -> str:
     label = str(delivery.payload["type"]).replace(".", " ").replace("_", " ")
     others = len(events_of(delivery.payload)) - 1
-    return f"{label} and {others} more" if others else label
+    return _("{label} and {others} more").format(label=label, others=others) if others else label
 
 
 def _state(delivery: Delivery) -> str:
     if delivery.state == "queued":
-        return "waiting"
-    return "delivered" if delivery.state == "sent" else "not delivered"
+        return _("waiting")
+    return _("delivered") if delivery.state == "sent" else _("not delivered")
 
 
 def _change(browser: BrowserRequest) -> Response:
@@ -202,19 +204,19 @@ def _change(browser: BrowserRequest) -> Response:
     if action == "remove":
         with browser.write() as tx:
             hook_actions.remove(tx, browser.actor, kind, row.uuid)
-        return browser.redirect(_HERE, "The hook is removed.")
+        return browser.redirect(_HERE, _("The hook is removed."))
     if action != "save":
         is_active = action == "activate"
         with browser.write() as tx:
             hook_actions.update(tx, browser.actor, kind, row.uuid, {"is_active": is_active})
-        text = "The hook is active." if is_active else "The hook is paused."
+        text = _("The hook is active.") if is_active else _("The hook is paused.")
         return browser.redirect(here, text)
     values = _read_values(browser, kind, row.event_kinds)
     try:
         if form.is_valid:
             with browser.write() as tx:
                 hook_actions.update(tx, browser.actor, kind, row.uuid, values)
-            return browser.redirect(here, "The hook is changed.")
+            return browser.redirect(here, _("The hook is changed."))
     except (Conflict, Invalid) as refusal:
         form.add_refusal(refusal)
     with browser.read() as tx:

@@ -17,6 +17,8 @@ from collegium.imports.rules import BUSY, STARTABLE, UNDOABLE, Field, RowState, 
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import IMPORT, IMPORT_START
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, translated
 from collegium.text.names import isolated
 from collegium.values import InvalidValueError, hex_uuid
 from collegium.web.browser_request import BrowserRequest
@@ -28,37 +30,37 @@ KINDS: Final = (ScopeKind.ORGANISATION, ScopeKind.PROJECT)
 """The kinds of scope that have these pages."""
 
 STATES: Final = {
-    State.JUDGED: "not started",
-    State.RUNNING: "running",
-    State.DONE: "done",
-    State.CANCELED: "stopped",
-    State.UNDOING: "being undone",
-    State.UNDONE: "undone",
+    State.JUDGED: mark("not started"),
+    State.RUNNING: mark("running"),
+    State.DONE: mark("done"),
+    State.CANCELED: mark("stopped"),
+    State.UNDOING: mark("being undone"),
+    State.UNDONE: mark("undone"),
 }
 """Label of each state of an import."""
 
 ROW_STATES: Final = {
-    RowState.READY: "ready",
-    RowState.WAITING: "waiting",
-    RowState.CREATED: "invited",
-    RowState.MALFORMED: "malformed",
-    RowState.REFUSED: "refused",
-    RowState.REPEATED: "twice in the file",
-    RowState.INVITED: "already invited",
-    RowState.MEMBER: "already a member",
-    RowState.WITHDRAWN: "withdrawn",
+    RowState.READY: mark("ready"),
+    RowState.WAITING: mark("waiting"),
+    RowState.CREATED: mark("invited"),
+    RowState.MALFORMED: mark("malformed"),
+    RowState.REFUSED: mark("refused"),
+    RowState.REPEATED: mark("twice in the file"),
+    RowState.INVITED: mark("already invited"),
+    RowState.MEMBER: mark("already a member"),
+    RowState.WITHDRAWN: mark("withdrawn"),
 }
 """Label of each state of a row, in the order of the page."""
 
 FIELDS: Final = {
-    Field.EMAIL: "E-mail addresses",
-    Field.NAME: "Names",
-    Field.FIRST_NAME: "First names",
-    Field.LAST_NAME: "Last names",
-    Field.ROLE: "Roles",
-    Field.UNTIL: "End dates",
-    Field.MESSAGE: "Personal messages",
-    Field.LANGUAGE: "Languages",
+    Field.EMAIL: mark("E-mail addresses"),
+    Field.NAME: mark("Names"),
+    Field.FIRST_NAME: mark("First names"),
+    Field.LAST_NAME: mark("Last names"),
+    Field.ROLE: mark("Roles"),
+    Field.UNTIL: mark("End dates"),
+    Field.MESSAGE: mark("Personal messages"),
+    Field.LANGUAGE: mark("Languages"),
 }
 """Label of what a column can contain."""
 
@@ -109,12 +111,12 @@ def _render_form(
         status,
         scope_page=scope_page,
         form=form,
-        options=[("", "As in the file"), *grantable_roles(tx, scope_page)],
-        fields=[(f"column_{field}", label) for field, label in FIELDS.items()],
+        options=[("", _("As in the file")), *grantable_roles(tx, scope_page)],
+        fields=[(f"column_{field}", label) for field, label in translated(FIELDS).items()],
         names_columns=bool(browser.query_value("columns") or form.errors),
         rows=rows,
         counts=import_queries.counts(tx, [row.id for row in rows]),
-        labels=STATES,
+        labels=translated(STATES),
         paging=paging,
         max_rows=browser.settings.import_max_rows,
     )
@@ -138,7 +140,7 @@ def _upload(kind: ScopeKind, browser: BrowserRequest) -> Response:
     content = form.files.get("file") or form.raw("text").encode()
     size = browser.settings.import_max_size
     if not content.strip():
-        form.add_error("file", "Please choose a file, or paste a list.")
+        form.add_error("file", _("Please choose a file, or paste a list."))
     elif len(content) > size:
         form.add_error("file", reason_of("import.size", {"max": size}))
     if form.is_valid:
@@ -164,7 +166,7 @@ def _upload(kind: ScopeKind, browser: BrowserRequest) -> Response:
             return _render_form(kind, browser, tx, form, 422)
     with browser.write() as tx:
         uuid, is_new = import_actions.store(tx, browser.actor, judged)
-    message = "" if is_new else "This file was uploaded before. Its rows were judged again."
+    message = "" if is_new else _("This file was uploaded before. Its rows were judged again.")
     return browser.redirect(f"{scope_page.path}imports/{uuid}/", message)
 
 
@@ -198,21 +200,23 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         "import",
         scope_page=scope_page,
         row=row,
-        label=STATES[state],
+        label=_(STATES[state]),
         total=sum(counts.values()),
-        parts=[(each, ROW_STATES[each], counts[each]) for each in ROW_STATES if counts.get(each)],
+        parts=[
+            (each, _(ROW_STATES[each]), counts[each]) for each in ROW_STATES if counts.get(each)
+        ],
         chosen=chosen,
         rows=[
             RowItem(
                 each,
-                ROW_STATES[RowState(each.state)],
+                _(ROW_STATES[RowState(each.state)]),
                 reason(each.problem),
                 each.state == RowState.READY,
             )
             for each in rows
         ],
         paging=paging,
-        fields=FIELDS,
+        fields=translated(FIELDS),
         ready=ready,
         done=done,
         waiting=waiting,
@@ -244,7 +248,7 @@ def _act(kind: ScopeKind, browser: BrowserRequest) -> Response:
     except (Conflict, Invalid) as refusal:
         if refusal.code not in {"import.not_ready", "import.nothing_ready"}:
             raise
-        message = "Please tick rows that are ready."
+        message = _("Please tick rows that are ready.")
     return browser.redirect(f"{scope_page.path}imports/{row.uuid}/", message)
 
 
@@ -254,13 +258,13 @@ def _do(tx: WriteTransaction, browser: BrowserRequest, uuid: str, action: str) -
         numbers = None if action == "start" else _ticked(browser.form)
         import_actions.start(tx, browser.actor, uuid, numbers)
         browser.count_attempts(tx, IMPORT_START)
-        return "The people are being invited. You can leave this page."
+        return _("The people are being invited. You can leave this page.")
     if action == "cancel":
         import_actions.cancel(tx, browser.actor, uuid)
-        return "The import is stopped. People who were invited stay invited."
+        return _("The import is stopped. People who were invited stay invited.")
     if action == "undo":
         import_actions.undo(tx, browser.actor, uuid)
-        return "The open invitations of this import are being cancelled."
+        return _("The open invitations of this import are being cancelled.")
     raise NotFound("import.unknown")
 
 

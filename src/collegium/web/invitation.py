@@ -24,6 +24,7 @@ from collegium.sign_in.providers.rules import NAME_MAX, Purpose
 from collegium.sign_in.tokens.actions import actor_of
 from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import same_mailbox
+from collegium.text.languages import gettext as _
 from collegium.text.names import typed_username
 from collegium.web import agreements, passwords, provider_sign_in
 from collegium.web.browser_request import BrowserRequest
@@ -209,13 +210,13 @@ def _join(browser: BrowserRequest, row: InvitationRow) -> Response:
     }
     if values["username"] and not account_actions.USERNAME.fullmatch(values["username"][:128]):
         form.add_error(
-            "username", "A user name can have lower-case letters a to z, digits and _ . @ + -"
+            "username", _("A user name can have lower-case letters a to z, digits and _ . @ + -")
         )
     elif is_reserved_username(values["username"]):
-        form.add_error("username", "This user name is reserved. Please choose another one.")
+        form.add_error("username", _("This user name is reserved. Please choose another one."))
     email = _stated_address(browser, row)
     if not form.flag("agrees"):
-        form.add_error("agrees", "Please agree to the terms of this service.")
+        form.add_error("agrees", _("Please agree to the terms of this service."))
     # Every attempt tells whether a user name is taken, and costs a password hash.
     browser.check_limits(SIGN_UP, target=row.uuid)
     password_hash = passwords.hash_of_new_password(form, (row.email, email, *values.values()))
@@ -262,9 +263,11 @@ def _stated_address(browser: BrowserRequest, row: InvitationRow) -> str:
     if _is_strict(browser) and not (is_own and is_same):
         form.add_refusal(Conflict("invitation.other_address", field="own_address"))
     elif is_own and not is_same:
-        form.add_error("own_address", "Please tick this, or enter another address, but not both.")
+        form.add_error(
+            "own_address", _("Please tick this, or enter another address, but not both.")
+        )
     elif not is_own and not is_typed:
-        form.add_error("own_address", "Please tick this if it is your address, or enter yours.")
+        form.add_error("own_address", _("Please tick this if it is your address, or enter yours."))
     return email
 
 
@@ -329,9 +332,11 @@ def _decline(browser: BrowserRequest) -> Response:
             invitation_actions.decline(tx, actor, browser.settings, row.uuid, row.link_version)
     except (NotFound, Conflict) as refusal:
         return _render_refused(browser, refusal)
-    message = f"You have declined the invitation to the {place(row)} as {role(row)}."
+    message = _("You have declined the invitation to the {place} as {role}.").format(
+        place=place(row), role=role(row)
+    )
     if browser.next:
-        message += " If it was a mistake, ask the inviter for a new invitation."
+        message += _(" If it was a mistake, ask the inviter for a new invitation.")
     return browser.redirect(browser.next or _own_path(browser), message)
 
 
@@ -343,7 +348,7 @@ def _refuse_deactivated(browser: BrowserRequest, row: InvitationRow) -> Response
     except (NotFound, Conflict) as refusal:
         return _render_refused(browser, refusal)
     if browser.form.raw("action") == "tell":
-        return browser.redirect(_own_path(browser), "The inviter gets an e-mail.")
+        return browser.redirect(_own_path(browser), _("The inviter gets an e-mail."))
     return _render_refused(browser)
 
 
@@ -352,7 +357,7 @@ def _renew(browser: BrowserRequest, row: InvitationRow) -> Response:
         invitation_actions.request_renewal(tx, row.uuid, row.link_version)
     return browser.redirect(
         _own_path(browser),
-        "The inviter gets an e-mail. If they agree, you will get a new link by e-mail.",
+        _("The inviter gets an e-mail. If they agree, you will get a new link by e-mail."),
     )
 
 
@@ -371,7 +376,7 @@ def _render_refused(
 
 
 def _welcome_message(row: InvitationRow) -> str:
-    return f"Welcome! You are now {role(row)} in the {place(row)}."
+    return _("Welcome! You are now {role} in the {place}.").format(role=role(row), place=place(row))
 
 
 ROUTES: Routes = {

@@ -32,6 +32,8 @@ from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
 from collegium.security.rate_limits.rules import INVITE, PEOPLE, RESEND
 from collegium.text.email_addresses import comparable_address
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, translated
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web import exports
@@ -45,36 +47,35 @@ LINES_MAX: Final = 200
 _TEXT_MAX: Final = 2000
 
 STATES: Final = {
-    State.PENDING: "pending",
-    State.HELD: "will be sent when the project starts",
-    State.REQUESTED: "waiting for approval by staff",
-    State.ACCEPTED: "accepted",
-    State.REJECTED: "declined",
-    State.CANCELED: "cancelled",
-    State.EXPIRED: "expired",
+    State.PENDING: mark("pending"),
+    State.HELD: mark("will be sent when the project starts"),
+    State.REQUESTED: mark("waiting for approval by staff"),
+    State.ACCEPTED: mark("accepted"),
+    State.REJECTED: mark("declined"),
+    State.CANCELED: mark("cancelled"),
+    State.EXPIRED: mark("expired"),
 }
 """Label of each state of an invitation."""
 
 DELIVERY_STATUSES: Final = {
-    DeliveryStatus.SCHEDULED: "scheduled",
-    DeliveryStatus.PROCESSING: "being sent",
-    DeliveryStatus.OK: "sent",
-    DeliveryStatus.ERRED: "not sent",
+    DeliveryStatus.SCHEDULED: mark("scheduled"),
+    DeliveryStatus.PROCESSING: mark("being sent"),
+    DeliveryStatus.OK: mark("sent"),
+    DeliveryStatus.ERRED: mark("not sent"),
 }
 """Label of each delivery status of an invitation's e-mail."""
 
-_REJECTED_BY_STAFF: Final = "rejected by staff"
+_REJECTED_BY_STAFF: Final = mark("rejected by staff")
 
 _SENT_MESSAGES: Final = {
-    State.PENDING: "The invitation is being sent.",
-    State.HELD: "The invitation will be sent when the project starts.",
-    State.REQUESTED: "The invitation will be sent when staff approve it.",
+    State.PENDING: mark("The invitation is being sent."),
+    State.HELD: mark("The invitation will be sent when the project starts."),
+    State.REQUESTED: mark("The invitation will be sent when staff approve it."),
 }
 
 
-_ALREADY_MEMBER: Final = ("Already has this role.", "Already a member of the group.")
-_ALREADY_INVITED: Final = ("Already invited to this role.", "Already invited.")
-_NO_ACCOUNT: Final = message_for(Conflict("group.no_account"))
+_ALREADY_MEMBER: Final = (mark("Already has this role."), mark("Already a member of the group."))
+_ALREADY_INVITED: Final = (mark("Already invited to this role."), mark("Already invited."))
 
 
 class Line(NamedTuple):
@@ -85,6 +86,10 @@ class Line(NamedTuple):
     name: str
     error: str = ""
     result: str = ""
+
+
+def _no_account() -> str:
+    return message_for(Conflict("group.no_account"))
 
 
 def check_lines(
@@ -98,9 +103,9 @@ def check_lines(
     keys = {comparable_address(line.email) for line in lines if not line.error}
     known = candidates.load(tx, scope_page.scope, keys)
     errors = {
-        Obstacle.MEMBER: _ALREADY_MEMBER[scope_page.is_group],
-        Obstacle.INVITED: _ALREADY_INVITED[scope_page.is_group],
-        Obstacle.NO_ACCOUNT: _NO_ACCOUNT,
+        Obstacle.MEMBER: _(_ALREADY_MEMBER[scope_page.is_group]),
+        Obstacle.INVITED: _(_ALREADY_INVITED[scope_page.is_group]),
+        Obstacle.NO_ACCOUNT: _no_account(),
     }
     seen: set[str] = set()
     checked = []
@@ -109,7 +114,7 @@ def check_lines(
         if not line.error:
             obstacle = known.obstacle(key, role.id)
             if key in seen:
-                line = line._replace(error="This address is in the list more than once.")
+                line = line._replace(error=_("This address is in the list more than once."))
             elif obstacle is not None:
                 line = line._replace(error=errors[obstacle])
             seen.add(key)
@@ -168,7 +173,7 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Response:
         ]
     # For a group the result tells which addresses have an account here, so unknown ones are
     # counted.
-    limits.count_unknown(browser, sum(line.error == _NO_ACCOUNT for line in lines))
+    limits.count_unknown(browser, sum(line.error == _no_account() for line in lines))
     if action == "send":
         # What the first submission used of the limit must not refuse a repeated one.
         if not earlier_results or not all(line.error or line.result for line in lines):
@@ -198,7 +203,10 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Response:
 def _parse_lines(form: Form, text: str) -> list[Line]:
     lines = [Line(*person) for person in read_people(text, LINES_MAX)]
     if len(lines) > LINES_MAX:
-        form.add_error("addresses", f"Too many lines: at most {LINES_MAX} at once.")
+        form.add_error(
+            "addresses",
+            _("Too many lines: at most {lines_max} at once.").format(lines_max=LINES_MAX),
+        )
     return lines
 
 
@@ -231,7 +239,7 @@ def _send_one(
             )
             browser.count_attempts(tx, INVITE)
             row = invitation_queries.existing(tx, uuid)
-            result = _SENT_MESSAGES[State(row.state)]
+            result = _(_SENT_MESSAGES[State(row.state)])
             browser.created(tx, result, part=part)
     except RepeatedFormError as repeated:
         (result,) = repeated.facts
@@ -279,8 +287,8 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         paging=paging,
         form=Form.showing(q=chosen.get("email", ""), state=chosen.get("state", [""])[0]),
         options=[
-            ("", "All"),
-            *((state_option.value, label) for state_option, label in STATES.items()),
+            ("", _("All")),
+            *((state_option.value, label) for state_option, label in translated(STATES).items()),
         ],
         is_filtered=bool(chosen),
         downloads=exports.links(browser, scope_page, Subject.INVITATIONS),
@@ -319,7 +327,7 @@ def _invitation_items(
                 row,
                 state,
                 _state_label(row, state),
-                DELIVERY_STATUSES[delivery] if mail is not None else "",
+                _(DELIVERY_STATUSES[delivery]) if mail is not None else "",
                 (row.mail_error or "") if delivery is DeliveryStatus.ERRED else "",
                 link,
                 may_manage
@@ -337,8 +345,8 @@ def _invitation_items(
 def _state_label(row: InvitationRow, state: State) -> str:
     """Return the label of a state. Only staff can reject an invitation that was never mailed."""
     if state is State.REJECTED and not is_mailed(row.mailed_at, row.created_at):
-        return _REJECTED_BY_STAFF
-    return STATES[state]
+        return _(_REJECTED_BY_STAFF)
+    return _(STATES[state])
 
 
 def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
@@ -376,10 +384,14 @@ def _send_or_cancel(
         if action == "send":
             invitation_actions.send(tx, browser.actor, browser.settings, uuid)
             browser.count_attempts(tx, RESEND, INVITE, target=uuid)
-            message = f"The invitation for {isolated(row.email)} is being sent again."
+            message = _("The invitation for {email} is being sent again.").format(
+                email=isolated(row.email)
+            )
         else:
             invitation_actions.cancel(tx, browser.actor, uuid)
-            message = f"The invitation for {isolated(row.email)} is cancelled."
+            message = _("The invitation for {email} is cancelled.").format(
+                email=isolated(row.email)
+            )
     return message, scope_page.path
 
 

@@ -15,6 +15,7 @@ from collegium.refusals import Conflict, NotFound
 from collegium.security.rate_limits.rules import ASK
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import NAME_MAX, Purpose
+from collegium.text.languages import gettext as _
 from collegium.web import agreements, provider_sign_in
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -70,11 +71,16 @@ def _ask(browser: BrowserRequest) -> Response:
                 browser.count_attempts(tx, ASK)
                 destination = (
                     browser.path,
-                    "Your request was sent. You will get an e-mail when it is decided.",
+                    _("Your request was sent. You will get an e-mail when it is decided."),
                 )
                 if result.is_approved:
-                    membership = f"{role(result.request)} in the {place(result.request)}"
-                    destination = "/account/", f"Welcome! You are now {membership}."
+                    membership = _("{role} in the {place}").format(
+                        role=role(result.request), place=place(result.request)
+                    )
+                    destination = (
+                        "/account/",
+                        _("Welcome! You are now {membership}.").format(membership=membership),
+                    )
                 browser.created(tx, *destination)
         except Conflict as refusal:
             form.add_refusal(refusal)

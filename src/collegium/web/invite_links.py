@@ -21,6 +21,7 @@ from collegium.memberships.offers import ids_with_able_sponsor
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
+from collegium.text.languages import gettext as _
 from collegium.values import hex_uuid
 from collegium.web import claim_lines, qr
 from collegium.web.browser_request import BrowserRequest
@@ -90,7 +91,7 @@ def _link_item(
 ) -> LinkItem:
     link = links.to_invite_link(browser.settings, row.uuid)
     is_open = invite_link_rules.is_active(row.canceled_at, row.expires_at, tx.now)
-    picture = qr.draw(link, "QR code of this link", qr.MASK) if is_open else None
+    picture = qr.draw(link, _("QR code of this link"), qr.MASK) if is_open else None
     return LinkItem(
         row,
         link,
@@ -147,7 +148,7 @@ def _role_options(tx: ReadTransaction, scope_page: ScopePage) -> list[tuple[str,
     if scope_page.scope.kind != ScopeKind.ORGANISATION or not _may_create_projects(scope_page):
         return options
     return options + [
-        (uuid, f"{label}, in a new project for each member")
+        (uuid, _("{label}, in a new project for each member").format(label=label))
         for uuid, label in grantable_roles(tx, scope_page, ScopeKind.PROJECT)
     ]
 
@@ -221,11 +222,11 @@ def _create(kind: ScopeKind, browser: BrowserRequest) -> Response:
         scope_page = ScopePage.load(browser, tx, kind, right="grant")
         destination = (
             f"{scope_page.path}links/",
-            "The invite link is ready. Share it with the people who should join.",
+            _("The invite link is ready. Share it with the people who should join."),
         )
         role = _chosen_option(tx, form, "role", _role_options(tx, scope_page))
         if role is None:
-            form.add_error("role", "Please choose an option.")
+            form.add_error("role", _("Please choose an option."))
         project_role = None
         if form.raw("project_role"):
             options = (
@@ -328,9 +329,9 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
         with browser.read() as tx:
             return _render_form(kind, browser, tx, form, 422, row)
     message = (
-        "The invite link is saved."
+        _("The invite link is saved.")
         if action == "save"
-        else "The invite link is closed. You can still approve earlier requests."
+        else _("The invite link is closed. You can still approve earlier requests.")
     )
     return browser.redirect(f"{scope_page.path}links/", message)
 

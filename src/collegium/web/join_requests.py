@@ -12,6 +12,7 @@ from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.queries import JoinRequestRow
 from collegium.refusals import Refusal
+from collegium.text.languages import gettext as _
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
@@ -64,7 +65,7 @@ def _decide(browser: BrowserRequest) -> Response:
     comment = form.text("comment", _COMMENT_MAX, lines=True)
     chosen = [uuid for uuid in map(hex_uuid, form.many("request")) if uuid is not None]
     if not chosen:
-        form.add_error("", "Please select at least one request.")
+        form.add_error("", _("Please select at least one request."))
     if not form.is_valid:
         with browser.read() as tx:
             return _render_requests(browser, tx, form, 422)
@@ -86,7 +87,7 @@ def _decide_one(browser: BrowserRequest, action: str, uuid: str, comment: str | 
                 )
             else:
                 row = join_request_actions.reject(tx, browser.actor, uuid, comment)
-            message = "Approved." if action == "approve" else "Rejected."
+            message = _("Approved.") if action == "approve" else _("Rejected.")
             result = Result(_title(row), message, is_done=True)
             browser.created(tx, result.title, result.message, part=uuid)
     except RepeatedFormError as repeated:
@@ -106,11 +107,13 @@ def _load_title(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> str:
     try:
         return _title(join_request_queries.get_visible(tx, browser.actor, uuid))
     except Refusal:
-        return "A join request"
+        return _("A join request")
 
 
 def _title(row: JoinRequestRow) -> str:
-    return f"{person(row)}, {role(row)} in the {place(row)}"
+    return _("{person}, {role} in the {place}").format(
+        person=person(row), role=role(row), place=place(row)
+    )
 
 
 ROUTES: Routes = {

@@ -11,6 +11,8 @@ from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Limited, NotFound
 from collegium.security.rate_limits.rules import CODE
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, translated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
@@ -18,12 +20,12 @@ from collegium.web.page import Page, page
 _HERE: Final = "/account/mails/"
 
 LABELS: Final = {
-    "role_granted": "Somebody gives me a role",
-    "role_changed": "My role or its end changes",
-    "role_ending": "My role ends soon: two weeks before, and two days before",
-    "role_ended": "My role has ended",
-    "role_removed": "Somebody removes my role",
-    "role_digest": "Every Monday, what waits and what ends soon where I manage the members",
+    "role_granted": mark("Somebody gives me a role"),
+    "role_changed": mark("My role or its end changes"),
+    "role_ending": mark("My role ends soon: two weeks before, and two days before"),
+    "role_ended": mark("My role has ended"),
+    "role_removed": mark("Somebody removes my role"),
+    "role_digest": mark("Every Monday, what waits and what ends soon where I manage the members"),
 }
 """Kind of e-mail → what it tells."""
 
@@ -35,7 +37,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
         browser,
         "account_mails",
         form=Form.showing(**{kind: "yes" for kind in OPTIONAL if kind in wanted}),
-        labels=LABELS,
+        labels=translated(LABELS),
         account=account,
         are_sent=browser.settings.role_notifications,
     )
@@ -45,16 +47,16 @@ def _save(browser: BrowserRequest) -> Response:
     kinds = {kind for kind in OPTIONAL if browser.form.flag(kind)}
     with browser.write() as tx:
         preference_actions.choose(tx, browser.actor, kinds)
-    return browser.redirect(_HERE, "Your choice is saved.")
+    return browser.redirect(_HERE, _("Your choice is saved."))
 
 
 def _ask(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
     """Show the button. Opening the page changes nothing."""
     try:
-        _, kind = preference_actions.read_link(browser.app.vault, browser.segments["token"])
+        _account, kind = preference_actions.read_link(browser.app.vault, browser.segments["token"])
     except NotFound:
         return page(browser, "unsubscribe", 404, state="gone")
-    return page(browser, "unsubscribe", state="ask", label=LABELS[kind])
+    return page(browser, "unsubscribe", state="ask", label=_(LABELS[kind]))
 
 
 def _unsubscribe(browser: BrowserRequest) -> Response:
@@ -71,7 +73,7 @@ def _unsubscribe(browser: BrowserRequest) -> Response:
         return response
     except NotFound:
         return page(browser, "unsubscribe", 404, state="gone")
-    return page(browser, "unsubscribe", state="done", label=LABELS[kind])
+    return page(browser, "unsubscribe", state="done", label=_(LABELS[kind]))
 
 
 ROUTES: Routes = {

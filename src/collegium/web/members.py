@@ -20,6 +20,8 @@ from collegium.memberships.queries import GrantRow
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import INVITE
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web import (
@@ -33,7 +35,7 @@ from collegium.web import (
 )
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.messages import person, role
+from collegium.web.messages import person, role, role_name
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import (
     PATHS,
@@ -44,10 +46,10 @@ from collegium.web.scope import (
 )
 
 SORTS: Final = {
-    "name": ("Name", "full_name"),
-    "role": ("Role", "role"),
-    "oldest": ("Oldest", "created"),
-    "newest": ("Newest", "-created"),
+    "name": (mark("Name"), "full_name"),
+    "role": (mark("Role"), "role"),
+    "oldest": (mark("Oldest"), "created"),
+    "newest": (mark("Newest"), "-created"),
 }
 """Sort orders of the list: query parameter value → label, order of the listing."""
 
@@ -76,7 +78,7 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         paging=paging,
         open=_changeable(tx, scope_page, rows),
         form=Form.showing(q=search, sort=sort),
-        sorts=[(value, label) for value, (label, _) in SORTS.items()],
+        sorts=[(value, _(label)) for value, (label, _value) in SORTS.items()],
         search=search,
         downloads=exports.links(browser, scope_page, Subject.MEMBERS),
     )
@@ -185,20 +187,25 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
                     target = chosen_role(tx, scope_page, form)
                     if target is not None:
                         membership_actions.change_role(tx, browser.actor, assignment, target)
-                        message = (
-                            f"{person(row)} is now {isolated(target.description or target.name)}."
+                        message = _("{person} is now {role}.").format(
+                            person=person(row),
+                            role=role_name(target.description, target.name),
                         )
                 elif action == "end":
                     valid_until = form.end("until", row.valid_until)
                     is_changed = membership_actions.update(
                         tx, browser.actor, assignment, valid_until
                     )
-                    message = f"The end date of {person(row)} is saved."
+                    message = _("The end date of {person} is saved.").format(person=person(row))
                     if not is_changed:
-                        message = f"The end date of {person(row)} has not changed."
+                        message = _("The end date of {person} has not changed.").format(
+                            person=person(row)
+                        )
                 else:
                     membership_actions.remove(tx, browser.actor, assignment)
-                    message = f"{person(row)} is no longer {role(row)} here."
+                    message = _("{person} is no longer {role} here.").format(
+                        person=person(row), role=role(row)
+                    )
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         if form.is_valid:
@@ -255,7 +262,7 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
     valid_until = form.end("until")
     uuid = hex_uuid(form.raw("account"))
     if uuid is None:
-        form.add_error("account", "Please choose an option.")
+        form.add_error("account", _("Please choose an option."))
     try:
         with browser.create() as tx:
             scope_page = ScopePage.load(browser, tx, kind, right="grant")
@@ -276,7 +283,7 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
                     browser.count_attempts(tx, INVITE)
                     destination = (
                         f"{scope_page.path}invitations/",
-                        f"{person(account)} is invited.",
+                        _("{person} is invited.").format(person=person(account)),
                     )
                     browser.created(tx, *destination)
                     return browser.redirect(*destination)
@@ -286,7 +293,9 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
                     membership_actions.RoleAssignment(scope_page.access, target, account),
                     valid_until,
                 )
-                message = f"{person(account)} is now {isolated(target.description or target.name)}."
+                message = _("{person} is now {role}.").format(
+                    person=person(account), role=role_name(target.description, target.name)
+                )
                 browser.created(tx, scope_page.path, message)
                 return browser.redirect(scope_page.path, message)
     except (Conflict, Invalid) as refusal:

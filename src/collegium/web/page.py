@@ -24,6 +24,10 @@
      ``passkey_script.html`` in the block ``script``;
    * ``pages(paging)``: the links between the pages of a list.
 
+   Every sentence is marked: ``{% trans name=row | person %}{{ name }} has joined.{% endtrans %}``,
+   or ``_("Label")`` in the argument of a macro. One mark holds a whole sentence, because the order
+   of its words is another in other languages.
+
    ``class="rows wide"`` on a table gives it the width of the page. On a phone it turns the rows
    into cards, where each ``<td data-label="…">`` names its column. ``tables.py`` keeps the roles of
    the cells for screen readers.
@@ -53,7 +57,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -65,6 +68,8 @@ from markupsafe import Markup
 from collegium.api.middleware import POLICY
 from collegium.api.request import Endpoint, Response
 from collegium.invitations import links
+from collegium.text import languages
+from collegium.text.languages import mark
 from collegium.text.names import isolated, keep_isolates
 from collegium.web import messages
 from collegium.web.browser_request import BrowserRequest
@@ -74,13 +79,13 @@ HTML: Final = "text/html"
 STATIC: Final = Path(__file__).parent / "static"
 
 NAVIGATION: Final = [
-    ("/account/", "My account"),
-    ("/teams/", "Organisations and groups"),
-    ("/requests/", "Join requests"),
+    ("/account/", mark("My account")),
+    ("/teams/", mark("Organisations and groups")),
+    ("/requests/", mark("Join requests")),
 ]
 """Path and label of the header's links for signed-in accounts."""
 
-STAFF_NAVIGATION: Final = [("/staff/", "Staff")]
+STAFF_NAVIGATION: Final = [("/staff/", mark("Staff"))]
 """Further links for staff and support."""
 
 _PAGE_SIZE: Final = 25
@@ -167,18 +172,30 @@ def templates() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
-        extensions=[Tables],
+        extensions=["jinja2.ext.i18n", Tables],
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_without_bidi_controls,
     )
-    environment.filters["day"] = day
-    environment.filters["moment"] = moment
+    # The style in which variables of a marked text are escaped by the functions below.
+    environment.newstyle_gettext = True  # type: ignore[attr-defined]
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.globals["gettext"] = environment.globals["_"] = _gettext
+    environment.globals["ngettext"] = _ngettext
+    environment.filters["day"] = languages.day
+    environment.filters["moment"] = languages.moment
     environment.filters["place"] = messages.place
     environment.filters["role"] = messages.role
+    environment.filters["kind"] = messages.kind_name
+    environment.filters["request_state"] = messages.request_state
+    environment.filters["invitation_state"] = messages.invitation_state
+    environment.filters["mail_state"] = messages.mail_state
     environment.filters["person"] = messages.person
     environment.filters["label"] = messages.label
     environment.filters["isolated"] = isolated
+    environment.globals["role_name"] = messages.role_name
+    environment.globals["language"] = languages.current
+    environment.globals["direction"] = languages.direction
     environment.globals["deciders"] = messages.deciders
     environment.globals["scope_path"] = links.scope_path
     environment.globals["style"] = lambda: style()[0]
@@ -188,23 +205,26 @@ def templates() -> Environment:
     return environment
 
 
+def _gettext(text: str, /, **values: Any) -> Markup:
+    return _filled(languages.gettext(text), values)
+
+
+def _ngettext(singular: str, plural: str, num: int, /, **values: Any) -> Markup:
+    return _filled(languages.ngettext(singular, plural, num), {"num": num} | values)
+
+
+def _filled(text: str, values: dict[str, Any]) -> Markup:
+    """Return a marked text with its values escaped, as they are outside of marked texts."""
+    cleaned = {name: _without_bidi_controls(value) for name, value in values.items()}
+    return Markup(text) % cleaned  # noqa: S704 - a text of the code or of a catalogue
+
+
 def _without_bidi_controls(value: Any) -> Any:
     """Remove bidirectional control characters that would change the direction of the page."""
     if isinstance(value, Markup):
         # Markup is a part of the page that was rendered before: its values were cleaned then.
         return value
     return keep_isolates(value) if isinstance(value, str) else value
-
-
-def day(at: datetime) -> str:
-    """Return a date in words."""
-    return f"{at.day} {at:%B %Y}"
-
-
-def moment(at: datetime) -> str:
-    """Return a date and time in words, in UTC."""
-    at = at.astimezone(UTC)
-    return f"{day(at)}, {at:%H:%M} UTC"
 
 
 def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any) -> Response:

@@ -16,6 +16,7 @@ from collegium.sign_in.passkeys import verification
 from collegium.sign_in.passkeys.actions import Options
 from collegium.sign_in.passkeys.rules import NAME_MAX, Purpose, RelyingParty
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.text.languages import gettext as _
 from collegium.values import hex_uuid
 from collegium.web import confirmation, sign_in
 from collegium.web.browser_request import BrowserRequest
@@ -94,7 +95,7 @@ def _perform(browser: BrowserRequest, action: str, name: str) -> Response:
         if codes:
             # No redirect: the codes are shown once and must not be stored on the way.
             return page(browser, "recovery_codes", codes=codes, is_new=True)
-        return browser.redirect(_HERE, "The passkey is added. You can sign in with it now.")
+        return browser.redirect(_HERE, _("The passkey is added. You can sign in with it now."))
     if action == "codes":
         confirmation.require(browser)
         with browser.write() as tx:
@@ -106,11 +107,11 @@ def _perform(browser: BrowserRequest, action: str, name: str) -> Response:
     if action == "rename":
         with browser.write() as tx:
             passkey_actions.rename(tx, browser.actor, uuid, name)
-        return browser.redirect(_HERE, "The passkey has a new name.")
+        return browser.redirect(_HERE, _("The passkey has a new name."))
     confirmation.require(browser)
     with browser.write() as tx:
         passkey_actions.revoke(tx, browser.actor, browser.settings, uuid)
-    return browser.redirect(_HERE, "The passkey is removed. It can no longer sign in.")
+    return browser.redirect(_HERE, _("The passkey is removed. It can no longer sign in."))
 
 
 def _ceremony(browser: BrowserRequest) -> str:

@@ -10,6 +10,7 @@ from collegium.security.passwords import normalized
 from collegium.security.rate_limits.rules import CODE, PASSWORD_MAIL
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.text.email_addresses import comparable_address
+from collegium.text.languages import gettext as _
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
@@ -61,7 +62,9 @@ def _reset(browser: BrowserRequest) -> Response:
             password_actions.reset(tx, browser.app.vault, link, password_hash, browser.ip_address)
     except NotFound:
         return page(browser, "password_reset", 410, account=None, form=Form())
-    return browser.redirect("/sign_in/", "Your new password is set. You can sign in with it now.")
+    return browser.redirect(
+        "/sign_in/", _("Your new password is set. You can sign in with it now.")
+    )
 
 
 def hash_of_new_password(form: Form, personal_data: tuple[str, ...]) -> str | None:
@@ -77,7 +80,9 @@ def hash_of_new_password(form: Form, personal_data: tuple[str, ...]) -> str | No
         if errors:
             form.add_error("password", " ".join(errors))
         elif normalized(password) != normalized(repeated):
-            form.add_error("again", "The passwords do not match. Please repeat the new password.")
+            form.add_error(
+                "again", _("The passwords do not match. Please repeat the new password.")
+            )
     return hash_password(password) if form.is_valid else None
 
 

@@ -18,6 +18,8 @@ from collegium.security.rate_limits.rules import MAIL
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.text.names import isolated
 from collegium.web import confirmation, passwords
 from collegium.web.browser_request import BrowserRequest
@@ -25,12 +27,12 @@ from collegium.web.forms import Form
 from collegium.web.page import Page, page
 
 _FIELDS: Final = {
-    "first_name": ("First name", "given-name", 100),
-    "last_name": ("Last name", "family-name", 100),
-    "native_name": ("Native name", "name", 100),
-    "organization": ("Institution", "organization", 255),
-    "job_title": ("Job title", "organization-title", 120),
-    "phone_number": ("Phone number", "tel", 255),
+    "first_name": (mark("First name"), "given-name", 100),
+    "last_name": (mark("Last name"), "family-name", 100),
+    "native_name": (mark("Native name"), "name", 100),
+    "organization": (mark("Institution"), "organization", 255),
+    "job_title": (mark("Job title"), "organization-title", 120),
+    "phone_number": (mark("Phone number"), "tel", 255),
 }
 """Column → label, value of ``autocomplete``, maximum length."""
 
@@ -64,7 +66,8 @@ def missing(browser: BrowserRequest, tx: ReadTransaction) -> list[tuple[str, str
     Fields that these pages do not have, or that come from an identity provider, are left out.
     """
     account = browser.account or account_queries.own(tx, browser.actor)
-    labels = {name: label for name, (label, *_) in _FIELDS.items()} | {"email": "E-mail address"}
+    labels = {name: _(label) for name, (label, *_rest) in _FIELDS.items()}
+    labels["email"] = _("E-mail address")
     mandatory = [name for name in browser.settings.user_mandatory_fields if name in labels]
     names = missing_fields(mandatory, {name: getattr(account, name) for name in mandatory})
     if not names:
@@ -93,7 +96,7 @@ def _render_profile(
         status,
         account=account,
         form=form,
-        fields=_FIELDS,
+        fields={name: (_(label), *rest) for name, (label, *rest) in _FIELDS.items()},
         editable=_editable(browser, tx, account),
         native=browser.settings.native_name_enabled,
         missing=missing(browser, tx),
@@ -119,7 +122,7 @@ def _save(browser: BrowserRequest) -> Response:
     }
     if not form.is_valid:
         return _render_errors(browser)
-    return _save_changes(browser, changes, "Your profile is saved.")
+    return _save_changes(browser, changes, _("Your profile is saved."))
 
 
 def _save_changes(browser: BrowserRequest, changes: dict[str, Any], message: str) -> Response:
@@ -142,23 +145,24 @@ def _save_changes(browser: BrowserRequest, changes: dict[str, Any], message: str
 
 def _picture(browser: BrowserRequest) -> Response:
     if browser.form.flag("remove"):
-        return _save_changes(browser, {"picture": None}, "Your picture is removed.")
+        return _save_changes(browser, {"picture": None}, _("Your picture is removed."))
     data = browser.form.files.get("picture", b"")
     try:
         # Slow, so it runs outside of every transaction.
         picture = pictures.sanitise(data)
     except ImageTooLargeError:
         browser.form.add_error(
-            "picture", f"This file is too large. The maximum is {BYTES // 1024} KiB."
+            "picture",
+            _("This file is too large. The maximum is {value} KiB.").format(value=BYTES // 1024),
         )
         return _render_errors(browser)
     except InvalidImageError:
         browser.form.add_error(
             "picture",
-            "This file is not a valid picture. Please choose a PNG, JPEG, GIF or WebP file.",
+            _("This file is not a valid picture. Please choose a PNG, JPEG, GIF or WebP file."),
         )
         return _render_errors(browser)
-    return _save_changes(browser, {"picture": picture}, "Your new picture is saved.")
+    return _save_changes(browser, {"picture": picture}, _("Your new picture is saved."))
 
 
 def _ask_address(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -185,7 +189,7 @@ def _change_address(browser: BrowserRequest) -> Response:
         with browser.write() as tx:
             email_change_actions.cancel(tx, browser.actor, browser.actor.uuid)
         return browser.redirect(
-            "/account/address/", "The change is cancelled. Your address stays the same."
+            "/account/address/", _("The change is cancelled. Your address stays the same.")
         )
     form = browser.form
     email = form.email("email")
@@ -197,7 +201,9 @@ def _change_address(browser: BrowserRequest) -> Response:
     if was_requested:
         return browser.redirect(
             "/account/address/",
-            f"We are sending a link to {isolated(email)}. Open it to confirm the address.",
+            _("We are sending a link to {email}. Open it to confirm the address.").format(
+                email=isolated(email)
+            ),
         )
     with browser.read() as tx:
         return _render_address(browser, tx, form, 422)
@@ -269,7 +275,7 @@ def _change_password(browser: BrowserRequest) -> Response:
             browser.sign_in(tx, actor, "password", has_second_factor=browser.has_second_factor)
         return browser.redirect(
             "/account/password/",
-            "Your password is changed. All other browsers and programs are signed out.",
+            _("Your password is changed. All other browsers and programs are signed out."),
         )
     return page(browser, "new_password", 422, form=form)
 

@@ -14,6 +14,8 @@ from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.scopes.projects import queries as project_queries
 from collegium.scopes.projects import recovery
 from collegium.scopes.projects.queries import AnyProject
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, ngettext, translated
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
@@ -22,16 +24,18 @@ from collegium.web.page import Page, Paging, page
 from collegium.web.scope import PATHS, ScopePage
 
 _MEMBERS: Final = {
-    "": "Bring it back without members",
-    "invite": "Invite the people who were members",
-    "restore": "Give the people who were members their roles back",
+    "": mark("Bring it back without members"),
+    "invite": mark("Invite the people who were members"),
+    "restore": mark("Give the people who were members their roles back"),
 }
 """What happens to the former members; the last is for staff."""
 
-_KEEPS: Final = [
-    ("keep", "Members keep their roles, if the new organisation admits them and uses the roles"),
-    ("end", "All roles, invitations, invite links and join requests end"),
-]
+_KEEPS: Final = {
+    "keep": mark(
+        "Members keep their roles, if the new organisation admits them and uses the roles"
+    ),
+    "end": mark("All roles, invitations, invite links and join requests end"),
+}
 
 
 def _load(browser: BrowserRequest, tx: ReadTransaction) -> ScopePage:
@@ -73,7 +77,7 @@ def _render(browser: BrowserRequest, tx: ReadTransaction, form: Form) -> Respons
     project = _get_deleted(browser, tx, scope_page)
     if project.deleted_at is None:
         return browser.redirect(
-            f"/project/{browser.segments['one']}/", "This project is not deleted."
+            f"/project/{browser.segments['one']}/", _("This project is not deleted.")
         )
     return page(
         browser,
@@ -84,7 +88,7 @@ def _render(browser: BrowserRequest, tx: ReadTransaction, form: Form) -> Respons
         may_recover=scope_page.holds(Permission.PROJECT_CREATE) and not scope_page.is_closed,
         options=[
             (value, label)
-            for value, label in _MEMBERS.items()
+            for value, label in translated(_MEMBERS).items()
             if value != "restore" or browser.actor.is_staff
         ],
         form=form,
@@ -114,12 +118,16 @@ def _recover(browser: BrowserRequest) -> Response:
         with browser.read() as tx:
             return _render(browser, tx, form)
     invited = recovery.invite_all(browser.write, browser.actor, browser.settings, found)
-    message = f"The project {isolated(project.name)} is back."
+    message = _("The project {name} is back.").format(name=isolated(project.name))
     if invited:
-        message += f" {_people(len(invited))} invited."
+        message += " " + ngettext(
+            "{number} person is invited.", "{number} people are invited.", len(invited)
+        ).format(number=len(invited))
     if found.restored:
         again = len({one.account_id for one in found.restored})
-        message += f" {_people(again, 'has', 'have')} a role again."
+        message += " " + ngettext(
+            "{number} person has a role again.", "{number} people have a role again.", again
+        ).format(number=again)
     return browser.redirect(f"/project/{uuid}/", message)
 
 
@@ -130,10 +138,6 @@ def _get_to_recover(browser: BrowserRequest, tx: ReadTransaction) -> AnyProject:
     return _get_deleted(browser, tx, scope_page)
 
 
-def _people(number: int, one: str = "is", many: str = "are") -> str:
-    return f"1 person {one}" if number == 1 else f"{number} people {many}"
-
-
 def _show_move(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     return _render_move(browser, tx, Form.showing(members="keep"))
 
@@ -141,7 +145,14 @@ def _show_move(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 def _render_move(browser: BrowserRequest, tx: ReadTransaction, form: Form) -> Response:
     scope_page = _load_to_move(browser, tx)
     status = 422 if form.errors else 200
-    return page(browser, "project_move", status, scope_page=scope_page, options=_KEEPS, form=form)
+    return page(
+        browser,
+        "project_move",
+        status,
+        scope_page=scope_page,
+        options=[*translated(_KEEPS).items()],
+        form=form,
+    )
 
 
 def _move(browser: BrowserRequest) -> Response:
@@ -149,15 +160,15 @@ def _move(browser: BrowserRequest) -> Response:
         scope_page = _load_to_move(browser, tx)
     form = browser.form
     name = form.text("organisation", 500, required=True)
-    keeps = form.choice("members", *(value for value, _ in _KEEPS)) == "keep"
+    keeps = form.choice("members", *_KEEPS) == "keep"
     target, lost = None, []
     try:
         with browser.write() as tx:
             access = _load_to_move(browser, tx).access
             found = claim_rule_queries.organisations_named(tx, name, hex_uuid(name))
             if len(found) != 1 and "organisation" not in form.errors:
-                several = "Several organisations have this name. Please enter the UUID."
-                missing = "There is no such organisation."
+                several = _("Several organisations have this name. Please enter the UUID.")
+                missing = _("There is no such organisation.")
                 form.add_error("organisation", several if found else missing)
             if form.is_valid:
                 target = access_queries.get_visible_by_id(tx, browser.actor, found[0].id)
@@ -167,10 +178,14 @@ def _move(browser: BrowserRequest) -> Response:
     if target is None or not form.is_valid:
         with browser.read() as tx:
             return _render_move(browser, tx, form)
-    message = f"The project belongs to {isolated(target.scope.name)} now."
+    message = _("The project belongs to {name} now.").format(name=isolated(target.scope.name))
     if lost:
         number = len({one.account_id for one in lost})
-        message += f" {_people(number, 'has', 'have')} lost a role, as the audit log says."
+        message += " " + ngettext(
+            "{number} person has lost a role, as the audit log says.",
+            "{number} people have lost a role, as the audit log says.",
+            number,
+        ).format(number=number)
     return browser.redirect(scope_page.path, message)
 
 

@@ -13,6 +13,8 @@ from collegium.sign_in.identities import sign_ins
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.values import Claims, Problem, ProviderError
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.text.names import isolated
 from collegium.web import front_ends, provider_linking
 from collegium.web.browser_request import BrowserRequest, is_local
@@ -34,157 +36,205 @@ class _Failure(NamedTuple):
 
 _UNUSABLE: Final = _Failure(
     502,
-    "Signing in did not work",
-    "{label} sent an answer that cannot be trusted. Nobody was signed in and nothing was changed. "
-    "Please try again. If it happens again, tell the operator of this service.",
+    mark("Signing in did not work"),
+    mark(
+        "{label} sent an answer that cannot be trusted. Nobody was signed in and nothing was "
+        "changed. Please try again. If it happens again, tell the operator of this service."
+    ),
 )
 
 _UNREACHABLE: Final = _Failure(
     503,
-    "{label} cannot be reached",
-    "{label} does not answer at the moment. Please try again in a few minutes, or sign in in "
-    "another way.",
+    mark("{label} cannot be reached"),
+    mark(
+        "{label} does not answer at the moment. Please try again in a few minutes, or sign in in "
+        "another way."
+    ),
 )
 
 _FAILURES: Final = {
     "provider.unknown": _Failure(
         404,
-        "This way to sign in is not available",
-        "It does not exist, or it was turned off. Please choose another way to sign in.",
+        mark("This way to sign in is not available"),
+        mark("It does not exist, or it was turned off. Please choose another way to sign in."),
     ),
     "provider.redirect": _Failure(
         400,
-        "The link is not valid",
-        "It would lead to an address that is not allowed. Please tell the operator of the site "
-        "from which you came.",
+        mark("The link is not valid"),
+        mark(
+            "It would lead to an address that is not allowed. Please tell the operator of the site "
+            "from which you came."
+        ),
     ),
     "provider.unreachable": _UNREACHABLE,
     "provider.busy": _Failure(
         503,
-        "Many people are signing in",
-        "Too many sign-ins wait for an answer of {label} at the moment. Nobody was signed in and "
-        "nothing was changed. Please try again in a few seconds, or sign in in another way.",
+        mark("Many people are signing in"),
+        mark(
+            "Too many sign-ins wait for an answer of {label} at the moment. Nobody was signed "
+            "in and nothing was changed. Please try again in a few seconds, or sign in in "
+            "another way."
+        ),
     ),
     "provider.answer": _UNUSABLE,
     "provider.not_recent": _Failure(
         409,
-        "This is not enough to confirm",
-        "{label} did not say that you have just signed in there. Nothing was confirmed. Please "
-        "confirm in another way, or sign out here and sign in again.",
+        mark("This is not enough to confirm"),
+        mark(
+            "{label} did not say that you have just signed in there. Nothing was confirmed. Please "
+            "confirm in another way, or sign out here and sign in again."
+        ),
     ),
     "identity.state": _Failure(
         400,
-        "This sign-in is over",
-        "It was already used, has taken longer than ten minutes, or began in another browser. "
-        "Please start again.",
+        mark("This sign-in is over"),
+        mark(
+            "It was already used, has taken longer than ten minutes, or began in another browser. "
+            "Please start again."
+        ),
     ),
     "identity.denied": _Failure(
         403,
-        "You have not signed in",
-        "The sign-in was cancelled at {label}, or {label} did not allow it. Nothing was changed.",
+        mark("You have not signed in"),
+        mark(
+            "The sign-in was cancelled at {label}, or {label} did not allow it. Nothing was "
+            "changed."
+        ),
     ),
     "identity.unknown": _Failure(
         403,
-        "You have no linked account yet",
-        "No account here is linked to {label} for you. If you have an account here, sign in "
-        "with it and add {label} under “Sign-in methods”. If you were invited, open the "
-        "link in the invitation e-mail and press the button of {label} there.",
+        mark("You have no linked account yet"),
+        mark(
+            "No account here is linked to {label} for you. If you have an account here, sign in "
+            "with it and add {label} under “Sign-in methods”. If you were invited, open the "
+            "link in the invitation e-mail and press the button of {label} there."
+        ),
     ),
     "invitation.unknown": _Failure(
         404,
-        "The invitation is over",
-        "It was cancelled, has expired, or was accepted with another account. You did not get "
-        "an account. Please ask the person who has invited you for a new invitation.",
+        mark("The invitation is over"),
+        mark(
+            "It was cancelled, has expired, or was accepted with another account. You did not get "
+            "an account. Please ask the person who has invited you for a new invitation."
+        ),
     ),
     "invitation.other_address": _Failure(
         409,
-        "The invitation is for another address",
-        "On this service, only an account with the invited address can accept an invitation, and "
-        "{label} did not state that address. You did not get an account. Please ask the inviter to "
-        "send an invitation to the address that you have at {label}, or choose another way to sign "
-        "in on the page of the invitation.",
+        mark("The invitation is for another address"),
+        mark(
+            "On this service, only an account with the invited address can accept an "
+            "invitation, and {label} did not state that address. You did not get an account. "
+            "Please ask the inviter to send an invitation to the address that you have at "
+            "{label}, or choose another way to sign in on the page of the invitation."
+        ),
     ),
     "invitation.civil_number": _Failure(
         409,
-        "The invitation is for a certain person",
-        "Only the person with a certain civil number can accept it, and {label} did not state that "
-        "number. You did not get an account. Please choose a provider that knows your civil "
-        "number, or ask the inviter for another invitation.",
+        mark("The invitation is for a certain person"),
+        mark(
+            "Only the person with a certain civil number can accept it, and {label} did not "
+            "state that number. You did not get an account. Please choose a provider that knows"
+            " your civil number, or ask the inviter for another invitation."
+        ),
     ),
     "identity.number_taken": _Failure(
         409,
-        "You already have an account",
-        "Another account on this service has your civil number. Sign in with it as usual to accept "
-        "the invitation, then add {label} under “Sign-in methods”. If you have no other account, "
-        "ask the staff of this service.",
+        mark("You already have an account"),
+        mark(
+            "Another account on this service has your civil number. Sign in with it as usual to"
+            " accept the invitation, then add {label} under “Sign-in methods”. If you have no "
+            "other account, ask the staff of this service."
+        ),
     ),
     "account.deactivated": _Failure(
         403,
-        "The invited account is deactivated",
-        "The account with the invited address is deactivated, so nobody gets a new account with "
-        "this invitation. Please ask the staff of this service.",
+        mark("The invited account is deactivated"),
+        mark(
+            "The account with the invited address is deactivated, so nobody gets a new account "
+            "with this invitation. Please ask the staff of this service."
+        ),
     ),
     "invite_link.unknown": _Failure(
         404,
-        "The link is over",
-        "It was cancelled, has expired, or never existed. You did not get an account. Please ask "
-        "the person who sent you the link for a new one.",
+        mark("The link is over"),
+        mark(
+            "It was cancelled, has expired, or never existed. You did not get an account. "
+            "Please ask the person who sent you the link for a new one."
+        ),
     ),
     "invite_link.claims": _Failure(
         409,
-        "The link asks for more",
-        "This link is only for people of whom their identity provider states what is named on its "
-        "page, and {label} did not state it about you. You did not get an account. Please use "
-        "another provider, or ask the person who sent you the link.",
+        mark("The link asks for more"),
+        mark(
+            "This link is only for people of whom their identity provider states what is named "
+            "on its page, and {label} did not state it about you. You did not get an account. "
+            "Please use another provider, or ask the person who sent you the link."
+        ),
     ),
     "identity.deactivated": _Failure(
         403,
-        "Your account is deactivated",
-        "You have signed in at {label}, but your account on this service is deactivated. Please "
-        "ask the staff of this service.",
+        mark("Your account is deactivated"),
+        mark(
+            "You have signed in at {label}, but your account on this service is deactivated. "
+            "Please ask the staff of this service."
+        ),
     ),
     "identity.email_taken": _Failure(
         409,
-        "You already have an account",
-        "An account with your e-mail address exists, but it is not linked to {label}. Sign in "
-        "with it as usual, then add {label} under “Sign-in methods”. If you have forgotten "
-        "your password, you can set a new one by e-mail.",
+        mark("You already have an account"),
+        mark(
+            "An account with your e-mail address exists, but it is not linked to {label}. Sign in "
+            "with it as usual, then add {label} under “Sign-in methods”. If you have forgotten "
+            "your password, you can set a new one by e-mail."
+        ),
     ),
     "identity.mismatch": _Failure(
         409,
-        "This account belongs to another person",
-        "The account that fits to you is linked to another person at {label}. Nothing was "
-        "changed. Please ask the staff of this service.",
+        mark("This account belongs to another person"),
+        mark(
+            "The account that fits to you is linked to another person at {label}. Nothing was "
+            "changed. Please ask the staff of this service."
+        ),
     ),
     "identity.taken": _Failure(
         409,
-        "Already linked to another account",
-        "Your account at {label} is a sign-in method of another account on this service. Remove "
-        "it there first. Nothing was changed.",
+        mark("Already linked to another account"),
+        mark(
+            "Your account at {label} is a sign-in method of another account on this service. "
+            "Remove it there first. Nothing was changed."
+        ),
     ),
     "identity.too_many": _Failure(
         409,
-        "You have many sign-in methods",
-        "You have reached the maximum number of sign-in methods. Please remove one first. Nothing "
-        "was changed.",
+        mark("You have many sign-in methods"),
+        mark(
+            "You have reached the maximum number of sign-in methods. Please remove one first. "
+            "Nothing was changed."
+        ),
     ),
     "identity.session": _Failure(
         409,
-        "You are signed out",
-        "Nothing was linked, because you have signed out or changed the account in the "
-        "meantime. Please sign in and start again.",
+        mark("You are signed out"),
+        mark(
+            "Nothing was linked, because you have signed out or changed the account in the "
+            "meantime. Please sign in and start again."
+        ),
     ),
     "identity.other": _Failure(
         409,
-        "This is another account",
-        "You signed in at {label} with an account that is not among the sign-in methods of the "
-        "account that you use here. Nothing was confirmed.",
+        mark("This is another account"),
+        mark(
+            "You signed in at {label} with an account that is not among the sign-in methods of the "
+            "account that you use here. Nothing was confirmed."
+        ),
     ),
     "identity.no_factor": _Failure(
         409,
-        "This is not enough to confirm",
-        "You use two-factor authentication here, but {label} did not ask you for a second factor. "
-        "Please confirm with a code or a passkey.",
+        mark("This is not enough to confirm"),
+        mark(
+            "You use two-factor authentication here, but {label} did not ask you for a second "
+            "factor. Please confirm with a code or a passkey."
+        ),
     ),
 }
 
@@ -264,12 +314,12 @@ def _explain(
     """Return what is said about a problem, and its message in full."""
     said = message_for(problem) if isinstance(problem, Refusal) else ""
     status = 429 if isinstance(problem, Limited) else 409
-    failure = _FAILURES.get(code, _Failure(status, "Signing in did not work", "{said}"))
-    return failure, failure.message.format(label=_label(provider), said=said)
+    failure = _FAILURES.get(code, _Failure(status, mark("Signing in did not work"), "{said}"))
+    return failure, _(failure.message).format(label=_label(provider), said=said)
 
 
 def _label(provider: ProviderRow | None) -> str:
-    return isolated(provider.label) if provider is not None else "The identity provider"
+    return isolated(provider.label) if provider is not None else _("The identity provider")
 
 
 def _failure_page(

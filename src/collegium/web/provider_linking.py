@@ -13,6 +13,7 @@ from collegium.sign_in.identities.sign_ins import ClaimedSignIn
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import SIGN_IN_SECONDS
 from collegium.sign_in.providers.values import Claims
+from collegium.text.languages import gettext as _
 from collegium.web.browser_request import BrowserRequest
 
 METHODS: Final = "/account/sign_in_methods/"
@@ -63,8 +64,10 @@ def link(
         is_new = repeat_if_concurrent(add)
     except Unauthenticated:
         raise Conflict("identity.session") from None
-    said = f"You can now sign in with {provider.label}."
-    return browser.redirect(METHODS, said if is_new else f"{provider.label} was linked already.")
+    said = _("You can now sign in with {label}.").format(label=provider.label)
+    return browser.redirect(
+        METHODS, said if is_new else _("{label} was linked already.").format(label=provider.label)
+    )
 
 
 class Offer(NamedTuple):
@@ -138,5 +141,5 @@ def confirm(
     except Unauthenticated:
         raise Conflict("identity.session") from None
     return browser.redirect(
-        claimed.row.return_to or _HOME, "You have confirmed that it is you. Please go on."
+        claimed.row.return_to or _HOME, _("You have confirmed that it is you. Please go on.")
     )

@@ -39,6 +39,7 @@ from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, URL_MAX, Purpose
 from collegium.sign_in.providers.values import Claims, Problem, ProviderError
+from collegium.text.languages import gettext as _
 from collegium.text.names import isolated
 from collegium.values import Text, hex_uuid
 from collegium.web import front_ends, provider_linking
@@ -230,7 +231,11 @@ def enter_from_page(
         return refuse(browser, problem, name, return_to=return_to, counts=None)
     label = isolated(provider.label)
     return continue_page(
-        browser, url, f"Continue with {label}", f"You are sent to {label}.", "Continue"
+        browser,
+        url,
+        _("Continue with {label}").format(label=label),
+        _("You are sent to {label}.").format(label=label),
+        _("Continue"),
     )
 
 
@@ -430,10 +435,10 @@ def _start(
         return browser.redirect(return_to, message_for(NotFound(signed_in.refused)), kind="not")
     said = []
     if signed_in.accepted:
-        said.append("Welcome! You are signed in and have your new role.")
+        said.append(_("Welcome! You are signed in and have your new role."))
         return_to = _HOME
     if signed_in.asked:
-        said.append("Your request was sent. You will get an e-mail when it is decided.")
+        said.append(_("Your request was sent. You will get an e-mail when it is decided."))
     if signed_in.is_new:
         said.append(address_hint(signed_in.actor.email, signed_in.unconfirmed))
     return browser.redirect(return_to or _HOME, " ".join(filter(None, said)))

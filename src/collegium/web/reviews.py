@@ -14,6 +14,7 @@ from collegium.reviews import actions as review_actions
 from collegium.reviews import queries as review_queries
 from collegium.reviews.queries import ReviewRow
 from collegium.reviews.rules import fingerprint
+from collegium.text.languages import gettext as _
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -126,7 +127,7 @@ def _close(kind: ScopeKind, browser: BrowserRequest) -> Response:
         form.add_refusal(refusal)
         with browser.read() as tx:
             return _render(kind, browser, tx, form, 422)
-    return browser.redirect(f"{scope_page.path}reviews/", "The review is closed. Thank you.")
+    return browser.redirect(f"{scope_page.path}reviews/", _("The review is closed. Thank you."))
 
 
 ROUTES: Routes = {_HERE: {"GET": Page(_list_pending, "List the reviews that I may close.")}}

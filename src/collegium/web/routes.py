@@ -16,6 +16,9 @@ from collegium.db import schema
 from collegium.db.database import ReadTransaction, StorageFullError, UnavailableError
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
+from collegium.text import languages
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.web import (
     account,
     agreements,
@@ -206,7 +209,11 @@ ROUTES: Routes = {
 class _Pages(Protocol[BrowserRequest]):
     """Sessions in a cookie, errors as pages, forms with a token."""
 
-    unsupported = "This page does not support the request."
+    unsupported = mark("This page does not support the request.")
+
+    def language(self, context: BrowserRequest) -> str:
+        """Return the language that the browser asks for, else that of the site."""
+        return context.language("")
 
     def methods(self, context: BrowserRequest, endpoints: Endpoints) -> list[str]:
         """Return the methods of a path."""
@@ -225,6 +232,8 @@ class _Pages(Protocol[BrowserRequest]):
     ) -> None:
         """Load the session; a page that is not public needs one."""
         context.load_session(tx, token)
+        if context.preferred_language:
+            languages.use(context.language(context.preferred_language))
         if context.method in READ_METHODS:
             _require_session(context, endpoint)
         if not context.is_signed_in or not isinstance(endpoint, Page) or endpoint.during_setup:
@@ -328,15 +337,15 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Response:
             return error_page(
                 browser,
                 404,
-                "Page not found",
-                "This page does not exist, or your account cannot see it.",
+                _("Page not found"),
+                _("This page does not exist, or your account cannot see it."),
             )
         case Forbidden():
             link = ""
             if refusal.code == "form.insecure":
                 link = browser.settings.base_url + (browser.page or "/")
             return error_page(
-                browser, 403, "This could not be done", message_for(refusal), link=link
+                browser, 403, _("This could not be done"), message_for(refusal), link=link
             )
         case Unauthenticated(code="session.missing"):
             is_page = browser.method in READ_METHODS or browser.page
@@ -345,15 +354,15 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Response:
             # The session has ended since it was loaded.
             return browser.to_sign_in("/account/")
         case Limited():
-            response = error_page(browser, 429, "Too many attempts", message_for(refusal))
+            response = error_page(browser, 429, _("Too many attempts"), message_for(refusal))
             response.headers["Retry-After"] = str(refusal.facts["seconds"])
             return response
-    return error_page(browser, 409, "This could not be done", message_for(refusal))
+    return error_page(browser, 409, _("This could not be done"), message_for(refusal))
 
 
 def plain(status: int, text: str) -> Response:
     """Return a page with one sentence, which needs neither a session nor the database."""
-    title = "Page not found" if status == 404 else "This could not be done"  # noqa: PLR2004 - HTTP
-    sentence = "Please check the address." if status == 404 else text  # noqa: PLR2004 - HTTP
+    title = _("Page not found") if status == 404 else _("This could not be done")  # noqa: PLR2004 - HTTP
+    sentence = _("Please check the address.") if status == 404 else text  # noqa: PLR2004 - HTTP
     html = templates().get_template("plain.html").render(title=title, said=sentence)
     return Response(status, html.encode(), media=HTML)

@@ -22,10 +22,10 @@ from collegium.refusals import Forbidden, NotFound
 from collegium.reviews.rules import READERS
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
-from collegium.text.names import isolated
+from collegium.text.languages import gettext as _
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.messages import SUPPORT_READS, cannot_add
+from collegium.web.messages import SUPPORT_READS, cannot_add, role_name
 
 PATHS: Final = {
     ScopeKind.ORGANISATION: "/organisation/{uuid}/",
@@ -126,16 +126,16 @@ class ScopePage:
     @property
     def parts(self) -> list[tuple[str, str]]:
         """Path and label of the pages of this scope that the viewer may open."""
-        parts = [(self.path, "Members")]
+        parts = [(self.path, _("Members"))]
         if self.reads_invitations:
-            parts.append((f"{self.path}invitations/", "Invitations"))
+            parts.append((f"{self.path}invitations/", _("Invitations")))
             if not self.is_group:
-                parts.append((f"{self.path}links/", "Invite links"))
+                parts.append((f"{self.path}links/", _("Invite links")))
         if self.has_reviews and self.reads_reviews:
-            parts.append((f"{self.path}reviews/", "Reviews"))
+            parts.append((f"{self.path}reviews/", _("Reviews")))
         if not self.is_group and self.reads_settings:
-            parts.append((f"{self.path}settings/", "Settings"))
-        return [*parts, (f"{self.path}history/", "Audit log")]
+            parts.append((f"{self.path}settings/", _("Settings")))
+        return [*parts, (f"{self.path}history/", _("Audit log"))]
 
     @property
     def may_update(self) -> bool:
@@ -210,13 +210,13 @@ def grantable_roles(
     ]
     # The weakest is preselected, so that nobody becomes an owner by mistake.
     grantable.sort(key=lambda row: (len(permissions.get(row.id, ())), -row.id))
-    return [(row.uuid, isolated(row.description or row.name)) for row in grantable]
+    return [(row.uuid, role_name(row.description, row.name)) for row in grantable]
 
 
 def chosen_role(tx: ReadTransaction, scope_page: ScopePage, form: Form) -> RoleRow | None:
     """Return the role that the form names; None after adding an error to its field."""
     uuid = form.choice("role", "", *(uuid for uuid, _ in grantable_roles(tx, scope_page)))
     if not uuid:
-        form.add_error("role", "Please choose an option.")
+        form.add_error("role", _("Please choose an option."))
         return None
     return role_queries.existing(tx, uuid=uuid)

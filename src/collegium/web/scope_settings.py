@@ -14,6 +14,8 @@ from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
@@ -27,15 +29,15 @@ _LISTS: Final = {
 """Column → maximum length of a line, maximum number of lines; as in the API."""
 
 _ADDRESS: Final = {
-    "address": ("Address", 300),
-    "household": ("Building or recipient", 255),
-    "street": ("Street", 255),
-    "house_nr": ("House number", 255),
-    "apartment_nr": ("Flat or room", 255),
-    "postal": ("Postcode", 20),
-    "city": ("City", 255),
-    "parish": ("Parish or district", 255),
-    "state": ("State or region", 255),
+    "address": (mark("Address"), 300),
+    "household": (mark("Building or recipient"), 255),
+    "street": (mark("Street"), 255),
+    "house_nr": (mark("House number"), 255),
+    "apartment_nr": (mark("Flat or room"), 255),
+    "postal": (mark("Postcode"), 20),
+    "city": (mark("City"), 255),
+    "parish": (mark("Parish or district"), 255),
+    "state": (mark("State or region"), 255),
 }
 """Column of an organisation → label, maximum length; as in the API."""
 
@@ -69,7 +71,7 @@ def _render(
         scope_page=scope_page,
         shown=shown,
         inherited=inherited[0] if inherited and any(inherited[0].values()) else None,
-        labels=[(name, label, most) for name, (label, most) in _ADDRESS.items()],
+        labels=[(name, _(label), most) for name, (label, most) in _ADDRESS.items()],
         address=address,
         form=form or Form.showing(**{name: "\n".join(shown[name]) for name in _LISTS}, **address),
     )
@@ -93,7 +95,7 @@ def _save(kind: ScopeKind, browser: BrowserRequest) -> Response:
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(browser.path, "The settings are saved.")
+            return browser.redirect(browser.path, _("The settings are saved."))
     with browser.read() as tx:
         return _render(kind, browser, tx, form)
 

@@ -13,6 +13,8 @@ from collegium.refusals import Conflict, Invalid
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups.rules import NAME_LENGTH
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.text.names import isolated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -23,10 +25,10 @@ from collegium.web.scope import search_text
 HERE: Final = "/teams/"
 
 _KINDS: Final = [
-    ("", "All"),
-    (ScopeKind.ORGANISATION.value, "Organisations"),
-    (ScopeKind.PROJECT.value, "Projects"),
-    (ScopeKind.GROUP.value, "Groups"),
+    ("", mark("All")),
+    (ScopeKind.ORGANISATION.value, mark("Organisations")),
+    (ScopeKind.PROJECT.value, mark("Projects")),
+    (ScopeKind.GROUP.value, mark("Groups")),
 ]
 
 
@@ -54,7 +56,7 @@ def _render_scopes(
         held=roles_by_scope,
         paging=paging,
         search=Form.showing(q=search, kind=kind),
-        kinds=_KINDS,
+        kinds=[(value, _(label)) for value, label in _KINDS],
         is_filtered=bool(filters),
         form=form,
         most=NAME_LENGTH,
@@ -68,7 +70,9 @@ def _create_group(browser: BrowserRequest) -> Response:
         try:
             with browser.create() as tx:
                 group_id = group_actions.create(tx, browser.actor, name, settings=browser.settings)
-                message = f"The group {isolated(name)} is created. You can invite people now."
+                message = _("The group {name} is created. You can invite people now.").format(
+                    name=isolated(name)
+                )
                 browser.created(tx, f"/group/{group_id}/team/", message)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)

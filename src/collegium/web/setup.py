@@ -10,6 +10,7 @@ from collegium.security.rate_limits.rules import CODE
 from collegium.settings import DEFAULTS
 from collegium.sign_in.tokens.actions import actor_of
 from collegium.site import actions as site_actions
+from collegium.text.languages import gettext as _
 from collegium.text.names import typed_username
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -52,7 +53,8 @@ def _set_up(browser: BrowserRequest) -> Response:
         name = form.name("site_name", _NAME_MAX, required=True) if _asks_name(browser) else ""
         if username and not USERNAME.fullmatch(username):
             form.add_error(
-                "username", "A user name can have lower-case letters a to z, digits and _ . @ + -"
+                "username",
+                _("A user name can have lower-case letters a to z, digits and _ . @ + -"),
             )
         password_hash = hash_of_new_password(form, (username, email))
         if password_hash is None:
@@ -70,7 +72,9 @@ def _set_up(browser: BrowserRequest) -> Response:
             browser.sign_in(tx, actor, "password")
     except NotFound:
         return _over(browser)
-    return browser.redirect(f"/staff/mails/{mail_id}/", "The service is set up. You are signed in.")
+    return browser.redirect(
+        f"/staff/mails/{mail_id}/", _("The service is set up. You are signed in.")
+    )
 
 
 ROUTES: Routes = {

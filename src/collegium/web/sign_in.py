@@ -21,6 +21,7 @@ from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import NAME_MAX, Purpose
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.text.languages import gettext as _
 from collegium.text.names import isolated
 from collegium.web import provider_sign_in
 from collegium.web.browser_request import BrowserRequest
@@ -227,7 +228,7 @@ def over(browser: BrowserRequest) -> Response:
     """Redirect a sign-in that took too long to its beginning."""
     forget_half(browser)
     return browser.redirect(
-        "/sign_in/", "Your sign-in has expired. Please sign in again.", kind="not"
+        "/sign_in/", _("Your sign-in has expired. Please sign in again."), kind="not"
     )
 
 
@@ -245,12 +246,12 @@ def _sign_out(browser: BrowserRequest) -> Response:
         response = provider_sign_in.continue_page(
             browser,
             url,
-            "You are signed out here",
-            f"You signed in with {label}, so you are signed out there too.",
-            f"Sign out of {label}",
+            _("You are signed out here"),
+            _("You signed in with {label}, so you are signed out there too.").format(label=label),
+            _("Sign out of {label}").format(label=label),
         )
     else:
-        response = browser.redirect("/sign_in/", "You are signed out.")
+        response = browser.redirect("/sign_in/", _("You are signed out."))
     # The next user of the browser must not reach pages with the back button. Cookies stay, because
     # one of them carries the message.
     response.headers["Clear-Site-Data"] = '"cache", "storage"'

@@ -10,6 +10,7 @@ from collegium.sign_in.identities import linking
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import NAME_MAX, Purpose
+from collegium.text.languages import gettext as _
 from collegium.values import hex_uuid
 from collegium.web import confirmation, provider_sign_in
 from collegium.web.browser_request import BrowserRequest
@@ -56,7 +57,7 @@ def _change(browser: BrowserRequest) -> Response:
         form.add_refusal(refusal)
         with browser.read() as tx:
             return _render_methods(browser, tx, form, 422)
-    return browser.redirect(METHODS, "The sign-in method is removed.")
+    return browser.redirect(METHODS, _("The sign-in method is removed."))
 
 
 def _confirm(browser: BrowserRequest) -> Response:

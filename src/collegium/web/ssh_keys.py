@@ -10,6 +10,7 @@ from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, parse
+from collegium.text.languages import gettext as _
 from collegium.text.names import isolated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -43,9 +44,9 @@ def _add(browser: BrowserRequest) -> Response:
             key = parse(text)
             name = ssh_key_actions.name_of(key, name or None)
             if not name:
-                form.add_error("name", "Please enter a name, because the key has no comment.")
+                form.add_error("name", _("Please enter a name, because the key has no comment."))
             else:
-                destination = (_HERE, f"The key “{isolated(name)}” is added.")
+                destination = (_HERE, _("The key “{name}” is added.").format(name=isolated(name)))
                 with browser.create() as tx:
                     ssh_key_actions.create(tx, browser.actor, key, name, settings=browser.settings)
                     browser.created(tx, *destination)
@@ -59,7 +60,7 @@ def _add(browser: BrowserRequest) -> Response:
 def _remove(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
         ssh_key_actions.delete(tx, browser.actor, browser.uuid("key"))
-    return browser.redirect(_HERE, "The key is removed.")
+    return browser.redirect(_HERE, _("The key is removed."))
 
 
 ROUTES: Routes = {

@@ -17,19 +17,22 @@ from collegium.api.request import Endpoint, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.outbox import queries as outbox_queries
 from collegium.scopes import activity
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.web import charts
 from collegium.web import page as kit
 from collegium.web.browser_request import BrowserRequest
+from collegium.web.messages import duration
 from collegium.web.page import Page
 
 PARTS: Final = [
-    ("/staff/", "Health"),
-    ("/staff/accounts/", "Accounts"),
-    ("/staff/organisations/", "Organisations"),
-    ("/staff/roles/", "Roles"),
-    ("/staff/providers/", "Sign-in"),
-    ("/staff/rules/", "Claim rules"),
-    ("/staff/agreements/", "Agreements"),
+    ("/staff/", mark("Health")),
+    ("/staff/accounts/", mark("Accounts")),
+    ("/staff/organisations/", mark("Organisations")),
+    ("/staff/roles/", mark("Roles")),
+    ("/staff/providers/", mark("Sign-in")),
+    ("/staff/rules/", mark("Claim rules")),
+    ("/staff/agreements/", mark("Agreements")),
     ("/staff/mails/", "E-mails"),
 ]
 
@@ -37,7 +40,14 @@ PARTS: Final = [
 def page(browser: BrowserRequest, name: str, status: int = 200, **variables: Any) -> Response:
     """Render a staff page. Its template gets ``may_change``: whether the viewer is staff."""
     may_change = browser.actor.is_staff
-    return kit.page(browser, name, status, parts=PARTS, may_change=may_change, **variables)
+    return kit.page(
+        browser,
+        name,
+        status,
+        parts=[(path, _(label)) for path, label in PARTS],
+        may_change=may_change,
+        **variables,
+    )
 
 
 def staff_only(routes: Routes, *, staff_paths: tuple[str, ...] = ()) -> Routes:
@@ -76,15 +86,15 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
         waiting=statistics.waiting[-1],
         days=activity.DAYS,
         charts=[
-            day_chart("joined", "New accounts", statistics.joined),
-            day_chart("accepted", "Invitations accepted", statistics.accepted),
+            day_chart("joined", _("New accounts"), statistics.joined),
+            day_chart("accepted", _("Invitations accepted"), statistics.accepted),
             charts.of_steps(
                 "waits",
-                "Time until invitations were accepted",
-                ("1 hour", "1 day", "3 days", "7 days"),
+                _("Time until invitations were accepted"),
+                [duration(int(step.total_seconds())) for step in activity.WAIT_STEPS],
                 statistics.waits,
             ),
-            day_chart("waiting", "Pending join requests", statistics.waiting, adds_up=False),
+            day_chart("waiting", _("Pending join requests"), statistics.waiting, adds_up=False),
         ],
     )
 

@@ -20,6 +20,8 @@ from collegium.sign_in.tokens.rules import COUNTED, TokenKind
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import LOCKED_AT
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.text.names import isolated, typed_username
 from collegium.values import hex_uuid
 from collegium.web import confirmation
@@ -33,23 +35,23 @@ from collegium.web.staff import page, staff_only
 HERE: Final = "/staff/accounts/"
 
 SHOWS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "all": ("All", {}),
-    "active": ("Active", {"is_active": True}),
-    "inactive": ("Deactivated", {"is_active": False}),
-    "staff": ("Staff", {"is_staff": True}),
-    "support": ("Support", {"is_support": True}),
+    "all": (mark("All"), {}),
+    "active": (mark("Active"), {"is_active": True}),
+    "inactive": (mark("Deactivated"), {"is_active": False}),
+    "staff": (mark("Staff"), {"is_staff": True}),
+    "support": (mark("Support"), {"is_support": True}),
 }
 SORTS: Final = {
-    "username": ("User name", "username"),
-    "name": ("Name", "full_name"),
-    "email": ("E-mail address", "email"),
-    "organization": ("Institution", "organization"),
+    "username": (mark("User name"), "username"),
+    "name": (mark("Name"), "full_name"),
+    "email": (mark("E-mail address"), "email"),
+    "organization": (mark("Institution"), "organization"),
 }
 ACTIONS: Final = ("deactivate", "activate", "second_factor", "password", "identity")
 KINDS: Final = {
-    "": ("Normal account", {}),
-    "support": ("Support: can read everything", {"is_support": True}),
-    "staff": ("Staff: can read and change everything", {"is_staff": True}),
+    "": (mark("Normal account"), {}),
+    "support": (mark("Support: can read everything"), {"is_support": True}),
+    "staff": (mark("Staff: can read and change everything"), {"is_staff": True}),
 }
 
 
@@ -70,8 +72,8 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
         ),
         paging=paging,
         form=Form.showing(q=search, show=show, sort=sort),
-        shows=[(value, label) for value, (label, _) in SHOWS.items()],
-        sorts=[(value, label) for value, (label, _) in SORTS.items()],
+        shows=[(value, _(label)) for value, (label, _value) in SHOWS.items()],
+        sorts=[(value, _(label)) for value, (label, _value) in SORTS.items()],
         narrowed=bool(search or show != "all"),
     )
 
@@ -143,7 +145,9 @@ def _perform_on_account(browser: BrowserRequest, action: str) -> str:
         match action:
             case "second_factor":
                 two_factor_actions.reset(tx, actor, uuid)
-                return f"Two-factor authentication of {name} is off. They are notified by e-mail."
+                return _(
+                    "Two-factor authentication of {name} is off. They are notified by e-mail."
+                ).format(name=name)
             case "identity":
                 identity = hex_uuid(browser.form.raw("identity")) or ""
                 label = removal.unlink_as_staff(
@@ -154,18 +158,19 @@ def _perform_on_account(browser: BrowserRequest, action: str) -> str:
                     identity,
                     force=browser.form.flag("last_way"),
                 )
-                return (
-                    f"{name} can no longer sign in with {isolated(label)}. They are notified by "
-                    "e-mail."
-                )
+                return _(
+                    "{name} can no longer sign in with {provider}. They are notified by e-mail."
+                ).format(name=name, provider=isolated(label))
             case "password":
                 row = password_actions.send(tx, actor, uuid)
-                return f"A link to set a password is being sent to {isolated(row.email)}."
+                return _("A link to set a password is being sent to {email}.").format(
+                    email=isolated(row.email)
+                )
         changes = {"is_active": action == "activate"}
         account_actions.update(tx, actor, browser.settings, uuid, changes, agrees_to_policy=False)
     if action == "activate":
-        return f"The account of {name} is active. They can sign in again."
-    return f"The account of {name} is deactivated and signed out everywhere."
+        return _("The account of {name} is active. They can sign in again.").format(name=name)
+    return _("The account of {name} is deactivated and signed out everywhere.").format(name=name)
 
 
 def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -174,7 +179,7 @@ def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 
 def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Response:
-    kinds = [(value, label) for value, (label, _) in KINDS.items()]
+    kinds = [(value, _(label)) for value, (label, _value) in KINDS.items()]
     return page(browser, "staff_account_new", status, form=form, kinds=kinds)
 
 
@@ -190,7 +195,7 @@ def _create(browser: BrowserRequest) -> Response:
     }
     if values["username"] and not account_actions.USERNAME.fullmatch(values["username"][:128]):
         form.add_error(
-            "username", "A user name can have lower-case letters a to z, digits and _ . @ + -"
+            "username", _("A user name can have lower-case letters a to z, digits and _ . @ + -")
         )
     if form.is_valid:
         if values.get("is_staff") or values.get("is_support"):
@@ -207,10 +212,12 @@ def _create_account(browser: BrowserRequest, values: dict[str, Any]) -> tuple[st
         vault = browser.app.vault
         account_id = account_actions.create(tx, browser.actor, browser.settings, vault, values)
         row = account_queries.existing(tx, account_id)
-        message = f"The account of {person(row)} is created."
+        message = _("The account of {person} is created.").format(person=person(row))
         if browser.form.flag("send"):
             password_actions.send(tx, browser.actor, row.uuid)
-            message += f" A link to set a password is being sent to {isolated(row.email)}."
+            message += _(" A link to set a password is being sent to {email}.").format(
+                email=isolated(row.email)
+            )
         browser.created(tx, f"{HERE}{row.uuid}/", message)
     return f"{HERE}{row.uuid}/", message
 

@@ -6,10 +6,12 @@ from typing import Final
 
 from collegium.agreements import actions as agreement_actions
 from collegium.agreements import queries as agreement_queries
-from collegium.agreements.rules import CONTENT_MAX, LANGUAGE, LANGUAGE_MAX
+from collegium.agreements.rules import CONTENT_MAX, LANGUAGE_MAX
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Invalid
+from collegium.text.languages import CODE, translated
+from collegium.text.languages import gettext as _
 from collegium.web.agreement_html import render
 from collegium.web.agreements import TITLES
 from collegium.web.browser_request import BrowserRequest
@@ -23,7 +25,7 @@ HERE: Final = "/staff/agreements/"
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     rows = agreement_queries.current(tx)
     counts = agreement_queries.counts(tx, [row.id for row in rows])
-    return page(browser, "staff_agreements", rows=rows, counts=counts, titles=TITLES)
+    return page(browser, "staff_agreements", rows=rows, counts=counts, titles=translated(TITLES))
 
 
 def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -37,7 +39,7 @@ def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Respo
         "staff_agreement_new",
         status,
         form=form,
-        titles=list(TITLES.items()),
+        titles=list(translated(TITLES).items()),
         most=CONTENT_MAX,
     )
 
@@ -48,8 +50,8 @@ def _read(form: Form) -> dict[str, str]:
         "language": form.text("language", LANGUAGE_MAX).lower(),
         "content": form.text("content", CONTENT_MAX, required=True, lines=True),
     }
-    if values["language"] and not LANGUAGE.fullmatch(values["language"]):
-        form.add_error("language", "Please enter a language code, such as en or pt-br.")
+    if values["language"] and not CODE.fullmatch(values["language"]):
+        form.add_error("language", _("Please enter a language code, such as en or pt-br."))
     return values
 
 
@@ -60,7 +62,10 @@ def _publish(browser: BrowserRequest) -> Response:
         try:
             with browser.create() as tx:
                 agreement_actions.publish(tx, browser.actor, values)
-                destination = (HERE, "The text is published. People agree at their next sign-in.")
+                destination = (
+                    HERE,
+                    _("The text is published. People agree at their next sign-in."),
+                )
                 browser.created(tx, *destination)
         except Invalid as refusal:
             form.add_refusal(refusal)
@@ -82,10 +87,10 @@ def _render(
         "staff_agreement",
         status,
         row=row,
-        title=TITLES[row.kind],
+        title=_(TITLES[row.kind]),
         html=render(row.content),
         form=form or Form.showing(kind=row.kind, language=row.language, content=row.content),
-        titles=list(TITLES.items()),
+        titles=list(translated(TITLES).items()),
         most=CONTENT_MAX,
     )
 
@@ -95,7 +100,7 @@ def _change(browser: BrowserRequest) -> Response:
     if form.choice("action", "save", "remove") == "remove":
         with browser.write() as tx:
             agreement_actions.remove(tx, browser.actor, uuid)
-        return browser.redirect(HERE, "The text is removed.")
+        return browser.redirect(HERE, _("The text is removed."))
     values = _read(form)
     if form.is_valid:
         try:
@@ -104,7 +109,7 @@ def _change(browser: BrowserRequest) -> Response:
         except Invalid as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(HERE, "The text is saved.")
+            return browser.redirect(HERE, _("The text is saved."))
     with browser.read() as tx:
         return _render(browser, tx, form, 422)
 

@@ -11,6 +11,8 @@ from collegium.outbox import actions as outbox_actions
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import MailTest
 from collegium.refusals import NotFound
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, ngettext, translated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging
@@ -19,43 +21,43 @@ from collegium.web.staff import page, staff_only
 HERE: Final = "/staff/mails/"
 
 KINDS: Final = {
-    "invitation_created": "Invitation",
-    "invitation_approved": "Invitation with a new account",
-    "invitation_requested": "Approve an invitation?",
-    "invitation_rejected": "Invitation rejected",
-    "invitation_expired": "Invitation expired",
-    "invitation_accepted": "Invitation accepted",
-    "invitation_declined": "Invitation declined",
-    "invitation_renewal_requested": "New invitation link requested",
-    "invitation_invitee_deactivated": "Invited account is deactivated",
-    "change_email_request": "Confirm new e-mail address",
-    "email_changed": "E-mail address changed",
-    "password_reset": "Link to set a password",
-    "change_email_notice": "Change of e-mail address requested",
-    "password_changed": "Password changed",
-    "token_created": "New access token or program",
-    "identity_link_request": "Link to add a sign-in method",
-    "identity_changed": "Sign-in method added or removed",
-    "passkey_changed": "Passkey added or removed",
-    "second_factor_enabled": "Two-factor authentication is on",
-    "second_factor_disabled": "Two-factor authentication was turned off",
-    "second_factor_failed": "Wrong codes of two-factor authentication",
-    "second_factor_reset": "Two-factor authentication was turned off by staff",
-    "permission_request_submitted": "Join request",
-    "permission_request_rejected": "Join request rejected",
-    "structure_role_granted": "Join request approved",
-    "role_reviews_pending": "Reviews of roles",
-    "mail_test": "Test e-mail",
-    "event_notification": "Event, for a hook",
-    "hook_changed": "Hook added or changed",
-    "hook_deactivated": "Hook was deactivated",
-    "role_granted": "New role",
-    "role_changed": "Role changed",
-    "role_ending": "Role ends soon",
-    "role_ended": "Role ended",
-    "role_removed": "Role removed",
-    "role_digest": "Weekly overview for managers",
-    "notifications_profile_changes_operator": "Details of an owner changed",
+    "invitation_created": mark("Invitation"),
+    "invitation_approved": mark("Invitation with a new account"),
+    "invitation_requested": mark("Approve an invitation?"),
+    "invitation_rejected": mark("Invitation rejected"),
+    "invitation_expired": mark("Invitation expired"),
+    "invitation_accepted": mark("Invitation accepted"),
+    "invitation_declined": mark("Invitation declined"),
+    "invitation_renewal_requested": mark("New invitation link requested"),
+    "invitation_invitee_deactivated": mark("Invited account is deactivated"),
+    "change_email_request": mark("Confirm new e-mail address"),
+    "email_changed": mark("E-mail address changed"),
+    "password_reset": mark("Link to set a password"),
+    "change_email_notice": mark("Change of e-mail address requested"),
+    "password_changed": mark("Password changed"),
+    "token_created": mark("New access token or program"),
+    "identity_link_request": mark("Link to add a sign-in method"),
+    "identity_changed": mark("Sign-in method added or removed"),
+    "passkey_changed": mark("Passkey added or removed"),
+    "second_factor_enabled": mark("Two-factor authentication is on"),
+    "second_factor_disabled": mark("Two-factor authentication was turned off"),
+    "second_factor_failed": mark("Wrong codes of two-factor authentication"),
+    "second_factor_reset": mark("Two-factor authentication was turned off by staff"),
+    "permission_request_submitted": mark("Join request"),
+    "permission_request_rejected": mark("Join request rejected"),
+    "structure_role_granted": mark("Join request approved"),
+    "role_reviews_pending": mark("Reviews of roles"),
+    "mail_test": mark("Test e-mail"),
+    "event_notification": mark("Event, for a hook"),
+    "hook_changed": mark("Hook added or changed"),
+    "hook_deactivated": mark("Hook was deactivated"),
+    "role_granted": mark("New role"),
+    "role_changed": mark("Role changed"),
+    "role_ending": mark("Role ends soon"),
+    "role_ended": mark("Role ended"),
+    "role_removed": mark("Role removed"),
+    "role_digest": mark("Weekly overview for managers"),
+    "notifications_profile_changes_operator": mark("Details of an owner changed"),
 }
 """Label of each kind of e-mail."""
 
@@ -88,7 +90,7 @@ def _render_mails(
             tx, browser.actor, {"state": state}, (order,), paging.size, paging.offset
         ),
         paging=paging,
-        kinds=KINDS,
+        kinds=translated(KINDS),
         form=form,
     )
 
@@ -107,7 +109,7 @@ def _change(browser: BrowserRequest) -> Response:
         except NotFound:
             return browser.redirect(
                 list_path,
-                "Nothing was changed: the e-mail was already sent, or is being sent.",
+                _("Nothing was changed: the e-mail was already sent, or is being sent."),
                 kind="not",
             )
     with browser.read() as tx:
@@ -128,7 +130,7 @@ def _send_test(browser: BrowserRequest) -> Response:
             mail_id = outbox_queries.enqueue(tx, MailTest(account.email, account.id))
     if mail_id is None:
         return browser.redirect(
-            HERE, "Your account has no e-mail address. Enter one in your profile.", kind="not"
+            HERE, _("Your account has no e-mail address. Enter one in your profile."), kind="not"
         )
     return browser.redirect(f"{HERE}{mail_id}/")
 
@@ -150,12 +152,14 @@ def _perform_on_mail(browser: BrowserRequest, action: str, mail_id: int) -> str:
         match action:
             case "retry":
                 outbox_actions.retry(tx, browser.actor, mail_id)
-                return "The e-mail is queued again. If it fails, it will appear here."
+                return _("The e-mail is queued again. If it fails, it will appear here.")
             case "drop":
                 outbox_actions.discard(tx, browser.actor, mail_id)
-                return "The e-mail is discarded."
+                return _("The e-mail is discarded.")
         count = outbox_actions.retry_all(tx, browser.actor)
-    return f"{count} {'e-mail is' if count == 1 else 'e-mails are'} queued again."
+    return ngettext(
+        "{count} e-mail is queued again.", "{count} e-mails are queued again.", count
+    ).format(count=count)
 
 
 ROUTES: Routes = staff_only(

@@ -14,10 +14,12 @@ from collegium.roles import queries as role_queries
 from collegium.roles.availability import actions as availability_actions
 from collegium.roles.availability import queries as availability_queries
 from collegium.roles.queries import RoleRow
-from collegium.text.names import isolated
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
+from collegium.web.messages import kind_name, role_name
 from collegium.web.page import Page
 from collegium.web.staff import page, staff_only
 from collegium.web.staff_organisations import HERE
@@ -26,10 +28,10 @@ _DESCRIPTION_MAX: Final = 150
 _KINDS: Final = (ScopeKind.ORGANISATION, ScopeKind.PROJECT)
 _ROWS_MAX: Final = 200
 _DONE: Final = {
-    "copy": "The role is copied. You can change the copy on the page of the role.",
-    "conceal": "The organisation does not use the role any more. Members keep it.",
-    "reveal": "The organisation uses the role again.",
-    "release": "The role exists in every organisation now.",
+    "copy": mark("The role is copied. You can change the copy on the page of the role."),
+    "conceal": mark("The organisation does not use the role any more. Members keep it."),
+    "reveal": mark("The organisation uses the role again."),
+    "release": mark("The role exists in every organisation now."),
 }
 """Action → what is said when it is done."""
 
@@ -60,7 +62,7 @@ def _render(browser: BrowserRequest, tx: ReadTransaction, form: Form) -> Respons
         scope=scope,
         own=own,
         concealed=concealed,
-        used=[(uuid, label) for uuid, label, _ in options],
+        used=[(uuid, label) for uuid, label, _is_everywhere in options],
         copied=[(uuid, label) for uuid, label, is_everywhere in options if is_everywhere],
         form=form,
         most=_DESCRIPTION_MAX,
@@ -68,8 +70,10 @@ def _render(browser: BrowserRequest, tx: ReadTransaction, form: Form) -> Respons
 
 
 def _label(kind: ScopeKind, row: RoleRow) -> str:
-    own = "" if row.organisation_id is None else ", its own"
-    return f"{isolated(row.description or row.name)} ({kind.value}{own})"
+    role = role_name(row.description, row.name)
+    if row.organisation_id is None:
+        return f"{role} ({kind_name(kind)})"
+    return _("{role} ({kind}, its own)").format(role=role, kind=kind_name(kind))
 
 
 def _change(browser: BrowserRequest) -> Response:
@@ -87,7 +91,7 @@ def _change(browser: BrowserRequest) -> Response:
         except Conflict as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(browser.path, _DONE[action])
+            return browser.redirect(browser.path, _(_DONE[action]))
     with browser.read() as tx:
         return _render(browser, tx, form)
 

@@ -11,6 +11,8 @@ from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Invalid
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark
 from collegium.text.names import isolated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -20,25 +22,39 @@ from collegium.web.staff import page, staff_only
 
 HERE: Final = "/staff/organisations/"
 
-SORTS: Final = {"name": ("Name", "name"), "newest": ("Newest", "-created")}
+SORTS: Final = {"name": (mark("Name"), "name"), "newest": (mark("Newest"), "-created")}
 
 FIELDS: Final = {
-    "name": ("Name", "", 150),
-    "abbreviation": ("Short name", "For example, the initials.", 12),
-    "native_name": ("Native name", "", 160),
-    "registration_code": ("Registration code", "", 160),
-    "email": ("E-mail address", "", 75),
+    "name": (mark("Name"), "", 150),
+    "abbreviation": (mark("Short name"), mark("For example, the initials."), 12),
+    "native_name": (mark("Native name"), "", 160),
+    "registration_code": (mark("Registration code"), "", 160),
+    "email": (mark("E-mail address"), "", 75),
 }
 """Column → label, hint, maximum length."""
 
 _NAMES: Final = frozenset({"name", "abbreviation", "native_name"})
 
 ACTIONS: Final[dict[str, tuple[dict[str, bool], str]]] = {
-    "block": ({"blocked": True}, "is blocked. Nothing can be changed until you unblock it"),
-    "unblock": ({"blocked": False}, "is unblocked"),
-    "archive": ({"archived": True}, "is archived. It is kept, but nothing can be changed"),
-    "unarchive": ({"archived": False}, "is unarchived"),
+    "block": (
+        {"blocked": True},
+        mark("{name} is blocked. Nothing can be changed until you unblock it."),
+    ),
+    "unblock": ({"blocked": False}, mark("{name} is unblocked.")),
+    "archive": (
+        {"archived": True},
+        mark("{name} is archived. It is kept, but nothing can be changed."),
+    ),
+    "unarchive": ({"archived": False}, mark("{name} is unarchived.")),
 }
+
+
+def _fields() -> dict[str, tuple[str, str, int]]:
+    """Return label, hint and maximum length of the fields, in the language of the reader."""
+    return {
+        name: (_(label), _(hint) if hint else "", most)
+        for name, (label, hint, most) in FIELDS.items()
+    }
 
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -55,7 +71,7 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
         ),
         paging=paging,
         form=Form.showing(q=search, sort=sort),
-        sorts=[(value, label) for value, (label, _) in SORTS.items()],
+        sorts=[(value, _(label)) for value, (label, _value) in SORTS.items()],
         search=search,
     )
 
@@ -75,7 +91,7 @@ def _render_organisation(
         status,
         row=row,
         projects=projects,
-        fields=FIELDS,
+        fields=_fields(),
         form=form,
     )
 
@@ -95,7 +111,8 @@ def _change(browser: BrowserRequest) -> Response:
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         else:
-            return browser.redirect(browser.path, f"{isolated(access.scope.name)} {outcome}.")
+            message = _(outcome).format(name=isolated(access.scope.name))
+            return browser.redirect(browser.path, message)
     with browser.read() as tx:
         return _render_organisation(browser, tx, form, 422)
 
@@ -106,7 +123,7 @@ def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 
 def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Response:
-    return page(browser, "staff_organisation_new", status, form=form, fields=FIELDS)
+    return page(browser, "staff_organisation_new", status, form=form, fields=_fields())
 
 
 def _create(browser: BrowserRequest) -> Response:
@@ -124,7 +141,9 @@ def _create(browser: BrowserRequest) -> Response:
             with browser.create() as tx:
                 uuid = organisation_actions.create(tx, browser.actor, browser.settings, values)
                 name_text = isolated(values["name"])
-                message = f"{name_text} is created. Now invite its first owner."
+                message = _("{name_text} is created. Now invite its first owner.").format(
+                    name_text=name_text
+                )
                 browser.created(tx, f"{HERE}{uuid}/", message)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)

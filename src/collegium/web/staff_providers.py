@@ -17,6 +17,8 @@ from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers import rules as provider_rules
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.values import to_discovery_url
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, translated
 from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -25,9 +27,9 @@ from collegium.web.staff import page, staff_only
 
 HERE: Final = "/staff/providers/"
 REGISTRATIONS: Final = {
-    "invited": "People who are invited",
-    "open": "Everybody at this provider",
-    "off": "Nobody; people need an account first",
+    "invited": mark("People who are invited"),
+    "open": mark("Everybody at this provider"),
+    "off": mark("Nobody; people need an account first"),
 }
 _FLAGS: Final = ("is_default", "verify_ssl", "enable_post_logout_redirect", "token_in_url")
 _LISTS: Final = {
@@ -50,7 +52,7 @@ _TEXTS: Final = {
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     rows = provider_queries.all_providers(tx)
-    return page(browser, "staff_providers", rows=rows, registrations=REGISTRATIONS)
+    return page(browser, "staff_providers", rows=rows, registrations=translated(REGISTRATIONS))
 
 
 def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -65,7 +67,7 @@ def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Respo
         "staff_provider_new",
         status,
         form=form,
-        registrations=list(REGISTRATIONS.items()),
+        registrations=list(translated(REGISTRATIONS).items()),
         returns=_redirect_uri(browser, "NAME"),
     )
 
@@ -119,7 +121,7 @@ def _create_provider(browser: BrowserRequest, values: dict[str, Any]) -> tuple[s
     }
     destination = (
         f"{HERE}{values['name']}/",
-        "The provider is added. People see its button on the sign-in page now.",
+        _("The provider is added. People see its button on the sign-in page now."),
     )
     with browser.create() as tx:
         metadata = provider_setup.to_columns(found)
@@ -160,13 +162,13 @@ def _render_provider(
         form=form,
         checks=checks,
         people=provider_queries.count_identities(tx, row.id),
-        registrations=list(REGISTRATIONS.items()),
+        registrations=list(translated(REGISTRATIONS).items()),
         user_fields=[
-            ("", "Nothing"),
+            ("", _("Nothing")),
             *((name, name) for name in sorted(provider_rules.USER_FIELDS)),
         ],
         user_claims=[
-            ("", "Nothing"),
+            ("", _("Nothing")),
             *((name, name) for name in sorted(provider_rules.USER_CLAIMS)),
         ],
         returns=_redirect_uri(browser, row.name),
@@ -233,7 +235,7 @@ def _perform_on_provider(
     if action == "remove":
         with browser.write() as tx:
             provider_actions.remove(tx, actor, row.name)
-        return "The provider is removed. Nobody can sign in with it any more."
+        return _("The provider is removed. Nobody can sign in with it any more.")
     metadata = None
     if action == "save":
         metadata = provider_setup.discover_changed(browser.settings, row, changes)
@@ -242,9 +244,9 @@ def _perform_on_provider(
     with browser.write() as tx:
         provider_actions.update(tx, actor, vault, row.name, changes, metadata)
     return {
-        "save": "The provider is saved.",
-        "activate": "The provider is active. People see its button on the sign-in page.",
-        "deactivate": "The provider is inactive. Nobody can sign in with it.",
+        "save": _("The provider is saved."),
+        "activate": _("The provider is active. People see its button on the sign-in page."),
+        "deactivate": _("The provider is inactive. Nobody can sign in with it."),
     }[action]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from collegium.access.rules import Permission, ScopeKind
@@ -12,6 +12,8 @@ from collegium.refusals import Conflict, Invalid
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
 from collegium.roles.rules import NAME_MAX
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, translated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page
@@ -28,62 +30,82 @@ class Area(NamedTuple):
     words: dict[Permission, tuple[str, str]]
 
 
-_MEMBER_LABELS: Final = ("add", "change end dates", "remove")
+_MEMBER_LABELS: Final = (mark("add"), mark("change end dates"), mark("remove"))
 
 
-def _member_area(title: str, place: str, *permissions: Permission) -> Area:
-    sentences = (
-        f"Add members to {place}: invite them, assign roles, decide on join requests",
-        f"Change end dates of roles in {place}",
-        f"Remove members from {place}",
-    )
+def _member_area(title: str, sentences: Sequence[str], *permissions: Permission) -> Area:
     words = zip(_MEMBER_LABELS, sentences, strict=True)
     return Area(title, dict(zip(permissions, words, strict=True)))
 
 
+def _translated(areas: Sequence[Area]) -> list[Area]:
+    """Return areas in the language of the reader."""
+    return [
+        Area(
+            _(area.title),
+            {name: (_(label), _(sentence)) for name, (label, sentence) in area.words.items()},
+        )
+        for area in areas
+    ]
+
+
 TREE: Final = (
     Area(
-        "Organisation",
+        mark("Organisation"),
         {
-            Permission.ORGANISATION_CREATE: ("create", "Create organisations"),
-            Permission.ORGANISATION_UPDATE: ("change", "Change the details of the organisation"),
-            Permission.ORGANISATION_DELETE: ("delete", "Delete the organisation"),
+            Permission.ORGANISATION_CREATE: (mark("create"), mark("Create organisations")),
+            Permission.ORGANISATION_UPDATE: (
+                mark("change"),
+                mark("Change the details of the organisation"),
+            ),
+            Permission.ORGANISATION_DELETE: (mark("delete"), mark("Delete the organisation")),
         },
     ),
     _member_area(
-        "Members",
-        "the organisation",
+        mark("Members"),
+        (
+            mark(
+                "Add members to the organisation: invite them, assign roles, decide on join "
+                "requests"
+            ),
+            mark("Change end dates of roles in the organisation"),
+            mark("Remove members from the organisation"),
+        ),
         Permission.ORGANISATION_GRANT,
         Permission.ORGANISATION_UPDATE_ROLE,
         Permission.ORGANISATION_REVOKE,
     ),
     Area(
-        "Projects",
+        mark("Projects"),
         {
-            Permission.PROJECT_LIST: ("list", "List the projects"),
-            Permission.PROJECT_CREATE: ("create", "Create projects"),
-            Permission.PROJECT_UPDATE: ("change", "Change the details of projects"),
-            Permission.PROJECT_DELETE: ("delete", "Delete projects"),
+            Permission.PROJECT_LIST: (mark("list"), mark("List the projects")),
+            Permission.PROJECT_CREATE: (mark("create"), mark("Create projects")),
+            Permission.PROJECT_UPDATE: (mark("change"), mark("Change the details of projects")),
+            Permission.PROJECT_DELETE: (mark("delete"), mark("Delete projects")),
         },
     ),
     _member_area(
-        "Project members",
-        "projects",
+        mark("Project members"),
+        (
+            mark("Add members to projects: invite them, assign roles, decide on join requests"),
+            mark("Change end dates of roles in projects"),
+            mark("Remove members from projects"),
+        ),
         Permission.PROJECT_GRANT,
         Permission.PROJECT_UPDATE_ROLE,
         Permission.PROJECT_REVOKE,
     ),
     Area(
-        "Other",
+        mark("Other"),
         {
-            Permission.INVITATION_LIST: ("read invitations", "Read invitations"),
+            Permission.INVITATION_LIST: (mark("read invitations"), mark("Read invitations")),
             Permission.ORGANISATION_REVIEWS: (
-                "read reviews",
-                "Read the reviews of roles",
+                mark("read reviews"),
+                mark("Read the reviews of roles"),
             ),
-            Permission.SUBNET_CREATE: ("add networks", "Add access networks"),
-            Permission.SUBNET_UPDATE: ("change networks", "Change access networks"),
-            Permission.SUBNET_DELETE: ("delete networks", "Delete access networks"),
+            Permission.SUBNET_CREATE: (mark("add networks"), mark("Add access networks")),
+            Permission.SUBNET_UPDATE: (mark("change networks"), mark("Change access networks")),
+            Permission.SUBNET_DELETE: (mark("delete networks"), mark("Delete access networks")),
         },
     ),
 )
@@ -91,15 +113,19 @@ TREE: Final = (
 
 GROUPS: Final = (
     Area(
-        "Group",
+        mark("Group"),
         {
-            Permission.GROUP_UPDATE: ("change", "Change the details of the group"),
-            Permission.GROUP_DELETE: ("delete", "Delete the group"),
+            Permission.GROUP_UPDATE: (mark("change"), mark("Change the details of the group")),
+            Permission.GROUP_DELETE: (mark("delete"), mark("Delete the group")),
         },
     ),
     _member_area(
-        "Members",
-        "the group",
+        mark("Members"),
+        (
+            mark("Add members to the group: invite them, assign roles, decide on join requests"),
+            mark("Change end dates of roles in the group"),
+            mark("Remove members from the group"),
+        ),
         Permission.GROUP_GRANT,
         Permission.GROUP_UPDATE_ROLE,
         Permission.GROUP_REVOKE,
@@ -108,19 +134,19 @@ GROUPS: Final = (
 """Permissions that apply in groups, which have no parent."""
 
 KINDS: Final = {
-    ScopeKind.ORGANISATION.value: "Organisations and their projects",
-    ScopeKind.PROJECT.value: "Projects",
+    ScopeKind.ORGANISATION.value: mark("Organisations and their projects"),
+    ScopeKind.PROJECT.value: mark("Projects"),
 }
 _TITLES: Final = {
-    ScopeKind.ORGANISATION: ("Roles in organisations", TREE),
-    ScopeKind.PROJECT: ("Roles in projects", TREE),
-    ScopeKind.GROUP: ("Roles in groups", GROUPS),
+    ScopeKind.ORGANISATION: (mark("Roles in organisations"), TREE),
+    ScopeKind.PROJECT: (mark("Roles in projects"), TREE),
+    ScopeKind.GROUP: (mark("Roles in groups"), GROUPS),
 }
 
 
 def _cell(area: Area, permissions: Collection[str]) -> str:
     return ", ".join(
-        label for permission, (label, _) in area.words.items() if permission in permissions
+        label for permission, (label, _sentence) in area.words.items() if permission in permissions
     )
 
 
@@ -128,13 +154,14 @@ def _matrix(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     rows = role_queries.all_roles(tx)
     permissions = role_queries.permissions_of(tx, [row.id for row in rows])
     tables = []
-    for kind, (title, areas) in _TITLES.items():
+    for kind, (title, untranslated) in _TITLES.items():
+        areas = _translated(untranslated)
         role_rows = [
             (row, [(area.title, _cell(area, permissions.get(row.id, ()))) for area in areas])
             for row in rows
             if row.kind == kind
         ]
-        tables.append((kind, title, [area.title for area in areas], role_rows))
+        tables.append((kind, _(title), [area.title for area in areas], role_rows))
     return page(browser, "staff_roles", tables=tables)
 
 
@@ -163,8 +190,10 @@ def _render_role(
             "description": [row.description],
             "permissions": role_queries.permissions_of(tx, [row.id]).get(row.id, []),
         }
-    where = KINDS[row.kind]
-    return page(browser, "staff_role", status, row=row, where=where, areas=TREE, form=form)
+    where = _(KINDS[row.kind])
+    return page(
+        browser, "staff_role", status, row=row, where=where, areas=_translated(TREE), form=form
+    )
 
 
 def _change(browser: BrowserRequest) -> Response:
@@ -193,15 +222,15 @@ def _perform_on_role(browser: BrowserRequest, action: str, changes: dict[str, st
         match action:
             case "delete":
                 role_actions.delete(tx, actor, uuid)
-                return "The role is deleted."
+                return _("The role is deleted.")
             case "save":
                 role_actions.update(tx, actor, uuid, changes, _checked_permissions(browser.form))
-                return "The role is saved. The changes take effect at once."
+                return _("The role is saved. The changes take effect at once.")
             case "enable":
                 role_actions.set_active(tx, actor, uuid, active=True)
-                return "The role is enabled."
+                return _("The role is enabled.")
         role_actions.set_active(tx, actor, uuid, active=False)
-    return "The role is disabled. Its current holders keep it."
+    return _("The role is disabled. Its current holders keep it.")
 
 
 def _checked_permissions(form: Form) -> list[str]:
@@ -214,8 +243,8 @@ def _show_new(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 
 def _render_new(browser: BrowserRequest, form: Form, status: int = 200) -> Response:
-    kinds = list(KINDS.items())
-    return page(browser, "staff_role_new", status, form=form, kinds=kinds, areas=TREE)
+    kinds = list(translated(KINDS).items())
+    return page(browser, "staff_role_new", status, form=form, kinds=kinds, areas=_translated(TREE))
 
 
 def _create(browser: BrowserRequest) -> Response:
@@ -229,7 +258,7 @@ def _create(browser: BrowserRequest) -> Response:
         try:
             with browser.create() as tx:
                 uuid = role_actions.create(tx, browser.actor, values, _checked_permissions(form))
-                destination = (f"{HERE}{uuid}/", "The role is created and enabled.")
+                destination = (f"{HERE}{uuid}/", _("The role is created and enabled."))
                 browser.created(tx, *destination)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)

@@ -18,11 +18,13 @@ from collegium.refusals import Conflict, Invalid
 from collegium.roles import queries as role_queries
 from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.providers import queries as provider_queries
-from collegium.text.names import isolated
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, translated
 from collegium.values import hex_uuid
 from collegium.web import claim_lines, confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
+from collegium.web.messages import role_name
 from collegium.web.page import Page
 from collegium.web.staff import page, staff_only
 
@@ -32,23 +34,23 @@ _ROLES: Final = {
     "project_role": ScopeKind.PROJECT,
 }
 CONDITIONS: Final = {
-    "claims": "Claims",
-    "affiliations": "Affiliations",
-    "identity_sources": "Identity sources",
-    "email_patterns": "E-mail addresses",
-    "nationalities": "Nationalities",
-    "organisation_types": "Types of organisation",
-    "assurance_levels": "Assurance levels",
+    "claims": mark("Claims"),
+    "affiliations": mark("Affiliations"),
+    "identity_sources": mark("Identity sources"),
+    "email_patterns": mark("E-mail addresses"),
+    "nationalities": mark("Nationalities"),
+    "organisation_types": mark("Types of organisation"),
+    "assurance_levels": mark("Assurance levels"),
 }
 OBSTACLES: Final = {
-    granting.UNMATCHED: "The person does not meet the conditions.",
-    granting.PROTECTED: "Rules give nothing to staff and support.",
-    "account.inactive": "The account is deactivated.",
-    "organisation.unknown": "The organisation was deleted.",
-    "organisation.unavailable": "The organisation is blocked or archived.",
-    "project.unknown": "The project was deleted.",
-    "role.inactive": "The role is disabled.",
-    "scope.not_admitted": "The organisation or project does not admit this person.",
+    granting.UNMATCHED: mark("The person does not meet the conditions."),
+    granting.PROTECTED: mark("Rules give nothing to staff and support."),
+    "account.inactive": mark("The account is deactivated."),
+    "organisation.unknown": mark("The organisation was deleted."),
+    "organisation.unavailable": mark("The organisation is blocked or archived."),
+    "project.unknown": mark("The project was deleted."),
+    "role.inactive": mark("The role is disabled."),
+    "scope.not_admitted": mark("The organisation or project does not admit this person."),
 }
 
 
@@ -70,9 +72,9 @@ def _role_options(tx: ReadTransaction) -> dict[str, list[tuple[str, str]]]:
     """Return the roles to choose from, by the name of the field."""
     return {
         name: [
-            ("", "None"),
+            ("", _("None")),
             *(
-                (row.uuid, isolated(row.description or row.name))
+                (row.uuid, role_name(row.description, row.name))
                 for row in role_queries.of_kind(tx, kind)
             ),
         ]
@@ -97,8 +99,8 @@ def _read_values(form: Form, tx: ReadTransaction) -> dict[str, Any]:
     found = claim_rule_queries.organisations_named(tx, organisation, hex_uuid(organisation))
     values["organisation_id"] = found[0].id if len(found) == 1 else None
     if len(found) != 1 and organisation and "organisation" not in form.errors:
-        several = "Several organisations have this name. Please enter the UUID."
-        form.add_error("organisation", several if found else "There is no such organisation.")
+        several = _("Several organisations have this name. Please enter the UUID.")
+        form.add_error("organisation", several if found else _("There is no such organisation."))
     for name, kind in _ROLES.items():
         options = {row.uuid: row.id for row in role_queries.of_kind(tx, kind)}
         uuid = form.choice(name, "", *options)
@@ -118,7 +120,7 @@ def _create(browser: BrowserRequest) -> Response:
         try:
             with browser.create() as tx:
                 uuid = claim_rule_actions.create(tx, browser.actor, values)
-                message = "The rule is added. It counts at each person's next sign-in."
+                message = _("The rule is added. It counts at each person's next sign-in.")
                 browser.created(tx, f"{HERE}{uuid}/", message)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
@@ -136,7 +138,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
         form.values["person"] = [username]
         found = account_queries.by_username(tx, username)
         if found is None:
-            form.add_error("person", "There is no account with this user name.")
+            form.add_error("person", _("There is no account with this user name."))
         else:
             preview = granting.preview(tx, row, account_queries.existing(tx, found.id))
     return _render_rule(browser, tx, row, form, 200, preview)
@@ -173,8 +175,8 @@ def _render_rule(
         row=row,
         form=form,
         preview=preview,
-        obstacle=OBSTACLES.get(preview.obstacle, "") if preview else "",
-        conditions=CONDITIONS,
+        obstacle=translated(OBSTACLES).get(preview.obstacle, "") if preview else "",
+        conditions=translated(CONDITIONS),
         people=claim_rule_queries.count_people(tx, row.id),
         missing=claim_rule_rules.missing_claims(row, kept),
         roles=_role_options(tx),
@@ -200,8 +202,10 @@ def _change(browser: BrowserRequest) -> Response:
             form.add_refusal(refusal)
         else:
             if action == "remove":
-                return browser.redirect(HERE, "The rule is removed. The roles that it gave stay.")
-            message = "The rule is saved. It counts at each person's next sign-in."
+                return browser.redirect(
+                    HERE, _("The rule is removed. The roles that it gave stay.")
+                )
+            message = _("The rule is saved. It counts at each person's next sign-in.")
             return browser.redirect(browser.path, message)
     with browser.read() as tx:
         return _render_rule(browser, tx, row, form, 422)

@@ -15,6 +15,8 @@ from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.rules import TokenKind
+from collegium.text.languages import gettext as _
+from collegium.text.languages import mark, translated
 from collegium.values import hex_uuid
 from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
@@ -26,10 +28,10 @@ _HERE: Final = "/account/tokens/"
 _NAME_MAX: Final = 150
 
 _USES: Final[dict[str, str]] = {
-    TokenKind.API: "API token, for programs that sign in with your password",
-    TokenKind.PERSONAL: "created on this page",
-    TokenKind.DEVICE: "program that you approved in a browser",
-    TokenKind.REFRESH: "program that signed in with your password",
+    TokenKind.API: mark("API token, for programs that sign in with your password"),
+    TokenKind.PERSONAL: mark("created on this page"),
+    TokenKind.DEVICE: mark("program that you approved in a browser"),
+    TokenKind.REFRESH: mark("program that signed in with your password"),
 }
 _LIFETIMES: Final = tuple(days * 86400 for days in (1, 7, 30, 90, 365))
 """Lifetimes that the page offers for a device token, in seconds."""
@@ -66,7 +68,7 @@ def _render_tokens(
             if access_token is None
             else max(row.last_used_at, access_token.last_used_at)
         )
-        use = _USES.get(row.kind, "")
+        use = translated(_USES).get(row.kind, "")
         item = TokenItem(row.id, row.name, use, row.created_at, last_used_at, expires_at)
         items[row.kind == TokenKind.SESSION].append(item)
     sessions = sorted(items[True], key=lambda item: (item.last_used_at, item.id), reverse=True)
@@ -102,7 +104,7 @@ def _replay_token(browser: BrowserRequest, token: str, token_id: int) -> Respons
         if any(row.id == token_id for row in token_queries.personal(tx, browser.actor.id)):
             return _render_tokens(browser, tx, Form(), token=token)
     return browser.redirect(
-        _HERE, "The access token that you created has already ended.", kind="not"
+        _HERE, _("The access token that you created has already ended."), kind="not"
     )
 
 
@@ -117,14 +119,14 @@ def _revoke(browser: BrowserRequest) -> Response:
         with browser.write() as tx:
             token_actions.revoke_all_but_session(tx, browser.actor)
         return browser.redirect(
-            _HERE, "All other browsers are signed out, and all access tokens are revoked."
+            _HERE, _("All other browsers are signed out, and all access tokens are revoked.")
         )
     if kind == "others":
         with browser.write() as tx:
             for row in token_queries.sessions(tx, browser.actor.id):
                 if row.id != browser.token_id:
                     session_actions.end(tx, browser.actor, row.id)
-        return browser.redirect(_HERE, "All other browsers are signed out.")
+        return browser.redirect(_HERE, _("All other browsers are signed out."))
     text = browser.form.raw("number")
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
         raise NotFound("token.none")
@@ -132,10 +134,10 @@ def _revoke(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
         if kind == "token":
             token_actions.revoke_own(tx, browser.actor, token_id)
-            message = "The access token is revoked. Programs can no longer use it."
+            message = _("The access token is revoked. Programs can no longer use it.")
         else:
             session_actions.end(tx, browser.actor, token_id)
-            message = "The browser is signed out."
+            message = _("The browser is signed out.")
     return browser.redirect(_HERE, message)
 
 
@@ -250,7 +252,7 @@ def _approve_device(browser: BrowserRequest) -> Response:
         options = _lifetime_options(browser, device_actions.get_pending_by_uuid(tx, uuid))
     confirmation.require(browser)
     if chosen and lifetime not in options:
-        form.add_error("lifetime", "Please choose an option.")
+        form.add_error("lifetime", _("Please choose an option."))
     else:
         try:
             with browser.create() as tx:

@@ -12,6 +12,7 @@ from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor.rules import CODES
+from collegium.text.languages import gettext as _
 from collegium.web import confirmation, qr
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -40,7 +41,7 @@ def _render_two_factor(
         has_passkey=passkey_queries.has_active(tx, browser.actor.id),
         left=two_factor_queries.count_codes(tx, browser.actor.id) if is_on else 0,
         secret=secret,
-        picture=qr.draw(secret.link, "QR code for your authenticator app") if secret else "",
+        picture=qr.draw(secret.link, _("QR code for your authenticator app")) if secret else "",
         form=form,
     )
 
@@ -64,7 +65,7 @@ def _change(browser: BrowserRequest) -> Response:
     if codes:
         # No redirect: the codes are shown once and must not be stored on the way.
         return page(browser, "recovery_codes", codes=codes, is_new=action == "confirm")
-    return browser.redirect(_HERE, "Your authenticator app is no longer needed to sign in.")
+    return browser.redirect(_HERE, _("Your authenticator app is no longer needed to sign in."))
 
 
 def _change_two_factor(browser: BrowserRequest, action: str, code: str) -> list[str]:
@@ -125,7 +126,7 @@ def _replay_codes(browser: BrowserRequest, action: str, *codes: str) -> Response
     with browser.read() as tx:
         if two_factor_actions.are_codes(tx, browser.actor, browser.app.vault, codes):
             return page(browser, "recovery_codes", codes=codes, is_new=action == "confirm")
-    return browser.redirect(_HERE, "These recovery codes are no longer valid.", kind="not")
+    return browser.redirect(_HERE, _("These recovery codes are no longer valid."), kind="not")
 
 
 ROUTES: Routes = {

@@ -8,13 +8,14 @@ from typing import Final
 from collegium.accounts.actions import require_staff
 from collegium.agreements import actions as agreement_actions
 from collegium.agreements import queries as agreement_queries
-from collegium.agreements.rules import CONTENT_MAX, LANGUAGE, LANGUAGE_MAX, Kind
+from collegium.agreements.rules import CONTENT_MAX, LANGUAGE_MAX, Kind
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Lookup, Resource, ResourceList, field, link
 from collegium.api.waldur import filters, lists
 from collegium.api.waldur.fields import read
 from collegium.db.tables import agreements
 from collegium.lists.filters import is_equal
+from collegium.text.languages import CODE
 from collegium.values import Choice, Text
 
 _TYPES: Final = {"TOS": Kind.TERMS.value, "PP": Kind.PRIVACY.value}
@@ -36,7 +37,7 @@ class UserAgreement(Resource, frozen=True, gc=False):
     language: str = field(
         write=Text(
             max=LANGUAGE_MAX,
-            pattern=LANGUAGE,
+            pattern=CODE,
             message="Enter a language code in small letters, such as en or pt-br.",
         ),
         filter=Lookup(filters.Exact(), lambda name, _column: agreement_queries.in_language(name)),

@@ -82,6 +82,7 @@ class TokenOwner(Identity):
     confirmed_at: datetime | None
     has_second_factor: bool
     must_agree: bool
+    preferred_language: str
 
 
 class OwnerProfile(TokenOwner, AccountDetails):
@@ -109,6 +110,7 @@ _OWNER = (
     accounts.c.is_identity_manager,
     accounts.c.token_lifetime,
     accounts.c.must_agree,
+    accounts.c.preferred_language,
 )
 _COLUMNS = (
     "account_id",

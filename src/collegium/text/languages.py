@@ -1,0 +1,162 @@
+"""The language of a text: catalogues of translations (GNU gettext), and dates in words (Babel).
+
+The texts in the code are English, and they are the keys of the catalogues
+``collegium/locale/<language>/LC_MESSAGES/collegium.mo``. A page or an e-mail is rendered inside
+``with using("de"):``; what it shows goes through ``gettext`` or ``ngettext``. A text that is
+defined before its language is known, such as a constant, is marked with ``mark`` and translated
+where it is shown. Texts of the two APIs stay English, because their clients compare them.
+"""
+
+from __future__ import annotations
+
+import gettext as gnu
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Final, TypeVar
+
+K = TypeVar("K")
+
+SOURCE: Final = "en"
+"""The language of the texts in the code."""
+
+CODE: Final = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
+"""A language code in small letters: ``en``, ``pt-br`` (RFC 5646)."""
+
+_HEADER_MAX: Final = 500
+_RIGHT_TO_LEFT: Final = frozenset({"ar"})
+
+DOMAIN: Final = "collegium"
+LOCALE: Final = Path(__file__).parent.parent / "locale"
+
+_current: Final[ContextVar[str]] = ContextVar("language", default=SOURCE)
+
+
+def available() -> tuple[str, ...]:
+    """Return the codes of the languages that pages and e-mails have."""
+    return _available(LOCALE)
+
+
+@cache
+def _available(folder: Path) -> tuple[str, ...]:
+    found = (path.parent.parent.name for path in folder.glob(f"*/LC_MESSAGES/{DOMAIN}.mo"))
+    return (SOURCE, *sorted(found))
+
+
+def first_available(*codes: str) -> str:
+    """Return the first available language of some codes, else English.
+
+    Args:
+        codes: the preferred one first. ``de-at`` also finds ``de``.
+    """
+    for code in codes:
+        name = code.lower().replace("_", "-")
+        for candidate in (name, name.partition("-")[0]):
+            if candidate in available():
+                return candidate
+    return SOURCE
+
+
+def accepted(header: str) -> list[str]:
+    """Return the languages of an ``Accept-Language`` header, the preferred one first.
+
+    Args:
+        header: RFC 9110, section 12.5.4; parts that are not understood are ignored.
+    """
+    weighed = []
+    for part in header[:_HEADER_MAX].split(","):
+        language, _separator, weight = part.strip().lower().partition(";q=")
+        try:
+            quality = float(weight or 1)
+        except ValueError:
+            continue
+        if quality > 0 and CODE.fullmatch(language):
+            weighed.append((-quality, language))
+    return [language for _quality, language in sorted(weighed, key=lambda pair: pair[0])]
+
+
+@contextmanager
+def using(language: str) -> Iterator[None]:
+    """Translate into a language inside the block.
+
+    Args:
+        language: one that has a catalogue; texts of any other stay English.
+    """
+    token = _current.set(language)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def use(language: str) -> None:
+    """Translate into another language until the end of the block of ``using``."""
+    _current.set(language)
+
+
+def current() -> str:
+    """Return the language of the block: ``en``, ``de``."""
+    return _current.get()
+
+
+@cache
+def catalogue(language: str) -> gnu.NullTranslations:
+    """Return the translations of a language; none for the language of the code."""
+    return gnu.translation(DOMAIN, LOCALE, [language], fallback=True)
+
+
+def gettext(text: str) -> str:
+    """Return a text in the current language."""
+    language = _current.get()
+    return text if language == SOURCE else catalogue(language).gettext(text)
+
+
+def ngettext(singular: str, plural: str, number: int) -> str:
+    """Return a text in the current language, in the form that belongs to a number."""
+    language = _current.get()
+    if language == SOURCE:
+        return singular if number == 1 else plural
+    return catalogue(language).ngettext(singular, plural, number)
+
+
+def mark(text: str) -> str:
+    """Return the same text; marks it for the catalogues, to be translated where it is shown."""
+    return text
+
+
+def direction() -> str:
+    """Return the direction of the current language, as HTML names it: ``ltr`` or ``rtl``."""
+    return "rtl" if current() in _RIGHT_TO_LEFT else "ltr"
+
+
+def day(at: date) -> str:
+    """Return a date in words: ``29 November 2026``."""
+    if current() == SOURCE:
+        return f"{at.day} {at:%B %Y}"
+    from babel.dates import format_date  # noqa: PLC0415 - most processes write English only
+
+    return format_date(at, "long", locale=current())
+
+
+def day_of_year(at: date) -> str:
+    """Return a date in words, without its year: ``29 November``."""
+    if current() == SOURCE:
+        return f"{at.day} {at:%B}"
+    from babel.dates import format_skeleton  # noqa: PLC0415 - as above
+
+    return format_skeleton("MMMMd", at, locale=current())
+
+
+def moment(at: datetime) -> str:
+    """Return a date and time in words, in UTC: ``29 November 2026, 20:10 UTC``."""
+    at = at.astimezone(UTC)
+    return gettext("{day}, {time} UTC").format(day=day(at), time=f"{at:%H:%M}")
+
+
+def translated(labels: Mapping[K, str]) -> dict[K, str]:
+    """Return marked labels in the current language."""
+    return {key: gettext(label) for key, label in labels.items()}

@@ -1,0 +1,84 @@
+"""Pages are in the language of the reader, and no text is left in English."""
+
+import html
+import re
+
+import pytest
+from jinja2 import nodes
+
+from collegium.text import languages
+from collegium.web.page import templates
+from tests.support.browser import Browser
+from tests.support.world import World
+from tests.web.test_names_on_pages import all_pages
+
+DATA = re.compile(
+    # What people and operators typed, and what programs read.
+    r"(?s)<bdi.*?</bdi>|<code.*?</code>|<blockquote.*?</blockquote>|<textarea.*?</textarea>"
+    r'|<style.*?</style>|<script.*?</script>|<div class="agreement".*?</div>|<!--.*?-->'
+    r'|<p class="secret">.*?</p>|<a class="brand".*?</a>| · Collegium</title>'
+    r'|<option value="([^"]*)"[^>]*>\1</option>|\u2068[^\u2069]*\u2069'
+)
+SHOWN = re.compile(r'(?:aria-label|alt|title|placeholder|data-label)="([^"]*)"|>([^<>]*)(?=<)')
+MARKED = re.compile("⟦[^⟦⟧]*⟧")
+KEPT = re.compile(r"\d+\. [A-ZÄ][a-zä]+( \d{4})?|UTC|JSON|(?i:campus)|Physicists|https?://[^ <]+")
+WORD = re.compile("[A-Za-z]{3,}")
+
+
+class PseudoCatalogue:
+    """Translates every text into itself, between brackets."""
+
+    def gettext(self, text: str) -> str:
+        return f"⟦{text}⟧"
+
+    def ngettext(self, singular: str, plural: str, number: int) -> str:
+        return f"⟦{singular if number == 1 else plural}⟧"
+
+
+def in_english(page: str) -> list[str]:
+    """Return the texts of a page that are not translated."""
+    text = DATA.sub("", page)
+    while MARKED.search(text):
+        text = MARKED.sub("", text)
+    text = KEPT.sub("", text)
+    shown = [html.unescape(one or other).strip() for one, other in SHOWN.findall(text)]
+    return [one for one in shown if WORD.search(one)]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_no_text_of_a_page_stays_english(
+    browser: Browser, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, paths = all_pages(world)
+    monkeypatch.setattr(languages, "available", lambda: ("en", "de"))
+    monkeypatch.setattr(languages, "catalogue", lambda _language: PseudoCatalogue())
+    browser.sign_in(world, viewer)
+    left = {}
+    for path in paths:
+        page = browser.open(path, headers={"accept-language": "de-AT, en;q=0.5"})
+        if page.text.startswith("<!doctype html>"):
+            assert '<html lang="de" dir="ltr">' in page.text
+            left[path] = in_english(page.text)
+    assert {path: texts for path, texts in left.items() if texts} == {}
+
+
+def unmarked(template: str) -> list[str]:
+    """Return the texts of a template that are not marked for translation."""
+    environment = templates()
+    assert environment.loader is not None
+    source = environment.loader.get_source(environment, template)[0]
+    parts = []
+    for output in environment.parse(source).find_all(nodes.Output):
+        parts += [
+            node.data if isinstance(node, nodes.TemplateData) else "_" for node in output.nodes
+        ]
+        parts.append("\n")
+    text = re.sub(r"(?s)<(style|script).*?</\1>|<[^<>]*>", "\n", "".join(parts))
+    # What is left of tags whose attributes depend on something.
+    text = re.sub(r'<[^<>]*$|[a-z-]+="[^"]*"?', "\n", text)
+    return [line.strip() for line in text.splitlines() if WORD.search(html.unescape(line))]
+
+
+def test_no_text_of_a_template_is_unmarked() -> None:
+    left = {name: unmarked(name) for name in templates().list_templates()}
+    assert {name: texts for name, texts in left.items() if texts} == {}
