@@ -140,7 +140,7 @@ class Settings:
     """Name of the service on pages and in e-mails. The name from the set-up page counts while this
     is not set."""
     language: Language = "en"
-    """Language of pages and e-mails for people who have not chosen one, and whose browser asks for
+    """Language of pages for people who have not chosen one, and whose browser asks for
     none that is available."""
     site_logo: Picture = None
     """Picture file (PNG, SVG, …, 1 MiB at most) that front ends show as the logo. Our own pages

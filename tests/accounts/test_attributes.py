@@ -154,7 +154,11 @@ def test_provider_fills_facts_at_each_sign_in_and_says_when(world: World) -> Non
     created = arrive(world, provider, person(**claims))
     first = account(world, created.actor.id)
     assert (first.nationality, first.uid_number) == ("EE", 1000)
-    assert first.attribute_sources.keys() == {"nationality", "uid_number", "first_name"}
+    assert first.attribute_sources.keys() == {
+        *("nationality", "uid_number", "first_name"),
+        # Where the account comes from.
+        "registration_method",
+    }
     # Without a change only the times are written, and nothing is recorded.
     arrive(world, provider, person(**claims))
     second = account(world, created.actor.id)

@@ -12,6 +12,13 @@ from tests.support.browser import Browser, text
 from tests.support.site import BASE, Site
 from tests.support.world import World
 
+
+@pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
+
 OURS = "https://Members.Example.org:443"
 
 

@@ -78,6 +78,18 @@ def _rows(url: str) -> dict[str, list[str]]:
         }
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database that can be copied: on PostgreSQL one that is not lent to tests."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("new_sqlite")
+    else:
+        postgresql = request.getfixturevalue("postgresql")
+        own = postgresql.new()
+        yield own
+        postgresql.drop(own)
+
+
 @pytest.fixture
 def copied_url(request: pytest.FixtureRequest, url: str) -> Iterator[Callable[[], str]]:
     """Return a function that copies the database."""

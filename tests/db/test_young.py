@@ -3,6 +3,7 @@
 Instead of time, the tests count steps of SQLite's virtual machine and pages read by PostgreSQL.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -351,6 +352,7 @@ def remove_statistics(tx: WriteTransaction) -> None:
 COUNTS = {"sqlite": (steps, SLACK), "postgresql": (pages, MORE_PAGES)}
 
 
+@pytest.mark.skipif("PROOF_RECORD" not in os.environ, reason="part of script/prove, for its time")
 @pytest.mark.parametrize("big_young_url", COUNTS, indirect=True)
 def test_lists_of_100_000_accounts_are_as_fast_without_statistics(big_young_url: str) -> None:
     count, slack = COUNTS["sqlite" if big_young_url.startswith("sqlite") else "postgresql"]

@@ -12,6 +12,12 @@ from tests.support.world import Person
 
 
 @pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
+
+@pytest.fixture
 def lab(groups: Groups) -> tuple[int, Person, Person]:
     """Return a group, its owner and its manager."""
     olga, mia = groups.people("olga", "mia")

@@ -43,9 +43,10 @@ __all__ = ["open_site"]
 pytestmark = [pytest.mark.parametrize("url", ["sqlite"], indirect=True), pytest.mark.timeout(600)]
 
 SECONDS: Final = 0.2
-CHARACTERS: Final = ["a", ":", "@", ".", " ", "7", ","]
+CHARACTERS: Final = ["a", ":", ".", " "]
 PIECES: Final = [
-    *(":1 ", "a@", "@a.", "a.", ", ", "[", "{", "%", "%41", "\\", '"', "\u0301\u0316", "1-")
+    *("@", "7", ","),
+    *(":1 ", "a@", "@a.", "a.", ", ", "[", "{", "%", "%41", "\\", '"', "\u0301\u0316", "1-"),
 ]
 """Text that could slow down a pattern or a parser when it is repeated."""
 
@@ -153,7 +154,7 @@ def test_no_field_of_the_brainstem_api_takes_long(open_site: Site, world: World)
                     send = partial(open_site.request, method, url, headers=headers, content=content)
                     response = stopwatch.time(send, method, path, name, piece)
                     check(response, method, path, name, piece)
-    stopwatch.finish(100)
+    stopwatch.finish(60)
 
 
 def test_no_field_of_a_page_takes_long(tenants: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,13 @@ from tests.support.remote import SECRET, Remote, claims, floods, new_key, says
 from tests.support.site import Site
 from tests.support.world import Person, World
 
+
+@pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
+
 ADA = "ada@acc.example.org"
 ME = "/api/users/me/"
 DISABLED = ["Remote eduTEAMS account synchronization extension is disabled."]

@@ -19,6 +19,13 @@ from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.world import Person, World
 
+
+@pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
+
 PATH = "/account/authorize/"
 PENDING = {"status": "authorization_pending"}
 DAY = 86400

@@ -26,6 +26,13 @@ from tests.support.mails import mail_text, sent_mails
 from tests.support.site import Site
 from tests.support.world import Person, World
 
+
+@pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
+
 PASSWORD = "four winds over quiet water"
 HASHED = hash_password(PASSWORD)
 NEW = "a quiet harbour at night"

@@ -32,6 +32,13 @@ from tests.support.mails import sent_mails
 from tests.support.site import BASE, Site
 from tests.support.world import Person, World
 
+
+@pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
+
 PASSKEYS = "/account/passkeys/"
 SIGN_IN = "/sign_in/passkey/"
 

@@ -12,6 +12,13 @@ from tests.support.browser import Browser, text
 from tests.support.site import Site
 from tests.support.team import Scene
 
+
+@pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
+
 DAY = (datetime.now(UTC) + timedelta(days=4)).replace(hour=0, minute=0, second=0, microsecond=0)
 ENDS = [
     DAY,

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from collegium.accounts import queries as account_queries
 from collegium.settings import Settings
 from collegium.sign_in.tokens import queries as token_queries
@@ -14,6 +16,13 @@ from collegium.web.routes import ROUTES
 from tests.support.browser import ORIGIN, Browser, text
 from tests.support.site import Site
 from tests.support.world import World
+
+
+@pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
 
 UNKNOWN = "0" * 32
 SEGMENTS = {"token": "x", "number": "1", "provider": "unknown"} | dict.fromkeys(

@@ -3,9 +3,14 @@
 import html
 import re
 
+import httpx
 import pytest
 from jinja2 import nodes
+from sqlalchemy import update
 
+from collegium.db.statements import Statement
+from collegium.db.tables import invitations
+from collegium.invitations import links
 from collegium.text import languages
 from collegium.web.page import templates
 from tests.support.browser import Browser
@@ -21,7 +26,9 @@ DATA = re.compile(
 )
 SHOWN = re.compile(r'(?:aria-label|alt|title|placeholder|data-label)="([^"]*)"|>([^<>]*)(?=<)')
 MARKED = re.compile("⟦[^⟦⟧]*⟧")
-KEPT = re.compile(r"\d+\. [A-ZÄ][a-zä]+( \d{4})?|UTC|JSON|(?i:campus)|Physicists|https?://[^ <]+")
+KEPT = re.compile(
+    r"\d+\. [A-ZÄ][a-zä]+( \d{4})?|UTC|JSON|(?i:campus)|Physicists|Deutsch|English|https?://[^ <]+"
+)
 WORD = re.compile("[A-Za-z]{3,}")
 
 
@@ -82,3 +89,58 @@ def unmarked(template: str) -> list[str]:
 def test_no_text_of_a_template_is_unmarked() -> None:
     left = {name: unmarked(name) for name in templates().list_templates()}
     assert {name: texts for name, texts in left.items() if texts} == {}
+
+
+def heading(page: httpx.Response) -> str:
+    """Return language, direction and heading of a page."""
+    found = re.search(r'<html lang="(.*?)" dir="(.*?)">.*?<h1>(.*?)</h1>', page.text, re.DOTALL)
+    assert found
+    return " ".join(found.groups())
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_page_is_in_the_language_of_the_account_else_of_the_browser(
+    browser: Browser, world: World
+) -> None:
+    for header, shown in (
+        ("", "en ltr Sign in"),
+        ("tlh, de-AT;q=0.9, en;q=0.1", "de ltr Anmelden"),
+        ("ar", "ar rtl تسجيل الدخول"),
+        ("x" * 100_000, "en ltr Sign in"),
+        ("../../de, \0, de;q=x", "en ltr Sign in"),
+    ):
+        assert heading(browser.open("/sign_in/", headers={"accept-language": header})) == shown
+    browser.sign_in(world, world.person("ada"))
+    profile = "/account/profile/"
+    assert heading(browser.open(profile, headers={"accept-language": "de"})) == "de ltr Profil"
+    refused = browser.call(
+        "POST", profile, data={"csrf": browser.csrf, "preferred_language": "tlh"}
+    )
+    assert refused.status_code == 422
+    saved = browser.call(
+        "POST",
+        profile,
+        data={"csrf": browser.csrf, "preferred_language": "de", "agree_with_policy": "yes"},
+    )
+    assert "Ihr Profil" in browser.follow(saved).text
+    assert heading(browser.open(profile, headers={"accept-language": "ar"})) == "de ltr Profil"
+    # What the same thread answers afterwards to a program is in English.
+    answer = browser.call("GET", "/api/users/me/", headers={"accept-language": "de"})
+    assert answer.json() == {"detail": "Authentication credentials were not provided."}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_invitation_is_shown_in_the_language_that_the_inviter_knows(
+    browser: Browser, world: World
+) -> None:
+    uuid = world.invite(
+        world.staff, "new@example.org", "PROJECT.MEMBER", world.project(world.organisation())
+    )
+    path = f"/invitation/{world.vault.sign(links.MAILED, uuid, 1)}/"
+    assert heading(browser.open(path)) == "en ltr You are invited"
+    known = update(invitations).where(invitations.c.uuid == uuid).values(language="de")
+    with world.database.write() as tx:
+        tx.execute(Statement(known))
+    assert heading(browser.open(path, headers={"accept-language": "fr"})).startswith("de ltr ")
+    browser.sign_in(world, world.person("ada", preferred_language="ar"))
+    assert heading(browser.open(path)).startswith("ar rtl ")

@@ -20,6 +20,13 @@ from collegium.settings import Settings
 from collegium.worker import mails
 from tests.worker.scene import START, VAULT, enqueue, outbox_row, rendered, words
 
+
+@pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
+
 FRONT = "https://members.example.org"
 HIDDEN = set("\u2028\u202e\x1b\r")
 EVIL = "x\r\nBcc: eve@example.org\r\n\r\n<script>alert(1)</script>\u2028\u202e\x1b[0m"

@@ -43,6 +43,13 @@ from tests.worker.scene import (
     worker,
 )
 
+
+@pytest.fixture
+def url(new_sqlite: str) -> str:
+    """The URL of a database; which kind it is makes no difference here."""
+    return new_sqlite
+
+
 FRONT = "https://members.example.org"
 NOTICE = Notice("outbox.7@example.org", "invitation_created", b"{}")
 

@@ -498,17 +498,17 @@ class _Exported(Event):
 
 class MembersExported(_Exported, kind="export.members"):
     message = f"The members[ of {{scope_name}}] have been exported{_BY}."
-    sentence = "{who} downloaded the list of members."
+    sentence = mark("{who} downloaded the list of members.")
 
 
 class InvitationsExported(_Exported, kind="export.invitations"):
     message = f"The invitations[ of {{scope_name}}] have been exported{_BY}."
-    sentence = "{who} downloaded the list of invitations."
+    sentence = mark("{who} downloaded the list of invitations.")
 
 
 class HistoryExported(_Exported, kind="export.history"):
     message = f"The audit log[ of {{scope_name}}] has been exported{_BY}."
-    sentence = "{who} downloaded the audit log."
+    sentence = mark("{who} downloaded the audit log.")
 
 
 class GroupCreated(_Scope, kind="group.created"):

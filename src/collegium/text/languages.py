@@ -27,6 +27,17 @@ SOURCE: Final = "en"
 CODE: Final = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
 """A language code in small letters: ``en``, ``pt-br`` (RFC 5646)."""
 
+NAMES: Final = {
+    "ar": "العربية",
+    "de": "Deutsch",
+    "en": "English",
+    "es": "Español",
+    "et": "Eesti",
+    "fr": "Français",
+    "lt": "Lietuvių",
+}
+"""Names of languages in themselves, for those that have translations."""
+
 _HEADER_MAX: Final = 500
 _RIGHT_TO_LEFT: Final = frozenset({"ar"})
 

@@ -23,7 +23,7 @@ from collegium.text.names import isolated
 from collegium.web import exports
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.messages import scope_name
+from collegium.web.messages import scope_name, sentence_case
 from collegium.web.page import ROWS_MAX, Page, Paging, page
 from collegium.web.scope import ScopePage
 
@@ -159,7 +159,7 @@ def sentence(viewer: Actor, row: EventRow, role_labels: dict[str, str]) -> str:
         text = _("{text} Done on their behalf by {person}.").format(
             text=text, person=view.impersonator
         )
-    return text[:1].upper() + text[1:]
+    return sentence_case(text)
 
 
 def routes(kind: ScopeKind, path: str) -> Routes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from collegium.access.rules import SYSTEM_ROLES, ScopeKind
 from collegium.refusals import Refusal
+from collegium.text import languages
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, ngettext
 from collegium.text.names import isolated
@@ -388,6 +390,7 @@ _MAIL_STATES: Final = {
     "discarded": mark("discarded"),
 }
 _BUILT_IN: Final = frozenset(role.description for role in SYSTEM_ROLES)
+_NOT_NOW: Final = mark("This cannot be done at the moment.")
 _DAY: Final = 86_400
 _HOUR: Final = 3_600
 
@@ -402,7 +405,7 @@ def message_for(refusal: Refusal) -> str:
         return _(
             "This address has got too many e-mails today. You can send the next one in {delay}."
         ).format(delay=delay)
-    message = _(_MESSAGES.get(refusal.code, mark("This cannot be done at the moment.")))
+    message = _(_MESSAGES.get(refusal.code, _NOT_NOW))
     message = message.format_map(refusal.facts)
     values = refusal.facts.get("wrong")
     if not values:
@@ -471,6 +474,7 @@ _LABELS: Final = {
     "lifetime": mark("Access expires after"),
     "email": mark("E-mail address"),
     "username": mark("User name"),
+    "preferred_language": mark("Language of these pages"),
 }
 
 
@@ -478,6 +482,18 @@ def label(name: str) -> str:
     """Return the label of a form field."""
     known = _LABELS.get(name)
     return _(known) if known else _(name.replace("_", " ").capitalize())
+
+
+def agreement_names(agreements: Iterable[Any]) -> str:
+    """Return the titles of some agreements, as a part of a sentence."""
+    titles = _(" and the ").join(one.title for one in agreements)
+    # Other languages do not write nouns as English does.
+    return titles.lower() if languages.current() == languages.SOURCE else titles
+
+
+def sentence_case(text: str) -> str:
+    """Return a text that begins with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def waiting_time(seconds: int) -> str:

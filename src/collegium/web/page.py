@@ -193,6 +193,8 @@ def templates() -> Environment:
     environment.filters["person"] = messages.person
     environment.filters["label"] = messages.label
     environment.filters["isolated"] = isolated
+    environment.filters["sentence_case"] = messages.sentence_case
+    environment.globals["agreement_names"] = messages.agreement_names
     environment.globals["role_name"] = messages.role_name
     environment.globals["language"] = languages.current
     environment.globals["direction"] = languages.direction

@@ -18,6 +18,7 @@ from collegium.security.rate_limits.rules import MAIL
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.two_factor import queries as two_factor_queries
+from collegium.text import languages
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark
 from collegium.text.names import isolated
@@ -37,6 +38,7 @@ _FIELDS: Final = {
 """Column → label, value of ``autocomplete``, maximum length."""
 
 _NAMES: Final = frozenset({"first_name", "last_name", "native_name", "organization", "job_title"})
+_LANGUAGE: Final = "preferred_language"
 _CODE: Final = "code"
 _PASSWORD: Final = "password"  # noqa: S105 - the name of a field
 _HERE: Final = "/account/profile/"
@@ -45,7 +47,7 @@ _HERE: Final = "/account/profile/"
 def _editable(
     browser: BrowserRequest, tx: ReadTransaction, account: AccountDetails
 ) -> dict[str, Any]:
-    requested = dict.fromkeys([*_FIELDS, "email"])
+    requested = dict.fromkeys([*_FIELDS, "email", _LANGUAGE])
     editable = writable(
         requested,
         by_staff=browser.actor.is_staff,
@@ -79,7 +81,10 @@ def missing(browser: BrowserRequest, tx: ReadTransaction) -> list[tuple[str, str
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     account = account_queries.own(tx, browser.actor)
     return _render_profile(
-        browser, tx, account, Form.showing(**{name: getattr(account, name) for name in _FIELDS})
+        browser,
+        tx,
+        account,
+        Form.showing(**{name: getattr(account, name) for name in (*_FIELDS, _LANGUAGE)}),
     )
 
 
@@ -98,30 +103,46 @@ def _render_profile(
         form=form,
         fields={name: (_(label), *rest) for name, (label, *rest) in _FIELDS.items()},
         editable=_editable(browser, tx, account),
+        languages=_language_options(account.preferred_language),
         native=browser.settings.native_name_enabled,
         missing=missing(browser, tx),
     )
 
 
+def _language_options(stored: str) -> list[tuple[str, str]]:
+    """Return the languages to choose from; one that another program has set stays possible."""
+    names = {code: languages.NAMES.get(code, code) for code in languages.available()}
+    if stored and stored not in names:
+        names[stored] = stored
+    return [("", _("That of the browser")), *sorted(names.items(), key=lambda pair: pair[1])]
+
+
 def _render_errors(browser: BrowserRequest) -> Response:
     with browser.read() as tx:
         account = account_queries.own(tx, browser.actor)
-        for name in _FIELDS:
+        for name in (*_FIELDS, _LANGUAGE):
             browser.form.values.setdefault(name, [getattr(account, name)])
         return _render_profile(browser, tx, account, browser.form, 422)
 
 
 def _save(browser: BrowserRequest) -> Response:
     with browser.read() as tx:
-        editable = _editable(browser, tx, account_queries.own(tx, browser.actor))
+        account = account_queries.own(tx, browser.actor)
+        editable = _editable(browser, tx, account)
     form = browser.form
     changes = {
         name: (form.name if name in _NAMES else form.text)(name, max_length)
         for name, (_label, _autocomplete, max_length) in _FIELDS.items()
         if name in editable and name in form.values
     }
+    if _LANGUAGE in editable and _LANGUAGE in form.values:
+        stored = account.preferred_language
+        codes = [code for code, _name in _language_options(stored)]
+        changes[_LANGUAGE] = form.choice(_LANGUAGE, *codes)
     if not form.is_valid:
         return _render_errors(browser)
+    if changes.get(_LANGUAGE):
+        languages.use(browser.language(changes[_LANGUAGE]))
     return _save_changes(browser, changes, _("Your profile is saved."))
 
 

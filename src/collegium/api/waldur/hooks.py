@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, String, bindparam, or_
 
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Constant, Lookup, Resource, ResourceList, Source, field, link
@@ -16,7 +16,7 @@ from collegium.api.waldur import filters, lists
 from collegium.api.waldur.event_rendering import EVENTS
 from collegium.api.waldur.fields import Form, read
 from collegium.api.waldur.lookups import BOOLEAN, EXACT, SINCE, UUID, fixed
-from collegium.db.statements import contains, like_pattern
+from collegium.db.statements import Position, contains, like_pattern
 from collegium.db.tables import accounts, hooks
 from collegium.hooks import actions as hook_actions
 from collegium.hooks import queries as hook_queries
@@ -143,15 +143,16 @@ def _where_query(_form: str, sees_all: bool) -> ColumnElement[bool]:
     """Return the condition of a search. Support sees only the host of a URL, and finds no more."""
     url = hook_queries.destination_host if sees_all else hooks.c.destination_url
     people = (accounts.c.username, accounts.c.first_name, accounts.c.last_name)
-    columns = (*people, hook_queries.recipient, url)
-    return or_(*(contains(column, "query") for column in columns))
+    # An address as it is spelled: comparing addresses in another way needs their comparable form.
+    address = Position(hook_queries.recipient, bindparam("address", type_=String())) > 0
+    return or_(*(contains(column, "query") for column in (*people, url)), address)
 
 
 _FILTERS: Final = {
     "last_published": SINCE.on(hooks.c.last_sent_at),
     "query": fixed(
         filters.Exact(),
-        Filter(lambda value: ("", {"query": like_pattern(value)}), _where_query),
+        Filter(lambda value: ("", {"query": like_pattern(value), "address": value}), _where_query),
     ),
 }
 _ALL: Final = ResourceList(Hook, hook_queries.listing, filters=_FILTERS)

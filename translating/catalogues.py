@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,22 +152,3 @@ def faults(message: Message, own: Message | None) -> Iterator[str]:
 
 def _found(pattern: re.Pattern[str], text: str) -> set[str]:
     return set(pattern.findall(text))
-
-
-def main(arguments: Iterable[str]) -> int:
-    """Run a command: ``update`` or ``check``. Return its exit status."""
-    match [*arguments]:
-        case [] | ["update"]:
-            update()
-            return 0
-        case ["check"]:
-            found = [*problems()]
-            sys.stderr.write("".join(f"{line}\n" for line in found))
-            return 1 if found else 0
-        case _:
-            sys.stderr.write("Commands: update, check\n")
-            return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The catalogues of translations. Only developers and translators need this package."""
