@@ -61,10 +61,10 @@ def test_actions_behave_like_the_model(
 
     try:
         name = "staff decide" if staff_decide else "free"
-        steps = run_machine(Machine, 30, f"model, actions, {database.dialect.name}, {name}")
+        steps = run_machine(Machine, 16, f"model, actions, {database.dialect.name}, {name}")
     finally:
         database.close()
-    assert steps > 500
+    assert steps > 300
 
 
 @pytest.mark.timeout(0 if LONG else 300)
@@ -81,11 +81,11 @@ def test_apis_behave_like_the_model(settings: Settings, url: str, vault: Vault) 
         send = staticmethod(send_request)
 
     try:
-        steps = run_machine(Machine, 12, f"model, APIs, {database.dialect.name}")
+        steps = run_machine(Machine, 8, f"model, APIs, {database.dialect.name}")
     finally:
         site.close()
         database.close()
-    assert steps > 200
+    assert steps > 150
 
 
 @pytest.mark.timeout(0 if LONG else 300)
