@@ -154,7 +154,7 @@ def test_jpeg_with_many_scans_is_refused() -> None:
         start = time.thread_time()
         with pytest.raises(InvalidImageError):
             sanitise_image(repeat_scan(size, count))
-        assert time.thread_time() - start < 0.2
+        assert time.thread_time() - start < 0.5
     # Pictures of cameras and editors are accepted.
     assert sanitise_image(draw("JPEG", progressive=True))[0] == "image/jpeg"
     assert sanitise_image(repeat_scan((2000, 2000), 10))[0] == "image/jpeg"
