@@ -151,10 +151,14 @@ def test_one_picture_is_decoded_at_a_time_and_32_wait(
 
 def test_jpeg_with_many_scans_is_refused() -> None:
     for size, count in (((2000, 2000), 4000), ((100, 100), SCANS), (LARGE, 14)):
-        start = time.thread_time()
-        with pytest.raises(InvalidImageError):
-            sanitise_image(repeat_scan(size, count))
-        assert time.thread_time() - start < 0.5
+        picture, seconds = repeat_scan(size, count), []
+        # The shortest of three counts: beside other tests a thread shares its core.
+        for _ in range(3):
+            start = time.thread_time()
+            with pytest.raises(InvalidImageError):
+                sanitise_image(picture)
+            seconds.append(time.thread_time() - start)
+        assert min(seconds) < 0.2
     # Pictures of cameras and editors are accepted.
     assert sanitise_image(draw("JPEG", progressive=True))[0] == "image/jpeg"
     assert sanitise_image(repeat_scan((2000, 2000), 10))[0] == "image/jpeg"

@@ -58,7 +58,8 @@ def test_no_text_of_a_page_stays_english(
 ) -> None:
     viewer, paths = all_pages(world)
     monkeypatch.setattr(languages, "available", lambda: ("en", "de"))
-    monkeypatch.setattr(languages, "catalogue", lambda _language: PseudoCatalogue())
+    pseudo = PseudoCatalogue()
+    monkeypatch.setattr(languages, "catalogue", lambda _language: pseudo)
     browser.sign_in(world, viewer)
     left = {}
     for path in paths:

@@ -57,7 +57,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from gettext import NullTranslations
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -207,7 +208,15 @@ def templates() -> Environment:
     return environment
 
 
+@lru_cache(maxsize=4096)
+def _constant(catalogue: NullTranslations, text: str) -> Markup:
+    """Return a marked text without values. A list shows the same ones in every row."""
+    return _filled(catalogue.gettext(text), {})
+
+
 def _gettext(text: str, /, **values: Any) -> Markup:
+    if not values:
+        return _constant(languages.catalogue(languages.current()), text)
     return _filled(languages.gettext(text), values)
 
 
