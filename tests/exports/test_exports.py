@@ -189,11 +189,20 @@ def test_too_long_list_is_refused_and_not_recorded(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_actions, "ROWS_MAX", 1)
+    # The rows are counted before the write transaction begins.
+    begun: list[object] = []
+    monkeypatch.setattr(export_actions, "begin", lambda *given: begun.append(given))
     answer = scene.get("members", scene.owner)
+    assert not begun
     assert answer.status_code == 400
     assert answer.json() == {
         "non_field_errors": ["The list has more than 1 rows. Filter it first."]
     }
+    browser = Browser(scene.site).sign_in(scene.world, scene.owner)
+    page = browser.open(f"/project/{scene.survey.uuid}/export/members/")
+    assert (page.status_code, "more than 1 rows" in page.text) == (409, True)
+    monkeypatch.undo()
+    monkeypatch.setattr(export_actions, "ROWS_MAX", 1)
     assert len(scene.rows("members", scene.owner, "query=ada@")) == 1
     monkeypatch.undo()
     assert scene.kinds(scene.owner).count("export.members") == 1

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from string import Formatter
 
 import pytest
 
@@ -10,6 +11,7 @@ from collegium.accounts import queries as account_queries
 from collegium.settings import Settings
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens import sessions as session_actions
+from collegium.web import messages
 from collegium.web.browser_request import is_local
 from collegium.web.page import Page, templates
 from collegium.web.routes import ROUTES
@@ -263,3 +265,13 @@ def test_every_element_of_a_table_has_a_role() -> None:
         tags += re.findall(r"<(?:table|thead|tbody|tr|th|td)\b[^>]*", html)
     assert len(tags) > 50
     assert [tag for tag in tags if " role=" not in tag] == []
+
+
+def test_messages_need_no_facts_that_a_refusal_may_lack() -> None:
+    needed = {
+        code: names
+        for code, message in messages._MESSAGES.items()
+        if (names := [name for _, name, _, _ in Formatter().parse(message) if name is not None])
+    }
+    # Each names what `exports.actions.check_size` gives.
+    assert needed == {"export.too_many": ["most"]}

@@ -31,7 +31,7 @@ def respond(
         filters: filters of the list, except the scope.
 
     Raises:
-        NotFound, Forbidden: as ``exports.actions.begin``.
+        NotFound, Forbidden, Conflict: as ``begin`` and ``check_size`` of ``exports.actions``.
     """
     scope = access.scope
     name = f"{scope.kind}-{scope.uuid}-{subject.value}.{file_format.value}"
@@ -45,6 +45,8 @@ def respond(
     if context.method == "HEAD":
         return Response(200, headers=headers, media=media)
     export = export_actions.Export(context.actor, scope.id, subject, filters)
+    with context.read() as tx:
+        export_actions.check_size(tx, export, access)
     with context.write() as tx:
         export_actions.begin(tx, export, file_format)
         context.count_attempts(tx, EXPORT)

@@ -71,19 +71,26 @@ def check_may_read(actor: Actor, access: ScopeAccess, subject: Subject) -> None:
         raise Forbidden("permission.missing")
 
 
+def check_size(tx: ReadTransaction, export: Export, access: ScopeAccess) -> None:
+    """Require that the list is not too long. Counting takes too long for a write transaction.
+
+    Raises:
+        Conflict: ``export.too_many`` with more rows than ``ROWS_MAX``.
+    """
+    listing, filters = _LISTS[export.subject], _filters(export, access)
+    if listing.count(tx, export.actor, filters, ROWS_MAX + 1) > ROWS_MAX:
+        raise Conflict("export.too_many", most=ROWS_MAX)
+
+
 def begin(tx: WriteTransaction, export: Export, file_format: Format) -> None:
     """Check that the actor may read the list, and record who downloads it.
 
     Raises:
         NotFound: ``<kind>.unknown``, ``scope.unknown``: the scope is gone or hidden.
         Forbidden: ``permission.missing``.
-        Conflict: ``export.too_many`` with more rows than ``ROWS_MAX``.
     """
     access = get_visible_by_id(tx, export.actor, export.scope)
     check_may_read(export.actor, access, export.subject)
-    listing, filters = _LISTS[export.subject], _filters(export, access)
-    if listing.count(tx, export.actor, filters, ROWS_MAX + 1) > ROWS_MAX:
-        raise Conflict("export.too_many", most=ROWS_MAX)
     event = _EVENTS[export.subject](
         scope=export.scope, export_format=file_format.value, export_filters=sorted(export.filters)
     )
