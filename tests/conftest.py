@@ -66,6 +66,14 @@ def pytest_configure() -> None:
     recording.start_if_wanted()
 
 
+@pytest.fixture(autouse=True)
+def log_configuration() -> Iterator[None]:
+    """Undo a test's configuration of the log: the next test reads what it writes."""
+    configuration = structlog.get_config()
+    yield
+    structlog.configure(**configuration)
+
+
 _FAST: Final = {
     *("access", "accounts", "api", "events", "groups", "invitations", "invite_links"),
     *("join_requests", "lists", "memberships", "roles", "rules", "scopes", "security"),

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from sqlalchemy import select, update
+from structlog.testing import capture_logs
 
 from collegium.db.statements import Statement
 from collegium.db.tables import hooks, outbox
@@ -377,7 +378,7 @@ def test_accounts_take_turns(scene: Scene) -> None:
 
 
 def test_what_exceeds_the_queue_of_a_hook_is_dropped_and_said(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web = scene.add_web(scene.owner, "invitations")
     email = scene.add_email(scene.owner, "invitations")
@@ -386,14 +387,17 @@ def test_what_exceeds_the_queue_of_a_hook_is_dropped_and_said(
     scene.endpoint.reply = says({}, 503)
     for number in range(5):
         scene.invite(f"bob{number}@example.org")
-    scene.run()
+    with capture_logs() as lines:
+        scene.run()
+    event = "events of a hook dropped: too many are waiting"
+    counts = {line["hook"]: line["count"] for line in lines if line["event"] == event}
+    assert counts == {scene.row(one["uuid"]).id: 2 for one in (web, email)}
     (mail,) = scene.mails("event_notification")
     assert mail["Subject"].startswith("3 events: ")
     assert len(scene.deliveries(web["uuid"])) == 3
     scene.invite("eve@example.org")
     scene.run(seconds=1)
     assert [scene.row(one["uuid"]).dropped for one in (web, email)] == [3, 2]
-    assert "events of a hook dropped: too many are waiting" in "".join(capsys.readouterr())
     page = Browser(scene.site).sign_in(scene.world, scene.owner)
     shown = text(page.open(f"/account/hooks/{web['uuid']}/"))
     assert "3 events were not sent" in shown
