@@ -109,10 +109,10 @@ def test_last_owner_cannot_leave(browser: Browser, world: World, ada: Person, bo
     path = f"/account/leave/{grant_of(world, ada, organisation)}/"
     page = browser.open(path)
     assert "You cannot leave yet" in text(page)
-    assert "<button>Leave" not in page.text
+    assert '<button class="danger">Leave' not in page.text
     assert browser.send(path).status_code == 409
     world.give_role(bob, "CUSTOMER.OWNER", organisation)
-    assert "<button>Leave" in browser.open(path).text
+    assert '<button class="danger">Leave' in browser.open(path).text
     assert browser.send(path).status_code == 303
 
 

@@ -1,6 +1,6 @@
 """The choice of a language, its catalogues, and the check of translations."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from babel.messages.catalog import Message
@@ -46,6 +46,35 @@ def test_dates_are_in_words_of_the_language(language: str, day: str, moment: str
     with languages.using(language):
         assert languages.day(at) == day
         assert languages.moment(at) == moment
+
+
+@pytest.mark.parametrize(
+    ("language", "away", "words"),
+    [
+        ("en", timedelta(seconds=-59), "just now"),
+        ("en", timedelta(seconds=1), "in 1 minute"),
+        ("en", timedelta(minutes=-59.6), "1 hour ago"),
+        ("en", timedelta(hours=-2), "2 hours ago"),
+        ("en", timedelta(hours=23.6), "in 1 day"),
+        ("en", timedelta(days=9, minutes=-1), "in 9 days"),
+        ("en", timedelta(days=-30), "30 days ago"),
+        ("en", timedelta(days=31), ""),
+        ("en", timedelta(days=-400), ""),
+        ("de", timedelta(seconds=0), "gerade eben"),
+        ("de", timedelta(days=-1), "vor 1 Tag"),
+        ("de", timedelta(days=27), "in 27 Tagen"),
+        ("lt", timedelta(days=2), "po 2 dienų"),
+        ("lt", timedelta(days=-21), "prieš 21 dieną"),
+        ("ar", timedelta(days=-2), "قبل يومين"),
+        ("ar", timedelta(days=9), "خلال 9 أيام"),
+    ],
+)
+def test_near_times_are_counted_in_words_of_the_language(
+    language: str, away: timedelta, words: str
+) -> None:
+    now = datetime(2026, 3, 5, 7, 8, tzinfo=UTC)
+    with languages.using(language):
+        assert languages.distance(now + away, now) == words
 
 
 def test_text_without_a_translation_stays_english() -> None:

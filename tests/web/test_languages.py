@@ -27,7 +27,8 @@ DATA = re.compile(
 SHOWN = re.compile(r'(?:aria-label|alt|title|placeholder|data-label)="([^"]*)"|>([^<>]*)(?=<)')
 MARKED = re.compile("⟦[^⟦⟧]*⟧")
 KEPT = re.compile(
-    r"\d+\. [A-ZÄ][a-zä]+( \d{4})?|UTC|JSON|(?i:campus)|Physicists|Deutsch|English|https?://[^ <]+"
+    r"\d+\. [A-ZÄ][a-zä]+( \d{4})?|(vor|in) \d+ (Minuten?|Stunden?|Tag(en)?)|UTC|JSON"
+    r"|(?i:campus)|Physicists|Deutsch|English|https?://[^ <]+"
 )
 WORD = re.compile("[A-Za-z]{3,}")
 

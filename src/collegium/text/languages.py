@@ -14,10 +14,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 K = TypeVar("K")
 
@@ -166,6 +166,46 @@ def moment(at: datetime) -> str:
     """Return a date and time in words, in UTC: ``29 November 2026, 20:10 UTC``."""
     at = at.astimezone(UTC)
     return gettext("{day}, {time} UTC").format(day=day(at), time=f"{at:%H:%M}")
+
+
+_NEAR_DAYS: Final = 30
+"""Number of days, in both directions, in which people count days rather than read a date."""
+
+_Unit = Literal["minute", "hour", "day"]
+_UNITS: Final[tuple[tuple[_Unit, int, int], ...]] = (
+    ("minute", 60, 60),
+    ("hour", 3600, 24),
+    ("day", 86_400, _NEAR_DAYS + 1),
+)
+"""Name, seconds, and the number from which on the next unit is used."""
+
+
+def distance(at: datetime, now: datetime) -> str:
+    """Return how far a time is away in words: ``in 9 days``, ``2 hours ago``.
+
+    Empty for a time that is more than 30 days away: a date says more then.
+    """
+    seconds = (at - now).total_seconds()
+    if -60 < seconds <= 0:  # noqa: PLR2004 - a minute
+        return gettext("just now")
+    for unit, size, end in _UNITS:
+        number = max(round(abs(seconds) / size), 1)
+        if number < end:
+            return _counted(number, unit, size, is_past=seconds < 0)
+    return ""
+
+
+def _counted(number: int, unit: _Unit, size: int, *, is_past: bool) -> str:
+    if current() == SOURCE:
+        words = f"{number} {unit}{'' if number == 1 else 's'}"
+        return f"{words} ago" if is_past else f"in {words}"
+    from babel.dates import format_timedelta  # noqa: PLC0415 - as above
+
+    delta = timedelta(seconds=-number * size if is_past else number * size)
+    # No number reaches the threshold of a longer unit: weeks and months are not wanted.
+    return format_timedelta(
+        delta, granularity=unit, threshold=size, add_direction=True, locale=current()
+    )
 
 
 def translated(labels: Mapping[K, str]) -> dict[K, str]:

@@ -72,7 +72,7 @@ from collegium.invitations import links
 from collegium.text import languages
 from collegium.text.languages import mark
 from collegium.text.names import isolated, keep_isolates
-from collegium.web import messages
+from collegium.web import display, messages
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.tables import Tables
 
@@ -185,6 +185,11 @@ def templates() -> Environment:
     environment.globals["ngettext"] = _ngettext
     environment.filters["day"] = languages.day
     environment.filters["moment"] = languages.moment
+    environment.filters["near"] = display.near
+    environment.filters["ends"] = display.ends
+    environment.filters["tone"] = display.tone
+    environment.filters["initials"] = display.initials
+    environment.filters["hue"] = display.hue
     environment.filters["place"] = messages.place
     environment.filters["role"] = messages.role
     environment.filters["kind"] = messages.kind_name

@@ -1,0 +1,58 @@
+"""How dates and people look on pages."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from collegium.text import languages
+from collegium.web import display
+
+NOW = datetime(2026, 3, 5, 7, 8, tzinfo=UTC)
+
+
+def test_near_time_is_relative_and_has_the_exact_one() -> None:
+    assert display.near(NOW - timedelta(hours=2), NOW) == (
+        '<time datetime="2026-03-05T05:08:00+00:00" title="5 March 2026, 05:08 UTC">'
+        '2 hours ago<span class="hidden"> (5 March 2026, 05:08 UTC)</span></time>'
+    )
+    with languages.using("de"):
+        assert "vor 2 Stunden<span" in display.near(NOW - timedelta(hours=2), NOW)
+
+
+def test_distant_time_is_a_date() -> None:
+    assert display.near(NOW - timedelta(days=300), NOW) == (
+        '<time datetime="2025-05-09T07:08:00+00:00" title="9 May 2025, 07:08 UTC">9 May 2025</time>'
+    )
+
+
+def test_end_has_a_label_when_it_is_near() -> None:
+    label = '<br><span class="state warn">in 9 days</span>'
+    assert display.ends(NOW + timedelta(days=9), NOW).endswith(f">14 March 2026</time>{label}")
+    assert "state" not in display.ends(NOW + timedelta(days=90), NOW)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "username", "letters"),
+    [
+        ("Ada", "Lovelace", "ada", "AL"),
+        ("Ada", "", "ada", "A"),
+        ("", "", "zoe", "Z"),
+        ("<b>", "'; drop", "x", "BD"),
+        ("\u202eécole", "ßen", "x", "ÉS"),
+        ("נועה", "לוי", "x", "נל"),
+        ("🙂", "", "…", "?"),
+        (None, None, None, "?"),
+    ],
+)
+def test_initials_are_the_first_letters(
+    first: str | None, last: str | None, username: str | None, letters: str
+) -> None:
+    row = SimpleNamespace(first_name=first, last_name=last, username=username)
+    assert display.initials(row) == letters
+
+
+def test_colour_of_initials_is_one_of_the_style_sheet() -> None:
+    hues = {display.hue(f"person{number}") for number in range(200)}
+    assert hues == set(range(display.HUES))
+    assert display.hue("ada") == display.hue("ada")
