@@ -1,10 +1,12 @@
 """Invalid input is reported completely: every field and every error of it."""
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
 
+from collegium.api.brainstem.routes import DESCRIBED
 from collegium.api.waldur import routes
 from collegium.api.waldur.accounts import SLUG
 from tests.groups.scene import PRIVATE, Groups
@@ -168,6 +170,56 @@ def test_brainstem_reports_every_error_of_a_group(site: Site, world: World) -> N
             "No account has the address other@example.org.",
         ],
     }
+
+
+# Values of the right kind that a rule refuses.
+REFUSED: dict[str, list[Any]] = {
+    "name": ["Taken"],
+    "users": [{"unknown@example.org": {}}, {"owner@example.org": {"remove": True}}],
+    "token_lifetime": [10**9],
+}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_brainstem_reports_what_is_refused_alone_together_with_everything_else(
+    site: Site, world: World
+) -> None:
+    """As the test of the same name in ``test_bodies`` for the Waldur API."""
+    groups = Groups(world, site)
+    owner = world.person("owner")
+    group = groups.create(owner)
+    groups.create(world.person(), "Taken")
+    wrong_kinds = (["x"], {"a": None}, "x" * 5000, "\0", 10**400)
+    ruled, hidden = set(), {}
+    for path, method, form in [
+        (path, method, operation.body)
+        for path, table in DESCRIBED.items()
+        for method, operation in table.items()
+        if operation.body
+    ]:
+        url = path.replace("{id}", str(group if "/group/" in path else owner.id))
+
+        def send(body: Any, method: str = method, url: str = url) -> Any:
+            content = json.dumps(body).encode()
+            headers = {"Authorization": f"Bearer {owner.token}", "Content-Type": "application/json"}
+            response = site.request(method, url, headers=headers, content=content)
+            return response.json() if response.status_code == 400 else {}
+
+        # An unknown field is refused where clients send back what they were shown.
+        refused: dict[str, list[Any]] = {"nosuch": [1]} if "nosuch" in send({"nosuch": 1}) else {}
+        for name in form:
+            by_rule = [value for value in REFUSED.get(name, ()) if name in send({name: value})]
+            by_kind = next((value for value in wrong_kinds if name in send({name: value})), None)
+            assert by_kind is not None, (path, name)
+            refused[name] = [*by_rule, by_kind]
+            ruled |= {(path, name, len(by_rule))} if by_rule else set()
+        choices = list(product(*refused.values()))
+        for values in choices if len(choices) < 20 else choices[:1]:
+            body = dict(zip(refused, values, strict=True))
+            if names := body.keys() - send(body).keys():
+                hidden[path, str(body)[:200]] = names
+    assert hidden == {}
+    assert len(ruled) == 4, ruled
 
 
 def test_empty_sign_in_reports_every_missing_field(site: Site) -> None:

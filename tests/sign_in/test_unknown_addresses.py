@@ -97,9 +97,13 @@ def test_requests_refused_for_other_reasons_are_not_counted(
     groups.give_role(group, member)
     for _ in range(3):
         assert invite(groups, member, group, *unknown(40)).status_code == 403
-        body = {"name": " ", "users": {"a@example.org": {}}}
+        body: dict[str, Any] = {"name": " ", "users": {"a@example.org": 5}}
         assert groups.call("PATCH", olga, "group", group, json=body).status_code == 400
-    assert invite(groups, olga, group, *unknown(60)).status_code == 400
+    # What the response says besides another error is counted.
+    body = {"name": " ", "users": {email: {} for email in unknown(60)}}
+    response = groups.call("PATCH", olga, "group", group, json=body)
+    assert (response.status_code, len(response.json()["users"])) == (400, 60)
+    assert invite(groups, olga, group, "a@example.org").status_code == 429
 
 
 def test_unknown_addresses_of_staff_are_not_limited(

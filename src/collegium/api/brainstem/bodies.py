@@ -1,10 +1,14 @@
-"""Validate JSON bodies against a table of fields; all errors are reported at once."""
+"""Validate JSON bodies against a table of fields; all errors are reported at once.
+
+``read`` is for bodies whose fields are judged by their kind alone, ``read_all`` for those of which
+rules refuse values that are right by kind: ``Body.refuse`` adds these refusals.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,8 +17,9 @@ import msgspec
 
 from collegium import values
 from collegium.api import request_bodies
-from collegium.api.brainstem.errors import VALUES
+from collegium.api.brainstem.errors import VALUES, field_errors
 from collegium.api.request import BadRequestError, RequestContext
+from collegium.refusals import Invalid
 from collegium.scopes.groups.actions import MemberChange
 from collegium.text.names import clean_name, trim, without_controls
 from collegium.values import (
@@ -165,6 +170,28 @@ def _shorten(name: str) -> str:
     return name if len(name) <= _NAME_SHOWN_MAX else f"{name[:_NAME_SHOWN_MAX]}…"
 
 
+@dataclass(slots=True)
+class Body:
+    """A validated body: the valid values, and the errors of the other fields."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, list[str]] = field(default_factory=dict)
+
+    def refuse(self, refusal: Invalid) -> None:
+        """Add the refusal of a rule, so that it is reported together with all other errors."""
+        for name, texts in field_errors(refusal).items():
+            self.errors.setdefault(name, []).extend(texts)
+
+    def check(self) -> None:
+        """Refuse a body that has errors.
+
+        Raises:
+            BadRequestError: with the errors of all fields.
+        """
+        if self.errors:
+            raise BadRequestError(self.errors)
+
+
 def read(
     context: RequestContext,
     table: Mapping[str, Kind],
@@ -172,7 +199,29 @@ def read(
     one_of: Sequence[str] = (),
     read_only: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Return the validated values of a JSON body.
+    """Return the validated values of a JSON body of which no rule judges more.
+
+    Args:
+        table: as ``read_all``.
+        one_of: as ``read_all``.
+        read_only: as ``read_all``.
+
+    Raises:
+        BadRequestError: with the errors of all fields; 415 if the body is not JSON.
+    """
+    body = read_all(context, table, one_of=one_of, read_only=read_only)
+    body.check()
+    return body.values
+
+
+def read_all(
+    context: RequestContext,
+    table: Mapping[str, Kind],
+    *,
+    one_of: Sequence[str] = (),
+    read_only: Collection[str] | None = None,
+) -> Body:
+    """Return the valid values of a JSON body, and the errors of the other fields.
 
     Args:
         table: name to kind of value.
@@ -181,7 +230,7 @@ def read(
             were shown. Any other name is an error. None: all other names are ignored.
 
     Raises:
-        BadRequestError: with the errors of all fields; 415 if the body is not JSON.
+        BadRequestError: the body is no JSON object; 415 if it is not JSON.
     """
     raw = _parse_object(context)
     parsed, invalid_fields = parse_fields(raw, table, is_strict=True)
@@ -192,9 +241,7 @@ def read(
         unknown = (name for name in raw if name not in table and name not in read_only)
         errors = {_shorten(name): [VALUES["unknown"]] for name in islice(unknown, MESSAGES_MAX)}
     errors |= {name: error.messages(VALUES) for name, error in invalid_fields.items()}
-    if errors:
-        raise BadRequestError(errors)
-    return parsed
+    return Body(parsed, errors)
 
 
 def _parse_object(context: RequestContext) -> Mapping[str, Any]:

@@ -9,8 +9,10 @@ from msgspec import Struct
 
 from collegium.api.brainstem import bodies, schemas
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.refusals import Invalid
 from collegium.security.rate_limits.rules import CODE, DEVICE
 from collegium.sign_in.devices import actions as device_actions
+from collegium.sign_in.devices import rules as device_rules
 from collegium.sign_in.devices.rules import INTERVAL, LIFETIME, State
 from collegium.values import Integer, Secret
 
@@ -46,15 +48,21 @@ class DevicePoll(Struct, frozen=True, omit_defaults=True):
 
 
 def _begin(context: RequestContext) -> Response:
-    values = bodies.read(context, _BEGIN)
+    body = bodies.read_all(context, _BEGIN)
+    name = body.values.get("client_name") or "A program"
+    lifetime = body.values.get("token_lifetime")
+    try:
+        device_rules.check_lifetime(lifetime or 0, context.settings.device_token_lifetime_max)
+    except Invalid as refusal:
+        body.refuse(refusal)
+    body.check()
     with context.write() as tx:
-        name = values.get("client_name") or "A program"
         pending = device_actions.begin(
             tx,
             context.app.vault,
             name,
             ip_address=context.ip_address,
-            lifetime=values.get("token_lifetime"),
+            lifetime=lifetime,
             settings=context.settings,
         )
         context.count_attempts(tx, DEVICE)

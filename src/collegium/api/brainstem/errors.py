@@ -143,20 +143,27 @@ def _status(refusal: Refusal) -> int:
     return next(status for kind, status in _STATUS if isinstance(refusal, kind))
 
 
+def field_errors(refusal: Invalid) -> dict[str, list[str]]:
+    """Return the messages of a refusal by the field to which each belongs; empty if to none."""
+    if refusal.code == "group.people":
+        problems: Any = refusal.facts["problems"]
+        others: Any = refusal.facts["others"]
+        texts = [_MEMBER_ERRORS[problem].format(email=email) for email, problem in problems.items()]
+        errors = {"users": texts}
+        for field, text in (_FIELDS[code] for code in others):
+            errors.setdefault(field, []).append(text)
+        return errors
+    if refusal.code not in _FIELDS:
+        return {}
+    field, text = _FIELDS[refusal.code]
+    return {field: [text.format(**refusal.facts)]}
+
+
 def refusal_response(refusal: Refusal) -> Response:
     """Return the response for a refusal."""
     status = _status(refusal)
-    if refusal.code == "group.people":
-        problems: Any = refusal.facts["problems"]
-        texts = [_MEMBER_ERRORS[problem].format(email=email) for email, problem in problems.items()]
-        errors = {"users": texts}
-        if refusal.facts["is_name_taken"]:
-            field, text = _FIELDS["group.name_taken"]
-            errors = {field: [text], **errors}
+    if isinstance(refusal, Invalid) and (errors := field_errors(refusal)):
         return json_response(status, errors)
-    if refusal.code in _FIELDS:
-        field, text = _FIELDS[refusal.code]
-        return json_response(status, {field: [text.format(**refusal.facts)]})
     template = _MESSAGES.get(refusal.code)
     text = template.format(**refusal.facts) if template else _DEFAULTS.get(status, _DEFAULTS[400])
     headers: dict[str, str] = {}

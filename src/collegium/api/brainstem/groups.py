@@ -8,7 +8,7 @@ from collegium.access.rules import ANONYMOUS, Actor
 from collegium.api import limits
 from collegium.api.brainstem import bodies, query, schemas
 from collegium.api.brainstem.paths import mutating_route, parse_id, with_aliases
-from collegium.api.request import Endpoint, RequestContext, Response, Routes
+from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.tables import groups, scopes
 from collegium.refusals import Invalid
@@ -70,36 +70,45 @@ def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _create(context: RequestContext) -> Response:
-    values = bodies.read(context, _NEW, read_only=_READ_ONLY)
+    body = bodies.read_all(context, _NEW, read_only=_READ_ONLY)
+    if body.errors and "name" in body.values:
+        with context.read() as tx:
+            try:
+                group_actions.check_name(tx, body.values["name"])
+            except Invalid as refusal:
+                body.refuse(refusal)
+    body.check()
     with context.write() as tx:
-        group = group_actions.create(tx, context.actor, values["name"], settings=context.settings)
+        name = body.values["name"]
+        group = group_actions.create(tx, context.actor, name, settings=context.settings)
         return _group_response(tx, context.actor, group_queries.by_id(tx, group), 201)
 
 
 def _change(context: RequestContext) -> Response:
+    body = bodies.Body()
     try:
-        return _change_in_transaction(context)
+        with context.write() as tx:
+            access = group_actions.lock_group_and_authorise(
+                tx, context.actor, parse_id(context, "group")
+            )
+            # Authorisation comes before validation: callers who may not change the group get that
+            # refusal, whatever body they have sent.
+            body = bodies.read_all(context, _CHANGE, read_only=_READ_ONLY)
+            name, people = body.values.get("name"), body.values.get("users", ())
+            if body.errors:
+                group_actions.check_change(tx, context.actor, access, name, people)
+                raise BadRequestError(body.errors)
+            count = group_actions.change(tx, context.actor, context.settings, access, name, people)
+            context.count_attempts(tx, INVITE, attempts=count)
+            return _group_response(tx, context.actor, group_queries.by_id(tx, access.scope.id))
     except Invalid as refusal:
         if refusal.code == "group.people":
             problems: Any = refusal.facts["problems"]
             limits.count_unknown(context, list(problems.values()).count("unknown"))
-        raise
-
-
-def _change_in_transaction(context: RequestContext) -> Response:
-    with context.write() as tx:
-        access = group_actions.lock_group_and_authorise(
-            tx, context.actor, parse_id(context, "group")
-        )
-        # Authorisation comes before validation: callers who may not change the group get that
-        # refusal, whatever body they have sent.
-        values = bodies.read(context, _CHANGE, read_only=_READ_ONLY)
-        member_changes = values.get("users", ())
-        count = group_actions.change(
-            tx, context.actor, context.settings, access, values.get("name"), member_changes
-        )
-        context.count_attempts(tx, INVITE, attempts=count)
-        return _group_response(tx, context.actor, group_queries.by_id(tx, access.scope.id))
+        if not body.errors:
+            raise
+        body.refuse(refusal)
+    raise BadRequestError(body.errors)
 
 
 def _delete(context: RequestContext) -> Response:

@@ -18,7 +18,7 @@ from collegium.access.rules import (
 )
 from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountRow
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invitations import actions as invitation_actions
@@ -73,6 +73,20 @@ def create(tx: WriteTransaction, actor: Actor, name: str, *, settings: Settings 
     return group_id
 
 
+def check_name(tx: ReadTransaction, name: str, group: int = 0) -> None:
+    """Check that a name is free. Two groups may still take it at once: the database decides.
+
+    Args:
+        name: the display name.
+        group: id of the group that may have it; 0 for a new one.
+
+    Raises:
+        Invalid: ``group.name_taken``.
+    """
+    if group_queries.is_name_taken(tx, comparable_name(name), group):
+        raise Invalid("group.name_taken", field="name")
+
+
 def lock_group_and_authorise(tx: WriteTransaction, actor: Actor, group_id: int) -> ScopeAccess:
     """Lock a group for an actor who may change it.
 
@@ -92,6 +106,28 @@ def lock_group_and_authorise(tx: WriteTransaction, actor: Actor, group_id: int) 
     ):
         raise Forbidden("permission.missing")
     return access
+
+
+def check_change(
+    tx: WriteTransaction,
+    actor: Actor,
+    scope_access: ScopeAccess,
+    name: str | None,
+    changes: Sequence[MemberChange],
+) -> None:
+    """Check a change of a group, of which nothing is stored because something else is wrong.
+
+    Args:
+        scope_access: the result of ``lock_group_and_authorise``.
+        name: the new name; None to keep it.
+        changes: the changes of members.
+
+    Raises:
+        Forbidden: ``permission.missing`` where a manager requests more than plain members.
+        Invalid: ``group.name_taken``; ``group.last_owner``; ``group.people`` with ``problems``, a
+            reason by address, and ``others``, those of the two codes that apply too.
+    """
+    _check_change(tx, actor, scope_access, name, changes)
 
 
 def change(
@@ -118,25 +154,10 @@ def change(
     Raises:
         Forbidden: ``permission.missing`` where a manager requests more than plain members;
             otherwise as ``invitations.actions.invite_or_change``.
-        Invalid: ``group.name_taken``; ``group.people`` with ``problems``, a reason by address, and
-            ``is_name_taken``; ``group.last_owner``.
+        Invalid: as ``check_change``.
         Conflict, Limited: as ``invitations.actions.invite_or_change``.
     """
-    people = _People(tx, scope_access.scope.id, changes)
-    if name is not None and not has_permission(
-        actor, scope_access.permissions, Permission.GROUP_UPDATE
-    ):
-        raise Forbidden("permission.missing")
-    for change in changes:
-        _check_may_change(tx, actor, scope_access, change, people)
-    problems = people.problems(changes)
-    if problems:
-        # The response reports errors of both fields together. Therefore the name is looked up
-        # although nothing will change.
-        is_taken = name is not None and group_queries.is_name_taken(
-            tx, comparable_name(name), scope_access.scope.id
-        )
-        raise Invalid("group.people", field="users", problems=problems, is_name_taken=is_taken)
+    people = _check_change(tx, actor, scope_access, name, changes)
     if name is not None and name != scope_access.scope.name:
         group_queries.rename(tx, scope_access.scope.id, name, comparable_name(name))
         event_queries.record(
@@ -147,7 +168,6 @@ def change(
             ),
         )
     mailed = 0
-    loses_owner = False
     # In a fixed order, which prevents deadlocks of two transactions that invite the same people.
     for change in sorted(changes, key=lambda change: comparable_address(change.email)):
         member = people.members.get(comparable_address(change.email))
@@ -177,13 +197,6 @@ def change(
                 _requested_role(change),
                 former=member.grant_id,
             )
-        else:
-            continue
-        loses_owner |= is_owner_role(ScopeKind.GROUP, member.role_name)
-    # Only checked if an owner is removed here: a group whose owners are all deactivated must remain
-    # manageable.
-    if loses_owner and not membership_queries.count_other_owners(tx, scope_access.scope.id, 0):
-        raise Invalid("group.last_owner", field="users")
     return mailed
 
 
@@ -261,12 +274,44 @@ def delete(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
     event_queries.record(tx, actor, events.GroupDeleted(scope=group_id, name=access.scope.name))
 
 
+def _check_change(
+    tx: WriteTransaction,
+    actor: Actor,
+    scope_access: ScopeAccess,
+    name: str | None,
+    changes: Sequence[MemberChange],
+) -> _People:
+    people = _People(tx, scope_access.scope.id, changes)
+    if name is not None and not has_permission(
+        actor, scope_access.permissions, Permission.GROUP_UPDATE
+    ):
+        raise Forbidden("permission.missing")
+    for change in changes:
+        _check_may_change(tx, actor, scope_access, change, people)
+    problems = people.problems(changes)
+    others = []
+    if people.leaves_no_owner(changes):
+        others.append(Invalid("group.last_owner", field="users"))
+    try:
+        if name is not None:
+            check_name(tx, name, scope_access.scope.id)
+    except Invalid as refusal:
+        others.append(refusal)
+    if problems or len(others) > 1:
+        codes = [other.code for other in others]
+        raise Invalid("group.people", field="users", problems=problems, others=codes)
+    for other in others:
+        raise other
+    return people
+
+
 class _People:
     """The people that the changes name: members of the group, and other accounts."""
 
     def __init__(self, tx: WriteTransaction, scope: int, changes: Sequence[MemberChange]) -> None:
+        self._rows = group_queries.members(tx, [scope])[scope] if changes else []
         self.members: dict[str, Member] = {}
-        for row in group_queries.members(tx, [scope])[scope] if changes else ():
+        for row in self._rows:
             self.members.setdefault(comparable_address(row.email), row)
         other_emails = [
             change.email
@@ -289,6 +334,24 @@ class _People:
                 reasons[change.email] = "unknown"
             checked.add(key)
         return reasons
+
+    def leaves_no_owner(self, changes: Sequence[MemberChange]) -> bool:
+        """Return whether changes take the role of the last owner who is active and stays.
+
+        A group whose owners are all deactivated remains manageable: others can be changed there.
+        """
+        requested = {comparable_address(change.email): change for change in changes}
+        loses_owner, remaining = False, 0
+        for row in self._rows:
+            key = comparable_address(row.email)
+            change = requested.get(key) if self.members[key] is row else None
+            role, valid_until = row.role_name, row.valid_until
+            if change and (change.removes or _requested_role(change) != role):
+                loses_owner |= is_owner_role(ScopeKind.GROUP, role)
+                role, valid_until = "" if change.removes else _requested_role(change), None
+            if is_owner_role(ScopeKind.GROUP, role) and row.is_active and valid_until is None:
+                remaining += 1
+        return loses_owner and not remaining
 
 
 def _requested_role(change: MemberChange) -> str:
