@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts.actions import require_staff
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
+from collegium.refusals import Invalid
 from collegium.roles import queries as role_queries
 from collegium.roles import rules as role_rules
 from collegium.roles.queries import RoleRow
@@ -42,6 +44,32 @@ def create(
         events.RoleCreated(role=values["name"], role_uuid=uuid, permissions=sorted(permissions)),
     )
     return uuid
+
+
+def problems(
+    tx: ReadTransaction,
+    role: RoleRow | None,
+    values: Mapping[str, Any],
+    permissions: Collection[str],
+) -> Iterator[Invalid]:
+    """Yield what rules and other roles refuse of the values of a role.
+
+    Args:
+        role: the role that is changed; None: a new one.
+        values: as far as they are valid, of ``name`` and ``kind``.
+        permissions: names of the permissions.
+    """
+    kind = values.get("kind") if role is None else role.kind
+    checks = [partial(role_rules.check_permissions, ScopeKind(kind) if kind else None, permissions)]
+    if role is not None:
+        checks.insert(0, partial(role_rules.check_kind, role.kind, values.get("kind", role.kind)))
+    for check in checks:
+        try:
+            check()
+        except Invalid as refusal:
+            yield refusal
+    if "name" in values and role_queries.is_name_taken(tx, values["name"], role.id if role else 0):
+        yield Invalid("role.name_taken", field="name")
 
 
 def update(

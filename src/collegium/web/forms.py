@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from multipart import MultipartPart
 
 from collegium.api import request_bodies
-from collegium.refusals import Refusal
+from collegium.refusals import Conflict, Invalid, Refusal
 from collegium.text.email_addresses import canonical_address
 from collegium.text.names import trim
 from collegium.values import (
@@ -23,6 +23,7 @@ from collegium.values import (
 )
 from collegium.web.messages import VALUES, message_for
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _FIELDS_MAX: Final = 300
@@ -223,6 +224,25 @@ class Form:
         """Add the message of a refusal, to its field if the form has that."""
         field = str(refusal.facts.get("field", WHOLE))
         self.add_error(field if field in self.values else WHOLE, message_for(refusal))
+
+    def add_refusals(self, refusals: Iterable[Refusal]) -> None:
+        """Add refusals, except of fields that have an error: their values could not be read."""
+        unread = set(self.errors)
+        for refusal in refusals:
+            if refusal.facts.get("field") not in unread:
+                self.add_refusal(refusal)
+
+    def judge(self, rule: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Call a rule, and add what it refuses. So it is shown together with all other errors.
+
+        Returns:
+            The result of the rule; None if it refuses.
+        """
+        try:
+            return rule(*args, **kwargs)
+        except (Conflict, Invalid) as refusal:
+            self.add_refusal(refusal)
+            return None
 
 
 def _day(at: datetime | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,7 @@ from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links import rules as invite_link_rules
 from collegium.invite_links.queries import InviteLinkRow
 from collegium.memberships.offers import ids_with_able_sponsor
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
 from collegium.text.languages import gettext as _
@@ -194,21 +194,9 @@ def _read_end(
         # On the last possible day the link ends when its maximum lifetime does, not at the end of
         # the day.
         end = min(end, latest)
-    _add_refusals(form, _end_errors(browser, end, now))
+    limit = browser.settings.group_invitation_lifetime
+    form.judge(invite_link_rules.check_end, end, now, limit)
     return {"expires_at": end}
-
-
-def _end_errors(browser: BrowserRequest, end: datetime, now: datetime) -> list[Invalid]:
-    try:
-        invite_link_rules.check_end(end, now, browser.settings.group_invitation_lifetime)
-    except Invalid as refusal:
-        return [refusal]
-    return []
-
-
-def _add_refusals(form: Form, problems: Iterable[Invalid]) -> None:
-    for problem in problems:
-        form.add_refusal(problem)
 
 
 def _create(kind: ScopeKind, browser: BrowserRequest) -> Response:
@@ -235,10 +223,9 @@ def _create(kind: ScopeKind, browser: BrowserRequest) -> Response:
                 else []
             )
             project_role = _chosen_option(tx, form, "project_role", options)
-        if role is not None:
-            _add_refusals(
-                form, invite_link_actions.problems(browser.actor, kind, role, project_role, values)
-            )
+        form.add_refusals(
+            invite_link_actions.problems(browser.actor, kind, role, project_role, values)
+        )
         if role is not None and form.is_valid:
             try:
                 invite_link_actions.create(
@@ -322,7 +309,7 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
             current = _read_settings(_filled_form(row))
             values = {name: value for name, value in values.items() if value != current[name]}
             values |= _read_end(browser, tx.now, row.expires_at)
-            _add_refusals(form, invite_link_actions.problems_of_change(browser.actor, row, values))
+            form.add_refusals(invite_link_actions.problems_of_change(browser.actor, row, values))
             if form.is_valid:
                 invite_link_actions.change(tx, browser.actor, browser.settings, row.uuid, values)
     if not form.is_valid:

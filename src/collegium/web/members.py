@@ -15,6 +15,7 @@ from collegium.exports.rules import Subject
 from collegium.invitations import actions as invitation_actions
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
+from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.queries import GrantRow
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -260,6 +261,7 @@ def _render_search(
 def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
     form = browser.form
     valid_until = form.end("until")
+    form.judge(membership_rules.check_end, valid_until, browser.now)
     uuid = hex_uuid(form.raw("account"))
     if uuid is None:
         form.add_error("account", _("Please choose an option."))

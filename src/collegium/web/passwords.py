@@ -79,7 +79,7 @@ def hash_of_new_password(form: Form, personal_data: tuple[str, ...]) -> str | No
         errors = password_actions.check_new_password(password, personal_data)
         if errors:
             form.add_error("password", " ".join(errors))
-        elif normalized(password) != normalized(repeated):
+        if normalized(password) != normalized(repeated):
             form.add_error(
                 "again", _("The passwords do not match. Please repeat the new password.")
             )

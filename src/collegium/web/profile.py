@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
+from collegium.accounts import rules as account_rules
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.pictures.rules import BYTES, ImageTooLargeError, InvalidImageError
 from collegium.accounts.queries import AccountDetails
@@ -139,6 +140,12 @@ def _save(browser: BrowserRequest) -> Response:
         stored = account.preferred_language
         codes = [code for code, _name in _language_options(stored)]
         changes[_LANGUAGE] = form.choice(_LANGUAGE, *codes)
+    form.judge(
+        account_rules.check_policy,
+        has_agreed=account.agreed_at is not None,
+        agrees=form.flag("agree_with_policy"),
+        exempt=account.is_staff,
+    )
     if not form.is_valid:
         return _render_errors(browser)
     if changes.get(_LANGUAGE):

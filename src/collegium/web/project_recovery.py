@@ -11,6 +11,7 @@ from collegium.api.request import Response, Routes
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
 from collegium.scopes.projects import recovery
 from collegium.scopes.projects.queries import AnyProject
@@ -105,6 +106,7 @@ def _recover(browser: BrowserRequest) -> Response:
         invites_members=members == "invite",
         end=form.date("end_date"),
     )
+    form.judge(project_actions.check_dates, browser.now, {"end_date": wishes.end})
     found = None
     if form.is_valid:
         try:

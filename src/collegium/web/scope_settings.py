@@ -8,7 +8,7 @@ from typing import Any, Final
 from collegium.access.rules import ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX
+from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX, check_patterns
 from collegium.refusals import Conflict, Forbidden, Invalid
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
@@ -87,6 +87,7 @@ def _save(kind: ScopeKind, browser: BrowserRequest) -> Response:
             name: form.text(name, most, lines=name == "address")
             for name, (_, most) in _ADDRESS.items()
         }
+    form.judge(check_patterns, values["email_patterns"])
     change = project_actions.update if kind is ScopeKind.PROJECT else organisation_actions.update
     if form.is_valid:
         try:

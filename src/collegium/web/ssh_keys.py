@@ -39,18 +39,18 @@ def _add(browser: BrowserRequest) -> Response:
     form = browser.form
     text = form.text("public_key", LENGTH_MAX + 500, required=True, lines=True)
     name = form.name("name", NAME_MAX)
-    if form.is_valid:
+    key = None if "public_key" in form.errors else form.judge(parse, text)
+    if key is not None and "name" not in form.errors:
+        name = ssh_key_actions.name_of(key, name or None)
+        if not name:
+            form.add_error("name", _("Please enter a name, because the key has no comment."))
+    if key is not None and form.is_valid:
+        destination = (_HERE, _("The key “{name}” is added.").format(name=isolated(name)))
         try:
-            key = parse(text)
-            name = ssh_key_actions.name_of(key, name or None)
-            if not name:
-                form.add_error("name", _("Please enter a name, because the key has no comment."))
-            else:
-                destination = (_HERE, _("The key “{name}” is added.").format(name=isolated(name)))
-                with browser.create() as tx:
-                    ssh_key_actions.create(tx, browser.actor, key, name, settings=browser.settings)
-                    browser.created(tx, *destination)
-                return browser.redirect(*destination)
+            with browser.create() as tx:
+                ssh_key_actions.create(tx, browser.actor, key, name, settings=browser.settings)
+                browser.created(tx, *destination)
+            return browser.redirect(*destination)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
     with browser.read() as tx:

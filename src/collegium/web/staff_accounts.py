@@ -197,6 +197,9 @@ def _create(browser: BrowserRequest) -> Response:
         form.add_error(
             "username", _("A user name can have lower-case letters a to z, digits and _ . @ + -")
         )
+    with browser.read() as tx:
+        if account_queries.is_username_taken(tx, values["username"]):
+            form.add_refusal(Invalid("account.username_taken", field="username"))
     if form.is_valid:
         if values.get("is_staff") or values.get("is_support"):
             confirmation.require(browser)

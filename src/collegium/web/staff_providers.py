@@ -91,9 +91,7 @@ def _read_connection(form: Form) -> dict[str, Any]:
 
 def _check_values(form: Form, values: Mapping[str, Any]) -> bool:
     """Add everything that the rules refuse; return whether the form is valid."""
-    if form.is_valid:
-        for refusal in provider_rules.problems(values):
-            form.add_refusal(refusal)
+    form.add_refusals(provider_rules.problems(values))
     return form.is_valid
 
 

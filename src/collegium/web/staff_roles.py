@@ -205,6 +205,9 @@ def _change(browser: BrowserRequest) -> Response:
         changes["description"] = form.text("description", _TEXT_MAX, lines=True)
         if "name" in form.values:
             changes["name"] = form.name("name", NAME_MAX, required=True)
+        with browser.read() as tx:
+            row = role_queries.get_by_uuid(tx, browser.uuid("role"))
+            form.add_refusals(role_actions.problems(tx, row, changes, _checked_permissions(form)))
     if form.is_valid:
         try:
             message = _perform_on_role(browser, action, changes)
@@ -254,6 +257,9 @@ def _create(browser: BrowserRequest) -> Response:
         "kind": form.choice("kind", *KINDS),
         "description": form.text("description", _TEXT_MAX, lines=True),
     }
+    known = {name: value for name, value in values.items() if name not in form.errors}
+    with browser.read() as tx:
+        form.add_refusals(role_actions.problems(tx, None, known, _checked_permissions(form)))
     if form.is_valid:
         try:
             with browser.create() as tx:

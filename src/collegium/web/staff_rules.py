@@ -105,9 +105,11 @@ def _read_values(form: Form, tx: ReadTransaction) -> dict[str, Any]:
         options = {row.uuid: row.id for row in role_queries.of_kind(tx, kind)}
         uuid = form.choice(name, "", *options)
         values[f"{name}_id"] = options.get(uuid)
-    if form.is_valid:
-        for problem in claim_rule_rules.problems(values):
-            form.add_refusal(problem)
+    problems = claim_rule_rules.problems(values)
+    if not form.errors.keys().isdisjoint(claim_rule_rules.CONDITIONS):
+        # There is a condition, but it could not be read.
+        problems = [problem for problem in problems if problem.code != "claim_rule.no_condition"]
+    form.add_refusals(problems)
     return values
 
 

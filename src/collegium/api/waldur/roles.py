@@ -20,12 +20,12 @@ from collegium.api.waldur.lookups import BOOLEAN, CONTAINS, fixed, part_of_any
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.tables import roles
 from collegium.lists.filters import is_equal
-from collegium.refusals import Invalid, NotFound
+from collegium.refusals import NotFound
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
 from collegium.roles.availability import actions as availability_actions
 from collegium.roles.queries import RoleRow
-from collegium.roles.rules import NAME_MAX, check_kind, check_permissions
+from collegium.roles.rules import NAME_MAX
 from collegium.values import Boolean, Choice, Kind, Name, Text, Uuid, check_list, parse_all
 
 _KINDS: Final = {word: kind.value for kind, word in schemas.KINDS.items()}
@@ -198,19 +198,8 @@ def _check_unique(tx: WriteTransaction, form: Form, role: RoleRow | None) -> Non
     Raises:
         BadRequestError: with the errors of all fields.
     """
-    values = form.values
-    kind = values.get("kind") if role is None else role.kind
-    try:
-        if role is not None:
-            check_kind(role.kind, values.get("kind", role.kind))
-    except Invalid as refusal:
+    for refusal in role_actions.problems(tx, role, form.values, form.values.get("permissions", ())):
         form.refuse(refusal)
-    try:
-        check_permissions(ScopeKind(kind) if kind else None, values.get("permissions", ()))
-    except Invalid as refusal:
-        form.refuse(refusal)
-    if "name" in values and role_queries.is_name_taken(tx, values["name"], role.id if role else 0):
-        form.refuse(Invalid("role.name_taken", field="name"))
     form.check()
 
 
