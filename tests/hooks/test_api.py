@@ -80,6 +80,12 @@ def test_hook_of_somebody_else_is_hidden_and_its_url_is_shown_to_staff_alone(sce
     assert seen["destination_url"] == f"{scene.endpoint.base.split(SECRET)[0]}…"
     for text in (site.get(HOOKS, support).text, site.get(web["url"], support).text):
         assert SECRET not in text
+    own = scene.add_web(support, "users")
+    by_url = {"destination_url": web["destination_url"]}
+    for person, found in ((world.staff, [web, own]), (scene.member, [web]), (support, [own])):
+        rows = site.get(WEB, person, params=by_url).json()
+        assert {row["uuid"] for row in rows} == {one["uuid"] for one in found}
+    assert site.get(WEB, support, params=by_url | {"author_uuid": web["author_uuid"]}).json() == []
     for method in ("PUT", "PATCH", "DELETE"):
         assert site.request(method, web["url"], support, json={}).status_code == 403
     assert site.get(web["url"], world.staff).json() == web
