@@ -41,7 +41,9 @@ A refusal that the function does not catch becomes an error page with the messag
 ``messages.py``: 404 for NotFound, 403 for Forbidden, 429 for Limited, 409 for all others except
 Unauthenticated, which redirects to the sign-in page. To show the form again with the error at its
 field, catch ``(Conflict, Invalid) as refusal``, call ``browser.form.add_refusal(refusal)``, and
-return the page with status 422 and ``form=browser.form``.
+return the page with status 422 and ``form=browser.form``. An action runs only when the form is
+valid, so ask the rules of its fields before: ``form.judge(rule, value)``, or
+``form.add_refusals(problems)``. Otherwise one mistake hides another.
 
 Before a page changes a password, an address, a token, an identity or a role of staff, it calls
 ``confirmation.require(browser)``, outside of every transaction. If the last sign-in or confirmation
