@@ -149,8 +149,12 @@ def visitors(scene: Scene, row: Row) -> Iterator[Visitor]:
 
 
 def comparable(response: httpx.Response) -> tuple[Any, ...]:
-    """Return a response without what is new each time: cookies, and the number of the form."""
+    """Return a response without what is new each time: cookies, and the number of the form.
+
+    Times are compared as what they are, not by how long ago they are.
+    """
     body = re.sub(r'name="submission" value="[\w-]+"', "", response.text)
+    body = re.sub(r"(?s)(<time [^>]*>).*?</time>", r"\1", body)
     return response.status_code, response.headers.get("location"), body
 
 
