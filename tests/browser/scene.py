@@ -58,7 +58,7 @@ class Scene:
         self.project = world.project(self.organisation, "Tide Table")
         self.second_organisation = world.organisation(LONG, owner=self.ada)
         world.give_role(
-            self.ada, "PROJECT.MEMBER", self.project, datetime.now(UTC) + timedelta(days=40)
+            self.ada, "PROJECT.MEMBER", self.project, datetime.now(UTC) + timedelta(days=20)
         )
         self.group = live.group(self.owner, "Night Watch")
         text = "Dear Ines,\nwe would like to have you with us."
@@ -209,6 +209,7 @@ class Scene:
         yield (
             self.ada,
             [
+                ("overview", to("/")),
                 ("account", to("/account/")),
                 ("leave", to(self._leave(self.ada, self.project))),
                 ("leave-last-owner", to(self._leave(self.ada, self.second_organisation))),
@@ -246,6 +247,7 @@ class Scene:
         yield (
             self.emil,
             [
+                ("overview-empty", to("/")),
                 ("account-empty", to("/account/")),
                 ("teams-none", to("/teams/")),
                 ("open-invitation", to(f"/open_invitation/{self.link}/")),
@@ -258,6 +260,7 @@ class Scene:
             self.owner,
             [
                 ("address-other", to(self.address)),
+                ("overview-of-owner", to("/")),
                 ("requests", to("/requests/")),
                 ("requests-wrong", press("Approve")),
                 ("requests-decided", in_order(check("Select Aron Asker"), press("Approve"))),

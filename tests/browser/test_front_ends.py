@@ -153,7 +153,7 @@ def test_other_origins_read_nothing_and_pages_are_read_by_nobody(
     page.get_by_label("User name").fill("ada")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    page.wait_for_url(f"{site.base}/account/")
+    page.wait_for_url(f"{site.base}/")
     public = f"{site.base}/api/configuration/"
     page.goto(f"http://localhost:{front_port}/")
     assert page.evaluate(IS_REFUSED, [public, {}])

@@ -80,7 +80,7 @@ def test_invitee_signs_up_and_becomes_a_member(visitor: Visitor) -> None:
     assert page.url == f"{live.base}/account/"
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, name)
-    expect(page, "My memberships", "Tide Table")
+    expect(page, "Waiting for you", "Tide Table")
 
 
 def test_invitee_declines(visitor: Visitor) -> None:
@@ -105,7 +105,7 @@ def test_invitee_declines(visitor: Visitor) -> None:
 
     page = visitor.page()
     sign_in(page, "ann")
-    expect(page, "My invitations", project.name)
+    expect(page, "Waiting for you", project.name)
     page.get_by_role("button", name=f"Decline the invitation to {project.name}").click()
     expect(page, "You have declined the invitation to", "You are not a member of an organisation")
     assert "My invitations" not in page.inner_text("main")
@@ -135,7 +135,7 @@ def test_join_request_is_approved(visitor: Visitor) -> None:
 
     inbox = visitor.page()
     sign_in(inbox, "lead")
-    inbox.get_by_role("link", name="Join requests").click()
+    inbox.get_by_role("link", name="Join requests", exact=True).click()
     expect(inbox, "Aron Asker", "I keep the lamp.", f"group {title}")
     inbox.get_by_label("Select Aron Asker").check()
     inbox.get_by_label("Comment").fill("Welcome aboard.")
@@ -179,6 +179,7 @@ def test_account_changes_its_email_address(visitor: Visitor) -> None:
     address = "mona@example.org"
     page = visitor.page()
     sign_in(page, "mover")
+    page.get_by_role("link", name="My account").click()
     page.get_by_role("link", name="E-mail address").click()
     page.get_by_label("New e-mail address").fill(address)
     page.get_by_label("Your password").fill(PASSWORD)
@@ -195,6 +196,7 @@ def test_two_factor_authentication(visitor: Visitor) -> None:
     visitor.person("safe", "Sara", "Safe")
     page = visitor.page()
     sign_in(page, "safe")
+    page.get_by_role("link", name="My account").click()
     page.get_by_role("link", name="Two-factor authentication").click()
     page.get_by_role("button", name="Set up").click()
     authenticator = TOTP(page.inner_text(".secret"))
@@ -211,7 +213,7 @@ def test_two_factor_authentication(visitor: Visitor) -> None:
     expect(page, "This code is wrong")
     page.get_by_label("Code").fill(codes[0])
     page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page, "My memberships")
+    page.get_by_role("link", name="My account").click()
     page.get_by_role("link", name="Two-factor authentication").click()
     expect(page, "You have 9 unused recovery codes")
 
@@ -230,7 +232,7 @@ def test_forgotten_password_is_reset(visitor: Visitor) -> None:
     page.get_by_role("button", name="Set password").click()
     expect(page, "Your new password is set")
     sign_in(page, "lost", "another tide comes in")
-    expect(page, "My memberships")
+    expect(page, "Waiting for you")
 
 
 def test_program_is_approved_or_denied(visitor: Visitor) -> None:
@@ -369,7 +371,7 @@ def test_team_is_managed_by_keyboard(visitor: Visitor) -> None:
     keys.write("User name", "keys")
     keys.write("Password", PASSWORD)
     keys.press("Sign in")
-    expect(page, "My memberships")
+    expect(page, "Waiting for you", "1 person asks to join")
     keys.press("Join requests")
     keys.to("Select Abel Asker")
     page.keyboard.press("Space")

@@ -140,7 +140,7 @@ def test_password_needs_the_passkey_or_a_recovery_code_as_second_factor(
     assert other.send("/sign_in/code/", code="000000").status_code == 422
     page = other.send(SIGN_IN, second="yes")
     response = answer(other, SIGN_IN, page, device.get(options_on(page)))
-    assert response.headers["location"] == "/account/"
+    assert response.headers["location"] == "/"
     assert other.open("/account/").status_code == 200
     other.cookies.clear()
     other.follow(send_sign_in_form(other, "ada", PASSWORD))
@@ -231,7 +231,7 @@ def test_ceremony_works_once_for_its_browser_and_for_five_minutes(
     browser.call("POST", SIGN_IN, data=form)
     assert SESSION not in browser.cookies
     cookies = dict(other.cookies)
-    assert answer(other, SIGN_IN, page, credential).headers["location"] == "/account/"
+    assert answer(other, SIGN_IN, page, credential).headers["location"] == "/"
     other.cookies = cookies
     answer(other, SIGN_IN, page, credential)
     assert SESSION not in other.cookies
@@ -321,7 +321,7 @@ def test_passkeys_are_renamed_and_removed_by_their_owner_only(
     assert not two_factor_is_on(world, ada)
     other.cookies.clear()
     assert sign_in(other, device).headers["location"] == "/sign_in/"
-    assert send_sign_in_form(other, "ada", PASSWORD).headers["location"] == "/account/"
+    assert send_sign_in_form(other, "ada", PASSWORD).headers["location"] == "/"
 
 
 def test_last_way_in_and_a_required_second_factor_cannot_be_removed(
@@ -341,7 +341,7 @@ def test_last_way_in_and_a_required_second_factor_cannot_be_removed(
         refused = each.send(PASSKEYS, action="remove", passkey=row.uuid)
         assert refused.status_code == 422
         assert message in text(refused)
-        assert sign_in(Browser(each._site), device).headers["location"] == "/account/"
+        assert sign_in(Browser(each._site), device).headers["location"] == "/"
 
 
 def test_staff_turn_off_the_passkeys_of_somebody_who_lost_them(
@@ -353,7 +353,7 @@ def test_staff_turn_off_the_passkeys_of_somebody_who_lost_them(
     browser.open(path)
     assert browser.send(path, action="second_factor").status_code == 303
     assert sign_in(other, device).headers["location"] == "/sign_in/"
-    assert send_sign_in_form(other, "ada", PASSWORD).headers["location"] == "/account/"
+    assert send_sign_in_form(other, "ada", PASSWORD).headers["location"] == "/"
 
 
 def test_removing_the_authenticator_keeps_passkey_and_recovery_codes(

@@ -649,7 +649,7 @@ def test_address_that_begins_a_sign_in_accepts_nothing(
         returned = press(visitor, hostile, "/sign_in/provider/", next=path)
     else:
         returned = sign_in(visitor, hostile, INIT if way == "pending" else f"{INIT}?next={path}")
-    assert returned.headers["location"] == ("/account/" if way == "pending" else path)
+    assert returned.headers["location"] == ("/" if way == "pending" else path)
     assert "ada" not in {grant.username for grant in world.grants_in(scene.project)}
     page = visitor.follow(returned)
     button = {"invite link": "Ask to join", "pending": "View invitation"}
@@ -712,7 +712,7 @@ def test_second_factor_is_asked_unless_the_provider_shows_one(
     change_provider(world, "hostile", second_factor_values=["mfa"])
     hostile.id_token["amr"] = ["pwd", "mfa"]
     visitor.cookies.clear()
-    assert sign_in(visitor, hostile).headers["location"] == "/account/"
+    assert sign_in(visitor, hostile).headers["location"] == "/"
     assert is_signed_in(visitor)
 
 

@@ -156,7 +156,7 @@ def test_reset_of_two_factor_by_staff_ends_the_lock(setup: Setup) -> None:
     assert staff.send(path, action="second_factor").status_code == 303
     assert ONLY_RECOVERY not in text(staff.open(path))
     signed_in = send_sign_in_form(Browser(setup.site), "ada", PASSWORD)
-    assert signed_in.headers["location"] == "/account/"
+    assert signed_in.headers["location"] == "/"
     enable_two_factor(setup.world, setup.ada)
     assert "recovery code, or ask" not in text(guess(setup.half_signed_in(), 1))
 

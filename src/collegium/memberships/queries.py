@@ -77,6 +77,7 @@ class GrantRow(ActiveGrant):
     scope_name: str
     role_description: str
     organisation_name: str
+    scope_uuid: str
 
 
 class TeamRow(GrantRow):

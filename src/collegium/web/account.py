@@ -7,6 +7,7 @@ from typing import Final
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations import queries as invitation_queries
+from collegium.invitations.queries import InvitationRow
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import leaving
@@ -20,11 +21,17 @@ from collegium.web.page import Page, page
 _REQUESTS_MAX: Final = 50
 
 
+def invitation_link(browser: BrowserRequest, row: InvitationRow) -> str:
+    """Return the last part of the link of an invitation to the account, as in the e-mail.
+
+    An account with the invited address may see the invitation.
+    """
+    return browser.app.vault.sign("invitation", row.uuid, row.link_version)
+
+
 def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     invitations = [
-        # An account with the invited address may see the invitation. The link is the same as in the
-        # e-mail.
-        (row, browser.app.vault.sign("invitation", row.uuid, row.link_version))
+        (row, invitation_link(browser, row))
         for row in invitation_queries.to_address(tx, browser.actor)
     ]
     return page(

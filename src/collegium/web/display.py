@@ -68,11 +68,12 @@ def initials(row: Any, prefix: str = "") -> str:
         prefix: as there.
     """
     names = [getattr(row, f"{prefix}{part}_name") or "" for part in ("first", "last")]
-    letters = [first for first in map(_first_letter, names) if first]
-    return "".join(letters) or _first_letter(messages.person(row, prefix)) or "?"
+    letters = [first for first in map(first_letter, names) if first]
+    return "".join(letters) or first_letter(messages.person(row, prefix)) or "?"
 
 
-def _first_letter(name: str) -> str:
+def first_letter(name: str) -> str:
+    """Return the first letter or digit of a name as a capital; empty if there is none."""
     return next((character.upper()[:1] for character in name if character.isalnum()), "")
 
 

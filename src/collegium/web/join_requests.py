@@ -41,20 +41,18 @@ def _render_requests(
 ) -> Response:
     decided = browser.query_value("show") == "decided"
     filters = {"waits": not decided}
-    decider = _decider(browser.actor)
+    actor = decider(browser.actor)
     # Only the latest decided requests are shown, so nobody has to count the others.
-    total = _DECIDED_MAX if decided else join_request_queries.deciding.count(tx, decider, filters)
+    total = _DECIDED_MAX if decided else join_request_queries.deciding.count(tx, actor, filters)
     paging = Paging(browser, total, _DECIDED_MAX)
     order = ("-created",) if decided else ()
-    rows = join_request_queries.deciding.page(
-        tx, decider, filters, order, paging.size, paging.offset
-    )
+    rows = join_request_queries.deciding.page(tx, actor, filters, order, paging.size, paging.offset)
     return page(
         browser, "join_requests", status, rows=rows, paging=paging, form=form, decided=decided
     )
 
 
-def _decider(actor: Actor) -> Actor:
+def decider(actor: Actor) -> Actor:
     """Return the actor without the support flag: support reads everything, but decides nothing."""
     return replace(actor, is_support=False)
 

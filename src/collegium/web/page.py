@@ -82,6 +82,7 @@ HTML: Final = "text/html"
 STATIC: Final = Path(__file__).parent / "static"
 
 NAVIGATION: Final = [
+    ("/", mark("Overview")),
     ("/account/", mark("My account")),
     ("/teams/", mark("Organisations and groups")),
     ("/requests/", mark("Join requests")),
@@ -191,6 +192,7 @@ def templates() -> Environment:
     environment.filters["ends"] = display.ends
     environment.filters["tone"] = display.tone
     environment.filters["initials"] = display.initials
+    environment.filters["first_letter"] = display.first_letter
     environment.filters["hue"] = display.hue
     environment.filters["place"] = messages.place
     environment.filters["role"] = messages.role

@@ -57,7 +57,7 @@ HALF: Final = "half"
 _SHOWN: Final = "shown"
 """Cookie and purpose of the signed value that says which texts were shown before the sign-in."""
 
-_HOME: Final = "/account/"
+_HOME: Final = "/"
 
 _STATE_MAX: Final = 100
 

@@ -26,6 +26,7 @@ from collegium.web import (
     confirmation,
     email_changes,
     groups,
+    home,
     hooks,
     identity_link,
     invitation,
@@ -64,10 +65,6 @@ from collegium.web.page import HTML, Page, error_page, page, script, style, temp
 
 _METRICS: Final = "text/plain; version=1.0.0"
 _TEXT: Final = "text/plain"
-
-
-def _home(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
-    return page(browser, "home", base=browser.base)
 
 
 def _alive(_context: RequestContext) -> Response:
@@ -156,7 +153,7 @@ DESCRIBED: Routes = {**provider_sign_in.DESCRIBED, **provider_logout.ROUTES}
 """Routes of browsers and identity providers that the OpenAPI document describes too."""
 
 ROUTES: Routes = {
-    "/": {"GET": Page(_home, "Show the home page.", public=True)},
+    **home.ROUTES,
     "/healthz": {"GET": Endpoint(_alive, "Tell whether the process is alive.", public=True)},
     "/readyz": {"GET": Endpoint(_ready, "Tell whether the service is ready.", public=True)},
     "/metrics": {"GET": Endpoint(_metrics, "Return the metrics.", public=True, reads_db=True)},

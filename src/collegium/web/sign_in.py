@@ -31,7 +31,7 @@ from collegium.web.provider_failures import is_invitation
 from collegium.web.provider_sign_in import HALF as _HALF
 
 _HALF_SECONDS: Final = 10 * 60
-HOME: Final = "/account/"
+HOME: Final = "/"
 
 
 def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:

@@ -102,6 +102,10 @@ class Manager(Person):
 class EndingRole:
     """A role that ends soon, with its holder."""
 
+    uuid: str
+    account_id: int
+    scope_id: int
+    scope_uuid: str
     username: str
     first_name: str
     last_name: str
@@ -292,6 +296,10 @@ ending = Listing[EndingRole](
         _place.c.kind.label("scope_kind"),
         _place.c.name.label("scope_name"),
         organisation.c.name.label("organisation_name"),
+        _place.c.uuid.label("scope_uuid"),
+        _held.c.uuid,
+        _held.c.scope_id,
+        _held.c.account_id,
         _held.c.valid_until,
     )
     .select_from(_held)
