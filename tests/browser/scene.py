@@ -373,6 +373,7 @@ class Scene:
         here = f"/project/{self.project.uuid}/"
         pasted = "Nora New <nora@example.org>\nno address\nines@example.org\nolaf@example.org"
         yield "team", to(here)
+        yield "team-switch", in_order(to(here), switch())
         yield "team-none", to(f"{here}?q=nobody")
         yield "team-organisation", to(f"/organisation/{self.organisation.uuid}/")
         yield "team-seat", in_order(to(here), follow("Edit the role of Ada Adams"))
@@ -440,7 +441,11 @@ def follow(name: str) -> Callable[[Page], object]:
 
 
 def unfold() -> Callable[[Page], object]:
-    return lambda page: page.locator("summary").first.click()
+    return lambda page: page.locator("details:not(.switch) > summary").first.click()
+
+
+def switch() -> Callable[[Page], object]:
+    return lambda page: page.locator(".switch > summary").click()
 
 
 def check(name: str) -> Callable[[Page], object]:

@@ -99,7 +99,9 @@ def _reach_with_tab(page: Page, name: str, known: set[str]) -> None:
             document.activeElement.blur();
             window.getSelection().removeAllRanges();
             const all = [...document.querySelectorAll("a[href], button, input, select, textarea")];
-            let open = all.filter(element => element.type !== "hidden");
+            // What a closed menu hides is reached after it is opened.
+            const isShown = element => element.checkVisibility() || !element.closest(".switch");
+            let open = all.filter(element => element.type !== "hidden" && isShown(element));
             // Start behind the navigation, if an earlier page had the same.
             const main = document.querySelector("main");
             const isBefore = element =>

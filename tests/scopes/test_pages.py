@@ -15,6 +15,7 @@ from tests.accounts.test_pages import grant_of
 from tests.support.browser import Browser, text
 from tests.support.site import Site, record_statements
 from tests.support.team import Scene, everybody
+from tests.support.world import World
 
 MANAGING = {"manager", "owner", "staff"}
 
@@ -334,3 +335,23 @@ def test_long_audit_log_is_counted_up_to_the_last_page(
         filters = {"scope_id": (scene.project.kind, scene.project.id)}
         assert event_queries.of_scope.count(tx, world.staff.actor, filters, 51) == 51
         assert event_queries.of_scope.count(tx, world.staff.actor, filters) > 60
+
+
+def test_menu_leads_to_visible_scopes_beside_and_no_others(browser: Browser, world: World) -> None:
+    ada, bob = world.person("ada"), world.person("bob")
+    organisation = world.organisation("Initech", owner=ada)
+    atlas, borealis = (world.project(organisation, name) for name in ("Atlas", "Borealis"))
+    world.project(world.organisation("Hooli", owner=bob), "Nucleus")
+    world.give_role(bob, "PROJECT.MEMBER", atlas)
+
+    def menu() -> list[str]:
+        page = browser.open(f"/project/{atlas.uuid}/").text
+        found = re.findall(r'(?s)<details class="switch">(.*?)</details>', page)
+        return re.findall(r'<a class="person" href="([^"]+)"', found[0])
+
+    paths = [f"/project/{project.uuid}/" for project in (atlas, borealis)]
+    browser.sign_in(world, ada)
+    assert menu() == paths
+    # A member of one project sees neither the other one nor that of another organisation.
+    browser.sign_in(world, bob)
+    assert menu() == paths[:1]

@@ -152,6 +152,7 @@ listing = Listing[ListedScope](
     orders={"name": (scopes.c.kind, scopes.c.name_sort)},  # matches the index
     filters={
         "kind": scopes.c.kind == bindparam("kind", type_=String()),
+        "parent": scopes.c.parent_id == bindparam("parent", type_=BigInt),
         "name": Filter(
             lambda value: ("", {"name": like_pattern(value)}),
             lambda _form, _sees_all: contains(scopes.c.name, "name"),

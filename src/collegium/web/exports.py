@@ -49,7 +49,7 @@ def _download(
         raise NotFound("export.format")
     right: Right = "invitations" if subject is Subject.INVITATIONS else ""
     with browser.read() as tx:
-        access = ScopePage.load(browser, tx, kind, right=right).access
+        access = ScopePage.load(browser, tx, kind, right=right, has_menu=False).access
     return exports.respond(browser, access, subject, Format(text), read_filters(browser))
 
 

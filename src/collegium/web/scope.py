@@ -16,12 +16,14 @@ from collegium.access.rules import (
     has_permission,
     refusal_to_grant,
 )
-from collegium.db.database import ReadTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.invitations.links import scope_path
 from collegium.refusals import Forbidden, NotFound
 from collegium.reviews.rules import READERS
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
+from collegium.scopes import queries as scope_queries
+from collegium.scopes.queries import ListedScope
 from collegium.text.languages import gettext as _
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -37,6 +39,8 @@ PATHS: Final = {
 """Path of the members page of each kind of scope."""
 
 _SEARCH_MAX: Final = 200
+_BESIDE_MAX: Final = 12
+"""Maximum number of scopes that the menu beside the name of a scope offers."""
 
 Right = Literal["", "grant", "invitations"]
 
@@ -49,16 +53,26 @@ class ScopePage:
     access: ScopeAccess
     path: str
     has_reviews: bool = False
+    beside: tuple[ListedScope, ...] = ()
+    """The first visible scopes beside this one: the projects of the same organisation, or the
+    organisations, or the groups. Empty in a write transaction, which shows no page."""
 
     @classmethod
     def load(
-        cls, browser: BrowserRequest, tx: ReadTransaction, kind: ScopeKind, right: Right = ""
+        cls,
+        browser: BrowserRequest,
+        tx: ReadTransaction,
+        kind: ScopeKind,
+        right: Right = "",
+        *,
+        has_menu: bool = True,
     ) -> Self:
         """Load the scope of the path.
 
         Args:
             right: ``grant`` if the viewer must be able to add people, ``invitations`` if they must
                 be able to read invitations; empty if it is enough that the scope is visible.
+            has_menu: whether the response is a page, whose menu leads to the scopes beside.
 
         Raises:
             NotFound: The scope does not exist or is hidden.
@@ -72,7 +86,15 @@ class ScopePage:
             access = access_queries.get_visible(tx, browser.actor, kind, browser.uuid(kind))
         scope = access.scope
         has_reviews = browser.settings.review_interval is not None
-        scope_page = cls(browser.actor, access, scope_path(kind, scope.uuid, scope.id), has_reviews)
+        scope_page = cls(
+            browser.actor,
+            access,
+            scope_path(kind, scope.uuid, scope.id),
+            has_reviews,
+            _beside(tx, browser.actor, scope)
+            if has_menu and not isinstance(tx, WriteTransaction)
+            else (),
+        )
         if (right == "grant" and not scope_page.may_add) or (
             right == "invitations" and not scope_page.reads_invitations
         ):
@@ -168,6 +190,11 @@ class ScopePage:
     def closes_reviews(self) -> bool:
         """Whether the viewer may close the review of the roles."""
         return self.holds(*self.rights.review)
+
+
+def _beside(tx: ReadTransaction, actor: Actor, scope: ScopeRow) -> tuple[ListedScope, ...]:
+    filters = {"parent": scope.parent_id} if scope.parent_id else {"kind": scope.kind}
+    return tuple(scope_queries.listing.page(tx, actor, filters, (), _BESIDE_MAX, 0))
 
 
 def group_id(browser: BrowserRequest) -> int:
