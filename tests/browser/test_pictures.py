@@ -34,7 +34,7 @@ def viewers(scene: Scene) -> Iterator[tuple[Person | None, list[Step]]]:
     )
     judged = fill_and_press("Or paste a list", f"{file}nobody,,,,\n", "Check file")
     yield None, [("invitation", to(scene._invitation(scene.invited)))]
-    yield scene.ada, [("account", to("/account/"))]
+    yield scene.ada, [("overview", to("/"))]
     yield (
         scene.owner,
         [
