@@ -65,6 +65,11 @@ def _line(text: str) -> str:
     return text
 
 
+def _colour(text: str) -> str:
+    _need(re.fullmatch("#[0-9a-f]{6}", text.lower()) is not None)
+    return text.lower()
+
+
 def _language(text: str) -> str:
     _need(text in languages.available())
     return text
@@ -307,6 +312,7 @@ Flag = Annotated[bool, SettingType(_flag, "true or false")]
 OnlyTrue = Annotated[bool, SettingType(_always, "true (transactions cannot be turned off)")]
 Text = Annotated[str, SettingType(str, "text")]
 Line = Annotated[str, SettingType(_line, "text on one line")]
+Colour = Annotated[str | None, _or_none(SettingType(_colour, "a colour: #1d5aa6"))]
 Language = Annotated[str, SettingType(_language, f"one of {', '.join(languages.available())}")]
 Words = Annotated[tuple[str, ...], SettingType(_words, 'a list: a,b,c or ["a", "b", "c"]')]
 Countries = Annotated[tuple[str, ...], SettingType(_countries, "two-letter codes: EE,FI,NO")]

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from collegium.setting_types import (
     KEY_LENGTH,
+    Colour,
     Count,
     Countries,
     DatabaseUrl,
@@ -143,8 +144,10 @@ class Settings:
     """Language of pages for people who have not chosen one, and whose browser asks for
     none that is available."""
     site_logo: Picture = None
-    """Picture file (PNG, SVG, …, 1 MiB at most) that front ends show as the logo. Our own pages
-    show the name."""
+    """Picture file (PNG, SVG, …, 1 MiB at most) that our pages and front ends show as the logo."""
+    site_colour: Colour = None
+    """Colour of links and buttons on our pages: `#1d5aa6`. It is made darker or lighter where it
+    could not be read."""
     common_footer_text: Text = ""
     """Footer of e-mails, as text."""
     common_footer_html: Text = ""

@@ -22,7 +22,14 @@
    * ``faults(form)``: all errors together above the form, each a link to its field;
    * ``passkey(kind, begun, "Label")``: a button that asks for a passkey. The page then includes
      ``passkey_script.html`` in the block ``script``;
-   * ``pages(paging)``: the links between the pages of a list.
+   * ``pages(paging)``: the links between the pages of a list;
+   * ``member(row)``, ``avatar(row)``: a person, with picture or initials;
+   * ``state(label, tone=row.state | tone)``: a state, with its colour and sign.
+
+   ``{{ row.created_at | near(browser.now) }}`` shows a time relative to now, ``ends`` an end with a
+   label when it is near. One button of a page is the main one; others are ``class="quiet"``, and
+   ``class="danger"`` if they take something away. A list without rows is a ``<div class="empty">``
+   that says how to get some.
 
    Every sentence is marked: ``{% trans name=row | person %}{{ name }} has joined.{% endtrans %}``,
    or ``_("Label")`` in the argument of a macro. One mark holds a whole sentence, because the order
@@ -74,7 +81,7 @@ from collegium.invitations import links
 from collegium.text import languages
 from collegium.text.languages import mark
 from collegium.text.names import isolated, keep_isolates
-from collegium.web import display, messages
+from collegium.web import display, messages, theme
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.tables import Tables
 
@@ -153,9 +160,15 @@ class Paging:
 
 
 @cache
-def style() -> tuple[str, bytes]:
-    """Return the URL of the style sheet, which changes with its content, and the content."""
+def style(colour: str | None) -> tuple[str, bytes]:
+    """Return the URL of the style sheet, which changes with its content, and the content.
+
+    Args:
+        colour: of the operator, ``#rrggbb``; None for ours.
+    """
     text = (STATIC / "style.css").read_bytes()
+    if colour is not None:
+        text += theme.accents(colour).encode("ascii")
     return f"/static/style.css?{hashlib.sha256(text).hexdigest()[:12]}", text
 
 
@@ -210,7 +223,7 @@ def templates() -> Environment:
     environment.globals["direction"] = languages.direction
     environment.globals["deciders"] = messages.deciders
     environment.globals["scope_path"] = links.scope_path
-    environment.globals["style"] = lambda: style()[0]
+    environment.globals["style"] = lambda colour: style(colour)[0]
     environment.globals["script"] = lambda: script()[0]
     environment.globals["navigation"] = NAVIGATION
     environment.globals["staff_navigation"] = STAFF_NAVIGATION

@@ -109,7 +109,12 @@ def _metrics(context: RequestContext, tx: ReadTransaction) -> Response:
 def _stylesheet(context: RequestContext) -> Response:
     # The URL has a digest of the content as its query. Without that query the content may change.
     policy = "max-age=31536000, immutable" if context.raw_query else "no-cache"
-    return Response(200, style()[1], {"Cache-Control": f"public, {policy}"}, "text/css")
+    return Response(
+        200,
+        style(context.settings.site_colour)[1],
+        {"Cache-Control": f"public, {policy}"},
+        "text/css",
+    )
 
 
 def _script(context: RequestContext) -> Response:
