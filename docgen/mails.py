@@ -13,7 +13,7 @@ from collegium.web.staff_mails import KINDS
 from docgen import markdown
 from docgen.markdown import code, table
 
-_INTRODUCTION: Final = """Every e-mail has its kind in the header `X-Collegium-Mail`, and three \
+_INTRODUCTION: Final = """Every e-mail has its kind in the header `X-Collegium-Mail`, and \
 templates of that name
 ([templates](../operating.md#worker-and-e-mails)). [E-mails about \
 roles](../operating.md#e-mails-about-roles) says which event leads to which e-mail. People turn

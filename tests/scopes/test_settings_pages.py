@@ -99,11 +99,19 @@ def test_settings_have_the_address_of_the_organisation(scene: Scene) -> None:
         row: Any = organisation_queries.existing(tx, scene.sea.id)
     assert {name: getattr(row, name) for name in parts} == {name: values[name] for name in parts}
     assert row.address == "Quay 1\nHarbour"
+    assert row.language == ""
+    # The owner chooses the language of e-mails to people who have chosen none.
+    assert "Please choose an option." in scene.send(here, **values, language="tlh")
+    assert "The settings are saved." in scene.send(here, **values, language="de")
+    with scene.world.database.read() as tx:
+        assert organisation_queries.existing(tx, scene.sea.id).language == "de"
     page = scene.send(here, city="x" * 256, postal="y" * 21)
     assert "at most 255 characters" in page
     assert "at most 20 characters" in page
     scene.sign_in(scene.world.person("support", is_support=True))
-    assert "Flat or room <i>apartment_nr" in scene.open(here)
+    shown = scene.open(here)
+    assert "Flat or room <i>apartment_nr" in shown
+    assert "Language Deutsch" in shown
 
 
 def test_wrong_settings_are_named_and_stay_in_the_form(scene: Scene) -> None:

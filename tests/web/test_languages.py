@@ -5,11 +5,11 @@ import re
 
 import httpx
 import pytest
-from jinja2 import nodes
+from jinja2 import Environment, nodes
 from sqlalchemy import update
 
 from collegium.db.statements import Statement
-from collegium.db.tables import invitations
+from collegium.db.tables import invitations, organisations
 from collegium.invitations import links
 from collegium.text import languages
 from collegium.web.page import templates
@@ -71,9 +71,8 @@ def test_no_text_of_a_page_stays_english(
     assert {path: texts for path, texts in left.items() if texts} == {}
 
 
-def unmarked(template: str) -> list[str]:
+def unmarked(template: str, environment: Environment) -> list[str]:
     """Return the texts of a template that are not marked for translation."""
-    environment = templates()
     assert environment.loader is not None
     source = environment.loader.get_source(environment, template)[0]
     parts = []
@@ -89,7 +88,7 @@ def unmarked(template: str) -> list[str]:
 
 
 def test_no_text_of_a_template_is_unmarked() -> None:
-    left = {name: unmarked(name) for name in templates().list_templates()}
+    left = {name: unmarked(name, templates()) for name in templates().list_templates()}
     assert {name: texts for name, texts in left.items() if texts} == {}
 
 
@@ -135,14 +134,25 @@ def test_page_is_in_the_language_of_the_account_else_of_the_browser(
 def test_invitation_is_shown_in_the_language_that_the_inviter_knows(
     browser: Browser, world: World
 ) -> None:
-    uuid = world.invite(
-        world.staff, "new@example.org", "PROJECT.MEMBER", world.project(world.organisation())
-    )
+    organisation = world.organisation()
+    project = world.project(organisation)
+    uuid = world.invite(world.staff, "new@example.org", "PROJECT.MEMBER", project)
     path = f"/invitation/{world.vault.sign(links.MAILED, uuid, 1)}/"
     assert heading(browser.open(path)) == "en ltr You are invited"
     known = update(invitations).where(invitations.c.uuid == uuid).values(language="de")
+    french = {"accept-language": "fr"}
+    assert heading(browser.open(path, headers=french)).startswith("fr ltr ")
+    # The organisation has a language, and the inviter knows a better one.
+    with world.database.write() as tx:
+        tx.execute(Statement(update(organisations).values(language="lt")))
+    assert heading(browser.open(path, headers=french)).startswith("lt ltr ")
+    link = world.create_link(
+        *(world.staff, "PROJECT.MEMBER", organisation), auto_create_project=True, is_public=True
+    )
+    link = f"/open_invitation/{link}/"
+    assert heading(browser.open(link, headers=french)).startswith("lt ltr ")
     with world.database.write() as tx:
         tx.execute(Statement(known))
-    assert heading(browser.open(path, headers={"accept-language": "fr"})).startswith("de ltr ")
+    assert heading(browser.open(path, headers=french)).startswith("de ltr ")
     browser.sign_in(world, world.person("ada", preferred_language="ar"))
     assert heading(browser.open(path)).startswith("ar rtl ")

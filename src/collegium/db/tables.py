@@ -697,6 +697,8 @@ organisations = Table(
     *_admission(),
     *(_text(name, 255) for name in ("city", "state", "parish", "street")),
     *(_text(name, 255) for name in ("house_nr", "apartment_nr", "household")),
+    # Of its e-mails to people who have not chosen a language.
+    _text("language", 10),
 )
 
 # The address ranges from which access subnets hide an organisation; see

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from collegium.access.labels import role_label
 from collegium.accounts import queries as account_queries
 from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
@@ -23,6 +24,7 @@ from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.text.email_addresses import same_mailbox
+from collegium.text.languages import gettext as _
 from collegium.text.plain import name_line, paragraph
 
 Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
@@ -55,7 +57,7 @@ def _common_values(settings: Settings, invitation: InvitationRow) -> dict[str, A
     in_organisation = invitation.scope_kind == "project"
     return {
         "sender": name or name_line(invitation.creator_username or ""),
-        "role": name_line(invitation.role_description) or name_line(invitation.role_name),
+        "role": name_line(role_label(invitation.role_description, invitation.role_name)),
         "scope_kind": invitation.scope_kind,
         "scope_name": name_line(invitation.scope_name),
         "organisation_name": name_line(invitation.organisation_name) if in_organisation else "",
@@ -108,11 +110,11 @@ def _load_requested(
         "known": [
             (label, name_line(value))
             for label, value in (
-                ("Native name", invitation.native_name),
-                ("Phone number", invitation.phone_number),
-                ("Institution", invitation.organization),
-                ("Job title", invitation.job_title),
-                ("Civil number", invitation.civil_number),
+                (_("Native name"), invitation.native_name),
+                (_("Phone number"), invitation.phone_number),
+                (_("Institution"), invitation.organization),
+                (_("Job title"), invitation.job_title),
+                (_("Civil number"), invitation.civil_number),
             )
             if value
         ],

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from collegium.access.labels import role_label
 from collegium.access.rules import ScopeKind
 from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
@@ -45,7 +46,7 @@ def _common_values(settings: Settings, request: JoinRequestRow) -> dict[str, Any
     return {
         "name": name or name_line(request.username),
         "email": name_line(request.email),
-        "role": name_line(request.role_description) or name_line(request.role_name),
+        "role": name_line(role_label(request.role_description, request.role_name)),
         "scope_kind": request.scope_kind,
         "scope_name": name_line(request.scope_name),
         "organisation_name": name_line(request.organisation_name) if in_organisation else "",

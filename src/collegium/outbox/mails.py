@@ -1,7 +1,7 @@
 """All e-mails: one class each, with its name and its data.
 
 A new e-mail is one class here, one loader in a ``mails`` module that ``worker/mails.py`` lists,
-and three templates in ``worker/templates``. A test fails while one of them is missing. The ``kind``
+and two templates in ``worker/templates``. A test fails while one of them is missing. The ``kind``
 of an e-mail is the name that Waldur gives it, where there is one.
 """
 

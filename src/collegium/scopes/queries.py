@@ -89,6 +89,7 @@ class RoleInScope:
     role_id: int
     scope_kind: str
     organisation_id: int
+    organisation_language: str | None
     role_is_active: bool
 
 
@@ -113,6 +114,7 @@ def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[An
             organisation.c.name.label("organisation_name"),
             organisations.c.blocked,
             organisations.c.archived,
+            organisations.c.language.label("organisation_language"),
             projects.c.start_date,
             roles.c.uuid.label("role_uuid"),
             roles.c.name.label("role_name"),

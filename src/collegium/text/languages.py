@@ -64,12 +64,26 @@ def first_available(*codes: str) -> str:
     Args:
         codes: the preferred one first. ``de-at`` also finds ``de``.
     """
-    for code in codes:
-        name = code.lower().replace("_", "-")
-        for candidate in (name, name.partition("-")[0]):
-            if candidate in available():
-                return candidate
-    return SOURCE
+    return next(filter(None, map(if_available, codes)), SOURCE)
+
+
+def if_available(code: str) -> str:
+    """Return the available language of a code, empty if there is none. ``de-at`` finds ``de``."""
+    name = code.lower().replace("_", "-")
+    known = available()
+    return next((one for one in (name, name.partition("-")[0]) if one in known), "")
+
+
+def options(stored: str) -> list[tuple[str, str]]:
+    """Return the codes and names of the available languages to choose from, by name.
+
+    Args:
+        stored: the present choice, which stays possible; empty for none.
+    """
+    names = {code: NAMES.get(code, code) for code in available()}
+    if stored and stored not in names:
+        names[stored] = stored
+    return sorted(names.items(), key=lambda pair: pair[1])
 
 
 def accepted(header: str) -> list[str]:

@@ -75,6 +75,15 @@ class BrowserRequest(RequestContext):
         accepted = languages.accepted(self.header("accept-language"))
         return languages.first_available(*preferred, *accepted, self.settings.language)
 
+    def use_language(self, *shown: str | None) -> None:
+        """Write the page in the language of the reader, else in that of what is shown.
+
+        Args:
+            shown: Codes of languages of what is shown, the most important first.
+        """
+        codes = (self.preferred_language, *shown)
+        languages.use(self.language(*(code for code in codes if code)))
+
     # Cookies.
 
     @lazy_property

@@ -22,7 +22,6 @@ from collegium.security.rate_limits.rules import CODE, SIGN_UP
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import NAME_MAX, Purpose
 from collegium.sign_in.tokens.actions import actor_of
-from collegium.text import languages
 from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import same_mailbox
 from collegium.text.languages import gettext as _
@@ -49,6 +48,7 @@ def _load_invitation(browser: BrowserRequest, tx: ReadTransaction) -> Invitation
             case [str(uuid), int(generation)]:
                 row = invitation_queries.by_uuid(tx, uuid)
                 if row is not None and row.link_version == generation:
+                    browser.use_language(row.language, row.organisation_language)
                     return row
     raise NotFound("invitation.unknown")
 
@@ -117,8 +117,6 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 def _render_invitation(
     browser: BrowserRequest, tx: ReadTransaction, row: InvitationRow, form: Form, status: int = 200
 ) -> Response:
-    if row.language and not browser.preferred_language:
-        languages.use(browser.language(row.language))
     state = _state(tx, row)
     is_strict = _is_strict(browser)
     is_same = same_mailbox(row.email, browser.actor.email)

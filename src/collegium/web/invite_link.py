@@ -40,6 +40,7 @@ def _render_link(
         if browser.is_signed_in:
             raise
         return browser.to_sign_in()
+    browser.use_language(link.organisation_language)
     own_request = None
     if browser.is_signed_in:
         own_request = join_request_queries.latest(tx, browser.actor.id, link.scope_id, link.id)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-from collegium.access.rules import SYSTEM_ROLES, ScopeKind
+from collegium.access.labels import role_label, scope_pattern
+from collegium.access.rules import ScopeKind
 from collegium.refusals import Refusal
 from collegium.text import languages
 from collegium.text.languages import gettext as _
@@ -389,7 +390,6 @@ _MAIL_STATES: Final = {
     "failed": mark("failed"),
     "discarded": mark("discarded"),
 }
-_BUILT_IN: Final = frozenset(role.description for role in SYSTEM_ROLES)
 _NOT_NOW: Final = mark("This cannot be done at the moment.")
 _DAY: Final = 86_400
 _HOUR: Final = 3_600
@@ -474,7 +474,7 @@ _LABELS: Final = {
     "lifetime": mark("Access expires after"),
     "email": mark("E-mail address"),
     "username": mark("User name"),
-    "preferred_language": mark("Language of these pages"),
+    "preferred_language": mark("Language of pages and e-mails"),
 }
 
 
@@ -533,18 +533,13 @@ def kind_name(kind: str) -> str:
 
 def scope_name(kind: str, name: str) -> str:
     """Return kind and name of a scope: ``project Atlas``."""
-    patterns = {
-        ScopeKind.ORGANISATION.value: _("organisation {name}"),
-        ScopeKind.PROJECT.value: _("project {name}"),
-        ScopeKind.GROUP.value: _("group {name}"),
-    }
-    return patterns[kind].format(name=isolated(name))
+    return scope_pattern(kind).format(name=isolated(name))
 
 
 def place(row: _WithScope) -> str:
     """Return kind and name of a row's scope: ``project Atlas of Initech``."""
     if row.scope_kind == ScopeKind.PROJECT:
-        return _("project {name} of {organisation}").format(
+        return scope_pattern(row.scope_kind, has_organisation=True).format(
             name=isolated(row.scope_name), organisation=isolated(row.organisation_name)
         )
     return scope_name(row.scope_kind, row.scope_name)
@@ -552,7 +547,7 @@ def place(row: _WithScope) -> str:
 
 def role_name(description: str, name: str) -> str:
     """Return the label of a role: its description, else its name; of a built-in role translated."""
-    return isolated(_(description) if description in _BUILT_IN else description or name)
+    return isolated(role_label(description, name))
 
 
 def role(row: _WithRole) -> str:

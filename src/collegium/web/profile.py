@@ -112,10 +112,7 @@ def _render_profile(
 
 def _language_options(stored: str) -> list[tuple[str, str]]:
     """Return the languages to choose from; one that another program has set stays possible."""
-    names = {code: languages.NAMES.get(code, code) for code in languages.available()}
-    if stored and stored not in names:
-        names[stored] = stored
-    return [("", _("That of the browser")), *sorted(names.items(), key=lambda pair: pair[1])]
+    return [("", _("That of the browser")), *languages.options(stored)]
 
 
 def _render_errors(browser: BrowserRequest) -> Response:

@@ -16,7 +16,6 @@ from collegium.db import schema
 from collegium.db.database import ReadTransaction, StorageFullError, UnavailableError
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
-from collegium.text import languages
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark
 from collegium.web import (
@@ -235,7 +234,7 @@ class _Pages(Protocol[BrowserRequest]):
         """Load the session; a page that is not public needs one."""
         context.load_session(tx, token)
         if context.preferred_language:
-            languages.use(context.language(context.preferred_language))
+            context.use_language()
         if context.method in READ_METHODS:
             _require_session(context, endpoint)
         if not context.is_signed_in or not isinstance(endpoint, Page) or endpoint.during_setup:

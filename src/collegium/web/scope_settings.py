@@ -1,4 +1,4 @@
-"""The settings of an organisation or project: who may have a role there, and its address."""
+"""The settings of an organisation or project: who may have a role there, address, language."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
+from collegium.text import languages
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark
 from collegium.web.browser_request import BrowserRequest
@@ -63,7 +64,9 @@ def _render(
     organisation = scope_page.scope.parent_id or scope_page.scope.id
     rows.append(organisation_queries.existing(tx, organisation))
     shown, *inherited = ({name: getattr(row, name) for name in _LISTS} for row in rows)
-    address = {} if inherited else {name: str(getattr(rows[0], name)) for name in _ADDRESS}
+    is_organisation = kind is ScopeKind.ORGANISATION
+    address = {name: str(getattr(rows[0], name)) for name in _ADDRESS} if is_organisation else {}
+    language = rows[0].language if is_organisation else ""
     return page(
         browser,
         "scope_settings",
@@ -73,13 +76,25 @@ def _render(
         inherited=inherited[0] if inherited and any(inherited[0].values()) else None,
         labels=[(name, _(label), most) for name, (label, most) in _ADDRESS.items()],
         address=address,
-        form=form or Form.showing(**{name: "\n".join(shown[name]) for name in _LISTS}, **address),
+        languages=_language_options(language) if is_organisation else [],
+        language_name=languages.NAMES.get(language, language),
+        form=form
+        or Form.showing(
+            **{name: "\n".join(shown[name]) for name in _LISTS}, **address, language=language
+        ),
     )
+
+
+def _language_options(stored: str) -> list[tuple[str, str]]:
+    """Return the languages to choose from; one that this version does not have stays possible."""
+    return [("", _("That of this service")), *languages.options(stored)]
 
 
 def _save(kind: ScopeKind, browser: BrowserRequest) -> Response:
     with browser.read() as tx:
-        _load_to_update(kind, browser, tx)
+        organisation = _load_to_update(kind, browser, tx).scope.id
+        if kind is ScopeKind.ORGANISATION:
+            stored = organisation_queries.existing(tx, organisation).language
     form = browser.form
     values: dict[str, Any] = {name: form.lines(name, *limits) for name, limits in _LISTS.items()}
     if kind is ScopeKind.ORGANISATION:
@@ -87,6 +102,9 @@ def _save(kind: ScopeKind, browser: BrowserRequest) -> Response:
             name: form.text(name, most, lines=name == "address")
             for name, (_, most) in _ADDRESS.items()
         }
+        if "language" in form.values:
+            codes = [code for code, _name in _language_options(stored)]
+            values["language"] = form.choice("language", *codes)
     form.judge(check_patterns, values["email_patterns"])
     change = project_actions.update if kind is ScopeKind.PROJECT else organisation_actions.update
     if form.is_valid:
@@ -118,7 +136,11 @@ def routes(kind: ScopeKind, path: str) -> Routes:
         return {}
     return {
         f"{path}settings/": {
-            "GET": Page(partial(_show, kind), "Show who may have a role, and the address."),
-            "POST": Page(partial(_save, kind), "Change who may have a role, and the address."),
+            "GET": Page(
+                partial(_show, kind), "Show who may have a role, the address and the language."
+            ),
+            "POST": Page(
+                partial(_save, kind), "Change who may have a role, the address and the language."
+            ),
         },
     }

@@ -7,17 +7,15 @@ the templates also escape every value.
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
-
+from collegium.access.labels import role_label
 from collegium.access.rules import ScopeKind
 from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.mails import load_account
@@ -43,13 +41,13 @@ from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import mails as sign_in_mails
 from collegium.sign_in.passwords import mails as password_mails
+from collegium.text import languages
 from collegium.text.email_addresses import ascii_domain
-from collegium.text.plain import name_line, one_line, paragraph, short, subject_line
-from collegium.worker import hook_calls
+from collegium.text.languages import gettext as _
+from collegium.text.plain import code_line, name_line, one_line, paragraph
+from collegium.worker import hook_calls, mail_language, mail_templates
 from collegium.worker.invited_accounts import first_password
 from collegium.worker.mail_policy import POLICY
-
-TEMPLATES: Final = Path(__file__).parent / "templates"
 
 # Exactly one address, without a character that could make a header hold two.
 _EMAIL: Final = re.compile(r"""[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+""")
@@ -69,24 +67,24 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMa
         UndeliverableError: The recipient is not a valid address; permanent.
     """
     to = _parse_recipient(row.recipient)
-    variables = LOADERS[row.kind](tx, settings, vault, row.payload)
-    if "recipient" in variables:
-        to = _parse_recipient(variables["recipient"])
-    common = {
-        "site_name": settings.site_name,
-        "base_url": settings.homeport_url or settings.base_url,
-        "common_footer_text": settings.common_footer_text,
-        "common_footer_html": settings.common_footer_html,
-    }
-    templates = _templates(settings.templates)
-    subject, text, html = (
-        templates.get_template(f"{row.kind}.{part}").render(common | variables)
-        for part in ("subject.txt", "txt", "html")
-    )
+    language = mail_language.language_of(tx, settings, row)
+    with languages.using(language):
+        variables = LOADERS[row.kind](tx, settings, vault, row.payload)
+        if "recipient" in variables:
+            to = _parse_recipient(variables["recipient"])
+        common = {
+            "site_name": name_line(settings.site_name),
+            "base_url": settings.homeport_url or settings.base_url,
+            "common_footer_text": settings.common_footer_text,
+            "common_footer_html": settings.common_footer_html,
+        }
+        subject, text, html = mail_templates.render(
+            settings.templates, row.kind, common | variables
+        )
     message = EmailMessage(policy=POLICY)
     message["From"] = settings.mail_from
     message["To"] = to
-    message["Subject"] = subject_line(subject)
+    message["Subject"] = subject
     message["Date"] = format_datetime(tx.now)
     # The same on every attempt, so that a duplicate of one e-mail can be told from two e-mails.
     message["Message-ID"] = f"<{message_key(settings, row.id)}>"
@@ -100,6 +98,8 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMa
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(text, cte=_transfer_encoding(text))
     message.add_alternative(html, subtype="html", cte=_transfer_encoding(html))
+    # After that, because a header of this name would be moved to the first part.
+    message["Content-Language"] = language
     return message
 
 
@@ -127,7 +127,7 @@ def _invitation_created(
     if invitation.creator_username is not None:
         username = name_line(invitation.creator_username)
         name = name_line(f"{invitation.creator_first_name} {invitation.creator_last_name}")
-    role_name, description = map(name_line, (invitation.role_name, invitation.role_description))
+    role_name, description = invitation.role_name, invitation.role_description
     base = (settings.homeport_url or settings.base_url).rstrip("/")
     scope_link = f"{base}/{_PATHS[invitation.scope_kind]}/{invitation.scope_uuid}/"
     in_organisation = invitation.scope_kind == "project"
@@ -136,9 +136,9 @@ def _invitation_created(
         "inviter": name or username,
         "inviter_name": name,
         "inviter_username": username,
-        "role": description or role_name,
-        "role_name": role_name,
-        "role_description": description,
+        "role": name_line(role_label(description, role_name)),
+        "role_name": name_line(role_name),
+        "role_description": name_line(description),
         "scope_kind": invitation.scope_kind,
         "scope_name": name_line(invitation.scope_name),
         "scope_uuid": invitation.scope_uuid,
@@ -162,7 +162,7 @@ def _invitation_approved(
     variables = _invitation_created(tx, settings, vault, payload)
     account = load_account(tx, payload["account"])
     password = first_password(vault, account.uuid)
-    return variables | {"username": name_line(account.username), "password": password}
+    return variables | {"username": code_line(account.username), "password": password}
 
 
 def _change_email_request(
@@ -223,7 +223,7 @@ def _profile_changes(
         "fields": [
             {
                 "name": name,
-                "label": name.replace("_", " "),
+                "label": _(name.replace("_", " ").capitalize()),
                 "old": name_line(old),
                 "new": name_line(new),
             }
@@ -252,32 +252,6 @@ LOADERS: Final[dict[str, Loader]] = {
     **sign_in_mails.LOADERS,
 }
 """Kind of e-mail → function that returns the variables of its templates."""
-
-
-@lru_cache(maxsize=4)
-def _templates(folder: Path | None) -> Environment:
-    """Return the template environment. Templates in the operator's folder come first.
-
-    Args:
-        folder: The TEMPLATES setting; None when it is not set.
-    """
-    folders = [TEMPLATES] if folder is None else [folder, TEMPLATES]
-    environment = Environment(
-        loader=ChoiceLoader([FileSystemLoader(directory) for directory in folders]),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["short"] = short
-    environment.filters["moment"] = _format_time
-    return environment
-
-
-def _format_time(at: datetime) -> str:
-    at = at.astimezone(UTC)
-    return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
 def _parse_recipient(email: str) -> Address:

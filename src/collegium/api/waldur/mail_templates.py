@@ -72,8 +72,10 @@ def _templates(folder: Path | None) -> tuple[NotificationTemplate, ...]:
     found = []
     for kind in _KINDS:
         for suffix, part in _PARTS.items():
-            original = _FOLDER / f"{kind}.{suffix}"
-            own = original if folder is None else folder / original.name
+            # Text and HTML are made from one template.
+            name = f"{kind}.body" if suffix in {"txt", "html"} else f"{kind}.{suffix}"
+            original = _FOLDER / name
+            own = original if folder is None else folder / f"{kind}.{suffix}"
             is_own = own != original and own.is_file()
             path = f"users/{kind}_{part}"
             uuid = uuid5(NAMESPACE_URL, path).hex

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
+from collegium.access.labels import role_label
 from collegium.access.rules import Actor
 from collegium.accounts.mail_preferences import actions as preference_actions
 from collegium.accounts.mail_preferences import queries as preference_queries
@@ -158,7 +159,7 @@ def _role(
 
 
 def _role_name(grant: Any) -> str:
-    return name_line(grant.role_description) or name_line(grant.role_name)
+    return name_line(role_label(grant.role_description, grant.role_name))
 
 
 def _load_digest(

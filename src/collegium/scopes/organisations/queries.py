@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
-from sqlalchemy import and_, bindparam, func, select, true
+from sqlalchemy import Table, and_, bindparam, func, select, true
 
 from collegium.access.queries import is_active, viewer_params, visible_scopes
 from collegium.access.rules import Actor, ScopeKind
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement, any_of
-from collegium.db.tables import accounts, grants, organisations, projects, scopes
+from collegium.db.tables import BigInt, accounts, grants, organisations, projects, scopes
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
@@ -26,6 +26,7 @@ class OrganisationRow:
     created_at: datetime
     blocked: bool
     archived: bool
+    language: str
 
 
 class ChildProject:
@@ -110,6 +111,20 @@ def _select_projects(*, sees_all: bool) -> Statement[ChildProject]:
     )
 
 
+@lru_cache(maxsize=8)
+def _language_of(table: Table) -> Statement[str]:
+    return Statement[str](
+        select(organisations.c.language)
+        .select_from(table)
+        .join(scopes, scopes.c.id == table.c.scope_id)
+        .join(
+            organisations,
+            organisations.c.scope_id == func.coalesce(scopes.c.parent_id, scopes.c.id),
+        )
+        .where(table.c.id == bindparam("row", type_=BigInt))
+    )
+
+
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> OrganisationRow:
     """Return an organisation that the actor may see.
 
@@ -128,6 +143,16 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> OrganisationRow
 def existing(tx: ReadTransaction, organisation: int) -> OrganisationRow:
     """Return an organisation that exists, without a visibility check, by its id."""
     return tx.fetch_only(_BY_ID, id=organisation)
+
+
+def language_of(tx: ReadTransaction, table: Table, row: int) -> str:
+    """Return the language of the organisation that a row refers to; empty without any.
+
+    Args:
+        table: has ``scope_id``, of an organisation, of one of its projects, or of a group.
+        row: id of the row.
+    """
+    return tx.fetch_one(_language_of(table), row=row) or ""
 
 
 def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[ChildProject]:
