@@ -86,7 +86,7 @@ def list_filters(browser: BrowserRequest) -> dict[str, Any]:
 
 
 def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    scope_page = ScopePage.load(browser, tx, kind)
+    scope_page = ScopePage.load(browser, tx, kind, has_menu=False)
     form = _form(browser)
     filters = {**_read_filters(form), "scope_id": (kind, scope_page.scope.id)}
     paging = Paging(browser, event_queries.of_scope.count(tx, browser.actor, filters, ROWS_MAX + 1))

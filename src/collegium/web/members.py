@@ -237,7 +237,7 @@ def _render_search(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
     """Show the accounts that match the search, among those that the viewer may see anyway."""
-    scope_page = ScopePage.load(browser, tx, kind, right="grant")
+    scope_page = ScopePage.load(browser, tx, kind, right="grant", has_menu=False)
     search = search_text(form.raw("q"))
     rows: list[ListedAccount] = []
     if search:

@@ -55,7 +55,7 @@ class ScopePage:
     has_reviews: bool = False
     beside: tuple[ListedScope, ...] = ()
     """The first visible scopes beside this one: the projects of the same organisation, or the
-    organisations, or the groups. Empty in a write transaction, which shows no page."""
+    organisations, or the groups. Empty without a menu, and in a write transaction."""
 
     @classmethod
     def load(
@@ -72,7 +72,8 @@ class ScopePage:
         Args:
             right: ``grant`` if the viewer must be able to add people, ``invitations`` if they must
                 be able to read invitations; empty if it is enough that the scope is visible.
-            has_menu: whether the response is a page, whose menu leads to the scopes beside.
+            has_menu: whether to load the menu of the scopes beside. Downloads have none, nor pages
+                whose own search takes most of the time that a page may take.
 
         Raises:
             NotFound: The scope does not exist or is hidden.
