@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import Text, bindparam, func, insert, literal, select
@@ -11,13 +12,30 @@ from sqlalchemy import Text, bindparam, func, insert, literal, select
 from collegium.db import connections
 from collegium.db.connections import Connections
 from collegium.db.database import Database, UnavailableError
-from collegium.db.statements import Statement
+from collegium.db.statements import Statement, stored_time
 from collegium.db.tables import join_requests, slugs
 
 _COUNT = Statement[int](select(func.count().label("count")).select_from(slugs))
 _ADD = Statement(
     insert(slugs).values(prefix=bindparam("prefix"), last_number=bindparam("last_number"))
 )
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 11, 30, 0, 10, 0, 662045, tzinfo=UTC),
+        datetime(2026, 11, 30, 0, 10, 0, 5, tzinfo=UTC),
+        datetime(2026, 11, 30, tzinfo=UTC),
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        datetime(2026, 11, 30, 1, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+    ],
+)
+def test_stored_times_have_a_fixed_width_so_that_they_sort(moment: datetime) -> None:
+    expected = moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
+    assert stored_time(moment) == expected
+    assert len(expected) == 26
 
 
 def test_constants_are_inlined_into_the_statement(database: Database) -> None:

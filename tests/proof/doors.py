@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Protocol
 
 import httpx
+from msgspec.structs import replace
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import Actor, ScopeKind

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from collegium.access.rules import Actor

@@ -8,10 +8,11 @@ organisation visible. The tree has two levels, so the queries need no recursion.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,

@@ -7,9 +7,10 @@ custom roles. The Python names are ours.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from collegium.refusals import NotFound
 from collegium.text.languages import mark
@@ -230,9 +231,10 @@ SYSTEM_ROLES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Struct, frozen=True):
     """The authenticated account in whose name a request acts.
+
+    A struct, because every request makes one, and a frozen data class takes four times as long.
 
     Args:
         is_staff: may do everything.

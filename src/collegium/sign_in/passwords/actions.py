@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from collegium.access import queries as access_queries
 from collegium.access.rules import Actor
