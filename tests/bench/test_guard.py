@@ -34,13 +34,13 @@ FEW = Statement(select(accounts.c.uuid).limit(bindparam("limit")))
 BUDGETS: dict[str, tuple[int, int, int]] = {
     "me": (2, 255, 125),
     "one user": (3, 274, 135),
-    "10 users": (4, 2104, 358),
-    "100 users": (4, 20042, 2158),
+    "10 users": (4, 1903, 302),
+    "100 users": (4, 18041, 1472),
     "10 invitations": (3, 873, 242),
     "100 invitations": (5, 8405, 1201),
     "10 requests": (3, 593, 165),
     "100 requests": (3, 5246, 435),
-    "10 users, as a manager": (4, 13746, 334),
+    "10 users, as a manager": (4, 13365, 278),
     "10 invitations, as a manager": (3, 5684, 248),
     "10 requests, as a manager": (3, 6197, 177),
 }

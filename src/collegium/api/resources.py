@@ -14,11 +14,12 @@ query parameters and their conditions, the sort orders, and the OpenAPI document
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import KW_ONLY, dataclass, replace
 from enum import Enum
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Final, TypeVar, dataclass_transform
 
 from msgspec import UNSET, Struct, StructMeta
 from sqlalchemy import ColumnElement, Label
@@ -86,11 +87,13 @@ class Related:
     Args:
         load: returns the values by the id of the row.
         default: the value of a row that has none.
+        is_default_made: whether ``default`` is a function that returns that value for a request.
         columns: the columns that ``load`` reads, besides the id.
     """
 
     load: Callable[[RequestContext, ReadTransaction, Sequence[Any]], Mapping[int, Any]]
     default: Any = None
+    is_default_made: bool = False
     columns: tuple[str, ...] = ()
 
 
@@ -170,17 +173,29 @@ def link(template: str, source: str, missing: Any = None, **options: Any) -> Any
     return Field((source,), template=template, missing=missing, **options)
 
 
+_OF_RESPONSE: Final = {
+    "base": "context.base",
+    "actor": "context.actor.id",
+    "sees_all": "context.actor.sees_all",
+}
+"""Names in generated expressions, with what they mean for all rows of a response."""
+
+_NAME: Final = re.compile(r"\w+")
+
+
 class _Filler:
     """The source text of the function behind ``ResourceMeta.fill``, and the names in it.
 
     It is generated, as that of ``db.statements`` for rows: it has one expression for each field and
-    passes them by position. Keywords take twice as long.
+    passes them by position. Keywords take twice as long. What several fields need is computed once
+    for each row.
     """
 
     def __init__(self, resource: ResourceMeta, fields: Mapping[str, Field]) -> None:
         self.namespace: dict[str, Any] = {"new": resource, "UNSET": UNSET}
         self.given: list[Given] = []
         self.related: list[Related] = []
+        self.shown: list[str] = []
         self.values = [self._value(f"get_{name}", declared) for name, declared in fields.items()]
 
     def _value(self, function: str, declared: Field) -> str:
@@ -194,7 +209,8 @@ class _Filler:
             value = f'f"{{base}}{url}" if {value} else {declared.missing!r}'
         if declared.private is None:
             return value
-        return f"({value}) if {declared.private.shown} else {declared.private.hidden}"
+        shown = f"shown{_place(self.shown, declared.private.shown)}"
+        return f"({value}) if {shown} else {declared.private.hidden}"
 
     def _argument(self, source: Any) -> str:
         match source:
@@ -205,34 +221,47 @@ class _Filler:
             case Constant():
                 return repr(source.value)
             case Given():
-                self.given = list(dict.fromkeys([*self.given, source]))
+                _place(self.given, source)
                 return source.name
             case Related():
-                self.related = list(dict.fromkeys([*self.related, source]))
-                number = self.related.index(source)
-                return f"related{number}(row.id, missing{number})"
+                return f"related{_place(self.related, source)}"
         raise TypeError(source)
 
     def build(self) -> Callable[..., list[Any]]:
         parameters = ["context", "tx", "rows", "related"]
-        loads = []
+        before, in_loop = ["filled = []"], []
         for given in self.given:
             self.namespace[f"default_{given.name}"] = given.default
             parameters.append(f"{given.name}=default_{given.name}")
         for number, related in enumerate(self.related):
-            self.namespace |= {f"load{number}": related.load, f"missing{number}": related.default}
-            loads.append(
-                f"    related{number} = (load{number}(context, tx, rows) if related else {{}}).get"
-            )
+            self.namespace |= {f"load{number}": related.load, f"default{number}": related.default}
+            default = "(context)" if related.is_default_made else ""
+            before += [
+                f"find{number} = (load{number}(context, tx, rows) if related else {{}}).get",
+                f"missing{number} = default{number}{default}",
+            ]
+            in_loop.append(f"related{number} = find{number}(row.id, missing{number})")
+        in_loop += [f"shown{number} = {shown}" for number, shown in enumerate(self.shown)]
+        in_loop.append(f"filled.append(new({', '.join(self.values)}))")
+        used = {name for line in in_loop for name in _NAME.findall(line)}
         lines = (
             f"def fill({', '.join(parameters)}):",
-            "    base, actor, sees_all = context.base, context.actor.id, context.actor.sees_all",
-            *loads,
-            f"    return [new({', '.join(self.values)}) for row in rows]",
+            *(f"    {name} = {value}" for name, value in _OF_RESPONSE.items() if name in used),
+            *(f"    {line}" for line in before),
+            "    for row in rows:",
+            *(f"        {line}" for line in in_loop),
+            "    return filled",
         )
         exec("\n".join(lines), self.namespace)  # noqa: S102 - generated from the declaration
         fill: Callable[..., list[Any]] = self.namespace["fill"]
         return fill
+
+
+def _place(found: list[_T], one: _T) -> int:
+    """Return the place of an element in a list, to which it is added if it is new."""
+    if one not in found:
+        found.append(one)
+    return found.index(one)
 
 
 class ResourceMeta(StructMeta):

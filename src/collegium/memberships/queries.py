@@ -326,7 +326,8 @@ def _select_by_accounts(*, sees_all: bool, is_single: bool) -> Statement[Account
                 grants.c.scope_id.in_(visible_scopes()),
             ),
         )
-        .order_by(grants.c.valid_from, grants.c.id)
+        # By account first, because the rows are found in that order: sorting is then faster.
+        .order_by(grants.c.account_id, grants.c.valid_from, grants.c.id)
     )
 
 

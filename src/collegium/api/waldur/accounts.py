@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any, ClassVar, Final
+from operator import attrgetter
+from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -40,6 +41,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.refusals import Invalid
 from collegium.security import crypto
 from collegium.security.passwords import password_errors
+from collegium.settings import Settings
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import AccountProvider
 from collegium.sign_in.tokens.rules import TokenKind, expiry
@@ -117,43 +119,58 @@ def _load_permissions(
     }
 
 
+class _Provider(NamedTuple):
+    """What an account shows of the identity provider that it came from."""
+
+    name: str
+    label: str
+    management_url: str
+    fields: list[str]
+    are_details_protected: bool
+
+
+def _provider_of(
+    settings: Settings, method: str, provider: AccountProvider | None = None
+) -> _Provider:
+    """Return what accounts with a registration method show.
+
+    Args:
+        provider: from which an account came that is not local, if it is still known.
+    """
+    protected = provider.protected_fields if provider else ()
+    fields = list(protected_fields(method, settings.local_idp_protected_fields, protected))
+    are_protected = method in settings.protect_user_details_for_registration_methods
+    if method == provider_queries.LOCAL:
+        name, label = settings.local_idp_name, settings.local_idp_label
+        return _Provider(name, label, settings.local_idp_management_url, fields, are_protected)
+    if provider is None:
+        return _Provider("", "", "", fields, are_protected)
+    url = provider.management_url
+    return _Provider(provider.name, provider.label, url, fields, are_protected)
+
+
 def _load_providers(
-    _context: RequestContext, tx: ReadTransaction, rows: Sequence[ListedAccount]
-) -> dict[int, AccountProvider]:
-    methods = {row.registration_method for row in rows}
-    if methods == {provider_queries.LOCAL}:
+    context: RequestContext, tx: ReadTransaction, rows: Sequence[ListedAccount]
+) -> dict[int, _Provider]:
+    others = [row for row in rows if row.registration_method != provider_queries.LOCAL]
+    if not others:
         return {}
-    providers = provider_queries.of_methods(tx, methods)
-    return {
-        row.id: provider
-        for row in rows
-        if (provider := providers.get(row.registration_method)) is not None
-        and provider_queries.speaks_for(provider, row.attribute_sources)
-    }
+    providers = provider_queries.of_methods(tx, {row.registration_method for row in others})
+    found = {}
+    for row in others:
+        provider = providers.get(row.registration_method)
+        if provider and not provider_queries.speaks_for(provider, row.attribute_sources):
+            provider = None
+        found[row.id] = _provider_of(context.settings, row.registration_method, provider)
+    return found
 
 
-_PROVIDER: Final = Related(_load_providers, columns=("registration_method", "attribute_sources"))
-
-
-def _provider(name: str, setting: str) -> Any:
-    """Declare a field of the account's provider; for local accounts it is a setting."""
-
-    def get(context: RequestContext, method: str, provider: AccountProvider | None) -> str:
-        if method == provider_queries.LOCAL:
-            return str(getattr(context.settings, setting))
-        return "" if provider is None else str(getattr(provider, name))
-
-    return field(Source.CONTEXT, "registration_method", _PROVIDER, get=get)
-
-
-def _is_detail_protected(context: RequestContext, method: str) -> bool:
-    return method in context.settings.protect_user_details_for_registration_methods
-
-
-def _protected(context: RequestContext, method: str, provider: AccountProvider | None) -> list[str]:
-    local_fields = context.settings.local_idp_protected_fields
-    provider_fields = provider.protected_fields if provider else ()
-    return list(protected_fields(method, local_fields, provider_fields))
+_PROVIDER: Final = Related(
+    _load_providers,
+    default=lambda context: _provider_of(context.settings, provider_queries.LOCAL),
+    is_default_made=True,
+    columns=("registration_method", "attribute_sources"),
+)
 
 
 class ProfileCompleteness(Struct, frozen=True, gc=False):
@@ -209,21 +226,14 @@ class User(Resource, frozen=True, gc=False):
     affiliations: list[str] = field(write=StringList(max=255, max_items=50))
     first_name: str = field(write=_NAME)
     last_name: str = field(write=_NAME)
-    identity_provider_name: str = _provider("name", "local_idp_name")
-    identity_provider_label: str = _provider("label", "local_idp_label")
-    identity_provider_management_url: str = _provider("management_url", "local_idp_management_url")
-    identity_provider_fields: list[str] = field(
-        Source.CONTEXT,
-        "registration_method",
-        _PROVIDER,
-        get=_protected,
-    )
+    identity_provider_name: str = field(_PROVIDER, get=attrgetter("name"))
+    identity_provider_label: str = field(_PROVIDER, get=attrgetter("label"))
+    identity_provider_management_url: str = field(_PROVIDER, get=attrgetter("management_url"))
+    identity_provider_fields: list[str] = field(_PROVIDER, get=attrgetter("fields"))
     personal_title: str = field(write=Name(max=50))
     organization_country: str = field(write=_COUNTRY)
     organization_type: str = field(write=_FACT)
-    should_protect_user_details: bool = field(
-        Source.CONTEXT, "registration_method", get=_is_detail_protected
-    )
+    should_protect_user_details: bool = field(_PROVIDER, get=attrgetter("are_details_protected"))
     token_expires_at: datetime | None = field(
         Source.CONTEXT,
         "token_created_at",
