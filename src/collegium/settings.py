@@ -130,7 +130,7 @@ class Settings:
     """Maximum size of the file of an import, in bytes."""
     import_retention: Duration = 30 * 86400
     """How long an import is kept after it was finished, or uploaded and never started, with the
-    names and addresses of its file."""
+    names and addresses of its file. A change of many rows is kept as long."""
     recipient_mail_limit: Count = 20
     """E-mails with invitations and confirmations of a new address to one address in 24 hours, from
     all senders, while none is accepted."""

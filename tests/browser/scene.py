@@ -375,6 +375,8 @@ class Scene:
         yield "team", to(here)
         yield "team-switch", in_order(to(here), switch())
         yield "team-none", to(f"{here}?q=nobody")
+        yield "team-choose-wrong", in_order(to(here), press("Continue"))
+        yield "team-change", in_order(choose_all, press("Continue"))
         yield "team-organisation", to(f"/organisation/{self.organisation.uuid}/")
         yield "team-seat", in_order(to(here), follow("Edit the role of Ada Adams"))
         yield "team-seat-wrong", fill_and_press("Last day", "2001-01-01", "Save end date")
@@ -446,6 +448,10 @@ def unfold() -> Callable[[Page], object]:
 
 def switch() -> Callable[[Page], object]:
     return lambda page: page.locator(".switch > summary").click()
+
+
+def choose_all(page: Page) -> None:
+    page.get_by_label("Rows", exact=True).select_option("matching")
 
 
 def check(name: str) -> Callable[[Page], object]:

@@ -14,11 +14,14 @@ from sqlalchemy import select
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import queries as account_queries
 from collegium.accounts.mail_preferences.rules import UNSUBSCRIBE
+from collegium.bulk_changes import queries as bulk_change_queries
+from collegium.bulk_changes.rules import ROWS_MAX, Change
 from collegium.db.database import Database, WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import roles
 from collegium.imports import queries as import_queries
 from collegium.invitations import approvals, links
+from collegium.memberships import queries as membership_queries
 from collegium.reviews import queries as review_queries
 from collegium.security.crypto import Vault
 from collegium.settings import load
@@ -118,6 +121,14 @@ def import_of(tx: WriteTransaction, scope: int) -> str:
     return row.uuid
 
 
+def bulk_change_of(tx: WriteTransaction, scope: int) -> str:
+    """Return the UUID of a change of as many rows as the scope has, up to 20,000."""
+    actor = actor_of(account_queries.existing(tx, bulk_activity.STAFF))
+    keys = membership_queries.of_scope.keys(tx, actor, {"scope": scope}, ROWS_MAX)
+    rows = [{"invitation_id": None, "grant_id": each} for each in keys]
+    return bulk_change_queries.add(tx, actor, scope, Change.REMOVE, None, rows).uuid
+
+
 def parameters(tx: WriteTransaction, vault: Vault) -> dict[str, dict[str, object]]:
     """Return the parameters of paths, by the start of the path; the longest start wins."""
     role = tx.fetch_only(
@@ -138,10 +149,12 @@ def parameters(tx: WriteTransaction, vault: Vault) -> dict[str, dict[str, object
         scopes[f"{here}deleted/"] = {"one": "0" * 32}
         scopes[f"{here}reviews/"] = {"one": review_of(tx, number)}
         scopes[f"{here}imports/"] = {"one": import_of(tx, number)}
+        scopes[f"{here}bulk/"] = {"one": bulk_change_of(tx, number)}
     return scopes | {
         "/group/": {"number": bulk_activity.GROUP},
         "/group/{number}/team/people/": {"one": bulk_activity.first_grant(bulk_activity.GROUP)},
         "/group/{number}/team/reviews/": {"one": review_of(tx, bulk_activity.GROUP)},
+        "/group/{number}/team/bulk/": {"one": bulk_change_of(tx, bulk_activity.GROUP)},
         "/open_invitation/": {"uuid": bulk_activity.uuid("link", 1)},
         "/account/leave/": {"uuid": bulk_activity.owner_grant(bulk_activity.PROJECT)},
         "/staff/accounts/": {"uuid": uuid_of(bulk_activity.MEMBER)},

@@ -17,6 +17,7 @@ from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.mail_preferences.rules import UNSUBSCRIBE
 from collegium.agreements import actions as agreement_actions
 from collegium.agreements import queries as agreement_queries
+from collegium.bulk_changes.rules import Change
 from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as account_table
@@ -42,6 +43,7 @@ from collegium.sign_in.tokens import sessions as session_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
 from tests.access.test_visibility import add_role
+from tests.bulk_changes.scene import choose
 from tests.claim_rules.scene import add_rule
 from tests.conftest import KEY, open_database
 from tests.imports.scene import add_import
@@ -282,6 +284,14 @@ class Scene:
         )
         for state in ("done", "running", "judged"):
             objects[f"{state} import"] = add_import(world, owner, project, state, f"x{state}")
+        staff = self.outside["staff"]
+        assert staff is not None
+        objects["organisation's bulk change"] = choose(
+            world, staff, organisation, Change.CANCEL, [objects["ownership"]]
+        )
+        objects["bulk change"] = choose(
+            world, owner, project, Change.CANCEL, [objects["invitation"]]
+        )
         with self.database.write() as tx:
             for name, place in (("", project), ("organisation's ", organisation)):
                 objects[f"{name}review"] = str(review_queries.add(tx, place.id))
@@ -368,6 +378,9 @@ class Scene:
             held = membership_queries.grant_in_scope(tx, people["colleague"].id, number)
             objects["group's grant"] = str(held.uuid)
             objects["group member's number"] = str(people["colleague"].id)
+        objects["group's bulk change"] = choose(
+            self.world, people["owner"], number, Change.REMOVE, [objects["group's grant"]]
+        )
         now = datetime.now(UTC)
         with self.database.write(now - timedelta(days=2)) as tx:
             lead: Any = role_queries.by_name_or_uuid(tx, "GROUP.LEAD", None, {"group"})

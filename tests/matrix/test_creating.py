@@ -56,6 +56,7 @@ NOT_CREATING: Final = {
             ("move/", "changes an object"),
             ("imports/", "the same file is the same import"),
             ("imports/{one}/", "each action has a state"),
+            ("bulk/{one}/", "each action has a state"),
         )
     },
     "/staff/accounts/{uuid}/": "changes an object",
@@ -111,9 +112,10 @@ def test_every_form_creates_once_or_is_listed() -> None:
         *(
             f"/{kind}/{{uuid}}/{page}/"
             for kind in ("organisation", "project")
-            for page in ("add", "invite", "link")
+            for page in ("add", "invite", "invitations", "link")
         ),
-        *(f"/group/{{number}}/team/{page}/" for page in ("add", "invite")),
+        *("/organisation/{uuid}/", "/project/{uuid}/", "/group/{number}/team/"),
+        *(f"/group/{{number}}/team/{page}/" for page in ("add", "invite", "invitations")),
     }
 
 

@@ -31,14 +31,14 @@ TICK = timedelta(microseconds=1)
 
 # From the specification; a dash means that the action is refused.
 TABLE = """
-            accept    cancel    send     change   approve  reject    release  decline
-held        -         canceled  -        held     -        -         pending  -
-requested   -         -         -        -        pending  rejected  -        -
-pending     accepted  canceled  pending  pending  -        -         -        rejected
-accepted    -         -         -        -        -        -         -        -
-rejected    -         -         -        -        -        -         -        -
-canceled    -         -         pending  -        -        -         -        -
-expired     -         -         pending  -        -        -         -        -
+            accept    cancel    send     change   extend   approve  reject    release  decline
+held        -         canceled  -        held     -        -        -         pending  -
+requested   -         -         -        -        -        pending  rejected  -        -
+pending     accepted  canceled  pending  pending  pending  -        -         -        rejected
+accepted    -         -         -        -        -        -        -         -        -
+rejected    -         -         -        -        -        -        -         -        -
+canceled    -         -         pending  -        -        -        -         -        -
+expired     -         -         pending  -        -        -        -         -        -
 """
 
 # Of the service itself. An expired invitation is stored as pending.

@@ -28,6 +28,7 @@ EXPECTED = {
     "export account 0": (30, 30, 3600, 3600),
     "import account 0": (20, 30, 3600, 3600),
     "import address": (100, 30, 3600, 3600),
+    "bulk change account 0": (30, 60, 3600, 3600),
     "import start account 0": (5, 60, 3600, 3600),
     "invite account 0": (200, 30, 3600, 3600),
     "invite address": (1000, 30, 3600, 3600),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from collegium.bulk_changes.rules import Change
 from collegium.join_requests import actions as join_request_actions
 from collegium.memberships import queries as membership_queries
 from collegium.reviews import queries as review_queries
@@ -13,6 +14,7 @@ from collegium.ssh_keys.rules import parse
 from collegium.web.page import Page
 from collegium.web.routes import ROUTES
 from tests.accounts.test_pages import grant_of
+from tests.bulk_changes.scene import choose
 from tests.imports.scene import add_import
 from tests.support.browser import Browser
 from tests.support.hooks import add_hook
@@ -112,6 +114,14 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
         "/organisation/": world.create_link(viewer, "CUSTOMER.OWNER", organisation),
         "/project/": link,
     }
+    changes = {
+        base: choose(world, viewer, scope, Change.REMOVE)
+        for base, scope in (
+            ("/organisation/", organisation),
+            ("/project/", project),
+            ("/group/", group),
+        )
+    }
     scopes = {"/organisation/": organisation.id, "/project/": project.id, "/group/": group}
     with world.database.write() as tx:
         reviews = {base: review_queries.add(tx, scope) for base, scope in scopes.items()}
@@ -132,6 +142,8 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
             values["one"] = deleted
         if "/imports/{one}/" in path:
             values["one"] = files[base]
+        if "/bulk/{one}/" in path:
+            values["one"] = changes[base]
         assert "{" not in path or base, f"add an object for {path}"
         paths.append(path.format_map(values) + ("?q=e" if path.endswith("/add/") else ""))
     return paths

@@ -43,6 +43,20 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "uq_agreements_current": "4 2 1",
         "uq_agreements_uuid": "4 1",
     },
+    "bulk_change_rows": {
+        "ix_bulk_change_rows_grant_id": "20000 1",
+        "ix_bulk_change_rows_invitation_id": "40000 1",
+        "ix_bulk_change_rows_state": "60000 3000 1000 1",
+        "sqlite_autoindex_bulk_change_rows_1": "60000 3000 1",
+    },
+    "bulk_changes": {
+        "ix_bulk_changes_busy": "1 1",
+        "ix_bulk_changes_created_at": "20 1",
+        "ix_bulk_changes_created_by": "20 2",
+        "ix_bulk_changes_impersonator_id": "20 20",
+        "ix_bulk_changes_scope_id": "20 2",
+        "sqlite_autoindex_bulk_changes_1": "20 1",
+    },
     "claim_rule_grants": {
         "ix_claim_rule_grants_grant_id": "2000 1",
         "ix_claim_rule_grants_role_id": "2000 400",

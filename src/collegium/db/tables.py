@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from collegium.access import rules as access_rules
 from collegium.agreements import rules as agreement_rules
+from collegium.bulk_changes import rules as bulk_change_rules
 from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.statements import UtcDateTime, UuidHex
 from collegium.hooks import rules as hook_rules
@@ -1259,6 +1260,64 @@ Index(
     sqlite_where=_IS_CREATED,
     postgresql_where=_IS_CREATED,
 )
+
+
+bulk_changes = Table(
+    "bulk_changes",
+    metadata,
+    _id(),
+    Column("uuid", UuidHex, nullable=False, unique=True),
+    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False, index=True),
+    Column("change", String(16), nullable=False),
+    # The end that roles get; None for no end, or if it is not about roles.
+    Column("valid_until", UtcDateTime),
+    Column("state", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    # In whose name the worker acts, and from where.
+    _account("created_by", index=True),
+    _account("impersonator_id", index=True),
+    _text("ip_address", 64),
+    _text("request_id", 64),
+    Column("finished_at", UtcDateTime),
+    _one_of("change", bulk_change_rules.Change),
+    _one_of("state", bulk_change_rules.State),
+    sqlite_autoincrement=True,
+)
+_IS_BUSY = or_(*(bulk_changes.c.state == state.value for state in sorted(bulk_change_rules.BUSY)))
+Index("ix_bulk_changes_busy", bulk_changes.c.id, sqlite_where=_IS_BUSY, postgresql_where=_IS_BUSY)
+
+bulk_change_rows = Table(
+    "bulk_change_rows",
+    metadata,
+    Column(
+        "bulk_change_id",
+        BigInt,
+        ForeignKey("bulk_changes.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("invitation_id", BigInt, ForeignKey("invitations.id", ondelete="SET NULL")),
+    Column("grant_id", BigInt, ForeignKey("grants.id", ondelete="SET NULL")),
+    # What the row was when it was judged. A row that has changed since is not touched.
+    _text("version", 100),
+    Column("state", String(16), nullable=False),
+    # Why the row is refused: class, code and facts; empty if it is not.
+    Column("problem", JsonColumn, nullable=False, server_default="{}"),
+    _one_of("state", bulk_change_rules.RowState),
+)
+Index(
+    "ix_bulk_change_rows_state",
+    bulk_change_rows.c.bulk_change_id,
+    bulk_change_rows.c.state,
+    bulk_change_rows.c.number,
+)
+for _column in (bulk_change_rows.c.invitation_id, bulk_change_rows.c.grant_id):
+    Index(
+        f"ix_bulk_change_rows_{_column.name}",
+        _column,
+        sqlite_where=_column.is_not(None),
+        postgresql_where=_column.is_not(None),
+    )
 
 
 invite_links = Table(

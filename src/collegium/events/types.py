@@ -705,7 +705,7 @@ class InvitationUpdated(_Addressed, kind="invitation.updated", text="has been ch
     waldur_type = "user_invitation_updated"
     sentence = mark("{who} changed the invitation for {email}{fields}.")
     fields: Annotated[list[str], Fact("fields", Readers.INVITATIONS, kept=True)]
-    """The columns that have changed: ``email``, ``role``."""
+    """What has changed: ``email``, ``role``, ``end``."""
     former_email: Annotated[
         str | UnsetType, Fact("former_invitation_email", Readers.INVITATIONS)
     ] = UNSET

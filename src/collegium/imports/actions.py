@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import KINDS, Actor
-from collegium.accounts import queries as account_queries
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
@@ -27,7 +26,7 @@ from collegium.memberships.offers import check_may_grant
 from collegium.refusals import Conflict, Forbidden, Invalid, Refusal
 from collegium.roles.queries import RoleRow
 from collegium.settings import Settings
-from collegium.sign_in.tokens.actions import actor_of
+from collegium.sign_in.tokens.actions import stored_actor
 
 WORK_BATCH: Final = 100
 """Rows that the worker does in one transaction, some 50 milliseconds."""
@@ -259,7 +258,11 @@ def run_next(tx: WriteTransaction, settings: Settings) -> bool:
     if import_id is None:
         return False
     row = import_queries.by_id(tx, import_id)
-    actor = None if row is None else _actor(tx, row)
+    actor = (
+        None
+        if row is None
+        else stored_actor(tx, row.started_by, row.impersonator_id, row.ip_address, row.request_id)
+    )
     if row is None or actor is None:
         # The scope was deleted, or the account that acts is not active any more.
         import_queries.release(tx, import_id)
@@ -269,19 +272,6 @@ def run_next(tx: WriteTransaction, settings: Settings) -> bool:
     else:
         _create_batch(tx, actor, settings, row)
     return True
-
-
-def _actor(tx: ReadTransaction, row: ImportRow) -> Actor | None:
-    account = account_queries.by_id(tx, row.started_by or 0)
-    if account is None or not account.is_active:
-        return None
-    impersonator = account_queries.by_id(tx, row.impersonator_id or 0)
-    return actor_of(
-        account,
-        row.ip_address,
-        row.request_id,
-        None if impersonator is None else actor_of(impersonator),
-    )
 
 
 def _create_batch(tx: WriteTransaction, actor: Actor, settings: Settings, row: ImportRow) -> None:

@@ -595,6 +595,40 @@ def send(
     _deliver(tx, settings, invitation.id, state, actor)
 
 
+def extend(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -> bool:
+    """Extend a pending invitation to the end of one that is sent now, without an e-mail.
+
+    Return whether its end has changed. It does not if the role that it offers ends before.
+
+    Raises:
+        NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
+        Forbidden: ``permission.missing``, ``role.above_ceiling``: the actor may not invite to this
+            role.
+        Conflict: ``invitation.wrong_state`` unless it is pending; ``organisation.unavailable``;
+            ``role.inactive``.
+    """
+    invitation, _ = _lock_and_authorise(tx, actor, uuid, Action.EXTEND, KINDS)
+    state = Action.EXTEND.after(state_now(tx, invitation))
+    offers.check_available(invitation, offer_of(invitation))
+    expires_at = new_expiry(tx.now, settings, invitation.grant_until)
+    if expires_at <= invitation.expires_at:
+        return False
+    # The invitee is reminded again before the new end.
+    changes = {"expires_at": expires_at, "reminded_at": None, "sponsor_id": actor.id}
+    invitation_queries.set_state(tx, invitation, state, **changes)
+    event_queries.record(
+        tx,
+        actor,
+        events.InvitationUpdated(
+            scope=invitation.scope_id,
+            invitation=invitation.uuid,
+            email=invitation.email,
+            fields=["end"],
+        ),
+    )
+    return True
+
+
 def lock_to_change(
     tx: WriteTransaction, actor: Actor, uuid: str, kinds: Kinds = KINDS
 ) -> InvitationRow:

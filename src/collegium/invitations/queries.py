@@ -288,6 +288,7 @@ of_scope = Listing[InvitationRow](
         "email": list_filters.EMAIL,
         "scope_id": invitations.c.scope_id == bindparam("scope_id", type_=BigInt),
         "state": Filter(_read_states, _where_state),
+        "uuids": any_of(invitations.c.uuid, "uuids"),
     },
 )
 """The invitations to one scope of any kind, in every state; the filter ``scope_id`` is its id."""

@@ -59,6 +59,8 @@ class Action(Lifecycle, refusal="invitation.wrong_state"):
         events.InvitationUpdated,
     )
     """The role or the address changes. The invitation begins again: see ``initial_state``."""
+    EXTEND = ({State.PENDING: State.PENDING}, By.GRANTER, events.InvitationUpdated)
+    """The end moves as far away as that of an invitation that is sent now. Links stay valid."""
     APPROVE = ({State.REQUESTED: State.PENDING}, By.STAFF, events.InvitationApproved)
     REJECT = ({State.REQUESTED: State.REJECTED}, By.STAFF, events.InvitationRejected)
     RELEASE = ({State.HELD: State.PENDING}, By.SERVICE, events.InvitationReleased)

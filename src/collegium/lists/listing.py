@@ -301,8 +301,13 @@ class Listing(Generic[R]):
         return lru_cache(maxsize=64)(self._build_batch)
 
     def _build_batch(
-        self, *, sees_all: bool, filters: tuple[tuple[str, str], ...], size: int
-    ) -> Statement[R]:
+        self,
+        *,
+        sees_all: bool,
+        filters: tuple[tuple[str, str], ...],
+        size: int,
+        only_keys: bool = False,
+    ) -> Statement[Any]:
         conditions = [self.key > bindparam("after", type_=BigInt)]
         for name, variant in filters:
             definition = self.filters[name]
@@ -313,15 +318,16 @@ class Listing(Generic[R]):
             )
         if not sees_all:
             conditions.append(self.visible())
-        page = (
+        keys = (
             self._select_keys([self.key])
             .where(*conditions)
             .order_by(self.key)
             .limit(literal_column(str(size), BigInt))
-            .subquery("page")
         )
+        if only_keys:
+            return Statement[int](keys, replan=True)
         rows_query = self.rows if sees_all else self.rows.add_columns(*self.restricted)
-        return self._load_page(rows_query, page, [self.key.asc()])
+        return self._load_page(rows_query, keys.subquery("page"), [self.key.asc()])
 
     def _load_page(
         self, rows_query: Select[Any], page: Any, ordering: Sequence[ColumnElement[Any]]
@@ -435,6 +441,20 @@ class Listing(Generic[R]):
         variants, binds = self._parse_filters(filters)
         statement = self._batch_statement(sees_all=actor.sees_all, filters=variants, size=limit)
         return tx.fetch_all(statement, after=after, **viewer_params(tx, actor), **binds)
+
+    def keys(
+        self, tx: ReadTransaction, actor: Actor, filters: Mapping[str, Any], limit: int
+    ) -> list[int]:
+        """Return the keys of all rows, in their order.
+
+        Args:
+            limit: maximum number of keys.
+        """
+        variants, binds = self._parse_filters(filters)
+        statement = self._batch_statement(
+            sees_all=actor.sees_all, filters=variants, size=limit, only_keys=True
+        )
+        return tx.fetch_all(statement, after=0, **viewer_params(tx, actor), **binds)
 
     def count(
         self, tx: ReadTransaction, actor: Actor, filters: Mapping[str, Any], maximum: int = 0

@@ -20,14 +20,14 @@ from collegium.access.rules import (
 from collegium.accounts import queries as account_queries
 from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import AccountRow
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import ensure_owner_remains
 from collegium.memberships.notices import actions as notice_actions
-from collegium.memberships.queries import PastGrant
+from collegium.memberships.queries import GrantRow, PastGrant
 from collegium.memberships.rules import GrantSource
 from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.roles import queries as role_queries
@@ -47,6 +47,23 @@ class RoleAssignment(NamedTuple):
     access: ScopeAccess
     role: RoleRow
     account: AccountRow
+
+
+def assignment_of(
+    tx: ReadTransaction, access: ScopeAccess, uuid: str
+) -> tuple[GrantRow, RoleAssignment]:
+    """Return an active grant in a scope, and what it assigns.
+
+    Args:
+        access: the scope, as loaded through ``get_visible``.
+        uuid: of the grant, 32 hex digits.
+
+    Raises:
+        NotFound: ``grant.unknown``, also for a grant in another scope.
+    """
+    row = membership_queries.get_in_scope(tx, access.scope.id, uuid)
+    role = role_queries.existing(tx, uuid=row.role_uuid)
+    return row, RoleAssignment(access, role, account_queries.existing(tx, row.account_id))
 
 
 def add(tx: WriteTransaction, actor: Actor, target: RoleAssignment, until: datetime | None) -> None:

@@ -271,6 +271,7 @@ of_scope = Listing[TeamRow](
         "search_string": list_filters.of_holder(
             account_search.part_of("first_name", "email", name="search_string"), in_one_scope=True
         ),
+        "uuids": any_of(grants.c.uuid, "uuids"),
     },
 )
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from collegium.access.rules import ScopeKind, may_grant
 from collegium.api import limits
 from collegium.api.request import Response, Routes
+from collegium.bulk_changes.rules import OF_INVITATIONS
 from collegium.db.database import ReadTransaction
 from collegium.exports.rules import Subject
 from collegium.invitations import actions as invitation_actions
@@ -36,26 +37,15 @@ from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
-from collegium.web import exports
+from collegium.web import bulk_changes, exports
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
-from collegium.web.messages import message_for
+from collegium.web.messages import INVITATION_STATES, message_for
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import ScopePage, chosen_role, grantable_roles, search_text
 
 LINES_MAX: Final = 200
 _TEXT_MAX: Final = 2000
-
-STATES: Final = {
-    State.PENDING: mark("pending"),
-    State.HELD: mark("will be sent when the project starts"),
-    State.REQUESTED: mark("waiting for approval by staff"),
-    State.ACCEPTED: mark("accepted"),
-    State.REJECTED: mark("declined"),
-    State.CANCELED: mark("cancelled"),
-    State.EXPIRED: mark("expired"),
-}
-"""Label of each state of an invitation."""
 
 DELIVERY_STATUSES: Final = {
     DeliveryStatus.SCHEDULED: mark("scheduled"),
@@ -271,7 +261,13 @@ def list_filters(browser: BrowserRequest) -> dict[str, Any]:
     )
 
 
-def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
+def _list(
+    kind: ScopeKind,
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    form: Form | None = None,
+    status: int = 200,
+) -> Response:
     scope_page = ScopePage.load(browser, tx, kind, right="invitations")
     chosen = list_filters(browser)
     filters = {**chosen, "scope_id": scope_page.scope.id}
@@ -282,13 +278,18 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     return page(
         browser,
         "invitations",
+        status,
         scope_page=scope_page,
+        chooser=bulk_changes.chooser(scope_page, OF_INVITATIONS, form),
         rows=_invitation_items(browser, tx, scope_page, rows),
         paging=paging,
         form=Form.showing(q=chosen.get("email", ""), state=chosen.get("state", [""])[0]),
         options=[
             ("", _("All")),
-            *((state_option.value, label) for state_option, label in translated(STATES).items()),
+            *(
+                (state_option.value, label)
+                for state_option, label in translated(INVITATION_STATES).items()
+            ),
         ],
         is_filtered=bool(chosen),
         downloads=exports.links(browser, scope_page, Subject.INVITATIONS),
@@ -346,7 +347,7 @@ def _state_label(row: InvitationRow, state: State) -> str:
     """Return the label of a state. Only staff can reject an invitation that was never mailed."""
     if state is State.REJECTED and not is_mailed(row.mailed_at, row.created_at):
         return _(_REJECTED_BY_STAFF)
-    return _(STATES[state])
+    return _(INVITATION_STATES[state])
 
 
 def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
@@ -411,7 +412,10 @@ def routes(kind: ScopeKind, path: str) -> Routes:
                 limits=(PEOPLE,) if kind is ScopeKind.GROUP else (),
             ),
         },
-        f"{path}invitations/": {"GET": Page(partial(_list, kind), "List the invitations.")},
+        f"{path}invitations/": {
+            "GET": Page(partial(_list, kind), "List the invitations."),
+            "POST": bulk_changes.choosing(kind, OF_INVITATIONS, list_filters, _list),
+        },
         f"{path}invitations/{{one}}/": {
             "POST": Page(partial(_change, kind), "Send an invitation again, or cancel it."),
         },

@@ -10,6 +10,7 @@ from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountDetails, ListedAccount
 from collegium.api.request import Response, Routes
+from collegium.bulk_changes.rules import OF_MEMBERS
 from collegium.db.database import ReadTransaction
 from collegium.exports.rules import Subject
 from collegium.invitations import actions as invitation_actions
@@ -27,6 +28,7 @@ from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web import (
     audit_log,
+    bulk_changes,
     exports,
     imports,
     invitations,
@@ -62,7 +64,13 @@ def _filters(browser: BrowserRequest) -> dict[str, Any]:
     return {"search_string" if "@" in search else "full_name": search} if search else {}
 
 
-def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
+def _list(
+    kind: ScopeKind,
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    form: Form | None = None,
+    status: int = 200,
+) -> Response:
     scope_page = ScopePage.load(browser, tx, kind)
     search = search_text(browser.query_value("q"))
     sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
@@ -74,7 +82,9 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     return page(
         browser,
         "members",
+        status,
         scope_page=scope_page,
+        chooser=bulk_changes.chooser(scope_page, OF_MEMBERS, form),
         rows=rows,
         paging=paging,
         open=_changeable(tx, scope_page, rows),
@@ -176,14 +186,8 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
         try:
             with browser.write() as tx:
                 scope_page = ScopePage.load(browser, tx, kind)
-                row = membership_queries.get_in_scope(
-                    tx, scope_page.scope.id, _grant_uuid(browser, "grant.unknown")
-                )
-                assignment = membership_actions.RoleAssignment(
-                    scope_page.access,
-                    role_queries.existing(tx, uuid=row.role_uuid),
-                    account_queries.existing(tx, row.account_id),
-                )
+                uuid = _grant_uuid(browser, "grant.unknown")
+                row, assignment = membership_actions.assignment_of(tx, scope_page.access, uuid)
                 if action == "role":
                     target = chosen_role(tx, scope_page, form)
                     if target is not None:
@@ -316,7 +320,11 @@ def _active_account(tx: ReadTransaction, browser: BrowserRequest, uuid: str) -> 
 def _routes(kind: ScopeKind) -> Routes:
     path = PATHS[kind]
     return {
-        path: {"GET": Page(partial(_list, kind), "Show the members.")},
+        path: {
+            "GET": Page(partial(_list, kind), "Show the members."),
+            "POST": bulk_changes.choosing(kind, OF_MEMBERS, _filters, _list),
+        },
+        **bulk_changes.routes(kind, path),
         f"{path}people/{{one}}/": {
             "GET": Page(partial(_show, kind), "Show the role of a member."),
             "POST": Page(

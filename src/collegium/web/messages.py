@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from collegium.access.labels import role_label, scope_pattern
 from collegium.access.rules import ScopeKind
+from collegium.invitations.rules import State
 from collegium.refusals import Refusal
 from collegium.text import languages
 from collegium.text.languages import gettext as _
@@ -131,6 +132,14 @@ _MESSAGES: Final = {
     ),
     "invitation.unknown": mark(
         "This invitation is no longer valid, or it is for another account. Please ask the inviter."
+    ),
+    "bulk_change.no_rows": mark("None of these rows is in the list any more."),
+    "bulk_change.nothing_ready": mark("No row can be changed."),
+    "bulk_change.row_changed": mark("This row has changed since it was checked."),
+    "bulk_change.too_many": mark("At most {most} rows can be changed at once. Please filter them."),
+    "bulk_change.unknown": mark("There is no such change of rows."),
+    "bulk_change.wrong_state": mark(
+        "This is not possible now. Go back to the list and choose the rows again."
     ),
     "import.group": mark("People cannot be imported into a group."),
     "import.not_ready": mark("These rows are not ready"),
@@ -377,13 +386,17 @@ _REQUEST_STATES: Final = {
     "rejected": mark("rejected"),
     "canceled": mark("withdrawn"),
 }
-_INVITATION_STATES: Final = {
-    "pending": mark("pending"),
-    "accepted": mark("accepted"),
-    "rejected": mark("rejected"),
-    "canceled": mark("canceled"),
-    "expired": mark("expired"),
+INVITATION_STATES: Final = {
+    State.PENDING: mark("pending"),
+    State.HELD: mark("will be sent when the project starts"),
+    State.REQUESTED: mark("waiting for approval by staff"),
+    State.ACCEPTED: mark("accepted"),
+    State.REJECTED: mark("declined"),
+    State.CANCELED: mark("cancelled"),
+    State.EXPIRED: mark("expired"),
 }
+"""Label of each state of an invitation."""
+
 _MAIL_STATES: Final = {
     "queued": mark("queued"),
     "sent": mark("sent"),
@@ -562,7 +575,7 @@ def request_state(state: str) -> str:
 
 def invitation_state(state: str) -> str:
     """Return the word for the state of an invitation."""
-    return _(_INVITATION_STATES.get(state, state))
+    return _(INVITATION_STATES[State(state)])
 
 
 def mail_state(state: str) -> str:

@@ -24,6 +24,7 @@ import structlog
 
 from collegium import tracing
 from collegium.accounts import views
+from collegium.bulk_changes import actions as bulk_change_actions
 from collegium.db import idempotency
 from collegium.db.database import Database, ReadTransaction, UnavailableError, WriteTransaction
 from collegium.hooks import actions as hook_actions
@@ -62,7 +63,7 @@ _OPTIMIZE_EVERY: Final = 3600.0  # seconds
 _MEASURE_EVERY: Final = 5.0  # seconds; a database that has grown is optimised at once
 _PURGE_EVERY: Final = 600.0  # seconds
 _PURGE_BATCH: Final = 500  # entries that are deleted in one transaction
-_PURGED_IMPORTS: Final = 5  # in one transaction; each may have 20,000 rows
+_PURGED_IMPORTS: Final = 5  # in one transaction, as bulk changes; each may have 20,000 rows
 _YIELD: Final = 0.001  # seconds
 _COMPACT_EVERY: Final = 60.0  # seconds; a count gets one part for each new row
 _SCHEDULE_EVERY: Final = 1.0  # seconds; maximum delay of a notice about an expired invitation
@@ -148,7 +149,7 @@ class Worker:
         self._purge()
         self._compact()
         self._scheduler.run()
-        self._run_imports(threading.Event())
+        self._run_long_work(threading.Event())
         sent = self._deliver_all(threading.Event())
         sent += self._hook_calls.run(threading.Event())
         while self._directory_sync.due():
@@ -175,7 +176,7 @@ class Worker:
                     # Limited, so that many expiries do not delay e-mails.
                     self._scheduler.run(_SCHEDULE_EVERY)
                     self._hook_calls.start(stop)
-                has_more = self._run_imports(stop, _MAX_BATCH_SECONDS)
+                has_more = self._run_long_work(stop, _MAX_BATCH_SECONDS)
                 if self._results or self._untried or self._seconds_until_due() <= 0:
                     self._deliver_all(stop, _MAX_BATCH_SECONDS)
                 pause = max(self._seconds_until_due(), _MIN_SLEEP)
@@ -220,6 +221,7 @@ class Worker:
             identity_queries.purge(tx)
             passkey_queries.purge(tx)
             import_actions.purge(tx, self._settings, _PURGED_IMPORTS)
+            bulk_change_actions.purge(tx, self._settings, _PURGED_IMPORTS)
         kept = (
             (outbox_queries.purge, self._settings.outbox_retention),
             (views.purge, self._settings.view_records_retention),
@@ -244,8 +246,8 @@ class Worker:
             if time.monotonic() > end:
                 return False
 
-    def _run_imports(self, stop: threading.Event, seconds: float = inf) -> bool:
-        """Invite the people of started imports, in short transactions; undo others.
+    def _run_long_work(self, stop: threading.Event, seconds: float = inf) -> bool:
+        """Do a batch of an import and one of a bulk change in turn, in short transactions.
 
         Args:
             stop: Once it is set, no further batch begins.
@@ -256,11 +258,14 @@ class Worker:
         """
         end = time.monotonic() + seconds
         while not stop.is_set() and time.monotonic() < end:
-            with self._database.write(self._now()) as tx:
-                if not import_actions.run_next(tx, self._settings):
-                    return False
-            # Other writers of this process take the lock meanwhile.
-            stop.wait(_YIELD)
+            has_worked = False
+            for run_next in (import_actions.run_next, bulk_change_actions.run_next):
+                with self._database.write(self._now()) as tx:
+                    has_worked |= run_next(tx, self._settings)
+                # Other writers of this process take the lock meanwhile.
+                stop.wait(_YIELD)
+            if not has_worked:
+                return False
         return True
 
     def _compact(self) -> None:

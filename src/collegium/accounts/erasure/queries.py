@@ -18,6 +18,7 @@ from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
     accounts,
+    bulk_changes,
     events,
     grants,
     hooks,
@@ -186,7 +187,8 @@ _EMPTY_IMPORT_ROWS = Statement(
         ),
     )
 )
-# The worker stops at an import that is gone.
+# The worker stops at an import or a bulk change that is gone.
+_DELETE_BULK_CHANGES = Statement(delete(bulk_changes).where(bulk_changes.c.created_by == _account))
 _DELETE_IMPORTS = Statement(
     delete(imports).where(or_(imports.c.created_by == _account, imports.c.started_by == _account))
 )
@@ -305,6 +307,7 @@ def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[Cance
     tx.execute(_EMPTY_IMPORT_ROWS, emails=sorted(keys))
     # They have the personal messages that the person wrote.
     tx.execute(_DELETE_IMPORTS, account=account.id)
+    tx.execute(_DELETE_BULK_CHANGES, account=account.id)
     tx.execute(_CLEAR_REQUEST_TEXTS, account=account.id)
     tx.execute(_CLEAR_END_REASONS, account=account.id)
     for row in account_events:

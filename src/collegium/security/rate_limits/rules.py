@@ -156,6 +156,13 @@ IMPORT_START: Final = Limit(
 )
 """Starting an import, however many people it invites."""
 
+BULK_CHANGE: Final = Limit(
+    "bulk change",
+    {Per.ACCOUNT: RateLimit(30, 60 * _SECOND, _HOUR, _HOUR)},
+    exempts_staff=True,
+)
+"""Choosing rows of a list that are changed together, however many."""
+
 EXPORT: Final = Limit("export", {Per.ACCOUNT: RateLimit(30, 30 * _SECOND, _HOUR, _HOUR)})
 """Downloading the members, invitations or audit log of a scope, all of them at once."""
 

@@ -14,7 +14,7 @@ from collegium.access.rules import Actor
 from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountRow, AccountWithPassword, Identity
 from collegium.agreements import queries as agreement_queries
-from collegium.db.database import WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
@@ -76,6 +76,35 @@ def actor_of(
         token=token,
         credentials=credentials,
         token_kind=token_kind,
+    )
+
+
+def stored_actor(
+    tx: ReadTransaction,
+    account_id: int | None,
+    impersonator_id: int | None,
+    ip_address: str,
+    request_id: str,
+) -> Actor | None:
+    """Return the actor for work that a request has left to the worker.
+
+    The rights are those of the account now. Return None if it is not active any more.
+
+    Args:
+        account_id: id of the account that sent the request.
+        impersonator_id: id of the member of staff who impersonated it.
+        ip_address: of the client of that request.
+        request_id: id of that request.
+    """
+    account = account_queries.by_id(tx, account_id or 0)
+    if account is None or not account.is_active:
+        return None
+    impersonator = account_queries.by_id(tx, impersonator_id or 0)
+    return actor_of(
+        account,
+        ip_address,
+        request_id,
+        None if impersonator is None else actor_of(impersonator),
     )
 
 

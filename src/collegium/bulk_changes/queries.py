@@ -1,0 +1,337 @@
+"""SQL of bulk changes. Only the person who made one sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+from uuid import uuid4
+
+from sqlalchemy import Integer, bindparam, delete, func, insert, or_, select, true, update
+
+from collegium.access.rules import Actor
+from collegium.bulk_changes.rules import BUSY, Change, RowState, State
+from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.db.tables import (
+    BigInt,
+    accounts,
+    bulk_change_rows,
+    bulk_changes,
+    grants,
+    invitations,
+    roles,
+    scopes,
+)
+from collegium.lists.listing import Filter, Listing
+from collegium.refusals import NotFound
+
+
+class BulkChangeRow:
+    """A bulk change."""
+
+    id: int
+    uuid: str
+    scope_id: int
+    change: str
+    valid_until: datetime | None
+    state: str
+    created_at: datetime
+    created_by: int | None
+    impersonator_id: int | None
+    ip_address: str
+    request_id: str
+    finished_at: datetime | None
+
+
+class ChosenRow:
+    """A row of a bulk change, with its invitation or grant as it is now; None of one that is gone.
+
+    The account of an invitation is the invited one, that of a grant its holder.
+    """
+
+    number: int
+    bulk_change_id: int
+    version: str
+    state: str
+    problem: dict[str, Any]
+    invitation_uuid: str | None
+    invitation_state: str | None
+    link_version: int | None
+    expires_at: datetime | None
+    invited_email: str | None
+    invited_name: str | None
+    grant_uuid: str | None
+    valid_until: datetime | None
+    account_id: int | None
+    first_name: str | None
+    last_name: str | None
+    username: str | None
+    email: str | None
+    role_id: int | None
+    role_name: str | None
+    role_description: str | None
+
+
+class RowCount:
+    """How many rows are in a state."""
+
+    state: str
+    count: int
+
+
+_change = bindparam("bulk_change_id", type_=BigInt)
+_rows = (
+    select(*(each for each in bulk_changes.c))
+    .join(scopes, scopes.c.id == bulk_changes.c.scope_id)
+    .where(scopes.c.deleted_at.is_(None))
+)
+_account_id = func.coalesce(grants.c.account_id, invitations.c.account_id)
+_chosen = (
+    select(
+        *(
+            bulk_change_rows.c[name]
+            for name in ("number", "bulk_change_id", "version", "state", "problem")
+        ),
+        invitations.c.uuid.label("invitation_uuid"),
+        invitations.c.state.label("invitation_state"),
+        invitations.c.link_version,
+        invitations.c.expires_at,
+        invitations.c.email.label("invited_email"),
+        invitations.c.full_name.label("invited_name"),
+        grants.c.uuid.label("grant_uuid"),
+        grants.c.valid_until,
+        _account_id.label("account_id"),
+        accounts.c.first_name,
+        accounts.c.last_name,
+        accounts.c.username,
+        accounts.c.email,
+        roles.c.id.label("role_id"),
+        roles.c.name.label("role_name"),
+        roles.c.description.label("role_description"),
+    )
+    .select_from(bulk_change_rows)
+    .outerjoin(invitations, invitations.c.id == bulk_change_rows.c.invitation_id)
+    .outerjoin(grants, grants.c.id == bulk_change_rows.c.grant_id)
+    .outerjoin(accounts, accounts.c.id == _account_id)
+    .outerjoin(roles, roles.c.id == func.coalesce(grants.c.role_id, invitations.c.role_id))
+)
+rows_of = Listing[ChosenRow](
+    rows=_chosen,
+    visible=true,  # access to the bulk change was checked before
+    key=bulk_change_rows.c.number,
+    count_query=select(bulk_change_rows.c.number),
+    filters_fit_count_query=True,
+    default="number",
+    orders={"number": (bulk_change_rows.c.number,)},
+    filters={
+        "bulk_change_id": bulk_change_rows.c.bulk_change_id == _change,
+        "state": Filter(
+            lambda value: ("", {"row_states": value}),
+            lambda _form, _sees_all: any_of(bulk_change_rows.c.state, "row_states"),
+        ),
+    },
+)
+"""The rows of one bulk change; the filter ``bulk_change_id`` is its id."""
+
+_OWN = Statement[BulkChangeRow](
+    _rows.where(
+        bulk_changes.c.uuid == bindparam("uuid"),
+        bulk_changes.c.created_by == bindparam("account", type_=BigInt),
+    )
+)
+_BY_ID = Statement[BulkChangeRow](_rows.where(bulk_changes.c.id == bindparam("id", type_=BigInt)))
+_LOCK = Statement[int](
+    select(bulk_changes.c.id)
+    .where(bulk_changes.c.id == bindparam("id", type_=BigInt))
+    .with_for_update()
+)
+# The lock of the row ends with its transaction, or with its worker: no lease has to run out.
+_NEXT_BUSY = Statement[int](
+    select(bulk_changes.c.id)
+    .where(or_(*(bulk_changes.c.state == state.value for state in sorted(BUSY))))
+    .order_by(bulk_changes.c.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_COUNTS = Statement[RowCount](
+    select(bulk_change_rows.c.state, func.count().label("count"))
+    .where(bulk_change_rows.c.bulk_change_id == _change)
+    .group_by(bulk_change_rows.c.state)
+)
+_COLUMNS: Final = (
+    *("uuid", "scope_id", "change", "valid_until", "state", "created_at", "created_by"),
+    *("impersonator_id", "ip_address", "request_id"),
+)
+_INSERT = Statement[int](
+    insert(bulk_changes)
+    .values({name: bindparam(name) for name in _COLUMNS})
+    .returning(bulk_changes.c.id)
+)
+_ROW_COLUMNS: Final = ("bulk_change_id", "number", "invitation_id", "grant_id", "state")
+_INSERT_ROW = Statement(
+    insert(bulk_change_rows).values({name: bindparam(name) for name in _ROW_COLUMNS})
+)
+_NEXT_ROWS = Statement[ChosenRow](
+    _chosen.where(
+        bulk_change_rows.c.bulk_change_id == _change,
+        bulk_change_rows.c.state == bindparam("row_state"),
+    )
+    .order_by(bulk_change_rows.c.number)
+    .limit(bindparam("limit", type_=Integer))
+)
+_SET_ROW = Statement(
+    update(bulk_change_rows)
+    .where(
+        bulk_change_rows.c.bulk_change_id == _change,
+        bulk_change_rows.c.number == bindparam("row_number"),
+    )
+    .values({name: bindparam(name) for name in ("state", "problem", "version")})
+)
+_PURGE = Statement(
+    delete(bulk_changes).where(
+        bulk_changes.c.id.in_(
+            select(bulk_changes.c.id)
+            .where(
+                bulk_changes.c.created_at < bindparam("before", type_=UtcDateTime),
+                *(bulk_changes.c.state != state.value for state in sorted(BUSY)),
+            )
+            .limit(bindparam("limit", type_=Integer))
+            .with_for_update(skip_locked=True)
+        )
+    )
+)
+
+
+@lru_cache(maxsize=4)
+def _update(columns: tuple[str, ...]) -> Statement:
+    return Statement(
+        update(bulk_changes)
+        .where(bulk_changes.c.id == _change)
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+def get_own(tx: ReadTransaction, actor: Actor, uuid: str) -> BulkChangeRow:
+    """Return a bulk change that the actor has made.
+
+    Args:
+        uuid: 32 hex digits.
+
+    Raises:
+        NotFound: ``bulk_change.unknown``: it does not exist, or somebody else has made it.
+    """
+    row = tx.fetch_one(_OWN, uuid=uuid, account=actor.id)
+    if row is None:
+        raise NotFound("bulk_change.unknown")
+    return row
+
+
+def lock(tx: WriteTransaction, bulk_change_id: int) -> BulkChangeRow | None:
+    """Lock a bulk change and return it as it is then; None if it or its scope is gone."""
+    tx.fetch_one(_LOCK, id=bulk_change_id)
+    return tx.fetch_one(_BY_ID, id=bulk_change_id)
+
+
+def lock_next_busy(tx: WriteTransaction) -> int | None:
+    """Lock the oldest bulk change that has work and that no worker holds, and return its id."""
+    return tx.fetch_one(_NEXT_BUSY)
+
+
+def by_id(tx: ReadTransaction, bulk_change_id: int) -> BulkChangeRow | None:
+    """Return a bulk change without a visibility check; None if its scope is gone."""
+    return tx.fetch_one(_BY_ID, id=bulk_change_id)
+
+
+def counts(tx: ReadTransaction, bulk_change_id: int) -> dict[str, int]:
+    """Return how many rows are in each state."""
+    return {row.state: row.count for row in tx.fetch_all(_COUNTS, bulk_change_id=bulk_change_id)}
+
+
+def add(
+    tx: WriteTransaction,
+    actor: Actor,
+    scope: int,
+    change: Change,
+    valid_until: datetime | None,
+    rows: Sequence[Mapping[str, int | None]],
+) -> BulkChangeRow:
+    """Insert a bulk change whose rows are not judged, and return it.
+
+    Args:
+        scope: id of the scope.
+        valid_until: the end that roles get, UTC; None for no end.
+        rows: the columns ``invitation_id grant_id`` of each row, a bounded number.
+    """
+    added = tx.fetch_only(
+        _INSERT,
+        uuid=uuid4().hex,
+        scope_id=scope,
+        change=change.value,
+        valid_until=valid_until,
+        state=State.JUDGING.value,
+        created_at=tx.now,
+        created_by=actor.id,
+        impersonator_id=actor.impersonator.id if actor.impersonator else None,
+        ip_address=actor.ip_address or "",
+        request_id=actor.request_id,
+    )
+    chosen = {"bulk_change_id": added, "state": RowState.CHOSEN.value}
+    tx.execute_many(
+        _INSERT_ROW, [{**chosen, "number": n, **row} for n, row in enumerate(rows, start=1)]
+    )
+    return tx.fetch_only(_BY_ID, id=added)
+
+
+def change(tx: WriteTransaction, bulk_change_id: int, **values: Any) -> None:
+    """Update columns of a bulk change, which is locked."""
+    tx.execute(_update(tuple(sorted(values))), bulk_change_id=bulk_change_id, **values)
+
+
+def next_rows(
+    tx: ReadTransaction, bulk_change_id: int, state: RowState, limit: int
+) -> list[ChosenRow]:
+    """Return the first rows in a state."""
+    return tx.fetch_all(
+        _NEXT_ROWS, bulk_change_id=bulk_change_id, row_state=state.value, limit=limit
+    )
+
+
+def set_rows(
+    tx: WriteTransaction,
+    bulk_change_id: int,
+    changes: Collection[tuple[ChosenRow, RowState, Mapping[str, Any]]],
+) -> None:
+    """Store the states of rows, a bounded number, with their present version.
+
+    Args:
+        changes: row, state and problem (empty for none).
+    """
+    tx.execute_many(
+        _SET_ROW,
+        [
+            {
+                "bulk_change_id": bulk_change_id,
+                "row_number": row.number,
+                "state": state.value,
+                "problem": dict(problem),
+                "version": version_of(row),
+            }
+            for row, state, problem in changes
+        ],
+    )
+
+
+def version_of(row: ChosenRow) -> str:
+    """Return what must be the same when a row is changed as it was when it was judged."""
+    if row.invitation_uuid is not None:
+        facts = (row.invitation_state, row.link_version, row.role_id, row.expires_at)
+    else:
+        facts = (row.grant_uuid, None, row.role_id, row.valid_until)
+    return " ".join(str(fact) for fact in facts)
+
+
+def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:
+    """Delete bulk changes that were made before a time and are not busy; return how many."""
+    return tx.execute(_PURGE, before=before, limit=limit)
