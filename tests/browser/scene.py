@@ -31,6 +31,7 @@ from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys.rules import parse
+from collegium.statistics import queries as statistics_queries
 from tests.browser.conftest import PASSWORD, LiveService
 from tests.claim_rules.scene import add_rule
 from tests.roles.scene import add_availability
@@ -297,8 +298,7 @@ class Scene:
         role = self.world.role("PROJECT.MANAGER").uuid
         yield "authorize-staff", to(self._device())
         yield "authorize-staff-wrong", press("Approve")
-        yield "staff-health", to("/staff/")
-        yield "staff-health-numbers", in_order(to("/staff/"), unfold())
+        yield from self._staff_figures()
         yield "staff-accounts", to(accounts)
         yield "staff-accounts-none", to(f"{accounts}?q=nobody")
         yield "staff-account", to(f"{accounts}{self.ada.uuid}/")
@@ -347,6 +347,13 @@ class Scene:
         yield "staff-mails-failed", to(f"{mails}?show=failed")
         yield "staff-mails-none", press("Send all again")
         yield "staff-mail-test", press("Send a test e-mail to my address")
+
+    def _staff_figures(self) -> Iterator[Step]:
+        with self.world.database.write() as tx:
+            statistics_queries.store(tx, statistics_queries.of_site(tx))
+        yield "staff-health", to("/staff/")
+        yield "staff-health-numbers", in_order(to("/staff/"), unfold())
+        yield "staff-statistics", to("/staff/statistics/")
 
     def _add_history(self) -> None:
         """Add data for the charts of a month, and failed e-mails."""
@@ -407,6 +414,7 @@ class Scene:
         yield "team-reviews", press("Close review")
         yield "team-settings", to(f"{here}settings/")
         yield "team-settings-wrong", fill_and_press("E-mail addresses", "(", "Save")
+        yield "team-statistics", in_order(to(f"{here}statistics/"), unfold())
         yield "team-history", to(f"{here}history/")
         yield "team-history-none", to(f"{here}history/?about=links&since=2099-01-01")
         there = f"/group/{self.group}/team/"

@@ -10,7 +10,7 @@ from collegium.accounts import views
 from collegium.db.database import Database, ReadTransaction
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
-from collegium.scopes import activity
+from collegium.statistics import activity
 from tests.db.plans import explain, plans_of
 
 STAFF = Actor(id=1, uuid="", username="staff", name="", email="", is_staff=True, is_support=False)

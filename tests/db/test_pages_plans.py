@@ -90,6 +90,7 @@ def pages(scope: Any) -> list[str]:
         f"{here}invitations/",
         f"{here}invitations/?q=an&state=pending",
         f"{here}links/",
+        f"{here}statistics/",
         f"{here}history/",
         f"{here}history/?about=people&since=2020-01-01",
         f"{here}invite/",

@@ -26,8 +26,13 @@ DATA = re.compile(
 )
 SHOWN = re.compile(r'(?:aria-label|alt|title|placeholder|data-label)="([^"]*)"|>([^<>]*)(?=<)')
 MARKED = re.compile("⟦[^⟦⟧]*⟧")
+MONTHS = (
+    "Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember"
+    "|Jan|Feb|Mär|Apr|Jun|Jul|Aug|Sep|Okt|Nov|Dez"
+)
 KEPT = re.compile(
-    r"\d+\. [A-ZÄ][a-zä]+( \d{4})?|(vor|in) \d+ (Minuten?|Stunden?|Tag(en)?)|UTC|JSON"
+    rf"\b({MONTHS})\b( \d{{4}})?"
+    r"|\d+\. [A-ZÄ][a-zä]+( \d{4})?|(vor|in) \d+ (Minuten?|Stunden?|Tag(en)?)|UTC|JSON"
     r"|(?i:campus)|Physicists|Deutsch|English|https?://[^ <]+"
 )
 WORD = re.compile("[A-Za-z]{3,}")

@@ -13,8 +13,9 @@ from collegium.db.tables import accounts, join_requests, outbox
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import MailTest
 from collegium.refusals import NotFound
-from collegium.scopes import activity
 from collegium.sign_in.providers import queries as provider_queries
+from collegium.statistics import activity
+from collegium.statistics import queries as statistics_queries
 from collegium.web import charts
 from collegium.web.staff import PARTS
 from tests.claim_rules.scene import add_rule
@@ -42,6 +43,7 @@ def pages(scene: Scene) -> list[str]:
         tx.execute(Statement(update(accounts).values(must_agree=False)))
         staff = scene.world.staff
         mail = outbox_queries.enqueue(tx, MailTest(staff.email, staff.id))
+        statistics_queries.store(tx, statistics_queries.of_site(tx))
     uuids = {
         "accounts": scene.people["member"].uuid,
         "organisations": scene.organisation.uuid,
@@ -139,7 +141,7 @@ def test_charts_show_each_day_as_bars_and_as_a_table(browser: Browser, scene: Sc
         "Maximum 1 a day",
     ):
         assert sentence in text(page), sentence
-    assert page.text.count("<svg") == page.text.count("<desc") == 4
+    assert page.text.count("<svg") == page.text.count("<desc") + 5 == 3 + 5
     assert page.text.count("<rect") == 3 + 1 + 1 + 1
     assert len(re.findall(r'<th scope="row"', page.text)) == 3 * activity.DAYS + 5
 
@@ -171,10 +173,10 @@ def test_chart_of_no_values_has_a_sentence() -> None:
     days = [datetime(2026, 1, day, tzinfo=UTC).date() for day in (1, 2)]
     empty = charts.of_days(days, "x", "X", [0, 0])
     assert empty.description == "None in the last 2 days."
-    assert [bar.height for bar in empty.bars] == [0, 0]
-    assert charts.of_steps("x", "X", ("1 hour",), [0, 0]).description == "None in this period."
+    assert [column.height for column in empty.columns] == [0, 0]
+    assert charts.of_waits("x", "X", ("1 hour",), [0, 0]).description == "None in this period."
     low = charts.of_days(days, "x", "X", [1, 1000])
-    assert [bar.height for bar in low.bars] == [2, 100]
+    assert [column.height for column in low.columns] == [2, 100]
     assert low.description == "1001 in total. Maximum 1000 a day (2 January), 1000 today."
 
 

@@ -1578,6 +1578,17 @@ site = Table(
     CheckConstraint("id = 1", name="one_row"),
 )
 
+# One row: the statistics of the whole service, which the worker counts once an hour.
+site_statistics = Table(
+    "site_statistics",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("counted_at", UtcDateTime, nullable=False),
+    # A ``statistics.rules.SiteStatistics``. It names scopes by their ids, and no people.
+    Column("data", JsonColumn, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
 row_counts = Table(
     "row_counts",
     metadata,

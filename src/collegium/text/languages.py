@@ -182,6 +182,52 @@ def day_of_year(at: date) -> str:
     return format_skeleton("MMMMd", at, locale=current())
 
 
+def short_day(at: date) -> str:
+    """Return a date in short, without its year: ``29 Nov``."""
+    if current() == SOURCE:
+        return f"{at.day} {at:%b}"
+    from babel.dates import format_skeleton  # noqa: PLC0415 - as above
+
+    return format_skeleton("MMMd", at, locale=current())
+
+
+def month(at: date) -> str:
+    """Return a month in words: ``November 2026``."""
+    if current() == SOURCE:
+        return f"{at:%B %Y}"
+    from babel.dates import format_skeleton  # noqa: PLC0415 - as above
+
+    return format_skeleton("yMMMM", at, locale=current())
+
+
+def short_month(at: date) -> str:
+    """Return a month in short, without its year: ``Nov``."""
+    if current() == SOURCE:
+        return f"{at:%b}"
+    from babel.dates import format_date  # noqa: PLC0415 - as above
+
+    return format_date(at, "LLL", locale=current())
+
+
+def number(value: int) -> str:
+    """Return a number with separators between thousands: ``12,345``."""
+    if current() == SOURCE:
+        return f"{value:,}"
+    from babel.numbers import format_decimal  # noqa: PLC0415 - as above
+
+    return format_decimal(value, locale=current())
+
+
+def percent(part: int, whole: int) -> str:
+    """Return a share in full per cent: ``45%``. Of nothing it is nothing."""
+    share = part / whole if whole else 0.0
+    if current() == SOURCE:
+        return f"{share:.0%}"
+    from babel.numbers import format_percent  # noqa: PLC0415 - as above
+
+    return format_percent(share, locale=current())
+
+
 def moment(at: datetime) -> str:
     """Return a date and time in words, in UTC: ``29 November 2026, 20:10 UTC``."""
     at = at.astimezone(UTC)

@@ -1,6 +1,9 @@
-"""Small bar charts, drawn on the server as SVG, each with a description and a table.
+"""Charts, drawn on the server as SVG, each with a description and its numbers.
 
-The picture holds no text. It is as wide as the page, so text in it would be too small on a phone.
+``columns`` draws a number for each day, week or month; ``shares`` the parts of a whole as a table
+with bars. The pictures hold no text: they are as wide as the page, so text in them would be too
+small on a phone. What they show is written beside them, and each column has its number as a
+tooltip. ``chart_parts.html`` renders them.
 """
 
 from __future__ import annotations
@@ -13,19 +16,30 @@ from typing import Final
 from collegium.text import languages
 from collegium.text.languages import gettext as _
 from collegium.text.languages import ngettext
+from collegium.web.messages import sentence_case
 
 HEIGHT: Final = 100
 _GAP: Final = 0.12
-_HEIGHT_MIN: Final = 2.0
-"""Minimum height of a bar whose number is not 0."""
+_LEAST: Final = 2.0
+"""Minimum height or width of a bar whose number is not 0."""
+
+_LINES: Final = 4
+"""Maximum number of lines above the base line."""
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A bar. The picture is ``HEIGHT`` units high and one unit wide for each bar."""
+class Column:
+    """A column. The picture is ``HEIGHT`` units high and one unit wide for each column.
+
+    Args:
+        label: in the table and in the tooltip.
+        mark: below the column; empty for none.
+    """
 
     label: str
-    number: int
+    mark: str
+    number: str
+    is_empty: bool
     x: float
     y: float
     width: float
@@ -33,27 +47,114 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A chart.
+class Columns:
+    """A chart of columns.
 
     Args:
         name: Prefix of the element ids on the page.
         description: What the chart shows, in sentences.
-        column: Table heading of the bars' labels.
-        ends: Labels below the chart: all, or the first and the last.
+        heading: Table heading of the labels.
+        lines: The scale from the top to the base line: height of the line, and its number.
     """
 
     name: str
     title: str
     description: str
-    column: str
-    bars: list[Bar]
-    ends: list[str]
+    heading: str
+    columns: list[Column]
+    lines: list[tuple[float, str]]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a whole. Its bar is ``width`` units long; the longest bar has ``HEIGHT``."""
+
+    label: str
+    number: str
+    percent: str
+    width: float
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A table of the parts of a whole, each with a bar. The arguments are those of ``Columns``."""
+
+    name: str
+    title: str
+    description: str
+    heading: str
+    shares: list[Share]
+
+
+def columns(
+    name: str,
+    title: str,
+    description: str,
+    heading: str,
+    rows: Sequence[tuple[str, str, int]],
+) -> Columns:
+    """Return a chart of columns.
+
+    Args:
+        rows: Label, mark below the column (empty for none) and number of each column.
+    """
+    ticks = scale(max(number for _label, _mark, number in rows))
+    top = ticks[0]
+    drawn = []
+    for index, (label, mark, number) in enumerate(rows):
+        height = max(HEIGHT * number / top, _LEAST) if number else 0.0
+        drawn.append(
+            Column(
+                label,
+                mark,
+                languages.number(number),
+                not number,
+                index + _GAP,
+                round(HEIGHT - height, 2),
+                1 - 2 * _GAP,
+                round(height, 2),
+            )
+        )
+    lines = [(round(HEIGHT - HEIGHT * tick / top, 2), languages.number(tick)) for tick in ticks]
+    return Columns(name, title, description, heading, drawn, lines)
+
+
+def shares(
+    name: str, title: str, description: str, heading: str, rows: Sequence[tuple[str, int]]
+) -> Shares:
+    """Return a table of the parts of a whole.
+
+    Args:
+        rows: Label and number of each part.
+    """
+    numbers = [number for _label, number in rows]
+    total, longest = sum(numbers), max(numbers, default=0)
+    drawn = [
+        Share(
+            sentence_case(label),
+            languages.number(number),
+            languages.percent(number, total),
+            round(max(HEIGHT * number / longest, _LEAST), 2) if number else 0.0,
+        )
+        for label, number in rows
+    ]
+    return Shares(name, title, description, heading, drawn)
+
+
+def scale(maximum: int) -> list[int]:
+    """Return the numbers of a scale with round steps, from at least the maximum down to 0."""
+    least, step, factors = maximum / _LINES, 1, (2, 5, 10)
+    power = 1
+    while step < least:
+        step = next((power * factor for factor in factors if power * factor >= least), power * 10)
+        power *= 10
+    top = max(1, -(-maximum // step)) * step
+    return list(range(top, -1, -step))
 
 
 def of_days(
     days: Sequence[date], name: str, title: str, numbers: Sequence[int], *, adds_up: bool = True
-) -> Chart:
+) -> Columns:
     """Return the chart of one number per day.
 
     Args:
@@ -77,17 +178,27 @@ def of_days(
             days=len(days)
         )
     )
-    return Chart(
-        name, title, description, _("Day"), _bars(labels, numbers), [labels[0], labels[-1]]
-    )
+    marks = [
+        languages.short_day(day) if (len(days) - 1 - at) % _DAYS_BETWEEN == 0 else ""
+        for at, day in enumerate(days)
+    ]
+    rows = list(zip(labels, marks, numbers, strict=True))
+    return columns(name, title, description, _("Day"), rows)
 
 
-def of_steps(name: str, title: str, steps: Sequence[str], numbers: Sequence[int]) -> Chart:
-    """Return the histogram of durations.
+_DAYS_BETWEEN: Final = 7
+"""Every so many days one is named below a chart, counted back from today."""
+
+
+def of_waits(
+    name: str, title: str, steps: Sequence[str], numbers: Sequence[int], median: str = ""
+) -> Shares:
+    """Return the distribution of durations.
 
     Args:
         steps: Upper limits of the classes, as text.
         numbers: Count of each class, then the count of everything longer than the last limit.
+        median: As text; empty if it is not known.
     """
     total = sum(numbers)
     description = _("None in this period.")
@@ -96,15 +207,10 @@ def of_steps(name: str, title: str, steps: Sequence[str], numbers: Sequence[int]
         description = _("Of {total}, {number} took up to {first}, {late} more than {last}.").format(
             total=total, number=numbers[0], first=steps[0], late=late, last=steps[-1]
         )
-    labels = [*steps, _("longer")]
-    return Chart(name, title, description, _("Up to"), _bars(labels, numbers), labels)
-
-
-def _bars(labels: Sequence[str], numbers: Sequence[int]) -> list[Bar]:
-    maximum = max(numbers)
-    drawn = []
-    for index, (label, number) in enumerate(zip(labels, numbers, strict=True)):
-        height = max(HEIGHT * number / maximum, _HEIGHT_MIN) if number else 0.0
-        left, width = index + _GAP, 1 - 2 * _GAP
-        drawn.append(Bar(label, number, left, round(HEIGHT - height, 2), width, round(height, 2)))
-    return drawn
+    if total and median:
+        description += " " + _("Half of them took no longer than {median}.").format(median=median)
+    labels = [
+        *(_("up to {duration}").format(duration=step) for step in steps),
+        _("longer"),
+    ]
+    return shares(name, title, description, _("Time"), list(zip(labels, numbers, strict=True)))

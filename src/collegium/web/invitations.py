@@ -55,7 +55,7 @@ DELIVERY_STATUSES: Final = {
 }
 """Label of each delivery status of an invitation's e-mail."""
 
-_REJECTED_BY_STAFF: Final = mark("rejected by staff")
+REJECTED_BY_STAFF: Final = mark("rejected by staff")
 
 _SENT_MESSAGES: Final = {
     State.PENDING: mark("The invitation is being sent."),
@@ -346,7 +346,7 @@ def _invitation_items(
 def _state_label(row: InvitationRow, state: State) -> str:
     """Return the label of a state. Only staff can reject an invitation that was never mailed."""
     if state is State.REJECTED and not is_mailed(row.mailed_at, row.created_at):
-        return _(_REJECTED_BY_STAFF)
+        return _(REJECTED_BY_STAFF)
     return _(INVITATION_STATES[state])
 
 

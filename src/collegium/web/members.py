@@ -35,6 +35,7 @@ from collegium.web import (
     invite_links,
     reviews,
     scope_settings,
+    statistics,
 )
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -346,6 +347,7 @@ def _routes(kind: ScopeKind) -> Routes:
         **imports.routes(kind, path),
         **invite_links.routes(kind, path),
         **audit_log.routes(kind, path),
+        **statistics.routes(kind, path),
         **exports.routes(
             kind,
             path,

@@ -55,6 +55,7 @@ from collegium.web import (
     staff_providers,
     staff_roles,
     staff_rules,
+    staff_statistics,
     tokens,
     two_factor,
 )
@@ -202,6 +203,7 @@ ROUTES: Routes = {
     **staff_roles.ROUTES,
     **staff_providers.ROUTES,
     **staff_rules.ROUTES,
+    **staff_statistics.ROUTES,
     **staff_agreements.ROUTES,
     **staff_mails.ROUTES,
 }

@@ -158,6 +158,8 @@ class ScopePage:
             parts.append((f"{self.path}reviews/", _("Reviews")))
         if not self.is_group and self.reads_settings:
             parts.append((f"{self.path}settings/", _("Settings")))
+        if self.reads_invitations:
+            parts.append((f"{self.path}statistics/", _("Statistics")))
         return [*parts, (f"{self.path}history/", _("Audit log"))]
 
     @property

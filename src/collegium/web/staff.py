@@ -16,7 +16,8 @@ from collegium.accounts.actions import require_staff
 from collegium.api.request import Endpoint, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.outbox import queries as outbox_queries
-from collegium.scopes import activity
+from collegium.statistics import activity
+from collegium.statistics.rules import WAIT_STEPS
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark
 from collegium.web import charts
@@ -34,6 +35,7 @@ PARTS: Final = [
     ("/staff/rules/", mark("Claim rules")),
     ("/staff/agreements/", mark("Agreements")),
     ("/staff/mails/", "E-mails"),
+    ("/staff/statistics/", mark("Statistics")),
 ]
 
 
@@ -88,10 +90,10 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
         charts=[
             day_chart("joined", _("New accounts"), statistics.joined),
             day_chart("accepted", _("Invitations accepted"), statistics.accepted),
-            charts.of_steps(
+            charts.of_waits(
                 "waits",
                 _("Time until invitations were accepted"),
-                [duration(int(step.total_seconds())) for step in activity.WAIT_STEPS],
+                [duration(int(step.total_seconds())) for step in WAIT_STEPS],
                 statistics.waits,
             ),
             day_chart("waiting", _("Pending join requests"), statistics.waiting, adds_up=False),

@@ -4,7 +4,8 @@ New events are looked at for hooks, and their deliveries queued. What removed id
 vouched for is taken back.
 
 E-mails about roles are made of notices. Reviews of roles are looked for once an hour:
-that reads all scopes.
+that reads all scopes. Statistics of the whole service are counted once an hour, when nothing else
+is due.
 
 Each takes effect once. Expiry does not depend on this: every right is checked when it is used.
 """
@@ -35,9 +36,11 @@ from collegium.reviews.rules import REMIND_EVERY
 from collegium.settings import Settings
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities import removal
+from collegium.statistics import queries as statistics_queries
 
 _BATCH: Final = 100
 _REVIEWS_EVERY: Final = timedelta(hours=1)
+_STATISTICS_EVERY: Final = timedelta(hours=1)
 _REMINDERS_EVERY: Final = timedelta(minutes=1)
 
 _log = structlog.get_logger()
@@ -60,6 +63,7 @@ class Scheduler:
         # Nothing was due then.
         self._reviews_checked: datetime | None = None
         self._reminders_checked: datetime | None = None
+        self._counted: datetime | None = None
 
     def run(self, seconds: float = inf) -> int:
         """Run every due action, each in its own transaction; return how many took effect.
@@ -84,11 +88,31 @@ class Scheduler:
             total += round_total
             # An action that another worker did first is not due any more. An action that keeps
             # failing to take effect must not cause an endless loop.
+            if not round_total:
+                self._count_statistics()
             if not round_total or monotonic() > end:
                 return total
 
     def _now(self) -> datetime | None:
         return self._clock() if self._clock else None
+
+    def _count_statistics(self) -> None:
+        """Count and store the statistics of the service if nobody has done it for an hour."""
+        with self._database.read(self._now()) as tx:
+            if not self._is_old(tx.now):
+                return
+            self._counted = statistics_queries.counted_at(
+                tx
+            )  # by another worker, or before a start
+            if not self._is_old(tx.now):
+                return
+            found = statistics_queries.of_site(tx)
+        with self._database.write(self._now()) as tx:
+            statistics_queries.store(tx, found)
+        self._counted = found.figures.at
+
+    def _is_old(self, now: datetime) -> bool:
+        return self._counted is None or now >= self._counted + _STATISTICS_EVERY
 
     def _load_due_actions(self) -> list[Callable[[WriteTransaction], int]]:
         settings = self._settings

@@ -8,44 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Float, bindparam, func, literal_column, select
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import FunctionElement
+from sqlalchemy import ColumnElement, bindparam, func, select
 
 from collegium.access.rules import Actor, require_staff_or_support
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import accounts, invitations, join_requests
+from collegium.statistics.queries import WAIT
+from collegium.statistics.rules import by_step
 
 DAYS: Final = 30
-
-WAIT_STEPS: Final = (
-    timedelta(hours=1),
-    timedelta(days=1),
-    timedelta(days=3),
-    timedelta(days=7),
-)
-"""Upper bounds of the waiting times of accepted invitations; longer ones form the last class."""
-
-
-class _Seconds(FunctionElement[float]):
-    """The seconds from one time to another, as SQL."""
-
-    inherit_cache = True
-    name = "seconds"
-    type = Float()
-
-
-@compiles(_Seconds)
-def _compile_seconds(element: _Seconds, compiler: SQLCompiler, **kw: Any) -> str:
-    first, last = (compiler.process(clause, **kw) for clause in element.clauses)
-    if compiler.dialect.name == "postgresql":
-        return f"EXTRACT(EPOCH FROM {last} - {first})"
-    return f"(julianday({last}) - julianday({first})) * 86400.0"
 
 
 def _per_day(moment: ColumnElement[Any]) -> Statement[tuple[int, ...]]:
@@ -69,18 +43,10 @@ _ACCEPTED = _per_day(invitations.c.accepted_at)
 _REQUESTED = _per_day(join_requests.c.created_at)
 _DECIDED = _per_day(join_requests.c.decided_at)
 
-# Half a second of tolerance: SQLite calculates with days in floating point.
-_duration = _Seconds(invitations.c.created_at, invitations.c.accepted_at) - literal_column("0.5")
-_ACCEPTANCES_BY_WAIT = Statement[tuple[int, ...]](
-    select(
-        *(
-            func.count()
-            .filter(_duration <= literal_column(str(wait.total_seconds())))
-            .label(f"within{at}")
-            for at, wait in enumerate(WAIT_STEPS)
-        ),
-        func.count().label("every"),
-    ).where(invitations.c.accepted_at >= bindparam("since", type_=UtcDateTime))
+_ACCEPTANCES_BY_WAIT = Statement[tuple[int, int]](
+    select(WAIT.label("minutes"), func.count().label("number"))
+    .where(invitations.c.accepted_at >= bindparam("since", type_=UtcDateTime))
+    .group_by(WAIT)
 )
 
 _COUNT_PENDING = Statement[int](
@@ -124,12 +90,11 @@ def of_days(tx: ReadTransaction, actor: Actor) -> Activity:
         tx.fetch_only(statement, **bounds)
         for statement in (_JOINED, _ACCEPTED, _REQUESTED, _DECIDED)
     )
-    cumulative = [0, *tx.fetch_only(_ACCEPTANCES_BY_WAIT, since=since)]
+    waits = tx.fetch_all(_ACCEPTANCES_BY_WAIT, since=since)
     # Calculated backwards from the requests that are pending now: without those that were made on
     # the following day, and with those that were decided on it.
     waiting = [tx.fetch_only(_COUNT_PENDING)]
     for day in reversed(range(1, DAYS)):
         waiting.append(waiting[-1] - requested[day] + decided[day])
     waiting.reverse()
-    waits = [upper - lower for lower, upper in pairwise(cumulative)]
-    return Activity(days, list(joined), list(accepted), waits, waiting)
+    return Activity(days, list(joined), list(accepted), by_step(waits), waiting)

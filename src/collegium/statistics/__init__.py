@@ -1,0 +1,1 @@
+"""Statistics of a scope and of the whole service, as the charts show them."""

@@ -1,0 +1,93 @@
+"""Periods and classes of statistics."""
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+
+from collegium.statistics import rules
+from collegium.web import charts
+
+NOON = datetime(2026, 3, 15, 12, tzinfo=UTC)
+
+
+def test_months_are_the_last_twelve_in_utc() -> None:
+    assert rules.months(NOON)[0] == date(2025, 4, 1)
+    assert rules.months(NOON)[8:10] == [date(2025, 12, 1), date(2026, 1, 1)]
+    assert rules.months(NOON)[-1] == date(2026, 3, 1)
+    ends = rules.month_ends(NOON)
+    assert (len(ends), ends[0], ends[-2], ends[-1]) == (
+        rules.MONTHS,
+        datetime(2025, 5, 1, tzinfo=UTC),
+        datetime(2026, 3, 1, tzinfo=UTC),
+        NOON,
+    )
+    assert rules.since(NOON) == datetime(2025, 4, 1, tzinfo=UTC)
+    # Already April there.
+    east = datetime(2026, 4, 1, 1, tzinfo=timezone(timedelta(hours=2)))
+    assert rules.months(east) == rules.months(NOON)
+
+
+def test_weeks_cover_ninety_days_from_today_on() -> None:
+    weeks = rules.weeks(NOON)
+    assert weeks[0] == (date(2026, 3, 15), date(2026, 3, 21))
+    assert weeks[-1] == (date(2026, 6, 7), date(2026, 6, 12))
+    assert sum((last - first).days + 1 for first, last in weeks) == rules.END_DAYS
+    bounds = rules.week_bounds(NOON)
+    assert (len(weeks), len(bounds)) == (rules.WEEKS, rules.WEEKS + 1)
+    assert bounds[:2] == [NOON, datetime(2026, 3, 22, tzinfo=UTC)]
+    assert bounds[-1] == datetime(2026, 6, 13, tzinfo=UTC)
+
+
+def test_members_are_added_up_from_spans() -> None:
+    spans = [(0, 12, 5), (1, 3, 2), (11, 12, 1)]
+    assert rules.members_by_month(spans) == [5, 7, 7, *([5] * 8), 6]
+    assert rules.members_by_month([]) == [0] * rules.MONTHS
+
+
+def test_waiting_times_have_classes_and_a_median() -> None:
+    hour, day = 60, 24 * 60
+    waits = [(7 * day, 1), (1, 2), (hour, 1), (hour + 1, 3), (7 * day + 1, 2)]
+    assert rules.by_step(waits) == [3, 3, 0, 1, 2]
+    assert rules.median(waits) == (hour + 1) * 60
+    assert rules.median([(10, 2), (30, 2)]) == 20 * 60
+    assert rules.median([(10, 1)]) == 10 * 60
+    assert (rules.by_step([]), rules.median([])) == ([0] * 5, None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rounded"),
+    [
+        (0, 60),
+        (89, 60),
+        (3599, 3600),
+        (5500, 7200),
+        (47.4 * 3600, 47 * 3600),
+        (2.6 * 86400, 3 * 86400),
+    ],
+)
+def test_durations_are_rounded_to_one_unit(seconds: float, rounded: int) -> None:
+    assert rules.rounded(seconds) == rounded
+
+
+@pytest.mark.parametrize(
+    ("maximum", "scale"),
+    [
+        (0, [1, 0]),
+        (1, [1, 0]),
+        (4, [4, 3, 2, 1, 0]),
+        (5, [6, 4, 2, 0]),
+        (18, [20, 15, 10, 5, 0]),
+        (41, [60, 40, 20, 0]),
+        (1001, [1500, 1000, 500, 0]),
+    ],
+)
+def test_scale_has_round_steps_and_room_for_the_maximum(maximum: int, scale: list[int]) -> None:
+    assert charts.scale(maximum) == scale
+
+
+def test_scale_of_any_number_is_short() -> None:
+    for maximum in (*range(300), 10**6 + 1, 10**12 - 1):
+        scale = charts.scale(maximum)
+        assert scale[0] >= maximum
+        assert 2 <= len(scale) <= 5
+        assert scale[-1] == 0
