@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from playwright.sync_api import Page
 from pyotp.totp import TOTP
 from sqlalchemy import func, select, update
@@ -71,7 +72,7 @@ class Scene:
         self.declined = self._invite("nay@example.org")
         with world.database.write() as tx:
             invitation_actions.request_renewal(tx, self.renewal_requested, 1)
-            nay = replace(ANONYMOUS, email="nay@example.org")
+            nay = msgspec.structs.replace(ANONYMOUS, email="nay@example.org")
             invitation_actions.decline(tx, nay, world.settings, self.declined, 1)
         self.link = self._open()
         self.closed = self._open(is_closed=True)

@@ -207,7 +207,7 @@ def test_invitation_cancelled_by_account_deletion_cannot_be_resent(
     assert site.request("DELETE", f"/api/users/{bob.uuid}/", world.staff).status_code == 204
     path = f"/project/{project.uuid}/invitations/"
     page = browser.sign_in(world, owner).open(path)
-    assert page.text.count('value="send"') == 1  # of the other invitation
+    assert page.text.count('name="action" value="send"') == 1  # of the other invitation
     response = site.post(f"/api/user-invitations/{uuid}/send/", owner)
     assert response.status_code == 400
     assert "create a new invitation" in response.text

@@ -93,6 +93,8 @@ ALLOWED: Final[dict[str, set[str]]] = {
     "POST /project/{uuid}/invitations/{one}/ cancel": {INVITATION_ENDED},
     "POST /organisation/{uuid}/invitations/{one}/": {INVITATION_ENDED},
     "POST /project/{uuid}/invitations/{one}/": {INVITATION_ENDED},
+    "POST /organisation/{uuid}/bulk/{one}/": {INVITATION_ENDED},
+    "POST /project/{uuid}/bulk/{one}/": {INVITATION_ENDED},
     "POST /invitation/{token}/decline/": {INVITATION_ENDED},
     "POST /api/user-invitations/reject/": {INVITATION_ENDED},
     "POST /invitation_reject/{token}/": {INVITATION_ENDED},

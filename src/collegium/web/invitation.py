@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
+
+import msgspec
 
 from collegium.access.rules import ANONYMOUS
 from collegium.accounts import actions as account_actions
@@ -325,7 +326,7 @@ def _decline(browser: BrowserRequest) -> Response:
     if not browser.is_signed_in:
         if not _is_proof(browser, row):
             return browser.to_sign_in(_own_path(browser))
-        actor = replace(
+        actor = msgspec.structs.replace(
             ANONYMOUS, email=row.email, ip_address=browser.ip_address, request_id=browser.request_id
         )
     try:
