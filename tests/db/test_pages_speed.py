@@ -42,7 +42,7 @@ pytestmark = pytest.mark.timeout(300)
 
 LIMIT: Final = 0.05
 """Seconds."""
-ATTEMPTS: Final = 25
+ATTEMPTS: Final = 40
 PAUSE: Final = 0.02
 """Maximum attempts per page, because the machine may be busy."""
 
