@@ -14,6 +14,7 @@ from collegium.bulk_changes.queries import BulkChangeRow, ChosenRow
 from collegium.bulk_changes.rules import BUSY, OF_INVITATIONS, STOPPABLE, Change, RowState, State
 from collegium.db.database import ReadTransaction
 from collegium.invitations.rules import effective_state
+from collegium.memberships import rules as membership_rules
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.security.rate_limits.rules import BULK_CHANGE, PEOPLE
 from collegium.text.languages import gettext as _
@@ -144,6 +145,7 @@ def _choose(
         change = Change(form.choice("action", *(each.value for each in allowed)))
         is_ticked = form.choice("which", *_WHICH) == "ticked"
         until = form.end("until") if change is Change.END else None
+        form.judge(membership_rules.check_end, until, tx.now)
         uuids = {uuid for uuid in map(hex_uuid, form.many("rows")) if uuid}
         if is_ticked and not uuids:
             form.add_error("rows", _("Please tick at least one row."))
