@@ -288,6 +288,25 @@ def test_others_can_neither_choose_rows_nor_see_a_change(
     assert browser.open(f"/project/{elsewhere.uuid}/bulk/{bulk}/").status_code == 404
 
 
+def test_who_has_lost_the_right_sees_the_rows_no_more(
+    browser: Browser, world: World, project: Place
+) -> None:
+    mona, max_ = world.person("mona"), world.person("max")
+    world.give_role(mona, "PROJECT.MANAGER", project)
+    for person in (mona, max_):
+        world.give_role(person, "PROJECT.MEMBER", project)
+    path = f"/project/{project.uuid}/bulk/{choose(world, mona, project, Change.REMOVE)}/"
+    browser.sign_in(world, mona)
+    assert max_.email in text(browser.open(path))
+    # Still a member, who sees the project.
+    world.remove_role(mona, "PROJECT.MANAGER", project)
+    page = browser.open(path)
+    assert page.status_code == 403
+    assert max_.email not in page.text
+    browser.open("/account/")
+    assert browser.send(path, action="confirm").status_code == 403
+
+
 def test_the_worker_acts_with_the_rights_that_the_person_has_then(
     world: World, owner: Person, project: Place
 ) -> None:

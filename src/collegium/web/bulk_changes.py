@@ -206,7 +206,8 @@ def _load(
     row = bulk_change_queries.get_own(tx, browser.actor, uuid)
     if row.scope_id != scope_page.scope.id:
         raise NotFound("bulk_change.unknown")
-    if row.change in OF_INVITATIONS and not scope_page.reads_invitations:
+    # The rows name people. Who has lost the right to change them does not see them any more.
+    if not _allowed(scope_page, [Change(row.change)]):
         raise Forbidden("permission.missing")
     return scope_page, row
 
@@ -278,9 +279,9 @@ def _act(kind: ScopeKind, browser: BrowserRequest) -> Response:
         else:
             bulk_change_actions.confirm(tx, browser.actor, browser.settings, row.uuid)
         try:
-            ScopePage.load(browser, tx, kind)
-        except NotFound:
-            # Somebody who removed their own role may no longer see this page.
+            _load(kind, browser, tx)
+        except (NotFound, Forbidden):
+            # Those who have removed their own role may not see this page any more.
             return browser.redirect("/account/")
     return browser.redirect(f"{scope_page.path}bulk/{row.uuid}/")
 
