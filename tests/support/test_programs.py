@@ -63,7 +63,11 @@ def test_forks_have_different_random_numbers(script: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["raise SystemExit(3)", "raise SystemExit('why')", "1 / 0", "import os; os.abort()", "print()"],
+    [
+        *("raise SystemExit(3)", "raise SystemExit(300)", "raise SystemExit(True)", "print()"),
+        *("raise SystemExit('why')", "1 / 0", "import os; os.abort()"),
+        "from threading import Timer; Timer(0.1, print, ['of a thread']).start()",
+    ],
 )
 def test_fork_ends_like_a_started_program(script: Path, tmp_path: Path, text: str) -> None:
     script.write_text(f"import atexit\natexit.register(print, 'the end')\n{text}")
