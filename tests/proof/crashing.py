@@ -23,7 +23,7 @@ from tests.proof.stage import LateClock, Stage
 from tests.proof.storm import Storm
 from tests.support import programs
 from tests.support.programs import Program
-from tests.support.serving import PATIENCE, bare_environment, free_port
+from tests.support.serving import PATIENCE, TLS, bare_environment, free_port
 from tests.worker.scene import Mailbox
 
 _EVENTS = Statement[Any](select(tables.events.c.kind, tables.events.c.payload))
@@ -111,7 +111,7 @@ class Victim:
         end = time.monotonic() + 6 * PATIENCE
         while time.monotonic() < end:
             try:
-                if httpx.get(f"{self.base}/healthz", timeout=1).is_success:
+                if httpx.get(f"{self.base}/healthz", timeout=1, verify=TLS).is_success:
                     return
             except httpx.TransportError:
                 if self._running["serve"].poll() is not None:

@@ -12,6 +12,7 @@ import httpx
 from tests.proof.doors import Wires
 from tests.proof.history import Call
 from tests.proof.stage import ROLES, Piece
+from tests.support.serving import TLS
 
 CALLERS = 8
 ENDS = 3
@@ -55,7 +56,7 @@ class Storm:
 
     def prepare(self) -> None:
         """Create invitations, links and requests."""
-        with httpx.Client(base_url=self._bases[0], timeout=30) as client:
+        with httpx.Client(base_url=self._bases[0], timeout=30, verify=TLS) as client:
             door = self.door(client)
             for action, given, more in (
                 ("invite", ("olga", "i-1", "ada", "PROJECT.MEMBER", "pro"), {}),
@@ -88,7 +89,7 @@ class Storm:
     ) -> None:
         rng = random.Random(seed)  # noqa: S311 - as above
         base = self._bases[number % len(self._bases)]
-        with httpx.Client(base_url=base, timeout=60) as client:
+        with httpx.Client(base_url=base, timeout=60, verify=TLS) as client:
             door = self.door(client)
             barrier.wait(timeout=30)
             for turn in range(actions):

@@ -19,6 +19,7 @@ from tests.proof.crashing import Victim
 from tests.proof.machine import ApiModelMachine, ModelMachine
 from tests.proof.record import LONG, record
 from tests.proof.stage import Clock, KeptClock, Stage, Timed
+from tests.support.serving import TLS
 from tests.support.site import Site
 
 EXAMPLES = int(os.environ.get("PROOF_EXAMPLES", "0"))
@@ -101,7 +102,7 @@ def test_running_server_behaves_like_the_model(
         stage = Stage(database, settings, vault, clock)
 
     try:
-        with httpx.Client(base_url=victim.base, timeout=30) as client:
+        with httpx.Client(base_url=victim.base, timeout=30, verify=TLS) as client:
             Machine.send = client.request
             steps = run_machine(Machine, 4, f"model, running server, {database.dialect.name}")
     finally:

@@ -28,6 +28,7 @@ from tests.proof.invariants import broken
 from tests.proof.record import LONG, record
 from tests.proof.stage import Stage
 from tests.proof.storm import Storm
+from tests.support.serving import TLS
 from tests.support.site import Site
 from tests.worker.scene import Mailbox, mail_server
 
@@ -134,7 +135,7 @@ def test_restart_of_postgresql_under_load_loses_nothing(
                 _wait_for(database)
                 run.check()
             assert not storm.lost, "the service stays up"
-            assert httpx.get(f"{victim.base}/readyz", timeout=20).is_success
+            assert httpx.get(f"{victim.base}/readyz", timeout=20, verify=TLS).is_success
         finally:
             victim.kill()
         run.send_all_mails()
@@ -312,7 +313,7 @@ class FullDiskRun:
     def _check_errors(self, storm: Storm, victim: Victim) -> None:
         """Check the error in a response, in ``/readyz`` and in ``collegium doctor``."""
         staff = {"Authorization": f"Token {storm.piece.names.people['staff'].token}"}
-        with httpx.Client(base_url=victim.base, headers=staff, timeout=20) as client:
+        with httpx.Client(base_url=victim.base, headers=staff, timeout=20, verify=TLS) as client:
             long = "x" * 4000
             for number in range(200):
                 body = {"name": f"{number}", "description": long}
@@ -376,7 +377,7 @@ class FullDiskRun:
                     victim.start()
                 recover()
                 _wait_for(database)
-                assert httpx.get(f"{victim.base}/readyz", timeout=20).is_success
+                assert httpx.get(f"{victim.base}/readyz", timeout=20, verify=TLS).is_success
                 storm = run.run_calls(1.5, actions=50)
                 assert any(call.answer == "200" for call in storm.calls), "it recovers by itself"
             finally:
@@ -401,7 +402,7 @@ class FullDiskRun:
 def _read_on(storm: Storm, victim: Victim) -> None:
     """Expect that reading works."""
     staff = {"Authorization": f"Token {storm.piece.names.people['staff'].token}"}
-    with httpx.Client(base_url=victim.base, headers=staff, timeout=20) as client:
+    with httpx.Client(base_url=victim.base, headers=staff, timeout=20, verify=TLS) as client:
         for path in ("customers", "projects", "user-invitations", "users/me"):
             response = client.get(f"/api/{path}/")
             assert response.status_code == 200, (path, response.text)
