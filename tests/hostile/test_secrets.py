@@ -23,7 +23,7 @@ from collegium.sign_in.two_factor.rules import RECOVERY_CODES
 from tests.conftest import KEY
 from tests.support import serving
 from tests.support.browser import Browser
-from tests.support.serving import Service
+from tests.support.serving import TLS, Service
 from tests.support.world import Person, World
 
 PASSWORD = "a quiet harbour 41"
@@ -50,7 +50,7 @@ class Client:
         if token:
             headers["Authorization"] = f"Token {token}"
         response = httpx.request(
-            method, self._service.base + path, headers=headers, timeout=30, **options
+            method, self._service.base + path, headers=headers, timeout=30, verify=TLS, **options
         )
         if response.status_code >= 400:
             # A page repeats its own path.

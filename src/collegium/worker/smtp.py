@@ -204,6 +204,9 @@ class SmtpTransport:
         return self._smtp, False
 
     async def _connect(self) -> aiosmtplib.SMTP:
+        context = self._context
+        if context is None and (self._implicit_tls or self._starttls):
+            context = ssl.create_default_context()  # reads all root certificates
         smtp = aiosmtplib.SMTP(
             hostname=self._host,
             port=self._port,
@@ -212,7 +215,7 @@ class SmtpTransport:
             use_tls=self._implicit_tls,
             # STARTTLS follows here, so that a server without it gets a clear message.
             start_tls=False,
-            tls_context=self._context or ssl.create_default_context(),
+            tls_context=context,
         )
         await smtp.connect()
         try:
