@@ -112,9 +112,5 @@ def in_process(url: str) -> Iterator[tuple[Site, Baseline, Store]]:
     values = {"DATABASE_URL": url, "SECRET_KEY": data.SECRET_KEY, "RATE_LIMITS": "false"}
     settings = load({f"COLLEGIUM_{name}": value for name, value in values.items()})
     vault = Vault(data.SECRET_KEY)
-    with (
-        closing(Database(url)) as database,
-        closing(Site(settings, database, vault)) as site,
-        closing(open_store(url)) as store,
-    ):
-        yield site, Baseline(store, vault), store
+    with closing(Database(url)) as database, closing(open_store(url)) as store:
+        yield Site(settings, database, vault), Baseline(store, vault), store

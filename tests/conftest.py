@@ -435,17 +435,9 @@ def world(database: Database, settings: Settings, vault: Vault) -> World:
 
 
 @pytest.fixture
-def make_site(database: Database, vault: Vault) -> Iterator[Callable[[Settings], Site]]:
+def make_site(database: Database, vault: Vault) -> Callable[[Settings], Site]:
     """Return a site under settings of the test's own."""
-    sites: list[Site] = []
-
-    def make(settings: Settings) -> Site:
-        sites.append(Site(settings, database, vault))
-        return sites[-1]
-
-    yield make
-    for site in sites:
-        site.close()
+    return lambda settings: Site(settings, database, vault)
 
 
 @pytest.fixture

@@ -312,7 +312,6 @@ def test_unreachable_database_is_reported_in_json(
         # A request that needs no database gets its response.
         assert site.get("/api/users/").status_code == 401
     finally:
-        site.close()
         database.close()
 
 

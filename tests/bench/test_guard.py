@@ -58,8 +58,8 @@ def site(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with closing(Database(url)) as database:
         data.fill(database, SIZE)
         settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
-        with closing(Site(settings, database, Vault(data.SECRET_KEY))) as site:
-            yield site
+        site = Site(settings, database, Vault(data.SECRET_KEY))
+        yield site
 
 
 def request_of(name: str, database: Database) -> tuple[str, str]:

@@ -134,17 +134,17 @@ def test_no_page_reads_a_whole_table(
             for name, (actor, scope) in viewers(tx).items()
         }
     slow = {}
-    with closing(Site(settings, big, vault)) as site:
-        for name, (token, scope) in sessions.items():
-            browser = Browser(site)
-            browser.cookies["collegium_session"] = token
-            for path in pages(scope):
-                response = browser.open(path)
-                assert response.status_code in {200, 403}, (name, path, response.status_code)
-                with monkeypatch.context() as patch:
-                    recorder = PlanRecorder(patch)
-                    browser.open(path)
-                for text, plan in recorder.plans:
-                    if fully_read(plan, is_sqlite=big.is_sqlite):
-                        slow[name, path] = (text, plan)
+    site = Site(settings, big, vault)
+    for name, (token, scope) in sessions.items():
+        browser = Browser(site)
+        browser.cookies["collegium_session"] = token
+        for path in pages(scope):
+            response = browser.open(path)
+            assert response.status_code in {200, 403}, (name, path, response.status_code)
+            with monkeypatch.context() as patch:
+                recorder = PlanRecorder(patch)
+                browser.open(path)
+            for text, plan in recorder.plans:
+                if fully_read(plan, is_sqlite=big.is_sqlite):
+                    slow[name, path] = (text, plan)
     assert not slow, slow

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -384,21 +383,21 @@ def _use(database: Database) -> None:
     with database.read() as tx:
         row: Any = account_queries.by_id(tx, 1)
         assert token_queries.of_account(tx, 1) is not None
-    with closing(Site(settings, database, VAULT)) as site:
-        ada = Person(actor_of(row), TOKEN)
-        assert site.get("/api/users/me/", ada).json()["token"] == TOKEN
-        (organisation,) = site.get("/api/customers/", ada).json()
-        assert organisation["name"] == "Acme"
-        (invitation,) = site.get("/api/user-invitations/", ada).json()
-        assert (invitation["uuid"], invitation["state"]) == (uuid(7), "pending")
-        with database.write() as tx:
-            bob: Any = account_queries.by_id(tx, 2)
-            accept(tx, actor_of(bob), settings, uuid(7))
-        team = site.get(f"/api/projects/{uuid(5)}/list_users/", ada).json()
-        assert [member["user_username"] for member in team] == ["bob"]
-        users = site.get("/api/users/?query=bob", ada).json()
-        assert [user["username"] for user in users] == ["bob"]
-        with database.read() as tx:
-            assert event_queries.latest(tx) is not None
-        events = site.get("/api/events/?page_size=50", ada).json()
-        assert {event["event_type"] for event in events} >= {"role_granted"}
+    site = Site(settings, database, VAULT)
+    ada = Person(actor_of(row), TOKEN)
+    assert site.get("/api/users/me/", ada).json()["token"] == TOKEN
+    (organisation,) = site.get("/api/customers/", ada).json()
+    assert organisation["name"] == "Acme"
+    (invitation,) = site.get("/api/user-invitations/", ada).json()
+    assert (invitation["uuid"], invitation["state"]) == (uuid(7), "pending")
+    with database.write() as tx:
+        bob: Any = account_queries.by_id(tx, 2)
+        accept(tx, actor_of(bob), settings, uuid(7))
+    team = site.get(f"/api/projects/{uuid(5)}/list_users/", ada).json()
+    assert [member["user_username"] for member in team] == ["bob"]
+    users = site.get("/api/users/?query=bob", ada).json()
+    assert [user["username"] for user in users] == ["bob"]
+    with database.read() as tx:
+        assert event_queries.latest(tx) is not None
+    events = site.get("/api/events/?page_size=50", ada).json()
+    assert {event["event_type"] for event in events} >= {"role_granted"}

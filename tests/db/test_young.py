@@ -81,14 +81,14 @@ def steps(url: str, size: int) -> dict[str, int]:
         cases = cases_of(database, size)
         connection = database._connections.acquire()
         database._connections.release(connection)  # the next request gets it
-        with closing(Site(settings, database, Vault(data.SECRET_KEY))) as site:
-            for case in cases:
-                assert site.get(case.path, case.token).status_code == 200
-                calls: list[None] = []
-                connection.set_progress_handler(lambda calls=calls: calls.append(None), STRIDE)
-                assert site.get(case.path, case.token).status_code == 200
-                connection.set_progress_handler(None, 1)
-                counts[case.name] = STRIDE * len(calls)
+        site = Site(settings, database, Vault(data.SECRET_KEY))
+        for case in cases:
+            assert site.get(case.path, case.token).status_code == 200
+            calls: list[None] = []
+            connection.set_progress_handler(lambda calls=calls: calls.append(None), STRIDE)
+            assert site.get(case.path, case.token).status_code == 200
+            connection.set_progress_handler(None, 1)
+            counts[case.name] = STRIDE * len(calls)
     return counts
 
 
@@ -218,14 +218,14 @@ def pages(url: str, size: int) -> dict[str, int]:
     counts = {}
     with closing(Database(url)) as database:
         cases = cases_of(database, size)
-        with closing(Site(settings, database, Vault(data.SECRET_KEY))) as site:
-            for case in cases:
-                statements: list[tuple[Statement, dict[str, Any]]] = []
-                with pytest.MonkeyPatch.context() as patch:
-                    record_statements(patch, statements)
-                    assert site.get(case.path, case.token).status_code == 200
-                with database.read() as tx:
-                    counts[case.name] = sum(pages_of(tx, *each) for each in statements)
+        site = Site(settings, database, Vault(data.SECRET_KEY))
+        for case in cases:
+            statements: list[tuple[Statement, dict[str, Any]]] = []
+            with pytest.MonkeyPatch.context() as patch:
+                record_statements(patch, statements)
+                assert site.get(case.path, case.token).status_code == 200
+            with database.read() as tx:
+                counts[case.name] = sum(pages_of(tx, *each) for each in statements)
     return counts
 
 
@@ -254,9 +254,9 @@ def replanned(url: str, size: int) -> set[str]:
     settings = load({"COLLEGIUM_DATABASE_URL": url, "COLLEGIUM_SECRET_KEY": data.SECRET_KEY})
     with closing(Database(url)) as database:
         cases = [case for case in cases_of(database, size) if case.path.endswith("=10")]
-        with closing(Site(settings, database, Vault(data.SECRET_KEY))) as site:
-            for case, _ in product(cases, range(REQUESTS)):
-                assert site.get(case.path, case.token).status_code == 200
+        site = Site(settings, database, Vault(data.SECRET_KEY))
+        for case, _ in product(cases, range(REQUESTS)):
+            assert site.get(case.path, case.token).status_code == 200
         with database.read() as tx:
             tx._cursor.execute(
                 "SELECT statement FROM pg_prepared_statements WHERE custom_plans > 5"

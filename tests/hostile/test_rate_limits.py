@@ -84,7 +84,6 @@ def attack(
     other = Site(settings, database, world.vault)
     ada, bob = (world.person(name, password=hash_password(f"{name} 41 sails")) for name in "ab")
     yield Attack(make_site(settings), other, world, ada, bob, {}, count())
-    other.close()
     database.close()
 
 

@@ -100,7 +100,6 @@ class Visitor:
     def _send(self, method: str, **options: Any) -> httpx.Response:
         headers = {"Cookie": self.cookie, "Content-Type": "application/x-www-form-urlencoded"}
         response = self.scene.site.request(method, self.path, headers=headers, **options)
-        self.scene.site._client.cookies.clear()
         if self.scene.backup.touched():
             self.scene.restore()
         return response

@@ -147,9 +147,7 @@ class RowCheck:
             form = requests.FORMS.get(str(row).removeprefix("POST "), requests.FORMS.get(row.path))
             given = {"data": {"csrf": csrf} | (form(scene, tenant) if form else {})}
         headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items())}
-        response = scene.site.request(method, path, headers=headers, **given)
-        scene.site._client.cookies.clear()
-        return response
+        return scene.site.request(method, path, headers=headers, **given)
 
     def sign(self, response: httpx.Response, tenant: Tenant, *, changed: bool) -> str:
         status = response.status_code

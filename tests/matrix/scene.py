@@ -144,7 +144,6 @@ class Scene:
 
     def close(self) -> None:
         next(self._running, None)
-        self.site.close()
         self.backup.close()
         self.database.close()
 

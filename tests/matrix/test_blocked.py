@@ -196,9 +196,7 @@ def send(
         name = "CUSTOMER.MANAGER" if row.path.startswith("/organisation") else "PROJECT.ADMIN"
         data["role"] = scene.world.role(name).uuid
     headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items())}
-    response = scene.site.request(row.method, path, headers=headers, data=data)
-    scene.site._client.cookies.clear()
-    return response
+    return scene.site.request(row.method, path, headers=headers, data=data)
 
 
 def rows_of(scene: Scene, tenant: Tenant) -> dict[str, dict[Any, Any]]:

@@ -136,9 +136,7 @@ class Visitor:
 
     def call(self, method: str, path: str, **given: Any) -> httpx.Response:
         header = {"Cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())}
-        response = self.scene.site.request(method, path, headers=header, **given)
-        self.scene.site._client.cookies.clear()
-        return response
+        return self.scene.site.request(method, path, headers=header, **given)
 
     def send(self, number: str) -> httpx.Response:
         data = {**self.form, "csrf": self.csrf, "submission": number}

@@ -84,7 +84,6 @@ def test_apis_behave_like_the_model(settings: Settings, url: str, vault: Vault) 
     try:
         steps = run_machine(Machine, 8, f"model, APIs, {database.dialect.name}")
     finally:
-        site.close()
         database.close()
     assert steps > 150
 

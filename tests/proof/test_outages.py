@@ -214,10 +214,8 @@ def make_disk() -> Iterator[Callable[[int], Path]]:
 
 def test_stopped_or_starting_postgresql_is_reported(restartable: Restartable, vault: Vault) -> None:
     environ = {"COLLEGIUM_DATABASE_URL": restartable.url, "COLLEGIUM_SECRET_KEY": KEY}
-    with (
-        closing(Database(restartable.url)) as database,
-        closing(Site(load(environ), database, vault)) as site,
-    ):
+    with closing(Database(restartable.url)) as database:
+        site = Site(load(environ), database, vault)
         schema.migrate(database)
         paths = ("/readyz", "/api/users/me/", "/api/private/users/user/", "/sign_in/")
         assert [site.get(path, "0" * 40).status_code for path in paths] == [200, 401, 401, 200]

@@ -46,7 +46,6 @@ def send_several_times(
 
     send = partial(site.request, "POST", path, headers={"Cookie": cookies}, data=data)
     responses: list[httpx.Response] = together(*[send] * TIMES)
-    site._client.cookies.clear()  # the client is shared
     return responses
 
 

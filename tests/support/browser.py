@@ -35,8 +35,6 @@ class Browser:
         if self.cookies:
             headers["Cookie"] = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
         answer = self._site.request(method, path, headers=headers, **options)
-        # The site's client is everybody's; each browser keeps its own.
-        self._site._client.cookies.clear()
         for line in answer.headers.get_list("set-cookie"):
             name, value = line.split(";")[0].split("=", 1)
             if "Max-Age=0" in line:

@@ -124,7 +124,7 @@ def start(path: Path) -> None:
 
 def _record_site(recorder: Recorder) -> None:
     """Record what is asked of the application in this process."""
-    handle, execute = site._Transport.handle_request, ReadTransaction._execute
+    handle, execute = site._Server.handle, ReadTransaction._execute
     run = [0]
 
     def counted(self: ReadTransaction, *args: Any) -> Any:
@@ -134,7 +134,7 @@ def _record_site(recorder: Recorder) -> None:
     def recorded(self: Any, request: httpx.Request) -> httpx.Response:
         body = request.read()
         run[0] = 0
-        response = handle(self, request)
+        response: httpx.Response = handle(self, request)
         recorder.write(
             "site",
             (request.method, request.url.raw_path.decode(), _lower(request.headers), body),
@@ -145,7 +145,7 @@ def _record_site(recorder: Recorder) -> None:
 
     patch = pytest.MonkeyPatch()
     patch.setattr(ReadTransaction, "_execute", counted)
-    patch.setattr(site._Transport, "handle_request", recorded)
+    patch.setattr(site._Server, "handle", recorded)
 
 
 def _record_services(recorder: Recorder) -> None:

@@ -21,17 +21,27 @@ from collegium.site import queries as site_queries
 from tests.support.world import Person
 
 BASE = "http://collegium.test"
+_HEADERS = {
+    "Accept": "*/*",
+    "Accept-Encoding": "gzip, deflate",
+    "Connection": "keep-alive",
+    "User-Agent": f"python-httpx/{httpx.__version__}",
+}
 
 
-class _Transport(httpx.BaseTransport):
+class _Server:
     """Calls the application as a server does: paths and headers are bytes, spelled as Latin-1."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
         self.took = 0.0
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return self.send(request.method, request.url.raw_path, request.headers.raw, request.read())
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        response = self.send(
+            request.method, request.url.raw_path, request.headers.raw, request.read()
+        )
+        response.request = request
+        return response
 
     def send(
         self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
@@ -61,26 +71,26 @@ class _Transport(httpx.BaseTransport):
 
 
 class Site:
-    """Calls routes: ``site.get("/api/users/", ada)``; without a person as nobody."""
+    """Calls routes: ``site.get("/api/users/", ada)``; without a person as nobody.
+
+    It keeps no cookies. A client of httpx would, and takes 0.2 ms more for each of the 100,000
+    requests of a run.
+    """
 
     def __init__(self, settings: Settings, database: Database, vault: Vault) -> None:
         self.database = database
         application = app.application(settings, database, vault, lambda: None, "")
-        self._transport = _Transport(application)
-        self._client = httpx.Client(transport=self._transport, base_url=BASE)
+        self._server = _Server(application)
 
     @property
     def took(self) -> float:
         """Seconds of processor time that the last answer took."""
-        return self._transport.took
-
-    def close(self) -> None:
-        self._client.close()
+        return self._server.took
 
     def send(self, method: str, target: bytes, **headers: str) -> httpx.Response:
         """Send a request without a body, whose target no library has looked at."""
         sent = {"host": "collegium.test", **headers}
-        answer = self._transport.send(
+        answer = self._server.send(
             method, target, [(name.encode(), text.encode()) for name, text in sent.items()]
         )
         answer.request = httpx.Request(method, BASE)
@@ -95,11 +105,12 @@ class Site:
         **options: Any,
     ) -> httpx.Response:
         """Send a request as a person, with a token, or as nobody."""
-        sent = dict(headers or {})
+        sent = _HEADERS | (headers or {})
         token = who if isinstance(who, str) or who is None else who.token
         if token is not None:
             sent.setdefault("Authorization", f"Token {token}")
-        return self._client.request(method, path, headers=sent, **options)
+        url = path if path.startswith(BASE) else BASE + path
+        return self._server.handle(httpx.Request(method, url, headers=sent, **options))
 
     def get(self, path: str, who: Person | str | None = None, **options: Any) -> httpx.Response:
         return self.request("GET", path, who, **options)
