@@ -18,10 +18,7 @@ from tests.conftest import KEY
 from tests.support.serving import Service
 from tests.support.world import Person, World
 
-NAMES = ("chromium", "chromium", "chromium-browser", "google-chrome")
-"""The programs to look for. The first one is Chromium without windows, which needs less time."""
-OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-threaded-compositing")
-"""No page waits for a frame that nobody sees."""
+NAMES = ("chromium", "chromium-browser", "google-chrome")
 PASSWORD = "four winds over quiet water"
 SCREENS = Path(__file__).parents[2] / "var" / "screens"
 
@@ -88,7 +85,7 @@ def chromium() -> Iterator[Browser]:
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as playwright:
         try:
-            browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         except api.Error as error:
             pytest.skip(f"the Chromium on this machine does not start: {error}")
         yield browser
