@@ -159,6 +159,12 @@ def test_what_is_undone_within_a_minute_is_not_told(team: Team, undone: bool) ->
     team.change("delete", team.manager)
     team.change("add", team.manager)
     assert team.kinds() == []
+    uuid = next(row.uuid for row in team.world.grants_in(team.project) if row.username == "ada")
+    team.change("delete", team.manager)
+    with team.world.database.write() as tx:
+        access = access_queries.get_visible_by_id(tx, team.manager.actor, team.project.id)
+        membership_actions.undo_removal(tx, team.manager.actor, access, uuid)
+    assert team.kinds() == []
     # With another end it is news.
     team.change("delete", team.manager)
     team.change("add", team.manager, expiration_time=(team.clock.now + 60 * DAY).isoformat())

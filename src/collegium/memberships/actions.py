@@ -15,6 +15,7 @@ from collegium.access.rules import (
     Actor,
     Permission,
     ScopeKind,
+    has_permission,
     refusal_to_grant,
 )
 from collegium.accounts import queries as account_queries
@@ -250,9 +251,39 @@ def restore(tx: WriteTransaction, actor: Actor, uuid: str, reason: str) -> None:
             as ``add``.
     """
     _past, target = _load_grant(tx, actor, uuid, "grant.scope_deleted")
-    scope, account = target.access.scope, target.account
-    target = _lock_and_authorise(tx, actor, target, KINDS[scope.kind].grant)
-    past = membership_queries.get_visible(tx, actor, uuid)
+    target = _lock_and_authorise(tx, actor, target, KINDS[target.access.scope.kind].grant)
+    _grant_again(tx, actor, target, membership_queries.get_visible(tx, actor, uuid), reason)
+
+
+def undo_removal(tx: WriteTransaction, actor: Actor, access: ScopeAccess, uuid: str) -> PastGrant:
+    """Grant a role again that the actor has just removed, as ``restore`` does; return the old one.
+
+    Args:
+        access: the scope, as loaded through ``get_visible``.
+        uuid: of the grant, 32 hex digits.
+
+    Raises:
+        NotFound: ``grant.unknown``: the actor did not remove such a role from an active account
+            within ``UNDO``. In groups always: people join them by invitation only.
+        Forbidden, Conflict: as ``restore``.
+    """
+    permission = KINDS[access.scope.kind].grant
+    if not has_permission(actor, access.permissions, permission):
+        raise Forbidden("permission.missing")
+    past = membership_queries.get_removed(tx, actor, access.scope.id, uuid)
+    role = role_queries.existing(tx, uuid=past.role_uuid)
+    account = account_queries.existing(tx, past.account_id)
+    target = _lock_and_authorise(tx, actor, RoleAssignment(access, role, account), permission)
+    past = membership_queries.get_removed(tx, actor, access.scope.id, uuid)
+    _grant_again(tx, actor, target, past, "")
+    return past
+
+
+def _grant_again(
+    tx: WriteTransaction, actor: Actor, target: RoleAssignment, past: PastGrant, reason: str
+) -> None:
+    """Grant a role with the UUID and the end of a grant that has ended; the scope is locked."""
+    scope, account, uuid = target.access.scope, target.account, past.uuid
     if membership_rules.is_active(past.ended_at, past.valid_until, tx.now):
         raise Conflict("grant.active")
     if not target.role.is_active:

@@ -51,7 +51,7 @@ from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
 from collegium.lists.sql_hints import no_index_on_join
 from collegium.memberships.notices.rules import reminders_done
-from collegium.memberships.rules import GrantSource
+from collegium.memberships.rules import UNDO, GrantSource
 from collegium.refusals import Conflict, NotFound
 
 
@@ -247,6 +247,8 @@ of_scope = Listing[TeamRow](
     default="created",
     orders={
         **_ORDERS,
+        # No end is the latest one. The databases themselves differ in where they sort it.
+        "expiration_time": (grants.c.valid_until.is_(None), grants.c.valid_until),
         # As in the filter, only visible names count: the order alone would reveal hidden ones.
         "native_name": (
             case(
@@ -561,6 +563,17 @@ _BY_UUID_IN_SCOPE = Statement[GrantRow](
     )
 )
 
+_REMOVED = Statement[PastGrant](
+    _all_rows.where(
+        grants.c.uuid == bindparam("uuid"),
+        grants.c.scope_id == bindparam("scope", type_=BigInt),
+        grants.c.ended_by == bindparam("actor", type_=BigInt),
+        grants.c.ended_at >= bindparam("since", type_=UtcDateTime),
+        accounts.c.is_active,
+        scopes.c.kind != ScopeKind.GROUP.value,
+        scopes.c.deleted_at.is_(None),
+    )
+)
 
 _ROLES_OF_EMAILS = Statement[MemberRole](
     select(
@@ -594,6 +607,22 @@ def get_in_scope(tx: ReadTransaction, scope: int, uuid: str) -> GrantRow:
         NotFound: ``grant.unknown``, also for a grant in another scope.
     """
     row = tx.fetch_one(_BY_UUID_IN_SCOPE, uuid=uuid, scope=scope, now=tx.now)
+    if row is None:
+        raise NotFound("grant.unknown")
+    return row
+
+
+def get_removed(tx: ReadTransaction, actor: Actor, scope: int, uuid: str) -> PastGrant:
+    """Return a grant of an active account that the actor ended at most ``UNDO`` ago.
+
+    Args:
+        scope: id of an organisation or project; the caller has checked access to it.
+        uuid: of the grant, 32 hex digits.
+
+    Raises:
+        NotFound: ``grant.unknown``.
+    """
+    row = tx.fetch_one(_REMOVED, uuid=uuid, scope=scope, actor=actor.id, since=tx.now - UNDO)
     if row is None:
         raise NotFound("grant.unknown")
     return row

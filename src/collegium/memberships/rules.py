@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from collegium.access.rules import KINDS, ScopeKind
 from collegium.invite_links.rules import matches_restrictions
 from collegium.refusals import Invalid
+
+UNDO: Final = timedelta(minutes=15)
+"""How long the person who removed a role can give it back with one button."""
 
 
 class GrantSource(StrEnum):
