@@ -18,6 +18,8 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from collegium.events.types import BY_KIND
+
 SOURCE: Final = Path(__file__).parent.parent / "src" / "collegium"
 LOCALE: Final = SOURCE / "locale"
 TEMPLATE: Final = LOCALE / "collegium.pot"
@@ -39,8 +41,10 @@ _KEYWORDS: Final[dict[str, Any]] = {
     "ngettext": (1, 2),
 }
 _COMMENT: Final = "Translators:"
+_OPTIONAL_PARTS: Final = "Translators: a part in brackets is left out if its value is not known."
 _PLACEHOLDER: Final = re.compile(r"%%|%\([a-z_0-9]+\)s|(?<!\{)\{[a-z_0-9]*\}(?!\})")
 _TAG: Final = re.compile(r"<[^<>]*>")
+_OPTIONAL: Final = re.compile(r"\[[^\[\]]*\{[^\[\]]*\]")
 
 
 def extracted() -> Catalog:
@@ -51,6 +55,9 @@ def extracted() -> Catalog:
     )
     for name, _line, message, comments, context in sorted(found, key=lambda one: (one[0], one[1])):
         catalog.add(message, locations=[(name, 0)], auto_comments=comments, context=context)
+    # The messages of events are put together from the texts of their classes.
+    for text in sorted({event.message for event in BY_KIND.values() if event.message}):
+        catalog.add(text, locations=[("events/types.py", 0)], auto_comments=[_OPTIONAL_PARTS])
     return catalog
 
 
@@ -141,6 +148,8 @@ def faults(message: Message, own: Message | None) -> Iterator[str]:
             yield f"{shown} has other placeholders in “{text[:70]}”"
         if _found(_TAG, text) != _found(_TAG, reference):
             yield f"{shown} has other tags in “{text[:70]}”"
+        if _optional(text) != _optional(reference):
+            yield f"{shown} has other optional parts in “{text[:70]}”"
         if '"' in text and '"' not in reference:
             yield f"{shown} has a straight quotation mark in “{text[:70]}”"
         if [text[:1].isspace(), text[-1:].isspace()] != [
@@ -148,6 +157,11 @@ def faults(message: Message, own: Message | None) -> Iterator[str]:
             reference[-1:].isspace(),
         ]:
             yield f"{shown} begins or ends with other spaces in “{text[:70]}”"
+
+
+def _optional(text: str) -> list[list[str]]:
+    """Return the placeholders of each part in brackets, in any order of the parts."""
+    return sorted(sorted(_PLACEHOLDER.findall(part)) for part in _OPTIONAL.findall(text))
 
 
 def _found(pattern: re.Pattern[str], text: str) -> set[str]:

@@ -6,6 +6,7 @@ Never call it inside a transaction: it sends requests.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,27 +20,48 @@ from collegium.sign_in.providers import rules as provider_rules
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import Registration
 from collegium.sign_in.providers.values import Metadata, Problem, Provider, ProviderError
+from collegium.text.languages import mark
 
 SENTENCES: Final[Mapping[Problem, str]] = {
-    Problem.UNREACHABLE: "does not respond. Check the address, the network and, for an address in "
-    "your own network, COLLEGIUM_OUTGOING_INTERNAL_HOSTS",
-    Problem.UNREADABLE: "responds, but not with the metadata or keys of an OpenID provider. Check "
-    "the address",
-    Problem.INSECURE: "names a URL that is not https, or leads to an internal address that "
-    "COLLEGIUM_OUTGOING_INTERNAL_HOSTS does not name",
-    Problem.WRONG_ISSUER: "names itself differently than its address. Use the address that ends "
-    "with the issuer and /.well-known/openid-configuration",
-    Problem.UNSUPPORTED: "does not offer the authorization code flow with signatures that are safe",
+    Problem.UNREACHABLE: mark(
+        "does not respond. Check the address, the network and, for an address in your own network, "
+        "COLLEGIUM_OUTGOING_INTERNAL_HOSTS"
+    ),
+    Problem.UNREADABLE: mark(
+        "responds, but not with the metadata or keys of an OpenID provider. Check the address"
+    ),
+    Problem.INSECURE: mark(
+        "names a URL that is not https, or leads to an internal address that "
+        "COLLEGIUM_OUTGOING_INTERNAL_HOSTS does not name"
+    ),
+    Problem.WRONG_ISSUER: mark(
+        "names itself differently than its address. Use the address that ends with the issuer and "
+        "/.well-known/openid-configuration"
+    ),
+    Problem.UNSUPPORTED: mark(
+        "does not offer the authorization code flow with signatures that are safe"
+    ),
 }
 """What is wrong with a provider as a whole, for operators. The subject is the provider."""
 
 
 class Check(NamedTuple):
-    """The result of asking a provider."""
+    """A result of asking a provider.
+
+    Args:
+        template: a marked text, whose subject is the provider.
+        facts: the values of its placeholders.
+    """
 
     is_well: bool
-    text: str
+    template: str
     warns: bool = False
+    facts: Mapping[str, object] = MappingProxyType({})
+
+    @property
+    def text(self) -> str:
+        """The result in English, for the command line."""
+        return self.template.format_map(self.facts)
 
 
 def default_registration(settings: Settings) -> str:
@@ -113,29 +135,46 @@ def check(
         metadata = discovery.metadata_of(client, fresh=True)
         keys = discovery.check_keys(client, metadata)
     except ProviderError as error:
-        return [Check(is_well=False, text=SENTENCES[error.problem])]
-    found = [Check(is_well=True, text=f"responds as {metadata.issuer}, with {keys} usable keys")]
+        return [Check(is_well=False, template=SENTENCES[error.problem])]
+    found = [
+        Check(
+            is_well=True,
+            template=mark("responds as {issuer}, with {keys} usable keys"),
+            facts={"issuer": metadata.issuer, "keys": keys},
+        )
+    ]
+
+    def warn(template: str, **facts: object) -> None:
+        found.append(Check(is_well=True, template=template, warns=True, facts=facts))
+
     methods = metadata.code_challenge_methods_supported
     if methods and "S256" not in methods:
-        text = "does not say that it supports PKCE with S256, which every sign-in uses"
-        found.append(Check(is_well=True, text=text, warns=True))
+        warn(mark("does not say that it supports PKCE with S256, which every sign-in uses"))
     if not provider.verify_ssl:
-        text = "its certificate is not verified, so anybody in the network between can sign in"
-        found.append(Check(is_well=True, text=text, warns=True))
-    if claims := provider_rules.speaks_for_all(provider):
-        text = (
-            f"speaks for every institution with {', '.join(claims)}. That is right for a proxy "
-            "that checks them, and wrong for the provider of one institution"
+        warn(
+            mark(
+                "is not asked for a valid certificate, so anybody in the network between can sign "
+                "in as anybody"
+            )
         )
-        found.append(Check(is_well=True, text=text, warns=True))
+    if claims := provider_rules.speaks_for_all(provider):
+        warn(
+            mark(
+                "speaks for every institution with {claims}. That is right for a proxy that checks "
+                "them, and wrong for the provider of one institution"
+            ),
+            claims=", ".join(claims),
+        )
     mapped = provider.attribute_mapping.get("affiliations", "").split()
     offered = (name for name in compared if name in metadata.claims_supported)
     if claims := provider_rules.void_claims((*mapped, *offered), provider):
-        text = (
-            f"speaks for no institution, so its {', '.join(claims)} count nowhere. Enter its "
-            "trusted domains, or a scope in the claims that it vouches for"
+        warn(
+            mark(
+                "speaks for no institution, so its {claims} count nowhere. Enter its trusted "
+                "domains, or a scope in the claims that it vouches for"
+            ),
+            claims=", ".join(claims),
         )
-        found.append(Check(is_well=True, text=text, warns=True))
     if not provider.is_active:
-        found.append(Check(is_well=True, text="is inactive: nobody signs in with it", warns=True))
+        warn(mark("is inactive: nobody signs in with it"))
     return found

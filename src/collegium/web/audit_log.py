@@ -26,6 +26,7 @@ from collegium.web.forms import Form
 from collegium.web.messages import scope_name, sentence_case
 from collegium.web.page import ROWS_MAX, Page, Paging, page
 from collegium.web.scope import ScopePage
+from collegium.web.sorting import AUDIT_LOG, PARAMETER, Sorting
 
 EVENT_GROUPS: Final = {
     "people": (mark("Members and roles"), ("role.", "review.")),
@@ -48,7 +49,62 @@ class Entry(NamedTuple):
     elsewhere: str
 
 
-_PARAMETERS: Final = ("about", "since", "until")
+FIELDS: Final = {
+    "abbreviation": mark("short name"),
+    "access_subnets": mark("networks"),
+    "accounting_started_at": mark("start of accounting"),
+    "address": mark("postal address"),
+    "affiliations": mark("institutions"),
+    "agreement_number": mark("number of the agreement"),
+    "apartment_nr": mark("apartment"),
+    "archived": mark("archived"),
+    "backend_id": mark("ID in another system"),
+    "bank_account": mark("bank account"),
+    "bank_name": mark("bank"),
+    "blocked": mark("blocked"),
+    "city": mark("city"),
+    "contact_details": mark("contact details"),
+    "country": mark("country"),
+    "default_tax_percent": mark("tax rate"),
+    "description": mark("description"),
+    "display_billing_info_in_projects": mark("billing shown in projects"),
+    "domain": mark("domain"),
+    "email": mark("e-mail address"),
+    "email_patterns": mark("e-mail addresses"),
+    "end": mark("end date"),
+    "end_date": mark("end date"),
+    "end_date_requested_by": mark("who asked for the end date"),
+    "grace_period_days": mark("days of grace"),
+    "homepage": mark("web site"),
+    "house_nr": mark("house number"),
+    "household": mark("household"),
+    "identity_sources": mark("identity sources"),
+    "is_industry": mark("industry"),
+    "kind": mark("type"),
+    "language": mark("language"),
+    "latitude": mark("latitude"),
+    "longitude": mark("longitude"),
+    "max_service_accounts": mark("maximum number of service accounts"),
+    "name": mark("name"),
+    "native_name": mark("native name"),
+    "notification_emails": mark("addresses for notifications"),
+    "oecd_fos_2007_code": mark("field of science"),
+    "parish": mark("parish"),
+    "phone_number": mark("phone number"),
+    "postal": mark("postal code"),
+    "registration_code": mark("registration code"),
+    "role": mark("role"),
+    "slug": mark("short ID"),
+    "sponsor_number": mark("number of the sponsor"),
+    "staff_notes": mark("notes of the staff"),
+    "start_date": mark("start date"),
+    "state": mark("state or region"),
+    "street": mark("street"),
+    "vat_code": mark("VAT number"),
+}
+"""Column of an organisation, project or invitation → what the sentence of its change calls it."""
+
+_PARAMETERS: Final = ("about", "since", "until", PARAMETER)
 
 
 def _form(browser: BrowserRequest) -> Form:
@@ -90,7 +146,10 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     form = _form(browser)
     filters = {**_read_filters(form), "scope_id": (kind, scope_page.scope.id)}
     paging = Paging(browser, event_queries.of_scope.count(tx, browser.actor, filters, ROWS_MAX + 1))
-    rows = event_queries.of_scope.page(tx, browser.actor, filters, (), paging.size, paging.offset)
+    sorting = Sorting(browser, AUDIT_LOG)
+    rows = event_queries.of_scope.page(
+        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
+    )
     role_labels = role_queries.display_names(tx)
     return page(
         browser,
@@ -98,12 +157,13 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
         scope_page=scope_page,
         entries=[_entry(browser.actor, scope_page, row, role_labels) for row in rows],
         paging=paging,
+        sorting=sorting,
         form=form,
         options=[
             ("", _("All")),
             *((value, _(label)) for value, (label, _kinds) in EVENT_GROUPS.items()),
         ],
-        is_filtered=any(map(form.raw, _PARAMETERS)),
+        is_filtered=any(form.raw(name) for name in _PARAMETERS if name != PARAMETER),
         downloads=[] if form.errors else exports.links(browser, scope_page, Subject.HISTORY),
         is_all=browser.actor.sees_all
         or scope_page.holds(
@@ -123,6 +183,11 @@ def _entry(
     if row.scope_id != scope_page.scope.id and (viewer.sees_all or row.sees_scope):
         elsewhere = scope_name(row.scope_kind or "", row.scope_name or "")
     return Entry(row.created_at, sentence(viewer, row, role_labels), elsewhere)
+
+
+def _field(name: str) -> str:
+    known = FIELDS.get(name)
+    return _(known) if known else name.replace("_", " ")
 
 
 def sentence(viewer: Actor, row: EventRow, role_labels: dict[str, str]) -> str:
@@ -148,7 +213,7 @@ def sentence(viewer: Actor, row: EventRow, role_labels: dict[str, str]) -> str:
     if "until" in facts:
         words["until"] = _(" (until {day})").format(day=day(datetime.fromisoformat(facts["until"])))
     if facts.get("fields"):
-        words["fields"] = ": " + ", ".join(name.replace("_", " ") for name in facts["fields"])
+        words["fields"] = ": " + ", ".join(map(_field, facts["fields"]))
     template = event.sentence or UnknownEvent.sentence
     if row.actor_id is not None and row.actor_id == row.account_id:
         template = event.sentence_of_self or template

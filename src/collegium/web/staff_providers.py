@@ -19,6 +19,7 @@ from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.values import to_discovery_url
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
+from collegium.text.names import isolated
 from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -144,6 +145,12 @@ def _form_of(row: ProviderRow) -> Form:
     return Form({**values, "attribute_mapping": ["\n".join(lines)]})
 
 
+def _finding(check: Check) -> str:
+    """Return the result of a check in the language of the reader."""
+    facts = {name: isolated(str(value)) for name, value in check.facts.items()}
+    return _(check.template).format_map(facts)
+
+
 def _render_provider(
     browser: BrowserRequest,
     tx: ReadTransaction,
@@ -158,7 +165,7 @@ def _render_provider(
         status,
         row=row,
         form=form,
-        checks=checks,
+        checks=[(check, _finding(check)) for check in checks or ()],
         people=provider_queries.count_identities(tx, row.id),
         registrations=list(translated(REGISTRATIONS).items()),
         user_fields=[

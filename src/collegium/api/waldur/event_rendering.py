@@ -14,6 +14,8 @@ from collegium.api.waldur import schemas
 from collegium.events.queries import EventRow
 from collegium.events.types import BY_KIND
 from collegium.events.visibility import View
+from collegium.text import languages
+from collegium.text.languages import mark
 
 
 class Event(Struct, frozen=True):
@@ -127,16 +129,20 @@ def _changes(changes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_UNKNOWN: Final = mark("unknown")
 _OPTIONAL: Final = re.compile(r"\[([^\]]*)\]")
 _KEY: Final = re.compile(r"{(\w+)}")
 
 
 def _message(
-    template: str, context: Mapping[str, Any], clean: Callable[[str], str] = lambda text: text
+    template: str,
+    context: Mapping[str, Any],
+    clean: Callable[[str], str] = lambda text: text,
+    unknown: str = "unknown",
 ) -> str:
     """Return a message filled from a context.
 
-    Missing keys become ``unknown``; a bracketed part with a missing key is left out.
+    Missing keys become the text ``unknown``; a bracketed part with a missing key is left out.
 
     Args:
         clean: makes each value safe for the place where the message is shown.
@@ -151,19 +157,20 @@ def _message(
         return match[1] if all(text_of(key) for key in _KEY.findall(match[1])) else ""
 
     return _KEY.sub(
-        lambda match: text_of(match[1]) or "unknown", _OPTIONAL.sub(fill_optional, template)
+        lambda match: text_of(match[1]) or unknown, _OPTIONAL.sub(fill_optional, template)
     )
 
 
 def render_message(reader: Actor, row: EventRow, clean: Callable[[str], str]) -> str:
-    """Return only the message of an event.
+    """Return only the message of an event, in the language of the e-mail that has it.
 
     Args:
         row: read for this reader.
         clean: makes each value safe for the place where the message is shown.
     """
     view = View(reader, row)
-    return _message(view.event.message, _context(view, row), clean)
+    template = languages.gettext(view.event.message)
+    return _message(template, _context(view, row), clean, languages.gettext(_UNKNOWN))
 
 
 def render(reader: Actor, row: EventRow) -> Event:
