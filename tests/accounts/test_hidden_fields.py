@@ -19,7 +19,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import accounts as accounts_table
 from collegium.scopes.groups import rules as group_rules
 from collegium.settings import Settings
-from collegium.web import members
+from collegium.web import sorting
 from tests.groups.scene import Groups
 from tests.support.browser import Browser, text
 from tests.support.site import Site
@@ -257,7 +257,9 @@ def test_pages_of_members_reveal_no_hidden_fields(
 ) -> None:
     viewer, path = setup.viewers[who], f"/{place}/{getattr(setup, place).uuid}/{page}"
     browser = Browser(site).sign_in(setup.world, viewer)
-    tried = [f"q={value}" for value in VALUES] + [f"sort={order}" for order in members.SORTS]
+    tried = [f"q={value}" for value in VALUES] + [
+        f"sort={sign}{order}" for order in sorting.MEMBERS.columns for sign in ("", "-")
+    ]
     setup.set_values(setup.people, FIRST, LAST)
     visible = {*site.get(f"/api/users/{setup.people[0].uuid}/", viewer).json(), "first_name"}
     hidden = [column for column in FIRST if API_NAMES.get(column, column) not in visible]

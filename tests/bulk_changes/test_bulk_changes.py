@@ -25,6 +25,7 @@ from tests.support.world import Person, Place, World
 _RECIPIENTS = Statement[str](
     select(outbox.c.recipient).where(outbox.c.kind == "invitation_created")
 )
+OWN = "/account/bulk_changes/"
 LATER = datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
@@ -129,6 +130,12 @@ def test_all_that_match_are_changed_by_the_worker_and_nothing_twice(
     path = chosen.headers["location"]
     page = browser.follow(chosen)
     assert f"{size} rows are chosen. being checked" in text(page)
+    # Whoever has closed the page finds it again.
+    assert path in browser.open("/").text
+    listed = browser.open(f"{OWN}?sort=created")
+    assert f"Send the invitations again {project.name} {size}" in text(listed)
+    assert "being checked" in text(listed)
+    assert path in listed.text
     assert f"0 of {size}" in text(page)
     assert '<meta http-equiv="refresh"' in page.text
     early = browser.send(path, action="confirm")
@@ -151,6 +158,8 @@ def test_all_that_match_are_changed_by_the_worker_and_nothing_twice(
     assert work(world) == 2
     assert mails(world) == {1: 2, 2: size}
     assert f"changed {size}" in text(browser.open(path))
+    assert path not in browser.open("/").text, "nothing is left to do"
+    assert path in browser.open(OWN).text
     assert invitation_states(world, [*uuids, *other]) == {"pending": size + 2}
 
 
@@ -280,11 +289,14 @@ def test_others_can_neither_choose_rows_nor_see_a_change(
         form = {"action": "cancel", "which": "ticked", "rows": uuids}
         assert browser.send(f"{here}invitations/", **form).status_code == status
         # Only the person who chose the rows sees them, staff included.
+        assert bulk not in browser.open(OWN).text + browser.open("/").text
         assert browser.open(f"{here}bulk/{bulk}/").status_code == 404
         browser.open("/account/")
         assert browser.send(f"{here}bulk/{bulk}/", action="confirm").status_code == 404
     browser.sign_in(world, owner)
     assert browser.open(f"{here}bulk/{bulk}/").status_code == 200
+    assert bulk in browser.open(OWN).text
+    assert bulk in browser.open("/").text
     assert browser.open(f"/project/{elsewhere.uuid}/bulk/{bulk}/").status_code == 404
 
 
@@ -298,11 +310,13 @@ def test_who_has_lost_the_right_sees_the_rows_no_more(
     path = f"/project/{project.uuid}/bulk/{choose(world, mona, project, Change.REMOVE)}/"
     browser.sign_in(world, mona)
     assert max_.email in text(browser.open(path))
+    assert path in browser.open(OWN).text
     # Still a member, who sees the project.
     world.remove_role(mona, "PROJECT.MANAGER", project)
     page = browser.open(path)
     assert page.status_code == 403
     assert max_.email not in page.text
+    assert path not in browser.open(OWN).text
     browser.open("/account/")
     assert browser.send(path, action="confirm").status_code == 403
 

@@ -86,7 +86,7 @@ def pages(scope: Any) -> list[str]:
         "/requests/",
         "/requests/?show=decided",
         here,
-        f"{here}?q=an&sort=newest",
+        f"{here}?q=an&sort=-created",
         f"{here}invitations/",
         f"{here}invitations/?q=an&state=pending",
         f"{here}links/",

@@ -74,26 +74,49 @@ VIEWERS: Final = {
 
 # Queries of lists, by the end of the path.
 QUERIES: Final = {
-    "/requests/": ("show=decided", "page=20", "show=decided&page=4"),
+    "/requests/": ("show=decided", "page=20", "show=decided&page=4", "sort=-created&page=20"),
     "/teams/": ("q=busy", "q=u", "kind=group&page=3"),
-    "}/": ("q=an", "q=nobody.at.all", "sort=newest&page=50", "sort=role", "q=a@"),
-    "/team/": ("q=an", "sort=newest&page=50", "sort=role"),
+    "}/": (
+        *("q=an", "q=nobody.at.all", "sort=-created&page=50", "sort=role", "q=a@"),
+        *("sort=email", "sort=-expiration_time&page=50"),
+    ),
+    "/team/": ("q=an", "sort=-created&page=50", "sort=role", "sort=-expiration_time"),
     "/add/": ("q=an", "q=nobody.at.all"),
-    "/invitations/": ("q=invited1", "q=nobody", "state=pending", "state=rejected&page=9"),
+    "/invitations/": (
+        *("q=invited1", "q=nobody", "state=pending", "state=rejected&page=9"),
+        *("sort=email", "sort=created&page=50", "q=invited1&sort=-email&page=9"),
+    ),
     "/links/": ("page=3",),
-    "/history/": ("about=people&page=50", "about=requests&since=2020-01-01", "until=2021-01-01"),
+    "/history/": (
+        *("about=people&page=50", "about=requests&since=2020-01-01", "until=2021-01-01"),
+        "sort=created&page=50",
+    ),
     "/staff/accounts/": (
         "q=an",
         "q=nobody.at.all",
-        "show=inactive&sort=name",
+        "show=inactive&sort=full_name",
         "show=active&sort=email&page=3000",
         "sort=organization&page=900",
-        "sort=name&page=3900",
+        "sort=full_name&page=3900",
         "show=staff",
-        "show=support&sort=name",
+        "show=support&sort=full_name",
+        "sort=-date_joined&page=200",
+        "q=an&sort=date_joined",
+        "sort=-email",
     ),
-    "/staff/organisations/": ("q=inst", "q=nothing.of.that", "page=30", "sort=newest"),
-    "/staff/mails/": ("show=failed", "page=10"),
+    "/staff/organisations/": (
+        "q=inst",
+        "q=nothing.of.that",
+        "page=30",
+        "sort=-created",
+        "sort=-name&page=30",
+    ),
+    "/staff/mails/": (
+        "show=failed",
+        "page=10",
+        "sort=-next_attempt_at",
+        "show=failed&sort=finished_at",
+    ),
 }
 
 

@@ -115,6 +115,7 @@ LISTED: Final[dict[str, Callable[[Tenant], str]]] = {
     "/api/public/users/user/": lambda tenant: f"{tenant.name}clubcolleague".title(),
     "/requests/": lambda tenant: str(tenant.objects["request"]),
     "/account/reviews/": lambda tenant: tenant.objects["review"],
+    "/account/bulk_changes/": lambda tenant: str(tenant.objects["bulk change"]),
     "/api/hooks/": lambda tenant: tenant.objects["web hook"],
 }
 WITHOUT_TENANT: Final = {

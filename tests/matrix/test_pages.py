@@ -105,6 +105,14 @@ def texts_of_pages_only(scene: Scene, caller: Person | None, known: str) -> str:
         managers = [tenant.group[name] for name in ("owner", "coowner", "manager")]
         if caller is not None and (caller.actor.sees_all or caller in managers):
             messages.append(tenant.objects["group's review"])
+    # The API has no bulk changes. They are shown to those who made them.
+    for tenant in scene.tenants:
+        for maker, what in (
+            (tenant.tree["owner"], "bulk change"),
+            (tenant.group["owner"], "group's bulk change"),
+            (scene.outside["staff"], "organisation's bulk change"),
+        ):
+            messages += [str(tenant.objects[what])] if caller is maker else []
     # A page links the invitation to the account with the invited address.
     mine = [tenant for tenant in scene.tenants if caller is tenant.tree["invitee"]]
     return " ".join([*messages, *(tenant.objects["mailed link"] for tenant in mine)])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import re
 from datetime import UTC, date, datetime, timedelta
 from inspect import signature
 
+import httpx
 import pytest
 
+from collegium.db.tables import organisations, projects, scopes
 from collegium.events import queries as event_queries
 from collegium.events.types import BY_KIND
-from collegium.web.audit_log import EVENT_GROUPS
+from collegium.memberships import queries as membership_queries
+from collegium.web.audit_log import EVENT_GROUPS, FIELDS
 from tests.accounts.test_pages import grant_of
 from tests.support.browser import Browser, text
 from tests.support.site import Site, record_statements
@@ -46,14 +50,14 @@ def test_members_are_shown_searched_sorted_and_paged(
     for part in ("Zoe Lee", "zoe@example.org", "Project administrator", "Staff Lee", "no end"):
         assert part in page
     assert f"{until.day} {until:%B %Y}" in page
-    results = text(browser.open(f"{path}?q=Zoe&sort=newest"))
+    results = text(browser.open(f"{path}?q=Zoe&sort=-created"))
     assert "zoe@example.org" in results
     assert "member@example.org" not in results
     assert "zoe@example.org" in text(browser.open(f"{path}?q=zoe@exa"))
     assert "No members match" in text(browser.open(f"{path}?q=nobody%00"))
-    newest = text(browser.open(f"{path}?sort=newest"))
+    newest = text(browser.open(f"{path}?sort=-created"))
     assert newest.index("zoe@") < newest.index("manager@")
-    by_name = text(browser.open(f"{path}?sort=name"))
+    by_name = text(browser.open(f"{path}?sort=full_name"))
     assert by_name.index("manager@") < by_name.index("zoe@")
     with record_statements(monkeypatch) as few:
         browser.open(path)
@@ -62,8 +66,63 @@ def test_members_are_shown_searched_sorted_and_paged(
     with record_statements(monkeypatch) as many:
         browser.open(path)
     assert len(few) == len(many) <= 8
-    assert "Page 1 of 2" in text(browser.open(f"{path}?sort=newest"))
-    assert "manager@example.org" in text(browser.open(f"{path}?sort=newest&page=2"))
+    assert "Page 1 of 2" in text(browser.open(f"{path}?sort=-created"))
+    assert "manager@example.org" in text(browser.open(f"{path}?sort=-created&page=2"))
+
+
+def headings(page: httpx.Response) -> dict[str, tuple[str, str]]:
+    """Return the link and the direction of each heading that sorts."""
+    pattern = r'<th [^>]*class="sorts"(?: aria-sort="(\w+)")?>(.*?)</th>'
+    cells = re.findall(pattern, page.text, re.DOTALL)
+    return {
+        label: (html.unescape(link), direction if "class=" in rest else "")
+        for direction, cell in cells
+        for link, rest, label in re.findall(r'<a href="([^"]+)"([^>]*)>([^<]+)</a>', cell)
+    }
+
+
+def test_headings_sort_the_members_and_keep_the_search(browser: Browser, scene: Scene) -> None:
+    world, path = scene.world, scene.paths["project"]
+    until = datetime.now(UTC) + timedelta(days=40)
+    world.give_role(world.person("abe"), "PROJECT.MEMBER", scene.project, until)
+    world.give_role(world.person("zoe"), "PROJECT.ADMIN", scene.project, until + timedelta(days=9))
+    browser.sign_in(world, scene.people["manager"])
+
+    def people(query: str) -> tuple[list[str], dict[str, tuple[str, str]]]:
+        page = browser.open(f"{path}{query}")
+        table = page.text.partition("<tbody")[2].partition("</tbody")[0]
+        return re.findall(r"(\w+)@example.org</bdi>", table), headings(page)
+
+    query = "?q=Lee&nothing=1&page=2"
+    default, links = people(query)
+    assert links["Name"] == ("?q=Lee&nothing=1&sort=-full_name", "ascending")
+    assert [label for label, (_, direction) in links.items() if direction] == ["Name"]
+    expected = {
+        "Name": ["abe", "manager", "member", "zoe"],
+        "E-mail address": ["abe", "manager", "member", "zoe"],
+        "Role": ["zoe", "manager", "member", "abe"],
+        "Added": ["member", "manager", "abe", "zoe"],
+        # Roles without an end are the last ones in every database.
+        "Until": ["abe", "zoe", "member", "manager"],
+    }
+    assert list(links) == list(expected)
+    for label, ordered in expected.items():
+        first, links = people(links[label][0])
+        other, links = people(links[label][0])
+        assert first == other[::-1], label
+        up = first if links[label][1] == "descending" else other
+        assert sorted(up) == sorted(ordered), label
+        if label in {"Name", "E-mail address", "Added"}:
+            assert up == ordered, label
+        elif label == "Until":
+            assert up[:2] == ordered[:2]
+        assert [name for name, (_, direction) in links.items() if direction] == [label]
+        assert all(link.startswith("?q=Lee&nothing=1&sort=") for link, _ in links.values())
+    for unknown in ("native_name", "--created", "-", "created,role", "%00", "%ff", "9" * 5000):
+        assert people(f"?q=Lee&sort={unknown}")[0] == default, unknown[:20]
+    by_role = browser.open(f"{path}?sort=-role").text
+    for part in ('name="sort" value="-role"', 'data-label="Sort by"'):
+        assert part in by_role
 
 
 def member_path(scene: Scene, name: str, kind: str = "project") -> str:
@@ -96,6 +155,62 @@ def test_end_date_and_removal_require_the_right(browser: Browser, scene: Scene) 
         assert "no longer" in text(browser.follow(browser.send(path, action="remove")))
         assert browser.open(path).status_code == 404
     assert {row.username for row in scene.world.grants_in(scene.project)} == {"member", "manager"}
+
+
+def test_removal_is_undone_by_the_person_who_removed_the_role_and_nobody_else(
+    browser: Browser, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, path = scene.world, scene.paths["project"]
+    member, manager = scene.people["member"], scene.people["manager"]
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=40)
+    world.remove_role(member, "PROJECT.MEMBER", scene.project)
+    world.give_role(member, "PROJECT.MEMBER", scene.project, until)
+    here = member_path(scene, "member")
+    browser.sign_in(world, manager)
+    browser.open(here)
+    removed = browser.send(here, action="remove")
+    listed = removed.headers["location"]
+    page = text(browser.follow(removed))
+    assert "Member Lee is no longer Project member here." in page
+    assert "Removed by mistake? Member Lee can be Project member again" in page
+
+    def try_it() -> int:
+        browser.open("/account/tokens/")
+        return browser.send(here, action="undo").status_code
+
+    def is_member() -> bool:
+        return "member" in {row.username for row in world.grants_in(scene.project)}
+
+    # Others may add members too, but did not remove this one.
+    expected = {"outsider": 404, "former": 404, "member": 404, "support": 403}
+    for name, _ in everybody(browser, scene):
+        if name != "manager":
+            assert "Removed by mistake" not in browser.open(listed).text, name
+            assert try_it() == expected.get(name, 404), name
+    browser.sign_in(world, manager)
+    with monkeypatch.context() as patch:
+        patch.setattr(membership_queries, "UNDO", timedelta(seconds=-1))
+        assert "Removed by mistake" not in browser.open(listed).text
+        assert try_it() == 404
+    for elsewhere in (f"{scene.paths['organisation']}people/", f"{path}people/0"):
+        assert browser.call("GET", f"{elsewhere}{here[-33:]}").status_code in {403, 404}
+    world.remove_role(manager, "PROJECT.MANAGER", scene.project)
+    world.give_role(manager, "PROJECT.MEMBER", scene.project)
+    assert "Removed by mistake" not in browser.open(listed).text
+    assert try_it() == 403, "the right to give roles was lost"
+    world.remove_role(manager, "PROJECT.MEMBER", scene.project)
+    assert try_it() == 404
+    assert not is_member()
+    world.give_role(manager, "PROJECT.MANAGER", scene.project)
+    browser.open(listed)
+    for _ in range(2):  # pressed twice, it does nothing twice
+        assert browser.send(here, action="undo").headers["location"] == path
+    assert "Member Lee is Project member again." in text(browser.open(path))
+    (row,) = (row for row in world.grants_in(scene.project) if row.username == "member")
+    assert (row.role_name, row.valid_until) == ("PROJECT.MEMBER", until)
+    assert "Removed by mistake" not in browser.open(listed).text
+    log = text(browser.open(f"{path}history/"))
+    assert log.count(" again (until") == 1
 
 
 def test_role_can_be_changed_to_one_that_the_account_may_grant(
@@ -312,6 +427,14 @@ def test_every_kind_of_event_of_a_scope_has_a_sentence() -> None:
     assert in_scopes == {event.kind for event in BY_KIND.values() if event.sentence}
     prefixes = [prefix for _, of_field in EVENT_GROUPS.values() for prefix in of_field]
     assert all(kind.startswith(tuple(prefixes)) for kind in in_scopes)
+    # What was changed has a name in the language of the reader.
+    columns = {column.name for table in (scopes, organisations, projects) for column in table.c}
+    unnamed = {name for name in columns - set(FIELDS) if not name.endswith("_sort")}
+    assert unnamed == {
+        *("id", "uuid", "scope_id", "parent_id", "created_at", "deleted_at"),
+        "end_date_changed_at",
+    }
+    assert {"email", "role", "end"} < set(FIELDS), "of an invitation"
 
 
 def test_account_page_links_to_the_scopes(browser: Browser, scene: Scene) -> None:

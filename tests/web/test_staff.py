@@ -96,7 +96,7 @@ def test_staff_pages_run_as_many_statements_for_many_rows_as_for_few(
 ) -> None:
     world = scene.world
     browser.sign_in(world, world.staff)
-    paths = [*pages(scene), "/staff/accounts/?q=lee&sort=name", "/staff/mails/?show=queued"]
+    paths = [*pages(scene), "/staff/accounts/?q=lee&sort=full_name", "/staff/mails/?show=queued"]
 
     def count(path: str) -> int:
         with record_statements(monkeypatch) as statements:

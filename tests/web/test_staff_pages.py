@@ -40,7 +40,7 @@ def test_staff_search_and_create_organisations(staff: Browser, world: World) -> 
     assert "Hooli" not in text(staff.open(f"{path}?q=ini"))
     assert "Initech" in text(staff.open(f"{path}?q=ini"))
     assert "No organisations match" in text(staff.open(f"{path}?q=x%25y"))
-    newest = text(staff.open(f"{path}?sort=newest"))
+    newest = text(staff.open(f"{path}?sort=-created"))
     assert newest.index("Hooli") < newest.index("Initech")
     staff.open(f"{path}new/")
     x = {"name": "X"}

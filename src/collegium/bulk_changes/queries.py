@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 from uuid import uuid4
 
-from sqlalchemy import Integer, bindparam, delete, func, insert, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
 
-from collegium.access.rules import Actor
-from collegium.bulk_changes.rules import BUSY, Change, RowState, State
+from collegium.access.queries import scopes_with_permission
+from collegium.access.rules import KINDS, Actor, ScopeKind
+from collegium.bulk_changes.rules import BUSY, OF_INVITATIONS, STOPPABLE, Change, RowState, State
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
@@ -24,7 +39,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
-from collegium.lists.listing import Filter, Listing
+from collegium.lists.listing import Filter, Listing, choice
 from collegium.refusals import NotFound
 
 
@@ -43,6 +58,21 @@ class BulkChangeRow:
     ip_address: str
     request_id: str
     finished_at: datetime | None
+
+
+class ListedBulkChange:
+    """A bulk change in the list of its maker."""
+
+    id: int
+    uuid: str
+    change: str
+    state: str
+    created_at: datetime
+    total: int | None
+    scope_id: int
+    scope_uuid: str
+    scope_kind: str
+    scope_name: str
 
 
 class ChosenRow:
@@ -87,6 +117,7 @@ _rows = (
     .join(scopes, scopes.c.id == bulk_changes.c.scope_id)
     .where(scopes.c.deleted_at.is_(None))
 )
+_IS_OPEN = or_(*(bulk_changes.c.state == state.value for state in sorted(STOPPABLE)))
 _account_id = func.coalesce(grants.c.account_id, invitations.c.account_id)
 _chosen = (
     select(
@@ -134,6 +165,58 @@ rows_of = Listing[ChosenRow](
     },
 )
 """The rows of one bulk change; the filter ``bulk_change_id`` is its id."""
+
+_RIGHTS: Final = (
+    (OF_INVITATIONS, attrgetter("grant")),
+    ((Change.END,), attrgetter("update_role")),
+    ((Change.REMOVE,), attrgetter("revoke")),
+)
+
+
+def visible() -> ColumnElement[bool]:
+    """Return the condition for bulk changes whose rows an ordinary actor may still change.
+
+    As ``permission_for`` of the actions says for one of them.
+    """
+    return or_(
+        *(
+            and_(
+                or_(*(bulk_changes.c.change == change.value for change in changes)),
+                bulk_changes.c.scope_id.in_(
+                    scopes_with_permission(*((kind, right(KINDS[kind])) for kind in ScopeKind))
+                ),
+            )
+            for changes, right in _RIGHTS
+        )
+    )
+
+
+own = Listing[ListedBulkChange](
+    rows=select(
+        *(bulk_changes.c[name] for name in ("id", "uuid", "change", "state", "created_at")),
+        # The rows are numbered from 1, and the primary key finds the last one.
+        select(func.max(bulk_change_rows.c.number))
+        .where(bulk_change_rows.c.bulk_change_id == bulk_changes.c.id)
+        .scalar_subquery()
+        .label("total"),
+        scopes.c.id.label("scope_id"),
+        scopes.c.uuid.label("scope_uuid"),
+        scopes.c.kind.label("scope_kind"),
+        scopes.c.name.label("scope_name"),
+    )
+    .select_from(bulk_changes)
+    .join(scopes, scopes.c.id == bulk_changes.c.scope_id)
+    .where(scopes.c.deleted_at.is_(None)),
+    visible=visible,
+    key=bulk_changes.c.id,
+    default="-created",
+    orders={"created": (bulk_changes.c.created_at,)},
+    filters={
+        "created_by": bulk_changes.c.created_by == bindparam("created_by", type_=BigInt),
+        "is_open": choice(_IS_OPEN, not_(_IS_OPEN)),
+    },
+)
+"""Bulk changes; the filter ``created_by``, which every use needs, is the id of an account."""
 
 _OWN = Statement[BulkChangeRow](
     _rows.where(

@@ -283,7 +283,10 @@ of_scope = Listing[InvitationRow](
     count_query=select(invitations.c.id),
     filters_fit_count_query=True,
     default="-created",
-    orders={"created": (invitations.c.created_at,)},
+    orders={
+        "created": (invitations.c.created_at,),
+        "email": (invitations.c.email_search,),
+    },
     filters={
         "email": list_filters.EMAIL,
         "scope_id": invitations.c.scope_id == bindparam("scope_id", type_=BigInt),

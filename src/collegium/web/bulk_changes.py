@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from collegium.access.rules import ScopeKind
+from collegium.access.rules import Actor, ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.bulk_changes import actions as bulk_change_actions
 from collegium.bulk_changes import queries as bulk_change_queries
-from collegium.bulk_changes.queries import BulkChangeRow, ChosenRow
+from collegium.bulk_changes.queries import BulkChangeRow, ChosenRow, ListedBulkChange
 from collegium.bulk_changes.rules import BUSY, OF_INVITATIONS, STOPPABLE, Change, RowState, State
 from collegium.db.database import ReadTransaction
+from collegium.invitations.links import scope_path
 from collegium.invitations.rules import effective_state
 from collegium.memberships import rules as membership_rules
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
@@ -25,6 +26,7 @@ from collegium.web.forms import Form
 from collegium.web.messages import invitation_state, message_for
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import Right, ScopePage
+from collegium.web.sorting import BULK_CHANGES, Sorting
 
 CHANGES: Final = {
     Change.SEND: mark("Send the invitations again"),
@@ -305,6 +307,52 @@ def choosing(
         creates=True,
         limits=(BULK_CHANGE,),
     )
+
+
+HERE: Final = "/account/bulk_changes/"
+
+
+def _list_own(browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    filters = {"created_by": browser.actor.id}
+    listing = bulk_change_queries.own
+    paging = Paging(browser, listing.count(tx, browser.actor, filters))
+    sorting = Sorting(browser, BULK_CHANGES)
+    rows = listing.page(tx, browser.actor, filters, sorting.order, paging.size, paging.offset)
+    return page(browser, "bulk_changes", rows=_items(rows), paging=paging, sorting=sorting)
+
+
+class ChangeItem(NamedTuple):
+    """A bulk change in the list of its maker."""
+
+    row: ListedBulkChange
+    title: str
+    label: str
+    path: str
+
+
+def _items(rows: Iterable[ListedBulkChange]) -> list[ChangeItem]:
+    return [
+        ChangeItem(
+            row,
+            _(CHANGES[Change(row.change)]),
+            _(STATES[State(row.state)]),
+            f"{scope_path(row.scope_kind, row.scope_uuid, row.scope_id)}bulk/{row.uuid}/",
+        )
+        for row in rows
+    ]
+
+
+def unfinished(tx: ReadTransaction, actor: Actor, most: int) -> list[ChangeItem]:
+    """Return the latest bulk changes of a person that are not finished, for the overview.
+
+    Args:
+        most: maximum number.
+    """
+    filters = {"created_by": actor.id, "is_open": True}
+    return _items(bulk_change_queries.own.page(tx, actor, filters, (), most, 0))
+
+
+ROUTES: Routes = {HERE: {"GET": Page(_list_own, "List the bulk changes that I have made.")}}
 
 
 def routes(kind: ScopeKind, path: str) -> Routes:

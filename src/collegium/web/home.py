@@ -19,7 +19,7 @@ from collegium.memberships.notices import queries as notice_queries
 from collegium.memberships.notices.queries import EndingRole
 from collegium.memberships.queries import GrantRow
 from collegium.reviews import queries as review_queries
-from collegium.web import profile
+from collegium.web import bulk_changes, profile
 from collegium.web.account import invitation_link
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.join_requests import decider
@@ -29,7 +29,7 @@ _SOON: Final = timedelta(days=30)
 """How long before its end a role is announced."""
 
 _LISTED: Final = 5
-"""Maximum number of requests, reviews and ending roles that the page names."""
+"""Maximum number of requests, reviews, bulk changes and ending roles that the page names."""
 
 _TEAMS_MAX: Final = 12
 """Maximum number of teams on the page. The complete list has a page of its own."""
@@ -73,6 +73,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
         reviews=review_queries.pending.page(tx, browser.actor, {}, (), _LISTED, 0)
         if has_reviews
         else [],
+        changes=bulk_changes.unfinished(tx, browser.actor, _LISTED),
         ending=sorted(
             (
                 grant

@@ -25,6 +25,7 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import ScopePage, grantable_roles
+from collegium.web.sorting import IMPORT_ROWS, IMPORTS, Sorting
 
 KINDS: Final = (ScopeKind.ORGANISATION, ScopeKind.PROJECT)
 """The kinds of scope that have these pages."""
@@ -104,7 +105,10 @@ def _render_form(
     scope_page = _load(kind, browser, tx)
     filters = {"scope_id": scope_page.scope.id}
     paging = Paging(browser, import_queries.of_scope.count(tx, browser.actor, filters))
-    rows = import_queries.of_scope.page(tx, browser.actor, filters, (), paging.size, paging.offset)
+    sorting = Sorting(browser, IMPORTS)
+    rows = import_queries.of_scope.page(
+        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
+    )
     return page(
         browser,
         "imports",
@@ -118,6 +122,7 @@ def _render_form(
         counts=import_queries.counts(tx, [row.id for row in rows]),
         labels=translated(STATES),
         paging=paging,
+        sorting=sorting,
         max_rows=browser.settings.import_max_rows,
     )
 
@@ -191,7 +196,10 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     if chosen in list(RowState):
         filters["state"] = [chosen]
     paging = Paging(browser, import_queries.rows_of.count(tx, browser.actor, filters))
-    rows = import_queries.rows_of.page(tx, browser.actor, filters, (), paging.size, paging.offset)
+    sorting = Sorting(browser, IMPORT_ROWS)
+    rows = import_queries.rows_of.page(
+        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
+    )
     may_act = scope_page.may_add
     ready = counts.get(RowState.READY, 0)
     done, waiting = counts.get(RowState.CREATED, 0), counts.get(RowState.WAITING, 0)
@@ -216,6 +224,7 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
             for each in rows
         ],
         paging=paging,
+        sorting=sorting,
         fields=translated(FIELDS),
         ready=ready,
         done=done,

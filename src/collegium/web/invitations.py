@@ -43,6 +43,7 @@ from collegium.web.forms import Form
 from collegium.web.messages import INVITATION_STATES, message_for
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import ScopePage, chosen_role, grantable_roles, search_text
+from collegium.web.sorting import INVITATIONS, Sorting
 
 LINES_MAX: Final = 200
 _TEXT_MAX: Final = 2000
@@ -272,8 +273,9 @@ def _list(
     chosen = list_filters(browser)
     filters = {**chosen, "scope_id": scope_page.scope.id}
     paging = Paging(browser, invitation_queries.of_scope.count(tx, browser.actor, filters))
+    sorting = Sorting(browser, INVITATIONS)
     rows = invitation_queries.of_scope.page(
-        tx, browser.actor, filters, (), paging.size, paging.offset
+        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
     )
     return page(
         browser,
@@ -283,6 +285,7 @@ def _list(
         chooser=bulk_changes.chooser(scope_page, OF_INVITATIONS, form),
         rows=_invitation_items(browser, tx, scope_page, rows),
         paging=paging,
+        sorting=sorting,
         form=Form.showing(q=chosen.get("email", ""), state=chosen.get("state", [""])[0]),
         options=[
             ("", _("All")),

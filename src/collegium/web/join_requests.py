@@ -19,6 +19,7 @@ from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
 from collegium.web.messages import message_for, person, place, role
 from collegium.web.page import Page, Paging, page
+from collegium.web.sorting import JOIN_REQUESTS, Sorting
 
 _HERE: Final = "/requests/"
 _COMMENT_MAX: Final = 1000
@@ -46,10 +47,18 @@ def _render_requests(
     # Only the latest decided requests are shown, so nobody has to count the others.
     total = _DECIDED_MAX if decided else join_request_queries.deciding.count(tx, actor, filters)
     paging = Paging(browser, total, _DECIDED_MAX)
-    order = ("-created",) if decided else ()
+    sorting = Sorting(browser, JOIN_REQUESTS)
+    order = ("-created",) if decided else sorting.order
     rows = join_request_queries.deciding.page(tx, actor, filters, order, paging.size, paging.offset)
     return page(
-        browser, "join_requests", status, rows=rows, paging=paging, form=form, decided=decided
+        browser,
+        "join_requests",
+        status,
+        rows=rows,
+        paging=paging,
+        sorting=sorting,
+        form=form,
+        decided=decided,
     )
 
 

@@ -11,19 +11,18 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountDetails, ListedAccount
 from collegium.api.request import Response, Routes
 from collegium.bulk_changes.rules import OF_MEMBERS
-from collegium.db.database import ReadTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.exports.rules import Subject
 from collegium.invitations import actions as invitation_actions
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import is_last_owner
-from collegium.memberships.queries import GrantRow
+from collegium.memberships.queries import GrantRow, PastGrant
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import INVITE
 from collegium.text.languages import gettext as _
-from collegium.text.languages import mark
 from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web import (
@@ -48,16 +47,11 @@ from collegium.web.scope import (
     grantable_roles,
     search_text,
 )
-
-SORTS: Final = {
-    "name": (mark("Name"), "full_name"),
-    "role": (mark("Role"), "role"),
-    "oldest": (mark("Oldest"), "created"),
-    "newest": (mark("Newest"), "-created"),
-}
-"""Sort orders of the list: query parameter value → label, order of the listing."""
+from collegium.web.sorting import MEMBERS, Sorting
 
 _MATCHES_MAX: Final = 20
+_REMOVED: Final = "removed"
+"""Query parameter with the UUID of the grant that the viewer has just removed."""
 
 
 def _filters(browser: BrowserRequest) -> dict[str, Any]:
@@ -74,11 +68,11 @@ def _list(
 ) -> Response:
     scope_page = ScopePage.load(browser, tx, kind)
     search = search_text(browser.query_value("q"))
-    sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
+    sorting = Sorting(browser, MEMBERS)
     filters = {**_filters(browser), "scope": scope_page.scope.id}
     paging = Paging(browser, membership_queries.of_scope.count(tx, browser.actor, filters))
     rows = membership_queries.of_scope.page(
-        tx, browser.actor, filters, (SORTS[sort][1],), paging.size, paging.offset
+        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
     )
     return page(
         browser,
@@ -89,10 +83,28 @@ def _list(
         rows=rows,
         paging=paging,
         open=_changeable(tx, scope_page, rows),
-        form=Form.showing(q=search, sort=sort),
-        sorts=[(value, _(label)) for value, (label, _value) in SORTS.items()],
+        form=Form.showing(q=search),
+        sorting=sorting,
+        removed=_undoable(browser, tx, scope_page),
         search=search,
         downloads=exports.links(browser, scope_page, Subject.MEMBERS),
+    )
+
+
+def _undoable(
+    browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage
+) -> PastGrant | None:
+    """Return the role that the viewer has just removed, if they may give it again; else None."""
+    uuid = hex_uuid(browser.query_value(_REMOVED))
+    if uuid is None or not scope_page.may_add or scope_page.is_closed:
+        return None
+    try:
+        row = membership_queries.get_removed(tx, browser.actor, scope_page.scope.id, uuid)
+    except NotFound:
+        return None
+    permissions = role_queries.permissions_of(tx, [row.role_id])
+    return (
+        row if _refusal_of(scope_page, scope_page.rights.grant, row, permissions) is None else None
     )
 
 
@@ -173,53 +185,75 @@ def _render_grant(
 
 
 def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
-    """Do what the pressed button says: change the end or the role of a grant, or remove it.
+    """Do what the pressed button says: change the end or the role, remove it, or undo that.
 
     Raises:
         NotFound: ``grant.unknown``: no such grant in this scope.
         Forbidden: ``permission.missing``.
     """
     form = browser.form
-    action = form.choice("action", "end", "role", "remove")
+    action = form.choice("action", "end", "role", "remove", "undo")
+    if action == "undo":
+        return _undo(kind, browser)
     if action == "end":
         form.date("until")
     if form.is_valid:
         try:
             with browser.write() as tx:
                 scope_page = ScopePage.load(browser, tx, kind)
-                uuid = _grant_uuid(browser, "grant.unknown")
-                row, assignment = membership_actions.assignment_of(tx, scope_page.access, uuid)
-                if action == "role":
-                    target = chosen_role(tx, scope_page, form)
-                    if target is not None:
-                        membership_actions.change_role(tx, browser.actor, assignment, target)
-                        message = _("{person} is now {role}.").format(
-                            person=person(row),
-                            role=role_name(target.description, target.name),
-                        )
-                elif action == "end":
-                    valid_until = form.end("until", row.valid_until)
-                    is_changed = membership_actions.update(
-                        tx, browser.actor, assignment, valid_until
-                    )
-                    message = _("The end date of {person} is saved.").format(person=person(row))
-                    if not is_changed:
-                        message = _("The end date of {person} has not changed.").format(
-                            person=person(row)
-                        )
-                else:
-                    membership_actions.remove(tx, browser.actor, assignment)
-                    message = _("{person} is no longer {role} here.").format(
-                        person=person(row), role=role(row)
-                    )
+                path, message = _perform(tx, browser, scope_page, action)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         if form.is_valid:
-            # Somebody who removed their own role may no longer see this page.
-            is_gone = action == "remove" and row.account_id == browser.actor.id
-            return browser.redirect("/account/" if is_gone else scope_page.path, message)
+            return browser.redirect(path, message)
     with browser.read() as tx:
         return _render_grant(kind, browser, tx, form, 422)
+
+
+def _perform(
+    tx: WriteTransaction, browser: BrowserRequest, scope_page: ScopePage, action: str
+) -> tuple[str, str]:
+    """Change or remove a grant; return where to continue, and the message there."""
+    form, path = browser.form, scope_page.path
+    uuid = _grant_uuid(browser, "grant.unknown")
+    row, assignment = membership_actions.assignment_of(tx, scope_page.access, uuid)
+    if action == "role":
+        target = chosen_role(tx, scope_page, form)
+        if target is None:
+            return path, ""
+        membership_actions.change_role(tx, browser.actor, assignment, target)
+        label = role_name(target.description, target.name)
+        return path, _("{person} is now {role}.").format(person=person(row), role=label)
+    if action == "end":
+        valid_until = form.end("until", row.valid_until)
+        if membership_actions.update(tx, browser.actor, assignment, valid_until):
+            return path, _("The end date of {person} is saved.").format(person=person(row))
+        return path, _("The end date of {person} has not changed.").format(person=person(row))
+    membership_actions.remove(tx, browser.actor, assignment)
+    # Somebody who removed their own role may no longer see this page.
+    is_gone = row.account_id == browser.actor.id
+    message = _("{person} is no longer {role} here.").format(person=person(row), role=role(row))
+    return "/account/" if is_gone else f"{path}?{_REMOVED}={row.uuid}", message
+
+
+def _undo(kind: ScopeKind, browser: BrowserRequest) -> Response:
+    """Give a role back that the viewer has just removed.
+
+    Raises:
+        NotFound: ``grant.unknown``: the viewer did not just remove it.
+        Forbidden: ``permission.missing``.
+        Conflict: The role cannot be given again by now.
+    """
+    with browser.write() as tx:
+        scope_page = ScopePage.load(browser, tx, kind, right="grant")
+        uuid = _grant_uuid(browser, "grant.unknown")
+        try:
+            row: GrantRow = membership_queries.get_in_scope(tx, scope_page.scope.id, uuid)
+        except NotFound:
+            row = membership_actions.undo_removal(tx, browser.actor, scope_page.access, uuid)
+    # Pressed twice, the button leads to the same page.
+    message = _("{person} is {role} again.").format(person=person(row), role=role(row))
+    return browser.redirect(scope_page.path, message)
 
 
 def _grant_uuid(browser: BrowserRequest, code: str) -> str:
@@ -330,7 +364,7 @@ def _routes(kind: ScopeKind) -> Routes:
             "GET": Page(partial(_show, kind), "Show the role of a member."),
             "POST": Page(
                 partial(_change, kind),
-                "Change the role or end date of a member, or remove the member.",
+                "Change the role or end date of a member, remove the member, or undo that.",
             ),
         },
         f"{path}add/": {

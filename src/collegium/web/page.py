@@ -23,6 +23,9 @@
    * ``passkey(kind, begun, "Label")``: a button that asks for a passkey. The page then includes
      ``passkey_script.html`` in the block ``script``;
    * ``pages(paging)``: the links between the pages of a list;
+   * ``heading(sorting, "order", …)``: a heading of a table that sorts its list. The table is
+     ``class="rows wide sortable"``, the row of its headings has ``data-label="{{ _("Sort by") }}"``
+     for phones, and ``kept_order(sorting)`` keeps the order in the form of the filters;
    * ``member(row)``, ``avatar(row)``: a person, with picture or initials;
    * ``state(label, tone=row.state | tone)``: a state, with its colour and sign.
 
@@ -57,8 +60,9 @@ Before a page changes a password, an address, a token, an identity or a role of 
 is too long ago, the person is asked for the password or a code, and the same form is sent again.
 
 For a list, use ``paging = Paging(browser, listing.count(…))``, then ``listing.page(…, paging.size,
-paging.offset)``. The links of the header are in ``NAVIGATION``. This package makes no decisions:
-rules and queries are elsewhere, and no template queries the database.
+paging.offset)``. ``sorting.py`` names the orders that people can choose. The links of the header
+are in ``NAVIGATION``. This package makes no decisions: rules and queries are elsewhere, and no
+template queries the database.
 """  # noqa: D400 - a headline, then steps
 
 from __future__ import annotations
@@ -95,6 +99,41 @@ NAVIGATION: Final = [
     ("/requests/", mark("Join requests")),
 ]
 """Path and label of the header's links for signed-in accounts."""
+
+ACCOUNT_NAVIGATION: Final = [
+    (
+        mark("Memberships"),
+        [
+            ("/account/", mark("Memberships")),
+            ("/account/bulk_changes/", mark("Bulk changes")),
+            ("/account/reviews/", mark("Reviews")),
+        ],
+    ),
+    (
+        mark("Profile"),
+        [
+            ("/account/profile/", mark("Profile")),
+            ("/account/address/", mark("E-mail address")),
+            ("/account/agreements/", mark("Agreements")),
+        ],
+    ),
+    (
+        mark("Security"),
+        [
+            ("/account/password/", mark("Password")),
+            ("/account/sign_in_methods/", mark("Sign-in methods")),
+            ("/account/second_factor/", mark("Two-factor authentication")),
+            ("/account/passkeys/", mark("Passkeys")),
+            ("/account/tokens/", mark("Sessions and access tokens")),
+            ("/account/keys/", mark("SSH keys")),
+        ],
+    ),
+    (
+        mark("Notifications"),
+        [("/account/mails/", mark("E-mails")), ("/account/hooks/", mark("Hooks"))],
+    ),
+]
+"""Label of each group of pages of an account, with path and label of its pages."""
 
 STAFF_NAVIGATION: Final = [("/staff/", mark("Staff"))]
 """Further links for staff and support."""
@@ -150,13 +189,22 @@ class Paging:
 
     def link(self, number: int) -> str:
         """Return the URL of another page of the same list."""
-        parameters = [
-            (name, value)
-            for name, values in self._browser.query.items()
-            if name != "page"
-            for value in values
-        ]
-        return "?" + urlencode([*parameters, ("page", number)])
+        return query_link(self._browser, page=str(number))
+
+
+def query_link(browser: BrowserRequest, **changes: str | None) -> str:
+    """Return the URL of the same page with other parameters of its query.
+
+    Args:
+        changes: name to the new value; None to leave it out.
+    """
+    kept = [
+        (name, value)
+        for name, values in browser.query.items()
+        if name not in changes
+        for value in values
+    ]
+    return "?" + urlencode([*kept, *((n, v) for n, v in changes.items() if v is not None)])
 
 
 @cache
@@ -226,6 +274,7 @@ def templates() -> Environment:
     environment.globals["style"] = lambda colour: style(colour)[0]
     environment.globals["script"] = lambda: script()[0]
     environment.globals["navigation"] = NAVIGATION
+    environment.globals["account_navigation"] = ACCOUNT_NAVIGATION
     environment.globals["staff_navigation"] = STAFF_NAVIGATION
     return environment
 

@@ -23,6 +23,7 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import PATHS, ScopePage
+from collegium.web.sorting import DELETED_PROJECTS, Sorting
 
 _MEMBERS: Final = {
     "": mark("Bring it back without members"),
@@ -50,8 +51,18 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     scope_page = _load(browser, tx)
     filters = {"organisation": scope_page.scope.id, "is_removed": True}
     paging = Paging(browser, project_queries.history.count(tx, browser.actor, filters))
-    rows = project_queries.history.page(tx, browser.actor, filters, (), paging.size, paging.offset)
-    return page(browser, "deleted_projects", scope_page=scope_page, rows=rows, paging=paging)
+    sorting = Sorting(browser, DELETED_PROJECTS)
+    rows = project_queries.history.page(
+        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
+    )
+    return page(
+        browser,
+        "deleted_projects",
+        scope_page=scope_page,
+        rows=rows,
+        paging=paging,
+        sorting=sorting,
+    )
 
 
 def _get_deleted(browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage) -> AnyProject:

@@ -20,13 +20,17 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging, page
 from collegium.web.scope import ScopePage
+from collegium.web.sorting import PENDING_REVIEWS, REVIEWS, Sorting
 
 _HERE: Final = "/account/reviews/"
 
 
 def _list_pending(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     paging = Paging(browser, review_queries.pending.count(tx, browser.actor, {}))
-    rows = review_queries.pending.page(tx, browser.actor, {}, (), paging.size, paging.offset)
+    sorting = Sorting(browser, PENDING_REVIEWS)
+    rows = review_queries.pending.page(
+        tx, browser.actor, {}, sorting.order, paging.size, paging.offset
+    )
     return page(
         browser,
         "reviews",
@@ -35,6 +39,7 @@ def _list_pending(browser: BrowserRequest, tx: ReadTransaction) -> Response:
             for row in rows
         ],
         paging=paging,
+        sorting=sorting,
     )
 
 
@@ -49,8 +54,13 @@ def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     scope_page = _load(kind, browser, tx)
     filters = {"scope": scope_page.scope.id}
     paging = Paging(browser, review_queries.of_scope.count(tx, browser.actor, filters))
-    rows = review_queries.of_scope.page(tx, browser.actor, filters, (), paging.size, paging.offset)
-    return page(browser, "scope_reviews", scope_page=scope_page, rows=rows, paging=paging)
+    sorting = Sorting(browser, REVIEWS)
+    rows = review_queries.of_scope.page(
+        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
+    )
+    return page(
+        browser, "scope_reviews", scope_page=scope_page, rows=rows, paging=paging, sorting=sorting
+    )
 
 
 def _load_review(browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage) -> ReviewRow:

@@ -30,6 +30,7 @@ from collegium.web.forms import Form
 from collegium.web.messages import person
 from collegium.web.page import Page, Paging
 from collegium.web.scope import search_text
+from collegium.web.sorting import ACCOUNTS, Sorting
 from collegium.web.staff import page, staff_only
 
 HERE: Final = "/staff/accounts/"
@@ -40,12 +41,6 @@ SHOWS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "inactive": (mark("Deactivated"), {"is_active": False}),
     "staff": (mark("Staff"), {"is_staff": True}),
     "support": (mark("Support"), {"is_support": True}),
-}
-SORTS: Final = {
-    "username": (mark("User name"), "username"),
-    "name": (mark("Name"), "full_name"),
-    "email": (mark("E-mail address"), "email"),
-    "organization": (mark("Institution"), "organization"),
 }
 ACTIONS: Final = ("deactivate", "activate", "second_factor", "password", "identity")
 KINDS: Final = {
@@ -58,22 +53,21 @@ KINDS: Final = {
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     search = search_text(browser.query_value("q"))
     show = browser.query_value("show") if browser.query_value("show") in SHOWS else "all"
-    sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "username"
+    sorting = Sorting(browser, ACCOUNTS)
     filters = dict(SHOWS[show][1])
     if search:
         filters["query"] = search
     paging = Paging(browser, account_queries.listing.count(tx, browser.actor, filters))
-    order = (SORTS[sort][1],)
     return page(
         browser,
         "staff_accounts",
         rows=account_queries.listing.page(
-            tx, browser.actor, filters, order, paging.size, paging.offset
+            tx, browser.actor, filters, sorting.order, paging.size, paging.offset
         ),
         paging=paging,
-        form=Form.showing(q=search, show=show, sort=sort),
+        form=Form.showing(q=search, show=show),
+        sorting=sorting,
         shows=[(value, _(label)) for value, (label, _value) in SHOWS.items()],
-        sorts=[(value, _(label)) for value, (label, _value) in SORTS.items()],
         narrowed=bool(search or show != "all"),
     )
 

@@ -16,6 +16,7 @@ from collegium.text.languages import mark, ngettext, translated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging
+from collegium.web.sorting import FAILED_MAILS, QUEUED_MAILS, Sorting
 from collegium.web.staff import page, staff_only
 
 HERE: Final = "/staff/mails/"
@@ -61,11 +62,8 @@ KINDS: Final = {
 }
 """Label of each kind of e-mail."""
 
-_STATES: Final = {
-    "queued": ("queued", "next_attempt_at"),
-    "failed": ("failed", "-finished_at"),
-}
-"""For each list of the page, by its name in the URL: the state of its e-mails, and their order."""
+_STATES: Final = {"queued": QUEUED_MAILS, "failed": FAILED_MAILS}
+"""State of e-mails, as in the URL → their list."""
 
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -77,8 +75,8 @@ def _render_mails(
 ) -> Response:
     show = browser.query_value("show") if browser.query_value("show") in _STATES else "queued"
     counts = outbox_queries.counts(tx)
-    state, order = _STATES[show]
-    paging = Paging(browser, getattr(counts, state))
+    sorting = Sorting(browser, _STATES[show])
+    paging = Paging(browser, getattr(counts, show))
     return page(
         browser,
         "staff_mails",
@@ -87,9 +85,10 @@ def _render_mails(
         counts=counts,
         now=tx.now,
         rows=outbox_queries.listing.page(
-            tx, browser.actor, {"state": state}, (order,), paging.size, paging.offset
+            tx, browser.actor, {"state": show}, sorting.order, paging.size, paging.offset
         ),
         paging=paging,
+        sorting=sorting,
         kinds=translated(KINDS),
         form=form,
     )

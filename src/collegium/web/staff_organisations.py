@@ -18,11 +18,10 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging
 from collegium.web.scope import search_text
+from collegium.web.sorting import ORGANISATIONS, Sorting
 from collegium.web.staff import page, staff_only
 
 HERE: Final = "/staff/organisations/"
-
-SORTS: Final = {"name": (mark("Name"), "name"), "newest": (mark("Newest"), "-created")}
 
 FIELDS: Final = {
     "name": (mark("Name"), "", 150),
@@ -59,19 +58,18 @@ def _fields() -> dict[str, tuple[str, str, int]]:
 
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     search = search_text(browser.query_value("q"))
-    sort = browser.query_value("sort") if browser.query_value("sort") in SORTS else "name"
+    sorting = Sorting(browser, ORGANISATIONS)
     filters: dict[str, Any] = {"query": search} if search else {}
     paging = Paging(browser, organisation_queries.listing.count(tx, browser.actor, filters))
-    order = (SORTS[sort][1],)
     return page(
         browser,
         "staff_organisations",
         rows=organisation_queries.listing.page(
-            tx, browser.actor, filters, order, paging.size, paging.offset
+            tx, browser.actor, filters, sorting.order, paging.size, paging.offset
         ),
         paging=paging,
-        form=Form.showing(q=search, sort=sort),
-        sorts=[(value, _(label)) for value, (label, _value) in SORTS.items()],
+        form=Form.showing(q=search),
+        sorting=sorting,
         search=search,
     )
 
