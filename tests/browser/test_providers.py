@@ -43,6 +43,7 @@ def test_invitee_joins_and_comes_back_with_the_account_of_an_institution(
     # The provider asks again: the session there has ended too.
     provider.sign_in_window(page, name)
     expect(page, "Tide Table", "Project member")
+    page.get_by_role("link", name="Security").click()
     page.get_by_role("link", name="Sign-in methods").click()
     expect(page, label, "your only way to sign in")
 

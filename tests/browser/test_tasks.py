@@ -180,6 +180,7 @@ def test_account_changes_its_email_address(visitor: Visitor) -> None:
     page = visitor.page()
     sign_in(page, "mover")
     page.get_by_role("link", name="My account").click()
+    page.get_by_role("link", name="Profile").click()
     page.get_by_role("link", name="E-mail address").click()
     page.get_by_label("New e-mail address").fill(address)
     page.get_by_label("Your password").fill(PASSWORD)
@@ -197,6 +198,7 @@ def test_two_factor_authentication(visitor: Visitor) -> None:
     page = visitor.page()
     sign_in(page, "safe")
     page.get_by_role("link", name="My account").click()
+    page.get_by_role("link", name="Security").click()
     page.get_by_role("link", name="Two-factor authentication").click()
     page.get_by_role("button", name="Set up").click()
     authenticator = TOTP(page.inner_text(".secret"))
@@ -214,6 +216,7 @@ def test_two_factor_authentication(visitor: Visitor) -> None:
     page.get_by_label("Code").fill(codes[0])
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.get_by_role("link", name="My account").click()
+    page.get_by_role("link", name="Security").click()
     page.get_by_role("link", name="Two-factor authentication").click()
     expect(page, "You have 9 unused recovery codes")
 

@@ -130,7 +130,7 @@ def test_all_that_match_are_changed_by_the_worker_and_nothing_twice(
     path = chosen.headers["location"]
     page = browser.follow(chosen)
     assert f"{size} rows are chosen. being checked" in text(page)
-    # Whoever has closed the page finds it again.
+    # Somebody who has closed the page finds it again.
     assert path in browser.open("/").text
     listed = browser.open(f"{OWN}?sort=created")
     assert f"Send the invitations again {project.name} {size}" in text(listed)

@@ -237,7 +237,7 @@ def _perform(
 
 
 def _undo(kind: ScopeKind, browser: BrowserRequest) -> Response:
-    """Give a role back that the viewer has just removed.
+    """Undo the removal of a role by the viewer.
 
     Raises:
         NotFound: ``grant.unknown``: the viewer did not just remove it.
