@@ -44,6 +44,9 @@ Step = tuple[str, Callable[[Page], object]]
 DECLINE = "Decline the invitation to Tide Table"
 LONG = "The Royal Commission for the Charting of Tides, Currents and Everything that Floats"
 
+FIRST_NAMES = ("Amir", "Beata", "Chen", "Dalia", "Elif", "Farid", "Greta", "Haruto")
+LAST_NAMES = ("Okafor", "Larsen", "Moreau", "Bianchi")
+
 
 class Scene:
     """Accounts, scopes, invitations, links and requests."""
@@ -51,11 +54,12 @@ class Scene:
     def __init__(self, live: LiveService) -> None:
         self.live = live
         world = self.world = live.world
-        self.owner = live.person("olga", "Olga", "Owner")
-        self.ada = live.person("ada", "Ada", "Adams", organization="Tidal Institute")
-        self.sara = live.person("sara", "Sara", "Safe")
-        self.hugo = live.person("hugo", "Hugo", "Half")
-        self.emil = live.person("emil", "Emil", "Empty")
+        joined = {"joined_at": datetime.now(UTC) - timedelta(days=20)}
+        self.owner = live.person("olga", "Olga", "Owner", **joined)
+        self.ada = live.person("ada", "Ada", "Adams", organization="Tidal Institute", **joined)
+        self.sara = live.person("sara", "Sara", "Safe", **joined)
+        self.hugo = live.person("hugo", "Hugo", "Half", **joined)
+        self.emil = live.person("emil", "Emil", "Empty", **joined)
         self.organisation = world.organisation("Institute of Tides", owner=self.owner)
         self.project = world.project(self.organisation, "Tide Table")
         self.second_organisation = world.organisation(LONG, owner=self.ada)
@@ -87,6 +91,13 @@ class Scene:
         self._add_credentials()
         self.requested = self._requested()
         self._add_history()
+
+    def _join(self, number: int, joined_at: datetime) -> Person:
+        """Create the account of one of 32 people."""
+        first = FIRST_NAMES[number % len(FIRST_NAMES)]
+        last = LAST_NAMES[number // len(FIRST_NAMES)]
+        names = {"first_name": first, "last_name": last}
+        return self.world.person(f"{first}.{last}".lower(), joined_at=joined_at, **names)
 
     def _invite(self, email: str, now: datetime | None = None, **details: str) -> str:
         return self.world.invite(
@@ -361,9 +372,9 @@ class Scene:
         world, now = self.world, datetime.now(UTC)
         for at in range(24):
             ago = timedelta(days=(at * at * 7) % 29, hours=at)
-            world.person(joined_at=now - ago, first_name="Nora", last_name=f"Number {at}")
+            self._join(at, now - ago)
         for at, hours in enumerate((0.5, 0.2, 5, 20, 20, 50, 100, 160)):
-            invitee = world.person()
+            invitee = self._join(24 + at, now - timedelta(days=at * 3, hours=1))
             uuid = self._invite(invitee.email, now - timedelta(days=at * 3, hours=hours))
             with world.database.write(now - timedelta(days=at * 3)) as tx:
                 invitation_actions.accept(tx, invitee.actor, world.settings, uuid)
@@ -385,6 +396,7 @@ class Scene:
         yield "team-none", to(f"{here}?q=nobody")
         yield "team-choose-wrong", in_order(to(here), press("Continue"))
         yield "team-change", in_order(choose_all, press("Continue"))
+        yield "team-changes", to("/account/bulk_changes/")
         yield "team-organisation", to(f"/organisation/{self.organisation.uuid}/")
         yield "team-seat", in_order(to(here), follow("Edit the role of Ada Adams"))
         yield "team-seat-wrong", fill_and_press("Last day", "2001-01-01", "Save end date")
@@ -416,8 +428,12 @@ class Scene:
         yield "team-settings", to(f"{here}settings/")
         yield "team-settings-wrong", fill_and_press("E-mail addresses", "(", "Save")
         yield "team-statistics", in_order(to(f"{here}statistics/"), unfold())
+        yield "team-removed", in_order(to(here), edit("Beata Bianchi"), press("Remove"))
         yield "team-history", to(f"{here}history/")
         yield "team-history-none", to(f"{here}history/?about=links&since=2099-01-01")
+        yield from self._group_team()
+
+    def _group_team(self) -> Iterator[Step]:
         there = f"/group/{self.group}/team/"
         pasted = "requester0@example.org\nolga@example.org\nnora@example.org"
         yield "teams", to("/teams/")
@@ -449,6 +465,10 @@ def press(name: str) -> Callable[[Page], object]:
 
 def follow(name: str) -> Callable[[Page], object]:
     return lambda page: page.get_by_role("link", name=name, exact=True).click()
+
+
+def edit(name: str) -> Callable[[Page], object]:
+    return follow(f"Edit the role of {name}")
 
 
 def unfold() -> Callable[[Page], object]:

@@ -712,7 +712,7 @@ class InvitationUpdated(_Addressed, kind="invitation.updated", text="has been ch
 
 
 class InvitationAccepted(InvitationEvent, kind="invitation.accepted", text="has been accepted"):
-    sentence = mark("{who} accepted the invitation for {email}.")
+    sentence = mark("{who} accepted the invitation.")
     role: RoleName
 
     @classmethod

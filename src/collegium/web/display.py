@@ -16,8 +16,9 @@ HUES: Final = 6
 
 _TONES: Final = {
     **dict.fromkeys(("pending", "requested", "queued", "judged", "running", "undoing"), "waiting"),
-    **dict.fromkeys(("accepted", "approved", "sent", "done", "active", "ready"), "good"),
-    **dict.fromkeys(("rejected", "failed", "blocked"), "bad"),
+    **dict.fromkeys(("judging", "waiting", "chosen"), "waiting"),
+    **dict.fromkeys(("accepted", "approved", "sent", "done", "active", "ready", "created"), "good"),
+    **dict.fromkeys(("rejected", "failed", "blocked", "malformed", "refused"), "bad"),
 }
 """State → class of its label. Any other is over, and has neither colour nor sign."""
 
