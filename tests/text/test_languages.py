@@ -97,6 +97,7 @@ def test_text_without_a_translation_stays_english() -> None:
         ("A word", 'Ein "Wort"'),
         (" or ", "oder"),
         ("A word", ""),
+        ("Changed[ by {who}].", "Geändert von {who}."),
         (("%(num)s role", "%(num)s roles"), ("eine Rolle", "Rollen")),
         (("%(num)s role", "%(num)s roles"), ("eine Rolle", "")),
     ],
@@ -113,6 +114,7 @@ def test_broken_translation_is_found(
         ("%(one)s and %(two)s", "%(two)s und %(one)s"),
         (("%(num)s role", "%(num)s roles"), ("eine Rolle", "%(num)s Rollen")),
         ("100 %%", "100 %%"),
+        ("Sent[ to {whom}][ by {who}].", "Gesendet[ von {who}][ an {whom}]."),
     ],
 )
 def test_right_translation_passes(
