@@ -13,7 +13,10 @@ _INTRODUCTION: Final = """`/metrics` has these metrics in the format of Promethe
 Collegium](../operating.md#health-checks) says who may ask, and
 what to watch."""
 
-_LABELS: Final = {"collegium_requests": "{method,status}"}
+_LABELS: Final = {
+    "collegium_requests": "{method,status}",
+    "collegium_streams": "{ending}",
+}
 """Labels of a metric; the registry tells them only once there is a value."""
 
 

@@ -42,7 +42,16 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(message)s")
 
 
-def request(*, method: str, path: str, status: int, ms: float, request: str) -> None:
+def request(
+    *,
+    method: str,
+    path: str,
+    status: int,
+    ms: float,
+    request: str,
+    size: int = 0,
+    ending: str = "",
+) -> None:
     """Write the log line of a request.
 
     It bypasses structlog, because there is one for every request and structlog is too slow for
@@ -52,6 +61,8 @@ def request(*, method: str, path: str, status: int, ms: float, request: str) -> 
         path: Path without the secret in it. It may hold any other character.
         ms: Duration of the request in milliseconds.
         request: The request id.
+        size: Bytes of a streamed response.
+        ending: How a streamed response ended; empty for others.
     """
     if not _wanted:
         return
@@ -60,6 +71,8 @@ def request(*, method: str, path: str, status: int, ms: float, request: str) -> 
     if _as_json:
         facts = {"event": "request", "method": method, "path": path, "status": status}
         facts |= {"ms": ms, "request": request, "level": "info", "timestamp": at}
+        if ending:
+            facts |= {"bytes": size, "ending": ending}
         line = _json(facts)
     else:
         shown = path if _PLAIN.fullmatch(path) else _encode(path).decode()
@@ -67,6 +80,8 @@ def request(*, method: str, path: str, status: int, ms: float, request: str) -> 
             f"timestamp={at} level=info event=request method={method} path={shown} "
             f"status={status} ms={ms} request={request}"
         )
+        if ending:
+            line += f" bytes={size} ending={ending}"
     sys.stderr.write(line + "\n")
 
 

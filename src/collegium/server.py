@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -35,8 +35,10 @@ from granian.server import Server
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import WorkerProcess
 
-from collegium import bootstrap
+from collegium import bootstrap, server_streams
+from collegium.api import streams
 from collegium.api.middleware import RAW_PATH
+from collegium.server_streams import ResponseStream
 from collegium.settings import THREADS
 
 HEADER_SECONDS: Final = 15
@@ -51,6 +53,7 @@ DRAIN_SECONDS: Final = 10
 FLUSH_SECONDS: Final = 2.0
 """Time for finished responses to be sent after the last request has ended, in seconds."""
 
+_RESET_SECONDS: Final = 1.0
 _DISCARD_MAX: Final = 4 * 1024 * 1024
 _DISCARD_SECONDS: Final = 2.0
 
@@ -172,11 +175,13 @@ class _Body:
             if self._future is not None:
                 self._future.cancel()
 
-    def discard(self) -> None:
-        """Read the rest of a refused body, up to ``_DISCARD_MAX`` bytes and ``_DISCARD_SECONDS``.
+    def discard(self) -> bool:
+        """Read the rest of a body, up to ``_DISCARD_MAX`` bytes and ``_DISCARD_SECONDS``.
 
-        A proxy that is still forwarding the body would otherwise find the connection closed. It
-        would then answer its client with 502 Bad Gateway instead of our response.
+        Return whether its end was reached.
+
+        A proxy that is still forwarding a refused body would otherwise find the connection closed.
+        It would then answer its client with 502 Bad Gateway instead of our response.
         """
         end = time.monotonic() + _DISCARD_SECONDS
         left = _DISCARD_MAX
@@ -185,6 +190,7 @@ class _Body:
                 message = self._next(_DISCARD_SECONDS / 2)
                 left -= len(message.get("body", b"")) or left
                 self._ended = not message.get("more_body", False)
+        return self._ended
 
     def _next(self, seconds: float) -> dict[str, Any]:
         """Return the next ASGI message.
@@ -216,19 +222,29 @@ class _Drain:
     def __init__(self) -> None:
         # Adding to a set, discarding and copying are atomic, so they need no lock.
         self.active: set[_Body] = set()
+        self.streams: set[ResponseStream] = set()
         self.is_stopping = False
 
     def run(self) -> None:
         """Cancel all waiting for bodies, and let the requests in progress finish.
 
-        ``is_stopping`` must be set before: a request that begins later reads no body.
+        Streams that take longer are ended. ``is_stopping`` must be set before: a request that
+        begins later reads no body.
         """
         for body in self.active.copy():
             body.cancel()
-        end = time.monotonic() + DRAIN_SECONDS
+        self._wait(DRAIN_SECONDS)
+        for stream in self.streams.copy():
+            stream.end(streams.Ending.STOPPED)
+        if self.streams:
+            self._wait(_RESET_SECONDS)
+        time.sleep(FLUSH_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until no request is in progress, so many seconds at most."""
+        end = time.monotonic() + seconds
         while self.active and time.monotonic() < end:
             time.sleep(0.02)
-        time.sleep(FLUSH_SECONDS)
 
 
 @WorkerProcess.wrap_target  # type: ignore[untyped-decorator]  # Granian has no types for it
@@ -316,27 +332,68 @@ def _handle(application: WSGIApplication, drain: _Drain, watcher: Any) -> None:
     scope, protocol = watcher.scope, watcher.proto
     source = _Body(drain, protocol.receive)
     drain.active.add(source)
+    given: dict[str, Any] = {}
     try:
         started: list[Any] = []
         given = environment(scope, source)
-        body = b"".join(
-            application(
-                given,
-                lambda *given: started.append(given),  # type: ignore[arg-type]  # write() is not used
-            )
+        parts = application(
+            given,
+            lambda *given: started.append(given),  # type: ignore[arg-type]  # write() is not used
         )
-        status, headers = started[-1][:2]
-        if status[:3] == "413" and "HTTP_EXPECT" not in given:
-            source.discard()
-        sent = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        _send(protocol, int(status[:3]), sent, body)
+        if not isinstance(parts, list | tuple):
+            _stream(watcher, drain, source, given, started, parts)
+        else:
+            status, headers = started[-1][:2]
+            if status[:3] == "413" and "HTTP_EXPECT" not in given:
+                source.discard()
+            _send(protocol, int(status[:3]), _encoded(headers), b"".join(parts))
     except BaseException as error:  # noqa: BLE001 - one request must not end the process
-        _send(protocol, 500, [(b"content-type", b"application/json")], _FAILED)
-        watcher.err(error)
-        return
+        with suppress(RuntimeError):  # the response has begun
+            _send(protocol, 500, [(b"content-type", b"application/json")], _FAILED)
+        if streams.ENDING not in given:  # nobody has logged it
+            watcher.err(error)
+            return
     finally:
         drain.active.discard(source)
     watcher.done()
+
+
+def _stream(
+    watcher: Any,
+    drain: _Drain,
+    source: _Body,
+    given: dict[str, Any],
+    started: list[Any],
+    parts: Iterable[bytes],
+) -> None:
+    """Send a response whose parts are made while it is sent; one that is small as others are.
+
+    Raises:
+        Exception: What the parts raise. If something was sent, the connection was reset.
+    """
+    close: Callable[[], object] = getattr(parts, "close", lambda: None)
+    try:
+        rest = iter(parts)
+        begun, is_whole = server_streams.begin(rest)
+        status, headers = int(started[-1][0][:3]), _encoded(started[-1][1])
+        if is_whole:
+            _send(watcher.proto, status, headers, b"".join(begun))
+            return
+        stream = ResponseStream(watcher.proto, watcher.scope)
+        drain.streams.add(stream)
+        try:
+            # Granian tells only after the end of the body that the client has gone.
+            if source.discard():
+                stream.watch()
+            given[streams.ENDING] = stream.run(status, headers, begun, rest)
+        finally:
+            drain.streams.discard(stream)
+    finally:
+        close()
+
+
+def _encoded(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def _send(protocol: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

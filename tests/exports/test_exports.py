@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from collegium.api import streams
+from collegium.api.middleware import registry
+from collegium.db.database import UnavailableError
 from collegium.events.types import BY_KIND
 from collegium.exports import actions as export_actions
 from collegium.exports.files import pieces
@@ -185,27 +188,35 @@ def test_batches_leave_out_nothing_and_repeat_nothing(
 
 
 @sqlite_only
-def test_too_long_list_is_refused_and_not_recorded(
+def test_number_of_downloads_at_once_is_limited(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_actions, "ROWS_MAX", 1)
-    # The rows are counted before the write transaction begins.
-    begun: list[object] = []
-    monkeypatch.setattr(export_actions, "begin", lambda *given: begun.append(given))
-    answer = scene.get("members", scene.owner)
-    assert not begun
-    assert answer.status_code == 400
-    assert answer.json() == {
-        "non_field_errors": ["The list has more than 1 rows. Filter it first."]
-    }
+    places = streams.Places(total=2, per_account=1)
+    monkeypatch.setattr("collegium.api.exports.places", places)
     browser = Browser(scene.site).sign_in(scene.world, scene.owner)
-    page = browser.open(f"/project/{scene.survey.uuid}/export/members/")
-    assert (page.status_code, "more than 1 rows" in page.text) == (409, True)
-    monkeypatch.undo()
-    monkeypatch.setattr(export_actions, "ROWS_MAX", 1)
-    assert len(scene.rows("members", scene.owner, "query=ada@")) == 1
-    monkeypatch.undo()
-    assert scene.kinds(scene.owner).count("export.members") == 1
+    page = f"/project/{scene.survey.uuid}/export/members/"
+    path = f"{scene.survey.path}export/members/"
+    before = scene.kinds(scene.owner).count("export.members")
+    with scene.site.stream(path, scene.owner):
+        for answer in (scene.get("members", scene.owner), browser.open(page)):
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+        with scene.site.stream(path, scene.manager):
+            for answer in (scene.get("members", scene.ada), browser.open("/healthz")):
+                assert answer.status_code == (503 if "members" in str(answer.url) else 200)
+            assert scene.get("members", scene.ada).headers["retry-after"] == "5"
+    # Those that were refused are not recorded, and places are free again.
+    assert scene.kinds(scene.owner).count("export.members") == before + 2
+    for _ in range(3):
+        assert scene.get("members", scene.owner).status_code == 200
+    monkeypatch.setitem(export_actions._READERS, Subject.MEMBERS, _fail)
+    for _ in range(3):
+        # An outage has a response of its own as long as nothing was sent.
+        assert scene.get("members", scene.owner).status_code == 503
+    assert scene.get("invitations", scene.owner).status_code == 200
+
+
+def _fail(*_given: object) -> Any:
+    raise UnavailableError
 
 
 @sqlite_only
@@ -238,6 +249,42 @@ def test_file_ends_when_the_reader_loses_the_right(
     scene.world.remove_role(scene.manager, "PROJECT.MANAGER", scene.survey)
     with pytest.raises(Refusal):
         next(batches)
+
+
+@sqlite_only
+def test_end_of_a_file_is_logged_and_counted_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr("collegium.logs.request", lambda **facts: lines.append(facts))
+    monkeypatch.setattr(export_actions, "BATCH", 1)
+    path = f"{scene.survey.path}export/members/"
+
+    def count(ending: str) -> float:
+        name = "collegium_streams_total"
+        return registry.get_sample_value(name, {"ending": ending}) or 0.0
+
+    endings = ("complete", "client", "failed", "refused")
+    before = [count(ending) for ending in endings]
+    size = len(scene.get("members", scene.owner).content)
+    with scene.site.stream(path, scene.owner) as parts:
+        assert registry.get_sample_value("collegium_streams_active") == 1
+        next(parts)
+    with scene.site.stream(path, scene.owner) as parts, monkeypatch.context() as patch:
+        next(parts)
+        patch.setitem(export_actions._READERS, Subject.MEMBERS, _fail)
+        with pytest.raises(UnavailableError):
+            next(parts)
+    with scene.site.stream(path, scene.manager) as parts:
+        assert b"manager@example.org" in next(parts)
+        scene.world.remove_role(scene.manager, "PROJECT.MANAGER", scene.survey)
+        with pytest.raises(Refusal):
+            next(parts)
+    assert [line.get("ending") for line in lines] == list(endings)
+    assert [line["path"] for line in lines] == [path] * 4
+    assert lines[0]["size"] == size > lines[1]["size"] > 0
+    assert [count(ending) for ending in endings] == [one + 1 for one in before]
+    assert registry.get_sample_value("collegium_streams_active") == 0
 
 
 def test_pages_have_links_with_their_filters(scene: Scene, browser: Browser) -> None:

@@ -34,6 +34,18 @@ def listen(connection: socket.socket) -> RawResponse:
     return RawResponse(int(first.split(" ")[1]) if " " in first else 0, headers, body)
 
 
+def read_all(connection: socket.socket) -> bytes:
+    """Read until the end of a chunked response or of the connection.
+
+    Raises:
+        ConnectionResetError: The connection was reset.
+    """
+    data = bytearray()
+    while not data.endswith(b"\r\n0\r\n\r\n") and (more := connection.recv(1 << 20)):
+        data += more
+    return bytes(data)
+
+
 def say(port: int, *parts: bytes, seconds: float = 10) -> RawResponse:
     """Send bytes until the server closes, and return the first response."""
     with connect(port, seconds) as connection:

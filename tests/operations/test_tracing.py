@@ -99,6 +99,8 @@ def test_requests_statements_and_deliveries_are_traced_without_values(
             httpx.get(service.base + path, headers=headers)
         service.call("GET", "/healthz")
         own = service.call("GET", "/api/users/me/", token).json()["uuid"]
+        customer = service.call("POST", "/api/customers/", token, json={"name": MARK}).json()
+        service.call("GET", f"/api/customers/{customer['uuid']}/export/members/", token)
         mail = {"email": f"{MARK}@example.com"}
         service.call("POST", f"/api/users/{own}/change_email/", token, json=mail)
         form = {"email": f"{MARK}@example.org"}
@@ -106,6 +108,7 @@ def test_requests_statements_and_deliveries_are_traced_without_values(
         listed = collector.named("GET /api/users")
         collector.named("GET /setup/{token}")
         collector.named("POST /api/users")
+        download = collector.named("GET /api/customers/{uuid}/export/members")
         delivery = collector.named("deliver")
     finally:
         service.stop()
@@ -118,10 +121,13 @@ def test_requests_statements_and_deliveries_are_traced_without_values(
     assert len(statements) > 2
     assert {attributes(one)["db.system.name"] for one in statements} == {"sqlite"}
     assert any("accounts" in attributes(one)["db.query.text"] for one in statements)
+    assert attributes(download)["collegium.stream_ending"] == "complete"
     # Neither probes nor the worker that looks for work have spans.
     roots = [span for span in collector.spans if not span.parent_span_id]
     assert {attributes(one).get("http.route") for one in roots} == {
         None,
+        "/api/customers",
+        "/api/customers/{uuid}/export/members",
         "/api/users",
         "/api/users/me",
         "/api/users/{uuid}/change_email",

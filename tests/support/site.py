@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote
@@ -43,9 +43,10 @@ class _Server:
         response.request = request
         return response
 
-    def send(
+    def begin(
         self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
-    ) -> httpx.Response:
+    ) -> tuple[Any, Any]:
+        """Return the status with the headers, and the body as the server would get it."""
         path, _, query = target.partition(b"?")
         env = {
             "REQUEST_METHOD": method,
@@ -63,10 +64,19 @@ class _Server:
                 "latin-1"
             )
         begun: list[Any] = []
+        parts = self._application(env, lambda *start: begun.append(start))  # type: ignore[arg-type]
+        return begun[0], parts
+
+    def send(
+        self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes = b""
+    ) -> httpx.Response:
         began = time.thread_time()
-        body = b"".join(self._application(env, lambda *start: begun.append(start)))  # type: ignore[arg-type]
+        (status, response_headers), parts = self.begin(method, target, headers, body)
+        try:
+            body = b"".join(parts)
+        finally:
+            getattr(parts, "close", lambda: None)()
         self.took = time.thread_time() - began
-        status, response_headers = begun[0]
         return httpx.Response(int(status[:3]), headers=response_headers, content=body)
 
 
@@ -95,6 +105,15 @@ class Site:
         )
         answer.request = httpx.Request(method, BASE)
         return answer
+
+    @contextmanager
+    def stream(self, path: str, who: Person) -> Iterator[Any]:
+        """Yield the parts of a response that is made while it is sent, and close them."""
+        sent = {b"host": b"collegium.test", b"authorization": f"Token {who.token}".encode()}
+        (status, _), parts = self._server.begin("GET", path.encode(), sent.items())
+        assert status.startswith("200")
+        with closing(parts):
+            yield parts
 
     def request(
         self,

@@ -273,5 +273,5 @@ def test_messages_need_no_facts_that_a_refusal_may_lack() -> None:
         for code, message in messages._MESSAGES.items()
         if (names := [name for _, name, _, _ in Formatter().parse(message) if name is not None])
     }
-    # `exports.actions.check_size` and `bulk_changes.actions.find_rows` give it.
-    assert needed == {"bulk_change.too_many": ["most"], "export.too_many": ["most"]}
+    # `bulk_changes.actions.find_rows` gives it.
+    assert needed == {"bulk_change.too_many": ["most"]}

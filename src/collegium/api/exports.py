@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any
 
 from collegium.access.queries import ScopeAccess
 from collegium.api.request import RequestContext, Response
+from collegium.api.streams import Stream, places
 from collegium.db.database import ReadTransaction
 from collegium.exports import actions as export_actions
 from collegium.exports.files import pieces
@@ -24,14 +26,17 @@ def respond(
 ) -> Response:
     """Return the response with a file, whose rows are read while it is sent.
 
-    The download is recorded and counted before the first byte. HEAD does neither.
+    The download is recorded and counted before the first byte. HEAD does neither. The first batch
+    is read at once, so that an outage has a response of its own.
 
     Args:
         access: the scope, whose visibility was checked.
         filters: filters of the list, except the scope.
 
     Raises:
-        NotFound, Forbidden, Conflict: as ``begin`` and ``check_size`` of ``exports.actions``.
+        NotFound, Forbidden: as ``begin`` of ``exports.actions``.
+        Limited: ``tries.wait``: too many downloads of the reader are being sent.
+        BusyError: Too many downloads are being sent at all.
     """
     scope = access.scope
     name = f"{scope.kind}-{scope.uuid}-{subject.value}.{file_format.value}"
@@ -45,11 +50,6 @@ def respond(
     if context.method == "HEAD":
         return Response(200, headers=headers, media=media)
     export = export_actions.Export(context.actor, scope.id, subject, filters)
-    with context.read() as tx:
-        export_actions.check_size(tx, export, access)
-    with context.write() as tx:
-        export_actions.begin(tx, export, file_format)
-        context.count_attempts(tx, EXPORT)
     database = context.app.database
 
     @contextmanager
@@ -63,5 +63,12 @@ def respond(
         finally:
             slot.release()
 
-    rows = export_actions.batches(read, export)
-    return Response(200, headers=headers, media=media, stream=pieces(rows, subject, file_format))
+    with ExitStack() as held:
+        held.enter_context(places.place(context.actor.id))
+        with context.write() as tx:
+            export_actions.begin(tx, export, file_format)
+            context.count_attempts(tx, EXPORT)
+        parts = pieces(export_actions.batches(read, export), subject, file_format)
+        held.callback(parts.close)
+        stream = Stream(chain([next(parts)], parts), held.pop_all())
+        return Response(200, headers=headers, media=media, stream=stream)

@@ -10,11 +10,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import lru_cache
 from typing import Any, Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from collegium import logs, tracing
 from collegium.api.cors import CorsPolicy
@@ -26,9 +28,13 @@ from collegium.api.request import (
     ROUTED,
     AppContext,
     PublicUrl,
+    outage_words,
     text,
     trusted,
 )
+from collegium.api.streams import StreamedBody
+from collegium.db.database import UnavailableError
+from collegium.refusals import Refusal
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_MAX: Final = 128 * 1024
@@ -65,6 +71,16 @@ _requests: Final = Counter(
 _seconds: Final = Histogram(
     "collegium_request_seconds", "Time until the response, in seconds.", registry=registry
 )
+_streams: Final = Counter(
+    "collegium_streams", "Streamed responses that have ended.", ("ending",), registry=registry
+)
+_streaming: Final = Gauge(
+    "collegium_streams_active", "Streamed responses that are being sent.", registry=registry
+)
+_streamed: Final = Counter(
+    "collegium_streamed_bytes", "Bytes of streamed responses.", registry=registry
+)
+_log = structlog.get_logger()
 # Looking a counter up by its labels takes as long as counting, so counters are cached. There are
 # few combinations of both labels.
 _count_of: Final = lru_cache(maxsize=None)(_requests.labels)
@@ -117,6 +133,7 @@ class Middleware:
         env[REQUEST_ID] = request
         began = time.perf_counter()
         code = "500"
+        is_streamed = False
         path = _under_base_path(self._site.path, env["PATH_INFO"])
         env["PATH_INFO"] = path
         cors_headers = self._cors.headers(env, path)
@@ -151,7 +168,9 @@ class Middleware:
             env[APP_CONTEXT] = self._app_context
             if _is_path_alias(path, env.get(RAW_PATH, "")):
                 env["PATH_INFO"] = _not_found(path)
-            return self._traced(env, start, request)
+            body = self._traced(env, start, request)
+            is_streamed = type(body) is not list
+            return self._streamed(body, env, path, began, int(code)) if is_streamed else body
         finally:
             seconds = time.perf_counter() - began
             method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "?"
@@ -159,7 +178,7 @@ class Middleware:
             _seconds.observe(seconds)
             if _FORWARDED & env.keys() and not trusted(env, self._site.proxies):
                 self._record_proxy(env.get("REMOTE_ADDR", ""))
-            if path not in _QUIET:
+            if path not in _QUIET and not is_streamed:
                 # Only the path is logged: a query string may contain an e-mail address.
                 # ``without_secrets`` removes the secrets that some paths contain.
                 logs.request(
@@ -170,6 +189,43 @@ class Middleware:
                     request=request,
                 )
 
+    def _streamed(
+        self,
+        parts: Iterable[bytes],
+        env: WSGIEnvironment,
+        path: str,
+        began: float,
+        status: int,
+    ) -> StreamedBody:
+        """Return a body that writes the log line of its request and is counted when it ends."""
+        request = env[REQUEST_ID]
+        shown = without_secrets(text(path), is_routed=ROUTED in env)
+
+        def note(error: Exception) -> None:
+            if isinstance(error, Refusal):
+                _log.warning("response cut short", reason=error.code, path=shown, request=request)
+            elif isinstance(error, UnavailableError):
+                outage_words(error)  # logs it
+            else:
+                _log.error("response cut short", path=shown, request=request, exc_info=error)
+
+        def report(body: StreamedBody) -> None:
+            _streaming.dec()
+            _streams.labels(body.ending).inc()
+            _streamed.inc(body.size)
+            logs.request(
+                method=env["REQUEST_METHOD"],
+                path=shown,
+                status=status,
+                ms=round((time.perf_counter() - began) * 1000, 1),
+                request=request,
+                size=body.size,
+                ending=str(body.ending),
+            )
+
+        _streaming.inc()
+        return StreamedBody(parts, env, report, note)
+
     def _traced(self, env: WSGIEnvironment, start: StartResponse, request: str) -> Iterable[bytes]:
         """Handle a request, in a span of its own if there are traces."""
         if not tracing.is_on() or env["PATH_INFO"] in _QUIET:
@@ -178,7 +234,8 @@ class Middleware:
         # A stranger could begin traces of any length.
         proxied = trusted(env, self._site.proxies)
         parent = env.get("HTTP_TRACEPARENT", "") if proxied else ""
-        with tracing.request_span(method, parent) as span:
+        with ExitStack() as stack:
+            span = stack.enter_context(tracing.request_span(method, parent))
             span.set_attribute("collegium.request_id", request)
 
             def noted(status: str, headers: list[tuple[str, str]], fault: Any = None) -> Any:
@@ -189,7 +246,17 @@ class Middleware:
             if ROUTED in env:
                 span.set_attribute("http.route", env[ROUTED])
                 span.update_name(f"{method} {env[ROUTED]}")
-            return body
+            if type(body) is list:
+                return body
+            # The statements of a stream belong to its request.
+            ends = stack.pop_all()
+
+            def report(streamed: StreamedBody) -> None:
+                span.set_attribute("http.response.body.size", streamed.size)
+                span.set_attribute("collegium.stream_ending", str(streamed.ending))
+                ends.close()
+
+            return StreamedBody(body, env, report)
 
 
 def _under_base_path(root: str, path: str) -> str:

@@ -279,9 +279,12 @@ def fill_falcon_response(
             falcon_response.set_header("location", root + response.headers["Location"])
         if response.media == "text/html":
             body = _LOCAL.sub(rb"\1" + root.encode() + b"/", body)
-    if response.stream is not None:
+    if response.stream is not None and not head:
         falcon_response.stream = response.stream
-    elif not head:
+        return
+    if response.stream is not None:
+        response.stream.close()
+    if not head:
         falcon_response.data = body
     elif body:
         falcon_response.content_length = len(body)

@@ -23,6 +23,7 @@ import structlog
 from collegium import hosts
 from collegium.access.rules import ANONYMOUS, Actor
 from collegium.accounts.queries import AccountDetails
+from collegium.api.streams import Stream
 from collegium.caching import cache_short
 from collegium.db.database import (
     Database,
@@ -110,7 +111,7 @@ class AppContext:
 class Response:
     """A response: status, body in bytes, headers, media type and ``Set-Cookie`` values.
 
-    With a ``stream`` it has no ``body``: the pieces are made while the response is sent.
+    With a ``stream`` it has no ``body``: the parts are made while the response is sent.
     """
 
     status: int
@@ -118,7 +119,7 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     media: str = "application/json"
     cookies: list[str] = field(default_factory=list)
-    stream: Iterator[bytes] | None = None
+    stream: Stream | None = None
 
 
 class BadRequestError(Exception):
@@ -464,10 +465,10 @@ def network_of(ip_address: str) -> str:
 def outage_words(outage: UnavailableError) -> tuple[str, int]:
     """Return the message for an outage and the seconds until a retry; log the outage.
 
-    It is one of the database, or other services keep too many threads waiting.
+    It is one of the database, or other services or slow readers keep too many threads waiting.
     """
     if isinstance(outage, BusyError):
-        _log.warning("too many requests wait for other services")
+        _log.warning(str(outage))
         return _BUSY
     if isinstance(outage, StorageFullError):
         _log.error("the disk of the database is full", reason=str(outage))

@@ -22,17 +22,13 @@ from collegium.exports.rules import Format, Subject
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import effective_state
-from collegium.lists.listing import Listing
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.queries import TeamRow
-from collegium.refusals import Conflict, Forbidden
+from collegium.refusals import Forbidden
 from collegium.sign_in import credentials
 
 BATCH: Final = 1000
 """Maximum number of rows of one transaction."""
-
-ROWS_MAX: Final = 200_000
-"""Maximum number of rows of a file, which our server holds in memory until it is complete."""
 
 Row = dict[str, Any]
 
@@ -69,17 +65,6 @@ def check_may_read(actor: Actor, access: ScopeAccess, subject: Subject) -> None:
         actor.sees_all or has_permission(actor, access.permissions, *needed)
     ):
         raise Forbidden("permission.missing")
-
-
-def check_size(tx: ReadTransaction, export: Export, access: ScopeAccess) -> None:
-    """Require that the list is not too long. Counting takes too long for a write transaction.
-
-    Raises:
-        Conflict: ``export.too_many`` with more rows than ``ROWS_MAX``.
-    """
-    listing, filters = _LISTS[export.subject], _filters(export, access)
-    if listing.count(tx, export.actor, filters, ROWS_MAX + 1) > ROWS_MAX:
-        raise Conflict("export.too_many", most=ROWS_MAX)
 
 
 def begin(tx: WriteTransaction, export: Export, file_format: Format) -> None:
@@ -124,13 +109,6 @@ def batches(
 
 Batch = tuple[list[Row], int, int]
 """The rows, the key of the last one, and their number."""
-
-
-_LISTS: Final[Mapping[Subject, Listing[Any]]] = {
-    Subject.MEMBERS: membership_queries.of_scope,
-    Subject.INVITATIONS: invitation_queries.of_scope,
-    Subject.HISTORY: event_queries.of_scope,
-}
 
 
 def _filters(export: Export, access: ScopeAccess) -> dict[str, Any]:

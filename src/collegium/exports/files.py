@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,8 +15,8 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def pieces(
     batches: Iterable[Sequence[dict[str, Any]]], subject: Subject, file_format: Format
-) -> Iterator[bytes]:
-    """Yield a file, one piece for each batch of rows.
+) -> Generator[bytes, None, None]:
+    """Yield a file, one piece for each batch of rows, at least one.
 
     Formulas are neutralised in CSV. JSON is a list of objects; a file that was cut off is not
     valid, because its end is missing.
@@ -26,12 +26,17 @@ def pieces(
     return _csv(batches, COLUMNS[subject])
 
 
-def _csv(batches: Iterable[Sequence[dict[str, Any]]], columns: Sequence[str]) -> Iterator[bytes]:
-    yield b"".join(csv_lines([columns]))
+def _csv(
+    batches: Iterable[Sequence[dict[str, Any]]], columns: Sequence[str]
+) -> Generator[bytes, None, None]:
+    head = b"".join(csv_lines([columns]))
     for rows in batches:
-        yield b"".join(
+        yield head + b"".join(
             csv_lines(([_cell(row[name]) for name in columns] for row in rows), begins=False)
         )
+        head = b""
+    if head:
+        yield head
 
 
 def _cell(value: Any) -> str:
@@ -40,7 +45,7 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _json(batches: Iterable[Sequence[dict[str, Any]]]) -> Iterator[bytes]:
+def _json(batches: Iterable[Sequence[dict[str, Any]]]) -> Generator[bytes, None, None]:
     separator = b"[\n"
     for rows in batches:
         yield separator + b",\n".join(map(_encode, rows))

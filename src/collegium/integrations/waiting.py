@@ -31,7 +31,10 @@ RETRY_SECONDS: Final = 5
 
 
 class BusyError(UnavailableError):
-    """So many requests wait for other services that this one must not wait too."""
+    """So many requests wait for something slow that this one must not wait too.
+
+    The message says for what.
+    """
 
 
 class Waiting:
@@ -76,7 +79,7 @@ class Waiting:
                 or self._hosts[host] >= self._per_host
                 or self._hosts.total() >= self._total
             ):
-                raise BusyError
+                raise BusyError("too many requests wait for other services")
             self._services[service] += 1
             self._hosts[host] += 1
         self._thread.holds_place = True

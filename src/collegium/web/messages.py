@@ -67,7 +67,6 @@ _MESSAGES: Final = {
     "export.filter": mark(
         "A date in the filter is not valid. Please correct it and download again."
     ),
-    "export.too_many": mark("The list has more than {most} rows. Please filter it first."),
     "form.encrypted": mark(
         "Nothing was saved: your browser uses https, but this service is configured for http. "
         "Please tell the operator of this service to set BASE_URL to https or to name the proxy"

@@ -324,7 +324,6 @@ _FIELD_ERRORS: Final[Mapping[str, tuple[str | None, str]]] = {
     "decision.no_invitation": (_NO_FIELD, "Invalid invitation UUID."),
     "project.not_deleted": (_NO_FIELD, "Project is not deleted and cannot be recovered."),
     "export.filter": (NON_FIELD, "A date of the filter is not valid."),
-    "export.too_many": (NON_FIELD, "The list has more than {most} rows. Filter it first."),
     "project.too_many_to_invite": (
         NON_FIELD,
         "At most {most} previous members can be invited at once.",
