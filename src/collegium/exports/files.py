@@ -14,12 +14,13 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def pieces(
-    batches: Iterable[Sequence[dict[str, Any]]], subject: Subject, file_format: Format
+    batches: Iterable[list[dict[str, Any]]], subject: Subject, file_format: Format
 ) -> Generator[bytes, None, None]:
     """Yield a file, one piece for each batch of rows, at least one.
 
     Formulas are neutralised in CSV. JSON is a list of objects; a file that was cut off is not
-    valid, because its end is missing.
+    valid, because its end is missing. Each batch is emptied before its piece is yielded: a slow
+    reader holds no rows.
     """
     if file_format is Format.JSON:
         return _json(batches)
@@ -27,13 +28,14 @@ def pieces(
 
 
 def _csv(
-    batches: Iterable[Sequence[dict[str, Any]]], columns: Sequence[str]
+    batches: Iterable[list[dict[str, Any]]], columns: Sequence[str]
 ) -> Generator[bytes, None, None]:
     head = b"".join(csv_lines([columns]))
     for rows in batches:
-        yield head + b"".join(
-            csv_lines(([_cell(row[name]) for name in columns] for row in rows), begins=False)
-        )
+        cells = ([_cell(row[name]) for name in columns] for row in rows)
+        piece = head + b"".join(csv_lines(cells, begins=False))
+        rows.clear()
+        yield piece
         head = b""
     if head:
         yield head
@@ -45,9 +47,11 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _json(batches: Iterable[Sequence[dict[str, Any]]]) -> Generator[bytes, None, None]:
+def _json(batches: Iterable[list[dict[str, Any]]]) -> Generator[bytes, None, None]:
     separator = b"[\n"
     for rows in batches:
-        yield separator + b",\n".join(map(_encode, rows))
+        piece = separator + b",\n".join(map(_encode, rows))
+        rows.clear()
+        yield piece
         separator = b",\n"
     yield b"\n]\n" if separator == b",\n" else b"[]\n"
