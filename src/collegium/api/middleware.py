@@ -32,7 +32,7 @@ from collegium.api.request import (
     text,
     trusted,
 )
-from collegium.api.streams import StreamedBody
+from collegium.api.streams import Ending, StreamedBody
 from collegium.db.database import UnavailableError
 from collegium.refusals import Refusal
 
@@ -80,6 +80,8 @@ _streaming: Final = Gauge(
 _streamed: Final = Counter(
     "collegium_streamed_bytes", "Bytes of streamed responses.", registry=registry
 )
+for _ending in Ending:
+    _streams.labels(_ending)  # a rate needs a value before the first one
 _log = structlog.get_logger()
 # Looking a counter up by its labels takes as long as counting, so counters are cached. There are
 # few combinations of both labels.
