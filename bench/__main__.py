@@ -39,9 +39,17 @@ _PARTS: Final = {f"{noun}-{kind}": (noun, kind) for noun in _NOUNS for kind in K
 
 
 def _stored() -> dict[str, Any]:
-    """Return the stored results of each part."""
-    results: dict[str, Any] = json.loads(_RESULTS.read_text()) if _RESULTS.exists() else {}
-    return results
+    """Return the newest stored results of each part: published ones, and those of this checkout.
+
+    A new checkout has only the published ones, and a run of some parts must not lose the others.
+    """
+    stored: dict[str, Any] = {}
+    for path in (report.RAW, _RESULTS):
+        found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        for name, part in found.items():
+            if name in _PARTS and (name not in stored or part["at"] >= stored[name]["at"]):
+                stored[name] = part
+    return stored
 
 
 def _git(*words: str) -> str:

@@ -19,6 +19,9 @@ from bench import load_generator, mails, people
 from bench.databases import KINDS
 
 HERE: Final = Path(__file__).parent
+RAW: Final = HERE / "raw.json"
+"""The results from which the page was written."""
+
 MEMORY_TARGET: Final = 150.0
 START_TARGET: Final = 2.0
 _UNCHANGED_RATIO: Final = 1.1
@@ -44,6 +47,7 @@ Capacity planning from these figures: [docs/capacity.md](../docs/capacity.md).
 * **Load** is a closed loop over {connections} connections, by our own client (`bench/load_generator.py`). Rounds of the service and
   the baseline alternate. Ratios are medians of the pairs, other figures medians of the rounds. A response other than 2xx
   ends the run.
+* **Parts** are measured one by one. A part keeps its results until it is measured again; its first line says when that was.
 * **Cores**: service and baseline on the first; the load generator and PostgreSQL on the second.
 * **Data**: ten thousand and a million accounts, 2 grants each, 100 accounts and 5 scopes per organisation; a twentieth as many
   invitations and join requests as accounts. An account with two grants requests `me`, staff request lists; "as a manager"
@@ -55,7 +59,7 @@ Capacity planning from these figures: [docs/capacity.md](../docs/capacity.md).
 
 def write(stored: dict[str, Any], postgresql: str) -> None:
     """Write ``RESULTS.md`` and ``raw.json``."""
-    (HERE / "raw.json").write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
+    RAW.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
     (HERE / "RESULTS.md").write_text("\n".join(_page(stored, postgresql)), "utf-8")
 
 
