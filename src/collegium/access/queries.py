@@ -395,6 +395,23 @@ def lock_scope_shared_and_recheck(
     return get_visible_by_id(tx, actor, scope.id)
 
 
+def lock_scope_alone_and_recheck(
+    tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess
+) -> ScopeAccess:
+    """Lock a scope that was loaded before, its parent with a shared lock, and repeat the checks.
+
+    Like ``lock_scope_and_recheck``, but actions in other scopes of the organisation go on.
+
+    Raises:
+        NotFound: ``scope.unknown`` or ``<kind>.unknown``: the scope is gone or no longer visible.
+    """
+    scope = scope_access.scope
+    if scope.parent_id is not None:
+        tx.fetch_all(_LOCK_SCOPES_SHARED, ids=[scope.parent_id])
+    lock_scope(tx, scope.id)
+    return get_visible_by_id(tx, actor, scope.id)
+
+
 def get_visible_by_id(
     tx: ReadTransaction, actor: Actor, scope_id: int, *needed: Permission
 ) -> ScopeAccess:

@@ -256,6 +256,7 @@ def delete(tx: WriteTransaction, actor: Actor, uuid: str, *, cancel_requests: bo
     """
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
+    erasure_queries.lock_long_work(tx, account.id)
     grants = _lock_account_and_scopes(tx, account.id)
     account = account_queries.get_visible(
         tx, actor, uuid

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
@@ -108,9 +108,13 @@ def store(tx: WriteTransaction, actor: Actor, judged: Judged) -> tuple[str, bool
     Raises:
         NotFound, Forbidden, Conflict: as ``require_may_import``, as of now.
     """
+    table, digest = judged.table, judged.digest
+    # Imports are locked before scopes everywhere, which prevents deadlocks.
+    present = import_queries.by_digest(tx, judged.access.scope.id, digest)
+    if present is not None:
+        import_queries.lock(tx, present.id)
     scope_access = access_queries.lock_scope_shared_and_recheck(tx, actor, judged.access)
     require_may_import(actor, scope_access)
-    table, digest = judged.table, judged.digest
     columns = [
         {"name": name, "field": field.value if field else None}
         for name, field in zip(_names(table), table.columns, strict=True)
@@ -128,7 +132,7 @@ def store(tx: WriteTransaction, actor: Actor, judged: Judged) -> tuple[str, bool
             raise Conflict("import.wrong_state") from None
         if State(locked.state) in STARTABLE:
             done = import_queries.delete_judged(tx, locked.id)
-            _add_rows(tx, locked.id, (each for each in judged.rows if each.row.number not in done))
+            _add_rows(tx, locked.id, [each for each in judged.rows if each.row.number not in done])
             if not done:
                 import_queries.change(tx, locked.id, state=State.JUDGED.value)
         return locked.uuid, False
@@ -139,11 +143,15 @@ def store(tx: WriteTransaction, actor: Actor, judged: Judged) -> tuple[str, bool
 
 
 def _names(table: Table) -> list[str]:
-    return [*table.header, *[""] * len(table.columns)][: len(table.columns)]
+    names = [name.strip()[: import_rules.COLUMN_NAME_MAX] for name in table.header]
+    return [*names, *[""] * len(table.columns)][: len(table.columns)]
 
 
-def _add_rows(tx: WriteTransaction, import_id: int, judged: Iterable[Judgement]) -> None:
-    import_queries.add_rows(tx, import_id, [each.stored() for each in judged])
+def _add_rows(tx: WriteTransaction, import_id: int, judged: Sequence[Judgement]) -> None:
+    # In parts, because the statements hold a copy of what the rows say.
+    for first in range(0, len(judged), BATCH):
+        rows = [each.stored() for each in judged[first : first + BATCH]]
+        import_queries.add_rows(tx, import_id, rows)
 
 
 def start(
@@ -278,6 +286,8 @@ def _create_batch(tx: WriteTransaction, actor: Actor, settings: Settings, row: I
     rows = import_queries.waiting(tx, row.id, WORK_BATCH)
     try:
         access = access_queries.get_visible_by_id(tx, actor, row.scope_id)
+        # Nobody invites to the scope at the same time: another import may name the same people.
+        access = access_queries.lock_scope_alone_and_recheck(tx, actor, access)
         require_may_import(actor, access)
         changes = _create(tx, actor, settings, access, rows)
     except Refusal as refusal:

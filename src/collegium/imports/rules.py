@@ -19,10 +19,12 @@ from collegium.values import Email, InvalidValueError, Name, Problem, Text
 COLUMNS_MAX: Final = 64
 """Columns of a file that are read; further ones are ignored."""
 
-CELL_MAX: Final = 2000
-"""Characters of a cell that are kept, the longest personal message."""
-
 MESSAGE_MAX: Final = 2000
+CELL_MAX: Final = MESSAGE_MAX + 1
+"""Characters of a cell that are kept: a message that is too long must be seen to be so."""
+
+COLUMN_NAME_MAX: Final = 200
+"""Characters of the name of a column that are kept."""
 
 
 class Field(StrEnum):
@@ -171,7 +173,7 @@ class Row(NamedTuple):
 def cells_of(values: Sequence[str], columns: Columns) -> dict[str, str]:
     """Return the cells of a row by field, without empty ones."""
     cells = {
-        field.value: value[:CELL_MAX].strip()
+        field.value: value.strip()[:CELL_MAX]
         for field, value in zip(columns, values, strict=False)
         if field is not None
     }
@@ -216,7 +218,7 @@ class RowProblem(NamedTuple):
 
 _EMAIL: Final = Email(max=320)
 _NAME: Final = Name(max=NAME_MAX)
-_MESSAGE: Final = Text(max=MESSAGE_MAX, controls="\t\n\r")
+_MESSAGE: Final = Text(max=MESSAGE_MAX, controls="\t\n\r", strip=False)
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(?:-[a-z0-9]{2,6})?")
 _DAY_FIRST: Final = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})")
 _ISO_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]00:00(?::00(?:\.0+)?)?Z?)?")

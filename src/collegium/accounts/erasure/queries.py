@@ -189,8 +189,16 @@ _EMPTY_IMPORT_ROWS = Statement(
 )
 # The worker stops at an import or a bulk change that is gone.
 _DELETE_BULK_CHANGES = Statement(delete(bulk_changes).where(bulk_changes.c.created_by == _account))
-_DELETE_IMPORTS = Statement(
-    delete(imports).where(or_(imports.c.created_by == _account, imports.c.started_by == _account))
+_erased_imports = or_(imports.c.created_by == _account, imports.c.started_by == _account)
+_DELETE_IMPORTS = Statement(delete(imports).where(_erased_imports))
+_LOCK_IMPORTS = Statement[int](
+    select(imports.c.id).where(_erased_imports).order_by(imports.c.id).with_for_update()
+)
+_LOCK_BULK_CHANGES = Statement[int](
+    select(bulk_changes.c.id)
+    .where(bulk_changes.c.created_by == _account)
+    .order_by(bulk_changes.c.id)
+    .with_for_update()
 )
 _EVENTS_OF_INVITATIONS = Statement[_ActorEvent](
     select(events.c.id, events.c.payload, events.c.actor_id).where(
@@ -238,6 +246,16 @@ _CLEAR_REQUEST_TEXTS = Statement(
 _CLEAR_END_REASONS = Statement(
     update(grants).where(grants.c.account_id == _account).values(end_reason="")
 )
+
+
+def lock_long_work(tx: WriteTransaction, account: int) -> None:
+    """Lock the imports and bulk changes of an account until this transaction ends.
+
+    Call it before scopes are locked. The worker locks them in this order, and would otherwise wait
+    for the scope while the erasure waits for the import.
+    """
+    tx.fetch_all(_LOCK_IMPORTS, account=account)
+    tx.fetch_all(_LOCK_BULK_CHANGES, account=account)
 
 
 def erase(tx: WriteTransaction, account: AccountRow, actor: Actor) -> list[CanceledInvitation]:
