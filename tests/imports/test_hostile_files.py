@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import openpyxl
@@ -13,11 +13,13 @@ import pytest
 
 from collegium.imports import readers
 from collegium.imports import spreadsheet_process as process
+from collegium.imports.rules import MESSAGE_MAX, parse
 from collegium.text.csv_files import csv_lines, neutralise
 from collegium.values import InvalidValueError
 from tests.imports.scene import csv_file, table
 
 MAX = 1000
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
 SHEET = "xl/worksheets/sheet1.xml"
 _NS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 
@@ -147,6 +149,21 @@ def test_long_lines_take_time_in_proportion(content: bytes) -> None:
     began = time.process_time()
     refusal(content)
     assert time.process_time() - began < 4
+
+
+def test_a_long_message_is_refused_instead_of_cut() -> None:
+    messages = ["x" * MESSAGE_MAX, f" {'x' * MESSAGE_MAX}\n", "x" * MESSAGE_MAX + " y", "x" * 9999]
+    rows = [["email", "message"], *(["a@b.example", message] for message in messages)]
+    for content in (b"".join(csv_lines(rows)), spreadsheet(rows)):
+        read = [parse(row, NOW) for row in readers.read(content, MAX).rows]
+        assert [getattr(each, "code", "") for each in read] == ["", "", "too_long", "too_long"]
+
+
+def test_line_ends_of_spreadsheet_programs_are_read() -> None:
+    (row,) = readers.read(
+        spreadsheet([["email", "note"], ["a@b.example", "x_x000D_\ny"]]), MAX
+    ).rows
+    assert row.cells["message"] == "x\r\ny"
 
 
 def test_mapping_names_rows_that_have_no_header() -> None:

@@ -8,12 +8,13 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from collegium.db.database import UnavailableError
 from collegium.imports.rules import (
-    CELL_MAX,
     COLUMNS_MAX,
     Columns,
     Field,
@@ -35,6 +36,9 @@ _SAMPLE_CHARACTERS: Final = 50_000
 
 _SAMPLE_BYTES: Final = 200
 _PROCESS_SECONDS: Final = 30
+_SPREADSHEET_CELL_MAX: Final = 32_767
+"""Characters of a cell, as in spreadsheet programs."""
+
 _ZIP: Final = b"PK\x03\x04"
 _OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0"
 _BOMS: Final = (
@@ -45,6 +49,9 @@ _BOMS: Final = (
 
 # The memory that a spreadsheet can need is needed once.
 _spreadsheet_lock: Final = threading.Lock()
+
+Record = tuple[int, list[str]]
+"""The number of a row, as a spreadsheet program counts, and its cells."""
 
 
 class Table(NamedTuple):
@@ -78,31 +85,62 @@ def read(content: bytes, max_rows: int, mapping: Mapping[str, str | int] | None 
     if content.startswith(_OLD_EXCEL):
         raise _refusal("import.old_excel")
     if content.startswith(_ZIP):
-        records = _read_spreadsheet(content, max_rows + 1)
-    else:
-        text = decode(content)
-        records = _read_csv(text, max_rows + 1)
-        if records and mapping is None and not is_header(records[0][1]):
-            if not any(char in text for char in AT_SIGNS):
-                raise _refusal("import.no_addresses")
+        with closing(_spreadsheet_records(content, max_rows + 1)) as found:
+            return _read_table(found, max_rows, mapping)
+    text = decode(content)
+    records = _csv_records(text)
+    try:
+        first = next(records, None)
+    except InvalidValueError:
+        # Quotation marks as e-mail programs write them: "Lee, Ann" <ann@uni.example>
+        if mapping is None and _has_at_sign(text):
             return _read_pasted(text, max_rows)
-    if not records:
+        raise
+    if first is not None and mapping is None and not is_header(first[1]):
+        if not _has_at_sign(text):
+            raise _refusal("import.no_addresses")
+        return _read_pasted(text, max_rows)
+    return _read_table(chain([first] if first else [], records), max_rows, mapping)
+
+
+def _has_at_sign(text: str) -> bool:
+    return any(char in text for char in AT_SIGNS)
+
+
+def _read_table(
+    records: Iterator[Record], max_rows: int, mapping: Mapping[str, str | int] | None
+) -> Table:
+    """Return what the records of a file say; only columns with a meaning are kept.
+
+    Raises:
+        InvalidValueError: as ``read``.
+    """
+    first = next(records, None)
+    if first is None:
         raise _refusal("import.empty")
     header: list[str] = []
-    if is_header(records[0][1]) or (mapping is not None and _names_columns(records[0][1], mapping)):
-        header = records[0][1]
-        records = records[1:]
-    width = max([len(header), *(len(values) for _, values in records)])
-    columns = recognise(header) if mapping is None else columns_of(mapping, header, width)
+    if is_header(first[1]) or (mapping is not None and _names_columns(first[1], mapping)):
+        header = first[1]
+    else:
+        records = chain([first], records)
+    columns = recognise(header) if mapping is None else columns_of(mapping, header, COLUMNS_MAX)
     if Field.EMAIL not in columns:
         raise _refusal("import.no_addresses")
-    if len(records) > max_rows:
-        raise _refusal("import.rows", max=max_rows)
-    rows = [Row(number, cells_of(values, columns)) for number, values in records]
-    rows = [row for row in rows if row.cells]
+    rows = []
+    width = len(header)
+    for count, (number, values) in enumerate(records, 1):
+        if count > max_rows:
+            raise _refusal("import.rows", max=max_rows)
+        width = max(width, len(values))
+        cells = cells_of(values, columns)
+        if cells:
+            rows.append(Row(number, cells))
+    for index, field in enumerate(columns):
+        if field is not None and index >= width:
+            raise _refusal("import.mapping", value=f"{index + 1}")
     if not rows:
         raise _refusal("import.empty")
-    return Table(header, columns, rows)
+    return Table(header, columns[:width], rows)
 
 
 def _names_columns(record: Sequence[str], mapping: Mapping[str, str | int]) -> bool:
@@ -139,11 +177,11 @@ def decode(content: bytes) -> str:
     raise _refusal("import.unreadable")
 
 
-def _read_csv(text: str, max_rows: int) -> list[tuple[int, list[str]]]:
-    """Return number and cells of the records that are not empty.
+def _csv_records(text: str) -> Iterator[Record]:
+    """Yield number and cells of the records that are not empty.
 
     Raises:
-        InvalidValueError: ``import.quotes`` with the ``line``; ``import.rows``.
+        InvalidValueError: ``import.quotes`` with the ``line``.
     """
     first, _, rest = text.partition("\n")
     start = 1
@@ -153,14 +191,10 @@ def _read_csv(text: str, max_rows: int) -> list[tuple[int, list[str]]]:
     else:
         sample = text[:_SAMPLE_CHARACTERS].rpartition("\n")[0] or text[:_SAMPLE_CHARACTERS]
         delimiter = max(_DELIMITERS, key=lambda each: _fit(sample, each))
-    records = []
     for number, values in enumerate(_records(text, delimiter), start):
         cells = values[:COLUMNS_MAX]
         if any(cell.strip() for cell in cells):
-            records.append((number, cells))
-            if len(records) > max_rows:
-                raise _refusal("import.rows", max=max_rows - 1)
-    return records
+            yield number, cells
 
 
 def _records(text: str, delimiter: str) -> Iterator[list[str]]:
@@ -200,8 +234,8 @@ def _read_pasted(text: str, max_rows: int) -> Table:
     return Table([], columns, rows)
 
 
-def _read_spreadsheet(content: bytes, max_rows: int) -> list[tuple[int, list[str]]]:
-    """Return number and cells of the rows of an XLSX file; another process reads it.
+def _spreadsheet_records(content: bytes, max_rows: int) -> Generator[Record]:
+    """Yield number and cells of the rows of an XLSX file; another process reads it.
 
     Raises:
         InvalidValueError: ``import.unreadable``, ``import.unpacked``, ``import.rows``.
@@ -210,24 +244,50 @@ def _read_spreadsheet(content: bytes, max_rows: int) -> list[tuple[int, list[str
     if not _spreadsheet_lock.acquire(timeout=_PROCESS_SECONDS):
         raise UnavailableError("too many spreadsheets are being read")
     try:
-        finished = subprocess.run(  # noqa: S603 - our own interpreter and module
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [
                 *(sys.executable, "-I", "-m", "collegium.imports.spreadsheet_process"),
-                *map(str, (max_rows, COLUMNS_MAX, CELL_MAX)),
+                *map(str, (max_rows, COLUMNS_MAX, _SPREADSHEET_CELL_MAX)),
             ],
-            input=content,
-            capture_output=True,
-            timeout=_PROCESS_SECONDS,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env={},
-            check=False,
         )
-        result = json.loads(finished.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
-        # Killed, by a limit.
-        raise _refusal("import.unpacked") from None
+        timer = threading.Timer(_PROCESS_SECONDS, process.kill)
+        timer.start()
+        try:
+            yield from _records_of(process, content, max_rows)
+        finally:
+            timer.cancel()
+            process.kill()
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                with suppress(BrokenPipeError):
+                    pipe.close()
+            process.wait()
     finally:
         _spreadsheet_lock.release()
-    if "error" in result:
-        facts = {"max": max_rows - 1} if result["error"] == "import.rows" else {}
-        raise _refusal(result["error"], **facts)
-    return [(number, cells) for number, cells in result["rows"]]
+
+
+def _records_of(
+    process: subprocess.Popen[bytes], content: bytes, max_rows: int
+) -> Iterator[Record]:
+    if process.stdin is None or process.stdout is None:
+        raise ValueError(process)
+    # It reads everything before it writes anything. If it has died, its output is too short.
+    with suppress(BrokenPipeError):
+        process.stdin.write(content)
+        process.stdin.close()
+    for line in process.stdout:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            break
+        if found is None:
+            return
+        if isinstance(found, dict):
+            facts = {"max": max_rows - 1} if found["error"] == "import.rows" else {}
+            raise _refusal(found["error"], **facts)
+        yield found[0], found[1]
+    # Killed, by a limit.
+    raise _refusal("import.unpacked")

@@ -1,6 +1,8 @@
 """The process that reads one XLSX file from standard input: ``python -m`` this module.
 
-It writes JSON to standard output: ``{"rows": [[number, [cell, …]], …]}`` or ``{"error": code}``.
+It writes JSON to standard output, a line for each row: ``[number, [cell, …]]``. The last line is
+``null``, or ``{"error": code}``; without one, the process was killed.
+
 The operating system limits its memory and its time, because the file may be made to exhaust both.
 See docs/decisions/0048-spreadsheets.md.
 """
@@ -26,7 +28,7 @@ EMPTY_MAX: Final = 10_000
 """Empty rows after which the sheet counts as ended."""
 
 TEXT_MAX: Final = 16 * 1024 * 1024
-"""Characters of all cells together."""
+"""Bytes of all cells together."""
 
 _EXTERNAL_LINKS: Final = False
 
@@ -47,8 +49,8 @@ class UnreadableError(Exception):
     """The file cannot be read; the message is the code of the problem."""
 
 
-def read(content: bytes, max_rows: int, max_columns: int, max_cell: int) -> list[Any]:
-    """Return number and cells of the rows of the first visible sheet that are not empty.
+def read(content: bytes, max_rows: int, max_columns: int, max_cell: int) -> Iterator[bytes]:
+    """Yield a line for each row of the first visible sheet that is not empty: number and cells.
 
     Raises:
         UnreadableError: ``import.unreadable``, ``import.unpacked`` or ``import.rows``.
@@ -68,8 +70,7 @@ def read(content: bytes, max_rows: int, max_columns: int, max_cell: int) -> list
         raise UnreadableError("import.unreadable")
     # The file says how many columns and rows it has, and may be wrong.
     sheet.reset_dimensions()
-    rows: list[Any] = []
-    length = last = 0
+    count = length = last = 0
     for number, values in enumerate(sheet.iter_rows(max_col=max_columns, values_only=True), 1):
         # A cell in the last of a million rows has as many empty rows before it.
         if number - last > EMPTY_MAX:
@@ -80,13 +81,18 @@ def read(content: bytes, max_rows: int, max_columns: int, max_cell: int) -> list
         if not cells:
             continue
         last = number
-        length += sum(map(len, cells))
+        line = _line([number, cells])
+        length += len(line)
         if length > TEXT_MAX:
             raise UnreadableError("import.unpacked")
-        rows.append((number, cells))
-        if len(rows) > max_rows:
+        count += 1
+        if count > max_rows:
             raise UnreadableError("import.rows")
-    return rows
+        yield line
+
+
+def _line(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def _texts(values: tuple[Any, ...], max_cell: int) -> Iterator[str]:
@@ -106,23 +112,25 @@ def _text(value: object) -> str:
         return value.isoformat()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    # Spreadsheet programs write a carriage return like this.
+    return str(value).replace("_x000D_", "\r").strip()
 
 
 def main() -> None:
     """Read the file, and write the rows."""
     limit_resources()
     warnings.simplefilter("ignore")  # about parts of the file that are not read
-    result: dict[str, Any]
+    result: dict[str, str] | None = None
     try:
-        result = {"rows": read(sys.stdin.buffer.read(), *map(int, sys.argv[1:4]))}
+        for line in read(sys.stdin.buffer.read(), *map(int, sys.argv[1:4])):
+            sys.stdout.buffer.write(line)
     except UnreadableError as error:
         result = {"error": str(error)}
     except MemoryError:
         result = {"error": "import.unpacked"}
     except Exception:  # noqa: BLE001 - openpyxl raises anything for a malformed file
         result = {"error": "import.unreadable"}
-    sys.stdout.write(json.dumps(result))
+    sys.stdout.buffer.write(_line(result))
 
 
 if __name__ == "__main__":
