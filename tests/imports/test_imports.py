@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from collegium.access import queries as access_queries
+from collegium.access.labels import role_label
 from collegium.access.rules import Actor
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
@@ -23,6 +24,7 @@ from collegium.imports import queries as import_queries
 from collegium.imports.actions import WORK_BATCH
 from collegium.invitations import actions as invitation_actions
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.text import languages
 from tests.imports.scene import (
     MALFORMED,
     REPEATED,
@@ -194,6 +196,20 @@ def test_the_role_ceiling_and_the_budget_refuse_rows(
     world.give_role(helper, "CUSTOMER.OWNER", organisation)
     with pytest.raises((Forbidden, NotFound)):
         upload(world, helper, project, content)
+
+
+def test_roles_are_named_as_on_the_pages_of_every_language(
+    world: World, owner: Person, project: Place
+) -> None:
+    role = world.role("PROJECT.MANAGER")
+    labels = []
+    for language in languages.available():
+        with languages.using(language):
+            labels.append(role_label(role.description, role.name))
+    assert len(set(labels)) > 3
+    lines = (f"p{number}@uni.example,{label}" for number, label in enumerate(labels))
+    uuid = upload(world, owner, project, "\n".join(["email,role", *lines]).encode())
+    assert {(each.state, each.role_uuid) for each in rows(world, uuid)} == {("ready", role.uuid)}
 
 
 def test_killed_between_two_batches_nothing_is_lost_or_done_twice(

@@ -46,6 +46,8 @@ def test_a_file_is_checked_started_followed_and_undone(
     wrong = browser.open(f"{path}?state=malformed")
     assert f"malformed {MALFORMED}" in text(wrong)
     assert "person1@" not in text(wrong)
+    german = browser.open(f"{path}?state=malformed", headers={"Accept-Language": "de"})
+    assert "Dies ist keine E-Mail-Adresse." in text(german)
 
     # Two ticked rows, then the others.
     running = browser.follow(submit(browser, path, action="chosen", rows=["2", "3"]))

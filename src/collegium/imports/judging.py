@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from collegium.access.labels import role_label
 from collegium.access.queries import ScopeAccess
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction
@@ -19,6 +20,7 @@ from collegium.refusals import Refusal
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
 from collegium.settings import Settings
+from collegium.text import languages
 
 BATCH: Final = 1000
 """Rows that are judged with one set of statements."""
@@ -50,13 +52,29 @@ class Roles:
             self.by_uuid[role.uuid] = role
             for name in (role.name, role.name.rpartition(".")[2], role.description, role.uuid):
                 self._by_name.setdefault(name.casefold(), role)
+        self._has_translations = False
         if default is not None:
             self.by_uuid.setdefault(default.uuid, default)
         self._refusals: dict[int, Refusal | None] = {}
 
     def find(self, name: str) -> RoleRow | None:
-        """Return the role that a row names, by its name, its label or its UUID."""
-        return self._by_name.get(name.casefold()) if name else self._default
+        """Return the role that a row names, by its name, its label in any language or its UUID."""
+        if not name:
+            return self._default
+        found = self._by_name.get(name.casefold())
+        if found is None and not self._has_translations:
+            self._add_translations()
+            found = self._by_name.get(name.casefold())
+        return found
+
+    def _add_translations(self) -> None:
+        """Add what the roles are called on pages and in e-mails of every language."""
+        for language in languages.available():
+            with languages.using(language):
+                for role in self.by_uuid.values():
+                    label = role_label(role.description, role.name)
+                    self._by_name.setdefault(label.casefold(), role)
+        self._has_translations = True
 
     def refusal(self, tx: ReadTransaction, role: RoleRow) -> Refusal | None:
         """Return why the actor cannot invite to a role; the rules are asked once for each role."""
