@@ -54,6 +54,18 @@ def test_mails_are_retried_after_a_failure_of_the_mail_server(
     assert len(box.envelopes) == 2
 
 
+@pytest.mark.parametrize("kind", ["import", "bulk_change"])
+def test_mails_are_sent_although_an_import_fails(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def fail(*_given: Any) -> bool:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(f"collegium.{kind}s.actions.run_next", fail)
+    enqueue(database)
+    assert worker(database, clock, Recorder()).once() == 1
+
+
 def test_due_mails_share_one_connection(database: Database, clock: Clock) -> None:
     for _ in range(10):
         enqueue(database)

@@ -249,6 +249,9 @@ class Worker:
     def _run_long_work(self, stop: threading.Event, seconds: float = inf) -> bool:
         """Do a batch of an import and one of a bulk change in turn, in short transactions.
 
+        A bug in one kind of work must stop neither the other nor the e-mails. The work that fails
+        is tried again the next time.
+
         Args:
             stop: Once it is set, no further batch begins.
             seconds: After this time no further batch begins.
@@ -257,11 +260,18 @@ class Worker:
             Whether there may be more to do.
         """
         end = time.monotonic() + seconds
+        kinds = {"import": import_actions.run_next, "bulk change": bulk_change_actions.run_next}
         while not stop.is_set() and time.monotonic() < end:
             has_worked = False
-            for run_next in (import_actions.run_next, bulk_change_actions.run_next):
-                with self._database.write(self._now()) as tx:
-                    has_worked |= run_next(tx, self._settings)
+            for kind, run_next in list(kinds.items()):
+                try:
+                    with self._database.write(self._now()) as tx:
+                        has_worked |= run_next(tx, self._settings)
+                except UnavailableError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - see above
+                    _log.error("long work failed", work=kind, traceback=log_reason(error))
+                    del kinds[kind]
                 # Other writers of this process take the lock meanwhile.
                 stop.wait(_YIELD)
             if not has_worked:
