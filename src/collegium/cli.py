@@ -507,7 +507,8 @@ def import_people(
     """Invite the people of a CSV or XLSX file, and report what cannot be done.
 
     The same file again invites nobody twice, and goes on where it was stopped.
-    Exit with 1 if rows were malformed or refused, with 2 if nothing could be done.
+    Exit with 1 if rows were malformed or refused, or if somebody stopped the import; with 2 if
+    nothing could be done.
     """
     from collegium import import_command  # noqa: PLC0415 - keeps --help fast
 
@@ -532,6 +533,8 @@ def import_people(
             _stop(str(error), 2)
     for line in import_command.summary(found):
         click.echo(line)
+    if not dry_run and import_command.is_stopped(found):
+        _stop("the import was stopped. The same command goes on with it.", 1)
     if import_command.has_faults(found):
         raise SystemExit(1)
 

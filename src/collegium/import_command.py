@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from collegium.refusals import NotFound, Refusal
 from collegium.roles.queries import RoleRow
 from collegium.settings import Settings
 from collegium.sign_in.tokens.actions import actor_of
+from collegium.text.plain import one_line, short
 from collegium.values import InvalidValueError, hex_uuid
 
 _LABELS: Final = {
@@ -38,6 +40,8 @@ _LABELS: Final = {
 }
 _FAULTS: Final = frozenset({RowState.MALFORMED, RowState.REFUSED})
 _SHOWN: Final = _FAULTS | {RowState.REPEATED}
+_POLL_INTERVAL: Final = 0.1  # seconds
+_ADDRESS_MAX: Final = 100
 _PLURALS: Final = {"customers": ScopeKind.ORGANISATION, "projects": ScopeKind.PROJECT}
 
 
@@ -136,27 +140,63 @@ def run(
     Args:
         progress: is told the number of rows in each state from time to time.
 
+    Returns:
+        The counts. Rows that are still ready show that somebody has stopped the import, or that the
+        account was deactivated.
+
     Raises:
         UnfitImportError: a rule has changed in the meantime.
     """
     try:
-        with database.write() as tx:
-            uuid, _ = import_actions.store(tx, actor, judged)
-            row = import_queries.get_visible(tx, actor, uuid)
-            ready = import_queries.counts(tx, [row.id])[row.id].get(RowState.READY, 0)
-            if State(row.state) in import_rules.STARTABLE and ready:
-                import_actions.start(tx, actor, uuid, None)
+        while True:
+            uuid, is_begun = _begin(database, actor, judged)
+            found = _work(database, settings, actor, uuid, progress)
+            if is_begun:
+                return Counter({RowState(name): count for name, count in found.items()})
     except Refusal as refusal:
         raise UnfitImportError(reason_of(refusal.code, refusal.facts)) from None
+
+
+def _begin(database: Database, actor: Actor, judged: Judged) -> tuple[str, bool]:
+    """Store an import and start it; return its UUID, and False if others had started or undone it.
+
+    Raises:
+        Refusal: as ``store`` and ``start``.
+    """
+    with database.write() as tx:
+        uuid, _ = import_actions.store(tx, actor, judged)
+        row = import_queries.get_visible(tx, actor, uuid)
+        ready = import_queries.counts(tx, [row.id])[row.id].get(RowState.READY, 0)
+        is_startable = State(row.state) in import_rules.STARTABLE
+        if is_startable and ready:
+            import_actions.start(tx, actor, uuid, None)
+        return uuid, is_startable
+
+
+def _work(
+    database: Database,
+    settings: Settings,
+    actor: Actor,
+    uuid: str,
+    progress: Callable[[Mapping[str, int]], None],
+) -> dict[str, int]:
+    """Work until an import is done; return how many of its rows are in each state.
+
+    Raises:
+        NotFound: ``import.unknown``: it is gone, or the actor may not see it any more.
+    """
     while True:
         with database.read() as tx:
             row = import_queries.get_visible(tx, actor, uuid)
             found = import_queries.counts(tx, [row.id])[row.id]
         progress(found)
         if State(row.state) not in import_rules.BUSY:
-            return Counter({RowState(name): count for name, count in found.items()})
+            return found
         with database.write() as tx:
-            import_actions.run_next(tx, settings)
+            has_worked = import_actions.run_next(tx, settings)
+        if not has_worked:
+            # A worker is at it.
+            time.sleep(_POLL_INTERVAL)
 
 
 def counts(rows: Collection[Judgement]) -> Counter[RowState]:
@@ -176,9 +216,15 @@ def details(rows: Collection[Judgement]) -> Iterator[str]:
     for judgement in rows:
         if judgement.problem is not None and judgement.state in _SHOWN:
             problem = judgement.problem.stored()
-            email = judgement.row.cells.get("email", "")
+            # A cell may contain what a terminal would obey.
+            email = short(one_line(judgement.row.cells.get("email", "")), _ADDRESS_MAX)
             field = f" ({problem['field']})" if problem["field"] else ""
             yield f"row {judgement.row.number}: {email or 'no address'}{field}: {reason(problem)}"
+
+
+def is_stopped(found: Mapping[RowState, int]) -> bool:
+    """Return whether an import that ``run`` has started was stopped before its end."""
+    return bool(found.get(RowState.READY))
 
 
 def has_faults(found: Mapping[RowState, int]) -> bool:

@@ -14,7 +14,7 @@ from collegium.imports import queries as import_queries
 from tests.support.world import Person, Place, World
 
 HEADER = ("Vorname", "Nachname", "E-Mail-Adresse", "Rolle", "gültig bis", "Nachricht", "Sprache")
-_FIRST = ("Jürgen", "Zoë", 'Anna "Anni"', "O'Neil", "Łukasz", "Ægir", "محمد", "李")
+_FIRST = ("Jürgen", "Zoë, MSc", 'Anna "Anni"', "O'Neil", "Łukasz", "Ægir", "محمد", "李")
 _MALFORMED = {
     10: ("Ohne", "Adresse", "", "", "", "", ""),
     20: ("Kein", "Klammeraffe", "uni.example", "", "", "", ""),
