@@ -166,6 +166,14 @@ def test_line_ends_of_spreadsheet_programs_are_read() -> None:
     assert row.cells["message"] == "x\r\ny"
 
 
+def test_pasted_list_may_have_the_quotation_marks_of_an_email_program() -> None:
+    read = readers.read(b'"Lee, Ann" <ann@uni.example>\nbob@uni.example\n', MAX)
+    assert [row.cells for row in read.rows] == [
+        {"email": "ann@uni.example", "name": "Lee, Ann"},
+        {"email": "bob@uni.example"},
+    ]
+
+
 def test_mapping_names_rows_that_have_no_header() -> None:
     content = b"ann@uni.example;Ann\n"
     read = readers.read(content, MAX, {"email": 1})
