@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any, Final, Self
 
 import psutil
@@ -87,6 +88,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HERE, 0))
         return int(probe.getsockname()[1])
+
+
+def _peak(process: psutil.Process) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text("ascii")
+    (kibibytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kibibytes) * 1024 / 1e6
 
 
 COMMAND: Final = ("-c", "from collegium.cli import main; main()")
@@ -169,6 +176,19 @@ class Program:
     def resident(self) -> float:
         """Return the resident memory of the largest worker in megabytes."""
         return max(one.memory_info().rss for one in self._workers) / 1e6
+
+    def memory(self) -> dict[str, float]:
+        """Return the memory of its largest process in megabytes.
+
+        Returns:
+            ``peak``: the most that was resident at any time. ``pss``: what is resident now, with a
+            share of what other processes have too.
+        """
+        processes = [psutil.Process(self._process.pid), *self._workers]
+        return {
+            "peak": max(map(_peak, processes)),
+            "pss": max(one.memory_full_info().pss for one in processes) / 1e6,
+        }
 
     def __enter__(self) -> Self:
         return self

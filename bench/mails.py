@@ -119,18 +119,19 @@ def run(part: Part) -> dict[str, Any]:
         with Program(*COMMAND, "worker", url=url, more=more, serves=False) as program:
             while len(sink.received) < MAILS and time.perf_counter() - began < _TIMEOUT:
                 time.sleep(0.05)
-            cpu = program.cpu()
+            cpu, memory = program.cpu(), program.memory()
         times = sink.received
     part.databases.drop(url)
     rate = (len(times) - 1) / (times[-1] - times[0])
     part.say(
         f"{len(times):,} e-mails, {rate:.0f} a second, {cpu / len(times) * 1000:.1f} ms of CPU "
-        f"time each, {sink.connections} connections"
+        f"time each, {sink.connections} connections, memory {memory['peak']:.0f} MB"
     )
     return {
         "mails": len(times),
         "rate": rate,
         "cpu": cpu / len(times) * 1000,
         "connections": sink.connections,
+        "memory": memory,
         "busy": round(os.getloadavg()[0], 1),
     }

@@ -248,14 +248,28 @@ def _people_targets(results: Results) -> Iterator[Target]:
     times = results["beside"] / results["quiet"]
     target = people.BESIDE_TARGET
     yield "p99 of me beside it", f"≤ {target:g} times quiet", f"{times:.1f} times", times <= target
+    for name, memory in results["memory"].items():
+        yield _peak_target(f"memory of the {name} that imports {results['rows']:,} rows", memory)
+
+
+def _peak_target(name: str, memory: dict[str, float]) -> Target:
+    peak = memory["peak"]
+    return name, f"< {MEMORY_TARGET:.0f} MB", f"{peak:.0f} MB", peak < MEMORY_TARGET
 
 
 def _people(results: Results, _accounts: int) -> Iterator[str]:
     rows = (
-        ("judged and stored", f"{results['judged']:.1f} s"),
+        ("uploaded, judged and stored", f"{results['judged']:.1f} s"),
         ("invitations, events and e-mails created", f"{results['created']:.1f} s"),
         ("p99 of `me` before it", f"{results['quiet']:.1f} ms"),
         ("p99 of `me` beside it", f"{results['beside']:.1f} ms, of {results['reads']:,} requests"),
+        *(
+            (
+                f"memory of the {name}",
+                f"at most {memory['peak']:.0f} MB, PSS {memory['pss']:.0f} MB",
+            )
+            for name, memory in results["memory"].items()
+        ),
     )
     yield from _table((f"{results['rows']:,} people", ""), rows)
     busy = f"load average of {results['busy']:g} on {os.cpu_count()} cores"
@@ -266,12 +280,14 @@ def _mails_targets(results: Results) -> Iterator[Target]:
     rate, target = results["rate"], mails.RATE_TARGET
     name = f"{results['mails']:,} e-mails to a local SMTP server"
     yield name, f"≥ {target:g} a second", f"{rate:.0f} a second", rate >= target
+    yield _peak_target("memory of the worker that sends them", results["memory"])
 
 
 def _mails(results: Results, _accounts: int) -> Iterator[str]:
     yield (
         f"{results['mails']:,} invitations over {results['connections']} connections: "
-        f"{results['rate']:.0f} a second, {results['cpu']:.1f} ms of CPU time each. The machine had "
+        f"{results['rate']:.0f} a second, {results['cpu']:.1f} ms of CPU time each, at most "
+        f"{results['memory']['peak']:.0f} MB of memory. The machine had "
         f"a load average of {results['busy']:g} on {os.cpu_count()} cores in the last minute.\n"
     )
 
