@@ -163,7 +163,7 @@ def _router() -> CompiledRouter:
     They are the same for every application of a process; building the router takes 30 ms.
     """
     described = waldur.ROUTES | brainstem.DESCRIBED | web.DESCRIBED
-    description = web.description_routes(openapi.describe(described))
+    description = web.description_routes(lambda: openapi.describe(described))
     router = CompiledRouter()
     pipeline.add_routes(router, waldur.ROUTES, waldur.PROTOCOL)
     pipeline.add_routes(router, icons.ROUTES, waldur.PROTOCOL)

@@ -85,6 +85,19 @@ def test_document_is_published(site: Site, document: dict[str, Any]) -> None:
     assert response.json() == document
 
 
+def test_no_process_makes_the_document_before_somebody_wants_it() -> None:
+    """It takes more than 2 MB."""
+    calls = []
+
+    def count_and_describe() -> dict[str, Any]:
+        calls.append(1)
+        return describe({})
+
+    routes = web.description_routes(count_and_describe)
+    assert set(routes) == {"/schema/openapi.json", "/schema/"}
+    assert not calls
+
+
 def test_document_has_the_structure_of_openapi_3_1(document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
     assert document["info"]["title"] == "Collegium"

@@ -22,7 +22,7 @@ FILE: Final = Path(__file__).with_name("matrix.txt")
 ROUTES: Final[dict[str, Routes]] = {
     "waldur": waldur.ROUTES,
     "brainstem": brainstem.ROUTES,
-    "web": web.ROUTES | web.description_routes(openapi.describe({})),
+    "web": web.ROUTES | web.description_routes(lambda: openapi.describe({})),
 }
 _FULL_PAGE: Final = {"waldur": "page_size=300", "brainstem": "limit=100"}
 REFUSED: Final = frozenset("?-x!.")

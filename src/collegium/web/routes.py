@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, lru_cache
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from prometheus_client import generate_latest
@@ -128,24 +130,53 @@ def _robots(_context: RequestContext) -> Response:
     return Response(200, b"User-agent: *\nDisallow: /\n", media=_TEXT)
 
 
-def description_routes(document: dict[str, Any]) -> Routes:
-    """Return the routes of an OpenAPI document: as JSON and as a page."""
-    encoded: dict[str, bytes] = {}
-    operations = [
-        (method.upper(), path, description)
-        for path, table in document["paths"].items()
-        for method, description in table.items()
-    ]
+class _Operation(NamedTuple):
+    """What the page shows of one operation."""
+
+    method: str
+    path: str
+    summary: str
+    is_public: bool
+    fields: list[tuple[str, bool]]
+    """The fields of the body: the name, and whether the field is required."""
+
+
+def _operation(method: str, path: str, described: dict[str, Any]) -> _Operation:
+    fields = []
+    for content in described.get("requestBody", {}).get("content", {}).values():
+        required = content["schema"].get("required", ())
+        fields = [(name, name in required) for name in content["schema"]["properties"]]
+    is_public = described["security"] == [{}]
+    return _Operation(method.upper(), path, described["summary"], is_public, fields)
+
+
+def description_routes(describe: Callable[[], dict[str, Any]]) -> Routes:
+    """Return the routes of an OpenAPI document: as JSON and as a page.
+
+    Args:
+        describe: returns the document. It takes more than 2 MB, so no process makes it before
+            somebody wants it, and only what is sent is kept.
+    """
+
+    # The public URL has one path prefix or none.
+    @lru_cache(maxsize=2)
+    def _encode(root: str) -> bytes:
+        servers = {"servers": [{"url": root}]} if root else {}
+        return msgspec.json.encode(describe() | servers)
+
+    @cache
+    def _operations() -> list[_Operation]:
+        return [
+            _operation(method, path, described)
+            for path, table in describe()["paths"].items()
+            for method, described in table.items()
+        ]
 
     def _document(context: RequestContext) -> Response:
-        # The public URL has one path prefix or none, so at most two documents are cached.
-        if context.root not in encoded:
-            servers = {"servers": [{"url": context.root}]} if context.root else {}
-            encoded[context.root] = msgspec.json.encode(document | servers)
-        return Response(200, encoded[context.root])
+        return Response(200, _encode(context.root))
 
     def _reference(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
-        return page(browser, "schema", operations=operations)
+        return page(browser, "schema", operations=_operations())
 
     return {
         "/schema/openapi.json": {
