@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from collegium.accounts import queries as account_queries
 from collegium.db.database import Database
-from collegium.db.statements import Statement
+from collegium.db.statements import Statement, as_dict
 from collegium.db.tables import email_changes, events, ssh_keys
 from collegium.db.tables import tokens as tokens_table
 from tests.support.site import Site
@@ -209,7 +209,7 @@ def test_deleted_account_is_anonymised_and_its_name_is_free_again(
         tx.execute(Statement(email_changes.insert().values(**values, **hashes, created_at=tx.now)))
     assert site.request("DELETE", path_of(ada), world.staff).status_code == 204
 
-    row = " ".join(str(value) for value in row_of(world, ada)._asdict().values())
+    row = " ".join(str(value) for value in as_dict(row_of(world, ada)).values())
     for value in [*personal.values(), "ada@example.org", "new@example.org"]:
         assert value not in row
     with database.read() as tx:

@@ -4,16 +4,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
-from sqlalchemy import Text, bindparam, func, insert, literal, select
+from sqlalchemy import Text, bindparam, func, insert, literal, select, update
 
 from collegium.db import connections
 from collegium.db.connections import Connections
 from collegium.db.database import Database, UnavailableError
-from collegium.db.statements import Statement, stored_time
-from collegium.db.tables import join_requests, slugs
+from collegium.db.statements import Statement, as_dict, stored_time
+from collegium.db.tables import accounts, join_requests, slugs, tokens
+from tests.support.world import World
 
 _COUNT = Statement[int](select(func.count().label("count")).select_from(slugs))
 _ADD = Statement(
@@ -36,6 +38,47 @@ def test_stored_times_have_a_fixed_width_so_that_they_sort(moment: datetime) -> 
     expected = moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
     assert stored_time(moment) == expected
     assert len(expected) == 26
+
+
+class _Account:
+    id: int
+    token_hash: bytes
+
+
+def test_rows_of_many_columns_have_the_values_of_single_columns(
+    world: World, database: Database
+) -> None:
+    """SQLite sends them as one JSON array."""
+    ada = world.person("ada")
+    values = {
+        "first_name": 'a"\\\n\t\x01\N{SNOWMAN}\N{SMILING FACE WITH OPEN MOUTH}/',
+        "last_name": "",
+        "birth_date": date(1, 2, 3),
+        "agreed_at": datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        "last_login_at": datetime(2026, 11, 30, tzinfo=UTC),
+        "uid_number": 2**63 - 1,
+        "is_support": True,
+        "details": {"x": [1, 2.5, 1e30, True, None, '\N{SNOWMAN}"', {}]},
+        "affiliations": ["", "a"],
+        "picture": "0" * 32,
+    }
+    query = (
+        select(accounts, tokens.c.token_hash, (tokens.c.id * 1.5).label("share"))
+        .join(tokens, tokens.c.account_id == accounts.c.id)
+        .where(accounts.c.id == bindparam("id"))
+    )
+    statement = Statement[_Account](query)
+    with database.write() as tx:
+        tx.execute(Statement(update(accounts).where(accounts.c.id == ada.id).values(**values)))
+        row = as_dict(tx.fetch_only(statement, id=ada.id))
+        single: Any = tx.fetch_only(Statement[Any](query), id=ada.id)
+    assert row == single._asdict()
+    assert {name: row[name] for name in values} == values
+    assert {name: type(value) for name, value in row.items()} == {
+        name: type(value) for name, value in single._asdict().items()
+    }
+    text = statement.compiled(database.dialect).text
+    assert text.startswith("SELECT json_array(") is database.is_sqlite
 
 
 def test_constants_are_inlined_into_the_statement(database: Database) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from sqlalchemy import select
 
-from collegium.db.statements import Statement
+from collegium.db.statements import Statement, replace
 from collegium.db.tables import events
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.sign_in.providers import actions as provider_actions
@@ -58,7 +58,7 @@ def test_provider_is_stored_with_its_secret_encrypted(world: World) -> None:
     public = create(world, "public", client_secret="")
     assert public.client_secret_encrypted is None
     assert provider_actions.client_secret(world.vault, public) == ""
-    swapped = public._replace(client_secret_encrypted=provider.client_secret_encrypted)  # type: ignore[attr-defined]  # rows are named tuples
+    swapped = replace(public, client_secret_encrypted=provider.client_secret_encrypted)
     with pytest.raises(InvalidTag):
         provider_actions.client_secret(world.vault, swapped)
 
