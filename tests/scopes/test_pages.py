@@ -211,6 +211,8 @@ def test_removal_is_undone_by_the_person_who_removed_the_role_and_nobody_else(
     assert "Removed by mistake" not in browser.open(listed).text
     log = text(browser.open(f"{path}history/"))
     assert log.count(" again (until") == 1
+    browser.sign_in(world, member)
+    assert try_it() == 403
 
 
 def test_role_can_be_changed_to_one_that_the_account_may_grant(

@@ -15,7 +15,6 @@ from collegium.access.rules import (
     Actor,
     Permission,
     ScopeKind,
-    has_permission,
     refusal_to_grant,
 )
 from collegium.accounts import queries as account_queries
@@ -268,8 +267,6 @@ def undo_removal(tx: WriteTransaction, actor: Actor, access: ScopeAccess, uuid: 
         Forbidden, Conflict: as ``restore``.
     """
     permission = KINDS[access.scope.kind].grant
-    if not has_permission(actor, access.permissions, permission):
-        raise Forbidden("permission.missing")
     past = membership_queries.get_removed(tx, actor, access.scope.id, uuid)
     role = role_queries.existing(tx, uuid=past.role_uuid)
     account = account_queries.existing(tx, past.account_id)
