@@ -96,6 +96,18 @@ class Related:
     is_default_made: bool = False
     columns: tuple[str, ...] = ()
 
+    def part(self, name: str) -> Part:
+        """Return the source of fields that show one attribute of the values."""
+        return Part(self, name)
+
+
+@dataclass(frozen=True)
+class Part:
+    """An attribute of values that are loaded for all rows; see ``Related.part``."""
+
+    related: Related
+    name: str
+
 
 @dataclass(frozen=True)
 class Given:
@@ -225,6 +237,8 @@ class _Filler:
                 return source.name
             case Related():
                 return f"related{_place(self.related, source)}"
+            case Part():
+                return f"{self._argument(source.related)}.{source.name}"
         raise TypeError(source)
 
     def build(self) -> Callable[..., list[Any]]:
@@ -346,6 +360,8 @@ def _columns(resource: ResourceMeta) -> list[str]:
     names = ["id"]
     for declared in resource.fields.values():
         for source in declared.sources:
+            if isinstance(source, Part):
+                source = source.related  # noqa: PLW2901
             if isinstance(source, str):
                 names.append(source)
             elif isinstance(source, Related):

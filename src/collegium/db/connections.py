@@ -186,6 +186,10 @@ class Connections:
             if isinstance(cause, driver_errors("OperationalError")):
                 raise self.outage(cause) from error
             raise
+        if self._folder is None:
+            from collegium.db import postgresql  # noqa: PLC0415 - loads psycopg
+
+            postgresql.leave_json_encoded(connection)
         return connection
 
     def _close(self, connection: Any) -> None:

@@ -419,7 +419,7 @@ def _value(name: str, column: Any, dialect: Dialect, namespace: dict[str, Any]) 
         return name  # see ``db.postgresql``
     if is_sqlite and isinstance(column.type, Boolean):
         return f"None if {name} is None else {name} == 1"
-    if is_sqlite and isinstance(column.type, JSON):
+    if isinstance(column.type, JSON):
         # SQLite stores a number as such, and not as a text.
         return f"json({name}) if type({name}) is str else {name}"
     convert = column.type.dialect_impl(dialect).result_processor(dialect, _FLOAT8)

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from operator import attrgetter
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -109,17 +108,18 @@ def _load_permissions(
         row.id: permissions_of_account(
             context,
             tx,
-            grants.get(row.id, ()),
+            grants[row.id],
             False,
             uuid=row.uuid,
             name=full_name(row),
             slug=row.slug,
         )
         for row in rows
+        if row.id in grants
     }
 
 
-class _Provider(NamedTuple):
+class _Provider(Struct, frozen=True):
     """What an account shows of the identity provider that it came from."""
 
     name: str
@@ -226,14 +226,14 @@ class User(Resource, frozen=True, gc=False):
     affiliations: list[str] = field(write=StringList(max=255, max_items=50))
     first_name: str = field(write=_NAME)
     last_name: str = field(write=_NAME)
-    identity_provider_name: str = field(_PROVIDER, get=attrgetter("name"))
-    identity_provider_label: str = field(_PROVIDER, get=attrgetter("label"))
-    identity_provider_management_url: str = field(_PROVIDER, get=attrgetter("management_url"))
-    identity_provider_fields: list[str] = field(_PROVIDER, get=attrgetter("fields"))
+    identity_provider_name: str = field(_PROVIDER.part("name"))
+    identity_provider_label: str = field(_PROVIDER.part("label"))
+    identity_provider_management_url: str = field(_PROVIDER.part("management_url"))
+    identity_provider_fields: list[str] = field(_PROVIDER.part("fields"))
     personal_title: str = field(write=Name(max=50))
     organization_country: str = field(write=_COUNTRY)
     organization_type: str = field(write=_FACT)
-    should_protect_user_details: bool = field(_PROVIDER, get=attrgetter("are_details_protected"))
+    should_protect_user_details: bool = field(_PROVIDER.part("are_details_protected"))
     token_expires_at: datetime | None = field(
         Source.CONTEXT,
         "token_created_at",
@@ -267,7 +267,7 @@ class User(Resource, frozen=True, gc=False):
     )
     uid_number: int | UnsetType | None = field(private=_OWN)
     primary_gid: int | UnsetType | None = field(private=_OWN)
-    has_usable_password: bool | UnsetType = field(get=bool, private=_OWN)
+    has_usable_password: bool | UnsetType = field(private=_OWN)
     has_passkey: bool | UnsetType = field("passkey_count", get=bool, private=_OWN)
     passkey_count: int | UnsetType = field(private=_OWN)
     is_identity_manager: bool | UnsetType = field(write=Boolean(), private=_OWN)

@@ -95,7 +95,7 @@ def respond_page(
     if rows is None:
         rows = listing.page(tx, context.actor, filter_values, order, size, (page - 1) * size)
     structs: Any = render(rows)
-    if sparse:
+    if sparse and context.query.get("field"):
         structs = [fields(context, struct) for struct in structs]
     return Response(200, encode(structs), headers)
 

@@ -209,7 +209,9 @@ class Project(Resource, frozen=True, gc=False):
     customer_grace_period_days: int | None = field("organisation_grace_period_days")
     effective_end_date: date | None = field(*_ENDS, get=effective_end)
     is_in_grace_period: bool = field(
-        Source.NOW, *_ENDS, get=lambda now, *ends: is_in_grace_period(now.date(), *ends)
+        Source.NOW,
+        *_ENDS,
+        get=lambda now, end, *days: end is not None and is_in_grace_period(now.date(), end, *days),
     )
     user_email_patterns: list[str] = field("email_patterns", write=admission.EMAIL_PATTERNS)
     user_affiliations: list[str] = field("affiliations", write=admission.AFFILIATIONS)
