@@ -6,6 +6,7 @@ import time
 import unicodedata
 
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -171,6 +172,18 @@ def test_invalid_address_is_refused_with_a_sentence(address: str) -> None:
 def test_invisible_characters_in_an_address_are_refused(character: str) -> None:
     for local in (f"ada{character}lee", f"{character}ada", f"ada{character}"):
         assert address_error(f"{local}@example.org") not in {"", MIXED}
+
+
+@pytest.mark.parametrize("pattern", ["a{}b", "{}a", "a{}", "a.{}", "{}.a", "{0}{0}"])
+def test_usual_local_parts_are_judged_as_by_the_library(pattern: str) -> None:
+    locals_ = [*(pattern.format(chr(code)) for code in range(128)), "a" * 64, "a" * 65, "é", "a..b"]
+    for local in locals_:
+        try:
+            validate_email(f"{local}@example.org", check_deliverability=False)
+            is_valid = "@" not in local
+        except EmailNotValidError:
+            is_valid = False
+        assert (address_error(f"{local}@example.org") == "") is is_valid, local
 
 
 def test_mixed_scripts_have_their_own_error() -> None:

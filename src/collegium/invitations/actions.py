@@ -210,10 +210,18 @@ def _add_all(
             "created_by": actor.id,
             "sponsor_id": actor.id,
             "mail_id": None,
+            "mailed_at": None,
         }
         for each, result in zip(planned, results, strict=True)
         if isinstance(result, str)
     ]
+    mail_ids: list[int] = []
+    if state is State.PENDING:
+        # Before the invitations, which refer to them. Changing an invitation once it is inserted
+        # costs as much as inserting it, because it has many indexes.
+        mail_ids = outbox_queries.enqueue_all(tx, [_first_mail(row["email"], 0) for row in rows])
+        for row, mail_id in zip(rows, mail_ids, strict=True):
+            row |= {"mail_id": mail_id, "mailed_at": tx.now}
     ids = invitation_queries.add_all(tx, rows)
     event_queries.record_all(
         tx,
@@ -224,18 +232,16 @@ def _add_all(
         ),
     )
     if state is State.PENDING:
-        mail_ids = outbox_queries.enqueue_all(
-            tx,
-            [
-                mails.InvitationCreated(row["email"], key, invitation_rules.FIRST_LINK_VERSION)
-                for key, row in zip(ids, rows, strict=True)
-            ],
-        )
-        invitation_queries.set_mails(tx, dict(zip(ids, mail_ids, strict=True)))
+        first_mails = (_first_mail(row["email"], key) for key, row in zip(ids, rows, strict=True))
+        outbox_queries.set_mails(tx, dict(zip(mail_ids, first_mails, strict=True)))
     elif state is State.REQUESTED:
         for key in ids:
             notify_staff(tx, key)
     return results
+
+
+def _first_mail(email: str, invitation_id: int) -> mails.InvitationCreated:
+    return mails.InvitationCreated(email, invitation_id, invitation_rules.FIRST_LINK_VERSION)
 
 
 def invite_or_change(

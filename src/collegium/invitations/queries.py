@@ -432,11 +432,6 @@ def _update_if_unchanged(columns: tuple[str, ...]) -> Statement:
     )
 
 
-_SET_MAIL = Statement(
-    update(invitations)
-    .where(invitations.c.id == bindparam("invitation"))
-    .values(mail_id=bindparam("mail"), mailed_at=bindparam("mailed_at", type_=UtcDateTime))
-)
 _CANCEL_OTHERS = Statement[str](
     update(invitations)
     .where(
@@ -707,18 +702,6 @@ def add_all(tx: WriteTransaction, rows: Sequence[Mapping[str, Any]]) -> list[int
     if len(ids) < len(values):
         raise NotFound("scope.unknown")
     return ids
-
-
-def set_mails(tx: WriteTransaction, mails: Mapping[int, int]) -> None:
-    """Store the first e-mail of invitations that this transaction has inserted.
-
-    Args:
-        mails: id of the outbox row by id of the invitation.
-    """
-    parameters = [
-        {"invitation": key, "mail": mail, "mailed_at": tx.now} for key, mail in mails.items()
-    ]
-    tx.execute_many(_SET_MAIL, parameters)
 
 
 def set_state(

@@ -401,9 +401,7 @@ def enqueue_all(
     """Queue several e-mails, and return their ids in order; otherwise as ``enqueue``."""
     parameters = []
     for mail in queued:
-        payload = mail.payload()
-        if tx.request:
-            payload[REQUEST] = tx.request
+        payload = _payload_of(tx, mail)
         parameters.append(
             {
                 "kind": mail.kind,
@@ -417,6 +415,24 @@ def enqueue_all(
         )
     tx.mail_enqueued = True
     return tx.execute_many(_ENQUEUE, parameters)
+
+
+def set_mails(tx: WriteTransaction, queued: Mapping[int, QueuedMail]) -> None:
+    """Replace the data of e-mails that this transaction has queued, by their ids."""
+    tx.execute_many(
+        _SET_PAYLOAD,
+        [
+            {"mail": mail_id, "new_payload": _payload_of(tx, mail)}
+            for mail_id, mail in queued.items()
+        ],
+    )
+
+
+def _payload_of(tx: WriteTransaction, mail: QueuedMail) -> dict[str, Any]:
+    payload = mail.payload()
+    if tx.request:
+        payload[REQUEST] = tx.request
+    return payload
 
 
 def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[ClaimedMail]:
