@@ -1,6 +1,8 @@
 """No filter reads all rows of 100,000 invitations or 200,000 grants."""
 
+import re
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -10,9 +12,11 @@ from collegium.api.waldur import invitations, memberships, organisations, projec
 from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, grants, roles
+from collegium.invitations import queries as invitation_queries
 from collegium.lists.listing import Listing
+from collegium.memberships import queries as membership_queries
 from collegium.sign_in.tokens.actions import actor_of
-from tests.db.plans import plans_of, reads_all, seconds
+from tests.db.plans import explain, plans_of, reads_all, seconds
 from tests.support import bulk_data
 
 pytestmark = pytest.mark.timeout(300)
@@ -146,6 +150,21 @@ def test_filter_without_matches_is_fast(big_tx: ReadTransaction) -> None:
             assert listing.count(tx, staff, {parameter: value}) == 0, parameter
             durations[parameter] = seconds(listing, tx, staff, {parameter: value}, LIMIT)
     assert max(durations.values()) < LIMIT, durations
+
+
+@pytest.mark.parametrize("big_tx", ["sqlite", "postgresql"], indirect=True)
+def test_batch_of_a_download_is_found_by_its_keys(big_tx: ReadTransaction) -> None:
+    """However long the list of the scope is, and however far in it."""
+    staff = actor_of(person(big_tx, STAFF))
+    for table, listing, filters in (
+        ("grants", membership_queries.of_scope, {"scope": 7}),
+        ("invitations", invitation_queries.of_scope, {"scope_id": 7}),
+    ):
+        found: Any = listing
+        keys = range(1, 1001)
+        plan = explain(big_tx, partial(found.batch, actor=staff, filters=filters, keys=keys))[-1]
+        assert not re.search(rf"\bix_{table}_\w+", plan), plan
+        assert not reads_all(big_tx, plan, table), plan
 
 
 def test_search_for_names_of_scopes_is_fast(big_tx: ReadTransaction) -> None:

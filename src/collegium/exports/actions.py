@@ -6,7 +6,7 @@ see is decided again for each batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ from collegium.exports.rules import Format, Subject
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.queries import InvitationRow
 from collegium.invitations.rules import effective_state
+from collegium.lists.listing import Listing
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.queries import TeamRow
 from collegium.refusals import Forbidden
@@ -30,7 +31,11 @@ from collegium.sign_in import credentials
 BATCH: Final = 1000
 """Maximum number of rows of one transaction."""
 
+KEYS: Final = 20_000
+"""Number of keys that are read at once, as small numbers; a read goes through the whole list."""
+
 Row = dict[str, Any]
+Filters = Mapping[str, Any]
 
 _EVENTS: Final = {
     Subject.MEMBERS: events.MembersExported,
@@ -87,8 +92,8 @@ def batches(
 ) -> Iterator[list[Row]]:
     """Yield the rows in batches, in the order in which they were made.
 
-    Each batch takes the same number of statements. What is added while the file is sent comes last;
-    what is removed meanwhile may be missing.
+    Each batch takes the same number of statements, one more when keys are needed. What is added
+    while the file is sent comes last; what is removed meanwhile may be missing.
 
     Args:
         read: opens a read transaction.
@@ -96,22 +101,33 @@ def batches(
     Raises:
         Unauthenticated, NotFound, Forbidden: the actor has lost the session or the right meanwhile.
     """
-    after, size = 0, BATCH
-    while size == BATCH:
+    keys: Sequence[int] = ()
+    last, is_end = 0, False
+    while not is_end:
         with read() as tx:
             credentials.check(tx, export.actor)
             access = get_visible_by_id(tx, export.actor, export.scope)
             check_may_read(export.actor, access, export.subject)
-            found, after, size = _READERS[export.subject](tx, export, access, after)
+            filters = _filters(export, access)
+            if not keys:
+                keys = _LISTS[export.subject].keys(tx, export.actor, filters, KEYS, last)
+                is_end = len(keys) <= BATCH
+            batch, keys = keys[:BATCH], keys[BATCH:]
+            reader = _READERS[export.subject]
+            found = reader(tx, export.actor, filters, batch) if batch else []
+        last = batch[-1] if batch else last
         if found:
             yield found
 
 
-Batch = tuple[list[Row], int, int]
-"""The rows, the key of the last one, and their number."""
+_LISTS: Final[Mapping[Subject, Listing[Any]]] = {
+    Subject.MEMBERS: membership_queries.of_scope,
+    Subject.INVITATIONS: invitation_queries.of_scope,
+    Subject.HISTORY: event_queries.of_scope,
+}
 
 
-def _filters(export: Export, access: ScopeAccess) -> dict[str, Any]:
+def _filters(export: Export, access: ScopeAccess) -> Filters:
     """Return the filters of the list, with the scope."""
     scope = access.scope
     own: dict[Subject, dict[str, Any]] = {
@@ -122,10 +138,9 @@ def _filters(export: Export, access: ScopeAccess) -> dict[str, Any]:
     return {**export.filters, **own[export.subject]}
 
 
-def _members(tx: ReadTransaction, export: Export, access: ScopeAccess, after: int) -> Batch:
-    filters = _filters(export, access)
-    rows: list[TeamRow] = membership_queries.of_scope.batch(tx, export.actor, filters, after, BATCH)
-    found = [
+def _members(tx: ReadTransaction, actor: Actor, filters: Filters, keys: Sequence[int]) -> list[Row]:
+    rows: list[TeamRow] = membership_queries.of_scope.batch(tx, actor, filters, keys)
+    return [
         {
             "name": _name(row),
             "email": row.email,
@@ -136,15 +151,13 @@ def _members(tx: ReadTransaction, export: Export, access: ScopeAccess, after: in
         }
         for row in rows
     ]
-    return found, rows[-1].id if rows else after, len(rows)
 
 
-def _invitations(tx: ReadTransaction, export: Export, access: ScopeAccess, after: int) -> Batch:
-    filters = _filters(export, access)
-    rows: list[InvitationRow] = invitation_queries.of_scope.batch(
-        tx, export.actor, filters, after, BATCH
-    )
-    found = [
+def _invitations(
+    tx: ReadTransaction, actor: Actor, filters: Filters, keys: Sequence[int]
+) -> list[Row]:
+    rows: list[InvitationRow] = invitation_queries.of_scope.batch(tx, actor, filters, keys)
+    return [
         {
             "email": row.email,
             "name": row.full_name,
@@ -156,14 +169,11 @@ def _invitations(tx: ReadTransaction, export: Export, access: ScopeAccess, after
         }
         for row in rows
     ]
-    return found, rows[-1].id if rows else after, len(rows)
 
 
-def _history(tx: ReadTransaction, export: Export, access: ScopeAccess, after: int) -> Batch:
-    filters = _filters(export, access)
-    rows: list[EventRow] = event_queries.of_scope.batch(tx, export.actor, filters, after, BATCH)
-    found = [_event(export.actor, row) for row in rows]
-    return found, rows[-1].id if rows else after, len(rows)
+def _history(tx: ReadTransaction, actor: Actor, filters: Filters, keys: Sequence[int]) -> list[Row]:
+    rows: list[EventRow] = event_queries.of_scope.batch(tx, actor, filters, keys)
+    return [_event(actor, row) for row in rows]
 
 
 def _event(viewer: Actor, row: EventRow) -> Row:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from collegium.access.queries import viewer_params
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction
-from collegium.db.statements import R, Statement
+from collegium.db.statements import R, Statement, any_of
 from collegium.db.tables import BigInt
 from collegium.lists.sql_hints import correlated_exists, in_subquery, sort_without_index
 
@@ -305,10 +305,13 @@ class Listing(Generic[R]):
         *,
         sees_all: bool,
         filters: tuple[tuple[str, str], ...],
-        size: int,
-        only_keys: bool = False,
+        size: int = 0,
     ) -> Statement[Any]:
-        conditions = [self.key > bindparam("after", type_=BigInt)]
+        conditions = [
+            self.key > bindparam("after", type_=BigInt)
+            if size
+            else any_of(self.key, "keys", plan_once=True)
+        ]
         for name, variant in filters:
             definition = self.filters[name]
             conditions.append(
@@ -318,14 +321,9 @@ class Listing(Generic[R]):
             )
         if not sees_all:
             conditions.append(self.visible())
-        keys = (
-            self._select_keys([self.key])
-            .where(*conditions)
-            .order_by(self.key)
-            .limit(literal_column(str(size), BigInt))
-        )
-        if only_keys:
-            return Statement[int](keys, replan=True)
+        keys = self._select_keys([self.key]).where(*conditions).order_by(self.key)
+        if size:
+            return Statement[int](keys.limit(literal_column(str(size), BigInt)), replan=True)
         rows_query = self.rows if sees_all else self.rows.add_columns(*self.restricted)
         return self._load_page(rows_query, keys.subquery("page"), [self.key.asc()])
 
@@ -427,34 +425,39 @@ class Listing(Generic[R]):
         tx: ReadTransaction,
         actor: Actor,
         filters: Mapping[str, Any],
-        after: int,
-        limit: int,
+        keys: Sequence[int],
     ) -> list[R]:
-        """Return the rows that follow a key, in the order of the keys.
+        """Return the rows of the list that have one of the keys, in the order of the keys.
 
-        However far in the list, a batch skips nothing.
+        However far in the list, a batch reads no other rows.
 
         Args:
-            after: the key of the last row before; 0 for the first batch.
-            limit: maximum number of rows.
+            keys: keys from ``keys``. Those that are not in the list any more are left out.
+        """
+        variants, binds = self._parse_filters(filters)
+        statement = self._batch_statement(sees_all=actor.sees_all, filters=variants)
+        return tx.fetch_all(statement, keys=keys, **viewer_params(tx, actor), **binds)
+
+    def keys(
+        self,
+        tx: ReadTransaction,
+        actor: Actor,
+        filters: Mapping[str, Any],
+        limit: int,
+        after: int = 0,
+    ) -> list[int]:
+        """Return the keys of the rows, in their order.
+
+        No index has the rows of a scope in this order, so each call reads all its keys. Long lists
+        should be read in few calls.
+
+        Args:
+            limit: maximum number of keys.
+            after: the last key that is not wanted.
         """
         variants, binds = self._parse_filters(filters)
         statement = self._batch_statement(sees_all=actor.sees_all, filters=variants, size=limit)
         return tx.fetch_all(statement, after=after, **viewer_params(tx, actor), **binds)
-
-    def keys(
-        self, tx: ReadTransaction, actor: Actor, filters: Mapping[str, Any], limit: int
-    ) -> list[int]:
-        """Return the keys of all rows, in their order.
-
-        Args:
-            limit: maximum number of keys.
-        """
-        variants, binds = self._parse_filters(filters)
-        statement = self._batch_statement(
-            sees_all=actor.sees_all, filters=variants, size=limit, only_keys=True
-        )
-        return tx.fetch_all(statement, after=0, **viewer_params(tx, actor), **binds)
 
     def count(
         self, tx: ReadTransaction, actor: Actor, filters: Mapping[str, Any], maximum: int = 0
