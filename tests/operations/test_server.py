@@ -35,11 +35,12 @@ def service(make_service: Callable[..., Service]) -> Service:
 RARELY_USED = """
     PIL aiosmtplib alembic authlib babel httpx joserfc nh3 openpyxl opentelemetry psycopg pygments
     rich segno webauthn zxcvbn
+    collegium.accounts.data_access collegium.statistics.queries
 """
 
 
-def test_new_service_loads_no_library_that_few_requests_use(tmp_path: Path) -> None:
-    """Each takes 0.5 to 8 MB in every worker process, which is a fork of the one that migrates."""
+def test_new_service_loads_no_module_that_few_requests_use(tmp_path: Path) -> None:
+    """Each takes 0.3 to 8 MB in every worker process, which is a fork of the one that migrates."""
     program = """
 import sys
 from collegium import app, bootstrap, cli, server, settings

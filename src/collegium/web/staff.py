@@ -16,7 +16,6 @@ from collegium.accounts.actions import require_staff
 from collegium.api.request import Endpoint, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.outbox import queries as outbox_queries
-from collegium.statistics import activity
 from collegium.statistics.rules import WAIT_STEPS
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark
@@ -78,6 +77,8 @@ def _restrict(operation: Endpoint, *, for_staff: bool) -> Endpoint:
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    from collegium.statistics import activity  # noqa: PLC0415 - takes memory, and few workers need it
+
     statistics = activity.of_days(tx, browser.actor)
     day_chart = partial(charts.of_days, statistics.days)
     return page(

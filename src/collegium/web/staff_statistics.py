@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.statistics import queries as statistics_queries
 from collegium.statistics.rules import END_DAYS, OWNERS_MAX, SiteStatistics
 from collegium.text import languages
 from collegium.text.languages import gettext as _
@@ -17,6 +16,8 @@ from collegium.web.staff import page, staff_only
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    from collegium.statistics import queries as statistics_queries  # noqa: PLC0415 - takes memory, and few workers need it
+
     found = statistics_queries.stored(tx)
     if found is None:
         return page(browser, "staff_statistics", figures=None)

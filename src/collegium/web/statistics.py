@@ -9,7 +9,6 @@ from collegium.access.rules import ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations.rules import State
-from collegium.statistics import queries as statistics_queries
 from collegium.statistics.rules import (
     ALWAYS_SHOWN,
     END_DAYS,
@@ -47,6 +46,8 @@ _WEEKS_BETWEEN: Final = 6
 
 
 def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
+    from collegium.statistics import queries as statistics_queries  # noqa: PLC0415 - takes memory, and few workers need it
+
     # Invitations are counted, so the page is for those who may read them.
     scope_page = ScopePage.load(browser, tx, kind, "invitations")
     scope = scope_page.scope

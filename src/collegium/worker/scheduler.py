@@ -36,7 +36,6 @@ from collegium.reviews.rules import REMIND_EVERY
 from collegium.settings import Settings
 from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities import removal
-from collegium.statistics import queries as statistics_queries
 
 _BATCH: Final = 100
 _REVIEWS_EVERY: Final = timedelta(hours=1)
@@ -98,6 +97,8 @@ class Scheduler:
 
     def _count_statistics(self) -> None:
         """Count and store the statistics of the service if nobody has done it for an hour."""
+        from collegium.statistics import queries as statistics_queries  # noqa: PLC0415 - takes memory, and few workers need it
+
         with self._database.read(self._now()) as tx:
             if not self._is_old(tx.now):
                 return

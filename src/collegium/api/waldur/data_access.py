@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, time
 from itertools import groupby
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 
 from collegium.access.rules import ScopeKind
-from collegium.accounts import data_access, views
 from collegium.accounts import queries as account_queries
-from collegium.accounts.data_access import Administrator, Colleague
+from collegium.accounts import views
 from collegium.accounts.queries import AccountDetails, full_name, join_names
 from collegium.accounts.views import ViewRow, Views
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import filters, lists, schemas
 from collegium.db.database import ReadTransaction
 from collegium.refusals import Forbidden
+
+if TYPE_CHECKING:
+    from collegium.accounts.data_access import Administrator, Colleague
 
 
 class AdminUser(Struct, frozen=True, gc=False):
@@ -146,6 +148,8 @@ def _scopes(rows: Iterable[Colleague]) -> list[OrganizationalAccess]:
 
 
 def _show(context: RequestContext, tx: ReadTransaction) -> Response:
+    from collegium.accounts import data_access  # noqa: PLC0415 - takes memory, and few workers need it
+
     row = _load(context, tx)
     counts = data_access.count_administrators(tx)
     named: list[AdminUser] | UnsetType = UNSET
