@@ -35,7 +35,7 @@ BUDGETS: dict[str, tuple[int, int, int]] = {
     "me": (2, 255, 125),
     "one user": (3, 274, 135),
     "10 users": (4, 1903, 302),
-    "100 users": (4, 18041, 1472),
+    "100 users": (4, 19849, 1371),
     "10 invitations": (3, 873, 242),
     "100 invitations": (5, 8405, 1201),
     "10 requests": (3, 593, 165),

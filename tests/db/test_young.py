@@ -3,6 +3,7 @@
 Instead of time, the tests count steps of SQLite's virtual machine and pages read by PostgreSQL.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -245,7 +246,7 @@ def pages_of(tx: ReadTransaction, statement: Statement, values: dict[str, Any]) 
     compiled = statement.compiled(tx._dialect)
     query = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiled.text}"
     tx._cursor.execute(query, compiled.parameters(values), prepare=False)
-    (plan,) = tx._cursor.fetchone()[0]
+    (plan,) = json.loads(tx._cursor.fetchone()[0])
     return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
 
 

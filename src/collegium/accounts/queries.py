@@ -254,7 +254,6 @@ listing = Listing[ListedAccount](
     tiebreaker=accounts.c.username,
     default="username",
     orders={
-        "date_joined": (accounts.c.joined_at,),
         "email": (accounts.c.email,),
         "full_name": (accounts.c.first_name_sort, accounts.c.last_name_sort),
         "organization": (accounts.c.organization_sort,),

@@ -158,7 +158,6 @@ ACCOUNTS: Final = SortedList(
         "email": Column(mark("E-mail address")),
         "username": Column(mark("User name")),
         "organization": Column(mark("Institution")),
-        "date_joined": Column(mark("Since"), is_time=True),
     },
     "username",
 )
