@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from collegium.worker.mail_policy import POLICY, POLICY_UTF8
+from collegium.worker.mail_policy import BOUNDARY, POLICY, POLICY_UTF8
 
 
-def built(policy: Any, name: str, domain: str) -> EmailMessage:
+def built(policy: Any, name: str, domain: str, boundary: str) -> EmailMessage:
     message = EmailMessage(policy=policy)
     message["From"] = f"{name} <members@example.org>"
     message["To"] = Address(username="bób" if domain else "bob", domain=domain or "example.org")
@@ -20,16 +20,17 @@ def built(policy: Any, name: str, domain: str) -> EmailMessage:
     message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content("Grüße\n", cte="quoted-printable")
     message.add_alternative("<p>Hello</p>", subtype="html", cte="7bit")
-    message.set_boundary("===")
+    message.set_boundary(boundary)
     return message
 
 
+@pytest.mark.parametrize("boundary", ["===", BOUNDARY])
 @pytest.mark.parametrize("domain", ["", "exämple.org"])
 @pytest.mark.parametrize("name", ["Collegium", "Universität Überlingen", '"Members, of us"'])
-def test_messages_are_those_of_the_standard_library(name: str, domain: str) -> None:
+def test_messages_are_those_of_the_standard_library(name: str, domain: str, boundary: str) -> None:
     utf8 = bool(domain)
-    expected = built(default, name, domain).as_bytes(policy=default.clone(utf8=utf8))
+    expected = built(default, name, domain, boundary).as_bytes(policy=default.clone(utf8=utf8))
     for _ in range(2):
-        message = built(POLICY, name, domain)
+        message = built(POLICY, name, domain, boundary)
         assert message.as_bytes(policy=POLICY_UTF8 if utf8 else POLICY) == expected
         assert message["From"].addresses[0].addr_spec == "members@example.org"

@@ -2,6 +2,8 @@
 
 import re
 from datetime import timedelta
+from email import message_from_bytes
+from email.policy import default
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from collegium.outbox.mails import InvitationCreated, Mail
 from collegium.outbox.outcomes import ObsoleteError, UndeliverableError
 from collegium.settings import Settings
 from collegium.worker import mail_templates, mails
+from collegium.worker.mail_policy import BOUNDARY
+from collegium.worker.transport import as_bytes
 from tests.worker.scene import START, VAULT, enqueue, outbox_row, rendered, words
 
 
@@ -80,6 +84,20 @@ def test_mail_has_the_expected_headers(database: Database) -> None:
     assert message["To"] == "bob@example.org"
     assert message["Date"].datetime == START
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+
+
+def test_text_that_contains_the_usual_boundary_stays_in_one_part(database: Database) -> None:
+    usual, other = (
+        message_from_bytes(
+            as_bytes(rendered(database, enqueue(database, extra_text=text))), policy=default
+        )
+        for text in ("Welcome", f"Welcome\n--{BOUNDARY}--\nAda")
+    )
+    assert usual.get_boundary() == BOUNDARY != other.get_boundary()
+    for part in ("plain", "html"):
+        assert "Welcome" in words(usual, part)
+        assert f"--{BOUNDARY}--" in words(other, part)
+        assert "Royal" in words(other, part)
 
 
 def test_invitation_to_an_organisation_names_it_once(database: Database) -> None:

@@ -25,6 +25,12 @@ _CONSTANT: Final = frozenset(
 )
 """Headers whose values are few."""
 
+BOUNDARY: Final = "=_part_of_a_message_of_collegium_="
+"""Between the parts of a message, unless one of them contains it.
+
+The standard library looks for another one in each message, with a pattern that it compiles.
+"""
+
 _KEPT: Final = 256
 
 
@@ -66,8 +72,10 @@ POLICY_UTF8: Final = POLICY.clone(utf8=True)
 
 
 def _is_constant(name: str, value: Any) -> bool:
-    # The boundary of a message with several parts is a new one each time.
-    return name.lower() in _CONSTANT and isinstance(value, str) and "boundary" not in value
+    if name.lower() not in _CONSTANT or not isinstance(value, str):
+        return False
+    # Another boundary is a new one each time.
+    return "boundary" not in value or BOUNDARY in value
 
 
 @lru_cache(_KEPT)

@@ -47,7 +47,7 @@ from collegium.text.languages import gettext as _
 from collegium.text.plain import code_line, name_line, one_line, paragraph
 from collegium.worker import hook_calls, mail_language, mail_templates
 from collegium.worker.invited_accounts import first_password
-from collegium.worker.mail_policy import POLICY
+from collegium.worker.mail_policy import BOUNDARY, POLICY
 
 # Exactly one address, without a character that could make a header hold two.
 _EMAIL: Final = re.compile(r"""[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+""")
@@ -98,6 +98,8 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMa
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(text, cte=_transfer_encoding(text))
     message.add_alternative(html, subtype="html", cte=_transfer_encoding(html))
+    if BOUNDARY not in text and BOUNDARY not in html:
+        message.replace_header("Content-Type", f'multipart/alternative; boundary="{BOUNDARY}"')
     # After that, because a header of this name would be moved to the first part.
     message["Content-Language"] = language
     return message
