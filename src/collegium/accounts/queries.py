@@ -288,15 +288,17 @@ _BY_UUID = Statement[AccountRow](
 _BY_SLUG = Statement[int](select(accounts.c.id).where(accounts.c.slug == bindparam("slug")))
 _ANY = Statement[bool](select(exists(select(accounts.c.id)).label("any")))
 _has_email = accounts.c.email_comparable == bindparam("email_comparable")
-_LANGUAGE = Statement[str](
-    select(accounts.c.preferred_language).where(accounts.c.id == bindparam("id"), _not_deleted)
+LANGUAGE: Final = select(accounts.c.preferred_language).where(
+    accounts.c.id == bindparam("account"), _not_deleted
 )
-_LANGUAGE_AT_EMAIL = Statement[str](
+"""Selects the language that the owner of the account ``account`` prefers."""
+LANGUAGE_AT_EMAIL: Final = (
     select(accounts.c.preferred_language)
     .where(_has_email, _not_deleted)
     .order_by(accounts.c.is_active.desc(), accounts.c.id)
     .limit(1)
 )
+"""Selects the language that the person at the address ``email_comparable`` prefers."""
 _rows_with_password = select(*_COLUMNS, accounts.c.password).where(_not_deleted)
 _WITH_PASSWORD = {
     "civil_number": Statement[AccountWithPassword](
@@ -627,16 +629,6 @@ def local_by_email(tx: ReadTransaction, email: str) -> list[LocalAccount]:
 def at_email(tx: ReadTransaction, email: str) -> list[AccountRow]:
     """Return the accounts at an address, active or not; at most two."""
     return tx.fetch_all(_AT_EMAIL, email_comparable=comparable_address(email)) if email else []
-
-
-def language_of(tx: ReadTransaction, account_id: int) -> str:
-    """Return the language that the owner of an account prefers; empty if there is none."""
-    return tx.fetch_one(_LANGUAGE, id=account_id) or ""
-
-
-def language_at(tx: ReadTransaction, email: str) -> str:
-    """Return the language that the person at an address prefers; empty if it is unknown."""
-    return tx.fetch_one(_LANGUAGE_AT_EMAIL, email_comparable=comparable_address(email)) or ""
 
 
 def lock_address(tx: WriteTransaction, email: str) -> None:

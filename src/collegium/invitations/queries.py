@@ -406,9 +406,10 @@ _SCOPE_AND_ACCOUNT = Statement[_Target](
 )
 _BY_UUID = Statement[InvitationRow](_rows.where(invitations.c.uuid == bindparam("uuid")))
 _BY_ID = Statement[InvitationRow](_rows.where(invitations.c.id == bindparam("id")))
-_LANGUAGE = Statement[str](
-    select(invitations.c.language).where(invitations.c.id == bindparam("id"))
+LANGUAGE: Final = select(invitations.c.language).where(
+    invitations.c.id == bindparam("row", type_=BigInt)
 )
+"""Selects the language of the invited person, as far as the inviter knows it, of ``row``."""
 
 
 @lru_cache(maxsize=16)
@@ -648,11 +649,6 @@ def open_to(tx: ReadTransaction, scope: int, emails: Collection[str]) -> list[Op
         emails: in comparable form.
     """
     return tx.fetch_all(_OPEN_TO_EMAILS, scope=scope, emails=list(emails), now=tx.now)
-
-
-def language_of(tx: ReadTransaction, invitation_id: int) -> str:
-    """Return the language of the invited person, as far as the inviter knows it; empty if not."""
-    return tx.fetch_one(_LANGUAGE, id=invitation_id) or ""
 
 
 def by_id(tx: ReadTransaction, invitation_id: int) -> InvitationRow | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
+
+from sqlalchemy import String, Table, literal_column, select
 
 from collegium.accounts import queries as account_queries
 from collegium.db.database import ReadTransaction
+from collegium.db.statements import Statement
 from collegium.db.tables import grants, invitations, join_requests
 from collegium.invitations import queries as invitation_queries
 from collegium.outbox.mails import (
@@ -20,6 +24,7 @@ from collegium.outbox.queries import ClaimedMail
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.settings import Settings
 from collegium.text import languages
+from collegium.text.email_addresses import comparable_address
 
 _TO_INVITEE: Final = frozenset({InvitationCreated.kind, InvitationApproved.kind})
 _ABOUT_OTHERS: Final = frozenset({InvitationDeclined.kind, ProfileChangesOperator.kind})
@@ -42,21 +47,53 @@ def language_of(tx: ReadTransaction, settings: Settings, row: ClaimedMail) -> st
     return languages.first_available(settings.language)
 
 
-def _candidates(tx: ReadTransaction, row: ClaimedMail) -> Iterator[str]:
-    """Yield codes of languages, the preferred one first; each is looked up only if it is needed."""
+def _candidates(tx: ReadTransaction, row: ClaimedMail) -> Sequence[str | None]:
+    """Return codes of languages, the preferred one first."""
     payload = row.payload
     account = payload.get("account") or payload.get("staff")
-    if account and row.kind not in _ABOUT_OTHERS:
-        yield account_queries.language_of(tx, account)
-    else:
-        yield account_queries.language_at(tx, row.recipient)
-    if row.kind in _TO_INVITEE:
-        yield invitation_queries.language_of(tx, payload["invitation"])
-    if row.kind == InvitationRequested.kind:
-        return
-    if "invitation" in payload:
-        yield organisation_queries.language_of(tx, invitations, payload["invitation"])
-    elif "request" in payload:
-        yield organisation_queries.language_of(tx, join_requests, payload["request"])
-    elif payload.get("roles"):
-        yield organisation_queries.language_of(tx, grants, payload["roles"][0]["grant"])
+    if row.kind in _ABOUT_OTHERS:
+        account = None
+    table, about = _about(row)
+    is_to_invitee = row.kind in _TO_INVITEE
+    found = tx.fetch_only(
+        _languages(bool(account), is_to_invitee, table),
+        **({"account": account} if account else _address(row.recipient)),
+        **({} if table is None else {"row": about}),
+    )
+    return found.of_account, found.of_invitation, found.of_organisation
+
+
+def _about(row: ClaimedMail) -> tuple[Table | None, int]:
+    """Return what an e-mail is about: the table, and the id of the row."""
+    payload = row.payload
+    if row.kind != InvitationRequested.kind:
+        if "invitation" in payload:
+            return invitations, payload["invitation"]
+        if "request" in payload:
+            return join_requests, payload["request"]
+        if payload.get("roles"):
+            return grants, payload["roles"][0]["grant"]
+    return None, 0
+
+
+def _address(email: str) -> dict[str, str]:
+    return {"email_comparable": comparable_address(email)}
+
+
+class _Languages:
+    of_account: str | None
+    of_invitation: str | None
+    of_organisation: str | None
+
+
+@lru_cache(maxsize=16)
+def _languages(by_account: bool, to_invitee: bool, table: Table | None) -> Statement[_Languages]:
+    none = select(literal_column("NULL", String()))
+    parts = {
+        "of_account": account_queries.LANGUAGE if by_account else account_queries.LANGUAGE_AT_EMAIL,
+        "of_invitation": invitation_queries.LANGUAGE if to_invitee else none,
+        "of_organisation": none if table is None else organisation_queries.language_of(table),
+    }
+    return Statement[_Languages](
+        select(*(part.scalar_subquery().label(name) for name, part in parts.items()))
+    )

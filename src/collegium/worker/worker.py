@@ -68,6 +68,7 @@ _YIELD: Final = 0.001  # seconds
 _COMPACT_EVERY: Final = 60.0  # seconds; a count gets one part for each new row
 _SCHEDULE_EVERY: Final = 1.0  # seconds; maximum delay of a notice about an expired invitation
 _MAX_BATCH_SECONDS: Final = 2.0  # seconds; how long e-mails may delay the schedule
+_BESIDE_SECONDS: Final = 0.5  # seconds; how long they may delay an import that goes on
 _BATCH_SECONDS: Final = 0.2  # after this time no further entry of a batch is tried
 _MIN_SLEEP: Final = 0.1  # seconds; another worker may hold what is due
 _REASON_MAX: Final = 300
@@ -178,7 +179,7 @@ class Worker:
                     self._hook_calls.start(stop)
                 has_more = self._run_long_work(stop, _MAX_BATCH_SECONDS)
                 if self._results or self._untried or self._seconds_until_due() <= 0:
-                    self._deliver_all(stop, _MAX_BATCH_SECONDS)
+                    self._deliver_all(stop, _BESIDE_SECONDS if has_more else _MAX_BATCH_SECONDS)
                 pause = max(self._seconds_until_due(), _MIN_SLEEP)
                 if self._directory_sync.due():
                     self._directory_sync.run_once()

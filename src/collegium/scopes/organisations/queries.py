@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
-from sqlalchemy import Table, and_, bindparam, func, select, true
+from sqlalchemy import Select, Table, and_, bindparam, func, select, true
 
 from collegium.access.queries import is_active, viewer_params, visible_scopes
 from collegium.access.rules import Actor, ScopeKind
@@ -111,9 +111,13 @@ def _select_projects(*, sees_all: bool) -> Statement[ChildProject]:
     )
 
 
-@lru_cache(maxsize=8)
-def _language_of(table: Table) -> Statement[str]:
-    return Statement[str](
+def language_of(table: Table) -> Select[tuple[str]]:
+    """Select the language of the organisation that the row ``row`` refers to.
+
+    Args:
+        table: has ``scope_id``, of an organisation, of one of its projects, or of a group.
+    """
+    return (
         select(organisations.c.language)
         .select_from(table)
         .join(scopes, scopes.c.id == table.c.scope_id)
@@ -143,16 +147,6 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> OrganisationRow
 def existing(tx: ReadTransaction, organisation: int) -> OrganisationRow:
     """Return an organisation that exists, without a visibility check, by its id."""
     return tx.fetch_only(_BY_ID, id=organisation)
-
-
-def language_of(tx: ReadTransaction, table: Table, row: int) -> str:
-    """Return the language of the organisation that a row refers to; empty without any.
-
-    Args:
-        table: has ``scope_id``, of an organisation, of one of its projects, or of a group.
-        row: id of the row.
-    """
-    return tx.fetch_one(_language_of(table), row=row) or ""
 
 
 def projects_of(tx: ReadTransaction, actor: Actor, ids: Iterable[int]) -> list[ChildProject]:
