@@ -18,6 +18,7 @@ from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as table
 from collegium.memberships import history
+from collegium.scopes.organisations import queries as organisation_queries
 from collegium.sign_in.tokens.actions import actor_of
 from tests.db.plans import best, explain, plans_of, reads_all, seconds
 from tests.support import bulk_data
@@ -184,6 +185,13 @@ def test_page_far_into_the_list_skips_rows_in_the_index_only(tx: ReadTransaction
     page, _ = plans_of(accounts_api.LIST.listing, tx, actor, {}, offset=bulk_data.ACCOUNTS - 1000)
     index_only = "USING COVERING INDEX" if tx.backend == "sqlite" else "Index Only Scan"
     assert index_only in page, page
+
+
+def test_people_of_organisations_are_counted_without_reading_all_grants(
+    tx: ReadTransaction,
+) -> None:
+    (plan,) = explain(tx, lambda tx: organisation_queries.count_people(tx, [7, 8]))
+    assert not reads_all(tx, plan, "grants", "accounts", "scopes"), plan
 
 
 def test_members_by_day_read_the_grants_of_one_organisation_only(tx: ReadTransaction) -> None:
