@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 
-from sqlalchemy import Select, Table, and_, bindparam, func, select, true, union_all
+from sqlalchemy import Select, Table, and_, bindparam, false, func, select, true, union_all
 
 from collegium.access.queries import is_active, viewer_params, visible_scopes
 from collegium.access.rules import Actor, ScopeKind
@@ -96,7 +96,11 @@ _COUNT_PEOPLE = Statement[tuple[int, int]](
     )
     .select_from(grants)
     .join(_team_scope, _team_scope.c.id == grants.c.scope_id)
-    .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
+    # In this form SQLite does not begin with all active accounts.
+    .join(
+        accounts,
+        and_(accounts.c.id == grants.c.account_id, accounts.c.is_active.is_not(false())),
+    )
     .where(is_active(), _in_teams)
     .group_by(func.coalesce(_team_scope.c.parent_id, _team_scope.c.id))
 )
