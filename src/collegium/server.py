@@ -241,7 +241,7 @@ class _Drain:
         time.sleep(FLUSH_SECONDS)
 
     def _wait(self, seconds: float) -> None:
-        """Wait until no request is in progress, so many seconds at most."""
+        """Wait until no request is in progress, or until the seconds are over."""
         end = time.monotonic() + seconds
         while self.active and time.monotonic() < end:
             time.sleep(0.02)

@@ -31,7 +31,7 @@ RETRY_SECONDS: Final = 5
 
 
 class BusyError(UnavailableError):
-    """So many requests wait for something slow that this one must not wait too.
+    """Too many requests wait for something slow: this one must not wait too.
 
     The message says for what.
     """

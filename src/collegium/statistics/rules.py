@@ -29,7 +29,7 @@ WAIT_STEPS: Final = (
 """Upper bounds of the waiting times of accepted invitations; longer ones form the last class."""
 
 OWNERS_MAX: Final = 3
-"""Organisations with so many owners or more are one class."""
+"""Organisations with this number of owners or more are one class."""
 
 FEW_OWNERS: Final = 1
 """Organisations with no more owners are listed."""

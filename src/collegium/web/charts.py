@@ -187,7 +187,7 @@ def of_days(
 
 
 _DAYS_BETWEEN: Final = 7
-"""Every so many days one is named below a chart, counted back from today."""
+"""Days between two names below a chart, counted back from today."""
 
 
 def of_waits(

@@ -42,7 +42,7 @@ _OUTCOMES: Final = {
 }
 _MONTHS_BETWEEN: Final = 3
 _WEEKS_BETWEEN: Final = 6
-"""Of so many columns one is named below a chart."""
+"""Number of columns of a chart for each name below it."""
 
 
 def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
