@@ -200,7 +200,6 @@ class RequestContext:
         self.must_agree = False
         self.preferred_language = ""
         self.account: AccountDetails | None = None
-        self.now: datetime = datetime.now(UTC)
         self._env = request.env
         self._stale_token_id: int | None = None
         # Read requests hold a read slot from their first query to the end of the response. Other
@@ -209,6 +208,11 @@ class RequestContext:
         self._read_slot = (
             app_context.database.read_slot() if request.method in READ_METHODS else None
         )
+
+    @lazy_property
+    def now(self) -> datetime:
+        """Return the time (UTC) at which this was asked for first."""
+        return datetime.now(UTC)
 
     def header(self, name: str, default: str = "") -> str:
         """Return a header of the request, decoded as Latin-1. Names are case-insensitive."""

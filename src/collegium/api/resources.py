@@ -200,7 +200,7 @@ class _Filler:
 
     It is generated, as that of ``db.statements`` for rows: it has one expression for each field and
     passes them by position. Keywords take twice as long. What several fields need is computed once
-    for each row.
+    for each row. For actors who see all, rows are filled without asking for each private field.
     """
 
     def __init__(self, resource: ResourceMeta, fields: Mapping[str, Field]) -> None:
@@ -208,9 +208,15 @@ class _Filler:
         self.given: list[Given] = []
         self.related: list[Related] = []
         self.shown: list[str] = []
-        self.values = [self._value(f"get_{name}", declared) for name, declared in fields.items()]
+        self.values, self.values_for_all = (
+            [
+                self._value(f"get_{name}", declared, sees_all=sees_all)
+                for name, declared in fields.items()
+            ]
+            for sees_all in (False, True)
+        )
 
-    def _value(self, function: str, declared: Field) -> str:
+    def _value(self, function: str, declared: Field, *, sees_all: bool) -> str:
         arguments = list(map(self._argument, declared.sources))
         value = arguments[0]
         if declared.get is not None:
@@ -219,7 +225,7 @@ class _Filler:
         elif declared.template:
             url = declared.template.format(f"{{{value}}}")
             value = f'f"{{base}}{url}" if {value} else {declared.missing!r}'
-        if declared.private is None:
+        if declared.private is None or (sees_all and _shows_all(declared.private.shown)):
             return value
         shown = f"shown{_place(self.shown, declared.private.shown)}"
         return f"({value}) if {shown} else {declared.private.hidden}"
@@ -255,20 +261,33 @@ class _Filler:
                 f"missing{number} = default{number}{default}",
             ]
             in_loop.append(f"related{number} = find{number}(row.id, missing{number})")
-        in_loop += [f"shown{number} = {shown}" for number, shown in enumerate(self.shown)]
-        in_loop.append(f"filled.append(new({', '.join(self.values)}))")
-        used = {name for line in in_loop for name in _NAME.findall(line)}
+        shown = [(f"shown{number} = {one}", one) for number, one in enumerate(self.shown)]
+        for_all = [line for line, one in shown if not _shows_all(one)]
+        for_all.append(f"filled.append(new({', '.join(self.values_for_all)}))")
+        for_others = [line for line, _ in shown]
+        for_others.append(f"filled.append(new({', '.join(self.values)}))")
+        used = {name for line in (*in_loop, *for_others) for name in _NAME.findall(line)}
         lines = (
             f"def fill({', '.join(parameters)}):",
             *(f"    {name} = {value}" for name, value in _OF_RESPONSE.items() if name in used),
             *(f"    {line}" for line in before),
-            "    for row in rows:",
-            *(f"        {line}" for line in in_loop),
-            "    return filled",
+            *(_loop("sees_all", in_loop, for_all) if for_all != for_others else ()),
+            *_loop("True", in_loop, for_others),
         )
         exec("\n".join(lines), self.namespace)  # noqa: S102 - generated from the declaration
         fill: Callable[..., list[Any]] = self.namespace["fill"]
         return fill
+
+
+def _loop(condition: str, *bodies: list[str]) -> list[str]:
+    """Return the source lines that fill all rows and return them, under a condition."""
+    lines = [f"            {line}" for body in bodies for line in body]
+    return [f"    if {condition}:", "        for row in rows:", *lines, "        return filled"]
+
+
+def _shows_all(shown: str) -> bool:
+    """Return whether an expression of ``Private`` is true for every actor who sees all."""
+    return "sees_all" in shown.split(" or ")
 
 
 def _place(found: list[_T], one: _T) -> int:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -137,16 +138,30 @@ def _provider_of(
     Args:
         provider: from which an account came that is not local, if it is still known.
     """
-    protected = provider.protected_fields if provider else ()
-    fields = list(protected_fields(method, settings.local_idp_protected_fields, protected))
     are_protected = method in settings.protect_user_details_for_registration_methods
     if method == provider_queries.LOCAL:
-        name, label = settings.local_idp_name, settings.local_idp_label
-        return _Provider(name, label, settings.local_idp_management_url, fields, are_protected)
+        return _local_provider(
+            settings.local_idp_name,
+            settings.local_idp_label,
+            settings.local_idp_management_url,
+            settings.local_idp_protected_fields,
+            are_protected,
+        )
+    protected = provider.protected_fields if provider else ()
+    fields = list(protected_fields(method, (), protected))
     if provider is None:
         return _Provider("", "", "", fields, are_protected)
     url = provider.management_url
     return _Provider(provider.name, provider.label, url, fields, are_protected)
+
+
+@lru_cache(maxsize=8)
+def _local_provider(
+    name: str, label: str, management_url: str, fields: tuple[str, ...], are_protected: bool
+) -> _Provider:
+    """Return what local accounts show: the same for all of them, made once."""
+    shown = list(protected_fields(provider_queries.LOCAL, fields, ()))
+    return _Provider(name, label, management_url, shown, are_protected)
 
 
 def _load_providers(
@@ -363,13 +378,17 @@ def _me(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _completeness(context: RequestContext, row: AccountDetails) -> ProfileCompleteness:
+    mandatory = _mandatory_fields(context.settings.user_mandatory_fields)
     values = {
-        name: full_name(row) if name == "full_name" else getattr(row, name)
-        for name in context.settings.user_mandatory_fields
-        if name in _FILLED_IN
+        name: full_name(row) if name == "full_name" else getattr(row, name) for name in mandatory
     }
-    missing = missing_fields(values, values)
-    return ProfileCompleteness(not missing, missing, list(values))
+    missing = missing_fields(mandatory, values)
+    return ProfileCompleteness(not missing, missing, mandatory)
+
+
+@lru_cache(maxsize=8)
+def _mandatory_fields(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if name in _FILLED_IN]
 
 
 def _show_completeness(context: RequestContext, tx: ReadTransaction) -> Response:
