@@ -24,7 +24,9 @@ from collegium.imports import queries as import_queries
 from collegium.imports.actions import WORK_BATCH
 from collegium.invitations import actions as invitation_actions
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.sign_in.passwords import actions as password_actions
 from collegium.text import languages
+from collegium.worker.worker import BATCH, Worker
 from tests.imports.scene import (
     MALFORMED,
     REPEATED,
@@ -37,6 +39,7 @@ from tests.imports.scene import (
 )
 from tests.support.mails import sent_mails
 from tests.support.world import Person, Place, World
+from tests.worker.scene import Recorder
 
 _COUNT = Statement[int](select(func.count().label("number")).select_from(invitations))
 _MAILED = Statement[int](
@@ -361,6 +364,25 @@ def test_the_worker_does_started_imports_and_sends_their_mails(
     assert sorted(str(mail["To"]) for mail in mails) == [
         f"person{number}@uni.example" for number in (1, 2, 3, 4, 6, 8)
     ]
+
+
+def test_mail_that_somebody_waits_for_overtakes_those_of_an_import(
+    world: World, owner: Person, project: Place
+) -> None:
+    begin(world, owner, upload(world, owner, project, csv_file(60)))
+    recorder = Recorder()
+
+    def reset_password() -> None:
+        if len(recorder.sent) == 1:
+            with world.database.write() as tx:
+                password_actions.request_reset(tx, owner.email, "")
+
+    recorder.before = reset_password
+    Worker(world.database, world.settings, world.vault, recorder).once()
+    kinds = [mail["X-Collegium-Mail"] for mail in recorder.sent]
+    # The import was done before: its e-mails were queued first.
+    assert kinds.count("invitation_created") == 60 - MALFORMED - REPEATED
+    assert kinds.index("password_reset") == BATCH
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)

@@ -143,12 +143,14 @@ class ReadTransaction:
 class WriteTransaction(ReadTransaction):
     """A write transaction. The code that opens it commits everything, or nothing after an error."""
 
-    __slots__ = ("mail_enqueued", "request")
+    __slots__ = ("is_bulk", "mail_enqueued", "request")
 
     def __init__(self, cursor: Any, dialect: Dialect, now: datetime) -> None:
         super().__init__(cursor, dialect, now)
         self.mail_enqueued = False
         """Whether an e-mail was queued. If so, the worker must be woken after the commit."""
+        self.is_bulk = False
+        """Whether nobody waits for its e-mails: those of all other transactions are sent first."""
         self.request = ""
         """Id of the request that opened the transaction, or "".
 

@@ -190,6 +190,7 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "ix_outbox_hook_queue": "50 10 1",
         "ix_outbox_queued": "10 2",
         "ix_outbox_recipient": "500 1",
+        "ix_outbox_urgent": "3 1",
     },
     "pictures": {
         "sqlite_autoindex_pictures_1": "1000 1",
@@ -466,6 +467,7 @@ POSTGRESQL: Final[dict[str, str]] = {
         error 0 1 1
         finished_at 0 8 -1
         id 0 8 -1
+        is_bulk 0 1 2 {f,t} {0.7,0.3}
         kind 0 19 1
         locked_until 1 8 0
         next_attempt_at 0 8 -1

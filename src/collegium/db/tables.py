@@ -24,6 +24,7 @@ from sqlalchemy import (
     and_,
     func,
     literal_column,
+    not_,
     or_,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -1032,6 +1033,8 @@ outbox = Table(
     Column("state", String(16), nullable=False, server_default="queued"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("next_attempt_at", UtcDateTime, nullable=False),
+    # Whether it is sent after all e-mails that people wait for.
+    _flag("is_bulk"),
     Column("locked_until", UtcDateTime),
     Column("attempts", Integer, nullable=False, server_default="0"),
     _text("error"),
@@ -1056,6 +1059,13 @@ Index(
     outbox.c.next_attempt_at,
     sqlite_where=_QUEUED_MAIL,
     postgresql_where=_QUEUED_MAIL,
+)
+_URGENT = and_(_QUEUED_MAIL, not_(outbox.c.is_bulk))
+Index(
+    "ix_outbox_urgent",
+    outbox.c.next_attempt_at,
+    sqlite_where=_URGENT,
+    postgresql_where=_URGENT,
 )
 # What is queued for a hook: calls, and e-mails.
 _QUEUED_FOR_HOOK = and_(outbox.c.state == "queued", outbox.c.hook_id.is_not(None))

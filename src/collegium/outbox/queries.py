@@ -132,6 +132,7 @@ _COLUMNS: Final = (
     "payload",
     "created_at",
     "next_attempt_at",
+    "is_bulk",
     "account_id",
     "hook_id",
 )
@@ -176,9 +177,8 @@ def _claim(queued: ColumnElement[bool]) -> Statement[ClaimedMail]:
     )
 
 
-# The e-mails of hooks are claimed when no other e-mail is due.
-_CLAIM_MAILS = _claim(and_(_QUEUED_MAIL, not_(_IS_OF_EVENT)))
-_CLAIM_EVENTS = _claim(and_(_QUEUED_MAIL, _IS_OF_EVENT))
+_CLAIM_MAILS = _claim(and_(_QUEUED_MAIL, not_(outbox.c.is_bulk)))
+_CLAIM_BULK = _claim(and_(_QUEUED_MAIL, outbox.c.is_bulk))
 _CLAIM_CALL = _claim(_QUEUED_CALL)
 _NEXT_CALL = Statement[datetime](
     select(func.min(_claimable_from, type_=UtcDateTime).label("next_attempt_at")).where(
@@ -409,6 +409,7 @@ def enqueue_all(
                 "payload": payload,
                 "created_at": tx.now,
                 "next_attempt_at": send_at or tx.now,
+                "is_bulk": tx.is_bulk or mail.kind == EventNotification.kind,
                 "account_id": payload.get("account"),
                 "hook_id": payload.get("hook"),
             }
@@ -438,7 +439,8 @@ def _payload_of(tx: WriteTransaction, mail: QueuedMail) -> dict[str, Any]:
 def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[ClaimedMail]:
     """Claim e-mails that are due; other workers leave them alone until the lease expires.
 
-    The e-mails of hooks come last. Of those that were tried before, only the first is claimed.
+    Those of imports, of the schedule and of hooks are claimed when no other e-mail is due: somebody
+    may wait for it. Of those that were tried before, only the first is claimed.
 
     Args:
         limit: maximum number of e-mails.
@@ -448,7 +450,7 @@ def claim(tx: WriteTransaction, limit: int, lease_seconds: int) -> list[ClaimedM
         The e-mails, those first that have been due for longest.
     """
     facts = {"now": tx.now, "limit": limit, "until": tx.now + timedelta(seconds=lease_seconds)}
-    claimed = tx.fetch_all(_CLAIM_MAILS, **facts) or tx.fetch_all(_CLAIM_EVENTS, **facts)
+    claimed = tx.fetch_all(_CLAIM_MAILS, **facts) or tx.fetch_all(_CLAIM_BULK, **facts)
     return sorted(claimed, key=lambda row: (row.next_attempt_at, row.id))
 
 

@@ -83,6 +83,7 @@ class Scheduler:
             round_total = 0
             for action in actions:
                 with self._database.write(self._now()) as tx:
+                    tx.is_bulk = True
                     round_total += action(tx)
             total += round_total
             # An action that another worker did first is not due any more. An action that keeps
