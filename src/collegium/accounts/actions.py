@@ -35,6 +35,7 @@ from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.tokens import actions as token_actions
+from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import may_manage_api_token
 
 PASSWORD_MAX: Final = 128
@@ -331,10 +332,11 @@ def read_token(
     account = account_queries.get_visible(tx, actor, uuid)
     require_staff(actor)
     _check_owns_token(actor, account)
-    if account.token_encrypted is None or account.token_hash is None:
+    token = token_queries.of_account(tx, account.id)
+    if token is None or token.token_encrypted is None:
         raise NotFound("token.none")
     event_queries.record(tx, actor, events.TokenRead(account=account.id))
-    return account, vault.decrypt(account.token_encrypted, account.token_hash)
+    return account, vault.decrypt(token.token_encrypted, token.token_hash)
 
 
 def refresh_token(

@@ -148,8 +148,6 @@ class AccountDetails(AccountRow):
     picture: str | None
     deleted_at: datetime | None
     token_last_used_at: datetime | None
-    token_hash: bytes | None
-    token_encrypted: bytes | None
 
 
 class ListedAccount(Person):
@@ -193,8 +191,6 @@ def select_with_token(source: FromClause, *columns: ColumnElement[Any]) -> Selec
             accounts.c.password.is_not(None).label("has_usable_password"),
             tokens.c.created_at.label("token_created_at"),
             tokens.c.last_used_at.label("token_last_used_at"),
-            tokens.c.token_hash.label("token_hash"),
-            tokens.c.token_encrypted.label("token_encrypted"),
             email_changes.c.email.label("requested_email"),
             _passkey_count.label("passkey_count"),
             *columns,

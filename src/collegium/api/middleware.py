@@ -170,7 +170,8 @@ class Middleware:
             env[APP_CONTEXT] = self._app_context
             if _is_path_alias(path, env.get(RAW_PATH, "")):
                 env["PATH_INFO"] = _not_found(path)
-            body = self._traced(env, start, request)
+            is_traced = tracing.is_on() and path not in _QUIET
+            body = self._traced(env, start, request) if is_traced else self._app(env, start)
             is_streamed = type(body) is not list
             return self._streamed(body, env, path, began, int(code)) if is_streamed else body
         finally:
@@ -229,9 +230,7 @@ class Middleware:
         return StreamedBody(parts, env, report, note)
 
     def _traced(self, env: WSGIEnvironment, start: StartResponse, request: str) -> Iterable[bytes]:
-        """Handle a request, in a span of its own if there are traces."""
-        if not tracing.is_on() or env["PATH_INFO"] in _QUIET:
-            return self._app(env, start)
+        """Handle a request in a span of its own."""
         method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "_OTHER"
         # A stranger could begin traces of any length.
         proxied = trusted(env, self._site.proxies)

@@ -194,6 +194,7 @@ class RequestContext:
         self.body = body
         self.request_id: str = request.env.get(REQUEST_ID, "")
         self.impersonator: Actor | None = None
+        self.token = ""  # never logged
         self.token_id = 0
         self.confirmed_at: datetime | None = None
         self.has_second_factor = False
@@ -343,7 +344,7 @@ class RequestContext:
             raise Unauthenticated("token.expired")
         if account.last_used_at < tx.now - TOUCH_EVERY:
             self._stale_token_id = account.token_id
-        self.token_id = account.token_id
+        self.token, self.token_id = token, account.token_id
         self.account = profile
         self.actor = actor_of(
             account,

@@ -6,7 +6,6 @@ throughput of SQLAlchemy's result layer.
 
 from __future__ import annotations
 
-import json
 from collections import namedtuple
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
@@ -28,6 +27,7 @@ from sqlalchemy import (
     String,
     Text,
     bindparam,
+    case,
     func,
     literal_column,
     type_coerce,
@@ -139,7 +139,7 @@ class ArrayParam(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Convert a list to the form of the database."""
-        return json.dumps(list(value)) if dialect.name == "sqlite" else list(value)
+        return _encode(list(value)).decode() if dialect.name == "sqlite" else list(value)
 
 
 class _AnyOf(FunctionElement[bool]):
@@ -355,7 +355,15 @@ def _json_value(column: Any) -> ColumnElement[Any]:
     value = column.element if isinstance(column, Label) else column
     if isinstance(column.type, UtcDateTime):
         return type_coerce(value, String) + literal_column("'Z'", String)
-    return func.json(value) if isinstance(column.type, JSON) else value
+    if not isinstance(column.type, JSON):
+        return value
+    # Most lists and objects are empty, and to read one takes longer than to compare it.
+    default = getattr(getattr(value, "server_default", None), "arg", "")
+    empty = {"[]": func.json_array(), "{}": func.json_object()}.get(default)
+    if empty is None:
+        return func.json(value)
+    is_empty = type_coerce(value, String) == literal_column(f"'{default}'")
+    return case((is_empty, empty), else_=func.json(value))
 
 
 def _json_type(column: Any) -> Any:
@@ -420,8 +428,9 @@ def _value(name: str, column: Any, dialect: Dialect, namespace: dict[str, Any]) 
     if is_sqlite and isinstance(column.type, Boolean):
         return f"None if {name} is None else {name} == 1"
     if isinstance(column.type, JSON):
-        # SQLite stores a number as such, and not as a text.
-        return f"json({name}) if type({name}) is str else {name}"
+        # Most are empty. SQLite stores a number as such, and not as a text.
+        text = f"[] if {name} == '[]' else {{}} if {name} == '{{}}' else json({name})"
+        return f"({text}) if type({name}) is str else {name}"
     convert = column.type.dialect_impl(dialect).result_processor(dialect, _FLOAT8)
     if convert is None:
         return name

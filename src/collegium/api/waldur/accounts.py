@@ -302,9 +302,7 @@ class User(Resource, frozen=True, gc=False):
     is_support: bool | UnsetType = field(write=Boolean(), filter=FLAG, order=True, private=_STAFF)
     deactivation_reason: str | UnsetType = field(write=_FACT, private=_STAFF)
     is_admin_deactivated: bool | UnsetType = field("disabled_by_staff", private=_STAFF)
-    has_active_session: bool | UnsetType = field(
-        "token_last_used_at", get=lambda used_at: used_at is not None, private=_STAFF
-    )
+    has_active_session: bool | UnsetType = field("token_last_used_at", get=bool, private=_STAFF)
     token: str | UnsetType = field(Given("token", UNSET), default=UNSET)
     token_lifetime: int | UnsetType | None = field(
         "token_lifetime",
@@ -402,13 +400,8 @@ def _detail(
     context: RequestContext, tx: ReadTransaction, row: AccountDetails, **given: Any
 ) -> Response:
     is_own = row.id == context.actor.id and context.impersonator is None
-    if (
-        is_own
-        and context.actor.token_kind == TokenKind.API
-        and row.token_encrypted
-        and row.token_hash
-    ):
-        given["token"] = context.app.vault.decrypt(row.token_encrypted, row.token_hash)
+    if is_own and context.actor.token_kind == TokenKind.API:
+        given["token"] = context.token
     return lists.detail(context, tx, User, row, is_detail=True, **given)
 
 

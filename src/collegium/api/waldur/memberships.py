@@ -143,7 +143,7 @@ class UserPermission(_Grant, frozen=True, gc=False):
     revoked_by_username: str | None = field("ended_by_username")
     revoke_reason: str = field("end_reason")
     source: str = field("source", get=_SOURCES.__getitem__)
-    scope_is_removed: bool = field("scope_deleted_at", get=lambda at: at is not None)
+    scope_is_removed: bool = field("scope_deleted_at", get=bool)
     project_uuid: str | None = field(
         "scope_kind",
         "scope_uuid",

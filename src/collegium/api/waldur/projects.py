@@ -201,7 +201,7 @@ class Project(Resource, frozen=True, gc=False):
     kind: str = field(write=Choice(of=("default", "course", "public")))
     is_removed: bool = field(
         "deleted_at",
-        get=lambda deleted_at: deleted_at is not None,
+        get=bool,
         filter=fixed(filters.BooleanFilter(), project_queries.history.filters["is_removed"]),
     )
     max_service_accounts: int | None = field(write=Integer(null=True))
