@@ -20,6 +20,7 @@ from collegium.outbox import queries as outbox_queries
 from collegium.outbox.outcomes import UndeliverableError, UnreachableError
 from collegium.worker.retries import JITTER, MAX_ATTEMPTS, RETRY_DELAYS
 from collegium.worker.worker import BATCH, LEASE_SECONDS, OUTAGE_DELAYS
+from tests.support.site import record_statements
 from tests.worker.scene import (
     START,
     Clock,
@@ -209,9 +210,23 @@ def test_batch_is_recorded_when_the_next_one_is_claimed(
 
     sending = worker(database, clock, Recorder())
     monkeypatch.setattr(Database, "write", count)
-    assert sending._deliver_all(threading.Event()) == 2 * BATCH + 1
+    with record_statements(monkeypatch) as statements:
+        assert sending._deliver_all(threading.Event()) == 2 * BATCH + 1
     assert len(transactions) == 4
+    # The invitations and languages of a batch are read together.
+    assert sum(one.startswith("SELECT") for one in statements) == 3
     assert {row.state for row in rows(database).values()} == {"sent"}
+
+
+def test_mail_about_something_unreadable_stops_no_other_of_its_batch(
+    database: Database, clock: Clock
+) -> None:
+    first, unreadable, last = (enqueue(database) for _ in range(3))
+    with database.write(START) as tx:
+        outbox_queries.set_payloads(tx, {unreadable: {"invitation": "x", "version": 1}})
+    worker(database, clock, Recorder()).once()
+    assert [outbox_row(database, mail).state for mail in (first, last)] == ["sent", "sent"]
+    assert outbox_row(database, unreadable).state in {"queued", "obsolete"}
 
 
 def test_slow_mail_server_makes_no_other_mail_wait_for_a_lease(

@@ -288,13 +288,19 @@ LANGUAGE: Final = select(accounts.c.preferred_language).where(
     accounts.c.id == bindparam("account"), _not_deleted
 )
 """Selects the language that the owner of the account ``account`` prefers."""
-LANGUAGE_AT_EMAIL: Final = (
-    select(accounts.c.preferred_language)
-    .where(_has_email, _not_deleted)
-    .order_by(accounts.c.is_active.desc(), accounts.c.id)
-    .limit(1)
-)
-"""Selects the language that the person at the address ``email_comparable`` prefers."""
+
+
+def language_at_email(email_comparable: ColumnElement[str]) -> Select[tuple[str]]:
+    """Select the language that the person at an address prefers."""
+    person = accounts.alias("person")
+    return (
+        select(person.c.preferred_language)
+        .where(person.c.email_comparable == email_comparable, person.c.deleted_at.is_(None))
+        .order_by(person.c.is_active.desc(), person.c.id)
+        .limit(1)
+    )
+
+
 _rows_with_password = select(*_COLUMNS, accounts.c.password).where(_not_deleted)
 _WITH_PASSWORD = {
     "civil_number": Statement[AccountWithPassword](

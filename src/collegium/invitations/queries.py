@@ -38,6 +38,7 @@ from collegium.access.queries import (
     viewer_params,
 )
 from collegium.access.rules import GRANTING, KINDS, Actor, Kinds, Permission, ScopeKind
+from collegium.accounts.queries import language_at_email
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
@@ -114,6 +115,12 @@ class InvitationRow(Sponsored, InvitationToGroup, OrganisationState):
     mail_state: str | None
     mail_locked_until: datetime | None
     mail_error: str | None
+
+
+class MailedInvitation(InvitationRow):
+    """An invitation for the e-mail to the invited person."""
+
+    account_language: str | None
 
 
 class ListedInvitation(RoleInScope):
@@ -406,10 +413,13 @@ _SCOPE_AND_ACCOUNT = Statement[_Target](
 )
 _BY_UUID = Statement[InvitationRow](_rows.where(invitations.c.uuid == bindparam("uuid")))
 _BY_ID = Statement[InvitationRow](_rows.where(invitations.c.id == bindparam("id")))
-LANGUAGE: Final = select(invitations.c.language).where(
-    invitations.c.id == bindparam("row", type_=BigInt)
+_MAILED = Statement[MailedInvitation](
+    _rows.add_columns(
+        language_at_email(invitations.c.email_comparable)
+        .scalar_subquery()
+        .label("account_language")
+    ).where(any_of(invitations.c.id, "ids", plan_once=True))
 )
-"""Selects the language of the invited person, as far as the inviter knows it, of ``row``."""
 
 
 @lru_cache(maxsize=16)
@@ -654,6 +664,11 @@ def open_to(tx: ReadTransaction, scope: int, emails: Collection[str]) -> list[Op
 def by_id(tx: ReadTransaction, invitation_id: int) -> InvitationRow | None:
     """Return an invitation by id, without a visibility check."""
     return tx.fetch_one(_BY_ID, id=invitation_id)
+
+
+def mailed(tx: ReadTransaction, ids: Collection[int]) -> dict[int, MailedInvitation]:
+    """Return invitations by id, without a visibility check, for the e-mails to invited people."""
+    return {row.id: row for row in tx.fetch_all(_MAILED, ids=list(ids))}
 
 
 def existing(tx: ReadTransaction, key: int | str) -> InvitationRow:

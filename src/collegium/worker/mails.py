@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,7 +21,6 @@ from collegium.accounts.mails import load_account
 from collegium.db.database import ReadTransaction
 from collegium.invitations import links
 from collegium.invitations import mails as invitation_mails
-from collegium.invitations import queries as invitation_queries
 from collegium.invitations.rules import State, effective_state, is_current_mail
 from collegium.join_requests import mails as join_request_mails
 from collegium.memberships.notices import mails as notice_mails
@@ -85,7 +83,7 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMa
     message["From"] = settings.mail_from
     message["To"] = to
     message["Subject"] = subject
-    message["Date"] = format_datetime(tx.now)
+    message["Date"] = tx.now
     # The same on every attempt, so that a duplicate of one e-mail can be told from two e-mails.
     message["Message-ID"] = f"<{message_key(settings, row.id)}>"
     message["Auto-Submitted"] = "auto-generated"
@@ -117,7 +115,7 @@ def message_key(settings: Settings, entry_id: int) -> str:
 def _invitation_created(
     tx: ReadTransaction, settings: Settings, vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
-    invitation = invitation_queries.by_id(tx, payload["invitation"])
+    invitation = mail_language.invitation_of(tx, payload)
     if invitation is None or invitation.scope_deleted_at is not None:
         raise ObsoleteError("The invitation no longer exists.")
     state = effective_state(invitation.state, invitation.expires_at, tx.now)

@@ -44,7 +44,7 @@ from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.site import queries as site_queries
 from collegium.text.plain import one_line, short
-from collegium.worker import invited_accounts, mails, webhook
+from collegium.worker import invited_accounts, mail_language, mails, webhook
 from collegium.worker.hook_calls import HookCalls
 from collegium.worker.retries import MAX_ATTEMPTS, RETRY_DELAYS, log_reason, retry_at
 from collegium.worker.scheduler import Scheduler
@@ -130,6 +130,7 @@ class Worker:
         # The last batch as far as the database does not know of it yet.
         self._results: list[_Result] = []
         self._untried: list[ClaimedMail] = []
+        self._looked_up: dict[Any, Any] = {}
         self._clock = clock
         self._scheduler = Scheduler(database, settings, clock)
         self._next_schedule = self._next_optimize = self._next_compact = self._next_purge = 0.0
@@ -401,8 +402,11 @@ class Worker:
             UnavailableError: The database is not available.
         """
         sent = 0
-        end = time.monotonic() + _BATCH_SECONDS
         self._untried = list(rows)
+        with self._database.read(self._now()) as tx:
+            mail_language.look_up(tx, rows)
+            self._looked_up = tx.cache
+        end = time.monotonic() + _BATCH_SECONDS
         while self._untried:
             row = self._untried[0]
             log = _log.bind(mail=row.id, kind=row.kind, attempt=row.attempts)
@@ -457,6 +461,7 @@ class Worker:
         with self._database.read(self._now()) as tx:
             if self._awaits_setup:
                 self._finish_setup(tx)
+            tx.cache |= self._looked_up
             message = channel.render(tx, self._settings, self._vault, row)
         channel.transport.send(message)
 
