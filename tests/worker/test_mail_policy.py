@@ -15,11 +15,14 @@ def built(policy: Any, name: str, domain: str, boundary: str) -> EmailMessage:
     message["From"] = f"{name} <members@example.org>"
     message["To"] = Address(username="bób" if domain else "bob", domain=domain or "example.org")
     message["Subject"] = f"{name} invites you, with a subject that is too long for one line of it"
+    message["Date"] = "Mon, 30 Nov 2026 07:00:00 +0000"
+    message["Message-ID"] = f"<outbox.1@{'members.' * (len(name) // 2)}example.org>"
     message["Auto-Submitted"] = "auto-generated"
     message["List-Unsubscribe"] = f"<https://example.org/{'x' * 90}>"
     message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content("Grüße\n", cte="quoted-printable")
     message.add_alternative("<p>Hello</p>", subtype="html", cte="7bit")
+    message["Content-Language"] = "de"
     message.set_boundary(boundary)
     return message
 

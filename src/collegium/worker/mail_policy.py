@@ -25,6 +25,9 @@ _CONSTANT: Final = frozenset(
 )
 """Headers whose values are few."""
 
+_WRITTEN: Final = frozenset({"content-language", "date", "list-unsubscribe", "message-id"})
+"""Headers whose values are made in the form in which they are written."""
+
 BOUNDARY: Final = "=_part_of_a_message_of_collegium_="
 """Between the parts of a message, unless one of them contains it.
 
@@ -45,7 +48,7 @@ class _Registry(HeaderRegistry):
         known = self._classes.get(name)
         if known is None:
             known = super().__getitem__(name)
-            if name.lower() in _CONSTANT | {"to", "subject", "date", "message-id"}:
+            if name.lower() in _CONSTANT | {"to", "subject"}:
                 self._classes[name] = known
         return known
 
@@ -55,6 +58,9 @@ class _Policy(EmailPolicy):
         """Return a header as it is stored."""
         if _is_constant(name, value):
             return name, _parsed(name, value)
+        # As a string it is parsed when somebody asks for it, and folded only if it is too long.
+        if name.lower() in _WRITTEN and isinstance(value, str) and value.isprintable():
+            return name, value
         return super().header_store_parse(name, value)
 
     def fold_binary(self, name: str, value: Any) -> bytes:

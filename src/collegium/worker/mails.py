@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -83,7 +84,7 @@ def render(tx: ReadTransaction, settings: Settings, vault: Vault, row: ClaimedMa
     message["From"] = settings.mail_from
     message["To"] = to
     message["Subject"] = subject
-    message["Date"] = tx.now
+    message["Date"] = format_datetime(tx.now)
     # The same on every attempt, so that a duplicate of one e-mail can be told from two e-mails.
     message["Message-ID"] = f"<{message_key(settings, row.id)}>"
     message["Auto-Submitted"] = "auto-generated"
