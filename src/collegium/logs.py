@@ -42,6 +42,11 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(message)s")
 
 
+def has_requests() -> bool:
+    """Return whether requests are logged, so that nobody prepares their lines for nothing."""
+    return _wanted
+
+
 def request(
     *,
     method: str,

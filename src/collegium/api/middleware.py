@@ -181,7 +181,7 @@ class Middleware:
             _seconds.observe(seconds)
             if _FORWARDED & env.keys() and not trusted(env, self._site.proxies):
                 self._record_proxy(env.get("REMOTE_ADDR", ""))
-            if path not in _QUIET and not is_streamed:
+            if logs.has_requests() and path not in _QUIET and not is_streamed:
                 # Only the path is logged: a query string may contain an e-mail address.
                 # ``without_secrets`` removes the secrets that some paths contain.
                 logs.request(
