@@ -6,15 +6,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
-from collegium import server
+from collegium import app, server
 from collegium.api.middleware import RAW_PATH
 from collegium.api.streams import Ending
 from collegium.server_streams import ResponseStream
@@ -43,6 +46,7 @@ def test_new_service_loads_no_module_that_few_requests_use(tmp_path: Path) -> No
     """Each takes 0.3 to 8 MB in every worker process, which is a fork of the one that migrates."""
     program = """
 import sys
+import threading
 from collegium import app, bootstrap, cli, server, settings
 from collegium.db import schema
 with cli._app_context(settings.load({})) as (database, _):
@@ -60,6 +64,21 @@ import rich
         text=True,
     )
     assert done.stdout.split() == []
+
+
+def test_worker_in_the_service_lets_requests_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    intervals: list[float] = []
+    found: SimpleQueue[int] = SimpleQueue()
+    monkeypatch.setattr(app, "Finalize", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "setswitchinterval", intervals.append)
+    before = niceness()
+    app._run_worker(Mock(run=lambda _: found.put(niceness())), Mock())
+    assert found.get(timeout=5) == max(before, 7)
+    assert niceness() == before
+    assert intervals == [0.001]
 
 
 def test_probes_answer_without_a_host(make_service: Callable[..., Service]) -> None:

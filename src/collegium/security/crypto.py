@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-import sys
-import threading
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from collegium.security.passwords import normalized, spellings
+from collegium.threads import lower_priority
 
 _NONCE_BYTES: Final = 12
 _REFRESH: Final = "refresh token"
@@ -175,17 +173,9 @@ def _derive(secret_key: str, purpose: bytes, length: int = 32) -> bytes:
     )
 
 
-def _lower_priority() -> None:
-    """Lower the priority of this thread, and of the threads that argon2 starts from it."""
-    if sys.platform == "linux":  # only there a thread has its own priority
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-
-
-_NICENESS: Final = 7
 # Each hash takes 64 MiB and all available cores. Without this limit a hundred concurrent sign-ins
-# would block all other requests.
-_HASHER_POOL: Final = ThreadPoolExecutor(2, "argon2", _lower_priority)
+# would block all other requests. argon2 starts threads of its own, which have the same priority.
+_HASHER_POOL: Final = ThreadPoolExecutor(2, "argon2", lower_priority)
 
 
 def hash_password(password: str) -> str:
