@@ -1,4 +1,4 @@
-"""Daily numbers and the list of mails use indexes."""
+"""Daily numbers, mails and counts of scopes use indexes."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,10 +8,12 @@ import pytest
 from collegium.access.rules import ANONYMOUS, Actor
 from collegium.accounts import views
 from collegium.db.database import Database, ReadTransaction
+from collegium.invitations import queries as invitation_queries
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import NotFound
+from collegium.scopes.projects import queries as project_queries
 from collegium.statistics import activity
-from tests.db.plans import explain, plans_of
+from tests.db.plans import explain, plans_of, reads_all
 
 STAFF = Actor(id=1, uuid="", username="staff", name="", email="", is_staff=True, is_support=False)
 
@@ -52,6 +54,27 @@ def test_counts_and_lists_of_mails_skip_sent_mails(tx: ReadTransaction) -> None:
         plan, _count = plans_of(outbox_queries.listing, tx, STAFF, {"state": state}, order)
         assert f"ix_outbox_{state}" in plan
         assert "TEMP B-TREE" not in plan
+
+
+def test_mails_that_somebody_waits_for_are_found_by_an_index(tx: ReadTransaction) -> None:
+    # Many others may be queued.
+    plan, _bulk = explain(tx, lambda tx: outbox_queries.claim(tx, 10, 60))
+    assert "ix_outbox_urgent" in plan
+    assert "TEMP B-TREE" not in plan.partition("ix_outbox_urgent")[0]
+
+
+def test_invitations_of_a_batch_of_mails_are_found_by_their_ids(tx: ReadTransaction) -> None:
+    (plan,) = explain(tx, lambda tx: invitation_queries.mailed(tx, range(1, 11)))
+    assert not reads_all(tx, plan, "invitations", "accounts", "person", "scopes", "outbox")
+
+
+def test_projects_are_counted_by_an_index_alone(tx: ReadTransaction) -> None:
+    _page, plan = plans_of(project_queries.listing, tx, STAFF, {}, "name")
+    if tx.backend == "sqlite":
+        assert "COVERING INDEX ix_scopes_kind_deleted_at" in plan
+    else:
+        # With rows, and after a VACUUM, it is an Index Only Scan.
+        assert not reads_all(tx, plan, "scopes")
 
 
 def test_old_records_of_views_are_found_by_an_index(tx: ReadTransaction) -> None:

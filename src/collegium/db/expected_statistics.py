@@ -241,9 +241,9 @@ SQLITE: Final[dict[str, dict[str, str]]] = {
         "sqlite_autoindex_roles_2": "10 1",
     },
     "scopes": {
+        "ix_scopes_kind_deleted_at": "500 250 245",
         "ix_scopes_kind_name": "500 250 1 1",
         "ix_scopes_kind_name_sort": "500 250 1 1",
-        "ix_scopes_present": "490 245",
         "ix_scopes_parent_id": "500 5",
         "sqlite_autoindex_scopes_1": "500 250 1",
         "sqlite_autoindex_scopes_2": "500 1",

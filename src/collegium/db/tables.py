@@ -663,8 +663,7 @@ scopes = Table(
 Index("ix_scopes_kind_name", scopes.c.kind, scopes.c.name, scopes.c.id)
 Index("ix_scopes_kind_name_sort", scopes.c.kind, scopes.c.name_sort, scopes.c.id)
 # Lists of those who see all count the scopes of a kind.
-_PRESENT = scopes.c.deleted_at.is_(None)
-Index("ix_scopes_present", scopes.c.kind, sqlite_where=_PRESENT, postgresql_where=_PRESENT)
+Index("ix_scopes_kind_deleted_at", scopes.c.kind, scopes.c.deleted_at)
 
 organisations = Table(
     "organisations",
