@@ -26,6 +26,21 @@ def test_distant_time_is_a_date() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("/account/", "/account/"),
+        ("/account/profile/", "/account/profile/"),
+        ("/account/profile/picture/", "/account/profile/"),
+        ("/account/leave/1/", "/account/"),
+        ("/sign_in/", ""),
+    ],
+)
+def test_page_belongs_to_the_tab_whose_path_it_continues(path: str, part: str) -> None:
+    parts = ["/account/", "/account/profile/", "/account/keys/"]
+    assert display.part_of(path, parts) == part
+
+
 def test_end_has_a_label_when_it_is_near() -> None:
     label = '<br><span class="state warn">in 9 days</span>'
     assert display.ends(NOW + timedelta(days=9), NOW).endswith(f">14 March 2026</time>{label}")

@@ -67,13 +67,16 @@ def test_no_text_of_a_page_stays_english(
     pseudo = PseudoCatalogue()
     monkeypatch.setattr(languages, "catalogue", lambda _language: pseudo)
     browser.sign_in(world, viewer)
-    left = {}
+    left, tabs = {}, []
     for path in paths:
         page = browser.open(path, headers={"accept-language": "de-AT, en;q=0.5"})
         if page.text.startswith("<!doctype html>"):
             assert '<html lang="de" dir="ltr">' in page.text
             left[path] = in_english(page.text)
+            tabs += re.findall(r'(?s)<(?:nav|ul) class="tabs.*?</(?:nav|ul)>', page.text)
     assert {path: texts for path, texts in left.items() if texts} == {}
+    # Seen here, because this test opens every page: each says to which tab it belongs.
+    assert [one for one in tabs if one.count("aria-current=") != 1] == []
 
 
 def unmarked(template: str, environment: Environment) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 from zlib import crc32
@@ -54,6 +55,16 @@ def _time(at: datetime, exact: str, text: str, more: str = "") -> Markup:
     # A phone, where no pointer rests, shows the label of a near end beside its date.
     machine = at.astimezone(UTC).isoformat(timespec="seconds")
     return Markup('<time datetime="{}" title="{}">{}{}</time>').format(machine, exact, text, more)
+
+
+def part_of(path: str, parts: Iterable[str]) -> str:
+    """Return the path of the tab to which a page belongs: the longest that its path begins with.
+
+    Args:
+        path: path of the page, such as ``/account/profile/picture/``.
+        parts: paths of the tabs, such as ``/account/`` and ``/account/profile/``.
+    """
+    return max((part for part in parts if path.startswith(part)), key=len, default="")
 
 
 def tone(state: str) -> str:

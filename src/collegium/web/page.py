@@ -275,6 +275,10 @@ def templates() -> Environment:
     environment.globals["script"] = lambda: script()[0]
     environment.globals["navigation"] = NAVIGATION
     environment.globals["account_navigation"] = ACCOUNT_NAVIGATION
+    environment.globals["account_paths"] = [
+        path for _group, parts in ACCOUNT_NAVIGATION for path, _text in parts
+    ]
+    environment.globals["part_of"] = display.part_of
     environment.globals["staff_navigation"] = STAFF_NAVIGATION
     return environment
 

@@ -26,6 +26,7 @@ from collegium.scopes import queries as scope_queries
 from collegium.scopes.queries import ListedScope
 from collegium.text.languages import gettext as _
 from collegium.web.browser_request import BrowserRequest
+from collegium.web.display import part_of
 from collegium.web.forms import Form
 from collegium.web.messages import SUPPORT_READS, cannot_add, role_name
 
@@ -37,6 +38,15 @@ PATHS: Final = {
     ScopeKind.GROUP: "/group/{number}/team/",
 }
 """Path of the members page of each kind of scope."""
+
+_PARTS: Final = {
+    "invite": "invitations/",
+    "imports": "invitations/",
+    "link": "links/",
+    "deleted": "settings/",
+    "move": "settings/",
+}
+"""Pages that belong to a part with another path. All others without a part are about members."""
 
 _SEARCH_MAX: Final = 200
 _BESIDE_MAX: Final = 12
@@ -161,6 +171,16 @@ class ScopePage:
         if self.reads_invitations:
             parts.append((f"{self.path}statistics/", _("Statistics")))
         return [*parts, (f"{self.path}history/", _("Audit log"))]
+
+    def part_of(self, path: str) -> str:
+        """Return the path of the part to which a page of this scope belongs.
+
+        Args:
+            path: for example that of the page that invites people.
+        """
+        below = path.removeprefix(self.path)
+        first = below.partition("/")[0]
+        return part_of(self.path + _PARTS.get(first, below), [one for one, _text in self.parts])
 
     @property
     def may_update(self) -> bool:
