@@ -100,6 +100,26 @@ def test_no_text_of_a_template_is_unmarked() -> None:
     assert {name: texts for name, texts in left.items() if texts} == {}
 
 
+def joined(template: str) -> list[str]:
+    """Return places of a template where two sentences have no space between them.
+
+    The line break after a tag of Jinja is not on the page.
+    """
+    loader = templates().loader
+    assert loader is not None
+    source = loader.get_source(templates(), template)[0]
+    return re.findall(
+        r"endtrans %\}(?:\{% end(?:if|for) %\})*\n(?:\{% if[^%]*%\})*"
+        r"(?:\{% trans|\{\{ [a-z]|<(?:a|bdi|strong|span)\b).*",
+        source,
+    )
+
+
+def test_sentences_of_a_template_have_a_space_between_them() -> None:
+    left = {name: joined(name) for name in templates().list_templates()}
+    assert {name: places for name, places in left.items() if places} == {}
+
+
 def heading(page: httpx.Response) -> str:
     """Return language, direction and heading of a page."""
     found = re.search(r'<html lang="(.*?)" dir="(.*?)">.*?<h1>(.*?)</h1>', page.text, re.DOTALL)
