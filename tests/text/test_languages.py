@@ -52,7 +52,8 @@ def test_dates_are_in_words_of_the_language(language: str, day: str, moment: str
     ("language", "away", "words"),
     [
         ("en", timedelta(seconds=-59), "just now"),
-        ("en", timedelta(seconds=1), "in 1 minute"),
+        ("en", timedelta(seconds=1), "just now"),
+        ("en", timedelta(seconds=6), "in 1 minute"),
         ("en", timedelta(minutes=-59.6), "1 hour ago"),
         ("en", timedelta(hours=-2), "2 hours ago"),
         ("en", timedelta(hours=23.6), "in 1 day"),

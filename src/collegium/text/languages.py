@@ -237,6 +237,9 @@ def moment(at: datetime) -> str:
 _NEAR_DAYS: Final = 30
 """Number of days, in both directions, in which people count days rather than read a date."""
 
+_SAME_REQUEST_SECONDS: Final = 5
+"""A time that is at most so far ahead is now: what a request writes is newer than its beginning."""
+
 _Unit = Literal["minute", "hour", "day"]
 _UNITS: Final[tuple[tuple[_Unit, int, int], ...]] = (
     ("minute", 60, 60),
@@ -252,7 +255,7 @@ def distance(at: datetime, now: datetime) -> str:
     Empty for a time that is more than 30 days away: a date says more then.
     """
     seconds = (at - now).total_seconds()
-    if -60 < seconds <= 0:  # noqa: PLR2004 - a minute
+    if -60 < seconds < _SAME_REQUEST_SECONDS:  # noqa: PLR2004 - a minute
         return gettext("just now")
     for unit, size, end in _UNITS:
         number = max(round(abs(seconds) / size), 1)
