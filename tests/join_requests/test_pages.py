@@ -64,6 +64,7 @@ def test_closed_link_cannot_be_used(
         invite_link_actions.cancel(tx, owner.actor, uuid)
     page = browser.sign_in(world, ada).open(f"/open_invitation/{uuid}/")
     assert "This invite link is no longer valid" in text(page)
+    assert "This link is valid until" not in text(page)
     assert browser.send(f"/open_invitation/{uuid}/").status_code == 422
 
 
