@@ -68,6 +68,22 @@ _STYLES = """() => {
 }"""
 
 
+# Pixels that are too many, primary actions, and current tabs outside of the window.
+_LAYOUT = """() => {
+    const texts = found => found.map(one => one.textContent.trim());
+    const buttons = "main button:not(.quiet, .danger, .plain), main .button:not(.quiet, .danger)";
+    const isOutside = one => {
+        const {left, right} = one.getBoundingClientRect();
+        return left < 0 || right > innerWidth;
+    };
+    return [
+        document.documentElement.scrollWidth - innerWidth,
+        texts([...document.querySelectorAll(buttons)].filter(one => one.checkVisibility())),
+        texts([...document.querySelectorAll(".tabs [aria-current]")].filter(isOutside)),
+    ];
+}"""
+
+
 def check_page(page: Page, axe: str, name: str, known: set[str], styled: set[str]) -> None:
     """Check a page in both themes, and write its pictures if requested.
 
@@ -88,8 +104,10 @@ def check_page(page: Page, axe: str, name: str, known: set[str], styled: set[str
     styled |= styles
     if PICTURES:
         set_width(page, NARROWEST)
-    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    wide, primary, hidden = page.evaluate(_LAYOUT)
     assert wide <= 0, f"{name}: {wide} pixels too wide at {NARROWEST}"
+    assert len(primary) <= 1, f"{name}: which is the primary action? {primary}"
+    assert not hidden, f"{name}: {hidden} is current, and not to be seen at {NARROWEST}"
     _reach_with_tab(page, name, known)
 
 
