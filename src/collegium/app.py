@@ -32,6 +32,7 @@ from collegium.api.waldur import routes as waldur
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
 from collegium.settings import Settings, SettingsError, load
+from collegium.text import languages
 from collegium.threads import lower_priority
 from collegium.web import routes as web
 from collegium.worker import presence
@@ -130,8 +131,14 @@ def application(
     """
     app = falcon.App(router=_router())
     app.req_options.strip_url_path_trailing_slash = True
-    app.add_error_handler(Exception, _failed)
-    app.add_error_handler(falcon.HTTPError, _failed)
+
+    def failed(
+        request: falcon.Request, response: falcon.Response, error: Exception, _segments: object
+    ) -> None:
+        _respond_failed(settings, request, response, error)
+
+    app.add_error_handler(Exception, failed)
+    app.add_error_handler(falcon.HTTPError, failed)
     is_secure = settings.base_url.startswith("https:")
     url = "" if bootstrap.is_guessed(settings) else settings.base_url
     site = http.PublicUrl(allowed_hosts(settings, host), url, settings.trusted_proxies)
@@ -224,8 +231,11 @@ def allowed_hosts(settings: Settings, host: str) -> frozenset[str]:
     return frozenset(names | hosts.LOOPBACK if names & hosts.LOOPBACK else names)
 
 
-def _failed(
-    request: falcon.Request, falcon_response: falcon.Response, error: Exception, _segments: object
+def _respond_failed(
+    settings: Settings,
+    request: falcon.Request,
+    falcon_response: falcon.Response,
+    error: Exception,
 ) -> None:
     """Answer a request that no route answered: unknown path, body too large, internal error."""
     status = error.status_code if isinstance(error, falcon.HTTPError) else 500
@@ -238,7 +248,12 @@ def _failed(
     else:
         text = _TEXTS.get(status, "Bad request.").format(method=request.method[:20])
     wire = path.startswith(("/api", "/schema"))
-    response = http.error_response(status, text) if wire else web.plain(status, text)
+    if wire:
+        response = http.error_response(status, text)
+    else:
+        accepted = languages.accepted(request.get_header("Accept-Language") or "")
+        with languages.using(languages.first_available(*accepted, settings.language)):
+            response = web.plain(settings, status, text)
     if status in {429, 503}:  # too many slow uploads
         response.headers["Retry-After"] = str(1)
     if status == 415:  # noqa: PLR2004 - HTTP

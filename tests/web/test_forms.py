@@ -226,7 +226,9 @@ def test_unknown_page_shows_page_not_found(browser: Browser, world: World) -> No
     response = browser.open("/account/leave/" + "0" * 32 + "/")
     assert response.status_code == 404
     assert "Page not found" in text(response)
-    assert browser.call("GET", "/nowhere/").status_code == 404
+    unknown = browser.call("GET", "/nowhere/", headers={"accept-language": "ar"})
+    assert unknown.status_code == 404
+    assert '<html lang="ar" dir="rtl">' in unknown.text
     assert browser.call("DELETE", "/account/").status_code == 405
 
 

@@ -18,6 +18,7 @@ from collegium.db import schema
 from collegium.db.database import ReadTransaction, StorageFullError, UnavailableError
 from collegium.outbox import queries as outbox_queries
 from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
+from collegium.settings import Settings
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark
 from collegium.web import (
@@ -308,8 +309,7 @@ class _Pages(Protocol[BrowserRequest]):
         self, context: BrowserRequest, status: int, text: str, headers: dict[str, str]
     ) -> Response:
         """Return a page with one sentence."""
-        del context
-        response = plain(status, text)
+        response = plain(context.settings, status, text)
         response.headers |= headers
         return response
 
@@ -396,9 +396,15 @@ def refused(browser: BrowserRequest, refusal: Refusal) -> Response:
     return error_page(browser, 409, _("This could not be done"), message_for(refusal))
 
 
-def plain(status: int, text: str) -> Response:
-    """Return a page with one sentence, which needs neither a session nor the database."""
+def plain(settings: Settings, status: int, text: str) -> Response:
+    """Return a page with one sentence, which needs neither a session nor the database.
+
+    Args:
+        text: the sentence, in English; the one about an unknown address is translated.
+    """
     title = _("Page not found") if status == 404 else _("This could not be done")  # noqa: PLR2004 - HTTP
     sentence = _("Please check the address.") if status == 404 else text  # noqa: PLR2004 - HTTP
-    html = templates().get_template("plain.html").render(title=title, said=sentence)
+    html = (
+        templates().get_template("plain.html").render(settings=settings, title=title, said=sentence)
+    )
     return Response(status, html.encode(), media=HTML)
