@@ -7,6 +7,7 @@ import time
 import pytest
 
 from collegium.security.passwords import password_errors, spellings
+from collegium.text import languages
 
 ADA = ("ada.lovelace", "countess@analytical.example", "Ada", "Lovelace", "")
 
@@ -89,6 +90,13 @@ def test_password_may_be_similar_up_to_seven_tenths(
 
 def test_all_password_errors_are_returned_at_once() -> None:
     assert password_errors("123456", ()) == [SHORT, NUMERIC, COMMON]
+
+
+def test_password_errors_are_in_the_language_of_the_page() -> None:
+    with languages.using("de"):
+        errors = password_errors("123456", ())
+    assert len(errors) == 3
+    assert not {SHORT, NUMERIC, COMMON} & set(errors)
 
 
 @pytest.mark.parametrize(

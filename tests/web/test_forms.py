@@ -11,8 +11,10 @@ from collegium.accounts import queries as account_queries
 from collegium.settings import Settings
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens import sessions as session_actions
+from collegium.text import languages
 from collegium.web import messages
 from collegium.web.browser_request import is_local
+from collegium.web.forms import Form
 from collegium.web.page import Page, templates
 from collegium.web.routes import ROUTES
 from tests.support.browser import ORIGIN, Browser, text
@@ -40,6 +42,19 @@ PAGES = [
 POSTS = [path for path, method, page in PAGES if method == "POST" and not page.one_click]
 ACCOUNT_PAGES = [path for path, method, page in PAGES if method == "GET" and not page.public]
 FORGOTTEN = "/forgotten_password/"
+
+
+def test_error_of_a_field_is_in_the_language_of_the_page() -> None:
+    form = Form({"name": [""], "email": ["nobody"], "slug": ["abc"]})
+    with languages.using("de"):
+        form.name("name", 9, required=True)
+        form.email("email")
+        form.text("slug", 2)
+    assert form.errors == {
+        "name": "Bitte füllen Sie dieses Feld aus.",
+        "email": "Bitte geben Sie eine E-Mail-Adresse ein, zum Beispiel name@example.org.",
+        "slug": "Bitte verwenden Sie höchstens 2 Zeichen.",
+    }
 
 
 def test_form_without_its_token_is_refused(browser: Browser, other: Browser, world: World) -> None:

@@ -12,6 +12,7 @@ from collegium.db.statements import Statement
 from collegium.db.tables import invitations, organisations
 from collegium.invitations import links
 from collegium.text import languages
+from collegium.web import messages
 from collegium.web.page import templates
 from tests.support.browser import Browser
 from tests.support.world import World
@@ -100,18 +101,31 @@ def test_no_text_of_a_template_is_unmarked() -> None:
     assert {name: texts for name, texts in left.items() if texts} == {}
 
 
+def source(template: str) -> str:
+    """Return the text of a template."""
+    loader = templates().loader
+    assert loader is not None
+    return loader.get_source(templates(), template)[0]
+
+
+def test_every_field_has_a_label_in_the_catalogues() -> None:
+    """The summary of the errors names fields by it. A tick box is always one of two."""
+    named = re.compile(r'\b(?:field|area|choose)\([\w.]+, "(\w+)"')
+    fields = {name for one in templates().list_templates() for name in named.findall(source(one))}
+    texts: dict[object, str] = languages.catalogue("de")._catalog  # type: ignore[attr-defined]
+    labels = {messages.label(name): name for name in {*fields, "own_address"}}
+    assert {name for label, name in labels.items() if label not in texts} == set()
+
+
 def joined(template: str) -> list[str]:
     """Return places of a template where two sentences have no space between them.
 
     The line break after a tag of Jinja is not on the page.
     """
-    loader = templates().loader
-    assert loader is not None
-    source = loader.get_source(templates(), template)[0]
     return re.findall(
         r"endtrans %\}(?:\{% end(?:if|for) %\})*\n(?:\{% if[^%]*%\})*"
         r"(?:\{% trans|\{\{ [a-z]|<(?:a|bdi|strong|span)\b).*",
-        source,
+        source(template),
     )
 
 

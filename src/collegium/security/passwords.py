@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
+from collegium.text.languages import gettext as _
+
 LENGTH: Final = 8
 _EXAMINED_MAX: Final = 72
 """Number of characters that are examined. More only make the check slower."""
@@ -39,6 +41,8 @@ def spellings(password: str) -> tuple[str, ...]:
 def password_errors(password: str, about: Iterable[str]) -> list[str]:
     """Return every error of a new password as a sentence; none if it is good enough.
 
+    The sentences are in the current language.
+
     Args:
         about: personal data that an attacker would try first, such as the name.
     """
@@ -48,9 +52,13 @@ def password_errors(password: str, about: Iterable[str]) -> list[str]:
     password = normalized(password)
     errors = []
     if len(password) < LENGTH:
-        errors.append(f"This password is too short. It must contain at least {LENGTH} characters.")
+        errors.append(
+            _("This password is too short. It must contain at least {length} characters.").format(
+                length=LENGTH
+            )
+        )
     if password.isdigit():
-        errors.append("This password is entirely numeric.")
+        errors.append(_("This password is entirely numeric."))
     words = {word.lower() for text in about for word in (text, *re.split(r"[\W_]+", text))}
     # Call the matchers directly. The public function stores the personal data in a dictionary that
     # all threads share.
@@ -74,11 +82,11 @@ def password_errors(password: str, about: Iterable[str]) -> list[str]:
         for position in range(match["i"], match["j"] + 1)
     }
     if personal_positions and len(personal_positions) >= _SIMILARITY_MAX * len(password):
-        errors.append("This password is too similar to what is known of you.")
+        errors.append(_("This password is too similar to what is known of you."))
     if _REPEATED.fullmatch(password) or any(
         match["j"] - match["i"] + 1 == len(password)
         and (match.get("dictionary_name") == "passwords" or match["pattern"] == "sequence")
         for match in matches
     ):
-        errors.append("This password is too common.")
+        errors.append(_("This password is too common."))
     return errors

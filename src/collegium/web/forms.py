@@ -10,6 +10,7 @@ from multipart import MultipartPart
 
 from collegium.api import request_bodies
 from collegium.refusals import Conflict, Invalid, Refusal
+from collegium.text import languages
 from collegium.text.email_addresses import canonical_address
 from collegium.text.names import trim
 from collegium.values import (
@@ -211,7 +212,7 @@ class Form:
             return fallback
 
     def _add(self, name: str, error: InvalidValueError) -> None:
-        for message in error.messages(VALUES):
+        for message in error.messages(languages.translated(VALUES)):
             self.add_error(name, message)
 
     def add_error(self, name: str, sentence: str) -> None:

@@ -443,6 +443,19 @@ def address_hint(email: str, unconfirmed: str) -> str:
 
 
 _LABELS: Final = {
+    "about": mark("Events"),
+    "action": mark("Change"),
+    "addresses": mark("E-mail addresses"),
+    "comment": mark("Comment (optional)"),
+    "copied": mark("Role to copy"),
+    "customer": mark("Organisation"),
+    "organization": mark("Institution"),
+    "own_address": mark("The link was sent to my own address"),
+    "q": mark("Search"),
+    "site_name": mark("Name of the service"),
+    "slug": mark("Short name"),
+    "sort": mark("Order"),
+    "which": mark("Rows"),
     "organisation_role": mark("Role in the organisation"),
     "identity_sources": mark("Identity sources"),
     "organisation_types": mark("Types of organisation"),
