@@ -334,6 +334,26 @@ def test_pages_of_a_blocked_organisation_offer_only_removal(
     assert browser.send(f"{path}invite/", action="send", **form).status_code == 409
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_roles_of_the_audit_log_and_faults_of_a_list_are_in_the_language_of_the_reader(
+    browser: Browser, scene: Scene
+) -> None:
+    browser.sign_in(scene.world, scene.people["manager"])
+    german = {"headers": {"accept-language": "de"}}
+    path = scene.paths["project"]
+    log = text(browser.open(f"{path}history/", **german))
+    assert "Projektmitglied" in log
+    assert "Project member" not in log
+    browser.open(f"{path}invite/")
+    role = scene.world.role("PROJECT.MEMBER").uuid
+    for line, fault in (
+        ("nobody", "Diese Zeile enthält keine E-Mail-Adresse."),
+        ("a..b@example.org", "Dies ist keine E-Mail-Adresse."),
+    ):
+        form = {"addresses": f"{line}\nnora@example.org", "role": role, "options": german}
+        assert fault in text(browser.send(f"{path}invite/", action="check", **form))
+
+
 def test_role_can_be_granted_to_visible_accounts_only(browser: Browser, scene: Scene) -> None:
     world, here = scene.world, f"{scene.paths['project']}add/"
     member, manager = (world.role(f"PROJECT.{name}").uuid for name in ("MEMBER", "MANAGER"))

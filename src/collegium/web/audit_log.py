@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from collegium.access.labels import role_label
 from collegium.access.rules import Actor, ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
@@ -208,7 +209,7 @@ def sentence(viewer: Actor, row: EventRow, role_labels: dict[str, str]) -> str:
         if view.has_account
         else _(_SOMEBODY),
         email=isolated(str(facts.get("email", _(_SOMEBODY)))),
-        role=isolated(role_labels.get(role, role)),
+        role=isolated(role_label(role_labels.get(role, ""), role)),
     )
     if "until" in facts:
         words["until"] = _(" (until {day})").format(day=day(datetime.fromisoformat(facts["until"])))

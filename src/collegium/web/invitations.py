@@ -13,7 +13,7 @@ from collegium.bulk_changes.rules import OF_INVITATIONS
 from collegium.db.database import ReadTransaction
 from collegium.exports.rules import Subject
 from collegium.invitations import actions as invitation_actions
-from collegium.invitations import candidates, links
+from collegium.invitations import candidates, links, pasted_lists
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.candidates import Obstacle
 from collegium.invitations.pasted_lists import LINE_MAX, read_people
@@ -32,7 +32,8 @@ from collegium.refusals import Conflict, NotFound, Refusal
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
 from collegium.security.rate_limits.rules import INVITE, PEOPLE, RESEND
-from collegium.text.email_addresses import comparable_address
+from collegium.text import languages
+from collegium.text.email_addresses import MIXED, comparable_address
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
 from collegium.text.names import isolated
@@ -77,6 +78,20 @@ class Line(NamedTuple):
     name: str
     error: str = ""
     result: str = ""
+
+
+_FAULTS: Final = {
+    pasted_lists.NONE: mark("This line contains no e-mail address."),
+    pasted_lists.TOO_LONG: mark("This line is too long."),
+    MIXED: mark("This address mixes letters of several scripts."),
+}
+"""Faults of lines, to be translated. Of all others the exact reason is told in English only."""
+
+
+def _fault(fault: str) -> str:
+    if not fault or languages.current() == languages.SOURCE:
+        return fault
+    return _(_FAULTS.get(fault, "This is not an e-mail address."))
 
 
 def _no_account() -> str:
@@ -192,7 +207,10 @@ def _invite(kind: ScopeKind, browser: BrowserRequest) -> Response:
 
 
 def _parse_lines(form: Form, text: str) -> list[Line]:
-    lines = [Line(*person) for person in read_people(text, LINES_MAX)]
+    lines = [
+        Line(person.text, person.email, person.name, _fault(person.fault))
+        for person in read_people(text, LINES_MAX)
+    ]
     if len(lines) > LINES_MAX:
         form.add_error(
             "addresses",
