@@ -94,6 +94,8 @@ def test_page_shows_what_became_of_the_latest_deliveries(scene: Scene, browser: 
     ):
         assert words in shown, words
     assert "of the answer" not in page.text
+    german = browser.open(f"{HERE}{hook['uuid']}/", headers={"accept-language": "de"})
+    assert "Die Antwort war ein Fehler (404)." in text(german)
     assert shown.index("(503)") < shown.index("(404)") < shown.index("204")
 
 

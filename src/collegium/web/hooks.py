@@ -174,7 +174,7 @@ def _render(
         status,
         row=row,
         destination=_destination(row),
-        deliveries=[(one, _event_label(one), _state(one)) for one in deliveries],
+        deliveries=[(one, _event_label(one), _state(one), _answer(one)) for one in deliveries],
         form=form,
         groups=_groups_for(browser),
         content_types=[(value, _(label)) for value, label in _CONTENT_TYPES],
@@ -187,6 +187,27 @@ def _event_label(delivery: Delivery) -> str:
     label = str(delivery.payload["type"]).replace(".", " ").replace("_", " ")
     others = len(events_of(delivery.payload)) - 1
     return _("{label} and {others} more").format(label=label, others=others) if others else label
+
+
+_ANSWERS: Final = frozenset(
+    {
+        mark("The address is an internal one."),
+        mark("There was no answer."),
+        mark("The hook is not active any more."),
+        mark("The event is not visible any more."),
+    }
+)
+"""Reasons without an answer that are translated. The worker writes them in English; the others,
+which tell of a fault of this service or of a hook that is gone, stay so."""
+
+
+def _answer(delivery: Delivery) -> str:
+    if not delivery.error:
+        return str(delivery.response_status or "") or _("none")
+    if delivery.response_status:
+        status = delivery.response_status
+        return _("The answer was an error ({status}).").format(status=status)
+    return _(delivery.error) if delivery.error in _ANSWERS else delivery.error
 
 
 def _state(delivery: Delivery) -> str:
