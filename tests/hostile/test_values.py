@@ -40,11 +40,12 @@ EXECUTED = "454706269079"
 
 
 @pytest.fixture
-def new_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
-    """A database whose schema may change: tenants keep copies of the tables in another one."""
-    url = postgresql.new()
+def new_postgresql(request: pytest.FixtureRequest, postgresql: PostgreSQL) -> Iterator[str]:
+    """A database, for tenants one whose schema may change: they keep copies of its tables."""
+    is_own = "tenants" in request.fixturenames
+    url = postgresql.new() if is_own else postgresql.acquire()
     yield url
-    postgresql.drop(url)
+    (postgresql.drop if is_own else postgresql.release)(url)
 
 
 @pytest.fixture
