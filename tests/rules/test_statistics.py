@@ -91,3 +91,12 @@ def test_scale_of_any_number_is_short() -> None:
         assert scale[0] >= maximum
         assert 2 <= len(scale) <= 5
         assert scale[-1] == 0
+
+
+@pytest.mark.parametrize(("every", "minor"), [(7, [8, 22]), (12, [])])
+def test_chart_with_many_marks_has_fewer_on_a_phone(every: int, minor: list[int]) -> None:
+    marks = ["" if (29 - day) % every else str(day) for day in range(30)]
+    rows = [(f"day {day}", mark, day) for day, mark in enumerate(marks)]
+    chart = charts.columns("days", "Days", "", "Day", rows)
+    assert [at for at, column in enumerate(chart.columns) if column.is_minor] == minor
+    assert not chart.columns[-1].is_minor

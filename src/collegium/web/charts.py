@@ -26,6 +26,9 @@ _LEAST: Final = 2.0
 _LINES: Final = 4
 """Maximum number of lines above the base line."""
 
+_NARROW_MARKS: Final = 4
+"""Maximum number of marks below a chart on a phone."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -34,10 +37,12 @@ class Column:
     Args:
         label: in the table and in the tooltip.
         mark: below the column; empty for none.
+        is_minor: whether the mark is left out on a phone, where it would lie over the next one.
     """
 
     label: str
     mark: str
+    is_minor: bool
     number: str
     is_empty: bool
     x: float
@@ -100,6 +105,9 @@ def columns(
     """
     ticks = scale(max(number for _label, _mark, number in rows))
     top = ticks[0]
+    marked = [index for index, (_label, mark, _number) in enumerate(rows) if mark]
+    # The last one is kept: it is today.
+    minor = marked[-2::-2] if len(marked) > _NARROW_MARKS else []
     drawn = []
     for index, (label, mark, number) in enumerate(rows):
         height = max(HEIGHT * number / top, _LEAST) if number else 0.0
@@ -107,6 +115,7 @@ def columns(
             Column(
                 label,
                 mark,
+                index in minor,
                 languages.number(number),
                 not number,
                 index + _GAP,
