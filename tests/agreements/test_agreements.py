@@ -117,6 +117,7 @@ def test_new_version_is_asked_for_at_the_next_sign_in_and_recorded(
     page = browser.follow(answer)
     assert "Please agree" in text(page)
     assert "Be kind." in text(page)
+    assert "Back to my account" not in text(page), "it leads here again"
     # The front end of the Waldur API asks too.
     assert site.get("/api/users/me/", person).json()["agreement_date"] is None
     shown = re.search(r'name="agreements" value="([\d ]+)"', page.text)
