@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import psutil
 import psycopg
 import pytest
 import structlog
@@ -340,10 +341,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderSchedu
     return FolderScheduling(config, log)
 
 
+_MEMORY_FOLDER: Final = Path("/dev/shm")  # noqa: S108 - a folder with a random name is made in it
+_ROOM: Final = 8 * 2**30
+"""Free bytes from which on the databases of a run are kept in memory."""
+
+
+def _memory_folder() -> Path | None:
+    """Return a folder in memory, or None where it is small or missing.
+
+    On a disk the system takes half a second to create and remove the files of a database.
+    """
+    if not _MEMORY_FOLDER.is_dir():
+        return None
+    free = min(shutil.disk_usage(_MEMORY_FOLDER).free, psutil.virtual_memory().available)
+    return _MEMORY_FOLDER if free >= _ROOM else None
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     # Not among pytest's own folders: another run would tidy them away under the server's feet.
-    with tempfile.TemporaryDirectory(prefix="collegium-pg-") as folder:
+    with tempfile.TemporaryDirectory(prefix="collegium-pg-", dir=_memory_folder()) as folder:
         server = PostgreSQL(Path(folder))
         yield server
         server.stop()
