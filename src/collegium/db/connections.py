@@ -189,7 +189,7 @@ class Connections:
         if self._folder is None:
             from collegium.db import postgresql  # noqa: PLC0415 - loads psycopg
 
-            postgresql.leave_json_encoded(connection)
+            postgresql.leave_as_text(connection)
         return connection
 
     def _close(self, connection: Any) -> None:

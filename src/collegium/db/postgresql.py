@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from psycopg.adapt import Loader
 from psycopg.types.json import set_json_loads
 from psycopg.types.string import TextLoader
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -13,17 +12,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from collegium.db.connections import CACHED_STATEMENTS
 
 
-class _HexLoader(Loader):
-    """Load a PostgreSQL UUID as 32 hex digits without hyphens, the form used everywhere here."""
-
-    def load(self, data: Any) -> str:
-        return bytes(data).decode().replace("-", "")
-
-
 def prepare(connection: DBAPIConnection, _record: object) -> None:
     """Set the types and the parameters of a new connection."""
     raw: Any = connection
-    raw.adapters.register_loader("uuid", _HexLoader)
     raw.prepared_max = CACHED_STATEMENTS
     set_json_loads(msgspec.json.decode, raw)
     raw.execute("SET TIME ZONE 'UTC'")
@@ -36,10 +27,10 @@ def prepare(connection: DBAPIConnection, _record: object) -> None:
     raw.execute("SET idle_in_transaction_session_timeout = '60s'")
 
 
-def leave_json_encoded(connection: Any) -> None:
-    """Have JSON returned as text, which ``db.statements`` decodes.
+def leave_as_text(connection: Any) -> None:
+    """Have JSON and UUIDs returned as text, which ``db.statements`` converts.
 
     The driver would call Python for each value, which takes several times as long.
     """
-    for name in ("json", "jsonb"):
+    for name in ("json", "jsonb", "uuid"):
         connection.adapters.register_loader(name, TextLoader)

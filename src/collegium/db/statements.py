@@ -424,7 +424,8 @@ def _value(name: str, column: Any, dialect: Dialect, namespace: dict[str, Any]) 
     if isinstance(column.type, UtcDateTime):
         return f"{name} and iso({name} + '+00:00')" if is_sqlite else name
     if isinstance(column.type, UuidHex):
-        return name  # see ``db.postgresql``
+        # PostgreSQL returns it with hyphens.
+        return name if is_sqlite else f"{name} and {name}.replace('-', '')"
     if is_sqlite and isinstance(column.type, Boolean):
         return f"None if {name} is None else {name} == 1"
     if isinstance(column.type, JSON):
