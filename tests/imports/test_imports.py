@@ -370,6 +370,7 @@ def test_mail_that_somebody_waits_for_overtakes_those_of_an_import(
     world: World, owner: Person, project: Place
 ) -> None:
     begin(world, owner, upload(world, owner, project, csv_file(60)))
+    work(world)  # as the command line does
     recorder = Recorder()
 
     def reset_password() -> None:

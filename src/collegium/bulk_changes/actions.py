@@ -208,6 +208,7 @@ def run_next(tx: WriteTransaction, settings: Settings) -> bool:
     bulk_change_id = bulk_change_queries.lock_next_busy(tx)
     if bulk_change_id is None:
         return False
+    tx.is_bulk = True
     _run_batch(tx, settings, bulk_change_id)
     return True
 

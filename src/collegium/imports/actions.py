@@ -265,6 +265,7 @@ def run_next(tx: WriteTransaction, settings: Settings) -> bool:
     import_id = import_queries.lock_next_busy(tx)
     if import_id is None:
         return False
+    tx.is_bulk = True
     row = import_queries.by_id(tx, import_id)
     actor = (
         None

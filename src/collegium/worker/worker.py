@@ -268,7 +268,6 @@ class Worker:
             for kind, run_next in list(kinds.items()):
                 try:
                     with self._database.write(self._now()) as tx:
-                        tx.is_bulk = True
                         has_worked |= run_next(tx, self._settings)
                 except UnavailableError:
                     raise
