@@ -157,6 +157,10 @@ def test_all_that_match_are_changed_by_the_worker_and_nothing_twice(
     assert f"{BATCH} of {size}" in text(browser.open(path))
     assert work(world) == 2
     assert mails(world) == {1: 2, 2: size}
+    # People may wait for the e-mails of requests, and for none of these.
+    with world.database.read() as tx:
+        is_bulk = tx.fetch_all(Statement[bool](select(outbox.c.is_bulk)))
+    assert Counter(is_bulk) == {False: size + 2, True: size}
     assert f"changed {size}" in text(browser.open(path))
     assert path not in browser.open("/").text, "nothing is left to do"
     assert path in browser.open(OWN).text

@@ -171,6 +171,10 @@ def test_reminder_is_sent_once_one_day_before_the_end(timeline: Timeline) -> Non
     timeline.clock.now += TICK
     assert timeline.deliver() == [("invitation_created", "bob@example.org")]
     assert timeline.deliver() == []
+    # Nobody waits for a reminder, as somebody may for the first e-mail.
+    with timeline.world.database.read() as tx:
+        is_bulk = tx.fetch_all(Statement[bool](select(outbox.c.is_bulk).order_by(outbox.c.id)))
+    assert is_bulk == [False, True]
     # Sent again by hand, it needs no second reminder.
     timeline.act(invitation_actions.send, timeline.owner.actor, timeline.world.settings, uuid)
     assert len(timeline.deliver()) == 1
