@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     Float,
     ForeignKey,
@@ -61,6 +63,14 @@ def _id() -> Column[int]:
     return Column("id", BigInt, primary_key=True, autoincrement=True)
 
 
+def _uuid() -> Column[str]:
+    return Column("uuid", UuidHex, nullable=False, unique=True)
+
+
+def _created_at(*, index: bool | None = None) -> Column[datetime]:
+    return Column("created_at", UtcDateTime, nullable=False, index=index)
+
+
 def _one_of(column: str, values: object) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)  # type: ignore[attr-defined]  # an enum's values
     return CheckConstraint(f"{column} IN ({listed})", name=column)
@@ -89,9 +99,8 @@ def _list(name: str) -> Column[Any]:
     return Column(name, JsonColumn, nullable=False, server_default="[]")
 
 
-def _texts(name: str) -> Column[Any]:
-    """Return the column for a list of texts."""
-    return Column(name, JsonColumn, nullable=False, server_default="[]")
+def _mapping(name: str) -> Column[Any]:
+    return Column(name, JsonColumn, nullable=False, server_default="{}")
 
 
 def _admission() -> tuple[Column[Any], ...]:
@@ -99,11 +108,27 @@ def _admission() -> tuple[Column[Any], ...]:
 
     One match is enough; three empty lists admit everybody.
     """
-    return tuple(map(_texts, ("email_patterns", "affiliations", "identity_sources")))
+    return tuple(map(_list, ("email_patterns", "affiliations", "identity_sources")))
 
 
-def _account(name: str, **options: object) -> Column[int]:
-    return Column(name, BigInt, ForeignKey("accounts.id", ondelete="SET NULL"), **options)  # type: ignore[arg-type]  # options are keywords of Column
+def _reference(name: str, table: str, ondelete: str | None = None, **options: Any) -> Column[int]:
+    return Column(name, BigInt, ForeignKey(f"{table}.id", ondelete=ondelete), **options)
+
+
+def _key(name: str, table: str) -> Column[int]:
+    """Return a key that is the id of a row of another table."""
+    return _reference(name, table, "CASCADE", primary_key=True, autoincrement=False)
+
+
+def _account(name: str, **options: Any) -> Column[int]:
+    """Return the column of an account that did something."""
+    return _reference(name, "accounts", "SET NULL", **options)
+
+
+def _partial_index(
+    name: str, *columns: Column[Any], where: ColumnElement[bool], unique: bool = False
+) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 # ``sqlite_autoincrement`` marks tables whose ids appear in an API or in e-mails. Such an id must
@@ -114,7 +139,7 @@ accounts = Table(
     "accounts",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
+    _uuid(),
     Column("username", String(128), nullable=False, unique=True),
     Column("slug", String(64), nullable=False, unique=True),
     Column("password", String(255)),
@@ -151,7 +176,7 @@ accounts = Table(
     Column("uid_number", BigInteger),
     Column("primary_gid", BigInteger),
     # Which provider said a field last, and when: field to ``{"source": …, "timestamp": …}``.
-    Column("attribute_sources", JsonColumn, nullable=False, server_default="{}"),
+    _mapping("attribute_sources"),
     # Identity source domains that the account manages, and that know the account. Stored for
     # clients; no rule uses them.
     _list("managed_isds"),
@@ -177,7 +202,7 @@ accounts = Table(
     Column("last_login_at", UtcDateTime),
     Column("last_synced_at", UtcDateTime),
     # Data from a remote directory that the service stores unchanged and does not use.
-    Column("details", JsonColumn, nullable=False, server_default="{}"),
+    _mapping("details"),
     # Deactivated by staff. A remote directory must not activate the account again.
     _flag("disabled_by_staff"),
     _text("deactivation_reason", 255),
@@ -186,7 +211,7 @@ accounts = Table(
     # readable.
     Column("deleted_at", UtcDateTime),
     # What people show about their work: web pages, ids on other services, preferences.
-    Column("profile", JsonColumn, nullable=False, server_default="{}"),
+    _mapping("profile"),
     # All searchable fields in one text, case-folded; see ``collegium.lists.account_search``.
     _text("search"),
     *map(_sort, ("first_name", "last_name", "native_name", "organization")),
@@ -212,10 +237,7 @@ for _name in ("email", "job_title", "phone_number"):
 for _name in ("native_name", "organization"):
     Index(f"ix_accounts_{_name}", accounts.c[f"{_name}_sort"], accounts.c.username)
 Index(
-    "ix_accounts_name",
-    accounts.c.first_name_sort,
-    accounts.c.last_name_sort,
-    accounts.c.username,
+    "ix_accounts_name", accounts.c.first_name_sort, accounts.c.last_name_sort, accounts.c.username
 )
 Index("ix_accounts_joined_at", accounts.c.joined_at)
 Index("ix_accounts_modified_at", accounts.c.modified_at)
@@ -228,13 +250,7 @@ Index("ix_accounts_last_synced_at", accounts.c.last_synced_at)
 account_texts = Table(
     "account_texts",
     metadata,
-    Column(
-        "account_id",
-        BigInt,
-        ForeignKey("accounts.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _key("account_id", "accounts"),
     _text("people"),
     _text("username"),
     _text("email"),
@@ -252,11 +268,11 @@ tokens = Table(
     "tokens",
     metadata,
     _id(),
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    _reference("account_id", "accounts", "CASCADE", nullable=False),
     Column("token_hash", LargeBinary(32), nullable=False, unique=True),
     # The encrypted token. Kept only for API tokens, which the Waldur API must show again.
     Column("token_encrypted", LargeBinary),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("last_used_at", UtcDateTime, nullable=False),
     Column("kind", String(16), nullable=False, server_default="api"),
     _text("name", 150),
@@ -275,28 +291,16 @@ tokens = Table(
 # Written into the SQL text as a literal, so that a statement with the same text can use the partial
 # index.
 API_TOKEN = tokens.c.kind == literal_column("'api'")
-Index(
-    "uq_tokens_api",
-    tokens.c.account_id,
-    unique=True,
-    sqlite_where=API_TOKEN,
-    postgresql_where=API_TOKEN,
-)
+_partial_index("uq_tokens_api", tokens.c.account_id, unique=True, where=API_TOKEN)
 Index("ix_tokens_account_id", tokens.c.account_id, tokens.c.kind)
 
 two_factor = Table(
     "two_factor",
     metadata,
-    Column(
-        "account_id",
-        BigInt,
-        ForeignKey("accounts.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _key("account_id", "accounts"),
     Column("secret_hash", LargeBinary(32), nullable=False),
     Column("secret_encrypted", LargeBinary, nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     # When the first correct code was entered. Until then sign-in does not ask for a code, because
     # it is not certain that the authenticator works.
     Column("confirmed_at", UtcDateTime),
@@ -309,13 +313,7 @@ two_factor = Table(
 recovery_codes = Table(
     "recovery_codes",
     metadata,
-    Column(
-        "account_id",
-        BigInt,
-        ForeignKey("accounts.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _key("account_id", "accounts"),
     Column("code_hash", LargeBinary(32), primary_key=True),
 )
 
@@ -324,8 +322,8 @@ passkeys = Table(
     "passkeys",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    _uuid(),
+    _reference("account_id", "accounts", "CASCADE", nullable=False),
     # The id that the device gave it, and its public key in the format of COSE.
     Column("credential_id", LargeBinary(1023), nullable=False, unique=True),
     Column("public_key", LargeBinary, nullable=False),
@@ -333,7 +331,7 @@ passkeys = Table(
     Column("sign_count", BigInt, nullable=False),
     # Model of the device.
     _text("aaguid", 36),
-    Column("transports", JsonColumn, nullable=False, server_default="[]"),
+    _list("transports"),
     _text("attachment", 16),
     # The domain that it is bound to.
     _text("rp_id", 255),
@@ -342,7 +340,7 @@ passkeys = Table(
     _flag("is_discoverable"),
     _flag("is_user_verified"),
     _text("name", 150),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("last_used_at", UtcDateTime),
     Column("use_count", Integer, nullable=False, server_default="0"),
     Column("revoked_at", UtcDateTime),
@@ -362,7 +360,7 @@ passkey_ceremonies = Table(
     # The random bytes that the device signs.
     Column("challenge", LargeBinary(32), nullable=False),
     Column("purpose", String(16), nullable=False),
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    _reference("account_id", "accounts", "CASCADE", index=True),
     # Digest of a cookie, so that no other browser can complete it; null on the API.
     Column("browser_hash", LargeBinary(32)),
     # That of the account when its password was verified.
@@ -377,7 +375,7 @@ devices = Table(
     metadata,
     _id(),
     # Part of the address that the browser opens. It opens the page but authorises nothing.
-    Column("uuid", UuidHex, nullable=False, unique=True),
+    _uuid(),
     Column("device_code_hash", LargeBinary(32), nullable=False, unique=True),
     Column("user_code_hash", LargeBinary(32), nullable=False, unique=True),
     # The code that the person compares with the device.
@@ -388,9 +386,9 @@ devices = Table(
     # Lifetime of the token in seconds.
     Column("lifetime", Integer, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    _reference("account_id", "accounts", "CASCADE", index=True),
     # Whether the session that approved it had a second factor.
     _flag("has_second_factor"),
     _one_of("state", device_rules.State),
@@ -401,7 +399,7 @@ identity_providers = Table(
     "identity_providers",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
+    _uuid(),
     # Short name, part of the address that a sign-in returns to.
     Column("name", String(50), nullable=False, unique=True),
     _text("label", 255),
@@ -413,7 +411,7 @@ identity_providers = Table(
     _text("discovery_url", 2000),
     # The issuer as the provider names itself in its metadata, and those metadata.
     _text("issuer", 2000),
-    Column("metadata", JsonColumn, nullable=False, server_default="{}"),
+    _mapping("metadata"),
     _flag("verify_ssl", default=True),
     _text("management_url", 2000),
     # Scopes to request besides openid, profile and email; space-separated.
@@ -423,22 +421,22 @@ identity_providers = Table(
     _text("user_field", 50),
     _text("user_claim", 100),
     # Field of the account → claim.
-    Column("attribute_mapping", JsonColumn, nullable=False, server_default="{}"),
+    _mapping("attribute_mapping"),
     _text("extra_fields", 1000),
-    Column("protected_fields", JsonColumn, nullable=False, server_default="[]"),
+    _list("protected_fields"),
     # Exact addresses of front ends to which a sign-in may return.
-    Column("allowed_redirects", JsonColumn, nullable=False, server_default="[]"),
+    _list("allowed_redirects"),
     _flag("enable_post_logout_redirect"),
     # Whether old front ends get the token in the address instead of a code.
     _flag("token_in_url"),
     Column("registration", String(16), nullable=False, server_default="invited"),
     # E-mail domains for which the provider's word proves an address.
-    Column("trusted_domains", JsonColumn, nullable=False, server_default="[]"),
+    _list("trusted_domains"),
     # Values of ``acr`` and ``amr`` that mean a second factor.
-    Column("second_factor_values", JsonColumn, nullable=False, server_default="[]"),
+    _list("second_factor_values"),
     # Claims that the provider assigns, which claim rules may compare.
-    Column("vouched_claims", JsonColumn, nullable=False, server_default="[]"),
-    Column("created_at", UtcDateTime, nullable=False),
+    _list("vouched_claims"),
+    _created_at(),
     Column("modified_at", UtcDateTime, nullable=False),
     _one_of("registration", provider_rules.Registration),
 )
@@ -448,22 +446,17 @@ identities = Table(
     "identities",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    _uuid(),
+    _reference("account_id", "accounts", "CASCADE", nullable=False),
     # Null after the provider was removed. The identity works again when a provider with the same
     # issuer is added.
-    Column(
-        "provider_id",
-        BigInt,
-        ForeignKey("identity_providers.id", ondelete="SET NULL"),
-        index=True,
-    ),
+    _reference("provider_id", "identity_providers", "SET NULL", index=True),
     Column("issuer", String(2000), nullable=False),
     Column("subject", String(255), nullable=False),
     _text("email", 320),
     # What the provider said about the person at the latest sign-in.
-    Column("claims", JsonColumn, nullable=False, server_default="{}"),
-    Column("created_at", UtcDateTime, nullable=False),
+    _mapping("claims"),
+    _created_at(),
     Column("last_used_at", UtcDateTime, nullable=False),
     UniqueConstraint("issuer", "subject"),
     sqlite_autoincrement=True,
@@ -474,9 +467,7 @@ Index("ix_identities_account_id", identities.c.account_id, identities.c.created_
 released_identities = Table(
     "released_identities",
     metadata,
-    Column(
-        "identity_id", BigInt, ForeignKey("identities.id", ondelete="CASCADE"), primary_key=True
-    ),
+    _reference("identity_id", "identities", "CASCADE", primary_key=True),
 )
 
 # Sign-ins that a browser has begun at a provider.
@@ -487,23 +478,17 @@ provider_sign_ins = Table(
     Column("state_hash", LargeBinary(32), primary_key=True),
     # Digest of a cookie, so that no other browser can complete the sign-in.
     Column("browser_hash", LargeBinary(32), nullable=False),
-    Column(
-        "provider_id",
-        BigInt,
-        ForeignKey("identity_providers.id", ondelete="CASCADE"),
-        nullable=False,
-        index=True,
-    ),
+    _reference("provider_id", "identity_providers", "CASCADE", nullable=False, index=True),
     Column("nonce_hash", LargeBinary(32), nullable=False),
     Column("code_verifier_encrypted", LargeBinary, nullable=False),
     Column("purpose", String(16), nullable=False),
     # Who links an identity or confirms to be present; null for a sign-in.
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), index=True),
+    _reference("account_id", "accounts", "CASCADE", index=True),
     # The token of the session in which it began.
     Column("token_id", BigInt),
     # Where to continue: a path here, or an allowed address of a front end.
     _text("return_to", 2000),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
     _one_of("purpose", provider_rules.Purpose),
 )
@@ -512,19 +497,13 @@ provider_sign_ins = Table(
 identity_sessions = Table(
     "identity_sessions",
     metadata,
-    Column(
-        "token_id",
-        BigInt,
-        ForeignKey("tokens.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
-    Column("identity_id", BigInt, ForeignKey("identities.id", ondelete="CASCADE"), nullable=False),
+    _key("token_id", "tokens"),
+    _reference("identity_id", "identities", "CASCADE", nullable=False),
     # The provider's name of its session, as a digest; null when it names none.
     Column("sid_hash", LargeBinary(32)),
     # Sent back to the provider when the person signs out there too.
     Column("id_token_encrypted", LargeBinary),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
 )
 Index(
     "ix_identity_sessions_identity_id",
@@ -537,13 +516,7 @@ exchange_codes = Table(
     "exchange_codes",
     metadata,
     Column("code_hash", LargeBinary(32), primary_key=True),
-    Column(
-        "identity_id",
-        BigInt,
-        ForeignKey("identities.id", ondelete="CASCADE"),
-        nullable=False,
-        index=True,
-    ),
+    _reference("identity_id", "identities", "CASCADE", nullable=False, index=True),
     Column("credentials_version", Integer, nullable=False),
     Column("sid_hash", LargeBinary(32)),
     Column("id_token_encrypted", LargeBinary),
@@ -565,20 +538,14 @@ used_logout_tokens = Table(
 email_changes = Table(
     "email_changes",
     metadata,
-    Column(
-        "account_id",
-        BigInt,
-        ForeignKey("accounts.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _key("account_id", "accounts"),
     Column("email", String(320), nullable=False),
     _text("email_comparable"),
     # Digest of the confirmation code. The code itself is only in the e-mail.
     Column("code_hash", LargeBinary(32), nullable=False, unique=True),
     # Digest of the code that went to the old address and cancels the change.
     Column("cancel_code_hash", LargeBinary(32), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
 )
 Index("ix_email_changes_email_comparable", email_changes.c.email_comparable)
 Index("uq_email_changes_cancel_code_hash", email_changes.c.cancel_code_hash, unique=True)
@@ -589,15 +556,15 @@ pictures = Table(
     Column("uuid", UuidHex, primary_key=True),
     Column("media_type", String(32), nullable=False),
     Column("data", LargeBinary, nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
 )
 
 ssh_keys = Table(
     "ssh_keys",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    _uuid(),
+    _reference("account_id", "accounts", "CASCADE", nullable=False),
     _text("name", 150),
     Column("public_key", String(2000), nullable=False),
     Column("kind", String(64), nullable=False),
@@ -605,17 +572,12 @@ ssh_keys = Table(
     Column("fingerprint_sha256", String(64), nullable=False, index=True),
     Column("fingerprint_sha512", String(128), nullable=False, index=True),
     _flag("is_shared"),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("modified_at", UtcDateTime, nullable=False),
     _sort("name"),
     UniqueConstraint("account_id", "name"),
 )
-Index(
-    "ix_ssh_keys_shared",
-    ssh_keys.c.id,
-    sqlite_where=ssh_keys.c.is_shared,
-    postgresql_where=ssh_keys.c.is_shared,
-)
+_partial_index("ix_ssh_keys_shared", ssh_keys.c.id, where=ssh_keys.c.is_shared)
 Index("ix_ssh_keys_name", ssh_keys.c.name_sort, ssh_keys.c.id)
 
 rate_limits = Table(
@@ -646,13 +608,13 @@ scopes = Table(
     "scopes",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
+    _uuid(),
     Column("kind", String(16), nullable=False),
-    Column("parent_id", BigInt, ForeignKey("scopes.id"), index=True),
+    _reference("parent_id", "scopes", index=True),
     Column("name", String(500), nullable=False),
     Column("slug", String(64), nullable=False),
     _text("description"),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("deleted_at", UtcDateTime),
     _sort("name"),
     _one_of("kind", access_rules.ScopeKind),
@@ -668,7 +630,7 @@ Index("ix_scopes_kind_deleted_at", scopes.c.kind, scopes.c.deleted_at)
 organisations = Table(
     "organisations",
     metadata,
-    Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    _reference("scope_id", "scopes", "CASCADE", primary_key=True),
     _text("native_name", 160),
     _text("abbreviation", 12),
     _text("contact_details", 500),
@@ -710,13 +672,7 @@ organisations = Table(
 denied_ranges = Table(
     "denied_ranges",
     metadata,
-    Column(
-        "scope_id",
-        BigInt,
-        ForeignKey("scopes.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _key("scope_id", "scopes"),
     Column("low", LargeBinary(16), primary_key=True),
     Column("high", LargeBinary(16), nullable=False),
 )
@@ -724,7 +680,7 @@ denied_ranges = Table(
 projects = Table(
     "projects",
     metadata,
-    Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    _reference("scope_id", "scopes", "CASCADE", primary_key=True),
     _text("backend_id", 255),
     Column("start_date", Date),
     Column("end_date", Date),
@@ -744,7 +700,7 @@ projects = Table(
 groups = Table(
     "groups",
     metadata,
-    Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="CASCADE"), primary_key=True),
+    _reference("scope_id", "scopes", "CASCADE", primary_key=True),
     # The case-folded name, which makes names of groups unique. A deleted group releases its name.
     Column("name_casefolded", String(500), unique=True),
     _account("founder_id", index=True),
@@ -761,7 +717,7 @@ roles = Table(
     "roles",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
+    _uuid(),
     Column("name", String(150), nullable=False, unique=True),
     Column("kind", String(16), nullable=False),
     _text("description"),
@@ -775,7 +731,7 @@ roles = Table(
 role_permissions = Table(
     "role_permissions",
     metadata,
-    Column("role_id", BigInt, ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True),
+    _reference("role_id", "roles", "CASCADE", primary_key=True),
     Column("permission", String(64), primary_key=True),
 )
 
@@ -783,17 +739,11 @@ role_permissions = Table(
 organisation_roles = Table(
     "organisation_roles",
     metadata,
-    Column(
-        "role_id",
-        BigInt,
-        ForeignKey("roles.id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("organisation_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    _key("role_id", "roles"),
+    _uuid(),
+    _reference("organisation_id", "scopes", nullable=False),
     # The role that it was copied from.
-    Column("template_id", BigInt, ForeignKey("roles.id", ondelete="SET NULL"), index=True),
+    _reference("template_id", "roles", "SET NULL", index=True),
     UniqueConstraint("organisation_id", "template_id"),
 )
 
@@ -802,9 +752,9 @@ role_concealments = Table(
     "role_concealments",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("organisation_id", BigInt, ForeignKey("scopes.id"), nullable=False),
-    Column("role_id", BigInt, ForeignKey("roles.id", ondelete="CASCADE"), nullable=False),
+    _uuid(),
+    _reference("organisation_id", "scopes", nullable=False),
+    _reference("role_id", "roles", "CASCADE", nullable=False),
     UniqueConstraint("organisation_id", "role_id"),
 )
 Index("ix_role_concealments_role_id", role_concealments.c.role_id)
@@ -813,11 +763,11 @@ grants = Table(
     "grants",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
+    _uuid(),
     # The account always exists, because deleting an account keeps its row.
-    Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False),
-    Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False),
-    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    _reference("account_id", "accounts", nullable=False),
+    _reference("role_id", "roles", nullable=False),
+    _reference("scope_id", "scopes", nullable=False),
     Column("valid_from", UtcDateTime, nullable=False),
     Column("valid_until", UtcDateTime),
     _account("granted_by"),
@@ -834,41 +784,37 @@ grants = Table(
 # The history of an account, and of everybody, with the grants that have ended.
 Index("ix_grants_account_id", grants.c.account_id, grants.c.valid_from, grants.c.id)
 Index("ix_grants_valid_from", grants.c.valid_from, grants.c.id)
-Index(
+_partial_index(
     "uq_grants_active",
     grants.c.account_id,
     grants.c.scope_id,
     grants.c.role_id,
     unique=True,
-    sqlite_where=grants.c.ended_at.is_(None),
-    postgresql_where=grants.c.ended_at.is_(None),
+    where=grants.c.ended_at.is_(None),
 )
-Index(
+_partial_index(
     "ix_grants_scope_active",
     grants.c.scope_id,
     grants.c.account_id,
     # Includes the end of the grant, so that the index alone answers visibility checks.
     grants.c.valid_until,
-    sqlite_where=grants.c.ended_at.is_(None),
-    postgresql_where=grants.c.ended_at.is_(None),
+    where=grants.c.ended_at.is_(None),
 )
 # The index alone answers who had a role in a scope in the last weeks.
-Index(
+_partial_index(
     "ix_grants_scope_ended",
     grants.c.scope_id,
     grants.c.ended_at,
     grants.c.account_id,
     grants.c.valid_from,
     grants.c.valid_until,
-    sqlite_where=grants.c.ended_at.is_not(None),
-    postgresql_where=grants.c.ended_at.is_not(None),
+    where=grants.c.ended_at.is_not(None),
 )
-Index(
+_partial_index(
     "ix_grants_valid_from_active",
     grants.c.valid_from,
     grants.c.id,
-    sqlite_where=grants.c.ended_at.is_(None),
-    postgresql_where=grants.c.ended_at.is_(None),
+    where=grants.c.ended_at.is_(None),
 )
 # The index alone answers who holds a role, and whether the grant is active.
 Index(
@@ -879,38 +825,26 @@ Index(
     grants.c.valid_until,
     grants.c.ended_at,
 )
-Index(
-    "ix_grants_valid_until_active",
-    grants.c.valid_until,
-    sqlite_where=and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None)),
-    postgresql_where=and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None)),
-)
-
-# What the worker reminds of.
 _HAS_END = and_(grants.c.ended_at.is_(None), grants.c.valid_until.is_not(None))
-Index(
-    "ix_grants_reminders",
-    grants.c.reminders_done,
-    grants.c.valid_until,
-    sqlite_where=_HAS_END,
-    postgresql_where=_HAS_END,
-)
+_partial_index("ix_grants_valid_until_active", grants.c.valid_until, where=_HAS_END)
+# What the worker reminds of.
+_partial_index("ix_grants_reminders", grants.c.reminders_done, grants.c.valid_until, where=_HAS_END)
 
 # What people have not been told yet about their roles. The worker makes e-mails of it.
 role_notices = Table(
     "role_notices",
     metadata,
     _id(),
-    Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False, index=True),
-    Column("grant_id", BigInt, ForeignKey("grants.id"), nullable=False, index=True),
+    _reference("account_id", "accounts", nullable=False, index=True),
+    _reference("grant_id", "grants", nullable=False, index=True),
     Column("kind", String(64), nullable=False),
     # The grant that this one replaces.
-    Column("former_id", BigInt, ForeignKey("grants.id")),
+    _reference("former_id", "grants"),
     # Who did it, if the person may learn that; null for rules and impersonations.
     _account("actor_id"),
     # The scope may be hidden from the person soon, and renamed after that.
     _text("scope_name"),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
 )
 Index("ix_role_notices_created_at", role_notices.c.created_at, role_notices.c.id)
 Index("ix_role_notices_former_id", role_notices.c.former_id)
@@ -920,19 +854,18 @@ Index("ix_role_notices_actor_id", role_notices.c.actor_id)
 mail_preferences = Table(
     "mail_preferences",
     metadata,
-    Column("account_id", BigInt, ForeignKey("accounts.id"), primary_key=True),
+    _reference("account_id", "accounts", primary_key=True),
     Column("kind", String(64), primary_key=True),
     Column("is_wanted", Boolean, nullable=False),
     # Of an e-mail that comes at intervals.
     Column("next_at", UtcDateTime),
 )
 _IS_PLANNED = mail_preferences.c.next_at.is_not(None)
-Index(
+_partial_index(
     "ix_mail_preferences_next_at",
     mail_preferences.c.next_at,
     mail_preferences.c.account_id,
-    sqlite_where=_IS_PLANNED,
-    postgresql_where=_IS_PLANNED,
+    where=_IS_PLANNED,
 )
 
 # Rules that give roles to people by what identity providers say about them.
@@ -940,27 +873,24 @@ claim_rules = Table(
     "claim_rules",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
+    _uuid(),
     _text("name", 150),
-    Column("organisation_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    _reference("organisation_id", "scopes", nullable=False),
     # At least one of the two roles.
-    Column("organisation_role_id", BigInt, ForeignKey("roles.id")),
-    Column("project_role_id", BigInt, ForeignKey("roles.id")),
+    _reference("organisation_role_id", "roles"),
+    _reference("project_role_id", "roles"),
     # Whether the role in a project is given, and what the project is called. A name with
     # placeholders stands for a project of each person's own.
     _flag("creates_project"),
     _text("template", 255),
     # The project for everybody, once it was found by its name or created.
-    Column("project_id", BigInt, ForeignKey("scopes.id")),
+    _reference("project_id", "scopes"),
     # Whether a role ends when its holder does not meet the conditions any more.
     _flag("revokes"),
     # The conditions. Empty ones do not count; all others must be met.
-    *(
-        Column(name, JsonColumn, nullable=False, server_default="[]")
-        for name in claim_rule_rules.LENGTHS
-    ),
-    Column("claims", JsonColumn, nullable=False, server_default="{}"),
-    Column("created_at", UtcDateTime, nullable=False),
+    *(_list(name) for name in claim_rule_rules.LENGTHS),
+    _mapping("claims"),
+    _created_at(),
     Column("modified_at", UtcDateTime, nullable=False),
 )
 for _name in ("organisation_id", "organisation_role_id", "project_role_id", "project_id"):
@@ -971,18 +901,12 @@ for _name in ("organisation_id", "organisation_role_id", "project_role_id", "pro
 claim_rule_grants = Table(
     "claim_rule_grants",
     metadata,
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
-    Column(
-        "rule_id",
-        BigInt,
-        ForeignKey("claim_rules.id", ondelete="CASCADE"),
-        primary_key=True,
-        index=True,
-    ),
-    Column("scope_id", BigInt, ForeignKey("scopes.id"), primary_key=True, index=True),
-    Column("role_id", BigInt, ForeignKey("roles.id"), primary_key=True, index=True),
+    _reference("account_id", "accounts", "CASCADE", primary_key=True),
+    _reference("rule_id", "claim_rules", "CASCADE", primary_key=True, index=True),
+    _reference("scope_id", "scopes", primary_key=True, index=True),
+    _reference("role_id", "roles", primary_key=True, index=True),
     # The latest grant.
-    Column("grant_id", BigInt, ForeignKey("grants.id"), nullable=False, index=True),
+    _reference("grant_id", "grants", nullable=False, index=True),
     # Whether the scope is a project that the rule created for this person alone.
     _flag("is_own_project"),
     # Whether the person has stopped meeting the conditions, so that the role may be given again.
@@ -994,9 +918,9 @@ reviews = Table(
     "reviews",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
+    _uuid(),
+    _reference("scope_id", "scopes", nullable=False),
+    _created_at(),
     Column("reminded_at", UtcDateTime, nullable=False),
     # Null while the review is pending.
     Column("closed_at", UtcDateTime),
@@ -1004,13 +928,7 @@ reviews = Table(
     sqlite_autoincrement=True,
 )
 _IS_PENDING_REVIEW = reviews.c.closed_at.is_(None)
-Index(
-    "uq_reviews_pending",
-    reviews.c.scope_id,
-    unique=True,
-    sqlite_where=_IS_PENDING_REVIEW,
-    postgresql_where=_IS_PENDING_REVIEW,
-)
+_partial_index("uq_reviews_pending", reviews.c.scope_id, unique=True, where=_IS_PENDING_REVIEW)
 Index("ix_reviews_scope_id", reviews.c.scope_id, reviews.c.created_at)
 Index("ix_reviews_created_at", reviews.c.created_at, reviews.c.id)
 
@@ -1018,8 +936,8 @@ Index("ix_reviews_created_at", reviews.c.created_at, reviews.c.id)
 reviewed_grants = Table(
     "reviewed_grants",
     metadata,
-    Column("review_id", BigInt, ForeignKey("reviews.id", ondelete="CASCADE"), primary_key=True),
-    Column("grant_id", BigInt, ForeignKey("grants.id"), primary_key=True, index=True),
+    _reference("review_id", "reviews", "CASCADE", primary_key=True),
+    _reference("grant_id", "grants", primary_key=True, index=True),
     Column("valid_until", UtcDateTime),
 )
 
@@ -1033,7 +951,7 @@ outbox = Table(
     # is rendered.
     Column("payload", JsonColumn, nullable=False),
     Column("state", String(16), nullable=False, server_default="queued"),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("next_attempt_at", UtcDateTime, nullable=False),
     # Whether it is sent after all e-mails that people wait for.
     _flag("is_bulk"),
@@ -1045,7 +963,7 @@ outbox = Table(
     # deleted. There is no foreign key: rows of accounts are never deleted.
     Column("account_id", BigInt),
     # The hook for which it is sent.
-    Column("hook_id", BigInt, ForeignKey("hooks.id", ondelete="CASCADE")),
+    _reference("hook_id", "hooks", "CASCADE"),
     # HTTP status that a web hook was answered with.
     Column("response_status", Integer),
     _one_of("state", ("queued", "sent", "obsolete", "failed")),
@@ -1056,67 +974,35 @@ outbox = Table(
 IS_CALL = outbox.c.kind == literal_column(f"'{hook_rules.CALL}'")
 IS_MAIL = outbox.c.kind != literal_column(f"'{hook_rules.CALL}'")
 _QUEUED_MAIL = and_(outbox.c.state == "queued", IS_MAIL)
-Index(
-    "ix_outbox_queued",
-    outbox.c.next_attempt_at,
-    sqlite_where=_QUEUED_MAIL,
-    postgresql_where=_QUEUED_MAIL,
-)
+_partial_index("ix_outbox_queued", outbox.c.next_attempt_at, where=_QUEUED_MAIL)
 _URGENT = and_(_QUEUED_MAIL, not_(outbox.c.is_bulk))
-Index(
-    "ix_outbox_urgent",
-    outbox.c.next_attempt_at,
-    sqlite_where=_URGENT,
-    postgresql_where=_URGENT,
-)
+_partial_index("ix_outbox_urgent", outbox.c.next_attempt_at, where=_URGENT)
 # What is queued for a hook: calls, and e-mails.
 _QUEUED_FOR_HOOK = and_(outbox.c.state == "queued", outbox.c.hook_id.is_not(None))
-Index(
-    "ix_outbox_hook_queue",
-    outbox.c.hook_id,
-    outbox.c.next_attempt_at,
-    sqlite_where=_QUEUED_FOR_HOOK,
-    postgresql_where=_QUEUED_FOR_HOOK,
+_partial_index(
+    "ix_outbox_hook_queue", outbox.c.hook_id, outbox.c.next_attempt_at, where=_QUEUED_FOR_HOOK
 )
-Index(
-    "ix_outbox_hook_id",
-    outbox.c.hook_id,
-    outbox.c.id,
-    sqlite_where=outbox.c.hook_id.is_not(None),
-    postgresql_where=outbox.c.hook_id.is_not(None),
+_partial_index(
+    "ix_outbox_hook_id", outbox.c.hook_id, outbox.c.id, where=outbox.c.hook_id.is_not(None)
 )
-Index(
-    "ix_outbox_failed",
-    outbox.c.finished_at,
-    outbox.c.id,
-    sqlite_where=outbox.c.state == "failed",
-    postgresql_where=outbox.c.state == "failed",
+_partial_index(
+    "ix_outbox_failed", outbox.c.finished_at, outbox.c.id, where=outbox.c.state == "failed"
 )
 # Delivered and obsolete entries, which the worker deletes after some time. The states are literals
 # in the SQL text, so that a statement with the same text can use the partial index.
 FINISHED = outbox.c.state.in_([literal_column("'sent'"), literal_column("'obsolete'")])
-Index(
-    "ix_outbox_delivered",
-    outbox.c.finished_at,
-    sqlite_where=FINISHED,
-    postgresql_where=FINISHED,
-)
+_partial_index("ix_outbox_delivered", outbox.c.finished_at, where=FINISHED)
 Index("ix_outbox_recipient", outbox.c.recipient)
 _WITH_ACCOUNT = outbox.c.account_id.is_not(None)
-Index(
-    "ix_outbox_account_id",
-    outbox.c.account_id,
-    sqlite_where=_WITH_ACCOUNT,
-    postgresql_where=_WITH_ACCOUNT,
-)
+_partial_index("ix_outbox_account_id", outbox.c.account_id, where=_WITH_ACCOUNT)
 
 invitations = Table(
     "invitations",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
-    Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False),
+    _uuid(),
+    _reference("scope_id", "scopes", nullable=False),
+    _reference("role_id", "roles", nullable=False),
     Column("email", String(320), nullable=False),
     _text("email_comparable"),
     # The spellings of the address in one text, for substring search with a trigram index.
@@ -1132,7 +1018,7 @@ invitations = Table(
     # Version of the link. Renewing an invitation increases it, which makes the links in earlier
     # e-mails invalid.
     Column("link_version", Integer, nullable=False, server_default="1"),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("expires_at", UtcDateTime, nullable=False),
     _account("created_by"),
     # The person who sent the invitation last is its sponsor. Their permission is checked again at
@@ -1144,7 +1030,7 @@ invitations = Table(
     # accounts; null for the others, which invite addresses.
     _account("account_id"),
     Column("accepted_at", UtcDateTime),
-    Column("mail_id", BigInt, ForeignKey("outbox.id", ondelete="SET NULL")),
+    _reference("mail_id", "outbox", "SET NULL"),
     # When that e-mail was queued. Kept after the e-mail has been deleted.
     Column("mailed_at", UtcDateTime),
     # When the invitee was reminded, and when the inviter was notified of the expiry.
@@ -1164,54 +1050,28 @@ invitations = Table(
 Index("ix_invitations_scope_id", invitations.c.scope_id, invitations.c.created_at)
 # Deleting an e-mail looks its id up here.
 _MAILED = invitations.c.mail_id.is_not(None)
-Index(
-    "ix_invitations_mail_id",
-    invitations.c.mail_id,
-    sqlite_where=_MAILED,
-    postgresql_where=_MAILED,
-)
+_partial_index("ix_invitations_mail_id", invitations.c.mail_id, where=_MAILED)
 Index("ix_invitations_email_comparable", invitations.c.email_comparable)
 Index("ix_invitations_created_at", invitations.c.created_at, invitations.c.id)
 Index("ix_invitations_state", invitations.c.state, invitations.c.created_at, invitations.c.id)
 _NUMBERED = invitations.c.civil_number != literal_column("''")
-Index(
-    "ix_invitations_civil_number",
-    invitations.c.civil_number,
-    sqlite_where=_NUMBERED,
-    postgresql_where=_NUMBERED,
-)
+_partial_index("ix_invitations_civil_number", invitations.c.civil_number, where=_NUMBERED)
 # Invitations for which the worker acts at a certain time. The states are literals in the SQL text,
 # so that a statement with the same text can use the partial index whatever its parameters are.
 _PENDING = invitations.c.state == literal_column("'pending'")
 _NOT_NOTIFIED = and_(_PENDING, invitations.c.expiry_notified_at.is_(None))
 _SCHEDULED = invitations.c.state == literal_column("'held'")
-Index(
-    "ix_invitations_expiring",
-    invitations.c.expires_at,
-    sqlite_where=_NOT_NOTIFIED,
-    postgresql_where=_NOT_NOTIFIED,
-)
-Index(
-    "ix_invitations_held",
-    invitations.c.scope_id,
-    sqlite_where=_SCHEDULED,
-    postgresql_where=_SCHEDULED,
-)
+_partial_index("ix_invitations_expiring", invitations.c.expires_at, where=_NOT_NOTIFIED)
+_partial_index("ix_invitations_held", invitations.c.scope_id, where=_SCHEDULED)
 _ACCOUNTS = invitations.c.account_id.is_not(None)
-Index(
-    "ix_invitations_account_id",
-    invitations.c.account_id,
-    sqlite_where=_ACCOUNTS,
-    postgresql_where=_ACCOUNTS,
-)
+_partial_index("ix_invitations_account_id", invitations.c.account_id, where=_ACCOUNTS)
 Index("ix_invitations_role_id", invitations.c.role_id, invitations.c.created_at, invitations.c.id)
 # The index alone answers how many invitations were accepted on a day, and how long that took.
-Index(
+_partial_index(
     "ix_invitations_accepted_at",
     invitations.c.accepted_at,
     invitations.c.created_at,
-    sqlite_where=invitations.c.accepted_at.is_not(None),
-    postgresql_where=invitations.c.accepted_at.is_not(None),
+    where=invitations.c.accepted_at.is_not(None),
 )
 
 # Files with people to invite.
@@ -1219,15 +1079,15 @@ imports = Table(
     "imports",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
+    _uuid(),
+    _reference("scope_id", "scopes", nullable=False),
     # Of the file, and of how it is read. The same file again is the same import.
     Column("digest", String(64), nullable=False),
     _text("file_name", 255),
     # The columns of the file: their names, and what they were taken for.
     Column("columns", JsonColumn, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     _account("created_by", index=True),
     # Who started or undid it last, in whose name the worker acts, and from where.
     _account("started_by", index=True),
@@ -1243,12 +1103,12 @@ imports = Table(
 Index("ix_imports_scope_id", imports.c.scope_id, imports.c.created_at)
 Index("ix_imports_created_at", imports.c.created_at, imports.c.id)
 _IS_BUSY = or_(*(imports.c.state == state.value for state in sorted(import_rules.BUSY)))
-Index("ix_imports_busy", imports.c.id, sqlite_where=_IS_BUSY, postgresql_where=_IS_BUSY)
+_partial_index("ix_imports_busy", imports.c.id, where=_IS_BUSY)
 
 import_rows = Table(
     "import_rows",
     metadata,
-    Column("import_id", BigInt, ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True),
+    _reference("import_id", "imports", "CASCADE", primary_key=True),
     # As a spreadsheet program counts.
     Column("number", Integer, primary_key=True, autoincrement=False),
     # What the row says, as it was written, by field.
@@ -1259,32 +1119,27 @@ import_rows = Table(
     Column("role_uuid", UuidHex),
     Column("state", String(16), nullable=False),
     # Why the row is not ready: field, code and facts; empty if it is.
-    Column("problem", JsonColumn, nullable=False, server_default="{}"),
-    Column("invitation_id", BigInt, ForeignKey("invitations.id", ondelete="SET NULL")),
+    _mapping("problem"),
+    _reference("invitation_id", "invitations", "SET NULL"),
     _one_of("state", import_rules.RowState),
 )
 Index("ix_import_rows_state", import_rows.c.import_id, import_rows.c.state, import_rows.c.number)
 Index("ix_import_rows_email_comparable", import_rows.c.email_comparable)
 _IS_CREATED = import_rows.c.invitation_id.is_not(None)
-Index(
-    "ix_import_rows_invitation_id",
-    import_rows.c.invitation_id,
-    sqlite_where=_IS_CREATED,
-    postgresql_where=_IS_CREATED,
-)
+_partial_index("ix_import_rows_invitation_id", import_rows.c.invitation_id, where=_IS_CREATED)
 
 
 bulk_changes = Table(
     "bulk_changes",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False, index=True),
+    _uuid(),
+    _reference("scope_id", "scopes", nullable=False, index=True),
     Column("change", String(16), nullable=False),
     # The end that roles get; None for no end, or if it is not about roles.
     Column("valid_until", UtcDateTime),
     Column("state", String(16), nullable=False),
-    Column("created_at", UtcDateTime, nullable=False, index=True),
+    _created_at(index=True),
     # In whose name the worker acts, and from where.
     _account("created_by", index=True),
     _account("impersonator_id", index=True),
@@ -1296,25 +1151,20 @@ bulk_changes = Table(
     sqlite_autoincrement=True,
 )
 _IS_BUSY = or_(*(bulk_changes.c.state == state.value for state in sorted(bulk_change_rules.BUSY)))
-Index("ix_bulk_changes_busy", bulk_changes.c.id, sqlite_where=_IS_BUSY, postgresql_where=_IS_BUSY)
+_partial_index("ix_bulk_changes_busy", bulk_changes.c.id, where=_IS_BUSY)
 
 bulk_change_rows = Table(
     "bulk_change_rows",
     metadata,
-    Column(
-        "bulk_change_id",
-        BigInt,
-        ForeignKey("bulk_changes.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _reference("bulk_change_id", "bulk_changes", "CASCADE", primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("invitation_id", BigInt, ForeignKey("invitations.id", ondelete="SET NULL")),
-    Column("grant_id", BigInt, ForeignKey("grants.id", ondelete="SET NULL")),
+    _reference("invitation_id", "invitations", "SET NULL"),
+    _reference("grant_id", "grants", "SET NULL"),
     # What the row was when it was judged. A row that has changed since is not touched.
     _text("version", 100),
     Column("state", String(16), nullable=False),
     # Why the row is refused: class, code and facts; empty if it is not.
-    Column("problem", JsonColumn, nullable=False, server_default="{}"),
+    _mapping("problem"),
     _one_of("state", bulk_change_rules.RowState),
 )
 Index(
@@ -1324,22 +1174,17 @@ Index(
     bulk_change_rows.c.number,
 )
 for _column in (bulk_change_rows.c.invitation_id, bulk_change_rows.c.grant_id):
-    Index(
-        f"ix_bulk_change_rows_{_column.name}",
-        _column,
-        sqlite_where=_column.is_not(None),
-        postgresql_where=_column.is_not(None),
-    )
+    _partial_index(f"ix_bulk_change_rows_{_column.name}", _column, where=_column.is_not(None))
 
 
 invite_links = Table(
     "invite_links",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
-    Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False, index=True),
-    Column("created_at", UtcDateTime, nullable=False),
+    _uuid(),
+    _reference("scope_id", "scopes", nullable=False),
+    _reference("role_id", "roles", nullable=False, index=True),
+    _created_at(),
     Column("expires_at", UtcDateTime, nullable=False),
     _account("created_by"),
     Column("canceled_at", UtcDateTime),
@@ -1347,14 +1192,14 @@ invite_links = Table(
     _flag("auto_approve"),
     _flag("auto_create_project"),
     Column("template", String(255)),
-    Column("project_role_id", BigInt, ForeignKey("roles.id")),
+    _reference("project_role_id", "roles"),
     _flag("allow_multiple_requests"),
     _text("custom_text"),
     Column("affiliations", JsonColumn, nullable=False),
     Column("email_patterns", JsonColumn, nullable=False),
     _list("identity_sources"),
     # Values by claim, which a provider must state about a requester.
-    Column("claims", JsonColumn, nullable=False, server_default="{}"),
+    _mapping("claims"),
     # Whether requesters name and describe the project that is created for them.
     _flag("allow_custom_project_details"),
     # The person who created the link, or the last one who made it admit more people. Automatic
@@ -1363,28 +1208,27 @@ invite_links = Table(
 )
 Index("ix_invite_links_scope_id", invite_links.c.scope_id, invite_links.c.created_at)
 Index("ix_invite_links_created_at", invite_links.c.created_at, invite_links.c.id)
-Index(
+_partial_index(
     "ix_invite_links_public",
     invite_links.c.created_at,
     invite_links.c.id,
-    sqlite_where=invite_links.c.is_public,
-    postgresql_where=invite_links.c.is_public,
+    where=invite_links.c.is_public,
 )
 
 join_requests = Table(
     "join_requests",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
+    _uuid(),
     # The invite link that was used. Null for requests made at the scope itself.
-    Column("invite_link_id", BigInt, ForeignKey("invite_links.id"), index=True),
-    Column("scope_id", BigInt, ForeignKey("scopes.id"), nullable=False),
-    Column("role_id", BigInt, ForeignKey("roles.id"), nullable=False, index=True),
+    _reference("invite_link_id", "invite_links", index=True),
+    _reference("scope_id", "scopes", nullable=False),
+    _reference("role_id", "roles", nullable=False, index=True),
     # The account always exists, because deleting an account keeps its row.
-    Column("account_id", BigInt, ForeignKey("accounts.id"), nullable=False),
+    _reference("account_id", "accounts", nullable=False),
     Column("state", String(16), nullable=False),
     _text("message"),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("decided_at", UtcDateTime),
     _account("decided_by"),
     Column("comment", Text),
@@ -1393,37 +1237,34 @@ join_requests = Table(
     _text("custom_project_name", 500),
     _text("custom_project_description"),
     # The project that was created for the requester.
-    Column("project_id", BigInt, ForeignKey("scopes.id")),
+    _reference("project_id", "scopes"),
     # Allows one pending request per account and scope for each value: the id of the invite link, or
     # 0 for requests at the scope itself. Null allows any number.
     Column("exclusive_key", BigInt),
     _one_of("state", DECIDABLE),
 )
 _PENDING_REQUESTS = join_requests.c.state == literal_column("'pending'")
-Index(
+_partial_index(
     "uq_join_requests_exclusive_key",
     join_requests.c.account_id,
     join_requests.c.scope_id,
     join_requests.c.exclusive_key,
     unique=True,
-    sqlite_where=_PENDING_REQUESTS,
-    postgresql_where=_PENDING_REQUESTS,
+    where=_PENDING_REQUESTS,
 )
-Index(
+_partial_index(
     "ix_join_requests_pending",
     join_requests.c.created_at,
     join_requests.c.id,
-    sqlite_where=_PENDING_REQUESTS,
-    postgresql_where=_PENDING_REQUESTS,
+    where=_PENDING_REQUESTS,
 )
 Index("ix_join_requests_account_id", join_requests.c.account_id, join_requests.c.created_at)
 Index("ix_join_requests_scope_id", join_requests.c.scope_id, join_requests.c.created_at)
 Index("ix_join_requests_created_at", join_requests.c.created_at, join_requests.c.id)
-Index(
+_partial_index(
     "ix_join_requests_decided_at",
     join_requests.c.decided_at,
-    sqlite_where=join_requests.c.decided_at.is_not(None),
-    postgresql_where=join_requests.c.decided_at.is_not(None),
+    where=join_requests.c.decided_at.is_not(None),
 )
 
 events = Table(
@@ -1431,14 +1272,14 @@ events = Table(
     metadata,
     _id(),
     Column("uuid", UuidHex, nullable=False),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("kind", String(64), nullable=False),
     _account("actor_id"),
     # The names at the time of the event. The audit log stays readable after a name has changed.
     _text("actor_name"),
     _text("ip_address", 64),
     _text("request_id", 64),
-    Column("scope_id", BigInt, ForeignKey("scopes.id", ondelete="SET NULL")),
+    _reference("scope_id", "scopes", "SET NULL"),
     _account("account_id"),
     Column("payload", JsonColumn, nullable=False),
     sqlite_autoincrement=True,
@@ -1461,20 +1302,20 @@ hooks = Table(
     "hooks",
     metadata,
     _id(),
-    Column("uuid", UuidHex, nullable=False, unique=True),
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    _uuid(),
+    _reference("account_id", "accounts", "CASCADE", nullable=False),
     Column("kind", String(16), nullable=False),
     _flag("is_active", default=True),
     # Stored names of events, and groups of them; the hook gets the events of both.
-    _texts("event_kinds"),
-    _texts("event_groups"),
+    _list("event_kinds"),
+    _list("event_groups"),
     # Of a web hook. The URL may contain a secret.
     _text("destination_url", hook_rules.URL_MAX),
     _text("content_type", 16),
     # Of an e-mail hook, if staff entered the address of somebody else. Otherwise the e-mails go to
     # the address that the account has when they are sent.
     _text("email", 320),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("modified_at", UtcDateTime, nullable=False),
     # Earlier events are not sent.
     Column("activated_at", UtcDateTime, nullable=False),
@@ -1497,28 +1338,12 @@ hooks = Table(
 Index("ix_hooks_account_id", hooks.c.account_id, hooks.c.id)
 Index("ix_hooks_created_at", hooks.c.created_at, hooks.c.id)
 _OTHER_ADDRESS = hooks.c.email != ""
-Index(
-    "ix_hooks_email",
-    hooks.c.email,
-    sqlite_where=_OTHER_ADDRESS,
-    postgresql_where=_OTHER_ADDRESS,
-)
+_partial_index("ix_hooks_email", hooks.c.email, where=_OTHER_ADDRESS)
 # The kind is a literal in the SQL text, as above.
 IS_WEB_HOOK = hooks.c.kind == literal_column(f"'{hook_rules.Kind.WEB}'")
 _DUE = and_(IS_WEB_HOOK, hooks.c.next_attempt_at.is_not(None))
-Index(
-    "ix_hooks_due",
-    hooks.c.next_attempt_at,
-    hooks.c.id,
-    sqlite_where=_DUE,
-    postgresql_where=_DUE,
-)
-Index(
-    "ix_hooks_active",
-    hooks.c.id,
-    sqlite_where=hooks.c.is_active,
-    postgresql_where=hooks.c.is_active,
-)
+_partial_index("ix_hooks_due", hooks.c.next_attempt_at, hooks.c.id, where=_DUE)
+_partial_index("ix_hooks_active", hooks.c.id, where=hooks.c.is_active)
 
 # One row: the event up to which the deliveries of hooks are queued.
 hook_marks = Table(
@@ -1540,7 +1365,7 @@ agreements = Table(
     _text("language", agreement_rules.LANGUAGE_MAX),
     Column("version", Integer, nullable=False, server_default="1"),
     _text("content"),
-    Column("created_at", UtcDateTime, nullable=False),
+    _created_at(),
     Column("modified_at", UtcDateTime, nullable=False),
     # When it was replaced or removed.
     Column("superseded_at", UtcDateTime),
@@ -1549,19 +1374,18 @@ agreements = Table(
 )
 _CURRENT_AGREEMENTS = agreements.c.superseded_at.is_(None)
 for _name, *_columns in (("current", "kind", "language"), ("uuid", "uuid")):
-    Index(
+    _partial_index(
         f"uq_agreements_{_name}",
         *(agreements.c[one] for one in _columns),
         unique=True,
-        sqlite_where=_CURRENT_AGREEMENTS,
-        postgresql_where=_CURRENT_AGREEMENTS,
+        where=_CURRENT_AGREEMENTS,
     )
 
 agreement_acceptances = Table(
     "agreement_acceptances",
     metadata,
-    Column("account_id", BigInt, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
-    Column("agreement_id", BigInt, ForeignKey("agreements.id"), primary_key=True, index=True),
+    _reference("account_id", "accounts", "CASCADE", primary_key=True),
+    _reference("agreement_id", "agreements", primary_key=True, index=True),
     Column("accepted_at", UtcDateTime, nullable=False),
 )
 
@@ -1571,7 +1395,7 @@ idempotency_keys = Table(
     metadata,
     # Digest of the session, the path, the one-time number and all other submitted values.
     Column("key_hash", String(64), primary_key=True),
-    Column("created_at", UtcDateTime, nullable=False, index=True),
+    _created_at(index=True),
     # Encrypted, because it may contain names, or a token that is shown only this once. Null until
     # the action is complete.
     Column("response", Text),
