@@ -16,12 +16,13 @@ from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import invitations, scopes
 from collegium.invitations import queries as invitation_queries
-from collegium.outbox.mails import InvitationCreated, Mail
+from collegium.outbox.mails import InvitationCreated
 from collegium.outbox.outcomes import ObsoleteError, UndeliverableError
 from collegium.settings import Settings
 from collegium.worker import mail_templates, mails
 from collegium.worker.mail_policy import BOUNDARY
 from collegium.worker.transport import as_bytes
+from docgen.mails import declared
 from tests.worker.scene import START, VAULT, enqueue, outbox_row, rendered, words
 
 
@@ -297,8 +298,7 @@ def test_unknown_variable_in_a_template_is_an_error(database: Database, tmp_path
 
 
 def test_every_kind_of_mail_has_loader_and_templates() -> None:
-    ours = [mail for mail in Mail.__subclasses__() if mail.__module__ == Mail.__module__]
-    kinds = {mail.kind for mail in ours}
+    kinds = {mail.kind for mail in declared()}
     assert kinds == set(mails.LOADERS)
     for kind in kinds:
         for part in ("subject.txt", "body"):

@@ -27,289 +27,256 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
-class InvitationCreated(Mail):
+class _OfAccount(Mail):
+    """An e-mail about an account.
+
+    Args:
+        account: id of the row. What the e-mail says is found when it is rendered.
+    """
+
+    account: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Notice(_OfAccount):
+    """Notice of something that happened to an account, to its owner; see ``sign_in.notices``.
+
+    Args:
+        at: time of it, ISO 8601.
+        by: ``person``, ``staff`` or ``operator``.
+        address: IP address of the person; empty for staff.
+    """
+
+    at: str
+    by: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class _OfInvitation(Mail):
+    """An e-mail about an invitation.
+
+    Args:
+        invitation: id of the row; links are made when the e-mail is rendered.
+    """
+
+    invitation: int
+
+
+@dataclass(frozen=True, slots=True)
+class _OfJoinRequest(Mail):
+    """An e-mail about a join request.
+
+    Args:
+        request: id of the row.
+    """
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationCreated(_OfInvitation):
     """Invitation, to the invited address.
 
     Args:
-        invitation: id of the row; the link is made when the e-mail is rendered.
         link_version: of the link for which the e-mail is queued. It is not sent with a later one.
         reminder: whether it reminds of an invitation that ends soon.
     """
 
-    kind: ClassVar[str] = "invitation_created"
-    invitation: int
+    kind = "invitation_created"
     link_version: int
     reminder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class InvitationApproved(Mail):
+class InvitationApproved(_OfInvitation):
     """Invitation with a new account, to the invited address.
 
     A queued ``InvitationCreated`` is changed to this if the invited person had no account.
 
     Args:
-        invitation: id of the row.
         account: id of the row; its first password is derived when the e-mail is rendered.
     """
 
-    kind: ClassVar[str] = "invitation_approved"
-    invitation: int
+    kind = "invitation_approved"
     account: int
 
 
-@dataclass(frozen=True, slots=True)
-class MailTest(Mail):
-    """Test whether e-mails arrive, to the member of staff who asks for it.
+class MailTest(_OfAccount):
+    """Test whether e-mails arrive, to the member of staff who asks for it."""
 
-    Args:
-        account: id of the row.
-    """
-
-    kind: ClassVar[str] = "mail_test"
-    account: int
+    kind = "mail_test"
 
 
-@dataclass(frozen=True, slots=True)
-class ReviewsPending(Mail):
-    """Notice or reminder that reviews of roles are pending, to a person who can close them.
+class ReviewsPending(_OfAccount):
+    """Notice or reminder that reviews of roles are pending, to a person who can close them."""
 
-    Args:
-        account: id of the row; the reviews are found when the e-mail is rendered.
-    """
-
-    kind: ClassVar[str] = "role_reviews_pending"
-    account: int
+    kind = "role_reviews_pending"
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeEmailRequest(Mail):
+class ChangeEmailRequest(_OfAccount):
     """Confirmation of a new address of an account, to the new address.
 
     Args:
-        account: id of the row.
         asked: time of the request, ISO 8601; the code is derived from it again.
     """
 
-    kind: ClassVar[str] = "change_email_request"
-    account: int
+    kind = "change_email_request"
     asked: str
 
 
 @dataclass(frozen=True, slots=True)
-class EmailChanged(Mail):
+class EmailChanged(_OfAccount):
     """Notice that an account has a new address, to the old address.
 
     Args:
-        account: id of the row.
         email: the new address.
     """
 
-    kind: ClassVar[str] = "email_changed"
-    account: int
+    kind = "email_changed"
     email: str
 
 
 @dataclass(frozen=True, slots=True)
-class InvitationRequested(Mail):
+class InvitationRequested(_OfInvitation):
     """Question whether an invitation is approved, to a member of staff.
 
     Args:
-        invitation: id of the row; the links are made when the e-mail is rendered.
         staff: id of the account that may decide with these links.
         generation: of the invitation in question; staff are asked again about a later one.
     """
 
-    kind: ClassVar[str] = "invitation_requested"
-    invitation: int
+    kind = "invitation_requested"
     staff: int
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class InvitationRejected(Mail):
-    """Notice that staff rejected an invitation, to its creator.
+class InvitationRejected(_OfInvitation):
+    """Notice that staff rejected an invitation, to its creator."""
 
-    Args:
-        invitation: id of the row.
-    """
-
-    kind: ClassVar[str] = "invitation_rejected"
-    invitation: int
+    kind = "invitation_rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class InvitationExpired(Mail):
-    """Notice that an invitation has expired without an answer, to its creator.
+class InvitationExpired(_OfInvitation):
+    """Notice that an invitation has expired without an answer, to its creator."""
 
-    Args:
-        invitation: id of the row.
-    """
+    kind = "invitation_expired"
 
-    kind: ClassVar[str] = "invitation_expired"
-    invitation: int
+
+class InvitationAccepted(_OfInvitation):
+    """Notice that an invitation was accepted, to its creator."""
+
+    kind = "invitation_accepted"
 
 
 @dataclass(frozen=True, slots=True)
-class InvitationAccepted(Mail):
-    """Notice that an invitation was accepted, to its creator.
-
-    Args:
-        invitation: id of the row.
-    """
-
-    kind: ClassVar[str] = "invitation_accepted"
-    invitation: int
-
-
-@dataclass(frozen=True, slots=True)
-class InvitationDeclined(Mail):
+class InvitationDeclined(_OfInvitation):
     """Notice that an invitation was declined, to its creator.
 
     Args:
-        invitation: id of the row.
         account: id of the account that declined; None for an anonymous person with the mailed link.
     """
 
-    kind: ClassVar[str] = "invitation_declined"
-    invitation: int
+    kind = "invitation_declined"
     account: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class InvitationInviteeDeactivated(Mail):
+class InvitationInviteeDeactivated(_OfInvitation):
     """Notice that an invitee cannot accept with a deactivated account, to the inviter.
 
     Args:
-        invitation: id of the row.
         account: id of the account that gets the e-mail.
     """
 
-    kind: ClassVar[str] = "invitation_invitee_deactivated"
-    invitation: int
+    kind = "invitation_invitee_deactivated"
     account: int
 
 
 @dataclass(frozen=True, slots=True)
-class InvitationRenewalRequested(Mail):
+class InvitationRenewalRequested(_OfInvitation):
     """Notice that an invitee asks for a new link to an expired invitation, to the inviter.
 
     Args:
-        invitation: id of the row.
         account: id of the account that gets the e-mail.
     """
 
-    kind: ClassVar[str] = "invitation_renewal_requested"
-    invitation: int
+    kind = "invitation_renewal_requested"
     account: int
 
 
 @dataclass(frozen=True, slots=True)
-class PasswordReset(Mail):
+class PasswordReset(_OfAccount):
     """Link to set a new password, to the address of an account.
 
     Args:
-        account: id of the row.
         asked: time of the request, ISO 8601; the link is made from it.
     """
 
-    kind: ClassVar[str] = "password_reset"
-    account: int
+    kind = "password_reset"
     asked: str
 
 
 @dataclass(frozen=True, slots=True)
-class PasswordChanged(Mail):
+class PasswordChanged(_Notice):
     """Notice that a password was changed or removed, to the address of the account.
 
     Args:
-        account: id of the row.
-        at: time of the change, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
         removed: whether the account has no password any more.
     """
 
-    kind: ClassVar[str] = "password_changed"
-    account: int
-    at: str
-    by: str
-    address: str
+    kind = "password_changed"
     removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class TokenCreated(Mail):
+class TokenCreated(_Notice):
     """Notice that a new token can use an account, to its address.
 
     Args:
-        account: id of the row.
-        at: time of creation, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
         name: of the token or the program; empty for the API token.
         program: whether a program asked for the token by device sign-in.
     """
 
-    kind: ClassVar[str] = "token_created"
-    account: int
-    at: str
-    by: str
-    address: str
+    kind = "token_created"
     name: str = ""
     program: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeEmailNotice(Mail):
+class ChangeEmailNotice(_Notice):
     """Notice that a new address was requested for an account, to its present address.
 
     Args:
-        account: id of the row.
-        at: time of the request, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
         email: the new address.
         version: of the account's credentials; the code that cancels is derived from it again.
     """
 
-    kind: ClassVar[str] = "change_email_notice"
-    account: int
-    at: str
-    by: str
-    address: str
+    kind = "change_email_notice"
     email: str
     version: int
 
 
 @dataclass(frozen=True, slots=True)
-class PasskeyChanged(Mail):
+class PasskeyChanged(_Notice):
     """Notice that a passkey was added to an account or removed from it, to its address.
 
     Args:
-        account: id of the row.
-        at: time of the change, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
         name: of the passkey.
         removed: whether it was removed.
     """
 
-    kind: ClassVar[str] = "passkey_changed"
-    account: int
-    at: str
-    by: str
-    address: str
+    kind = "passkey_changed"
     name: str
     removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class IdentityLinkRequest(Mail):
+class IdentityLinkRequest(_OfAccount):
     """Link that adds an identity to an account, to its address.
 
     Args:
-        account: id of the row; the link is made when the e-mail is rendered.
         asked: time of the request, ISO 8601.
         name: of the identity provider.
         provider: its id.
@@ -319,8 +286,7 @@ class IdentityLinkRequest(Mail):
         return_to: where the sign-in continues.
     """
 
-    kind: ClassVar[str] = "identity_link_request"
-    account: int
+    kind = "identity_link_request"
     asked: str
     name: str
     provider: int
@@ -331,213 +297,130 @@ class IdentityLinkRequest(Mail):
 
 
 @dataclass(frozen=True, slots=True)
-class IdentityChanged(Mail):
+class IdentityChanged(_Notice):
     """Notice that an identity was linked to an account or removed from it, to its address.
 
     Args:
-        account: id of the row.
-        at: time of the change, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
         name: of the identity provider.
         removed: whether it was removed.
     """
 
-    kind: ClassVar[str] = "identity_changed"
-    account: int
-    at: str
-    by: str
-    address: str
+    kind = "identity_changed"
     name: str
     removed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SecondFactorEnabled(Mail):
-    """Notice that two-factor authentication was activated, to the address of the account.
+class SecondFactorEnabled(_Notice):
+    """Notice that two-factor authentication was activated, to the address of the account."""
 
-    Args:
-        account: id of the row.
-        at: time of the change, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
-    """
-
-    kind: ClassVar[str] = "second_factor_enabled"
-    account: int
-    at: str
-    by: str
-    address: str
+    kind = "second_factor_enabled"
 
 
-@dataclass(frozen=True, slots=True)
-class SecondFactorDisabled(Mail):
-    """Notice that a person deactivated their two-factor authentication, to the account's address.
+class SecondFactorDisabled(_Notice):
+    """Notice that a person deactivated two-factor authentication, to the address of the account."""
 
-    Args:
-        account: id of the row.
-        at: time of the change, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
-    """
+    kind = "second_factor_disabled"
 
-    kind: ClassVar[str] = "second_factor_disabled"
-    account: int
-    at: str
-    by: str
-    address: str
+
+class SecondFactorReset(_Notice):
+    """Notice that staff deactivated two-factor authentication, to the address of the account."""
+
+    kind = "second_factor_reset"
 
 
 @dataclass(frozen=True, slots=True)
-class SecondFactorReset(Mail):
-    """Notice that staff deactivated two-factor authentication, to the address of the account.
-
-    Args:
-        account: id of the row.
-        at: time of the change, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
-    """
-
-    kind: ClassVar[str] = "second_factor_reset"
-    account: int
-    at: str
-    by: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class SecondFactorFailed(Mail):
+class SecondFactorFailed(_Notice):
     """Warning of wrong two-factor codes after a correct password, to the address of the account.
 
     Args:
-        account: id of the row.
-        at: time of the latest attempt, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
         codes: number of wrong codes in a row.
         locked: whether only a recovery code is accepted now.
     """
 
-    kind: ClassVar[str] = "second_factor_failed"
-    account: int
-    at: str
-    by: str
-    address: str
+    kind = "second_factor_failed"
     codes: int
     locked: bool
 
 
 @dataclass(frozen=True, slots=True)
-class JoinRequestSubmitted(Mail):
+class JoinRequestSubmitted(_OfJoinRequest):
     """Notice of a join request, to the accounts that may decide.
 
     Args:
-        request: id of the row.
         account: id of the account that gets the e-mail.
     """
 
-    kind: ClassVar[str] = "permission_request_submitted"
-    request: int
+    kind = "permission_request_submitted"
     account: int
 
 
-@dataclass(frozen=True, slots=True)
-class JoinRequestRejected(Mail):
-    """Notice that a join request was rejected, to the requester.
+class JoinRequestRejected(_OfJoinRequest):
+    """Notice that a join request was rejected, to the requester."""
 
-    Args:
-        request: id of the row.
-    """
-
-    kind: ClassVar[str] = "permission_request_rejected"
-    request: int
+    kind = "permission_request_rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class JoinRequestApproved(Mail):
-    """Notice that a join request was approved, to the requester.
+class JoinRequestApproved(_OfJoinRequest):
+    """Notice that a join request was approved, to the requester."""
 
-    Args:
-        request: id of the row.
-    """
-
-    kind: ClassVar[str] = "structure_role_granted"
-    request: int
+    kind = "structure_role_granted"
 
 
 @dataclass(frozen=True, slots=True)
-class EventNotification(Mail):
+class EventNotification(_OfAccount):
     """Events that a person wants to be told of, to the address of the e-mail hook.
 
     Args:
-        account: id of the person who has the hook.
         hook: id of the row.
         events: ids of the rows; what the person may see of them is found when the e-mail is
             rendered.
         type: stored name of the first event.
     """
 
-    kind: ClassVar[str] = "event_notification"
-
-    account: int
+    kind = "event_notification"
     hook: int
     events: list[int]
     type: str
 
 
 @dataclass(frozen=True, slots=True)
-class HookChanged(Mail):
+class HookChanged(_Notice):
     """Notice that a hook was added or sends somewhere else, to its author.
 
     Args:
-        account: id of the author.
-        at: time of the change, ISO 8601.
-        by: ``person``, ``staff`` or ``operator``; see ``sign_in.notices``.
-        address: IP address of the person; empty for staff.
         uuid: of the hook.
         host: of the URL of a web hook; empty for an e-mail hook.
         changed: whether the hook existed before.
     """
 
-    kind: ClassVar[str] = "hook_changed"
-
-    account: int
-    at: str
-    by: str
-    address: str
+    kind = "hook_changed"
     uuid: str
     host: str
     changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class HookDeactivated(Mail):
+class HookDeactivated(_OfAccount):
     """Notice that a hook was deactivated because every delivery failed, to its author.
 
     Args:
-        account: id of the author.
         stopped: id of the hook.
     """
 
-    kind: ClassVar[str] = "hook_deactivated"
-
-    account: int
+    kind = "hook_deactivated"
     stopped: int
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileChangesOperator(Mail):
+class ProfileChangesOperator(_OfAccount):
     """Notice that an organisation owner's profile has changed, to an operator.
 
     Args:
-        account: id of the row.
         changes: old and new value by field of the profile; the old value is stored nowhere else.
         organizations: names of the organisations that the person owns.
     """
 
-    kind: ClassVar[str] = "notifications_profile_changes_operator"
-    account: int
+    kind = "notifications_profile_changes_operator"
     changes: dict[str, list[str]]
     organizations: list[str]
 
@@ -559,80 +442,49 @@ class RoleItem(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class RoleGranted(Mail):
-    """Notice that roles were given, to the person.
+class _OfRoles(_OfAccount):
+    """Something that happened to roles, to the person.
 
     Args:
-        account: id of the person's account.
         roles: what happened.
         more: number of further roles.
     """
 
-    kind: ClassVar[str] = "role_granted"
-    account: int
     roles: list[RoleItem]
     more: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RoleChanged(Mail):
-    """Notice that roles have another end, or were replaced, to the person.
+class RoleGranted(_OfRoles):
+    """Notice that roles were given, to the person."""
 
-    Its data are those of ``RoleGranted``.
-    """
-
-    kind: ClassVar[str] = "role_changed"
-    account: int
-    roles: list[RoleItem]
-    more: int = 0
+    kind = "role_granted"
 
 
-@dataclass(frozen=True, slots=True)
-class RoleEnding(Mail):
-    """Reminder that roles end soon, to the person.
+class RoleChanged(_OfRoles):
+    """Notice that roles have another end, or were replaced, to the person."""
 
-    Its data are those of ``RoleGranted``.
-    """
-
-    kind: ClassVar[str] = "role_ending"
-    account: int
-    roles: list[RoleItem]
-    more: int = 0
+    kind = "role_changed"
 
 
-@dataclass(frozen=True, slots=True)
-class RoleEnded(Mail):
-    """Notice that the time of roles is over, to the person.
+class RoleEnding(_OfRoles):
+    """Reminder that roles end soon, to the person."""
 
-    Its data are those of ``RoleGranted``.
-    """
-
-    kind: ClassVar[str] = "role_ended"
-    account: int
-    roles: list[RoleItem]
-    more: int = 0
+    kind = "role_ending"
 
 
-@dataclass(frozen=True, slots=True)
-class RoleRemoved(Mail):
-    """Notice that roles were taken away, to the person.
+class RoleEnded(_OfRoles):
+    """Notice that the time of roles is over, to the person."""
 
-    Its data are those of ``RoleGranted``.
-    """
-
-    kind: ClassVar[str] = "role_removed"
-    account: int
-    roles: list[RoleItem]
-    more: int = 0
+    kind = "role_ended"
 
 
-@dataclass(frozen=True, slots=True)
-class RoleDigest(Mail):
-    """Weekly summary of what waits and what ends soon, to a person who manages members.
+class RoleRemoved(_OfRoles):
+    """Notice that roles were taken away, to the person."""
 
-    Args:
-        account: id of the row; the contents are found when the e-mail is rendered.
-    """
+    kind = "role_removed"
 
-    kind: ClassVar[str] = "role_digest"
-    account: int
+
+class RoleDigest(_OfAccount):
+    """Weekly summary of what waits and what ends soon, to a person who manages members."""
+
+    kind = "role_digest"
