@@ -6,6 +6,10 @@ Each protocol has one table that turns kind and code into its own words.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error
     """The request was refused. Raise one of the subclasses.
@@ -44,3 +48,14 @@ class Invalid(Refusal):
 
 class Limited(Refusal):
     """A rate limit is exceeded. ``facts["seconds"]`` says how long the caller must wait."""
+
+
+def or_not_found(found: Found | None, code: str) -> Found:
+    """Return what was looked for.
+
+    Raises:
+        NotFound: with this code, if it is None.
+    """
+    if found is None:
+        raise NotFound(code)
+    return found

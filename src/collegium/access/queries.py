@@ -45,7 +45,7 @@ from collegium.db.tables import (
     role_permissions,
     scopes,
 )
-from collegium.refusals import Forbidden, NotFound
+from collegium.refusals import Forbidden, NotFound, or_not_found
 from collegium.text.email_addresses import comparable_address
 
 
@@ -356,9 +356,7 @@ def get_visible(
         Forbidden: ``permission.missing``: the actor sees the scope but holds none of the
             permissions.
     """
-    scope = tx.fetch_one(_BY_UUID, uuid=uuid, kind=kind.value)
-    if scope is None:
-        raise NotFound(f"{kind}.unknown")
+    scope = or_not_found(tx.fetch_one(_BY_UUID, uuid=uuid, kind=kind.value), f"{kind}.unknown")
     return _check_visibility(tx, actor, scope, needed)
 
 
@@ -423,9 +421,7 @@ def get_visible_by_id(
         Forbidden: ``permission.missing``: the actor sees the scope but holds none of the
             permissions.
     """
-    scope = tx.fetch_one(_BY_ID, id=scope_id)
-    if scope is None:
-        raise NotFound("scope.unknown")
+    scope = or_not_found(tx.fetch_one(_BY_ID, id=scope_id), "scope.unknown")
     return _check_visibility(tx, actor, scope, needed)
 
 

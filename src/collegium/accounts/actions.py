@@ -28,7 +28,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.queries import UnendedGrant
 from collegium.outbox import mails
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, or_not_found
 from collegium.scopes.actions import change_account, close_invitations
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
@@ -428,9 +428,7 @@ def _lock_for_password(
 ) -> AccountWithPassword:
     """Lock an account whose password the actor may change, and return it."""
     lock_account(tx, account)
-    owner = account_queries.with_password(tx, id=account)
-    if owner is None:
-        raise NotFound("account.unknown")
+    owner = or_not_found(account_queries.with_password(tx, id=account), "account.unknown")
     if actor is not None:
         require_staff(actor)
         _check_owns_token(actor, owner)

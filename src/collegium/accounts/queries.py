@@ -68,7 +68,7 @@ from collegium.lists import account_search
 from collegium.lists.listing import Listing, restricted
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import no_index
-from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.refusals import Conflict, Invalid, or_not_found
 from collegium.text.email_addresses import comparable_address
 from collegium.text.names import sort_key
 
@@ -532,9 +532,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> AccountDetails:
         NotFound: ``account.unknown``: there is no such account, or it is hidden from the actor.
     """
     row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
-    if row is None:
-        raise NotFound("account.unknown")
-    return row
+    return or_not_found(row, "account.unknown")
 
 
 def lock_account_and_recheck(

@@ -32,7 +32,7 @@ from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTr
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, agreement_acceptances, agreements
 from collegium.lists.listing import Listing
-from collegium.refusals import Invalid, NotFound
+from collegium.refusals import Invalid, or_not_found
 
 
 class AgreementRow:
@@ -204,10 +204,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> AgreementRow:
         NotFound: ``agreement.unknown``.
     """
     del actor
-    row = tx.fetch_one(_ONE, uuid=uuid)
-    if row is None:
-        raise NotFound("agreement.unknown")
-    return row
+    return or_not_found(tx.fetch_one(_ONE, uuid=uuid), "agreement.unknown")
 
 
 def get_locked(tx: WriteTransaction, uuid: str) -> AgreementRow:
@@ -219,9 +216,7 @@ def get_locked(tx: WriteTransaction, uuid: str) -> AgreementRow:
     # The first statement may have waited for a transaction that replaced the row. It then finds
     # nothing, and the second one finds the new row.
     row = tx.fetch_one(_ONE_LOCKED, uuid=uuid) or tx.fetch_one(_ONE_LOCKED, uuid=uuid)
-    if row is None:
-        raise NotFound("agreement.unknown")
-    return row
+    return or_not_found(row, "agreement.unknown")
 
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> str:

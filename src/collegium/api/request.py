@@ -35,7 +35,7 @@ from collegium.db.database import (
 )
 from collegium.hosts import Network
 from collegium.integrations.waiting import BusyError
-from collegium.refusals import Forbidden, Limited, NotFound, Refusal, Unauthenticated
+from collegium.refusals import Forbidden, Limited, Refusal, Unauthenticated, or_not_found
 from collegium.security.crypto import Vault
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import Limit, RateLimit
@@ -261,10 +261,7 @@ class RequestContext:
         Raises:
             NotFound: ``<noun>.unknown`` if the segment is no UUID.
         """
-        value = hex_uuid(self.segments["uuid"])
-        if value is None:
-            raise NotFound(f"{noun}.unknown")
-        return value
+        return or_not_found(hex_uuid(self.segments["uuid"]), f"{noun}.unknown")
 
     def finish_setup(self, tx: ReadTransaction) -> None:
         """Ask for the name of the service until it is known: once in the life of a process."""

@@ -36,7 +36,7 @@ from collegium.lists.listing import Listing
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
-from collegium.refusals import Conflict, Forbidden, NotFound, Refusal
+from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, or_not_found
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import PEOPLE
 from collegium.settings import Settings
@@ -180,9 +180,7 @@ def stop(tx: WriteTransaction, actor: Actor, uuid: str) -> BulkChangeRow:
 
 def _lock(tx: WriteTransaction, actor: Actor, uuid: str) -> BulkChangeRow:
     row = bulk_change_queries.lock(tx, bulk_change_queries.get_own(tx, actor, uuid).id)
-    if row is None:
-        raise NotFound("bulk_change.unknown")
-    return row
+    return or_not_found(row, "bulk_change.unknown")
 
 
 def _finish(tx: WriteTransaction, bulk_change_id: int, state: State) -> None:

@@ -40,7 +40,7 @@ from collegium.db.tables import (
     scopes,
 )
 from collegium.lists.listing import Filter, Listing, choice
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 
 
 class BulkChangeRow:
@@ -305,10 +305,7 @@ def get_own(tx: ReadTransaction, actor: Actor, uuid: str) -> BulkChangeRow:
     Raises:
         NotFound: ``bulk_change.unknown``: it does not exist, or somebody else has made it.
     """
-    row = tx.fetch_one(_OWN, uuid=uuid, account=actor.id)
-    if row is None:
-        raise NotFound("bulk_change.unknown")
-    return row
+    return or_not_found(tx.fetch_one(_OWN, uuid=uuid, account=actor.id), "bulk_change.unknown")
 
 
 def lock(tx: WriteTransaction, bulk_change_id: int) -> BulkChangeRow | None:

@@ -26,7 +26,7 @@ from collegium.db.tables import (
     scopes,
 )
 from collegium.lists.listing import Listing
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 from collegium.sign_in.providers.rules import vouched_claims
 
 
@@ -257,9 +257,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> RuleRow:
         NotFound: ``claim_rule.unknown``.
     """
     row = tx.fetch_one(_BY_UUID, uuid=uuid) if actor.sees_all else None
-    if row is None:
-        raise NotFound("claim_rule.unknown")
-    return row
+    return or_not_found(row, "claim_rule.unknown")
 
 
 def get_locked(tx: WriteTransaction, actor: Actor, uuid: str) -> RuleRow:

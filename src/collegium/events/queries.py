@@ -45,7 +45,7 @@ from collegium.events.event import Event
 from collegium.events.types import SignedIn
 from collegium.invitations.queries import READERS
 from collegium.lists.listing import Filter, Listing
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 
 _INSERT = Statement(
     insert(events).values({one.name: bindparam(one.name) for one in events.c if one.name != "id"})
@@ -411,9 +411,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, key: str | int) -> EventRow:
     """
     statement = _select_visible("uuid" if isinstance(key, str) else "id", sees_all=actor.sees_all)
     row = tx.fetch_one(statement, key=key, **viewer_params(tx, actor))
-    if row is None:
-        raise NotFound("event.unknown")
-    return row
+    return or_not_found(row, "event.unknown")
 
 
 @lru_cache(maxsize=2)

@@ -35,7 +35,7 @@ from collegium.db.statements import Position, Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, grants, hook_marks, hooks, outbox, scopes
 from collegium.hooks.rules import Kind
 from collegium.lists.listing import Filter, Listing
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 
 EVENTS_MAX: Final = 100
 """Maximum number of new events that are looked at together."""
@@ -397,9 +397,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, kind: Kind, uuid: str) -> Hoo
     parameters = {} if actor.sees_all else {"actor": actor.id}
     statement = _by_uuid(sees_all=actor.sees_all)
     row = tx.fetch_one(statement, uuid=uuid, kind=kind.value, **parameters)
-    if row is None:
-        raise NotFound("hook.unknown")
-    return row
+    return or_not_found(row, "hook.unknown")
 
 
 def by_id(tx: ReadTransaction, hook: int) -> HookRow | None:

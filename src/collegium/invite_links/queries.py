@@ -36,7 +36,7 @@ from collegium.join_requests.rules import State as RequestState
 from collegium.lists.listing import Listing
 from collegium.lists.sql_hints import no_index_on_join
 from collegium.memberships.offers import Offer, Sponsored
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 from collegium.scopes.queries import RoleInScope, with_scope_and_role
 
 
@@ -220,9 +220,7 @@ def get_by_uuid(tx: ReadTransaction, actor: Actor, uuid: str) -> InviteLinkRow:
         NotFound: ``invite_link.unknown``.
     """
     row = tx.fetch_one(_select_by_uuid(public=actor.id == 0), uuid=uuid, now=tx.now)
-    if row is None:
-        raise NotFound("invite_link.unknown")
-    return row
+    return or_not_found(row, "invite_link.unknown")
 
 
 def count_active(tx: ReadTransaction, scope: int) -> int:
@@ -246,9 +244,7 @@ def by_uuid_locked(tx: WriteTransaction, uuid: str) -> InviteLinkRow:
     if scope is not None:
         lock_scope_and_parent(tx, scope.id, scope.parent_id)
     row = tx.fetch_one(_select_by_uuid(public=False), uuid=uuid, now=tx.now)
-    if row is None:
-        raise NotFound("invite_link.unknown")
-    return row
+    return or_not_found(row, "invite_link.unknown")
 
 
 def offer_of(row: OfferedRole) -> Offer:
@@ -266,10 +262,7 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     Raises:
         NotFound: ``scope.unknown`` if the scope was deleted in the meantime.
     """
-    invite_link_id = tx.fetch_one(_ADD, **values)
-    if invite_link_id is None:
-        raise NotFound("scope.unknown")
-    return invite_link_id
+    return or_not_found(tx.fetch_one(_ADD, **values), "scope.unknown")
 
 
 def change(tx: WriteTransaction, invite_link_id: int, changes: Mapping[str, Any]) -> None:

@@ -51,7 +51,7 @@ from collegium.join_requests.rules import State
 from collegium.lists.listing import Listing, choice
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import in_subquery, no_index, no_index_on_join
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import Conflict, NotFound, or_not_found
 from collegium.scopes.queries import RoleInScope, with_scope_and_role
 
 
@@ -447,9 +447,7 @@ def get_own(tx: ReadTransaction, account: int, uuid: str) -> JoinRequestRow:
         NotFound: ``request.unknown``, also for the request of another account.
     """
     row = tx.fetch_one(_ONE_OF_ACCOUNT, account=account, uuid=uuid)
-    if row is None:
-        raise NotFound("request.unknown")
-    return row
+    return or_not_found(row, "request.unknown")
 
 
 def latest(

@@ -52,7 +52,7 @@ from collegium.lists.listing import Listing
 from collegium.lists.sql_hints import no_index_on_join
 from collegium.memberships.notices.rules import reminders_done
 from collegium.memberships.rules import UNDO, GrantSource
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import Conflict, or_not_found
 
 
 class ActiveGrant:
@@ -607,9 +607,7 @@ def get_in_scope(tx: ReadTransaction, scope: int, uuid: str) -> GrantRow:
         NotFound: ``grant.unknown``, also for a grant in another scope.
     """
     row = tx.fetch_one(_BY_UUID_IN_SCOPE, uuid=uuid, scope=scope, now=tx.now)
-    if row is None:
-        raise NotFound("grant.unknown")
-    return row
+    return or_not_found(row, "grant.unknown")
 
 
 def get_removed(tx: ReadTransaction, actor: Actor, scope: int, uuid: str) -> PastGrant:
@@ -623,9 +621,7 @@ def get_removed(tx: ReadTransaction, actor: Actor, scope: int, uuid: str) -> Pas
         NotFound: ``grant.unknown``.
     """
     row = tx.fetch_one(_REMOVED, uuid=uuid, scope=scope, actor=actor.id, since=tx.now - UNDO)
-    if row is None:
-        raise NotFound("grant.unknown")
-    return row
+    return or_not_found(row, "grant.unknown")
 
 
 def roles_of_emails(tx: ReadTransaction, scope: int, emails: Collection[str]) -> list[MemberRole]:
@@ -644,9 +640,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> PastGrant:
         NotFound: ``grant.unknown``: it does not exist or the actor may not see it.
     """
     row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
-    if row is None:
-        raise NotFound("grant.unknown")
-    return row
+    return or_not_found(row, "grant.unknown")
 
 
 def by_account(
@@ -681,9 +675,7 @@ def get_of_account(tx: ReadTransaction, account: int, uuid: str) -> GrantRow:
         NotFound: ``grant.unknown``, also for a grant of another account.
     """
     row = tx.fetch_one(_ONE_OF_ACCOUNT, account=account, uuid=uuid, now=tx.now)
-    if row is None:
-        raise NotFound("grant.unknown")
-    return row
+    return or_not_found(row, "grant.unknown")
 
 
 def grants_at(tx: ReadTransaction, scope: int, moment: datetime) -> list[GrantRow]:

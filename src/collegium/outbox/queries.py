@@ -33,7 +33,7 @@ from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import FINISHED, IS_CALL, IS_MAIL, BigInt, hooks, outbox
 from collegium.lists.listing import Filter, Listing
 from collegium.outbox.mails import EventNotification, MailTest
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import Conflict, or_not_found
 
 OVERDUE_AFTER: Final = timedelta(minutes=1)
 """An e-mail that could have been claimed for this long shows that no worker is running."""
@@ -625,9 +625,7 @@ def retry(tx: WriteTransaction, mail: int) -> MailAddress:
     Raises:
         NotFound: ``mail.settled`` if it is neither failed nor waiting for an attempt.
     """
-    row = tx.fetch_one(_RETRY_ONE, mail=mail, now=tx.now)
-    if row is None:
-        raise NotFound("mail.settled")
+    row = or_not_found(tx.fetch_one(_RETRY_ONE, mail=mail, now=tx.now), "mail.settled")
     tx.mail_enqueued = True
     return row
 
@@ -653,9 +651,7 @@ def discard(tx: WriteTransaction, mail: int, reason: str) -> MailAddress:
         NotFound: as ``retry``.
     """
     row = tx.fetch_one(_DISCARD, mail=mail, now=tx.now, reason=reason)
-    if row is None:
-        raise NotFound("mail.settled")
-    return row
+    return or_not_found(row, "mail.settled")
 
 
 def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:

@@ -46,7 +46,7 @@ from collegium.db.tables import (
 )
 from collegium.lists.listing import Listing
 from collegium.lists.sql_hints import no_index
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 from collegium.reviews.rules import CLOSERS, READERS
 
 
@@ -354,9 +354,7 @@ def get_visible(
     row = tx.fetch_one(
         _by_uuid(sees_all=actor.sees_all), uuid=uuid, kinds=sorted(kinds), **parameters
     )
-    if row is None:
-        raise NotFound("review.unknown")
-    return row
+    return or_not_found(row, "review.unknown")
 
 
 def current_roles(tx: ReadTransaction, scope: int) -> list[ReviewedRole]:

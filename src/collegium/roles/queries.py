@@ -43,7 +43,7 @@ from collegium.db.tables import (
 )
 from collegium.lists.filters import is_equal
 from collegium.lists.listing import Filter, Listing
-from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.refusals import Conflict, Invalid, NotFound, or_not_found
 from collegium.text.names import sort_key
 
 
@@ -243,10 +243,7 @@ def get_by_uuid(tx: ReadTransaction, uuid: str) -> RoleRow:
     Raises:
         NotFound: ``role.unknown``, also for a role of groups.
     """
-    row = tx.fetch_one(_BY_UUID, uuid=uuid)
-    if row is None:
-        raise NotFound("role.unknown")
-    return row
+    return or_not_found(tx.fetch_one(_BY_UUID, uuid=uuid), "role.unknown")
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> RoleRow:
@@ -278,10 +275,7 @@ def get_by_uuid_locked(tx: WriteTransaction, uuid: str) -> RoleRow:
     Raises:
         NotFound: ``role.unknown``.
     """
-    row = tx.fetch_one(_BY_UUID_LOCKED, uuid=uuid)
-    if row is None:
-        raise NotFound("role.unknown")
-    return row
+    return or_not_found(tx.fetch_one(_BY_UUID_LOCKED, uuid=uuid), "role.unknown")
 
 
 def by_name_or_uuid(

@@ -13,7 +13,7 @@ from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTr
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, ssh_keys
 from collegium.lists.listing import Listing
-from collegium.refusals import Invalid, NotFound
+from collegium.refusals import Invalid, or_not_found
 from collegium.ssh_keys.rules import PublicKey
 from collegium.text.names import sort_key
 
@@ -103,9 +103,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> KeyRow:
     """
     parameters = {} if actor.sees_all else {"actor": actor.id}
     row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **parameters)
-    if row is None:
-        raise NotFound("key.unknown")
-    return row
+    return or_not_found(row, "key.unknown")
 
 
 def of_account(tx: ReadTransaction, account: int) -> list[AccountKey]:

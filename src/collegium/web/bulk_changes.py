@@ -16,7 +16,7 @@ from collegium.db.database import ReadTransaction
 from collegium.invitations.links import scope_path
 from collegium.invitations.rules import effective_state
 from collegium.memberships import rules as membership_rules
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, or_not_found
 from collegium.security.rate_limits.rules import BULK_CHANGE, PEOPLE
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, ngettext
@@ -202,9 +202,7 @@ def _load(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction
 ) -> tuple[ScopePage, BulkChangeRow]:
     scope_page = ScopePage.load(browser, tx, kind)
-    uuid = hex_uuid(browser.segments["one"])
-    if uuid is None:
-        raise NotFound("bulk_change.unknown")
+    uuid = or_not_found(hex_uuid(browser.segments["one"]), "bulk_change.unknown")
     row = bulk_change_queries.get_own(tx, browser.actor, uuid)
     if row.scope_id != scope_page.scope.id:
         raise NotFound("bulk_change.unknown")

@@ -14,7 +14,7 @@ from collegium.imports import queries as import_queries
 from collegium.imports.queries import FileRow, ImportRow
 from collegium.imports.reasons import reason, reason_of
 from collegium.imports.rules import BUSY, STARTABLE, UNDOABLE, Field, RowState, State
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, or_not_found
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import IMPORT, IMPORT_START
 from collegium.text.languages import gettext as _
@@ -86,9 +86,7 @@ def _load(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Scop
 
 
 def _load_import(browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage) -> ImportRow:
-    uuid = hex_uuid(browser.segments["one"])
-    if uuid is None:
-        raise NotFound("import.unknown")
+    uuid = or_not_found(hex_uuid(browser.segments["one"]), "import.unknown")
     row = import_queries.get_visible(tx, browser.actor, uuid)
     if row.scope_id != scope_page.scope.id:
         raise NotFound("import.unknown")

@@ -19,7 +19,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.queries import GrantRow, PastGrant
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, or_not_found
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import INVITE
 from collegium.text.languages import gettext as _
@@ -262,10 +262,7 @@ def _grant_uuid(browser: BrowserRequest, code: str) -> str:
     Raises:
         NotFound: ``code``: the segment is not a UUID.
     """
-    uuid = hex_uuid(browser.segments["one"])
-    if uuid is None:
-        raise NotFound(code)
-    return uuid
+    return or_not_found(hex_uuid(browser.segments["one"]), code)
 
 
 def _find(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:

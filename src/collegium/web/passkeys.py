@@ -9,7 +9,7 @@ from collegium.access.rules import Actor
 from collegium.api import passkeys
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.refusals import Conflict, Invalid, NotFound, Unauthenticated
+from collegium.refusals import Conflict, Invalid, NotFound, Unauthenticated, or_not_found
 from collegium.sign_in.passkeys import actions as passkey_actions
 from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.passkeys import verification
@@ -101,9 +101,7 @@ def _perform(browser: BrowserRequest, action: str, name: str) -> Response:
         with browser.write() as tx:
             codes = passkey_actions.renew_codes(tx, browser.app.vault, browser.actor)
         return page(browser, "recovery_codes", codes=codes, is_new=False)
-    uuid = hex_uuid(browser.form.raw("passkey"))
-    if uuid is None:
-        raise NotFound("passkey.unknown")
+    uuid = or_not_found(hex_uuid(browser.form.raw("passkey")), "passkey.unknown")
     if action == "rename":
         with browser.write() as tx:
             passkey_actions.rename(tx, browser.actor, uuid, name)

@@ -10,7 +10,7 @@ from collegium.accounts.actions import require_staff
 from collegium.api.request import Response, Routes
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, or_not_found
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
 from collegium.scopes.projects import recovery
@@ -74,10 +74,7 @@ def _get_deleted(browser: BrowserRequest, tx: ReadTransaction, scope_page: Scope
 
 
 def _uuid(browser: BrowserRequest) -> str:
-    uuid = hex_uuid(browser.segments["one"])
-    if uuid is None:
-        raise NotFound("project.unknown")
-    return uuid
+    return or_not_found(hex_uuid(browser.segments["one"]), "project.unknown")
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:

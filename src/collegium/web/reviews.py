@@ -9,7 +9,7 @@ from collegium.access.rules import ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations.links import scope_path
-from collegium.refusals import Conflict, Forbidden, NotFound
+from collegium.refusals import Conflict, Forbidden, NotFound, or_not_found
 from collegium.reviews import actions as review_actions
 from collegium.reviews import queries as review_queries
 from collegium.reviews.queries import ReviewRow
@@ -71,10 +71,7 @@ def _load_review(browser: BrowserRequest, tx: ReadTransaction, scope_page: Scope
 
 
 def _uuid(browser: BrowserRequest) -> str:
-    uuid = hex_uuid(browser.segments["one"])
-    if uuid is None:
-        raise NotFound("review.unknown")
-    return uuid
+    return or_not_found(hex_uuid(browser.segments["one"]), "review.unknown")
 
 
 def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:

@@ -10,7 +10,7 @@ from collegium.db.database import ReadTransaction
 from collegium.outbox import actions as outbox_actions
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import MailTest
-from collegium.refusals import NotFound
+from collegium.refusals import NotFound, or_not_found
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, ngettext, translated
 from collegium.web.browser_request import BrowserRequest
@@ -135,9 +135,7 @@ def _send_test(browser: BrowserRequest) -> Response:
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    mail = outbox_queries.test_by_id(tx, _id(browser.segments["id"]))
-    if mail is None:
-        raise NotFound("mail.unknown")
+    mail = or_not_found(outbox_queries.test_by_id(tx, _id(browser.segments["id"])), "mail.unknown")
     return page(
         browser,
         "staff_mail_test",

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from collegium.api.request import Response, Routes, network_of
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.refusals import Conflict, Invalid, NotFound, or_not_found
 from collegium.security.rate_limits.rules import CODE
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices.queries import DeviceRow
@@ -153,10 +153,7 @@ def _ask_device(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 
 def _parse_uuid(text: str) -> str:
-    uuid = hex_uuid(text)
-    if uuid is None:
-        raise NotFound("device.unknown")
-    return uuid
+    return or_not_found(hex_uuid(text), "device.unknown")
 
 
 def _render_device(browser: BrowserRequest, uuid: str, form: Form, status: int = 200) -> Response:

@@ -10,7 +10,7 @@ from collegium.accounts import queries as account_queries
 from collegium.accounts.mail_preferences import queries as preference_queries
 from collegium.accounts.mail_preferences.rules import DIGEST, OPTIONAL, UNSUBSCRIBE, next_digest
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.refusals import NotFound
+from collegium.refusals import NotFound, or_not_found
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 
@@ -66,9 +66,7 @@ def unsubscribe(tx: WriteTransaction, vault: Vault, token: str) -> str:
         NotFound: ``unsubscribe.unknown``, also for a deleted account.
     """
     uuid, kind = read_link(vault, token)
-    account = account_queries.by_uuid(tx, uuid)
-    if account is None:
-        raise NotFound("unsubscribe.unknown")
+    account = or_not_found(account_queries.by_uuid(tx, uuid), "unsubscribe.unknown")
     lock_account(tx, account.id)
     if account_queries.by_uuid(tx, uuid) is None:
         # It was deleted while this waited.

@@ -30,7 +30,7 @@ from collegium.db.tables import (
 from collegium.invitations.rules import State
 from collegium.join_requests.rules import State as RequestState
 from collegium.lists.listing import Listing
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 
 
 class ProfileRow(Person):
@@ -171,9 +171,7 @@ def get_visible(
     row = tx.fetch_one(
         _VISIBLE[actor.sees_all, is_public], id=account_id, **viewer_params(tx, actor)
     )
-    if row is None:
-        raise NotFound("account.unknown")
-    return row
+    return or_not_found(row, "account.unknown")
 
 
 def by_ids(tx: ReadTransaction, ids: Collection[int]) -> dict[int, ProfileRow]:

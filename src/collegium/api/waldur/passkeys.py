@@ -20,7 +20,7 @@ from collegium.api.waldur import lists, schemas
 from collegium.api.waldur.fields import read
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.tables import passkeys as table
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 from collegium.security.rate_limits.rules import PASSKEY
 from collegium.sign_in.passkeys import actions as passkey_actions
 from collegium.sign_in.passkeys import queries as passkey_queries
@@ -235,9 +235,7 @@ def _revoke_any(context: RequestContext) -> Response:
     require_staff(context.actor)
     uuid = context.uuid("passkey")
     with context.read() as tx:
-        passkey = passkey_queries.get(tx, uuid)
-        if passkey is None:
-            raise NotFound("passkey.unknown")
+        passkey = or_not_found(passkey_queries.get(tx, uuid), "passkey.unknown")
     form = read(context, _STAFF_REVOKE)
     form.check()
     with context.write() as tx:

@@ -18,7 +18,7 @@ from collegium.db.tables import (
     scopes,
 )
 from collegium.lists.listing import Listing
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import Conflict, or_not_found
 
 
 class _Use:
@@ -191,10 +191,7 @@ def get_availability(tx: ReadTransaction, _actor: Actor, uuid: str) -> Availabil
     Raises:
         NotFound: ``availability.unknown``.
     """
-    row = tx.fetch_one(_AVAILABILITY, uuid=uuid)
-    if row is None:
-        raise NotFound("availability.unknown")
-    return row
+    return or_not_found(tx.fetch_one(_AVAILABILITY, uuid=uuid), "availability.unknown")
 
 
 def get_concealment(tx: ReadTransaction, _actor: Actor, uuid: str) -> ConcealmentRow:
@@ -203,10 +200,7 @@ def get_concealment(tx: ReadTransaction, _actor: Actor, uuid: str) -> Concealmen
     Raises:
         NotFound: ``concealment.unknown``.
     """
-    row = tx.fetch_one(_CONCEALMENT, uuid=uuid)
-    if row is None:
-        raise NotFound("concealment.unknown")
-    return row
+    return or_not_found(tx.fetch_one(_CONCEALMENT, uuid=uuid), "concealment.unknown")
 
 
 def add_availability(

@@ -29,7 +29,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.memberships.leaving import ensure_owner_remains
 from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.rules import GrantSource, is_owner_role
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, Invalid, or_not_found
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import ScopeRef, delete_scope, grant
 from collegium.scopes.groups import queries as group_queries
@@ -381,10 +381,7 @@ def _check_may_change(
 def _lock_group(tx: WriteTransaction, actor: Actor, group_id: int) -> ScopeAccess:
     group_queries.by_id(tx, group_id)
     access_queries.lock_scope(tx, group_id)
-    access = access_queries.permissions_in_scope(tx, actor, group_id)
-    if access is None:
-        raise NotFound("group.unknown")
-    return access
+    return or_not_found(access_queries.permissions_in_scope(tx, actor, group_id), "group.unknown")
 
 
 def _assign(

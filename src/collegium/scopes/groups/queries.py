@@ -15,7 +15,7 @@ from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, groups, roles
 from collegium.db.tables import scopes as scope_rows
 from collegium.lists.listing import Listing
-from collegium.refusals import Invalid, NotFound
+from collegium.refusals import Invalid, or_not_found
 from collegium.scopes import queries as scope_queries
 
 
@@ -130,10 +130,7 @@ def by_id(tx: ReadTransaction, group_id: int) -> GroupRow:
     Raises:
         NotFound: ``group.unknown``.
     """
-    row = tx.fetch_one(_BY_ID, id=group_id)
-    if row is None:
-        raise NotFound("group.unknown")
-    return row
+    return or_not_found(tx.fetch_one(_BY_ID, id=group_id), "group.unknown")
 
 
 def is_name_taken(tx: ReadTransaction, name_casefolded: str, excluded_group: int) -> bool:

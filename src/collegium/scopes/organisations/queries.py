@@ -15,7 +15,7 @@ from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, organisations, projects, scopes
 from collegium.lists import filters as list_filters
 from collegium.lists.listing import Listing
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 from collegium.scopes.queries import visible
 
 
@@ -148,9 +148,7 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> OrganisationRow
         NotFound: ``organisation.unknown``: it does not exist or the actor may not see it.
     """
     row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
-    if row is None:
-        raise NotFound("organisation.unknown")
-    return row
+    return or_not_found(row, "organisation.unknown")
 
 
 def existing(tx: ReadTransaction, organisation: int) -> OrganisationRow:

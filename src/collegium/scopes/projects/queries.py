@@ -13,7 +13,7 @@ from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, organisations, projects, scopes
 from collegium.lists.listing import Listing
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 from collegium.scopes.queries import visible
 
 
@@ -124,9 +124,7 @@ def get_visible_any(tx: ReadTransaction, actor: Actor, uuid: str) -> AnyProject:
         NotFound: ``project.unknown``: it does not exist or the actor may not see it.
     """
     row = tx.fetch_one(_any_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
-    if row is None:
-        raise NotFound("project.unknown")
-    return row
+    return or_not_found(row, "project.unknown")
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> ProjectRow:
@@ -139,6 +137,4 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> ProjectRow:
         NotFound: ``project.unknown``: it does not exist or the actor may not see it.
     """
     row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
-    if row is None:
-        raise NotFound("project.unknown")
-    return row
+    return or_not_found(row, "project.unknown")

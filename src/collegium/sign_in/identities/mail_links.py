@@ -20,7 +20,7 @@ from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import Conflict, NotFound, or_not_found
 from collegium.security.crypto import Vault
 from collegium.sign_in import notices
 from collegium.sign_in.identities import linking
@@ -193,9 +193,7 @@ def read_link(
     Raises:
         NotFound: ``identity.link``.
     """
-    values = vault.unsign(PURPOSE, text)
-    if values is None:
-        raise NotFound("identity.link")
+    values = or_not_found(vault.unsign(PURPOSE, text), "identity.link")
     link = _Link(*values)  # type: ignore[arg-type]  # as ``sign_link`` has signed them
     account = account_queries.by_uuid(tx, link.account)
     if (

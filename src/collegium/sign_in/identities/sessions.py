@@ -13,7 +13,7 @@ from collegium.accounts.queries import AccountDetails
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import Conflict, NotFound, or_not_found
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in.identities import linking, profiles
@@ -123,9 +123,7 @@ def redeem(
             deactivated or signed out everywhere in the meantime.
     """
     code_hash = _hash_code(vault, kind, code)
-    row = identity_queries.get_code(tx, code_hash)
-    if row is None:
-        raise NotFound("identity.code")
+    row = or_not_found(identity_queries.get_code(tx, code_hash), "identity.code")
     lock_account(tx, row.account_id)
     account = account_queries.existing(tx, row.account_id)
     if (

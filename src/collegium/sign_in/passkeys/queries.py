@@ -12,7 +12,7 @@ from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTr
 from collegium.db.statements import Statement, UtcDateTime, UuidHex
 from collegium.db.tables import BigInt, accounts, passkey_ceremonies, passkeys
 from collegium.lists.listing import Listing
-from collegium.refusals import Invalid, NotFound
+from collegium.refusals import Invalid, or_not_found
 from collegium.sign_in.passkeys.rules import CEREMONY_SECONDS, Purpose
 
 
@@ -181,10 +181,7 @@ def get_own(tx: ReadTransaction, account: int, uuid: str) -> PasskeyRow:
     Raises:
         NotFound: ``passkey.unknown``.
     """
-    row = tx.fetch_one(_OWN, account=account, uuid=uuid)
-    if row is None:
-        raise NotFound("passkey.unknown")
-    return row
+    return or_not_found(tx.fetch_one(_OWN, account=account, uuid=uuid), "passkey.unknown")
 
 
 def get_shown(tx: ReadTransaction, account: int, uuid: str) -> PasskeyRow:
@@ -193,10 +190,7 @@ def get_shown(tx: ReadTransaction, account: int, uuid: str) -> PasskeyRow:
     Raises:
         NotFound: ``passkey.unknown``.
     """
-    row = tx.fetch_one(_SHOWN, account=account, uuid=uuid)
-    if row is None:
-        raise NotFound("passkey.unknown")
-    return row
+    return or_not_found(tx.fetch_one(_SHOWN, account=account, uuid=uuid), "passkey.unknown")
 
 
 def get(tx: ReadTransaction, uuid: str) -> PasskeyRow | None:

@@ -27,7 +27,7 @@ from collegium.db.tables import (
     tokens,
 )
 from collegium.lists.listing import Listing
-from collegium.refusals import Invalid, NotFound
+from collegium.refusals import Invalid, NotFound, or_not_found
 from collegium.sign_in.providers.rules import is_name
 
 
@@ -298,9 +298,7 @@ def get_locked(tx: WriteTransaction, name: str) -> ProviderRow:
         NotFound: ``provider.unknown``.
     """
     row = tx.fetch_one(_BY_NAME_LOCKED, name=name) if is_name(name) else None
-    if row is None:
-        raise NotFound("provider.unknown")
-    return row
+    return or_not_found(row, "provider.unknown")
 
 
 def of_issuer(tx: ReadTransaction, issuer: str) -> list[ProviderRow]:

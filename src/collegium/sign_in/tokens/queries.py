@@ -28,7 +28,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, UuidHex, any_of
 from collegium.db.tables import API_TOKEN, accounts, tokens
 from collegium.lists.listing import Listing
-from collegium.refusals import NotFound
+from collegium.refusals import or_not_found
 from collegium.sign_in.tokens.rules import TokenKind, expiry
 
 
@@ -282,10 +282,7 @@ def public_data(tx: ReadTransaction, account: int) -> PublicToken:
     Raises:
         NotFound: ``token.none``.
     """
-    row = tx.fetch_one(_PUBLIC, account=account)
-    if row is None:
-        raise NotFound("token.none")
-    return row
+    return or_not_found(tx.fetch_one(_PUBLIC, account=account), "token.none")
 
 
 def owner(tx: ReadTransaction, token_hash: bytes) -> TokenOwner | None:
