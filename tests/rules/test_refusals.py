@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from collegium import refusals
 from collegium.refusals import Refusal
 
-KINDS = [kind for kind in vars(refusals).values() if isinstance(kind, type) and kind is not Refusal]
+KINDS = Refusal.__subclasses__()
 
 
 @pytest.mark.parametrize("kind", KINDS)
