@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from collegium.accounts.rules import ATTRIBUTES, attribute_sources
-from collegium.sign_in.identities.rules import profile
 from tests.accounts.test_api import AGREES, events_of, patch, path_of, row_of
 from tests.sign_in.identity_scene import account, add_provider, arrive, kinds, person
 from tests.support.site import Site
@@ -91,47 +89,6 @@ def test_reason_of_a_deactivation_is_for_staff_and_ends_with_it(site: Site, worl
     ada_reads = site.get("/api/events/?event_type=user_update_succeeded", ada)
     assert "left" not in ada_reads.text
     assert "left" in site.get("/api/events/?event_type=user_update_succeeded", world.staff).text
-
-
-@dataclasses.dataclass
-class Trusted:
-    """A provider."""
-
-    attribute_mapping: dict[str, str]
-    vouched_claims: list[str] = dataclasses.field(default_factory=lambda: ["said"])
-    trusted_domains: list[str] = dataclasses.field(default_factory=list)
-
-
-@pytest.mark.parametrize(
-    ("field", "claim", "value"),
-    [
-        ("gender", "male", "male"),
-        ("gender", 2, "female"),
-        ("gender", "9", "unknown"),
-        ("gender", "7", None),
-        ("nationality", "ee", "EE"),
-        ("nationality", "Estonia", None),
-        ("nationality", "ß", None),
-        ("nationalities", ["EE", "fi", "ee", "x"], ["EE", "FI"]),
-        ("nationalities", "EE", ["EE"]),
-        ("address", {"formatted": "1 High Street", "country": "EE"}, "1 High Street"),
-        ("address", {"country": "EE"}, None),
-        ("uid_number", 1000, 1000),
-        ("uid_number", "77", 77),
-        ("uid_number", -1, None),
-        ("uid_number", True, None),
-        ("uid_number", 2**60, None),
-        ("eduperson_assurance", ["https://refeds.org/assurance"], ["https://refeds.org/assurance"]),
-        ("organization_vat_code", "1" * 21, None),
-    ],
-)
-def test_claims_fill_facts_only_with_values_of_their_form(
-    field: str, claim: Any, value: Any
-) -> None:
-    assert profile({"said": claim}, Trusted({field: "said"})).get(field) == value
-    assert field not in profile({"said": claim}, Trusted({}))
-    if field == "eduperson_assurance":
-        assert field not in profile({"said": claim}, Trusted({field: "said"}, ["groups"]))
 
 
 def test_source_of_a_field_is_shown_until_somebody_else_changes_the_field(

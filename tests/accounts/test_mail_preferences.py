@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -13,7 +13,7 @@ import pytest
 
 from collegium.accounts import actions as account_actions
 from collegium.accounts.mail_preferences import queries as preference_queries
-from collegium.accounts.mail_preferences.rules import DIGEST, OPTIONAL, next_digest
+from collegium.accounts.mail_preferences.rules import DIGEST, OPTIONAL
 from collegium.memberships.notices.rules import COLLECT
 from collegium.settings import Settings
 from collegium.worker.scheduler import Scheduler
@@ -178,17 +178,3 @@ def test_overview_of_staff_counts_invitations_to_approve(
     team.world.invite(team.manager, "new@example.org", MEMBER, team.project)
     (mail,) = team.mails(7 * DAY)
     assert "wait for your approval: 1" in mail_text(mail)
-
-
-@pytest.mark.parametrize(
-    ("now", "expected"),
-    [
-        ("2026-11-29T12:00", "2026-11-30T06:00"),
-        ("2026-11-30T05:59", "2026-11-30T06:00"),
-        ("2026-11-30T06:00", "2026-12-07T06:00"),
-        ("2026-12-01T00:00", "2026-12-07T06:00"),
-    ],
-)
-def test_overview_comes_on_monday_morning(now: str, expected: str) -> None:
-    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
-    assert next_digest(at) == datetime.fromisoformat(expected).replace(tzinfo=UTC)

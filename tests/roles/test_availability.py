@@ -6,7 +6,6 @@ import pytest
 
 from collegium.access.rules import ScopeKind
 from collegium.roles import queries as role_queries
-from collegium.roles.availability.rules import name_of_copy
 from tests.access.test_visibility import add_role
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
@@ -51,12 +50,6 @@ class Scene:
 @pytest.fixture
 def scene(world: World, site: Site) -> Scene:
     return Scene(world, site)
-
-
-def test_names_of_copies() -> None:
-    assert name_of_copy("PROJECT.MEMBER", "project", "sea") == "PROJECT.sea.MEMBER"
-    assert name_of_copy("Reader", "organisation", "sea", 2) == "CUSTOMER.sea.Reader-2"
-    assert len(name_of_copy("X" * 150, "project", "s" * 50, 12)) == 150
 
 
 def test_copy_of_a_role_replaces_it_in_one_organisation(scene: Scene) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from collegium.agreements.rules import choose
+from collegium.agreements.rules import Kind, choose
 from collegium.text.languages import accepted
 from collegium.web.agreement_html import render
 
@@ -26,6 +26,8 @@ PRIVACY = Text("privacy", "pt-br")
         ([DEFAULT, GERMAN, PRIVACY], ["de-AT", "fr"], [GERMAN, PRIVACY]),
         ([DEFAULT, GERMAN, FRENCH], ["fr", "de"], [FRENCH]),
         ([GERMAN, DEFAULT], ["fi"], [DEFAULT]),
+        ([DEFAULT, GERMAN], ["de-AT-1996"], [GERMAN]),
+        ([Text("privacy", ""), PRIVACY], ["PT-BR"], [PRIVACY]),
         ([PRIVACY, GERMAN, FRENCH], [], [GERMAN, PRIVACY]),
         ([], ["de"], []),
     ],
@@ -34,6 +36,10 @@ def test_best_language_of_each_kind_is_chosen(
     texts: list[Text], languages: list[str], expected: list[Text]
 ) -> None:
     assert choose(texts, languages) == expected
+
+
+def test_names_of_kinds_are_stored() -> None:
+    assert {kind.value for kind in Kind} == {"terms", "privacy"}
 
 
 def test_languages_are_read_by_their_weight_and_nonsense_is_ignored() -> None:

@@ -9,14 +9,24 @@ from typing import Any, cast
 import pytest
 
 from collegium.claim_rules.rules import (
+    CLAIM_MAX,
+    CONDITIONS,
+    ITEMS_MAX,
     LENGTHS,
+    NAME_MAX,
     RULES_MAX,
+    TEMPLATE_MAX,
+    VALUE_MAX,
+    Check,
     Conditions,
     Facts,
     check_rule_quota,
     checks,
+    compared_claims,
+    could_match,
     is_for_each,
     matches,
+    meets_claims,
     missing_claims,
     problems,
 )
@@ -64,6 +74,7 @@ def rule(**values: Any) -> Conditions:
     [
         ({"claims": {"groups": ["chemistry", "maths"]}}, {"claims": {"groups": ["chemistry"]}}),
         ({"claims": {"groups": ["phy*"]}}, {"claims": {"groups": ["hys*"]}}),
+        ({"claims": {"groups": ["*"]}}, {"claims": {"groups": ["phx*"]}}),
         ({"claims": {"department": ["p-12"]}}, {"claims": {"department": ["p-1"]}}),
         ({"claims": {"department": ["*"]}}, {"claims": {"absent": ["*"]}}),
         ({"claims": {"is_employee": ["true"]}}, {"claims": {"is_employee": ["True"]}}),
@@ -108,6 +119,119 @@ def test_comparison_shows_the_identity_that_fits_best() -> None:
     assert [name for name, check in found.items() if check.is_set] == ["claims"]
 
 
+def test_comparison_shows_what_is_accepted_and_what_was_found() -> None:
+    rule_values: dict[str, list[str]] = {
+        "email_patterns": ["x"],
+        "affiliations": ["staff@uni.example", "x"],
+        "identity_sources": ["x", "uni"],
+        "nationalities": ["SE"],
+        "organisation_types": ["urn:schac:type:university"],
+        "assurance_levels": ["high"],
+    }
+    claims = {"groups": ["x"], "level": ["3"]}
+    found = {
+        "email_patterns": ["ada@uni.example"],
+        "affiliations": ["member@uni.example", "staff@uni.example"],
+        "identity_sources": ["uni"],
+        "nationalities": ["EE", "FI"],
+        "organisation_types": ["urn:schac:type:university"],
+        "assurance_levels": ["low", "high"],
+    }
+    unmet = {"email_patterns", "nationalities"}
+    assert checks(rule(**rule_values, claims=claims), ADA) == [
+        *(
+            Check(name, True, name not in unmet, accepted, found[name], False)
+            for name, accepted in rule_values.items()
+        ),
+        Check("claims", True, False, claims, {"groups": ["physics", "maths"], "level": ["3"]}),
+    ]
+    empty = Facts(email="", affiliations=(), identity_source="", claims={})
+    assert [check.name for check in checks(rule(), empty)] == [*CONDITIONS]
+    for check in checks(rule(), empty):
+        assert (check.is_set, check.is_met) == (False, True)
+        assert check.found in ([], {}, [""])
+
+
+FULL = [f"{number}" for number in range(50)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "known", "could"),
+    [
+        ({"claims": {"groups": ["physics"]}}, {}, True),
+        ({"claims": {"groups": ["x"]}}, {}, False),
+        ({"claims": {"groups": ["x"]}}, {"cut claims": ["groups"]}, True),
+        ({"claims": {"groups": ["x"]}}, {"cut claims": ["groups", "level"]}, True),
+        ({"claims": {"groups": ["x"]}}, {"cut claims": ["level"]}, False),
+        ({"claims": {"groups": ["x"], "level": ["4"]}}, {"cut claims": ["groups"]}, False),
+        ({"nationalities": ["SE"]}, {"cut claims": ["citizenship"]}, True),
+        ({"nationalities": ["SE"]}, {"cut claims": ["groups"]}, False),
+        ({"organisation_types": ["x"]}, {"cut claims": ["organization_type"]}, True),
+        ({"organisation_types": ["x"]}, {"cut claims": ["citizenship"]}, False),
+        ({"assurance_levels": ["x"]}, {"cut claims": ["assurance"]}, True),
+        ({"assurance_levels": ["x"]}, {"cut claims": ["groups"]}, False),
+        ({"identity_sources": ["x"]}, {"cut claims": ["groups"]}, False),
+        ({"email_patterns": ["x"]}, {"cut claims": ["email"]}, False),
+        ({"affiliations": ["x"]}, {"cut claims": ["affiliations"]}, False),
+    ],
+)
+def test_condition_that_a_missing_value_may_meet_costs_no_role(
+    wanted: Any, known: dict[str, Any], *, could: bool
+) -> None:
+    facts = ADA.with_claims(1, {**ADA.claims[1], **known})
+    assert could_match(rule(**wanted), facts) is could
+    # Another identity that lacks the values makes no difference.
+    assert could_match(rule(**wanted), facts.with_claims(2, {})) is could
+    assert could_match(rule(**wanted), facts.with_claims(0, {})) is could
+
+
+def test_full_list_of_affiliations_may_lack_one() -> None:
+    asked = rule(affiliations=["x"])
+    assert could_match(asked, replace(ADA, affiliations=tuple(FULL)))
+    assert could_match(asked, replace(ADA, affiliations=(*FULL, "50")))
+    assert not could_match(asked, replace(ADA, affiliations=tuple(FULL[1:])))
+    asked = rule(affiliations=["x"], claims={"groups": ["x"]})
+    assert not could_match(asked, replace(ADA, affiliations=tuple(FULL)))
+
+
+def test_one_identity_must_have_every_claim_of_a_link() -> None:
+    wanted = {"groups": ["physics", "maths"], "level": ["3"]}
+    apart: list[dict[str, Any]] = [{"groups": ["maths"]}, {"level": 3}]
+    assert not meets_claims(wanted, apart)
+    assert meets_claims(wanted, [*apart, {"groups": "physics", "level": [3]}])
+    assert not meets_claims(wanted, [])
+    assert meets_claims({}, [])
+
+
+@pytest.mark.parametrize(
+    ("condition", "claims"),
+    [
+        (
+            "nationalities",
+            "schac_country_of_citizenship nationality nationalities citizenship citizenships",
+        ),
+        ("organisation_types", "schac_home_organization_type organization_type"),
+        ("assurance_levels", "eduperson_assurance assurance"),
+    ],
+)
+def test_each_of_several_well_known_claims_counts(condition: str, claims: str) -> None:
+    asked = rule(**{condition: ["x"]})
+    for name in claims.split():
+        assert matches(asked, replace(ADA, claims={1: {name: "x"}}))
+        assert not matches(asked, replace(ADA, claims={1: {name: "y"}}))
+        assert missing_claims(asked, [name]) == []
+    assert missing_claims(asked, ["x"]) == [claims.split(maxsplit=1)[0]]
+
+
+def test_rules_compare_the_claims_that_they_name() -> None:
+    rules = [
+        rule(claims={"a": ["x"], "b": ["x"]}),
+        rule(nationalities=["EE"]),
+        rule(claims={"b": []}),
+    ]
+    assert compared_claims(rules) == {"a", "b"}
+
+
 def test_claims_that_nobody_stores_are_named() -> None:
     asked = rule(claims={"groups": ["x"], "degree": ["y"]}, nationalities=["EE"])
     assert missing_claims(asked, {"groups"}) == ["degree", "schac_country_of_citizenship"]
@@ -118,20 +242,24 @@ def test_claims_that_nobody_stores_are_named() -> None:
     ("changes", "code"),
     [
         ({}, ""),
-        ({"claims": {}}, "claim_rule.no_condition"),
-        ({"claims": {}, "affiliations": ["a"]}, ""),
-        ({"claims": {"groups": []}}, "claim_rule.empty_claim"),
-        ({"organisation_id": None}, "claim_rule.organisation"),
-        ({"organisation_role_id": None}, "claim_rule.no_role"),
-        ({"organisation_role_id": None, "project_role_id": 2}, "claim_rule.no_role"),
-        ({"creates_project": True}, "claim_rule.project_role"),
+        ({"claims": {}}, "claim_rule.no_condition claims"),
+        *[({"claims": {}, name: ["a"]}, "") for name in LENGTHS],
+        ({"claims": {"groups": []}}, "claim_rule.empty_claim claims"),
+        ({"organisation_id": None}, "claim_rule.organisation organisation"),
+        ({"organisation_role_id": None}, "claim_rule.no_role organisation_role"),
+        (
+            {"organisation_role_id": None, "project_role_id": 2},
+            "claim_rule.no_role organisation_role",
+        ),
+        ({"creates_project": True}, "claim_rule.project_role project_role"),
         ({"organisation_role_id": None, "project_role_id": 2, "creates_project": True}, ""),
-        ({"template": "{password}"}, "invite_link.template"),
-        ({"email_patterns": ["("]}, "invite_link.patterns"),
+        ({"template": "{password}"}, "invite_link.template template"),
+        ({"email_patterns": ["("]}, "invite_link.patterns email_patterns"),
     ],
 )
 def test_rule_says_who_gets_what(changes: Any, code: str) -> None:
-    assert [problem.code for problem in problems({**VALID, **changes})] == [code] * bool(code)
+    found = problems({**VALID, **changes})
+    assert [f"{each.code} {each.facts['field']}" for each in found] == [code] * bool(code)
 
 
 def test_all_problems_of_a_rule_are_found_at_once() -> None:
@@ -142,6 +270,9 @@ def test_all_problems_of_a_rule_are_found_at_once() -> None:
         "creates_project": True,
     }
     assert len(problems({**VALID, **wrong})) == 4
+    assert [problem.code for problem in problems({})] == [
+        *("claim_rule.organisation", "claim_rule.no_condition", "claim_rule.no_role")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +282,26 @@ def test_placeholders_make_a_project_for_each(template: str, expected: bool) -> 
     assert is_for_each(template) is expected
 
 
+def test_lengths_of_conditions_are_limited() -> None:
+    assert LENGTHS == {
+        "email_patterns": 255,
+        "affiliations": 255,
+        "identity_sources": 50,
+        "nationalities": 50,
+        "organisation_types": 500,
+        "assurance_levels": 500,
+    }
+    assert (NAME_MAX, TEMPLATE_MAX, ITEMS_MAX, CLAIM_MAX, VALUE_MAX) == (150, 255, 50, 255, 500)
+
+
+def test_facts_about_a_person_cannot_be_changed() -> None:
+    name = "affiliations"
+    with pytest.raises(AttributeError):
+        setattr(ADA, name, ("staff@uni.example",))
+
+
 def test_number_of_rules_is_bounded() -> None:
+    assert RULES_MAX == 100
     check_rule_quota(RULES_MAX - 1)
     with refused(Conflict, "claim_rule.too_many", {"most": RULES_MAX}):
         check_rule_quota(RULES_MAX)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from collegium.events.types import BY_KIND
 from collegium.hooks import rules
+from collegium.refusals import Conflict, Invalid
+from tests.rules.refusing import refused
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 
@@ -45,6 +48,7 @@ def test_events_are_read_up_to_a_gap_that_may_still_be_filled(
     [
         ("https://example.org/hook?a=1", True, True),
         ("https://[2001:db8::1]:8443/", True, True),
+        ("https://example.org/X", True, True),
         ("http://example.org/", False, True),
         ("ftp://example.org/", False, False),
         ("https://user:secret@example.org/", False, False),
@@ -54,6 +58,10 @@ def test_events_are_read_up_to_a_gap_that_may_still_be_filled(
         ("https://example.org/ x", False, False),
         ("https://example.org/\n", False, False),
         ("https://example.org/#part", False, False),
+        ("https://example.org/\\", False, False),
+        ('https://example.org/"', False, False),
+        ("https://example.org/<", False, False),
+        ("https://example.org/>", False, False),
         ("https:///path", False, False),
         ("https://[::1/", False, False),
         ("example.org", False, False),
@@ -86,9 +94,55 @@ def test_hook_is_given_up_after_twenty_failures_and_three_days(
 
 
 def test_pause_after_a_failure_grows_up_to_four_hours() -> None:
-    pauses = [rules.backoff(failures).total_seconds() for failures in (1, 2, 6, 7, 1000)]
-    assert pauses == [10, 60, 4 * 3600, 4 * 3600, 4 * 3600]
+    pauses = [rules.backoff(failures).total_seconds() for failures in (1, 2, 3, 4, 5, 6, 7, 1000)]
+    assert pauses == [10, 60, 300, 900, 3600, 14400, 14400, 14400]
     # An endpoint that is gone is called so often until it is given up after three days.
     assert sum(map(rules.backoff, range(1, rules.GIVE_UP_FAILURES + 1)), timedelta()) < (
         rules.GIVE_UP_AFTER
     )
+
+
+def test_hook_names_an_event_or_a_group() -> None:
+    rules.check_events(["invitation.created"], [])
+    rules.check_events([], ["invitations"])
+    with refused(Invalid, "hook.no_events", {"field": "event_groups"}):
+        rules.check_events([], [])
+
+
+def test_number_of_hooks_is_limited() -> None:
+    rules.check_quota(9, 10)
+    with refused(Conflict, "hook.too_many", {"most": 10}):
+        rules.check_quota(10, 10)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [("https://Example.org:8443/secret", "example.org"), ("https:///x", "")],
+)
+def test_host_of_a_url_is_no_secret(url: str, host: str) -> None:
+    assert rules.host_of(url) == host
+
+
+@pytest.mark.parametrize(("payload", "ids"), [({"events": (4, 5)}, [4, 5]), ({"event": 4}, [4])])
+def test_mails_of_an_earlier_release_have_one_event(
+    payload: dict[str, Any], ids: list[int]
+) -> None:
+    assert rules.events_of(payload) == ids
+
+
+def test_limits_of_hooks() -> None:
+    assert (rules.URL_MAX, rules.EVENTS_MAX) == (1000, 300)
+    assert (rules.QUEUED_MAX, rules.COLLECTED_MAX) == (500, 500)
+    assert rules.MAIL_INTERVAL.total_seconds() == 60
+
+
+def test_names_of_hooks_are_stored() -> None:
+    assert (rules.CALL, *rules.Kind, *rules.ContentType) == (
+        *("hook_web", "web", "email"),
+        *("json", "form"),
+    )
+
+
+def test_events_without_a_message_have_no_group() -> None:
+    groups = {event.group for event in BY_KIND.values() if event.message}
+    assert sorted(groups) == rules.GROUPS

@@ -10,13 +10,31 @@ import pytest
 
 from collegium.refusals import Invalid
 from collegium.sign_in.providers.rules import (
+    ALWAYS_VOUCHED,
+    CLAIMS,
     DEFAULT_VOUCHED,
+    EXCHANGE_SECONDS,
+    LABEL_MAX,
+    PROTECTED,
+    SCOPES,
+    SIGN_IN_SECONDS,
+    URL_MAX,
     USER_CLAIMS,
+    Purpose,
+    Registration,
     check,
     check_same_name,
+    extra_scope,
+    is_identifying,
+    is_name,
+    is_vouched,
     is_web_address,
     problems,
+    speaks_for_all,
+    suggested_claims,
     suggested_mapping,
+    suggested_scopes,
+    void_claims,
     vouched_claims,
 )
 from tests.rules.refusing import refused
@@ -56,9 +74,31 @@ def test_valid_values_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("name", ["a", "a" * 50, "a-b_c9"]),
+        ("user_field", ["username", "civil_number"]),
+        ("management_url", ["https://login.example.org/X"]),
+        ("extra_scope", ["", "a"]),
+        ("extra_fields", ["", "a b c"]),
+        ("client_secret", [""]),
+        ("allowed_redirects", [[], ["https://portal.example.org/"] * 100]),
+        ("trusted_domains", [[f"{'a.' * 124}aa.io"]]),
+        ("registration", ["off", "invited", "open"]),
+        ("vouched_claims", [["a" * 100], ["a@b"], ["a@*"]]),
+        ("attribute_mapping", [{}, {"email": " ".join("abcdefghij")}]),
+    ],
+)
+def test_values_up_to_the_limits_are_accepted(field: str, values: list[Any]) -> None:
+    for value in values:
+        assert problems({**VALID, field: value}) == []
+        assert problems({field: value, "user_claim": "sub", "user_field": "username"}) == []
+
+
+@pytest.mark.parametrize(
     ("code", "field", "values"),
     [
-        ("name", "name", ["", "Campus", "a/b", "-a", "a-", "a" * 51, "a\n", "default", "logout"]),
+        ("name", "name", ["", "Campus", "a/b", "-a", "a-", "a" * 51, "a\n"]),
         ("label", "label", ["", " "]),
         ("client_id", "client_id", ["", "é", "a\nb"]),
         ("client_secret", "client_secret", ["é", "a\nb"]),
@@ -82,7 +122,16 @@ def test_valid_values_are_accepted() -> None:
             "user_claim",
             ["email", "preferred_username", "name", "upn", "eduperson_principal_name", "x"],
         ),
-        ("mapping", "attribute_mapping", [{"is_staff": "a"}, {"username": "sub"}, {"email": ""}]),
+        (
+            "mapping",
+            "attribute_mapping",
+            [
+                {"is_staff": "a"},
+                {"username": "sub"},
+                {"email": ""},
+                {"email": "a b c d e f g h i j k"},
+            ],
+        ),
         ("user_claim", "attribute_mapping", [{"civil_number": "nickname"}]),
         ("protected_fields", "protected_fields", [["is_staff"], ["token_lifetime"]]),
         (
@@ -98,7 +147,11 @@ def test_valid_values_are_accepted() -> None:
                 ["https://portal.example.org/"] * 101,
             ],
         ),
-        ("domain", "trusted_domains", [["example"], ["@example.org"], ["*.org"], ["Example.org"]]),
+        (
+            "domain",
+            "trusted_domains",
+            [["example"], ["@example.org"], ["*.org"], ["Example.org"], [f"{'a.' * 124}aaa.io"]],
+        ),
         ("factor_value", "second_factor_values", [[""], ["a b"]]),
         (
             "claim",
@@ -112,6 +165,40 @@ def test_wrong_values_are_refused(code: str, field: str, values: list[Any]) -> N
     for value in values:
         with refused(Invalid, f"provider.{code}", {"field": field}):
             check({**VALID, field: value})
+
+
+def test_names_that_stand_for_something_else_are_refused() -> None:
+    """They are paths beside those of the providers, or other registration methods."""
+    paths = ("logout", "token-exchange", "backchannel-logout")
+    actions = ("discover_metadata", "generate-mapping")
+    for name in ("default", "password", *paths, *actions):
+        with refused(Invalid, "provider.name", {"field": "name"}):
+            check({**VALID, "name": name})
+        assert is_name(name)
+
+
+def test_all_wrong_values_are_named_at_once() -> None:
+    wrong = {"label": "", "registration": "x", "user_claim": ""}
+    assert [str(found.facts["field"]) for found in problems({**VALID, **wrong})] == [
+        *("label", "registration", "user_claim")
+    ]
+    assert problems({}) == []
+
+
+# A claim that people can choose must not open the account of somebody else.
+IDENTIFYING = """
+sub oid voperson_id eduperson_unique_id subject_id pairwise_id cuid
+schac_personal_unique_code schac_personal_unique_id civil_number national_id personal_code
+"""
+
+
+def test_only_assigned_claims_recognise_people() -> None:
+    assert set(IDENTIFYING.split()) == USER_CLAIMS
+    for claim in USER_CLAIMS:
+        assert is_identifying(claim)
+        assert is_identifying(claim.replace("_", "-").upper())
+        civil = {"attribute_mapping": {"civil_number": claim}}
+        assert problems({**VALID, "user_claim": claim, **civil}) == []
 
 
 @pytest.mark.parametrize("claim", ["isMemberOf", "is_member_of", "eduPersonEntitlement", "iss"])
@@ -180,6 +267,57 @@ def test_provider_speaks_for_the_institutions_of_its_own_scopes() -> None:
             assert values == ([said[name]] if isinstance(said[name], str) else said[name])
 
 
+SCOPED = """
+eduPersonScopedAffiliation voPersonScopedAffiliation voPersonExternalAffiliation
+eduPersonUniqueId eduPersonPrincipalName subject-id pairwise-id
+"""
+
+
+@pytest.mark.parametrize("claim", [*SCOPED.split(), "schacHomeOrganization", "hd"])
+def test_values_of_other_institutions_count_nowhere(claim: str) -> None:
+    """The claims of which each value names an institution."""
+    at = "" if claim in {"schacHomeOrganization", "hd"} else "x@"
+    said = {claim: [f"{at}uni.example", f"{at}OTHER.example", 1]}
+    provider = Provider([claim], ["uni.example"])
+    assert vouched_claims(said, provider) == {claim: [f"{at}uni.example"]}
+    provider = Provider([f"{claim}@Other.example", "groups@uni.example"])
+    assert vouched_claims(said, provider) == {claim: [f"{at}OTHER.example"]}
+
+
+def test_provider_without_domains_states_values_that_count_nowhere() -> None:
+    used = ["hd", "groups", "pairwise_id", "hd", "subject_id"]
+    assert void_claims(used, Provider(["subject-id@uni.example"])) == ["hd", "pairwise_id"]
+    assert void_claims(used, Provider([], ["uni.example"])) == []
+
+
+def test_proxy_speaks_for_every_institution() -> None:
+    assert speaks_for_all(Provider(["hd@*", "groups", "hd@uni.example", "sub@*"])) == ["hd", "sub"]
+
+
+def test_claims_with_missing_values_are_named_if_they_count() -> None:
+    said = {"groups": ["a"], "cut claims": ["groups", "email"]}
+    assert vouched_claims(said, Provider(["groups"])) == said | {"cut claims": ["groups"]}
+    assert vouched_claims(said, Provider(["degree"])) == {}
+
+
+VOUCHED = """
+eduperson_affiliation eduperson_primary_affiliation eduperson_scoped_affiliation
+eduperson_entitlement eduperson_unique_id entitlements groups roles is_member_of
+schac_country_of_citizenship schac_home_organization schac_home_organization_type
+voperson_affiliation voperson_external_affiliation voperson_id voperson_scoped_affiliation
+subject_id pairwise_id sub oid tid hd
+"""
+
+
+def test_new_provider_vouches_for_what_institutions_assign() -> None:
+    assert " ".join(DEFAULT_VOUCHED).split() == VOUCHED.split()
+    assert ALWAYS_VOUCHED == ("iss", "acr", "amr")
+    for claim in ALWAYS_VOUCHED:
+        assert is_vouched(claim, ())
+    assert is_vouched("IS-member_of", ["isMemberOf@uni.example"])
+    assert not is_vouched("groups", ["roles"])
+
+
 def test_assurance_counts_only_where_staff_have_named_it() -> None:
     said = {"eduperson_assurance": ["https://refeds.org/assurance/IAP/high"]}
     assert vouched_claims(said, Provider([*DEFAULT_VOUCHED])) == {}
@@ -190,8 +328,105 @@ def test_what_opens_invitations_and_places_is_never_suggested() -> None:
     """An untrusted provider would open invitations with a civil number."""
     named = ["sub", "email", "personal_code", "national_id", "idp", "identity_source", "title"]
     mapping = suggested_mapping(named)
-    assert mapping["email"] == "email"
-    assert not {"civil_number", "identity_source"} & mapping.keys()
+    assert mapping == {**NAMES, "email": "email", "job_title": "title"}
+    assert suggested_claims("civil_number", named) == ["national_id", "personal_code"]
+
+
+# Staff get these suggestions for the fields of an account, the best first.
+USUAL = """
+first_name: given_name first_name
+last_name: family_name last_name surname sn
+full_name: name display_name cn
+native_name: native_name
+email: email mail
+job_title: job_title title
+phone_number: phone_number telephone_number mobile
+organization: schac_home_organization organization org institution company
+civil_number: schac_personal_unique_id national_id civil_number personal_code
+birth_date: birthdate birth_date date_of_birth
+preferred_language: locale preferred_language
+affiliations: voperson_external_affiliation eduperson_scoped_affiliation affiliations affiliation
+gender: gender schac_gender
+personal_title: schac_personal_title personal_title
+place_of_birth: schac_place_of_birth place_of_birth birthplace
+address: address postal_address
+country_of_residence: schac_country_of_residence country_of_residence country
+nationality: nationality citizenship
+nationalities: schac_country_of_citizenship nationalities citizenships
+organization_country: schac_home_organization_country organization_country
+organization_type: schac_home_organization_type organization_type
+organization_registry_code: organization_registry_code org_registry_code
+organization_vat_code: organization_vat_code
+organization_address: organization_address
+eduperson_assurance: eduperson_assurance assurance
+uid_number: uid_number uidnumber
+primary_gid: primary_gid gid_number gidnumber
+identity_source: identity_source authenticating_authority identity_provider idp
+"""
+
+
+def test_usual_claims_are_suggested_for_each_field() -> None:
+    usual = dict(line.split(": ") for line in USUAL.strip().splitlines())
+    assert list(usual) == list(CLAIMS)
+    for name, claims in usual.items():
+        assert list(CLAIMS[name]) == claims.split()
+    assert suggested_claims("first_name", ["firstName", "Given-Name"]) == [
+        "Given-Name",
+        "firstName",
+    ]
+
+
+NAMES = {"first_name": "given_name", "last_name": "family_name"}
+
+
+@pytest.mark.parametrize(
+    ("supported", "mapping"),
+    [
+        ([], {**NAMES, "email": "email"}),
+        (["name"], {"full_name": "name"}),
+        (
+            ["givenName", "familyName", "name"],
+            {"first_name": "givenName", "last_name": "familyName", "email": "email"},
+        ),
+        (["name", "given_name"], {"full_name": "name", "first_name": "given_name"}),
+        (["name", "sn"], {"full_name": "name", "last_name": "sn"}),
+        (["mail", "email", "x"], {**NAMES, "email": "email"}),
+    ],
+)
+def test_parts_of_a_name_are_suggested_before_the_whole(
+    supported: list[str], mapping: dict[str, str]
+) -> None:
+    assert suggested_mapping(supported) == mapping
+
+
+def test_scopes_are_those_that_claims_need_and_the_provider_has() -> None:
+    claims = ["phoneNumber", "groups", "affiliations", "email"]
+    supported = ["phone", "groups", "email", "offline_access", "affiliations", "profile"]
+    scopes = suggested_scopes(claims, supported)
+    assert scopes == ["openid", "profile", "email", "phone", "affiliations", "groups"]
+    assert extra_scope(claims, supported) == "phone affiliations groups"
+    assert suggested_scopes(claims, []) == ["openid"]
+    assert extra_scope(["x"], supported) == ""
+    assert SCOPES == ("openid", "profile", "email")
+
+
+FIELDS = """
+first_name last_name full_name native_name email job_title phone_number organization birth_date
+preferred_language gender personal_title place_of_birth address country_of_residence nationality
+nationalities organization_country organization_type organization_registry_code
+organization_vat_code organization_address
+"""
+
+
+def test_fields_that_people_may_be_kept_from_changing() -> None:
+    assert set(FIELDS.split()) == PROTECTED
+    assert problems({**VALID, "protected_fields": sorted(PROTECTED)}) == []
+
+
+def test_stored_words_and_limits_of_providers() -> None:
+    assert " ".join(Registration) == "off invited open"
+    assert " ".join(Purpose) == "sign_in accept link confirm"
+    assert (SIGN_IN_SECONDS, EXCHANGE_SECONDS, LABEL_MAX, URL_MAX) == (600, 60, 255, 2000)
 
 
 def test_field_and_claim_belong_together() -> None:
@@ -204,13 +439,19 @@ def test_field_and_claim_belong_together() -> None:
 
 def test_name_is_part_of_the_redirect_uri_and_stays() -> None:
     check_same_name("campus", "campus")
-    with refused(Invalid, "provider.name_is_fixed"):
+    with refused(Invalid, "provider.name_is_fixed", {"field": "name"}):
         check_same_name("campus", "other")
 
 
 def test_plain_http_is_for_this_machine_only() -> None:
     assert is_web_address("http://127.0.0.1:8080/x")
     assert is_web_address("http://[::1]/")
+    assert is_web_address("http://127.0.0.2/")
+    assert not is_web_address("ftp://127.0.0.1/")
+    assert not is_web_address("https:///x")
+    assert not is_web_address("https://[::1/")
+    for part in (" ", "\\", "#", "*", '"', "<", ">", "\u00e9", "\x7f"):
+        assert not is_web_address(f"https://example.org/{part}")
     assert not is_web_address("http://127.0.0.1.example.org/")
     assert not is_web_address("https://example.org:0/")
     assert not is_web_address("https://example.org:99999999/")

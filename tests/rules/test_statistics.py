@@ -1,6 +1,7 @@
 """Periods and classes of statistics."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from time import tzset
 
 import pytest
 
@@ -8,6 +9,7 @@ from collegium.statistics import rules
 from collegium.web import charts
 
 NOON = datetime(2026, 3, 15, 12, tzinfo=UTC)
+FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def test_months_are_the_last_twelve_in_utc() -> None:
@@ -27,6 +29,21 @@ def test_months_are_the_last_twelve_in_utc() -> None:
     assert rules.months(east) == rules.months(NOON)
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_time_zone_of_the_machine_makes_no_difference(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = rules.months(FIRST), rules.weeks(FIRST)
+    monkeypatch.setenv("TZ", zone)
+    tzset()
+    try:
+        found = rules.months(FIRST), rules.weeks(FIRST)
+    finally:
+        monkeypatch.undo()
+        tzset()
+    assert found == expected
+
+
 def test_weeks_cover_ninety_days_from_today_on() -> None:
     weeks = rules.weeks(NOON)
     assert weeks[0] == (date(2026, 3, 15), date(2026, 3, 21))
@@ -39,8 +56,8 @@ def test_weeks_cover_ninety_days_from_today_on() -> None:
 
 
 def test_members_are_added_up_from_spans() -> None:
-    spans = [(0, 12, 5), (1, 3, 2), (11, 12, 1)]
-    assert rules.members_by_month(spans) == [5, 7, 7, *([5] * 8), 6]
+    spans = [(0, 12, 5), (1, 3, 2), (1, 2, 1), (11, 12, 1)]
+    assert rules.members_by_month(iter(spans)) == [5, 8, 7, *([5] * 8), 6]
     assert rules.members_by_month([]) == [0] * rules.MONTHS
 
 
@@ -51,6 +68,7 @@ def test_waiting_times_have_classes_and_a_median() -> None:
     assert rules.median(waits) == (hour + 1) * 60
     assert rules.median([(10, 2), (30, 2)]) == 20 * 60
     assert rules.median([(10, 1)]) == 10 * 60
+    assert rules.median([(10, 1), (20, 1), (30, 1)]) == 20 * 60
     assert (rules.by_step([]), rules.median([])) == ([0] * 5, None)
 
 
@@ -67,6 +85,30 @@ def test_waiting_times_have_classes_and_a_median() -> None:
 )
 def test_durations_are_rounded_to_one_unit(seconds: float, rounded: int) -> None:
     assert rules.rounded(seconds) == rounded
+
+
+def test_outcomes_are_counted_in_their_order_and_rare_ones_only_shown_if_they_happen() -> None:
+    always = "accepted pending declined expired canceled"
+    assert " ".join(rules.Outcome) == (
+        "accepted pending held requested declined refused expired canceled"
+    )
+    assert set(always.split()) == rules.ALWAYS_SHOWN
+
+
+def test_period_and_classes_are_those_of_the_pages() -> None:
+    assert (rules.MONTHS, rules.END_DAYS, rules.WEEKS) == (12, 90, 13)
+    hours = [step.total_seconds() / 3600 for step in rules.WAIT_STEPS]
+    assert hours == [1, 24, 72, 168]
+    assert (rules.OWNERS_MAX, rules.FEW_OWNERS, rules.LISTED_MAX) == (3, 1, 50)
+
+
+def test_figures_cannot_be_changed() -> None:
+    """They are kept for other requests."""
+    figures = rules.Statistics(NOON, [], [], [], None, [])
+    site = rules.SiteStatistics(figures, [], [])
+    for kept, name in ((figures, "at"), (site, "figures")):
+        with pytest.raises(AttributeError):
+            setattr(kept, name, None)
 
 
 @pytest.mark.parametrize(

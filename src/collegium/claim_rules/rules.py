@@ -263,7 +263,7 @@ def problems(values: Mapping[str, Any]) -> list[Invalid]:
     """Return everything that is wrong with the values of a rule.
 
     Args:
-        values: all columns of the rule.
+        values: columns of the rule; those that are missing are empty.
     """
     found: list[Invalid] = []
     if not values.get("organisation_id"):
@@ -278,7 +278,8 @@ def problems(values: Mapping[str, Any]) -> list[Invalid]:
         found.append(Invalid("claim_rule.no_role", field="organisation_role"))
     for check, name in ((check_template, "template"), (check_patterns, "email_patterns")):
         try:
-            check(values.get(name) or "")
+            if value := values.get(name):
+                check(value)
         except Invalid as refusal:
             found.append(refusal)
     return found

@@ -115,7 +115,8 @@ def is_destination(text: str, *, may_be_plain: bool) -> bool:
     except ValueError:
         return False
     is_plain = text.isascii() and text.isprintable() and not set(text) & set(' \\#"<>')
-    if not is_plain or port == 0 or "@" in parts.netloc or hosts.host(parts.netloc) is None:
+    # Credentials before the host make it none.
+    if not is_plain or port == 0 or hosts.host(parts.netloc) is None:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and may_be_plain)
 

@@ -148,11 +148,11 @@ def members_by_month(spans: Iterable[tuple[int, int, int]]) -> list[int]:
     Args:
         spans: first month, first month after it, and the number of people; months as indexes.
     """
-    changes = [0] * (MONTHS + 1)
-    for start, until, people in spans:
-        changes[start] += people
-        changes[until] -= people
-    return list(accumulate(changes[:MONTHS]))
+    spans = list(spans)
+    return [
+        sum(people for start, until, people in spans if start <= month < until)
+        for month in range(MONTHS)
+    ]
 
 
 def by_step(waits: Iterable[tuple[int, int]]) -> list[int]:
@@ -161,7 +161,7 @@ def by_step(waits: Iterable[tuple[int, int]]) -> list[int]:
     Args:
         waits: waiting time in minutes, begun ones included, and number.
     """
-    bounds = [int(step.total_seconds()) // 60 for step in WAIT_STEPS]
+    bounds = [step / timedelta(minutes=1) for step in WAIT_STEPS]
     classes = [0] * (len(bounds) + 1)
     for minutes, number in waits:
         classes[bisect_left(bounds, minutes)] += number
@@ -185,10 +185,10 @@ def median(waits: Iterable[tuple[int, int]]) -> float | None:
 
 def rounded(seconds: float) -> int:
     """Return a duration in full minutes, from one hour on in full hours, from two days in days."""
-    for unit, least in ((86400, 2), (3600, 1), (60, 0)):
+    for unit, least in ((86400, 2), (3600, 1)):
         if seconds >= unit * least:
-            return max(1, round(seconds / unit)) * unit
-    return 60
+            return round(seconds / unit) * unit
+    return max(1, round(seconds / 60)) * 60
 
 
 def _midnight(day: date) -> datetime:

@@ -38,6 +38,38 @@ from collegium.values import (
 _CLAIMS_MAX: Final = 1000
 """Maximum length of the claims of one field, in characters."""
 
+_DESCRIPTIONS: Final = {
+    "first_name": "First name",
+    "last_name": "Last name",
+    "full_name": "First and last name in one",
+    "native_name": "Name in its own script",
+    "email": "E-mail address",
+    "job_title": "Job title",
+    "phone_number": "Phone number",
+    "organization": "Institution",
+    "civil_number": "National identity number",
+    "birth_date": "Date of birth",
+    "preferred_language": "Language",
+    "affiliations": "Affiliations with institutions",
+    "gender": "Gender",
+    "personal_title": "Title before the name",
+    "place_of_birth": "Place of birth",
+    "address": "Postal address",
+    "country_of_residence": "Country of residence",
+    "nationality": "Nationality",
+    "nationalities": "All nationalities",
+    "organization_country": "Country of the institution",
+    "organization_type": "Type of the institution",
+    "organization_registry_code": "Registry code of the institution",
+    "organization_vat_code": "VAT code of the institution",
+    "organization_address": "Address of the institution",
+    "eduperson_assurance": "How surely the identity is known",
+    "uid_number": "POSIX user number",
+    "primary_gid": "POSIX group number",
+    "identity_source": "Institution that confirmed the identity",
+}
+"""What each field of an account is that claims may fill."""
+
 _SUPPORT: Final = Private("sees_all")
 _STAFF: Final = Private("context.actor.is_staff and context.impersonator is None")
 _STRINGS: Final = StringList(max=provider_rules.URL_MAX, max_items=provider_rules.LIST_MAX)
@@ -265,9 +297,12 @@ def _discover_metadata(context: RequestContext) -> Response:
         ),
         waldur_fields=[
             FieldSuggestion(
-                name, description, list(usual), provider_rules.suggested_claims(name, claims)
+                name,
+                _DESCRIPTIONS[name],
+                list(usual),
+                provider_rules.suggested_claims(name, claims),
             )
-            for name, (description, usual) in provider_rules.CLAIMS.items()
+            for name, usual in provider_rules.CLAIMS.items()
         ],
         suggested_scopes=provider_rules.suggested_scopes(claims, scopes),
     )

@@ -99,73 +99,43 @@ else gets them later. ``preferred_username``, ``name``, ``email`` and ``upn`` ar
 
 _PLAIN_USER_CLAIMS: Final = frozenset(claim.replace("_", "") for claim in USER_CLAIMS)
 
-CLAIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "first_name": ("First name", ("given_name", "first_name")),
-    "last_name": ("Last name", ("family_name", "last_name", "surname", "sn")),
-    "full_name": ("First and last name in one", ("name", "display_name", "cn")),
-    "native_name": ("Name in its own script", ("native_name",)),
-    "email": ("E-mail address", ("email", "mail")),
-    "job_title": ("Job title", ("job_title", "title")),
-    "phone_number": ("Phone number", ("phone_number", "telephone_number", "mobile")),
-    "organization": (
-        "Institution",
-        ("schac_home_organization", "organization", "org", "institution", "company"),
-    ),
-    "civil_number": (
-        "National identity number",
-        ("schac_personal_unique_id", "national_id", "civil_number", "personal_code"),
-    ),
-    "birth_date": ("Date of birth", ("birthdate", "birth_date", "date_of_birth")),
-    "preferred_language": ("Language", ("locale", "preferred_language")),
+CLAIMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "first_name": ("given_name", "first_name"),
+    "last_name": ("family_name", "last_name", "surname", "sn"),
+    "full_name": ("name", "display_name", "cn"),
+    "native_name": ("native_name",),
+    "email": ("email", "mail"),
+    "job_title": ("job_title", "title"),
+    "phone_number": ("phone_number", "telephone_number", "mobile"),
+    "organization": ("schac_home_organization", "organization", "org", "institution", "company"),
+    "civil_number": ("schac_personal_unique_id", "national_id", "civil_number", "personal_code"),
+    "birth_date": ("birthdate", "birth_date", "date_of_birth"),
+    "preferred_language": ("locale", "preferred_language"),
     "affiliations": (
-        "Affiliations with institutions",
-        (
-            "voperson_external_affiliation",
-            "eduperson_scoped_affiliation",
-            "affiliations",
-            "affiliation",
-        ),
+        "voperson_external_affiliation",
+        "eduperson_scoped_affiliation",
+        "affiliations",
+        "affiliation",
     ),
-    "gender": ("Gender", ("gender", "schac_gender")),
-    "personal_title": ("Title before the name", ("schac_personal_title", "personal_title")),
-    "place_of_birth": ("Place of birth", ("schac_place_of_birth", "place_of_birth", "birthplace")),
-    "address": ("Postal address", ("address", "postal_address")),
-    "country_of_residence": (
-        "Country of residence",
-        ("schac_country_of_residence", "country_of_residence", "country"),
-    ),
-    "nationality": ("Nationality", ("nationality", "citizenship")),
-    "nationalities": (
-        "All nationalities",
-        ("schac_country_of_citizenship", "nationalities", "citizenships"),
-    ),
-    "organization_country": (
-        "Country of the institution",
-        ("schac_home_organization_country", "organization_country"),
-    ),
-    "organization_type": (
-        "Type of the institution",
-        ("schac_home_organization_type", "organization_type"),
-    ),
-    "organization_registry_code": (
-        "Registry code of the institution",
-        ("organization_registry_code", "org_registry_code"),
-    ),
-    "organization_vat_code": ("VAT code of the institution", ("organization_vat_code",)),
-    "organization_address": ("Address of the institution", ("organization_address",)),
-    "eduperson_assurance": (
-        "How surely the identity is known",
-        ("eduperson_assurance", "assurance"),
-    ),
-    "uid_number": ("POSIX user number", ("uid_number", "uidnumber")),
-    "primary_gid": ("POSIX group number", ("primary_gid", "gid_number", "gidnumber")),
-    "identity_source": (
-        "Institution that confirmed the identity",
-        ("identity_source", "authenticating_authority", "identity_provider", "idp"),
-    ),
+    "gender": ("gender", "schac_gender"),
+    "personal_title": ("schac_personal_title", "personal_title"),
+    "place_of_birth": ("schac_place_of_birth", "place_of_birth", "birthplace"),
+    "address": ("address", "postal_address"),
+    "country_of_residence": ("schac_country_of_residence", "country_of_residence", "country"),
+    "nationality": ("nationality", "citizenship"),
+    "nationalities": ("schac_country_of_citizenship", "nationalities", "citizenships"),
+    "organization_country": ("schac_home_organization_country", "organization_country"),
+    "organization_type": ("schac_home_organization_type", "organization_type"),
+    "organization_registry_code": ("organization_registry_code", "org_registry_code"),
+    "organization_vat_code": ("organization_vat_code",),
+    "organization_address": ("organization_address",),
+    "eduperson_assurance": ("eduperson_assurance", "assurance"),
+    "uid_number": ("uid_number", "uidnumber"),
+    "primary_gid": ("primary_gid", "gid_number", "gidnumber"),
+    "identity_source": ("identity_source", "authenticating_authority", "identity_provider", "idp"),
 }
-"""Fields of an account that claims may fill: what each is, and which claims usually do, the best
-first. Other fields are keys or rights, so no claim fills them."""
+"""Fields of an account that claims may fill, with the claims that usually do, the best first.
+Other fields are keys or rights, so no claim fills them."""
 
 PROTECTED: Final = frozenset(
     {
@@ -333,7 +303,7 @@ def suggested_claims(field: str, supported: Collection[str]) -> list[str]:
         supported: the claims that the provider names in its metadata.
     """
     spellings = {_plain(claim): claim for claim in supported}
-    return [spellings[_plain(claim)] for claim in CLAIMS[field][1] if _plain(claim) in spellings]
+    return [spellings[_plain(claim)] for claim in CLAIMS[field] if _plain(claim) in spellings]
 
 
 _CHOSEN: Final = frozenset({"civil_number", "identity_source"})
