@@ -1,4 +1,4 @@
-"""Helpers: expect a refusal, read a table of transitions."""
+"""Helpers: expect a refusal, read and write tables of actions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from collegium.access.lifecycles import Lifecycle
 from collegium.refusals import Refusal
 
 
@@ -28,3 +29,17 @@ def read_table(table: str) -> dict[tuple[str, str], str]:
         for state, *new_states in rows
         for action, new_state in zip(actions, new_states, strict=True)
     }
+
+
+def described(actions: type[Lifecycle]) -> dict[str, str]:
+    """Return who may take each action, and the event that is recorded, or "-"."""
+    return {
+        str(action): f"{action.by.value} {action.event.kind if action.event else '-'}"
+        for action in actions
+    }
+
+
+def read_descriptions(table: str) -> dict[str, str]:
+    """Return the same from a table: action, who, event."""
+    rows = (line.split() for line in table.strip().splitlines())
+    return {action: f"{by} {event}" for action, by, event in rows}

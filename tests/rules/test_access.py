@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from collegium.access.rules import (
     ANONYMOUS,
+    BRAINSTEM_KINDS,
+    GRANTING,
     KINDS,
     SYSTEM_ROLES,
+    WALDUR_KINDS,
     Actor,
     Permission,
     ScopeKind,
@@ -118,6 +121,7 @@ def test_optional_attributes_of_an_actor_are_empty_by_default() -> None:
     ada = person()
     values = (ada.civil_number, ada.ip_address, ada.request_id, ada.impersonator)
     assert values == (None, None, "", None)
+    assert (ada.token, ada.credentials, ada.token_kind) == (0, None, None)
 
 
 @given(PERMISSIONS)
@@ -157,6 +161,27 @@ def test_membership_permissions_match_the_kind_of_scope(kind: str, noun: str) ->
     assert permissions.grant == f"{noun}.CREATE_PERMISSION"
     assert permissions.update_role == f"{noun}.UPDATE_PERMISSION"
     assert permissions.revoke == f"{noun}.DELETE_PERMISSION"
+
+
+# What differs between the kinds of scope.
+FLAGS = """
+organisation in_waldur staff_may_withdraw
+project      in_waldur staff_may_withdraw
+group        one_role invites_accounts repeatable
+"""
+
+
+def test_kinds_of_scope_differ_in_these_ways() -> None:
+    names = ("in_waldur", "staff_may_withdraw", "one_role", "invites_accounts", "repeatable")
+    for line in FLAGS.strip().splitlines():
+        kind, *flags = line.split()
+        assert [name for name in names if getattr(KINDS[kind], name)] == flags
+    assert {"organisation", "project"} == WALDUR_KINDS
+    assert {"group"} == BRAINSTEM_KINDS
+
+
+def test_members_are_added_with_the_permission_of_the_kind() -> None:
+    assert tuple((kind, KINDS[kind].grant) for kind in ScopeKind) == GRANTING
 
 
 # From the specification: name, kind, state, description, permissions.

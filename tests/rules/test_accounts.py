@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -12,10 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium.accounts.rules import (
+    REGISTRATION,
+    attribute_sources,
+    came_from,
     check_email_not_protected,
     check_lifetime,
     check_policy,
+    fields_from,
+    issuer_of,
     longest_lifetime,
+    missing_fields,
     protected_fields,
     username_from,
     usernames_for,
@@ -76,8 +83,13 @@ STAFF_FIELDS = {
     "description",
     "slug",
     "notifications_enabled",
+    *("is_identity_manager", "can_use_personal_access_tokens", "deactivation_reason"),
+    *("managed_isds", "active_isds", "affiliations", "eduperson_assurance"),
 }
 DETAILS = {
+    *("gender", "personal_title", "place_of_birth", "address", "country_of_residence"),
+    *("nationality", "nationalities", "organization_country", "organization_type"),
+    *("organization_registry_code", "organization_vat_code", "organization_address"),
     *("first_name", "last_name", "native_name", "job_title", "email", "phone_number"),
     "organization",
 }
@@ -168,3 +180,57 @@ def test_longest_lifetime_depends_on_who_sets_it(
     *, is_own: bool, max_age: int | None, longest: int | None
 ) -> None:
     assert longest_lifetime(is_own=is_own, own_limit=60, max_age=max_age) == longest
+
+
+def test_mandatory_fields_without_a_value_are_missing() -> None:
+    values = {"a": "", "b": None, "c": [], "d": "x", "e": 0, "f": False, "g": ["x"], "h": ""}
+    assert missing_fields("abcdefg", values) == ["a", "b", "c"]
+
+
+AT = datetime(2026, 11, 29, tzinfo=UTC)
+CAMPUS = {"source": "isd:campus", "timestamp": "2026-11-29T00:00:00+00:00"}
+SAID = {
+    **attribute_sources(["email", "organization"], "campus", AT, "https://a.example"),
+    **attribute_sources(["job_title"], "campus", AT),
+    **attribute_sources(["gender"], "campus", AT, "https://b.example"),
+    **attribute_sources(["address"], "other", AT),
+}
+
+
+def test_source_of_a_field_has_a_name_and_an_issuer() -> None:
+    assert SAID["job_title"] == CAMPUS
+    assert SAID["email"] == {**CAMPUS, "issuer": "https://a.example"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "issuer", "fields"),
+    [
+        ("campus", "", "email organization job_title gender"),
+        ("other", "", "address"),
+        # Fields whose source has no issuer are those of the name.
+        ("campus", "https://a.example", "email organization job_title"),
+        ("renamed", "https://b.example", "gender"),
+        ("other", "https://c.example", "address"),
+        ("x", "", ""),
+    ],
+)
+def test_fields_of_a_provider_are_those_of_its_issuer(
+    provider: str, issuer: str, fields: str
+) -> None:
+    assert fields_from({**SAID, "slug": {}}, provider, issuer) == fields.split()
+
+
+def test_account_came_from_the_issuer_that_is_recorded() -> None:
+    first, second = "https://a.example", "https://b.example"
+    assert issuer_of("campus", SAID) == first
+    recorded = attribute_sources([REGISTRATION], "campus", AT, second)
+    assert issuer_of("campus", {**SAID, **recorded}) == second
+    assert issuer_of("other", SAID) == ""
+    assert issuer_of("campus", {}) == ""
+    for provider in ("campus", "renamed"):
+        assert came_from("campus", SAID, provider, first)
+        assert not came_from("campus", SAID, provider, second)
+    # Without a recorded issuer, the name decides.
+    assert came_from("other", SAID, "other", first)
+    assert not came_from("other", SAID, "campus", first)
+    assert REGISTRATION == "registration_method"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from collegium.agreements.rules import Kind, choose
+from collegium.agreements.rules import CONTENT_MAX, LANGUAGE_MAX, Kind, choose
 from collegium.text.languages import accepted
 from collegium.web.agreement_html import render
 
@@ -38,8 +38,9 @@ def test_best_language_of_each_kind_is_chosen(
     assert choose(texts, languages) == expected
 
 
-def test_names_of_kinds_are_stored() -> None:
+def test_stored_names_and_lengths() -> None:
     assert {kind.value for kind in Kind} == {"terms", "privacy"}
+    assert (CONTENT_MAX, LANGUAGE_MAX) == (100_000, 10)
 
 
 def test_languages_are_read_by_their_weight_and_nonsense_is_ignored() -> None:

@@ -39,12 +39,6 @@ def judge(**cells: str) -> Person | RowProblem:
     return parse(Row(2, {"email": "ann@uni.example", **cells}), NOW)
 
 
-def code(**cells: str) -> tuple[str, str]:
-    found = judge(**cells)
-    assert isinstance(found, RowProblem), found
-    return found.field, found.code
-
-
 @pytest.mark.parametrize(
     ("header", "fields"),
     [
@@ -183,6 +177,7 @@ def test_states_are_stored_and_say_what_may_be_done() -> None:
         ({"first_name": "Ann", "name": "Ann Lee"}, "Ann Lee"),
         ({"first_name": "ann", "name": "Lee, ANN"}, "Lee, ANN"),
         ({"first_name": "Ann", "last_name": "Lee", "name": "Dr Ann Lee"}, "Dr Ann Lee"),
+        ({"first_name": "Ann", "last_name": "Lee", "name": "Dr Lee"}, "Dr Lee"),
         ({"first_name": " Ann\t", "last_name": "Lee\n"}, "Ann Lee"),
         ({"first_name": "Ann"}, "Ann"),
         ({"last_name": "Lee"}, "Lee"),
@@ -240,6 +235,7 @@ def test_role_may_end_today() -> None:
     ("cells", "problem"),
     [
         ({"until": "01/02/2027"}, ("until", "import.ambiguous_date")),
+        ({"until": "01/12/2027"}, ("until", "import.ambiguous_date")),
         ({"until": "12-01-2027"}, ("until", "import.ambiguous_date")),
         ({"until": "31.02.2027"}, ("until", "date")),
         ({"until": "12.13.2027"}, ("until", "date")),
@@ -267,7 +263,19 @@ def test_role_may_end_today() -> None:
 def test_malformed_rows_say_which_field_and_why(
     cells: dict[str, str], problem: tuple[str, str]
 ) -> None:
-    assert code(**cells) == problem
+    found = judge(**cells)
+    assert isinstance(found, RowProblem), found
+    assert (found.field, found.code) == problem
+    if found.code in {"import.ambiguous_date", "date", "import.past", "import.language"}:
+        assert found.facts == {}
+
+
+def test_row_without_an_address_is_malformed() -> None:
+    found = parse(Row(2, {"name": "Ann"}), NOW)
+    assert isinstance(found, RowProblem)
+    assert (found.field, found.code) == ("email", "blank")
+    found = judge(email="ann@uni.example, bob@uni.example")
+    assert found == RowProblem("email", "import.several_addresses", {})
 
 
 def test_a_message_and_a_language_are_kept() -> None:

@@ -18,12 +18,13 @@ from collegium.invitations.rules import (
     delivery_status,
     effective_state,
     initial_state,
+    is_current_mail,
     is_known_by,
     mail_state,
     may_accept,
 )
 from collegium.refusals import Conflict
-from tests.rules.refusing import read_table, refused
+from tests.rules.refusing import described, read_descriptions, read_table, refused
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
 TODAY = NOW.date()
@@ -56,6 +57,24 @@ expired     -        pending        pending          -                   -
 
 EXPECTED = read_table(TABLE) | read_table(NOTICES)
 
+# Who may take an action, and what the audit log says.
+BY = """
+accept             person   invitation.accepted
+decline            person   invitation.declined
+cancel             granter  invitation.canceled
+send               granter  invitation.sent
+change             granter  invitation.updated
+extend             granter  invitation.updated
+approve            staff    invitation.approved
+reject             staff    invitation.rejected
+release            service  invitation.released
+remind             service  -
+notify_expired     service  invitation.expired
+request_renewal    person   invitation.renewal_requested
+report_deactivated person   invitation.invitee_deactivated
+close              service  invitation.canceled
+"""
+
 
 def person(**flags: Any) -> Actor:
     flags = {"is_staff": False, "is_support": False} | flags
@@ -75,6 +94,10 @@ def test_transitions_are_those_of_the_specification(state: State, action: Action
             action.after(state)
     else:
         assert action.after(state) is State(new_state)
+
+
+def test_actions_are_taken_by_those_who_may_and_recorded() -> None:
+    assert described(Action) == read_descriptions(BY)
 
 
 def test_transitions_lead_only_to_stored_states() -> None:
@@ -213,3 +236,10 @@ def test_renewed_invitation_is_known_by_its_new_link_or_the_invited_address(
 
 def test_invitee_is_reminded_one_day_before_the_end() -> None:
     assert timedelta(days=1) == REMIND_BEFORE
+
+
+def test_mail_of_an_earlier_version_is_not_sent() -> None:
+    """An earlier release has queued e-mails without a version."""
+    assert is_current_mail({"link_version": 2}, 2) is True
+    assert is_current_mail({"link_version": 1}, 2) is False
+    assert is_current_mail({}, 2) is True

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from collegium.db.tables import invite_links
 from collegium.invite_links.rules import (
+    OFFER_COLUMNS,
     PATTERN_MAX,
     PATTERNS_MAX,
     Action,
@@ -29,7 +30,7 @@ from collegium.invite_links.rules import (
     project_name,
 )
 from collegium.refusals import Conflict, Forbidden, Invalid
-from tests.rules.refusing import refused
+from tests.rules.refusing import described, read_descriptions, refused
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
@@ -67,6 +68,25 @@ def test_link_is_active_until_the_instant_of_its_end(
     for action in set(Action) - {Action.DELETE}:
         with nullcontext() if active else refused(Conflict, "invite_link.closed"):
             action.after(state)
+
+
+BY = """
+use     person   -
+change  granter  invite_link.updated
+cancel  manager  invite_link.canceled
+delete  manager  invite_link.deleted
+"""
+
+
+def test_actions_are_taken_by_those_who_may_and_recorded() -> None:
+    assert described(Action) == read_descriptions(BY)
+    states = [
+        (state.value, action.after(state).value) for action in Action for state in action.states
+    ]
+    assert states == [
+        *[("active", "active")] * 2,
+        *[("active", "canceled"), ("canceled", "canceled"), ("expired", "expired")],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -215,6 +235,28 @@ def test_catastrophic_pattern_is_matched_quickly(pattern: str) -> None:
 
 def test_maximum_number_and_length_of_patterns() -> None:
     assert (PATTERNS_MAX, PATTERN_MAX) == (50, 255)
+
+
+@pytest.mark.parametrize(
+    ("sources", "source", "matches"),
+    [
+        (["uni", "lab"], "lab", True),
+        (["uni"], "lab", False),
+        (["uni", ""], "", False),
+        (["Uni"], "uni", False),
+    ],
+)
+def test_identity_source_of_the_account_may_match(
+    sources: list[str], source: str, *, matches: bool
+) -> None:
+    nobody: dict[str, Any] = {"of_account": (), "email": "ada@uni.example"}
+    assert matches_restrictions([], [], sources, **nobody, source=source) is matches
+    assert matches_restrictions(["x"], [], sources, **nobody, source=source) is matches
+    assert not matches_restrictions([], [], sources, **nobody)
+
+
+def test_roles_are_what_a_link_offers() -> None:
+    assert {"role_id", "project_role_id", "auto_create_project"} == OFFER_COLUMNS
 
 
 FACTS: dict[str, dict[str, str]] = {

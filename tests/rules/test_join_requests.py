@@ -15,7 +15,7 @@ from collegium.join_requests.rules import (
     is_fulfilled,
 )
 from collegium.refusals import Conflict
-from tests.rules.refusing import read_table, refused
+from tests.rules.refusing import described, read_descriptions, read_table, refused
 
 # From the specification; a dash means that the action is refused.
 TABLE = """
@@ -30,9 +30,21 @@ canceled    -         -         -         -
 
 EXPECTED = read_table(TABLE)
 
+# Who may take an action, and what the audit log says.
+BY = """
+submit   person   request.submitted
+approve  granter  request.approved
+reject   granter  request.rejected
+cancel   person   request.canceled
+"""
+
 
 def test_table_has_every_state_and_action() -> None:
     assert set(EXPECTED) == {(state.value, str(action)) for state in State for action in Action}
+
+
+def test_actions_are_taken_by_those_who_may_and_recorded() -> None:
+    assert described(Action) == read_descriptions(BY)
 
 
 @pytest.mark.parametrize("action", Action)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collegium.security.rate_limits import rules as rate_limit_rules
-from collegium.security.rate_limits.rules import Limit, RateLimit, backoff
+from collegium.security.rate_limits.rules import Limit, Per, RateLimit, backoff
 from collegium.sign_in.two_factor import rules as two_factor_rules
 
 RATES = {
@@ -51,6 +51,7 @@ EXPECTED = {
     "sign up target": (20, 5, 600, 600),
 }
 COUNTS = st.integers(0, 10_000)
+HOUR = timedelta(hours=1)
 
 
 def test_rate_limits_have_the_documented_values() -> None:
@@ -58,6 +59,37 @@ def test_rate_limits_have_the_documented_values() -> None:
         name: (limit.allowed, *(int(duration.total_seconds()) for duration in limit[1:]))
         for name, limit in RATES.items()
     } == EXPECTED
+
+
+def test_staff_are_exempt_from_limits_of_what_they_may_do_anyway() -> None:
+    exempt = {
+        name
+        for name, limit in vars(rate_limit_rules).items()
+        if isinstance(limit, Limit) and limit.exempts_staff
+    }
+    assert exempt == {"INVITE", "IMPORT", "IMPORT_START", "BULK_CHANGE", "ASK", "JOIN", "PEOPLE"}
+    assert not two_factor_rules.CODES.exempts_staff
+
+
+def test_attempts_count_by_who_from_where_and_at_what() -> None:
+    """The keys are stored."""
+    rates = {per: RateLimit(number, HOUR, HOUR, HOUR) for number, per in enumerate(Per)}
+    limit = Limit("x", rates)
+    assert list(limit.keys(7, "192.0.2.0/24", "t").items()) == [
+        ("x account 7", rates[Per.ACCOUNT]),
+        ("x address 192.0.2.0/24", rates[Per.NETWORK]),
+        ("x target t", rates[Per.TARGET]),
+        ("x pair t 192.0.2.0/24", rates[Per.TARGET_AND_NETWORK]),
+    ]
+    assert set(map(len, limit.keys(10**200, "n" * 200, "t" * 200))) == {128}
+    with pytest.raises(AttributeError):
+        setattr(limit, "exempts_staff", True)  # noqa: B010 - the type checker knows
+
+
+def test_forwarding_headers_are_counted_without_a_delay() -> None:
+    day = timedelta(days=1)
+    second = timedelta(seconds=1)
+    assert RateLimit(1_000_000, second, second, day) == rate_limit_rules.FORWARDED
 
 
 @pytest.mark.parametrize(

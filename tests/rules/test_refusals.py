@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collegium.refusals import Refusal
+from collegium.refusals import NotFound, Refusal, or_not_found
+from tests.rules.refusing import refused
 
 KINDS = Refusal.__subclasses__()
 
@@ -16,3 +17,9 @@ def test_refusal_has_a_code_and_facts(kind: type[Refusal]) -> None:
         assert (refusal.code, refusal.facts) == ("noun.reason", facts)
         assert str(refusal) == "noun.reason"
         assert isinstance(refusal, Refusal)
+
+
+def test_missing_row_is_refused() -> None:
+    assert or_not_found(0, "noun.unknown") == 0
+    with refused(NotFound, "noun.unknown", {}):
+        or_not_found(None, "noun.unknown")

@@ -107,3 +107,10 @@ def test_sign_in_waits_until_the_earliest_one_is_outside_the_window(
 def test_programs_have_no_access_to_the_api_token() -> None:
     allowed = {kind for kind in (None, *TokenKind) if token_rules.may_manage_api_token(kind)}
     assert allowed == {None, TokenKind.API}
+
+
+def test_session_is_confirmed_for_fifteen_minutes() -> None:
+    last = USED - timedelta(minutes=15)
+    assert not token_rules.is_confirmed(None, USED)
+    assert not token_rules.is_confirmed(last, USED)
+    assert token_rules.is_confirmed(last + timedelta(microseconds=1), USED)

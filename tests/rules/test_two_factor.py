@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -73,3 +74,16 @@ def test_codes_are_locked_after_twenty_wrong_ones() -> None:
 
 def test_owner_is_notified_of_the_third_wrong_code() -> None:
     assert two_factor_rules.NOTIFY_AT == 3
+
+
+@pytest.mark.parametrize(
+    ("required_of", "of_staff", "of_others"),
+    [("nobody", False, False), ("staff", True, False), ("everybody", True, True)],
+)
+def test_two_factor_authentication_can_be_required(
+    required_of: str, *, of_staff: bool, of_others: bool
+) -> None:
+    for sees_all, required in ((True, of_staff), (False, of_others)):
+        assert two_factor_rules.is_required(required_of, sees_all=sees_all) is required
+        with refused(Conflict, "second_factor.mandatory") if required else nullcontext():
+            two_factor_rules.check_optional(required_of, sees_all=sees_all)

@@ -237,7 +237,7 @@ def parse(row: Row, now: datetime) -> Person | RowProblem:
         field = Field.NAME
         name = _NAME.parse(_full_name(cells) or beside)
         field = Field.UNTIL
-        until = read_end(cells.get(Field.UNTIL, ""), now)
+        until = read_end(cells.get(Field.UNTIL), now)
         field = Field.MESSAGE
         message = _MESSAGE.parse(cells.get(Field.MESSAGE, ""))
         field = Field.LANGUAGE
@@ -268,9 +268,9 @@ def _full_name(cells: Mapping[str, str]) -> str:
         clean_name(cells.get(field, ""))
         for field in (Field.NAME, Field.FIRST_NAME, Field.LAST_NAME)
     )
-    if first and name and not last:
-        # "Name, Vorname": the column beside the first name has the last name, or the whole name.
-        last, name = ("", name) if first.casefold() in name.casefold() else (name, "")
+    # "Name, Vorname": the column beside the first name has the last name, or the whole name.
+    if not last and first.casefold() not in name.casefold():
+        last, name = name, ""
     return name or f"{first} {last}".strip()
 
 
@@ -281,7 +281,7 @@ def _read_language(text: str) -> str:
     return language
 
 
-def read_end(text: str, now: datetime) -> datetime | None:
+def read_end(text: str | None, now: datetime) -> datetime | None:
     """Return the end of the day that a cell names, UTC; None if it is empty.
 
     ``2026-12-31``, ``31.12.2026`` and ``31/12/2026`` are the same day. With slashes, a day that

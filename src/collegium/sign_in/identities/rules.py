@@ -25,7 +25,6 @@ from collegium.text.email_addresses import (
     address_error,
     canonical_address,
     comparable_address,
-    is_single_script_address,
 )
 from collegium.text.names import clean_name, holds_link
 
@@ -73,7 +72,6 @@ _TEXT_MAX: Final = 500
 _ITEMS_MAX: Final = AFFILIATIONS_MAX
 _COUNTRIES_MAX: Final = 20
 _KEPT_ITEMS_MAX: Final = 200
-_EMAIL_MAX: Final = 320
 _AFFILIATION_MAX: Final = 255
 _ADDRESS_MAX: Final = 255
 
@@ -217,9 +215,7 @@ def stated_email(claims: Claims) -> str:
 
 def _storable_email(text: str) -> str:
     email = text.strip()
-    if not 0 < len(email) <= _EMAIL_MAX or address_error(email):
-        return ""
-    return canonical_address(email) if is_single_script_address(email) else ""
+    return "" if address_error(email) else canonical_address(email)
 
 
 def second_factor_used(claims: Claims, values: Collection[str]) -> bool:
