@@ -255,13 +255,16 @@ class RequestContext:
         """Return the query string as it was sent."""
         return str(self._env["QUERY_STRING"])
 
-    def uuid(self, noun: str) -> str:
-        """Return the UUID in the path as 32 hex digits.
+    def uuid(self, noun: str, segment: str = "uuid") -> str:
+        """Return a UUID in the path as 32 hex digits.
+
+        Args:
+            segment: name of the segment.
 
         Raises:
             NotFound: ``<noun>.unknown`` if the segment is no UUID.
         """
-        return or_not_found(hex_uuid(self.segments["uuid"]), f"{noun}.unknown")
+        return or_not_found(hex_uuid(self.segments[segment]), f"{noun}.unknown")
 
     def finish_setup(self, tx: ReadTransaction) -> None:
         """Ask for the name of the service until it is known: once in the life of a process."""

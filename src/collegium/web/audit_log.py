@@ -25,7 +25,7 @@ from collegium.web import exports
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import scope_name, sentence_case
-from collegium.web.page import ROWS_MAX, Page, Paging, page
+from collegium.web.page import ROWS_MAX, Page, load_page, page
 from collegium.web.scope import ScopePage
 from collegium.web.sorting import AUDIT_LOG, PARAMETER, Sorting
 
@@ -146,10 +146,9 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     scope_page = ScopePage.load(browser, tx, kind, has_menu=False)
     form = _form(browser)
     filters = {**_read_filters(form), "scope_id": (kind, scope_page.scope.id)}
-    paging = Paging(browser, event_queries.of_scope.count(tx, browser.actor, filters, ROWS_MAX + 1))
     sorting = Sorting(browser, AUDIT_LOG)
-    rows = event_queries.of_scope.page(
-        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
+    rows, paging = load_page(
+        browser, tx, event_queries.of_scope, filters, sorting.order, maximum=ROWS_MAX + 1
     )
     role_labels = role_queries.display_names(tx)
     return page(

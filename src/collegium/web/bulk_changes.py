@@ -16,7 +16,7 @@ from collegium.db.database import ReadTransaction
 from collegium.invitations.links import scope_path
 from collegium.invitations.rules import effective_state
 from collegium.memberships import rules as membership_rules
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, or_not_found
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.security.rate_limits.rules import BULK_CHANGE, PEOPLE
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, ngettext
@@ -24,7 +24,7 @@ from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import invitation_state, message_for
-from collegium.web.page import Page, Paging, page
+from collegium.web.page import Page, load_page, page
 from collegium.web.scope import Right, ScopePage
 from collegium.web.sorting import BULK_CHANGES, Sorting
 
@@ -202,7 +202,7 @@ def _load(
     kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction
 ) -> tuple[ScopePage, BulkChangeRow]:
     scope_page = ScopePage.load(browser, tx, kind)
-    uuid = or_not_found(hex_uuid(browser.segments["one"]), "bulk_change.unknown")
+    uuid = browser.uuid("bulk_change", "one")
     row = bulk_change_queries.get_own(tx, browser.actor, uuid)
     if row.scope_id != scope_page.scope.id:
         raise NotFound("bulk_change.unknown")
@@ -221,8 +221,7 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     if chosen in list(RowState):
         filters["state"] = [chosen]
     listing = bulk_change_queries.rows_of
-    paging = Paging(browser, listing.count(tx, browser.actor, filters))
-    rows = listing.page(tx, browser.actor, filters, (), paging.size, paging.offset)
+    rows, paging = load_page(browser, tx, listing, filters)
     total = sum(counts.values())
     waiting = counts.get(RowState.CHOSEN if state is State.JUDGING else RowState.READY, 0)
     return page(
@@ -313,9 +312,8 @@ HERE: Final = "/account/bulk_changes/"
 def _list_own(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     filters = {"created_by": browser.actor.id}
     listing = bulk_change_queries.own
-    paging = Paging(browser, listing.count(tx, browser.actor, filters))
     sorting = Sorting(browser, BULK_CHANGES)
-    rows = listing.page(tx, browser.actor, filters, sorting.order, paging.size, paging.offset)
+    rows, paging = load_page(browser, tx, listing, filters, sorting.order)
     return page(browser, "bulk_changes", rows=_items(rows), paging=paging, sorting=sorting)
 
 

@@ -14,16 +14,16 @@ from collegium.imports import queries as import_queries
 from collegium.imports.queries import FileRow, ImportRow
 from collegium.imports.reasons import reason, reason_of
 from collegium.imports.rules import BUSY, STARTABLE, UNDOABLE, Field, RowState, State
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, or_not_found
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import IMPORT, IMPORT_START
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
 from collegium.text.names import isolated
-from collegium.values import InvalidValueError, hex_uuid
+from collegium.values import InvalidValueError
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.page import Page, Paging, page
+from collegium.web.page import Page, load_page, page
 from collegium.web.scope import ScopePage, grantable_roles
 from collegium.web.sorting import IMPORT_ROWS, IMPORTS, Sorting
 
@@ -86,7 +86,7 @@ def _load(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Scop
 
 
 def _load_import(browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage) -> ImportRow:
-    uuid = or_not_found(hex_uuid(browser.segments["one"]), "import.unknown")
+    uuid = browser.uuid("import", "one")
     row = import_queries.get_visible(tx, browser.actor, uuid)
     if row.scope_id != scope_page.scope.id:
         raise NotFound("import.unknown")
@@ -102,11 +102,8 @@ def _render_form(
 ) -> Response:
     scope_page = _load(kind, browser, tx)
     filters = {"scope_id": scope_page.scope.id}
-    paging = Paging(browser, import_queries.of_scope.count(tx, browser.actor, filters))
     sorting = Sorting(browser, IMPORTS)
-    rows = import_queries.of_scope.page(
-        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
-    )
+    rows, paging = load_page(browser, tx, import_queries.of_scope, filters, sorting.order)
     return page(
         browser,
         "imports",
@@ -193,11 +190,8 @@ def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Resp
     filters: dict[str, object] = {"import_id": row.id}
     if chosen in list(RowState):
         filters["state"] = [chosen]
-    paging = Paging(browser, import_queries.rows_of.count(tx, browser.actor, filters))
     sorting = Sorting(browser, IMPORT_ROWS)
-    rows = import_queries.rows_of.page(
-        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
-    )
+    rows, paging = load_page(browser, tx, import_queries.rows_of, filters, sorting.order)
     may_act = scope_page.may_add
     ready = counts.get(RowState.READY, 0)
     done, waiting = counts.get(RowState.CREATED, 0), counts.get(RowState.WAITING, 0)

@@ -42,7 +42,7 @@ from collegium.web import bulk_changes, exports
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
 from collegium.web.forms import Form
 from collegium.web.messages import INVITATION_STATES, message_for
-from collegium.web.page import Page, Paging, page
+from collegium.web.page import Page, load_page, page
 from collegium.web.scope import ScopePage, chosen_role, grantable_roles, search_text
 from collegium.web.sorting import INVITATIONS, Sorting
 
@@ -290,11 +290,8 @@ def _list(
     scope_page = ScopePage.load(browser, tx, kind, right="invitations")
     chosen = list_filters(browser)
     filters = {**chosen, "scope_id": scope_page.scope.id}
-    paging = Paging(browser, invitation_queries.of_scope.count(tx, browser.actor, filters))
     sorting = Sorting(browser, INVITATIONS)
-    rows = invitation_queries.of_scope.page(
-        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
-    )
+    rows, paging = load_page(browser, tx, invitation_queries.of_scope, filters, sorting.order)
     return page(
         browser,
         "invitations",

@@ -26,7 +26,7 @@ from collegium.values import hex_uuid
 from collegium.web import claim_lines, qr
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.page import Page, Paging, page
+from collegium.web.page import Page, load_page, page
 from collegium.web.scope import ScopePage, grantable_roles
 
 _PAGE_SIZE: Final = 10
@@ -52,12 +52,7 @@ class LinkItem(NamedTuple):
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     scope_page = ScopePage.load(browser, tx, kind, right="invitations")
     filters = {"scope_id": scope_page.scope.id}
-    paging = Paging(
-        browser, invite_link_queries.listing.count(tx, browser.actor, filters), _PAGE_SIZE
-    )
-    rows = invite_link_queries.listing.page(
-        tx, browser.actor, filters, (), paging.size, paging.offset
-    )
+    rows, paging = load_page(browser, tx, invite_link_queries.listing, filters, size=_PAGE_SIZE)
     return page(
         browser,
         "invite_links",

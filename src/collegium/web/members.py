@@ -19,7 +19,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.queries import GrantRow, PastGrant
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, or_not_found
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import INVITE
 from collegium.text.languages import gettext as _
@@ -39,7 +39,7 @@ from collegium.web import (
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import person, role, role_name
-from collegium.web.page import Page, Paging, page
+from collegium.web.page import Page, load_page, page
 from collegium.web.scope import (
     PATHS,
     ScopePage,
@@ -70,10 +70,7 @@ def _list(
     search = search_text(browser.query_value("q"))
     sorting = Sorting(browser, MEMBERS)
     filters = {**_filters(browser), "scope": scope_page.scope.id}
-    paging = Paging(browser, membership_queries.of_scope.count(tx, browser.actor, filters))
-    rows = membership_queries.of_scope.page(
-        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
-    )
+    rows, paging = load_page(browser, tx, membership_queries.of_scope, filters, sorting.order)
     return page(
         browser,
         "members",
@@ -156,9 +153,7 @@ def _render_grant(
     status: int = 200,
 ) -> Response:
     scope_page = ScopePage.load(browser, tx, kind)
-    row = membership_queries.get_in_scope(
-        tx, scope_page.scope.id, _grant_uuid(browser, "grant.unknown")
-    )
+    row = membership_queries.get_in_scope(tx, scope_page.scope.id, browser.uuid("grant", "one"))
     permissions = role_queries.permissions_of(tx, [row.role_id])
     may_end = _refusal_of(scope_page, scope_page.rights.update_role, row, permissions)
     may_remove = _refusal_of(scope_page, scope_page.rights.revoke, row, permissions)
@@ -215,7 +210,7 @@ def _perform(
 ) -> tuple[str, str]:
     """Change or remove a grant; return where to continue, and the message there."""
     form, path = browser.form, scope_page.path
-    uuid = _grant_uuid(browser, "grant.unknown")
+    uuid = browser.uuid("grant", "one")
     row, assignment = membership_actions.assignment_of(tx, scope_page.access, uuid)
     if action == "role":
         target = chosen_role(tx, scope_page, form)
@@ -246,7 +241,7 @@ def _undo(kind: ScopeKind, browser: BrowserRequest) -> Response:
     """
     with browser.write() as tx:
         scope_page = ScopePage.load(browser, tx, kind, right="grant")
-        uuid = _grant_uuid(browser, "grant.unknown")
+        uuid = browser.uuid("grant", "one")
         try:
             row: GrantRow = membership_queries.get_in_scope(tx, scope_page.scope.id, uuid)
         except NotFound:
@@ -254,15 +249,6 @@ def _undo(kind: ScopeKind, browser: BrowserRequest) -> Response:
     # Pressed twice, the button leads to the same page.
     message = _("{person} is {role} again.").format(person=person(row), role=role(row))
     return browser.redirect(scope_page.path, message)
-
-
-def _grant_uuid(browser: BrowserRequest, code: str) -> str:
-    """Return the second UUID of the path.
-
-    Raises:
-        NotFound: ``code``: the segment is not a UUID.
-    """
-    return or_not_found(hex_uuid(browser.segments["one"]), code)
 
 
 def _find(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:

@@ -59,21 +59,20 @@ Before a page changes a password, an address, a token, an identity or a role of 
 ``confirmation.require(browser)``, outside of every transaction. If the last sign-in or confirmation
 is too long ago, the person is asked for the password or a code, and the same form is sent again.
 
-For a list, use ``paging = Paging(browser, listing.count(…))``, then ``listing.page(…, paging.size,
-paging.offset)``. ``sorting.py`` names the orders that people can choose. The links of the header
-are in ``NAVIGATION``. This package makes no decisions: rules and queries are elsewhere, and no
-template queries the database.
+For a list, use ``rows, paging = load_page(browser, tx, listing, filters)``. ``sorting.py`` names
+the orders that people can choose. The links of the header are in ``NAVIGATION``. This package makes
+no decisions: rules and queries are elsewhere, and no template queries the database.
 """  # noqa: D400 - a headline, then steps
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from gettext import NullTranslations
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -81,7 +80,9 @@ from markupsafe import Markup
 
 from collegium.api.middleware import POLICY
 from collegium.api.request import Endpoint, Response
+from collegium.db.database import ReadTransaction
 from collegium.invitations import links
+from collegium.lists.listing import Listing
 from collegium.text import languages
 from collegium.text.languages import mark
 from collegium.text.names import isolated, keep_isolates
@@ -138,6 +139,8 @@ ACCOUNT_NAVIGATION: Final = [
 STAFF_NAVIGATION: Final = [("/staff/", mark("Staff"))]
 """Further links for staff and support."""
 
+Row = TypeVar("Row")
+
 _PAGE_SIZE: Final = 25
 _PAGE_MAX: Final = 200
 
@@ -190,6 +193,29 @@ class Paging:
     def link(self, number: int) -> str:
         """Return the URL of another page of the same list."""
         return query_link(self._browser, page=str(number))
+
+
+def load_page(
+    browser: BrowserRequest,
+    tx: ReadTransaction,
+    listing: Listing[Row],
+    filters: Mapping[str, Any],
+    order: tuple[str, ...] = (),
+    *,
+    size: int = _PAGE_SIZE,
+    maximum: int = 0,
+) -> tuple[list[Row], Paging]:
+    """Return the rows of the current page of a list, and the page.
+
+    Args:
+        filters: filters of the listing.
+        order: orders of the listing.
+        size: rows on a page.
+        maximum: stop counting rows at this number; 0 for no limit.
+    """
+    paging = Paging(browser, listing.count(tx, browser.actor, filters, maximum), size)
+    rows = listing.page(tx, browser.actor, filters, order, paging.size, paging.offset)
+    return rows, paging
 
 
 def query_link(browser: BrowserRequest, **changes: str | None) -> str:

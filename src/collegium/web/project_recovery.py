@@ -10,7 +10,7 @@ from collegium.accounts.actions import require_staff
 from collegium.api.request import Response, Routes
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, or_not_found
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
 from collegium.scopes.projects import recovery
@@ -21,7 +21,7 @@ from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.page import Page, Paging, page
+from collegium.web.page import Page, load_page, page
 from collegium.web.scope import PATHS, ScopePage
 from collegium.web.sorting import DELETED_PROJECTS, Sorting
 
@@ -50,11 +50,8 @@ def _load(browser: BrowserRequest, tx: ReadTransaction) -> ScopePage:
 def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     scope_page = _load(browser, tx)
     filters = {"organisation": scope_page.scope.id, "is_removed": True}
-    paging = Paging(browser, project_queries.history.count(tx, browser.actor, filters))
     sorting = Sorting(browser, DELETED_PROJECTS)
-    rows = project_queries.history.page(
-        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
-    )
+    rows, paging = load_page(browser, tx, project_queries.history, filters, sorting.order)
     return page(
         browser,
         "deleted_projects",
@@ -67,14 +64,10 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 def _get_deleted(browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage) -> AnyProject:
     """Return the deleted project of the path, which was deleted in this organisation."""
-    project = project_queries.get_visible_any(tx, browser.actor, _uuid(browser))
+    project = project_queries.get_visible_any(tx, browser.actor, browser.uuid("project", "one"))
     if project.organisation_id != scope_page.scope.id:
         raise NotFound("project.unknown")
     return project
-
-
-def _uuid(browser: BrowserRequest) -> str:
-    return or_not_found(hex_uuid(browser.segments["one"]), "project.unknown")
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -120,7 +113,7 @@ def _recover(browser: BrowserRequest) -> Response:
         try:
             with browser.write() as tx:
                 project = _get_to_recover(browser, tx)
-                uuid = _uuid(browser)
+                uuid = browser.uuid("project", "one")
                 found = recovery.recover(tx, browser.actor, browser.settings, uuid, wishes)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)

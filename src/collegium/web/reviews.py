@@ -9,16 +9,15 @@ from collegium.access.rules import ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invitations.links import scope_path
-from collegium.refusals import Conflict, Forbidden, NotFound, or_not_found
+from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.reviews import actions as review_actions
 from collegium.reviews import queries as review_queries
 from collegium.reviews.queries import ReviewRow
 from collegium.reviews.rules import fingerprint
 from collegium.text.languages import gettext as _
-from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.page import Page, Paging, page
+from collegium.web.page import Page, Paging, load_page, page
 from collegium.web.scope import ScopePage
 from collegium.web.sorting import PENDING_REVIEWS, REVIEWS, Sorting
 
@@ -26,11 +25,8 @@ _HERE: Final = "/account/reviews/"
 
 
 def _list_pending(browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    paging = Paging(browser, review_queries.pending.count(tx, browser.actor, {}))
     sorting = Sorting(browser, PENDING_REVIEWS)
-    rows = review_queries.pending.page(
-        tx, browser.actor, {}, sorting.order, paging.size, paging.offset
-    )
+    rows, paging = load_page(browser, tx, review_queries.pending, {}, sorting.order)
     return page(
         browser,
         "reviews",
@@ -53,25 +49,18 @@ def _load(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Scop
 def _list(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
     scope_page = _load(kind, browser, tx)
     filters = {"scope": scope_page.scope.id}
-    paging = Paging(browser, review_queries.of_scope.count(tx, browser.actor, filters))
     sorting = Sorting(browser, REVIEWS)
-    rows = review_queries.of_scope.page(
-        tx, browser.actor, filters, sorting.order, paging.size, paging.offset
-    )
+    rows, paging = load_page(browser, tx, review_queries.of_scope, filters, sorting.order)
     return page(
         browser, "scope_reviews", scope_page=scope_page, rows=rows, paging=paging, sorting=sorting
     )
 
 
 def _load_review(browser: BrowserRequest, tx: ReadTransaction, scope_page: ScopePage) -> ReviewRow:
-    review = review_queries.get_visible(tx, browser.actor, _uuid(browser))
+    review = review_queries.get_visible(tx, browser.actor, browser.uuid("review", "one"))
     if review.scope_id != scope_page.scope.id:
         raise NotFound("review.unknown")
     return review
-
-
-def _uuid(browser: BrowserRequest) -> str:
-    return or_not_found(hex_uuid(browser.segments["one"]), "review.unknown")
 
 
 def _show(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -97,10 +86,7 @@ def _render(
         seen = fingerprint(roles)
     else:
         filters = {"review": review.id}
-        paging = Paging(browser, review_queries.reviewed_members.count(tx, browser.actor, filters))
-        former = review_queries.reviewed_members.page(
-            tx, browser.actor, filters, (), paging.size, paging.offset
-        )
+        former, paging = load_page(browser, tx, review_queries.reviewed_members, filters)
         rows, seen = [*former], ""
         # Of people who have left, managers see the user name, as in the audit log.
         named = {

@@ -19,7 +19,7 @@ from collegium.text.names import isolated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import role
-from collegium.web.page import Page, Paging, page
+from collegium.web.page import Page, load_page, page
 from collegium.web.scope import search_text
 
 HERE: Final = "/teams/"
@@ -44,7 +44,7 @@ def _render_scopes(
     filters: dict[str, Any] = {"name": search} if search else {}
     if kind:
         filters["kind"] = kind
-    paging = Paging(browser, scope_queries.listing.count(tx, browser.actor, filters))
+    rows, paging = load_page(browser, tx, scope_queries.listing, filters)
     roles_by_scope = defaultdict(list)
     for grant in membership_queries.of_account(tx, browser.actor.id):
         roles_by_scope[grant.scope_id].append(role(grant))
@@ -52,7 +52,7 @@ def _render_scopes(
         browser,
         "scopes",
         status,
-        rows=scope_queries.listing.page(tx, browser.actor, filters, (), paging.size, paging.offset),
+        rows=rows,
         held=roles_by_scope,
         paging=paging,
         search=Form.showing(q=search, kind=kind),

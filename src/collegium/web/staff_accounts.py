@@ -28,7 +28,7 @@ from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import person
-from collegium.web.page import Page, Paging
+from collegium.web.page import Page, load_page
 from collegium.web.scope import search_text
 from collegium.web.sorting import ACCOUNTS, Sorting
 from collegium.web.staff import page, staff_only
@@ -57,13 +57,11 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     filters = dict(SHOWS[show][1])
     if search:
         filters["query"] = search
-    paging = Paging(browser, account_queries.listing.count(tx, browser.actor, filters))
+    rows, paging = load_page(browser, tx, account_queries.listing, filters, sorting.order)
     return page(
         browser,
         "staff_accounts",
-        rows=account_queries.listing.page(
-            tx, browser.actor, filters, sorting.order, paging.size, paging.offset
-        ),
+        rows=rows,
         paging=paging,
         form=Form.showing(q=search, show=show),
         sorting=sorting,

@@ -16,7 +16,7 @@ from collegium.text.languages import mark
 from collegium.text.names import isolated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
-from collegium.web.page import Page, Paging
+from collegium.web.page import Page, load_page
 from collegium.web.scope import search_text
 from collegium.web.sorting import ORGANISATIONS, Sorting
 from collegium.web.staff import page, staff_only
@@ -60,13 +60,11 @@ def _list(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     search = search_text(browser.query_value("q"))
     sorting = Sorting(browser, ORGANISATIONS)
     filters: dict[str, Any] = {"query": search} if search else {}
-    paging = Paging(browser, organisation_queries.listing.count(tx, browser.actor, filters))
+    rows, paging = load_page(browser, tx, organisation_queries.listing, filters, sorting.order)
     return page(
         browser,
         "staff_organisations",
-        rows=organisation_queries.listing.page(
-            tx, browser.actor, filters, sorting.order, paging.size, paging.offset
-        ),
+        rows=rows,
         paging=paging,
         form=Form.showing(q=search),
         sorting=sorting,
