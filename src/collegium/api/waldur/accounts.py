@@ -461,12 +461,6 @@ def _update(context: RequestContext) -> Response:
         return _detail(context, tx, row)
 
 
-def _delete(context: RequestContext) -> Response:
-    with context.write() as tx:
-        account_actions.delete(tx, context.actor, context.uuid("account"))
-    return Response(204)
-
-
 def _change_password(context: RequestContext) -> Response:
     with context.read() as tx:
         target = account_queries.get_visible(tx, context.actor, context.uuid("account"))
@@ -527,15 +521,16 @@ ROUTES: Routes = {
     },
     "/api/users/{uuid}/": {
         "GET": Endpoint(_retrieve, "Show an account.", response_type=User, sparse_fields=True),
-        "PUT": Endpoint(_update, "Change an account.", body=_CHANGE, response_type=User),
-        "PATCH": Endpoint(
+        **lists.updates(
             _update,
+            "Change an account.",
             "Change some fields of an account.",
             body=_CHANGE,
             response_type=User,
-            partial=True,
         ),
-        "DELETE": Endpoint(_delete, "Delete an account and its personal data.", status=204),
+        "DELETE": lists.delete(
+            account_actions.delete, "account", "Delete an account and its personal data."
+        ),
     },
     "/api/users/{uuid}/token/": {
         "GET": Endpoint(

@@ -73,12 +73,6 @@ def _update(context: RequestContext) -> Response:
         return lists.detail(context, tx, UserAgreement, row)
 
 
-def _delete(context: RequestContext) -> Response:
-    with context.write() as tx:
-        agreement_actions.remove(tx, context.actor, context.uuid("agreement"))
-    return Response(204)
-
-
 ROUTES: Routes = {
     "/api/user-agreements/": {
         "GET": lists.endpoint(
@@ -103,19 +97,13 @@ ROUTES: Routes = {
             "Show a text that people agree to.",
             public=True,
         ),
-        "PUT": Endpoint(
+        **lists.updates(
             _update,
             "Publish a new version of a text, for staff. People are asked again.",
-            body=_BODY,
-            response_type=UserAgreement,
-        ),
-        "PATCH": Endpoint(
-            _update,
             "Change some fields of a text, for staff. This is a new version too.",
             body=_BODY,
             response_type=UserAgreement,
-            partial=True,
         ),
-        "DELETE": Endpoint(_delete, "Remove a text, for staff.", status=204),
+        "DELETE": lists.delete(agreement_actions.remove, "agreement", "Remove a text, for staff."),
     },
 }

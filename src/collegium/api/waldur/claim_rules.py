@@ -393,13 +393,12 @@ ROUTES: Routes = {
     },
     _ONE: {
         "GET": Endpoint(_retrieve, "Show a claim rule, for staff.", response_type=Rule),
-        "PUT": Endpoint(_update, "Change a claim rule, for staff.", body=_BODY, response_type=Rule),
-        "PATCH": Endpoint(
+        **lists.updates(
             _update,
+            "Change a claim rule, for staff.",
             "Change some fields of a claim rule, for staff.",
             body=_BODY,
             response_type=Rule,
-            partial=True,
         ),
         "DELETE": Endpoint(_delete, "Remove a claim rule, for staff.", status=204),
     },

@@ -248,15 +248,6 @@ def _check_address(context: RequestContext, form: Form, author_email: str) -> No
         form.refuse(refusal)
 
 
-def _delete(kind: Kind) -> Callable[..., Response]:
-    def handle(context: RequestContext) -> Response:
-        with context.write() as tx:
-            hook_actions.remove(tx, context.actor, kind, context.uuid("hook"))
-        return Response(204)
-
-    return handle
-
-
 def _routes(kind: Kind, resource: Any, noun: str) -> Routes:
     body = resource.body()
     path = f"/api/{_PATHS[kind]}/"
@@ -282,20 +273,18 @@ def _routes(kind: Kind, resource: Any, noun: str) -> Routes:
                 "hook",
                 f"Show a {noun} hook.",
             ),
-            "PUT": Endpoint(
+            **lists.updates(
                 _update(kind, resource, body),
                 f"Change a {noun} hook.",
-                body=body,
-                response_type=resource,
-            ),
-            "PATCH": Endpoint(
-                _update(kind, resource, body),
                 f"Change some fields of a {noun} hook.",
                 body=body,
                 response_type=resource,
-                partial=True,
             ),
-            "DELETE": Endpoint(_delete(kind), f"Remove a {noun} hook.", status=204),
+            "DELETE": lists.delete(
+                lambda tx, actor, uuid: hook_actions.remove(tx, actor, kind, uuid),
+                "hook",
+                f"Remove a {noun} hook.",
+            ),
         },
     }
 

@@ -353,15 +353,12 @@ ROUTES: Routes = {
             reads_db=True,
             response_type=IdentityProvider,
         ),
-        "PUT": Endpoint(
-            _update, "Change a provider, for staff.", body=_BODY, response_type=IdentityProvider
-        ),
-        "PATCH": Endpoint(
+        **lists.updates(
             _update,
+            "Change a provider, for staff.",
             "Change some fields of a provider, for staff.",
             body=_BODY,
             response_type=IdentityProvider,
-            partial=True,
         ),
         "DELETE": Endpoint(_delete, "Remove a provider, for staff.", status=204),
     },

@@ -595,19 +595,12 @@ ROUTES: Routes = {
             "invitation",
             "Show an invitation.",
         ),
-        "PUT": Endpoint(
+        **lists.updates(
             _update,
             "Change the address and the role of a pending invitation.",
-            body=_CHANGE,
-            response_type=InvitationUpdate,
-            limits=(INVITE,),
-        ),
-        "PATCH": Endpoint(
-            _update,
             "Change the address or the role of a pending invitation.",
             body=_CHANGE,
             response_type=InvitationUpdate,
-            partial=True,
             limits=(INVITE,),
         ),
         "DELETE": Endpoint(_destroy, "Delete an invitation that you could send.", status=204),

@@ -266,18 +266,12 @@ ROUTES: Routes = {
             reads_db=True,
             response_type=GroupInvitation,
         ),
-        "PUT": Endpoint(
+        **lists.updates(
             _update,
             "Change an active invite link.",
-            body=_CHANGE,
-            response_type=GroupInvitationUpdate,
-        ),
-        "PATCH": Endpoint(
-            _update,
             "Change some settings of an active invite link.",
             body=_CHANGE,
             response_type=GroupInvitationUpdate,
-            partial=True,
         ),
         "DELETE": Endpoint(
             _delete, "Delete an invite link that is closed and was not used.", status=204

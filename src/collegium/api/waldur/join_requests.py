@@ -155,12 +155,6 @@ def _cancel(context: RequestContext) -> Response:
         return lists.detail(context, tx, Canceled, row)
 
 
-def _delete(context: RequestContext) -> Response:
-    with context.write() as tx:
-        join_request_actions.delete(tx, context.actor, context.uuid("request"), WALDUR_KINDS)
-    return Response(204)
-
-
 _ONE: Final = "/api/user-permission-requests/{uuid}/"
 
 ROUTES: Routes = {
@@ -174,7 +168,11 @@ ROUTES: Routes = {
             "request",
             "Show a join request.",
         ),
-        "DELETE": Endpoint(_delete, "Delete a join request, for staff.", status=204),
+        "DELETE": lists.delete(
+            partial(join_request_actions.delete, kinds=WALDUR_KINDS),
+            "request",
+            "Delete a join request, for staff.",
+        ),
     },
     f"{_ONE}approve/": {
         "POST": Endpoint(_approve, "Approve a join request.", body=_BODY),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -13,10 +14,11 @@ from collegium.api.request import BadRequestError, Endpoint, RequestContext, Res
 from collegium.api.resources import Resource, ResourceList
 from collegium.api.waldur import filters as filters_of
 from collegium.caching import cache_short
-from collegium.db.database import ReadTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import R
 from collegium.lists.listing import Listing
 from collegium.refusals import NotFound
+from collegium.security.rate_limits.rules import Limit
 
 PAGE: Final = 10
 PAGE_MAX: Final = 300
@@ -198,6 +200,43 @@ def retrieve(
         response_type=resource,
         sparse_fields=resource.sparse,
     )
+
+
+def updates(
+    handler: Callable[[RequestContext], Response],
+    summary: str,
+    partial_summary: str,
+    *,
+    body: Mapping[str, Any],
+    response_type: type[Resource],
+    limits: tuple[Limit, ...] = (),
+) -> dict[str, Endpoint]:
+    """Return the endpoints that change an object: PUT all its fields, PATCH those that are sent.
+
+    Args:
+        partial_summary: that of PATCH.
+        limits: as of ``Endpoint``.
+    """
+    endpoint = Endpoint(handler, summary, body=body, response_type=response_type, limits=limits)
+    return {"PUT": endpoint, "PATCH": replace(endpoint, summary=partial_summary, partial=True)}
+
+
+def delete(
+    action: Callable[[WriteTransaction, Actor, str], object], noun: str, summary: str
+) -> Endpoint:
+    """Return the endpoint that deletes one object.
+
+    Args:
+        action: deletes the object with a UUID.
+        noun: the kind of object in the error for a wrong UUID.
+    """
+
+    def handle(context: RequestContext) -> Response:
+        with context.write() as tx:
+            action(tx, context.actor, context.uuid(noun))
+        return Response(204)
+
+    return Endpoint(handle, summary, status=204)
 
 
 def fields(context: RequestContext, struct: Any) -> Any:

@@ -338,13 +338,12 @@ ROUTES: Routes = {
         "GET": lists.retrieve(
             Customer, organisation_queries.get_visible, "organisation", "Show an organisation."
         ),
-        "PUT": Endpoint(_update, "Change an organisation.", body=BODY, response_type=Customer),
-        "PATCH": Endpoint(
+        **lists.updates(
             _update,
+            "Change an organisation.",
             "Change some fields of an organisation.",
             body=BODY,
             response_type=Customer,
-            partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete an organisation.", status=204),
     },

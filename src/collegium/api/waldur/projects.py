@@ -459,13 +459,12 @@ ROUTES: Routes = {
     },
     "/api/projects/{uuid}/": {
         "GET": lists.retrieve(Project, project_queries.get_visible, "project", "Show a project."),
-        "PUT": Endpoint(_update, "Change a project.", body=_CHANGE, response_type=Project),
-        "PATCH": Endpoint(
+        **lists.updates(
             _update,
+            "Change a project.",
             "Change some fields of a project.",
             body=_CHANGE,
             response_type=Project,
-            partial=True,
         ),
         "DELETE": Endpoint(_delete, "Delete a project.", status=204),
     },

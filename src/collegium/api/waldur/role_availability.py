@@ -119,12 +119,6 @@ def _availability(context: RequestContext, tx: ReadTransaction) -> Response:
     return lists.detail(context, tx, RoleAvailability, row)
 
 
-def _release(context: RequestContext) -> Response:
-    with context.write() as tx:
-        availability_actions.release(tx, context.actor, context.uuid("availability"))
-    return Response(204)
-
-
 def _concealment(context: RequestContext, tx: ReadTransaction) -> Response:
     _require_reader(context)
     row = availability_queries.get_concealment(tx, context.actor, context.uuid("concealment"))
@@ -142,12 +136,6 @@ def _conceal(context: RequestContext) -> Response:
         uuid = availability_actions.conceal(tx, context.actor, form.values["role"], organisation)
         row = availability_queries.get_concealment(tx, context.actor, uuid)
         return lists.detail(context, tx, CustomerRoleConcealment, row, 201)
-
-
-def _reveal(context: RequestContext) -> Response:
-    with context.write() as tx:
-        availability_actions.reveal(tx, context.actor, context.uuid("concealment"))
-    return Response(204)
 
 
 def _report(context: RequestContext, tx: ReadTransaction) -> Response:
@@ -193,8 +181,10 @@ ROUTES: Routes = {
             "Show the organisation in which alone a role exists, for staff and support.",
             response_type=RoleAvailability,
         ),
-        "DELETE": Endpoint(
-            _release, "Let the role of an organisation exist everywhere, for staff.", status=204
+        "DELETE": lists.delete(
+            availability_actions.release,
+            "availability",
+            "Let the role of an organisation exist everywhere, for staff.",
         ),
     },
     "/api/customer-role-concealments/": {
@@ -217,7 +207,11 @@ ROUTES: Routes = {
             "Show a role that an organisation does not use, for staff and support.",
             response_type=CustomerRoleConcealment,
         ),
-        "DELETE": Endpoint(_reveal, "Let an organisation use a role again, for staff.", status=204),
+        "DELETE": lists.delete(
+            availability_actions.reveal,
+            "concealment",
+            "Let an organisation use a role again, for staff.",
+        ),
     },
     "/api/roles/hygiene_report/": {
         "GET": Endpoint(

@@ -290,12 +290,6 @@ def _set_active(context: RequestContext, *, active: bool) -> Response:
     return Response(200, schemas.encode(schemas.Detail(f"The role {role.name} has been {state}")))
 
 
-def _delete(context: RequestContext) -> Response:
-    with context.write() as tx:
-        role_actions.delete(tx, context.actor, context.uuid("role"))
-    return Response(204)
-
-
 ROUTES: Routes = {
     "/api/roles/": {
         "GET": lists.endpoint(
@@ -317,15 +311,16 @@ ROUTES: Routes = {
             "Show a role. Without an account, only a built-in one.",
             public=True,
         ),
-        "PUT": Endpoint(_update, "Change a role, for staff.", body=_BODY, response_type=Role),
-        "PATCH": Endpoint(
+        **lists.updates(
             _update,
+            "Change a role, for staff.",
             "Change some fields of a role, for staff.",
             body=_BODY,
             response_type=Role,
-            partial=True,
         ),
-        "DELETE": Endpoint(_delete, "Delete a role that was never used, for staff.", status=204),
+        "DELETE": lists.delete(
+            role_actions.delete, "role", "Delete a role that was never used, for staff."
+        ),
     },
     "/api/roles/{uuid}/clone_to_customer/": {
         "POST": Endpoint(

@@ -76,12 +76,6 @@ def _create(context: RequestContext) -> Response:
         return lists.detail(context, tx, SshKey, row, 201)
 
 
-def _delete(context: RequestContext) -> Response:
-    with context.write() as tx:
-        ssh_key_actions.delete(tx, context.actor, context.uuid("key"))
-    return Response(204)
-
-
 ROUTES: Routes = {
     "/api/keys/": {
         "GET": lists.endpoint(LIST, "List your SSH keys and the shared ones."),
@@ -89,6 +83,6 @@ ROUTES: Routes = {
     },
     "/api/keys/{uuid}/": {
         "GET": lists.retrieve(SshKey, ssh_key_queries.get_visible, "key", "Show an SSH key."),
-        "DELETE": Endpoint(_delete, "Delete an SSH key.", status=204),
+        "DELETE": lists.delete(ssh_key_actions.delete, "key", "Delete an SSH key."),
     },
 }
