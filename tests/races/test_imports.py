@@ -58,7 +58,7 @@ def run_beside_worker(world: World, other: Callable[[WriteTransaction], Any]) ->
 
     with ThreadPoolExecutor(1) as pool:
         with database.write() as tx:
-            assert import_queries.lock_next_busy(tx) is not None
+            assert import_queries.jobs.lock_next_busy(tx) is not None
             later = pool.submit(outcome, do)
             end = time.monotonic() + 5
             while not _all_wait(database, [later]) and time.monotonic() < end:

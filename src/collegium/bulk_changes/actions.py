@@ -154,13 +154,11 @@ def confirm(tx: WriteTransaction, actor: Actor, settings: Settings, uuid: str) -
     ready = bulk_change_queries.counts(tx, row.id).get(RowState.READY, 0)
     if not ready:
         raise Conflict("bulk_change.nothing_ready")
-    bulk_change_queries.change(
+    bulk_change_queries.jobs.change(
         tx,
         row.id,
         state=State.RUNNING.value,
-        impersonator_id=actor.impersonator.id if actor.impersonator else None,
-        ip_address=actor.ip_address or "",
-        request_id=actor.request_id,
+        **actor.stored(),
     )
     _begin(tx, settings, row, ready)
     return row
@@ -179,12 +177,12 @@ def stop(tx: WriteTransaction, actor: Actor, uuid: str) -> BulkChangeRow:
 
 
 def _lock(tx: WriteTransaction, actor: Actor, uuid: str) -> BulkChangeRow:
-    row = bulk_change_queries.lock(tx, bulk_change_queries.get_own(tx, actor, uuid).id)
+    row = bulk_change_queries.jobs.lock(tx, bulk_change_queries.get_own(tx, actor, uuid).id)
     return or_not_found(row, "bulk_change.unknown")
 
 
 def _finish(tx: WriteTransaction, bulk_change_id: int, state: State) -> None:
-    bulk_change_queries.change(tx, bulk_change_id, state=state.value, finished_at=tx.now)
+    bulk_change_queries.jobs.change(tx, bulk_change_id, state=state.value, finished_at=tx.now)
 
 
 def _begin(tx: WriteTransaction, settings: Settings, row: BulkChangeRow, count: int) -> None:
@@ -203,7 +201,7 @@ def run_next(tx: WriteTransaction, settings: Settings) -> bool:
     Returns:
         Whether there was work.
     """
-    bulk_change_id = bulk_change_queries.lock_next_busy(tx)
+    bulk_change_id = bulk_change_queries.jobs.lock_next_busy(tx)
     if bulk_change_id is None:
         return False
     tx.is_bulk = True
@@ -212,7 +210,7 @@ def run_next(tx: WriteTransaction, settings: Settings) -> bool:
 
 
 def _run_batch(tx: WriteTransaction, settings: Settings, bulk_change_id: int) -> None:
-    row = bulk_change_queries.by_id(tx, bulk_change_id)
+    row = bulk_change_queries.jobs.by_id(tx, bulk_change_id)
     actor = (
         None
         if row is None
@@ -315,4 +313,4 @@ def refusal_of(problem: Mapping[str, Any]) -> Refusal | None:
 def purge(tx: WriteTransaction, settings: Settings, limit: int) -> int:
     """Delete bulk changes past their retention; return how many."""
     before = tx.now - timedelta(seconds=settings.import_retention)
-    return bulk_change_queries.purge(tx, before, limit)
+    return bulk_change_queries.jobs.purge(tx, before, limit)

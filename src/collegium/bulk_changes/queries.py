@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 from uuid import uuid4
@@ -14,7 +13,6 @@ from sqlalchemy import (
     Integer,
     and_,
     bindparam,
-    delete,
     func,
     insert,
     not_,
@@ -28,7 +26,8 @@ from collegium.access.queries import scopes_with_permission
 from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.bulk_changes.rules import BUSY, OF_INVITATIONS, STOPPABLE, Change, RowState, State
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.db.jobs import Jobs
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
     accounts,
@@ -225,19 +224,7 @@ _OWN = Statement[BulkChangeRow](
     )
 )
 _BY_ID = Statement[BulkChangeRow](_rows.where(bulk_changes.c.id == bindparam("id", type_=BigInt)))
-_LOCK = Statement[int](
-    select(bulk_changes.c.id)
-    .where(bulk_changes.c.id == bindparam("id", type_=BigInt))
-    .with_for_update()
-)
-# The lock of the row ends with its transaction, or with its worker: no lease has to run out.
-_NEXT_BUSY = Statement[int](
-    select(bulk_changes.c.id)
-    .where(or_(*(bulk_changes.c.state == state.value for state in sorted(BUSY))))
-    .order_by(bulk_changes.c.id)
-    .limit(1)
-    .with_for_update(skip_locked=True)
-)
+jobs = Jobs(bulk_changes, _BY_ID, BUSY, bulk_changes.c.created_at)
 _COUNTS = Statement[RowCount](
     select(bulk_change_rows.c.state, func.count().label("count"))
     .where(bulk_change_rows.c.bulk_change_id == _change)
@@ -272,28 +259,6 @@ _SET_ROW = Statement(
     )
     .values({name: bindparam(name) for name in ("state", "problem", "version")})
 )
-_PURGE = Statement(
-    delete(bulk_changes).where(
-        bulk_changes.c.id.in_(
-            select(bulk_changes.c.id)
-            .where(
-                bulk_changes.c.created_at < bindparam("before", type_=UtcDateTime),
-                *(bulk_changes.c.state != state.value for state in sorted(BUSY)),
-            )
-            .limit(bindparam("limit", type_=Integer))
-            .with_for_update(skip_locked=True)
-        )
-    )
-)
-
-
-@lru_cache(maxsize=4)
-def _update(columns: tuple[str, ...]) -> Statement:
-    return Statement(
-        update(bulk_changes)
-        .where(bulk_changes.c.id == _change)
-        .values({name: bindparam(name) for name in columns})
-    )
 
 
 def get_own(tx: ReadTransaction, actor: Actor, uuid: str) -> BulkChangeRow:
@@ -306,22 +271,6 @@ def get_own(tx: ReadTransaction, actor: Actor, uuid: str) -> BulkChangeRow:
         NotFound: ``bulk_change.unknown``: it does not exist, or somebody else has made it.
     """
     return or_not_found(tx.fetch_one(_OWN, uuid=uuid, account=actor.id), "bulk_change.unknown")
-
-
-def lock(tx: WriteTransaction, bulk_change_id: int) -> BulkChangeRow | None:
-    """Lock a bulk change and return it as it is then; None if it or its scope is gone."""
-    tx.fetch_one(_LOCK, id=bulk_change_id)
-    return tx.fetch_one(_BY_ID, id=bulk_change_id)
-
-
-def lock_next_busy(tx: WriteTransaction) -> int | None:
-    """Lock the oldest bulk change that has work and that no worker holds, and return its id."""
-    return tx.fetch_one(_NEXT_BUSY)
-
-
-def by_id(tx: ReadTransaction, bulk_change_id: int) -> BulkChangeRow | None:
-    """Return a bulk change without a visibility check; None if its scope is gone."""
-    return tx.fetch_one(_BY_ID, id=bulk_change_id)
 
 
 def counts(tx: ReadTransaction, bulk_change_id: int) -> dict[str, int]:
@@ -353,20 +302,13 @@ def add(
         state=State.JUDGING.value,
         created_at=tx.now,
         created_by=actor.id,
-        impersonator_id=actor.impersonator.id if actor.impersonator else None,
-        ip_address=actor.ip_address or "",
-        request_id=actor.request_id,
+        **actor.stored(),
     )
     chosen = {"bulk_change_id": added, "state": RowState.CHOSEN.value}
     tx.execute_many(
         _INSERT_ROW, [{**chosen, "number": n, **row} for n, row in enumerate(rows, start=1)]
     )
     return tx.fetch_only(_BY_ID, id=added)
-
-
-def change(tx: WriteTransaction, bulk_change_id: int, **values: Any) -> None:
-    """Update columns of a bulk change, which is locked."""
-    tx.execute(_update(tuple(sorted(values))), bulk_change_id=bulk_change_id, **values)
 
 
 def next_rows(
@@ -410,8 +352,3 @@ def version_of(row: ChosenRow) -> str:
     else:
         facts = (row.grant_uuid, None, row.role_id, row.valid_until)
     return " ".join(str(fact) for fact in facts)
-
-
-def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:
-    """Delete bulk changes that were made before a time and are not busy; return how many."""
-    return tx.execute(_PURGE, before=before, limit=limit)

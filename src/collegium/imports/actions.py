@@ -112,7 +112,7 @@ def store(tx: WriteTransaction, actor: Actor, judged: Judged) -> tuple[str, bool
     # Imports are locked before scopes everywhere, which prevents deadlocks.
     present = import_queries.by_digest(tx, judged.access.scope.id, digest)
     if present is not None:
-        import_queries.lock(tx, present.id)
+        import_queries.jobs.lock(tx, present.id)
     scope_access = access_queries.lock_scope_shared_and_recheck(tx, actor, judged.access)
     require_may_import(actor, scope_access)
     columns = [
@@ -127,14 +127,14 @@ def store(tx: WriteTransaction, actor: Actor, judged: Judged) -> tuple[str, bool
             )
     except UniqueViolationError:
         present = import_queries.by_digest(tx, scope_access.scope.id, digest)
-        locked = present and import_queries.lock(tx, present.id)
+        locked = present and import_queries.jobs.lock(tx, present.id)
         if locked is None:
             raise Conflict("import.wrong_state") from None
         if State(locked.state) in STARTABLE:
             done = import_queries.delete_judged(tx, locked.id)
             _add_rows(tx, locked.id, [each for each in judged.rows if each.row.number not in done])
             if not done:
-                import_queries.change(tx, locked.id, state=State.JUDGED.value)
+                import_queries.jobs.change(tx, locked.id, state=State.JUDGED.value)
         return locked.uuid, False
     _add_rows(tx, import_id, judged.rows)
     row = import_queries.by_digest(tx, scope_access.scope.id, digest)
@@ -196,7 +196,7 @@ def cancel(tx: WriteTransaction, actor: Actor, uuid: str) -> ImportRow:
     """
     row = _lock(tx, actor, uuid, CANCELABLE)
     import_queries.release(tx, row.id)
-    import_queries.change(tx, row.id, state=State.CANCELED.value, finished_at=tx.now)
+    import_queries.jobs.change(tx, row.id, state=State.CANCELED.value, finished_at=tx.now)
     event_queries.record(tx, actor, events.ImportCanceled(scope=row.scope_id, import_uuid=row.uuid))
     return row
 
@@ -220,7 +220,7 @@ def undo(tx: WriteTransaction, actor: Actor, uuid: str) -> ImportRow:
 
 def _lock(tx: WriteTransaction, actor: Actor, uuid: str, states: Collection[State]) -> ImportRow:
     seen = import_queries.get_visible(tx, actor, uuid)
-    import_queries.lock(tx, seen.id)
+    import_queries.jobs.lock(tx, seen.id)
     # Another action may have changed it, or the actor's rights, while this waited.
     row = import_queries.get_visible(tx, actor, uuid)
     access = access_queries.get_visible_by_id(tx, actor, row.scope_id)
@@ -232,14 +232,12 @@ def _lock(tx: WriteTransaction, actor: Actor, uuid: str, states: Collection[Stat
 
 def _hand_over(tx: WriteTransaction, actor: Actor, row: ImportRow, state: State) -> None:
     """Let the worker act in the name of the actor, who is named in the audit log."""
-    import_queries.change(
+    import_queries.jobs.change(
         tx,
         row.id,
         state=state.value,
         started_by=actor.id,
-        impersonator_id=actor.impersonator.id if actor.impersonator else None,
-        ip_address=actor.ip_address or "",
-        request_id=actor.request_id,
+        **actor.stored(),
         started_at=tx.now,
         finished_at=None,
     )
@@ -262,11 +260,11 @@ def run_next(tx: WriteTransaction, settings: Settings) -> bool:
     Returns:
         Whether there was work.
     """
-    import_id = import_queries.lock_next_busy(tx)
+    import_id = import_queries.jobs.lock_next_busy(tx)
     if import_id is None:
         return False
     tx.is_bulk = True
-    row = import_queries.by_id(tx, import_id)
+    row = import_queries.jobs.by_id(tx, import_id)
     actor = (
         None
         if row is None
@@ -275,7 +273,7 @@ def run_next(tx: WriteTransaction, settings: Settings) -> bool:
     if row is None or actor is None:
         # The scope was deleted, or the account that acts is not active any more.
         import_queries.release(tx, import_id)
-        import_queries.change(tx, import_id, state=State.CANCELED.value, finished_at=tx.now)
+        import_queries.jobs.change(tx, import_id, state=State.CANCELED.value, finished_at=tx.now)
     elif row.state == State.UNDOING:
         _withdraw_batch(tx, actor, row)
     else:
@@ -296,7 +294,7 @@ def _create_batch(tx: WriteTransaction, actor: Actor, settings: Settings, row: I
         changes = [_change_of(refused(_unjudged(each), refusal)) for each in rows]
     import_queries.set_rows(tx, row.id, changes)
     if len(rows) < WORK_BATCH:
-        import_queries.change(tx, row.id, state=State.DONE.value, finished_at=tx.now)
+        import_queries.jobs.change(tx, row.id, state=State.DONE.value, finished_at=tx.now)
 
 
 def _unjudged(row: FileRow) -> Judgement:
@@ -365,7 +363,7 @@ def _withdraw_batch(tx: WriteTransaction, actor: Actor, row: ImportRow) -> None:
         _check_roles(tx, actor, row)
     except Refusal:
         # The actor has lost the right since; the invitations stay.
-        import_queries.change(tx, row.id, state=State.DONE.value, finished_at=tx.now)
+        import_queries.jobs.change(tx, row.id, state=State.DONE.value, finished_at=tx.now)
         return
     invitation_actions.withdraw_all(
         tx, actor, row.scope_id, [each.invitation_id for each in rows if each.invitation_id]
@@ -374,10 +372,10 @@ def _withdraw_batch(tx: WriteTransaction, actor: Actor, row: ImportRow) -> None:
         tx, row.id, [(each.number, RowState.WITHDRAWN, {}, "") for each in rows]
     )
     if len(rows) < WORK_BATCH:
-        import_queries.change(tx, row.id, state=State.UNDONE.value, finished_at=tx.now)
+        import_queries.jobs.change(tx, row.id, state=State.UNDONE.value, finished_at=tx.now)
 
 
 def purge(tx: WriteTransaction, settings: Settings, limit: int) -> int:
     """Delete imports past their retention, with what their rows say; return how many."""
     before = tx.now - timedelta(seconds=settings.import_retention)
-    return import_queries.purge(tx, before, limit)
+    return import_queries.jobs.purge(tx, before, limit)

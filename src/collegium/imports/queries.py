@@ -27,7 +27,8 @@ from sqlalchemy import (
 from collegium.access.queries import scopes_with_permission, viewer_params
 from collegium.access.rules import GRANTING, KINDS, WALDUR_KINDS, Actor
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.statements import Statement, UtcDateTime, any_of
+from collegium.db.jobs import Jobs
+from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
     accounts,
@@ -186,18 +187,8 @@ _BY_DIGEST = Statement[ImportRow](
         imports.c.digest == bindparam("digest", type_=String()),
     )
 )
-_LOCK = Statement[int](
-    select(imports.c.id).where(imports.c.id == bindparam("id", type_=BigInt)).with_for_update()
-)
 _BY_ID = Statement[ImportRow](_rows.where(imports.c.id == bindparam("id", type_=BigInt)))
-# The lock of the row ends with its transaction, or with its worker: no lease has to run out.
-_NEXT_BUSY = Statement[int](
-    select(imports.c.id)
-    .where(or_(*(imports.c.state == state.value for state in sorted(BUSY))))
-    .order_by(imports.c.id)
-    .limit(1)
-    .with_for_update(skip_locked=True)
-)
+jobs = Jobs(imports, _BY_ID, BUSY, func.coalesce(imports.c.finished_at, imports.c.created_at))
 _COUNTS = Statement[RowCount](
     select(import_rows.c.import_id, import_rows.c.state, func.count().label("count"))
     .where(any_of(import_rows.c.import_id, "imports"))
@@ -294,29 +285,6 @@ _SET_ROW = Statement(
         ),
     )
 )
-_PURGE = Statement(
-    delete(imports).where(
-        imports.c.id.in_(
-            select(imports.c.id)
-            .where(
-                func.coalesce(imports.c.finished_at, imports.c.created_at)
-                < bindparam("before", type_=UtcDateTime),
-                *(imports.c.state != state.value for state in sorted(BUSY)),
-            )
-            .limit(bindparam("limit", type_=Integer))
-            .with_for_update(skip_locked=True)
-        )
-    )
-)
-
-
-@lru_cache(maxsize=16)
-def _update(columns: tuple[str, ...]) -> Statement:
-    return Statement(
-        update(imports)
-        .where(imports.c.id == bindparam("import_id", type_=BigInt))
-        .values({name: bindparam(name) for name in columns})
-    )
 
 
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> ImportRow:
@@ -333,22 +301,6 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> ImportRow:
     if row is None or not KINDS[row.scope_kind].in_waldur:
         raise NotFound("import.unknown")
     return row
-
-
-def lock(tx: WriteTransaction, import_id: int) -> ImportRow | None:
-    """Lock an import and return it as it is then; None if it or its scope is gone."""
-    tx.fetch_one(_LOCK, id=import_id)
-    return tx.fetch_one(_BY_ID, id=import_id)
-
-
-def lock_next_busy(tx: WriteTransaction) -> int | None:
-    """Lock the oldest import that has work and that no other worker holds, and return its id."""
-    return tx.fetch_one(_NEXT_BUSY)
-
-
-def by_id(tx: ReadTransaction, import_id: int) -> ImportRow | None:
-    """Return an import without a visibility check; None if its scope is gone."""
-    return tx.fetch_one(_BY_ID, id=import_id)
 
 
 def by_digest(tx: ReadTransaction, scope: int, digest: str) -> ImportRow | None:
@@ -388,11 +340,6 @@ def delete_judged(tx: WriteTransaction, import_id: int) -> set[int]:
     """Delete the rows that led to no open invitation, and return the numbers of the others."""
     tx.execute(_DELETE_JUDGED, import_id=import_id)
     return set(tx.fetch_all(_CREATED_NUMBERS, import_id=import_id))
-
-
-def change(tx: WriteTransaction, import_id: int, **values: Any) -> None:
-    """Update columns of an import, which is locked."""
-    tx.execute(_update(tuple(sorted(values))), import_id=import_id, **values)
 
 
 def ready_numbers(tx: ReadTransaction, import_id: int, numbers: Collection[int]) -> set[int]:
@@ -467,8 +414,3 @@ def set_rows(
             for number, state, problem, invitation in changes
         ],
     )
-
-
-def purge(tx: WriteTransaction, before: datetime, limit: int) -> int:
-    """Delete imports that were finished, or never started, before a time; return how many."""
-    return tx.execute(_PURGE, before=before, limit=limit)
