@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from collegium.access.labels import role_label
 from collegium.accounts import queries as account_queries
-from collegium.accounts.mails import load_account
+from collegium.accounts.mails import load_account, name_of
 from collegium.db.database import ReadTransaction
 from collegium.invitations import approvals, links
 from collegium.invitations import queries as invitation_queries
@@ -165,7 +165,7 @@ def _load_accepted(
     if account is None:
         raise ObsoleteError("The account no longer exists.")
     return _common_values(settings, invitation) | {
-        "taker": name_line(account_queries.full_name(account)) or name_line(account.username),
+        "taker": name_of(account),
         "taker_email": name_line(account.email),
     }
 
@@ -183,7 +183,7 @@ def _load_declined(
         and account.deleted_at is None
         and not same_mailbox(account.email, invitation.email)
     ):
-        name = name_line(account_queries.full_name(account)) or name_line(account.username)
+        name = name_of(account)
         other_account = f"{name} <{name_line(account.email)}>"
     return _values_with_team_link(settings, invitation) | {"other": other_account}
 

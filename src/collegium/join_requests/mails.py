@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from collegium.access.labels import role_label
 from collegium.access.rules import ScopeKind
-from collegium.accounts.mails import load_account
+from collegium.accounts.mails import load_account, name_of
 from collegium.db.database import ReadTransaction
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.queries import JoinRequestRow
@@ -41,10 +41,9 @@ def _load_for_requester(tx: ReadTransaction, request_id: int, state: State) -> J
 
 def _common_values(settings: Settings, request: JoinRequestRow) -> dict[str, Any]:
     """Return the values that all of these templates use."""
-    name = name_line(f"{request.first_name} {request.last_name}")
     in_organisation = request.scope_kind == "project"
     return {
-        "name": name or name_line(request.username),
+        "name": name_of(request),
         "email": name_line(request.email),
         "role": name_line(role_label(request.role_description, request.role_name)),
         "scope_kind": request.scope_kind,

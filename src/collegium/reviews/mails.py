@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from collegium.accounts.mails import load_account
-from collegium.accounts.queries import full_name
+from collegium.accounts.mails import load_account, name_of
 from collegium.db.database import ReadTransaction
 from collegium.outbox.mails import ReviewsPending
 from collegium.outbox.outcomes import ObsoleteError
@@ -32,7 +31,7 @@ def _load_pending(
     if not rows:
         raise ObsoleteError("No review is pending any more.")
     return {
-        "name": name_line(full_name(account)) or name_line(account.username),
+        "name": name_of(account),
         "reviews": [
             {
                 "scope_kind": row.scope_kind,

@@ -4,10 +4,9 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
-from collegium.accounts import queries as account_queries
 from collegium.accounts.email_changes import actions as email_change_actions
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.accounts.mails import load_account
+from collegium.accounts.mails import load_account, name_of
 from collegium.db.database import ReadTransaction
 from collegium.hooks import queries as hook_queries
 from collegium.outbox.mails import (
@@ -41,7 +40,7 @@ def _load_notice(
     # An e-mail queued by an earlier release contains neither the time nor the person.
     at = payload.get("at")
     return {
-        "name": name_line(account_queries.full_name(account)) or name_line(account.username),
+        "name": name_of(account),
         "username": name_line(account.username),
         "at": datetime.fromisoformat(at) if at else tx.now,
         "by": payload.get("by", "staff"),
@@ -113,7 +112,7 @@ def _load_identity_link(
     base = settings.base_url.rstrip("/")
     can_link = account.is_active and not linking.is_protected(tx, account)
     return {
-        "name": name_line(account_queries.full_name(account)) or name_line(account.username),
+        "name": name_of(account),
         "username": name_line(account.username),
         "provider_name": name_line(payload["name"]),
         "expires": expires_at,

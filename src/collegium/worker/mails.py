@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from collegium.access.labels import role_label
 from collegium.access.rules import ScopeKind
 from collegium.accounts.email_changes import queries as email_change_queries
-from collegium.accounts.mails import load_account
+from collegium.accounts.mails import load_account, name_of
 from collegium.db.database import ReadTransaction
 from collegium.invitations import links
 from collegium.invitations import mails as invitation_mails
@@ -176,7 +176,7 @@ def _change_email_request(
     # Not to a front end of the operator's own, which may confirm for anybody who opens it.
     base = settings.base_url.rstrip("/")
     return {
-        "name": name_line(f"{change.first_name} {change.last_name}") or name_line(change.username),
+        "name": name_of(change),
         "username": name_line(change.username),
         "new_email": name_line(change.email),
         "expires": change.created_at + timedelta(seconds=settings.email_change_max_age),
@@ -189,8 +189,7 @@ def _email_changed(
 ) -> dict[str, Any]:
     account = load_account(tx, payload["account"])
     return {
-        "name": name_line(f"{account.first_name} {account.last_name}")
-        or name_line(account.username),
+        "name": name_of(account),
         "username": name_line(account.username),
         "new_email": name_line(payload["email"]),
         "link": (settings.homeport_url or settings.base_url).rstrip("/") + "/",
@@ -202,8 +201,7 @@ def _mail_test(
 ) -> dict[str, Any]:
     account = load_account(tx, payload["account"])
     return {
-        "name": name_line(f"{account.first_name} {account.last_name}")
-        or name_line(account.username),
+        "name": name_of(account),
         "username": name_line(account.username),
         # There is no other front end that has this page.
         "link": f"{settings.base_url.rstrip('/')}/staff/",
@@ -219,7 +217,7 @@ def _profile_changes(
     if settings.homeport_url:
         page = f"{settings.homeport_url.rstrip('/')}/administration/users"
     return {
-        "user": name_line(f"{account.first_name} {account.last_name}") or username,
+        "user": name_of(account),
         "username": username,
         "fields": [
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -13,8 +13,8 @@ from collegium.access.rules import Actor
 from collegium.accounts.mail_preferences import actions as preference_actions
 from collegium.accounts.mail_preferences import queries as preference_queries
 from collegium.accounts.mail_preferences.rules import DIGEST
-from collegium.accounts.mails import load_account
-from collegium.accounts.queries import AccountDetails, join_names
+from collegium.accounts.mails import load_account, name_of
+from collegium.accounts.queries import AccountDetails
 from collegium.db.database import ReadTransaction
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships.notices import queries as notice_queries
@@ -55,7 +55,7 @@ def _load_recipient(
     if kind not in preference_queries.wanted(tx, [account.id])[account.id]:
         raise ObsoleteError("The person does not want this e-mail any more.")
     return account, {
-        "name": _name(account),
+        "name": name_of(account),
         "link": _link(settings, "account"),
         "unsubscribe_link": preference_actions.link(settings, vault, account.uuid, kind),
     }
@@ -65,17 +65,6 @@ def _link(settings: Settings, page: str) -> str:
     if settings.homeport_url:
         return f"{settings.homeport_url.rstrip('/')}/"
     return f"{settings.base_url.rstrip('/')}/{page}/"
-
-
-class _Named(Protocol):
-    username: str
-    first_name: str
-    last_name: str
-
-
-def _name(person: _Named) -> str:
-    name = join_names(person.first_name, person.last_name)
-    return name_line(name) or name_line(person.username)
 
 
 def _load_roles(
@@ -140,7 +129,7 @@ def _role(
     grant = grants[item["grant"]]
     by = people.get(item["actor"] or 0) if sees_scope else None
     contacts = [
-        _name(manager)
+        name_of(manager)
         for manager in managers.get(grant.scope_id, [])
         if sees_scope or (grant.ended_at is not None and manager.since < grant.ended_at)
     ]
@@ -152,7 +141,7 @@ def _role(
         "scope_name": name_line(grant.scope_name if sees_scope else item["scope_name"]),
         "organisation_name": name_line(grant.organisation_name) if in_organisation else "",
         "until": grant.valid_until,
-        "by": _name(by) if by is not None else "",
+        "by": name_of(by) if by is not None else "",
         "by_rule": grant.source == GrantSource.RULE,
         "contacts": list(dict.fromkeys(contacts))[:_CONTACTS],
         "is_deleted": grant.scope_deleted_at is not None,
@@ -179,11 +168,11 @@ def _load_digest(
     count = join_request_queries.deciding.count(tx, manager, waiting)
     return variables | {
         "requests": [
-            _place(row) | {"who": _name(row), "since": row.created_at} for row in requests
+            _place(row) | {"who": name_of(row), "since": row.created_at} for row in requests
         ],
         "more_requests": count - len(requests),
         "approvals": approvals,
-        "roles": [_place(row) | {"who": _name(row), "until": row.valid_until} for row in roles],
+        "roles": [_place(row) | {"who": name_of(row), "until": row.valid_until} for row in roles],
         "more_roles": notice_queries.ending.count(tx, manager, ending) - len(roles),
         "link": _link(settings, "requests" if requests else "teams"),
     }

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from collegium.accounts import queries as account_queries
+from collegium.accounts.mails import name_of
 from collegium.db.database import ReadTransaction
 from collegium.outbox.mails import PasswordReset
 from collegium.outbox.outcomes import ObsoleteError
@@ -29,7 +30,7 @@ def _load_reset(
     base = settings.base_url.rstrip("/")
     link = password_actions.link(vault, account, requested_at)
     return {
-        "name": name_line(account_queries.full_name(account)) or name_line(account.username),
+        "name": name_of(account),
         "username": name_line(account.username),
         "expires": requested_at + password_actions.LINK_LIFETIME,
         "link": f"{base}/{password_actions.RESET}/{link}/",
