@@ -50,6 +50,20 @@ class Limited(Refusal):
     """A rate limit is exceeded. ``facts["seconds"]`` says how long the caller must wait."""
 
 
+def check_quota(count: int, limit: int, code: str) -> None:
+    """Require that there are fewer things than the limit, before another is added.
+
+    Args:
+        count: present number.
+        limit: maximum number.
+
+    Raises:
+        Conflict: with this code, and the limit as ``most``.
+    """
+    if count >= limit:
+        raise Conflict(code, most=limit)
+
+
 def or_not_found(found: Found | None, code: str) -> Found:
     """Return what was looked for.
 

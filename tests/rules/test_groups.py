@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collegium.access.rules import SYSTEM_ROLES, Permission, ScopeKind
-from collegium.refusals import Conflict
 from collegium.scopes.groups.rules import (
     NAME_LENGTH,
-    check_group_quota,
     flags_of,
     right_to_remove,
     role_of,
 )
-from tests.rules.refusing import refused
 
 
 def test_flags_and_roles_of_groups_correspond() -> None:
@@ -32,10 +29,3 @@ def test_managers_remove_members_and_owners_remove_all_others() -> None:
 
 def test_name_has_at_most_150_characters() -> None:
     assert NAME_LENGTH == 150
-
-
-def test_number_of_created_groups_is_limited() -> None:
-    check_group_quota(1, 2)
-    for count in (2, 3):
-        with refused(Conflict, "group.too_many", {"most": 2}):
-            check_group_quota(count, 2)

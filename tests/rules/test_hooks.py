@@ -9,7 +9,7 @@ import pytest
 
 from collegium.events.types import BY_KIND
 from collegium.hooks import rules
-from collegium.refusals import Conflict, Invalid
+from collegium.refusals import Invalid
 from tests.rules.refusing import refused
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
@@ -107,12 +107,6 @@ def test_hook_names_an_event_or_a_group() -> None:
     rules.check_events([], ["invitations"])
     with refused(Invalid, "hook.no_events", {"field": "event_groups"}):
         rules.check_events([], [])
-
-
-def test_number_of_hooks_is_limited() -> None:
-    rules.check_quota(9, 10)
-    with refused(Conflict, "hook.too_many", {"most": 10}):
-        rules.check_quota(10, 10)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from collegium.join_requests.rules import (
     Action,
     State,
     check_may_request,
-    check_pending_quota,
     is_fulfilled,
 )
 from collegium.refusals import Conflict
@@ -95,12 +94,6 @@ def test_conditions_for_another_join_request(
 ) -> None:
     with refused(Conflict, code) if code else nullcontext():
         check_may_request(is_pending=is_pending, was_approved=was_approved, has_role=has_role)
-
-
-def test_pending_join_requests_are_limited() -> None:
-    check_pending_quota(99, 100)
-    with refused(Conflict, "request.too_many", {"most": 100}):
-        check_pending_quota(100, 100)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collegium.refusals import NotFound, Refusal, or_not_found
+from collegium.refusals import Conflict, NotFound, Refusal, check_quota, or_not_found
 from tests.rules.refusing import refused
 
 KINDS = Refusal.__subclasses__()
@@ -19,7 +19,16 @@ def test_refusal_has_a_code_and_facts(kind: type[Refusal]) -> None:
         assert isinstance(refusal, Refusal)
 
 
-def test_missing_row_is_refused() -> None:
-    assert or_not_found(0, "noun.unknown") == 0
+def test_quota_allows_numbers_below_the_limit() -> None:
+    check_quota(0, 1, "noun.too_many")
+    check_quota(4, 5, "noun.too_many")
+    for count in (5, 6):
+        with refused(Conflict, "noun.too_many", {"most": 5}):
+            check_quota(count, 5, "noun.too_many")
+
+
+def test_only_none_is_not_found() -> None:
+    for found in (0, "", (), False):
+        assert or_not_found(found, "noun.unknown") is found
     with refused(NotFound, "noun.unknown", {}):
         or_not_found(None, "noun.unknown")

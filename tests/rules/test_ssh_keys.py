@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     SSHCertificateType,
 )
 
-from collegium.refusals import Conflict, Invalid
-from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, SYNCED_MAX, check_key_quota, parse
+from collegium.refusals import Invalid
+from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, SYNCED_MAX, parse
 from tests.rules.refusing import refused
 
 BODY: Final = "AAAAC3NzaC1lZDI1NTE5AAAAICeB+l/IE2p7oBozHnnWHqKU45R67r5r9CxLAAFZ5xmB"
@@ -121,9 +121,5 @@ def test_dsa_key_is_refused() -> None:
         parse(line)
 
 
-def test_number_of_keys_is_limited() -> None:
-    check_key_quota(1, 2)
-    for count in (2, 3):
-        with refused(Conflict, "key.too_many", {"most": 2}):
-            check_key_quota(count, 2)
+def test_number_of_synced_keys_is_limited() -> None:
     assert SYNCED_MAX == 100

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collegium.refusals import Conflict, Forbidden, Limited
+from collegium.refusals import Forbidden, Limited
 from collegium.sign_in.tokens import rules as token_rules
 from collegium.sign_in.tokens.rules import BEARERS, COUNTED, TokenKind, expiry
 from tests.rules.refusing import refused
@@ -83,13 +83,6 @@ def test_only_the_api_token_may_change_the_address() -> None:
     for kind in {*map(str, TokenKind)} - {TokenKind.API.value}:
         with refused(Forbidden, "token.delegated"):
             token_rules.check_not_delegated(kind)
-
-
-def test_number_of_tokens_for_programs_is_limited() -> None:
-    token_rules.check_token_quota(1, 2)
-    for count in (2, 3):
-        with refused(Conflict, "token.too_many", {"most": 2}):
-            token_rules.check_token_quota(count, 2)
 
 
 @pytest.mark.parametrize(

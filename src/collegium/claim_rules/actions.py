@@ -17,6 +17,7 @@ from collegium.claim_rules.queries import RuleRow
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
+from collegium.refusals import check_quota
 
 COLUMNS: Final = (
     *("name", "organisation_id", "organisation_role_id", "project_role_id", "creates_project"),
@@ -42,7 +43,7 @@ def create(tx: WriteTransaction, actor: Actor, values: Mapping[str, Any]) -> str
     require_staff(actor)
     for problem in claim_rule_rules.problems(values):
         raise problem
-    claim_rule_rules.check_rule_quota(claim_rule_queries.count(tx))
+    check_quota(claim_rule_queries.count(tx), claim_rule_rules.RULES_MAX, "claim_rule.too_many")
     uuid = uuid4().hex
     row = {**values, "uuid": uuid, "created_at": tx.now, "modified_at": tx.now}
     claim_rule_queries.add(tx, row)

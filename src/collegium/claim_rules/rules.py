@@ -13,7 +13,7 @@ from collegium.invite_links.rules import (
     check_template,
     matches_restrictions,
 )
-from collegium.refusals import Conflict, Invalid
+from collegium.refusals import Invalid
 from collegium.sign_in.providers.rules import AFFILIATIONS_MAX, CUT
 
 RULES_MAX: Final = 100
@@ -247,16 +247,6 @@ def missing_claims(rule: Conditions, kept: Collection[str]) -> list[str]:
 def is_for_each(template: str) -> bool:
     """Return whether a template names a project of each person's own; else one for all."""
     return not template or any(name is not None for _, name, *_ in Formatter().parse(template))
-
-
-def check_rule_quota(count: int) -> None:
-    """Require that there are fewer rules than the limit.
-
-    Raises:
-        Conflict: ``claim_rule.too_many``.
-    """
-    if count >= RULES_MAX:
-        raise Conflict("claim_rule.too_many", most=RULES_MAX)
 
 
 def problems(values: Mapping[str, Any]) -> list[Invalid]:

@@ -22,7 +22,7 @@ from collegium.hooks.rules import ContentType, Kind
 from collegium.invitations.mail_budgets import actions as mail_budgets
 from collegium.outbox import queries as outbox_queries
 from collegium.outbox.mails import EventNotification, HookChanged, HookDeactivated
-from collegium.refusals import Forbidden, Invalid, NotFound
+from collegium.refusals import Forbidden, Invalid, NotFound, check_quota
 from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials, notices
 from collegium.text.email_addresses import comparable_address
@@ -88,7 +88,7 @@ def create(
         Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     account = credentials.confirm(tx, actor)
-    rules.check_quota(hook_queries.count(tx, actor.id), settings.max_hooks_per_account)
+    check_quota(hook_queries.count(tx, actor.id), settings.max_hooks_per_account, "hook.too_many")
     complete = {**_DEFAULTS, **values}
     if kind is Kind.WEB:
         complete["content_type"] = complete["content_type"] or ContentType.JSON.value

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from collegium import hosts
 from collegium.events.types import BY_KIND
-from collegium.refusals import Conflict, Invalid
+from collegium.refusals import Invalid
 
 CALL: Final = "hook_web"
 """Kind of the outbox entries that are calls of web hooks."""
@@ -91,16 +91,6 @@ def check_events(kinds: Collection[str], groups: Collection[str]) -> None:
     """
     if not kinds and not groups:
         raise Invalid("hook.no_events", field="event_groups")
-
-
-def check_quota(count: int, limit: int) -> None:
-    """Check that an account may have another hook.
-
-    Raises:
-        Conflict: ``hook.too_many``: it has the maximum number.
-    """
-    if count >= limit:
-        raise Conflict("hook.too_many", most=limit)
 
 
 def is_destination(text: str, *, may_be_plain: bool) -> bool:

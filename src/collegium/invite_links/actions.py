@@ -32,10 +32,9 @@ from collegium.memberships.offers import (
     check_may_grant,
     ids_with_able_sponsor,
 )
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, check_quota
 from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import check_open
-from collegium.scopes.rules import check_invite_link_quota
 from collegium.settings import Settings
 
 
@@ -78,9 +77,8 @@ def create(
     )
     check_may_grant(tx, actor, scope_access, offer)
     check_available(scope, offer)
-    check_invite_link_quota(
-        invite_link_queries.count_active(tx, scope.id), settings.max_invite_links
-    )
+    count = invite_link_queries.count_active(tx, scope.id)
+    check_quota(count, settings.max_invite_links, "invite_link.too_many")
     uuid = uuid4().hex
     invite_link_queries.add(
         tx,

@@ -30,7 +30,7 @@ from collegium.memberships.admission import check_may_have
 from collegium.memberships.rules import GrantSource
 from collegium.outbox import mails
 from collegium.outbox import queries as outbox_queries
-from collegium.refusals import Conflict, Forbidden, NotFound
+from collegium.refusals import Conflict, Forbidden, NotFound, check_quota
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import (
     ScopeRef,
@@ -319,9 +319,8 @@ def _check_may_request(tx: WriteTransaction, actor: Actor, target: _Target) -> N
 
 def _check_pending_quota(tx: WriteTransaction, actor: Actor, settings: Settings) -> None:
     access_queries.lock_account(tx, actor.id)
-    join_request_rules.check_pending_quota(
-        join_request_queries.count_pending(tx, actor.id), settings.max_join_requests
-    )
+    count = join_request_queries.count_pending(tx, actor.id)
+    check_quota(count, settings.max_join_requests, "request.too_many")
 
 
 def _add(

@@ -76,17 +76,3 @@ def check_may_request(*, is_pending: bool, was_approved: bool, has_role: bool) -
         raise Conflict("request.exists")
     if has_role:
         raise Conflict("grant.held")
-
-
-def check_pending_quota(count: int, limit: int) -> None:
-    """Require that an account has fewer pending join requests than the limit.
-
-    Args:
-        count: present number.
-        limit: maximum number.
-
-    Raises:
-        Conflict: ``request.too_many``.
-    """
-    if count >= limit:
-        raise Conflict("request.too_many", most=limit)

@@ -11,12 +11,12 @@ from collegium.access.rules import Actor
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
-from collegium.refusals import Forbidden, NotFound
+from collegium.refusals import Forbidden, NotFound, check_quota
 from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.queries import AccountKey
-from collegium.ssh_keys.rules import NAME_MAX, SYNCED_MAX, PublicKey, check_key_quota
+from collegium.ssh_keys.rules import NAME_MAX, SYNCED_MAX, PublicKey
 
 REMOTE: Final = "eduteams_"
 """Prefix of the names of keys from a remote directory. Only such keys are removed by it."""
@@ -46,7 +46,7 @@ def create(
         Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     credentials.confirm(tx, actor)
-    check_key_quota(ssh_key_queries.count(tx, actor.id), settings.max_keys)
+    check_quota(ssh_key_queries.count(tx, actor.id), settings.max_keys, "key.too_many")
     return _record_new(tx, actor, actor.id, name_of(key, name), key)
 
 

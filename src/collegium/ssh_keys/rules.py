@@ -11,23 +11,13 @@ from typing import Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
-from collegium.refusals import Conflict, Invalid
+from collegium.refusals import Invalid
 
 SYNCED_MAX: Final = 100
 """Maximum number of keys from a remote directory per account. Further ones are ignored."""
 
 NAME_MAX: Final = 150
 LENGTH_MAX: Final = 2000
-
-
-def check_key_quota(count: int, limit: int) -> None:
-    """Check that an account may have another key.
-
-    Raises:
-        Conflict: ``key.too_many``: it has the maximum number.
-    """
-    if count >= limit:
-        raise Conflict("key.too_many", most=limit)
 
 
 @dataclass(frozen=True, slots=True)

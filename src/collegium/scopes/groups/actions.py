@@ -29,7 +29,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.memberships.leaving import ensure_owner_remains
 from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.rules import GrantSource, is_owner_role
-from collegium.refusals import Conflict, Forbidden, Invalid, or_not_found
+from collegium.refusals import Conflict, Forbidden, Invalid, check_quota, or_not_found
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import ScopeRef, delete_scope, grant
 from collegium.scopes.groups import queries as group_queries
@@ -65,7 +65,7 @@ def create(tx: WriteTransaction, actor: Actor, name: str, *, settings: Settings 
         Conflict: ``group.too_many``, ``account.inactive``.
     """
     access_queries.lock_account(tx, actor.id)
-    group_rules.check_group_quota(group_queries.count_created(tx, actor.id), settings.max_groups)
+    check_quota(group_queries.count_created(tx, actor.id), settings.max_groups, "group.too_many")
     slug = slugs.new(tx, "group", name)
     group_id = group_queries.add(tx, uuid4().hex, name, slug, comparable_name(name), actor.id)
     event_queries.record(tx, actor, events.GroupCreated(scope=group_id, name=name))

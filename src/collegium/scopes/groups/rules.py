@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import Final
 
 from collegium.access.rules import Permission
-from collegium.refusals import Conflict
 
 LEAD: Final = "GROUP.LEAD"
 """The role of the account that creates a group: owner and manager."""
@@ -41,17 +40,3 @@ def right_to_remove(role_permissions: Collection[str]) -> Permission:
         role_permissions: permissions of the member's role.
     """
     return Permission.GROUP_UPDATE_ROLE if role_permissions else Permission.GROUP_REVOKE
-
-
-def check_group_quota(count: int, limit: int) -> None:
-    """Require that an account has created fewer existing groups than the limit.
-
-    Args:
-        count: present number.
-        limit: maximum number.
-
-    Raises:
-        Conflict: ``group.too_many``.
-    """
-    if count >= limit:
-        raise Conflict("group.too_many", most=limit)

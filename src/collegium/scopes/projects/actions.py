@@ -15,10 +15,9 @@ from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invite_links.rules import check_patterns
 from collegium.lists import slugs
-from collegium.refusals import Forbidden, Invalid
+from collegium.refusals import Forbidden, Invalid, check_quota
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.actions import check_open, delete_scope
-from collegium.scopes.rules import check_project_quota
 from collegium.settings import DEFAULTS, Settings
 
 STAFF_ONLY: Final = frozenset({"slug", "staff_notes"})
@@ -77,7 +76,8 @@ def add(
         Invalid: ``scope.slug_taken``.
     """
     if actor is None or not actor.is_staff:
-        check_project_quota(scope_queries.count_children(tx, parent), settings.max_projects)
+        count = scope_queries.count_children(tx, parent)
+        check_quota(count, settings.max_projects, "organisation.too_many_projects")
     uuid = uuid4().hex
     project_id = scope_queries.add(
         tx,

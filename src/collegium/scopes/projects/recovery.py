@@ -35,13 +35,13 @@ from collegium.refusals import (
     Limited,
     NotFound,
     Unauthenticated,
+    check_quota,
 )
 from collegium.roles import queries as role_queries
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.actions import check_open, close_offers
 from collegium.scopes.projects import queries as project_queries
 from collegium.scopes.projects.actions import check_dates
-from collegium.scopes.rules import check_project_quota
 from collegium.settings import Settings
 
 
@@ -112,9 +112,8 @@ def recover(
     check_dates(tx.now, {"end_date": wishes.end})
     check_open(parent.scope)
     if not actor.is_staff:
-        check_project_quota(
-            scope_queries.count_children(tx, parent.scope.id), settings.max_projects
-        )
+        count = scope_queries.count_children(tx, parent.scope.id)
+        check_quota(count, settings.max_projects, "organisation.too_many_projects")
     former = membership_queries.ended_with_scope(tx, row.id, locks_accounts=wishes.restores_members)
     if wishes.invites_members and len(former) > INVITED_MAX:
         raise Conflict("project.too_many_to_invite", most=INVITED_MAX)

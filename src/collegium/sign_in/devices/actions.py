@@ -22,7 +22,7 @@ from collegium.sign_in.devices import rules as device_rules
 from collegium.sign_in.devices.queries import DeviceRow
 from collegium.sign_in.devices.rules import State
 from collegium.sign_in.tokens import queries as token_queries
-from collegium.sign_in.tokens.actions import check_quota, issue_device
+from collegium.sign_in.tokens.actions import check_token_quota, issue_device
 
 _USER_CODE: Final = "user code "
 
@@ -153,7 +153,7 @@ def approve(
         Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     account = credentials.confirm(tx, actor)
-    check_quota(tx, actor.id, settings)
+    check_token_quota(tx, actor.id, settings)
     if lifetime is not None:
         device_rules.check_lifetime(lifetime, settings.device_token_lifetime_max)
     name = _set_decision(tx, actor, uuid, State.APPROVED, lifetime)

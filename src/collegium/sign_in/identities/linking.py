@@ -15,7 +15,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import Conflict, NotFound, check_quota
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.identities import profiles
@@ -59,7 +59,8 @@ def add(tx: WriteTransaction, provider: ProviderRow, claims: Claims, account: in
         Conflict: ``identity.too_many``: the account has the maximum number of identities.
             ``identity.concurrent``: another transaction was faster; try again.
     """
-    identity_rules.check_quota(len(identity_queries.of_account(tx, account)))
+    count = len(identity_queries.of_account(tx, account))
+    check_quota(count, identity_rules.IDENTITIES_MAX, "identity.too_many")
     identity_queries.add(
         tx,
         {
@@ -228,7 +229,7 @@ def check_single(tx: ReadTransaction, identity: IdentityRow) -> None:
         Conflict: ``identity.mismatch``, ``identity.too_many``.
     """
     issuers = [row.issuer for row in identity_queries.of_account(tx, identity.account_id)]
-    identity_rules.check_quota(len(issuers) - 1)
+    check_quota(len(issuers) - 1, identity_rules.IDENTITIES_MAX, "identity.too_many")
     if issuers.count(identity.issuer) > 1:
         raise Conflict("identity.mismatch")
 

@@ -10,7 +10,6 @@ from itertools import chain
 from typing import Any, Final, Protocol
 
 from collegium.accounts.rules import username_from, usernames_for
-from collegium.refusals import Conflict
 from collegium.sign_in.providers.rules import (
     AFFILIATIONS_MAX,
     ALWAYS_VOUCHED,
@@ -97,16 +96,6 @@ _LENGTHS: Final = {
 
 IDENTITIES_MAX: Final = 20
 """Maximum number of identities of an account; each sign-in reads the claims of all of them."""
-
-
-def check_quota(count: int) -> None:
-    """Require that an account has fewer identities than the limit.
-
-    Raises:
-        Conflict: ``identity.too_many``.
-    """
-    if count >= IDENTITIES_MAX:
-        raise Conflict("identity.too_many")
 
 
 class KeepsClaims(Protocol):

@@ -14,15 +14,14 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
-from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.refusals import Conflict, Invalid, NotFound, check_quota
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in import credentials, notices
 from collegium.sign_in.identities import linking
 from collegium.sign_in.passkeys import queries as passkey_queries
-from collegium.sign_in.passkeys import rules as passkey_rules
 from collegium.sign_in.passkeys.queries import CeremonyRow, PasskeyRow
-from collegium.sign_in.passkeys.rules import CEREMONY_SECONDS, Purpose, RelyingParty
+from collegium.sign_in.passkeys.rules import CEREMONY_SECONDS, PASSKEYS_MAX, Purpose, RelyingParty
 from collegium.sign_in.passkeys.verification import Asserted, Registered
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.two_factor import actions as two_factor_actions
@@ -61,7 +60,7 @@ def begin_registration(
     """
     credentials.confirm(tx, actor)
     rows = passkey_queries.active(tx, actor.id)
-    passkey_rules.check_quota(len(rows))
+    check_quota(len(rows), PASSKEYS_MAX, "passkey.too_many")
     challenge = secrets.token_bytes(_CHALLENGE_BYTES)
     uuid = passkey_queries.add_ceremony(
         tx, challenge, Purpose.REGISTRATION, actor.id, browser_hash=browser_hash
@@ -197,7 +196,7 @@ def register(
     account = credentials.confirm(tx, actor)
     if not passkey_queries.take_ceremony(tx, ceremony.uuid):
         raise Invalid("passkey.ceremony")
-    passkey_rules.check_quota(passkey_queries.count(tx, actor.id))
+    check_quota(passkey_queries.count(tx, actor.id), PASSKEYS_MAX, "passkey.too_many")
     is_first_factor = not two_factor_queries.is_on(tx, actor.id)
     uuid = passkey_queries.add(tx, actor.id, name, party.id, **registered._asdict())
     event_queries.record(

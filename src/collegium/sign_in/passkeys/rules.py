@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from collegium import hosts
-from collegium.refusals import Conflict
 
 CEREMONY_SECONDS: Final = 5 * 60
 """Time from the start of a ceremony until its end, in seconds."""
@@ -68,13 +67,3 @@ def needs_verification(purpose: str, *, is_user_verified: bool) -> bool:
         is_user_verified: whether the device did so when the passkey was registered.
     """
     return purpose == Purpose.SIGN_IN or is_user_verified
-
-
-def check_quota(count: int) -> None:
-    """Check that an account may have another passkey.
-
-    Raises:
-        Conflict: ``passkey.too_many``.
-    """
-    if count >= PASSKEYS_MAX:
-        raise Conflict("passkey.too_many", most=PASSKEYS_MAX)

@@ -18,7 +18,7 @@ from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.outbox import mails
-from collegium.refusals import Forbidden, NotFound, Unauthenticated
+from collegium.refusals import Forbidden, NotFound, Unauthenticated, check_quota
 from collegium.security.crypto import Vault
 from collegium.settings import DEFAULTS, Settings
 from collegium.sign_in import credentials, notices
@@ -33,7 +33,6 @@ from collegium.sign_in.tokens.rules import (
     REFRESH_LIFETIME,
     TokenKind,
     check_logins,
-    check_token_quota,
     expiry,
 )
 from collegium.sign_in.two_factor import queries as two_factor_queries
@@ -149,7 +148,7 @@ def issue_personal(
         Unauthenticated: ``token.unknown``: the credentials of the request are no longer valid.
     """
     account = credentials.confirm(tx, actor)
-    check_quota(tx, actor.id, settings)
+    check_token_quota(tx, actor.id, settings)
     token = vault.new_personal_token()
     token_id = token_queries.add(
         tx,
@@ -176,7 +175,7 @@ def issue_device(
 ) -> str:
     """Issue the token of a program that was approved in a browser.
 
-    The account must be locked, and ``check_quota`` must have been called at the approval.
+    The account must be locked, and ``check_token_quota`` must have been called at the approval.
 
     Args:
         name: name of the program.
@@ -197,7 +196,7 @@ def issue_device(
     return token
 
 
-def check_quota(tx: WriteTransaction, account: int, settings: Settings) -> None:
+def check_token_quota(tx: WriteTransaction, account: int, settings: Settings) -> None:
     """Check that an account may have another token for a program.
 
     Approved programs that have not fetched their token are counted too. The account must be locked,
@@ -208,7 +207,7 @@ def check_quota(tx: WriteTransaction, account: int, settings: Settings) -> None:
     """
     rows = token_queries.remove_expired(tx, account, settings.token_max_age)
     count = sum(row.kind in COUNTED for row in rows) + device_queries.count_approved(tx, account)
-    check_token_quota(count, settings.max_personal_tokens)
+    check_quota(count, settings.max_personal_tokens, "token.too_many")
 
 
 def revoke_own(tx: WriteTransaction, actor: Actor, token_id: int) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from math import ceil
 from typing import Final
 
-from collegium.refusals import Conflict, Forbidden, Limited
+from collegium.refusals import Forbidden, Limited
 
 
 class TokenKind(StrEnum):
@@ -51,16 +51,6 @@ CONFIRMED_FOR: Final = timedelta(minutes=15)
 
 LOGINS_WINDOW: Final = timedelta(minutes=10)
 """The period in which the successful sign-ins of an account are counted."""
-
-
-def check_token_quota(count: int, limit: int) -> None:
-    """Check that an account may have another token for a program.
-
-    Raises:
-        Conflict: ``token.too_many``.
-    """
-    if count >= limit:
-        raise Conflict("token.too_many", most=limit)
 
 
 def check_logins(first: datetime | None, now: datetime) -> None:
