@@ -233,17 +233,35 @@ class Form:
             if refusal.facts.get("field") not in unread:
                 self.add_refusal(refusal)
 
+    def showing_refusals(self) -> _ShowingRefusals:
+        """Return a context manager that adds what an action refuses, and goes on after its block.
+
+        A change ends its block with the redirection, and the form is shown again after it.
+        """
+        return _ShowingRefusals(self)
+
     def judge(self, rule: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Call a rule, and add what it refuses. So it is shown together with all other errors.
 
         Returns:
             The result of the rule; None if it refuses.
         """
-        try:
+        with self.showing_refusals():
             return rule(*args, **kwargs)
-        except (Conflict, Invalid) as refusal:
-            self.add_refusal(refusal)
-            return None
+        return None
+
+
+class _ShowingRefusals:
+    def __init__(self, form: Form) -> None:
+        self._form = form
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        if isinstance(error, Conflict | Invalid):
+            self._form.add_refusal(error)
+            return True
+        return False
 
 
 def _day(at: datetime | None) -> str:

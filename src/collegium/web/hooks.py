@@ -22,7 +22,7 @@ from collegium.hooks.rules import (
     host_of,
 )
 from collegium.integrations import hook_endpoints
-from collegium.refusals import Conflict, Invalid, NotFound
+from collegium.refusals import Invalid, NotFound
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
 from collegium.web.browser_request import BrowserRequest
@@ -130,15 +130,13 @@ def _add(browser: BrowserRequest) -> Response:
     form = browser.form
     kind = Kind(form.choice("kind", *Kind))
     values = _read_values(browser, kind)
-    try:
+    with form.showing_refusals():
         if form.is_valid:
             destination = (_HERE, _("The hook is added."))
             with browser.create() as tx:
                 hook_actions.create(tx, browser.actor, kind, values, settings=browser.settings)
                 browser.created(tx, *destination)
             return browser.redirect(*destination)
-    except (Conflict, Invalid) as refusal:
-        form.add_refusal(refusal)
     with browser.read() as tx:
         return _render_list(browser, tx, form, 422)
 
@@ -233,13 +231,11 @@ def _change(browser: BrowserRequest) -> Response:
         text = _("The hook is active.") if is_active else _("The hook is paused.")
         return browser.redirect(here, text)
     values = _read_values(browser, kind, row.event_kinds)
-    try:
+    with form.showing_refusals():
         if form.is_valid:
             with browser.write() as tx:
                 hook_actions.update(tx, browser.actor, kind, row.uuid, values)
             return browser.redirect(here, _("The hook is changed."))
-    except (Conflict, Invalid) as refusal:
-        form.add_refusal(refusal)
     with browser.read() as tx:
         return _render(browser, tx, _load(browser, tx), form, 422)
 

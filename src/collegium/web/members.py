@@ -19,7 +19,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
 from collegium.memberships.leaving import is_last_owner
 from collegium.memberships.queries import GrantRow, PastGrant
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.roles import queries as role_queries
 from collegium.security.rate_limits.rules import INVITE
 from collegium.text.languages import gettext as _
@@ -193,12 +193,9 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     if action == "end":
         form.date("until")
     if form.is_valid:
-        try:
-            with browser.write() as tx:
-                scope_page = ScopePage.load(browser, tx, kind)
-                path, message = _perform(tx, browser, scope_page, action)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
+        with form.showing_refusals(), browser.write() as tx:
+            scope_page = ScopePage.load(browser, tx, kind)
+            path, message = _perform(tx, browser, scope_page, action)
         if form.is_valid:
             return browser.redirect(path, message)
     with browser.read() as tx:
@@ -287,43 +284,40 @@ def _add(kind: ScopeKind, browser: BrowserRequest) -> Response:
     uuid = hex_uuid(form.raw("account"))
     if uuid is None:
         form.add_error("account", _("Please choose an option."))
-    try:
-        with browser.create() as tx:
-            scope_page = ScopePage.load(browser, tx, kind, right="grant")
-            target = chosen_role(tx, scope_page, form)
-            if uuid is not None and target is not None and form.is_valid:
-                account = _active_account(tx, browser, uuid)
-                if scope_page.is_group:
-                    # A group has no direct additions: the account is invited.
-                    invitation_actions.create(
-                        tx,
-                        browser.actor,
-                        browser.settings,
-                        scope_page.access,
-                        target,
-                        {"email": account.email},
-                        account,
-                    )
-                    browser.count_attempts(tx, INVITE)
-                    destination = (
-                        f"{scope_page.path}invitations/",
-                        _("{person} is invited.").format(person=person(account)),
-                    )
-                    browser.created(tx, *destination)
-                    return browser.redirect(*destination)
-                membership_actions.add(
+    with form.showing_refusals(), browser.create() as tx:
+        scope_page = ScopePage.load(browser, tx, kind, right="grant")
+        target = chosen_role(tx, scope_page, form)
+        if uuid is not None and target is not None and form.is_valid:
+            account = _active_account(tx, browser, uuid)
+            if scope_page.is_group:
+                # A group has no direct additions: the account is invited.
+                invitation_actions.create(
                     tx,
                     browser.actor,
-                    membership_actions.RoleAssignment(scope_page.access, target, account),
-                    valid_until,
+                    browser.settings,
+                    scope_page.access,
+                    target,
+                    {"email": account.email},
+                    account,
                 )
-                message = _("{person} is now {role}.").format(
-                    person=person(account), role=role_name(target.description, target.name)
+                browser.count_attempts(tx, INVITE)
+                destination = (
+                    f"{scope_page.path}invitations/",
+                    _("{person} is invited.").format(person=person(account)),
                 )
-                browser.created(tx, scope_page.path, message)
-                return browser.redirect(scope_page.path, message)
-    except (Conflict, Invalid) as refusal:
-        form.add_refusal(refusal)
+                browser.created(tx, *destination)
+                return browser.redirect(*destination)
+            membership_actions.add(
+                tx,
+                browser.actor,
+                membership_actions.RoleAssignment(scope_page.access, target, account),
+                valid_until,
+            )
+            message = _("{person} is now {role}.").format(
+                person=person(account), role=role_name(target.description, target.name)
+            )
+            browser.created(tx, scope_page.path, message)
+            return browser.redirect(scope_page.path, message)
     with browser.read() as tx:
         return _render_search(kind, browser, tx, form, 422)
 

@@ -71,10 +71,8 @@ def _change(browser: BrowserRequest) -> Response:
     is_named = action not in {"remove", "codes"}
     name = form.name("name", NAME_MAX, required=True) if is_named else ""
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             return _perform(browser, action, name)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
     with browser.read() as tx:
         return _render(browser, tx, form, 422)
 

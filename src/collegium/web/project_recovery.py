@@ -10,7 +10,7 @@ from collegium.accounts.actions import require_staff
 from collegium.api.request import Response, Routes
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Forbidden, NotFound
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
 from collegium.scopes.projects import recovery
@@ -110,13 +110,10 @@ def _recover(browser: BrowserRequest) -> Response:
     form.judge(project_actions.check_dates, browser.now, {"end_date": wishes.end})
     found = None
     if form.is_valid:
-        try:
-            with browser.write() as tx:
-                project = _get_to_recover(browser, tx)
-                uuid = browser.uuid("project", "one")
-                found = recovery.recover(tx, browser.actor, browser.settings, uuid, wishes)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
+        with form.showing_refusals(), browser.write() as tx:
+            project = _get_to_recover(browser, tx)
+            uuid = browser.uuid("project", "one")
+            found = recovery.recover(tx, browser.actor, browser.settings, uuid, wishes)
     if found is None:
         with browser.read() as tx:
             return _render(browser, tx, form)
@@ -165,19 +162,16 @@ def _move(browser: BrowserRequest) -> Response:
     name = form.text("organisation", 500, required=True)
     keeps = form.choice("members", *_KEEPS) == "keep"
     target, lost = None, []
-    try:
-        with browser.write() as tx:
-            access = _load_to_move(browser, tx).access
-            found = claim_rule_queries.organisations_named(tx, name, hex_uuid(name))
-            if len(found) != 1 and "organisation" not in form.errors:
-                several = _("Several organisations have this name. Please enter the UUID.")
-                missing = _("There is no such organisation.")
-                form.add_error("organisation", several if found else missing)
-            if form.is_valid:
-                target = access_queries.get_visible_by_id(tx, browser.actor, found[0].id)
-                lost = recovery.move(tx, browser.actor, access, target, keeps_members=keeps)
-    except (Conflict, Invalid) as refusal:
-        form.add_refusal(refusal)
+    with form.showing_refusals(), browser.write() as tx:
+        access = _load_to_move(browser, tx).access
+        found = claim_rule_queries.organisations_named(tx, name, hex_uuid(name))
+        if len(found) != 1 and "organisation" not in form.errors:
+            several = _("Several organisations have this name. Please enter the UUID.")
+            missing = _("There is no such organisation.")
+            form.add_error("organisation", several if found else missing)
+        if form.is_valid:
+            target = access_queries.get_visible_by_id(tx, browser.actor, found[0].id)
+            lost = recovery.move(tx, browser.actor, access, target, keeps_members=keeps)
     if target is None or not form.is_valid:
         with browser.read() as tx:
             return _render_move(browser, tx, form)

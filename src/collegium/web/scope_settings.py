@@ -9,7 +9,7 @@ from collegium.access.rules import ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.invite_links.rules import PATTERN_MAX, PATTERNS_MAX, check_patterns
-from collegium.refusals import Conflict, Forbidden, Invalid
+from collegium.refusals import Forbidden
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.scopes.projects import actions as project_actions
@@ -108,12 +108,9 @@ def _save(kind: ScopeKind, browser: BrowserRequest) -> Response:
     form.judge(check_patterns, values["email_patterns"])
     change = project_actions.update if kind is ScopeKind.PROJECT else organisation_actions.update
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             with browser.write() as tx:
                 change(tx, browser.actor, _load_to_update(kind, browser, tx).access, values)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(browser.path, _("The settings are saved."))
     with browser.read() as tx:
         return _render(kind, browser, tx, form)

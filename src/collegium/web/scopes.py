@@ -9,7 +9,6 @@ from collegium.access.rules import ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.memberships import queries as membership_queries
-from collegium.refusals import Conflict, Invalid
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups.rules import NAME_LENGTH
@@ -67,16 +66,13 @@ def _create_group(browser: BrowserRequest) -> Response:
     form = browser.form
     name = form.name("name", NAME_LENGTH, required=True)
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             with browser.create() as tx:
                 group_id = group_actions.create(tx, browser.actor, name, settings=browser.settings)
                 message = _("The group {name} is created. You can invite people now.").format(
                     name=isolated(name)
                 )
                 browser.created(tx, f"/group/{group_id}/team/", message)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(f"/group/{group_id}/team/", message)
     with browser.read() as tx:
         return _render_scopes(browser, tx, form, 422)

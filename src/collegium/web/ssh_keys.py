@@ -6,7 +6,6 @@ from typing import Final
 
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Invalid
 from collegium.ssh_keys import actions as ssh_key_actions
 from collegium.ssh_keys import queries as ssh_key_queries
 from collegium.ssh_keys.rules import LENGTH_MAX, NAME_MAX, parse
@@ -46,13 +45,11 @@ def _add(browser: BrowserRequest) -> Response:
             form.add_error("name", _("Please enter a name, because the key has no comment."))
     if key is not None and form.is_valid:
         destination = (_HERE, _("The key “{name}” is added.").format(name=isolated(name)))
-        try:
+        with form.showing_refusals():
             with browser.create() as tx:
                 ssh_key_actions.create(tx, browser.actor, key, name, settings=browser.settings)
                 browser.created(tx, *destination)
             return browser.redirect(*destination)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
     with browser.read() as tx:
         return _render_keys(browser, tx, form, 422)
 

@@ -195,10 +195,8 @@ def _create(browser: BrowserRequest) -> Response:
     if form.is_valid:
         if values.get("is_staff") or values.get("is_support"):
             confirmation.require(browser)
-        try:
+        with form.showing_refusals():
             return browser.redirect(*_create_account(browser, values))
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
     return _render_new(browser, form, 422)
 
 

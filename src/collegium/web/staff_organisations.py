@@ -8,7 +8,6 @@ from collegium.access import queries as access_queries
 from collegium.access.rules import ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Invalid
 from collegium.scopes.organisations import actions as organisation_actions
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.text.languages import gettext as _
@@ -98,15 +97,12 @@ def _change(browser: BrowserRequest) -> Response:
     action = form.choice("action", *ACTIONS)
     if form.is_valid:
         changes, outcome = ACTIONS[action]
-        try:
+        with form.showing_refusals():
             with browser.write() as tx:
                 access = access_queries.get_visible(
                     tx, browser.actor, ScopeKind.ORGANISATION, browser.uuid("organisation")
                 )
                 organisation_actions.update(tx, browser.actor, access, changes)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
-        else:
             message = _(outcome).format(name=isolated(access.scope.name))
             return browser.redirect(browser.path, message)
     with browser.read() as tx:
@@ -133,7 +129,7 @@ def _create(browser: BrowserRequest) -> Response:
     if values["email"]:
         values["email"] = form.email("email")
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             with browser.create() as tx:
                 uuid = organisation_actions.create(tx, browser.actor, browser.settings, values)
                 name_text = isolated(values["name"])
@@ -141,9 +137,6 @@ def _create(browser: BrowserRequest) -> Response:
                     name_text=name_text
                 )
                 browser.created(tx, f"{HERE}{uuid}/", message)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(f"{HERE}{uuid}/", message)
     return _render_new(browser, form, 422)
 

@@ -11,7 +11,6 @@ from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.database import ReadTransaction
 from collegium.integrations import provider_setup
 from collegium.integrations.provider_setup import Check
-from collegium.refusals import Conflict, Invalid
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers import rules as provider_rules
@@ -104,10 +103,8 @@ def _create(browser: BrowserRequest) -> Response:
     }
     if _check_values(form, values):
         confirmation.require(browser)
-        try:
+        with form.showing_refusals():
             return browser.redirect(*_create_provider(browser, values))
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
     return _render_new(browser, form, 422)
 
 
@@ -217,11 +214,8 @@ def _change(browser: BrowserRequest) -> Response:
     changes = _read_changes(form) if action == "save" else {}
     if _check_values(form, changes) and action != "check":
         confirmation.require(browser)
-        try:
+        with form.showing_refusals():
             message = _perform_on_provider(browser, row, action, changes)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(HERE if action == "remove" else browser.path, message)
     if action == "check" and form.is_valid:
         checks = provider_setup.check(browser.settings, browser.app.vault, row, compared)

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 from collegium.access.rules import Permission, ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Invalid
 from collegium.roles import actions as role_actions
 from collegium.roles import queries as role_queries
 from collegium.roles.rules import NAME_MAX
@@ -209,11 +208,8 @@ def _change(browser: BrowserRequest) -> Response:
             row = role_queries.get_by_uuid(tx, browser.uuid("role"))
             form.add_refusals(role_actions.problems(tx, row, changes, _checked_permissions(form)))
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             message = _perform_on_role(browser, action, changes)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(HERE if action == "delete" else browser.path, message)
     with browser.read() as tx:
         return _render_role(browser, tx, form, 422, from_database=action != "save")
@@ -261,14 +257,11 @@ def _create(browser: BrowserRequest) -> Response:
     with browser.read() as tx:
         form.add_refusals(role_actions.problems(tx, None, known, _checked_permissions(form)))
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             with browser.create() as tx:
                 uuid = role_actions.create(tx, browser.actor, values, _checked_permissions(form))
                 destination = (f"{HERE}{uuid}/", _("The role is created and enabled."))
                 browser.created(tx, *destination)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(*destination)
     return _render_new(browser, form, 422)
 

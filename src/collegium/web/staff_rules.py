@@ -14,7 +14,6 @@ from collegium.claim_rules import rules as claim_rule_rules
 from collegium.claim_rules.granting import Preview
 from collegium.claim_rules.queries import RuleRow
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Invalid
 from collegium.roles import queries as role_queries
 from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.providers import queries as provider_queries
@@ -119,14 +118,11 @@ def _create(browser: BrowserRequest) -> Response:
         values = _read_values(form, tx)
     if form.is_valid:
         confirmation.require(browser)
-        try:
+        with form.showing_refusals():
             with browser.create() as tx:
                 uuid = claim_rule_actions.create(tx, browser.actor, values)
                 message = _("The rule is added. It counts at each person's next sign-in.")
                 browser.created(tx, f"{HERE}{uuid}/", message)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(f"{HERE}{uuid}/", message)
     with browser.read() as tx:
         return _render_new(browser, tx, form, 422)
@@ -194,15 +190,12 @@ def _change(browser: BrowserRequest) -> Response:
         values = _read_values(form, tx) if action == "save" and form.is_valid else {}
     if form.is_valid:
         confirmation.require(browser)
-        try:
+        with form.showing_refusals():
             with browser.write() as tx:
                 if action == "remove":
                     claim_rule_actions.remove(tx, browser.actor, uuid)
                 else:
                     claim_rule_actions.update(tx, browser.actor, uuid, values)
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
-        else:
             if action == "remove":
                 return browser.redirect(
                     HERE, _("The rule is removed. The roles that it gave stay.")

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from collegium.api.request import Response, Routes, network_of
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, Invalid, NotFound, or_not_found
+from collegium.refusals import Conflict, NotFound, or_not_found
 from collegium.security.rate_limits.rules import CODE
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices.queries import DeviceRow
@@ -251,14 +251,11 @@ def _approve_device(browser: BrowserRequest) -> Response:
     if chosen and lifetime not in options:
         form.add_error("lifetime", _("Please choose an option."))
     else:
-        try:
-            with browser.create() as tx:
-                device_actions.approve(
-                    tx, browser.actor, uuid, lifetime=lifetime, settings=browser.settings
-                )
-                browser.created(tx, "approve")
-        except (Conflict, Invalid) as refusal:
-            form.add_refusal(refusal)
+        with form.showing_refusals(), browser.create() as tx:
+            device_actions.approve(
+                tx, browser.actor, uuid, lifetime=lifetime, settings=browser.settings
+            )
+            browser.created(tx, "approve")
     if form.is_valid:
         return page(browser, "authorize", state="approve", form=form)
     return _render_device(browser, uuid, form, 422)
