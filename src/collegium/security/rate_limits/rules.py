@@ -36,6 +36,16 @@ _TEN_MINUTES: Final = timedelta(minutes=10)
 _HOUR: Final = timedelta(hours=1)
 
 
+def _in_minutes(allowed: int) -> RateLimit:
+    """Return a limit with delays of 5 seconds to 10 minutes, which is forgotten as soon."""
+    return RateLimit(allowed, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)
+
+
+def _in_hours(allowed: int, initial_delay: timedelta = 30 * _SECOND) -> RateLimit:
+    """Return a limit with delays of up to an hour, which is forgotten as soon."""
+    return RateLimit(allowed, initial_delay, _HOUR, _HOUR)
+
+
 class Per(Enum):
     """Whose attempts count together; the value is a part of the key."""
 
@@ -94,18 +104,16 @@ The target of a sign-in is a digest of the user name.
 LOGIN_NAME: Final = Limit("login", {Per.TARGET: RateLimit(10, _SECOND, 30 * _SECOND, _TEN_MINUTES)})
 """The same from all networks. The delays are short, because strangers can cause them."""
 
-LOGIN_NETWORK: Final = Limit(
-    "login", {Per.NETWORK: RateLimit(30, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)}
-)
+LOGIN_NETWORK: Final = Limit("login", {Per.NETWORK: _in_minutes(30)})
 """The same from one network with all user names."""
 
-CODE: Final = Limit("code", {Per.NETWORK: RateLimit(10, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)})
+CODE: Final = Limit("code", {Per.NETWORK: _in_minutes(10)})
 """Wrong codes, links and UUIDs, wherever they are guessed."""
 
 PROVIDER: Final = Limit(
     # A whole institution may come from one network.
     "provider",
-    {Per.NETWORK: RateLimit(300, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)},
+    {Per.NETWORK: _in_minutes(300)},
 )
 """Sign-ins at identity providers that are begun, and those that fail."""
 
@@ -116,22 +124,18 @@ that nobody prevents the sign-ins of a network with requests that need no sign-i
 REFRESH: Final = Limit("refresh", CODE.rates)
 """Wrong refresh tokens. Programs send them by mistake, so they count apart from guesses."""
 
-DEVICE: Final = Limit(
-    "device", {Per.NETWORK: RateLimit(30, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)}
-)
+DEVICE: Final = Limit("device", {Per.NETWORK: _in_minutes(30)})
 """Device sign-ins that are begun."""
 
-PASSKEY: Final = Limit(
-    "passkey", {Per.NETWORK: RateLimit(60, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)}
-)
+PASSKEY: Final = Limit("passkey", {Per.NETWORK: _in_minutes(60)})
 """Sign-ins with a passkey that are begun, and answers that are refused."""
 
 INVITE: Final = Limit(
     "invite",
     {
         # Whole laboratories are invited at once, and a network may be that of an institution.
-        Per.ACCOUNT: RateLimit(200, 30 * _SECOND, _HOUR, _HOUR),
-        Per.NETWORK: RateLimit(1000, 30 * _SECOND, _HOUR, _HOUR),
+        Per.ACCOUNT: _in_hours(200),
+        Per.NETWORK: _in_hours(1000),
     },
     exempts_staff=True,
 )
@@ -141,62 +145,50 @@ IMPORT: Final = Limit(
     # A file takes some seconds to judge, and as many people are invited as it has rows. A file is
     # uploaded again when it was corrected.
     "import",
-    {
-        Per.ACCOUNT: RateLimit(20, 30 * _SECOND, _HOUR, _HOUR),
-        Per.NETWORK: RateLimit(100, 30 * _SECOND, _HOUR, _HOUR),
-    },
+    {Per.ACCOUNT: _in_hours(20), Per.NETWORK: _in_hours(100)},
     exempts_staff=True,
 )
 """Uploading a file with people to invite."""
 
 IMPORT_START: Final = Limit(
-    "import start",
-    {Per.ACCOUNT: RateLimit(5, 60 * _SECOND, _HOUR, _HOUR)},
-    exempts_staff=True,
+    "import start", {Per.ACCOUNT: _in_hours(5, 60 * _SECOND)}, exempts_staff=True
 )
 """Starting an import, however many people it invites."""
 
 BULK_CHANGE: Final = Limit(
-    "bulk change",
-    {Per.ACCOUNT: RateLimit(30, 60 * _SECOND, _HOUR, _HOUR)},
-    exempts_staff=True,
+    "bulk change", {Per.ACCOUNT: _in_hours(30, 60 * _SECOND)}, exempts_staff=True
 )
 """Choosing rows of a list that are changed together, however many."""
 
-EXPORT: Final = Limit("export", {Per.ACCOUNT: RateLimit(30, 30 * _SECOND, _HOUR, _HOUR)})
+EXPORT: Final = Limit("export", {Per.ACCOUNT: _in_hours(30)})
 """Downloading the members, invitations or audit log of a scope, all of them at once."""
 
-RESEND: Final = Limit("send", {Per.TARGET: RateLimit(5, 60 * _SECOND, _HOUR, _HOUR)})
+RESEND: Final = Limit("send", {Per.TARGET: _in_hours(5, 60 * _SECOND)})
 """Sending the e-mail of one invitation again, no matter which account does."""
 
 ASK: Final = Limit(
     "ask",
     {
-        Per.ACCOUNT: RateLimit(10, 30 * _SECOND, _HOUR, _HOUR),
+        Per.ACCOUNT: _in_hours(10),
         # A whole class may get a link.
-        Per.NETWORK: RateLimit(100, 30 * _SECOND, _HOUR, _HOUR),
+        Per.NETWORK: _in_hours(100),
     },
     exempts_staff=True,
 )
 """Making a join request through an invite link, which e-mails those who decide on it."""
 
 JOIN: Final = Limit(
-    "join",
-    {
-        Per.ACCOUNT: RateLimit(20, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES),
-        Per.NETWORK: RateLimit(200, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES),
-    },
-    exempts_staff=True,
+    "join", {Per.ACCOUNT: _in_minutes(20), Per.NETWORK: _in_minutes(200)}, exempts_staff=True
 )
 """Making a join request to a group."""
 
-_PEOPLE: Final = RateLimit(60, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES)
+_PEOPLE: Final = _in_minutes(60)
 PEOPLE: Final = Limit(
     "people", dict.fromkeys((Per.ACCOUNT, Per.NETWORK), _PEOPLE), exempts_staff=True
 )
 """Naming an e-mail address that no account has, where the response reveals that."""
 
-_MAIL: Final = RateLimit(10, 30 * _SECOND, _HOUR, _HOUR)
+_MAIL: Final = _in_hours(10)
 MAIL: Final = Limit("mail", {Per.ACCOUNT: _MAIL})
 """E-mails to a new address, which the account chooses."""
 
@@ -207,9 +199,9 @@ SIGN_UP: Final = Limit(
     "sign up",
     {
         # Each attempt reveals whether a user name is taken.
-        Per.TARGET: RateLimit(20, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES),
+        Per.TARGET: _in_minutes(20),
         # A whole course may sign up in one room.
-        Per.NETWORK: RateLimit(100, 5 * _SECOND, _TEN_MINUTES, _TEN_MINUTES),
+        Per.NETWORK: _in_minutes(100),
     },
 )
 """Attempts to create an account with an invitation, which is the target."""
