@@ -63,6 +63,7 @@ from collegium.db.tables import (
     tokens,
     two_factor,
 )
+from collegium.db.writing import insert_row, update_row
 from collegium.invitations.rules import State
 from collegium.lists import account_search
 from collegium.lists.listing import Listing, restricted
@@ -504,24 +505,6 @@ _INVALIDATE_CREDENTIALS = Statement(
 )
 
 
-@lru_cache(maxsize=64)
-def _insert(columns: tuple[str, ...]) -> Statement[int]:
-    return Statement[int](
-        insert(accounts)
-        .values({name: bindparam(name) for name in columns})
-        .returning(accounts.c.id)
-    )
-
-
-@lru_cache(maxsize=256)
-def _update(columns: tuple[str, ...]) -> Statement:
-    return Statement(
-        update(accounts)
-        .where(accounts.c.id == bindparam("account"))
-        .values({name: bindparam(name) for name in columns})
-    )
-
-
 def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> AccountDetails:
     """Load an account that the actor may see.
 
@@ -685,7 +668,7 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     values = {**with_derived_columns(values), "search": account_search.text_of(values)}
     try:
         with tx.savepoint():
-            account = tx.fetch_only(_insert(tuple(sorted(values))), **values)
+            account = insert_row(tx, accounts, values)
     except UniqueViolationError as error:
         raise _conflict_of(error) from error
     tx.execute(_INSERT_TEXTS, account=account, **account_search.texts_of(values))
@@ -714,7 +697,7 @@ def change(tx: WriteTransaction, account: int, values: Mapping[str, Any]) -> lis
         tx.execute(_UPDATE_TEXTS, account=account, **account_search.texts_of(new_row))
     try:
         with tx.savepoint():
-            tx.execute(_update(tuple(sorted(values))), account=account, **values)
+            update_row(tx, accounts, account, values)
     except UniqueViolationError as error:
         raise _conflict_of(error) from error
     if "email" not in values:

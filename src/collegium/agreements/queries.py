@@ -31,6 +31,7 @@ from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, agreement_acceptances, agreements
+from collegium.db.writing import insertion
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, or_not_found
 
@@ -140,11 +141,7 @@ _COUNTS = Statement[_Count](
     .group_by(agreement_acceptances.c.agreement_id)
 )
 _COLUMNS: Final = ("uuid", "kind", "language", "version", "content", "created_at", "modified_at")
-_INSERT = Statement[int](
-    insert(agreements)
-    .values({name: bindparam(name) for name in _COLUMNS})
-    .returning(agreements.c.id)
-)
+_INSERT = Statement[int](insertion(agreements, _COLUMNS).returning(agreements.c.id))
 _SUPERSEDE = Statement(
     update(agreements)
     .where(agreements.c.id == bindparam("agreement", type_=BigInt))

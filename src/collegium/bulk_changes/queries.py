@@ -14,7 +14,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
-    insert,
     not_,
     or_,
     select,
@@ -38,6 +37,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
+from collegium.db.writing import insertion
 from collegium.lists.listing import Filter, Listing, choice
 from collegium.refusals import or_not_found
 
@@ -234,15 +234,9 @@ _COLUMNS: Final = (
     *("uuid", "scope_id", "change", "valid_until", "state", "created_at", "created_by"),
     *("impersonator_id", "ip_address", "request_id"),
 )
-_INSERT = Statement[int](
-    insert(bulk_changes)
-    .values({name: bindparam(name) for name in _COLUMNS})
-    .returning(bulk_changes.c.id)
-)
+_INSERT = Statement[int](insertion(bulk_changes, _COLUMNS).returning(bulk_changes.c.id))
 _ROW_COLUMNS: Final = ("bulk_change_id", "number", "invitation_id", "grant_id", "state")
-_INSERT_ROW = Statement(
-    insert(bulk_change_rows).values({name: bindparam(name) for name in _ROW_COLUMNS})
-)
+_INSERT_ROW = Statement(insertion(bulk_change_rows, _ROW_COLUMNS))
 _NEXT_ROWS = Statement[ChosenRow](
     _chosen.where(
         bulk_change_rows.c.bulk_change_id == _change,

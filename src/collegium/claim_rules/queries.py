@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, false, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, false, func, or_, select, update
 
 from collegium.access.queries import OrganisationState
 from collegium.access.rules import Actor
@@ -25,6 +24,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
+from collegium.db.writing import insert_row, insertion, update_row
 from collegium.lists.listing import Listing
 from collegium.refusals import or_not_found
 from collegium.sign_in.providers.rules import vouched_claims
@@ -189,9 +189,7 @@ _same = and_(
     claim_rule_grants.c.scope_id == bindparam("scope", type_=BigInt),
     claim_rule_grants.c.role_id == bindparam("role", type_=BigInt),
 )
-_INSERT_GIVEN = Statement(
-    insert(claim_rule_grants).values({c.name: bindparam(c.name) for c in claim_rule_grants.c})
-)
+_INSERT_GIVEN = Statement(insertion(claim_rule_grants))
 _GIVE_AGAIN = Statement(
     update(claim_rule_grants)
     .where(_same)
@@ -227,24 +225,6 @@ _ORGANISATIONS_NAMED = Statement[NamedScope](
 )
 
 
-@lru_cache(maxsize=4)
-def _insert(columns: tuple[str, ...]) -> Statement[int]:
-    return Statement[int](
-        insert(claim_rules)
-        .values({name: bindparam(name) for name in columns})
-        .returning(claim_rules.c.id)
-    )
-
-
-@lru_cache(maxsize=32)
-def _update(columns: tuple[str, ...]) -> Statement:
-    return Statement(
-        update(claim_rules)
-        .where(claim_rules.c.id == bindparam("rule", type_=BigInt))
-        .values({name: bindparam(name, type_=claim_rules.c[name].type) for name in columns})
-    )
-
-
 def all_rules(tx: ReadTransaction) -> list[RuleRow]:
     """Return all rules, oldest first, without a visibility check."""
     return tx.fetch_all(_ALL)
@@ -277,12 +257,12 @@ def count(tx: ReadTransaction) -> int:
 
 def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """Insert a rule and return its id."""
-    return tx.fetch_only(_insert(tuple(sorted(values))), **values)
+    return insert_row(tx, claim_rules, values)
 
 
 def change(tx: WriteTransaction, rule: int, values: Mapping[str, Any]) -> None:
     """Update the given columns of a rule."""
-    tx.execute(_update(tuple(sorted(values))), rule=rule, **values)
+    update_row(tx, claim_rules, rule, values)
 
 
 def set_project(tx: WriteTransaction, rule: int, project: int) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
-from functools import cache
 from typing import Any, Generic
 
-from sqlalchemy import ColumnElement, Integer, Table, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Integer, Table, bindparam, delete, or_, select
 
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import R, Statement, UtcDateTime
 from collegium.db.tables import BigInt
+from collegium.db.writing import update_row
 
 
 class Jobs(Generic[R]):
@@ -31,6 +31,7 @@ class Jobs(Generic[R]):
         busy: Collection[StrEnum],
         age: ColumnElement[datetime],
     ) -> None:
+        self._table = table
         self._by_id = by_id
         is_id = table.c.id == bindparam("id", type_=BigInt)
         states = sorted(state.value for state in busy)
@@ -59,13 +60,6 @@ class Jobs(Generic[R]):
             )
         )
 
-        @cache
-        def update_of(columns: tuple[str, ...]) -> Statement:
-            values: dict[str, Any] = {name: bindparam(name) for name in columns}
-            return Statement(update(table).where(is_id).values(values))
-
-        self._update_of = update_of
-
     def by_id(self, tx: ReadTransaction, job: int) -> R | None:
         """Return a job without a visibility check; None if its scope is gone."""
         return tx.fetch_one(self._by_id, id=job)
@@ -81,7 +75,7 @@ class Jobs(Generic[R]):
 
     def change(self, tx: WriteTransaction, job: int, **values: Any) -> None:
         """Update columns of a job, which is locked."""
-        tx.execute(self._update_of(tuple(sorted(values))), id=job, **values)
+        update_row(tx, self._table, job, values)
 
     def purge(self, tx: WriteTransaction, before: datetime, limit: int) -> int:
         """Delete jobs that are older than a time and not busy; return how many."""

@@ -21,7 +21,6 @@ from sqlalchemy import (
     exists,
     false,
     func,
-    insert,
     literal_column,
     not_,
     or_,
@@ -41,15 +40,14 @@ from collegium.access.rules import GRANTING, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, scopes
+from collegium.db.writing import insertion
 from collegium.events.event import Event
 from collegium.events.types import SignedIn
 from collegium.invitations.queries import READERS
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import or_not_found
 
-_INSERT = Statement(
-    insert(events).values({one.name: bindparam(one.name) for one in events.c if one.name != "id"})
-)
+_INSERT = Statement(insertion(events))
 
 _LATEST = Statement[datetime](select(events.c.created_at).order_by(events.c.id.desc()).limit(1))
 

@@ -18,7 +18,6 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     literal,
     literal_column,
     or_,
@@ -33,6 +32,7 @@ from collegium.accounts.queries import Identity
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Position, Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, grants, hook_marks, hooks, outbox, scopes
+from collegium.db.writing import insertion
 from collegium.hooks.rules import Kind
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import or_not_found
@@ -178,7 +178,7 @@ _ADDED: Final = (
     *("uuid", "account_id", "kind", "is_active", "event_kinds", "event_groups"),
     *("destination_url", "content_type", "email", "created_at", "modified_at", "activated_at"),
 )
-_INSERT = Statement(insert(hooks).values({name: bindparam(name) for name in _ADDED}))
+_INSERT = Statement(insertion(hooks, _ADDED))
 _CHANGED: Final = (
     *("is_active", "event_kinds", "event_groups", "destination_url", "content_type", "email"),
     *("modified_at", "activated_at", "first_failed_at", "failures", "next_attempt_at"),

@@ -17,7 +17,6 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    insert,
     or_,
     select,
     true,
@@ -38,6 +37,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
+from collegium.db.writing import insertion
 from collegium.imports.rules import BUSY, RowState, State
 from collegium.invitations.rules import OPEN
 from collegium.lists.listing import Filter, Listing
@@ -197,17 +197,11 @@ _COUNTS = Statement[RowCount](
 _INSERT_COLUMNS: Final = (
     *("uuid", "scope_id", "digest", "file_name", "columns", "state", "created_at", "created_by"),
 )
-_INSERT = Statement[int](
-    insert(imports)
-    .values({name: bindparam(name) for name in _INSERT_COLUMNS})
-    .returning(imports.c.id)
-)
+_INSERT = Statement[int](insertion(imports, _INSERT_COLUMNS).returning(imports.c.id))
 _ROW_COLUMNS: Final = (
     *("import_id", "number", "cells", "email_comparable", "role_uuid", "state", "problem"),
 )
-_INSERT_ROW = Statement(
-    insert(import_rows).values({name: bindparam(name) for name in _ROW_COLUMNS})
-)
+_INSERT_ROW = Statement(insertion(import_rows, _ROW_COLUMNS))
 _DELETE_JUDGED = Statement(
     delete(import_rows).where(
         import_rows.c.import_id == _import, import_rows.c.state != RowState.CREATED.value

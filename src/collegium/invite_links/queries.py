@@ -31,6 +31,7 @@ from collegium.access.rules import Actor, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import BigInt, accounts, invite_links, join_requests, roles, scopes
+from collegium.db.writing import update_row
 from collegium.invitations.queries import READERS
 from collegium.join_requests.rules import State as RequestState
 from collegium.lists.listing import Listing
@@ -176,15 +177,6 @@ _ADD = add_to_scope(
 )
 
 
-@lru_cache(maxsize=16)
-def _update(columns: tuple[str, ...]) -> Statement:
-    return Statement(
-        update(invite_links)
-        .where(invite_links.c.id == bindparam("invite_link"))
-        .values({name: bindparam(name) for name in columns})
-    )
-
-
 _HAS_REQUESTS = {
     is_pending: Statement[bool](
         select(
@@ -267,7 +259,7 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
 
 def change(tx: WriteTransaction, invite_link_id: int, changes: Mapping[str, Any]) -> None:
     """Update the given columns."""
-    tx.execute(_update(tuple(sorted(changes))), invite_link=invite_link_id, **changes)
+    update_row(tx, invite_links, invite_link_id, changes)
 
 
 def has_requests(tx: ReadTransaction, invite_link_id: int, *, is_pending: bool = False) -> bool:

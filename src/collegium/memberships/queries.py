@@ -15,7 +15,6 @@ from sqlalchemy import (
     exists,
     false,
     func,
-    insert,
     not_,
     or_,
     select,
@@ -45,6 +44,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
+from collegium.db.writing import insertion
 from collegium.join_requests.rules import State
 from collegium.lists import account_search
 from collegium.lists import filters as list_filters
@@ -439,9 +439,7 @@ _COLUMNS = (
     *("source", "reminders_done"),
 )
 _INSERT = add_to_account(grants, _COLUMNS)
-_INSERT_REPLACEMENT = Statement[int](
-    insert(grants).values({name: bindparam(name) for name in _COLUMNS}).returning(grants.c.id)
-)
+_INSERT_REPLACEMENT = Statement[int](insertion(grants, _COLUMNS).returning(grants.c.id))
 _SET_END = Statement(
     update(grants)
     .where(grants.c.id == bindparam("grant"), is_active())
@@ -459,7 +457,7 @@ _END = Statement(
 _SET_UUID = Statement(
     update(grants).where(grants.c.id == bindparam("grant")).values(uuid=bindparam("new_uuid"))
 )
-_INSERT_LOCKED = Statement(insert(grants).values({name: bindparam(name) for name in _COLUMNS}))
+_INSERT_LOCKED = Statement(insertion(grants, _COLUMNS))
 _member_facts = (
     grants.c.id,
     grants.c.account_id,

@@ -21,7 +21,6 @@ from sqlalchemy import (
     delete,
     false,
     func,
-    insert,
     not_,
     or_,
     select,
@@ -31,6 +30,7 @@ from sqlalchemy import (
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import FINISHED, IS_CALL, IS_MAIL, BigInt, hooks, outbox
+from collegium.db.writing import insertion
 from collegium.lists.listing import Filter, Listing
 from collegium.outbox.mails import EventNotification, MailTest
 from collegium.refusals import Conflict, or_not_found
@@ -137,9 +137,7 @@ _COLUMNS: Final = (
     "hook_id",
 )
 
-_ENQUEUE = Statement[int](
-    insert(outbox).values({name: bindparam(name) for name in _COLUMNS}).returning(outbox.c.id)
-)
+_ENQUEUE = Statement[int](insertion(outbox, _COLUMNS).returning(outbox.c.id))
 
 
 def _claim(queued: ColumnElement[bool]) -> Statement[ClaimedMail]:

@@ -19,7 +19,6 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    update,
 )
 
 from collegium.access.queries import is_active, viewer_params, visible_scopes
@@ -41,6 +40,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
+from collegium.db.writing import insert_row, update_row
 from collegium.lists.filters import is_equal
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import Conflict, Invalid, NotFound, or_not_found
@@ -186,22 +186,6 @@ HOLDERS: Final = (
     .scalar_subquery()
 )
 """The number of accounts that have a role in some scope, to sort by."""
-
-
-@lru_cache(maxsize=16)
-def _insert(columns: tuple[str, ...]) -> Statement[int]:
-    return Statement[int](
-        insert(roles).values({name: bindparam(name) for name in columns}).returning(roles.c.id)
-    )
-
-
-@lru_cache(maxsize=32)
-def _update(columns: tuple[str, ...]) -> Statement:
-    return Statement(
-        update(roles)
-        .where(roles.c.id == bindparam("role"))
-        .values({name: bindparam(name) for name in columns})
-    )
 
 
 @lru_cache(maxsize=32)
@@ -354,7 +338,7 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     try:
         with tx.savepoint():
             values = _with_sort_key(values)
-            return tx.fetch_only(_insert(tuple(sorted(values))), **values)
+            return insert_row(tx, roles, values)
     except UniqueViolationError as error:
         raise Invalid("role.name_taken", field="name") from error
 
@@ -368,7 +352,7 @@ def change(tx: WriteTransaction, role: int, values: Mapping[str, Any]) -> None:
     try:
         with tx.savepoint():
             values = _with_sort_key(values)
-            tx.execute(_update(tuple(sorted(values))), role=role, **values)
+            update_row(tx, roles, role, values)
     except UniqueViolationError as error:
         raise Invalid("role.name_taken", field="name") from error
 

@@ -24,6 +24,7 @@ from collegium.access.rules import ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, contains, like_pattern
 from collegium.db.tables import BigInt, organisations, projects, roles, scopes
+from collegium.db.writing import insertion, update_row
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid
@@ -68,17 +69,7 @@ _COUNT_CHILDREN = Statement[int](
 
 @lru_cache(maxsize=64)
 def _insert(table: Table, columns: tuple[str, ...]) -> Statement:
-    return Statement(insert(table).values({name: bindparam(name) for name in columns}))
-
-
-@lru_cache(maxsize=256)
-def _update(table: Table, columns: tuple[str, ...]) -> Statement:
-    key = table.c.id if table is scopes else table.c.scope_id
-    return Statement(
-        update(table)
-        .where(key == bindparam("scope"))
-        .values({name: bindparam(name) for name in columns})
-    )
+    return Statement(insertion(table, columns))
 
 
 class RoleInScope:
@@ -225,7 +216,7 @@ def change(tx: WriteTransaction, scope: int, table: Table, changes: Mapping[str,
         if values:
             try:
                 with tx.savepoint():
-                    tx.execute(_update(target, tuple(sorted(values))), scope=scope, **values)
+                    update_row(tx, target, scope, values)
             except UniqueViolationError as error:
                 raise Invalid("scope.slug_taken", field="slug") from error
 

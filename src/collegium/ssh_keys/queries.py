@@ -6,12 +6,13 @@ from functools import lru_cache
 from typing import Final
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, true
 
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, ssh_keys
+from collegium.db.writing import insertion
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, or_not_found
 from collegium.ssh_keys.rules import PublicKey
@@ -66,7 +67,7 @@ _COLUMNS: Final = (
     "created_at",
     "modified_at",
 )
-_INSERT = Statement(insert(ssh_keys).values({name: bindparam(name) for name in _COLUMNS}))
+_INSERT = Statement(insertion(ssh_keys, _COLUMNS))
 _DELETE = Statement(delete(ssh_keys).where(ssh_keys.c.id == bindparam("key")))
 _OF_ACCOUNT = Statement[AccountKey](
     select(ssh_keys.c.id, ssh_keys.c.uuid, ssh_keys.c.name, ssh_keys.c.fingerprint_sha256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import and_, bindparam, delete, false, func, insert, or_, select
+from sqlalchemy import and_, bindparam, delete, false, func, or_, select
 
 from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
@@ -17,6 +17,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
+from collegium.db.writing import insertion
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, or_not_found
 
@@ -115,19 +116,11 @@ _AVAILABILITY = Statement[AvailabilityRow](
 _CONCEALMENT = Statement[ConcealmentRow](
     _concealment_rows.where(role_concealments.c.uuid == bindparam("uuid"))
 )
-_ADD_AVAILABILITY = Statement(
-    insert(organisation_roles).values(
-        {column.name: bindparam(column.name) for column in organisation_roles.c}
-    )
-)
+_ADD_AVAILABILITY = Statement(insertion(organisation_roles))
 _DELETE_AVAILABILITY = Statement(
     delete(organisation_roles).where(organisation_roles.c.role_id == bindparam("role"))
 )
-_ADD_CONCEALMENT = Statement(
-    insert(role_concealments).values(
-        {name: bindparam(name) for name in ("uuid", "organisation_id", "role_id")}
-    )
-)
+_ADD_CONCEALMENT = Statement(insertion(role_concealments, ("uuid", "organisation_id", "role_id")))
 _DELETE_CONCEALMENT = Statement(
     delete(role_concealments).where(role_concealments.c.id == bindparam("concealment"))
 )

@@ -9,11 +9,9 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     LargeBinary,
-    Table,
     and_,
     bindparam,
     delete,
-    insert,
     not_,
     or_,
     select,
@@ -34,6 +32,7 @@ from collegium.db.tables import (
     tokens,
     used_logout_tokens,
 )
+from collegium.db.writing import insertion
 from collegium.refusals import Conflict
 
 
@@ -97,12 +96,6 @@ class SessionAtProvider:
     id_token_encrypted: bytes | None
 
 
-def _insert(table: Table) -> Statement[Any]:
-    return Statement[Any](
-        insert(table).values({column.name: bindparam(column.name) for column in table.c})
-    )
-
-
 _BY_SUBJECT = Statement[IdentityRow](
     select(identities).where(
         identities.c.issuer == bindparam("issuer"), identities.c.subject == bindparam("subject")
@@ -124,11 +117,7 @@ _OF_ACCOUNT = Statement[ListedIdentity](
     .where(_of_account)
     .order_by(identities.c.created_at, identities.c.id)
 )
-_INSERT = Statement[int](
-    insert(identities)
-    .values({column.name: bindparam(column.name) for column in identities.c if column.name != "id"})
-    .returning(identities.c.id)
-)
+_INSERT = Statement[int](insertion(identities).returning(identities.c.id))
 _USE = Statement(
     update(identities)
     .where(identities.c.id == bindparam("identity", type_=BigInt))
@@ -152,7 +141,7 @@ _FORGET_RELEASED = Statement(
     )
 )
 
-_INSERT_SIGN_IN = _insert(provider_sign_ins)
+_INSERT_SIGN_IN = Statement[Any](insertion(provider_sign_ins))
 _sign_in_columns = tuple(column for column in provider_sign_ins.c if column.name != "state_hash")
 _SIGN_IN = Statement[StartedSignIn](
     select(*_sign_in_columns).where(provider_sign_ins.c.state_hash == bindparam("state_hash"))
@@ -167,7 +156,7 @@ _EXPIRED = tuple(
     for table in (provider_sign_ins, exchange_codes, used_logout_tokens)
 )
 
-_INSERT_CODE = _insert(exchange_codes)
+_INSERT_CODE = Statement[Any](insertion(exchange_codes))
 _CODE = Statement[ExchangeRow](
     select(
         exchange_codes.c.identity_id,
@@ -189,7 +178,7 @@ _USE_CODE = Statement(
 _FORGET_SESSION = Statement(
     delete(identity_sessions).where(identity_sessions.c.token_id == bindparam("token_id"))
 )
-_INSERT_SESSION = _insert(identity_sessions)
+_INSERT_SESSION = Statement[Any](insertion(identity_sessions))
 _SESSION = Statement[SessionAtProvider](
     select(
         identity_sessions.c.identity_id,
@@ -252,7 +241,7 @@ _END_TOKENS_OF_IDENTITY = Statement(
         tokens.c.id != bindparam("kept_token", type_=BigInt),
     )
 )
-_USE_LOGOUT_TOKEN = _insert(used_logout_tokens)
+_USE_LOGOUT_TOKEN = Statement[Any](insertion(used_logout_tokens))
 
 
 def by_subject(tx: ReadTransaction, issuer: str, subject: str) -> IdentityRow | None:

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
-from sqlalchemy import LargeBinary, bindparam, delete, func, insert, select, update
+from sqlalchemy import LargeBinary, bindparam, delete, func, select, update
 
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, UuidHex
 from collegium.db.tables import BigInt, accounts, passkey_ceremonies, passkeys
+from collegium.db.writing import insertion
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, or_not_found
 from collegium.sign_in.passkeys.rules import CEREMONY_SECONDS, Purpose
@@ -93,7 +94,7 @@ listing = Listing[PasskeyRow](
 )
 _of_account = passkeys.c.account_id == bindparam("account")
 _is_active = passkeys.c.revoked_at.is_(None)
-_INSERT = Statement(insert(passkeys).values({name: bindparam(name) for name in _COLUMNS}))
+_INSERT = Statement(insertion(passkeys, _COLUMNS))
 _ACTIVE = Statement[PasskeyRow](
     select(passkeys).where(_of_account, _is_active).order_by(passkeys.c.id)
 )
@@ -144,9 +145,7 @@ _COUNT_ALONE = Statement[int](
     .select_from(passkeys)
     .where(_of_account, _is_active, passkeys.c.is_user_verified)
 )
-_INSERT_CEREMONY = Statement(
-    insert(passkey_ceremonies).values({name: bindparam(name) for name in _CEREMONY_COLUMNS})
-)
+_INSERT_CEREMONY = Statement(insertion(passkey_ceremonies, _CEREMONY_COLUMNS))
 _CEREMONY = Statement[CeremonyRow](
     select(passkey_ceremonies).where(passkey_ceremonies.c.uuid == bindparam("uuid"))
 )

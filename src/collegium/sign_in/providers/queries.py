@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, null, or_, select, update
@@ -26,6 +25,7 @@ from collegium.db.tables import (
     released_identities,
     tokens,
 )
+from collegium.db.writing import insert_row, update_row
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound, or_not_found
 from collegium.sign_in.providers.rules import is_name
@@ -205,24 +205,6 @@ _COUNT_IDENTITIES = Statement[int](
 )
 
 
-@lru_cache(maxsize=16)
-def _insert(columns: tuple[str, ...]) -> Statement[int]:
-    return Statement[int](
-        insert(identity_providers)
-        .values({name: bindparam(name) for name in columns})
-        .returning(identity_providers.c.id)
-    )
-
-
-@lru_cache(maxsize=32)
-def _update(columns: tuple[str, ...]) -> Statement:
-    return Statement(
-        update(identity_providers)
-        .where(identity_providers.c.id == bindparam("provider"))
-        .values({name: bindparam(name) for name in columns})
-    )
-
-
 def by_id(tx: ReadTransaction, provider: int) -> ProviderRow | None:
     """Return a provider by id without a visibility check, or None."""
     return tx.fetch_one(_BY_ID, provider=provider)
@@ -334,14 +316,14 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     """
     try:
         with tx.savepoint():
-            return tx.fetch_only(_insert(tuple(sorted(values))), **values)
+            return insert_row(tx, identity_providers, values)
     except UniqueViolationError as error:
         raise Invalid("provider.name_taken", field="name") from error
 
 
 def change(tx: WriteTransaction, provider: int, values: Mapping[str, Any]) -> None:
     """Update the given columns of a provider."""
-    tx.execute(_update(tuple(sorted(values))), provider=provider, **values)
+    update_row(tx, identity_providers, provider, values)
 
 
 def lock_all(tx: WriteTransaction) -> None:

@@ -13,7 +13,6 @@ from sqlalchemy import (
     case,
     delete,
     false,
-    insert,
     literal_column,
     not_,
     null,
@@ -27,6 +26,7 @@ from collegium.accounts.queries import select_with_token as shown_accounts
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, UuidHex, any_of
 from collegium.db.tables import API_TOKEN, accounts, tokens
+from collegium.db.writing import insertion
 from collegium.lists.listing import Listing
 from collegium.refusals import or_not_found
 from collegium.sign_in.tokens.rules import TokenKind, expiry
@@ -163,9 +163,7 @@ _BY_HASH_FOR_PROFILE = Statement[OwnerProfile](
 _EXISTS = Statement[int](select(tokens.c.id).where(tokens.c.id == bindparam("token")))
 _of_account = tokens.c.account_id == bindparam("account")
 _API_TOKEN_OF_ACCOUNT = Statement[EncryptedToken](select(tokens).where(_of_account, API_TOKEN))
-_INSERT = Statement[int](
-    insert(tokens).values({name: bindparam(name) for name in _COLUMNS}).returning(tokens.c.id)
-)
+_INSERT = Statement[int](insertion(tokens, _COLUMNS).returning(tokens.c.id))
 _is_spent = tokens.c.kind == literal_column("'spent'")
 _SUMMARY_COLUMNS = tuple(
     tokens.c[name]
