@@ -86,7 +86,10 @@ def test_valid_values_are_accepted() -> None:
         ("trusted_domains", [[f"{'a.' * 124}aa.io"]]),
         ("registration", ["off", "invited", "open"]),
         ("vouched_claims", [["a" * 100], ["a@b"], ["a@*"]]),
-        ("attribute_mapping", [{}, {"email": " ".join("abcdefghij")}]),
+        (
+            "attribute_mapping",
+            [{}, {"email": " ".join("abcdefghij")}, dict.fromkeys(CLAIMS, "sub")],
+        ),
     ],
 )
 def test_values_up_to_the_limits_are_accepted(field: str, values: list[Any]) -> None:
@@ -388,6 +391,7 @@ NAMES = {"first_name": "given_name", "last_name": "family_name"}
             ["givenName", "familyName", "name"],
             {"first_name": "givenName", "last_name": "familyName", "email": "email"},
         ),
+        (["given_name", "family_name"], {**NAMES, "email": "email"}),
         (["name", "given_name"], {"full_name": "name", "first_name": "given_name"}),
         (["name", "sn"], {"full_name": "name", "last_name": "sn"}),
         (["mail", "email", "x"], {**NAMES, "email": "email"}),

@@ -261,7 +261,7 @@ def profile(claims: Mapping[str, Any], provider: MapsClaims) -> dict[str, Any]:
 
 _LISTS: Final = ("affiliations", "nationalities", "eduperson_assurance")
 _MISSING: Final = ("birth_date", "gender", *_NUMBERS)
-_KEPT_ONCE_STATED: Final = frozenset({"first_name", "last_name", "civil_number", "email"})
+_KEPT_ONCE_STATED: Final = frozenset({"first_name", "last_name", "civil_number"})
 """Columns that stay when the provider does not state them any more: they say who it is."""
 
 _EMPTY: Final[Mapping[str, Any]] = {

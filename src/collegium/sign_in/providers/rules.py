@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -251,13 +252,18 @@ def vouched_values(claim: str, value: Any, provider: Vouches) -> list[str]:
     """
     values = value if isinstance(value, list) else [value]
     texts = [text for text in values if isinstance(text, str)]
-    entries = (entry.partition("@") for entry in provider.vouched_claims if "@" in entry)
-    scopes = {scope.lower() for name, _, scope in entries if _plain(name) == _plain(claim)}
+    scopes = {scope for name, scope in _entries_with_scope(provider) if name == _plain(claim)}
     if ANY_SCOPE in scopes:
         return texts
     scopes |= {"", *provider.trusted_domains}
     is_domain = _plain(claim) in _DOMAINS
     return [text for text in texts if (text.lower() if is_domain else _scope(text)) in scopes]
+
+
+def _entries_with_scope(provider: Vouches) -> set[tuple[str, str]]:
+    """Return claim and scope, in comparable forms, of the entries ``claim@scope``."""
+    entries = (entry.partition("@") for entry in provider.vouched_claims)
+    return {(_plain(name), scope.lower()) for name, at, scope in entries if at}
 
 
 def speaks_for_all(provider: Vouches) -> list[str]:
@@ -276,8 +282,7 @@ def void_claims(used: Collection[str], provider: Vouches) -> list[str]:
     """
     if provider.trusted_domains:
         return []
-    entries = (entry.partition("@")[0] for entry in provider.vouched_claims if "@" in entry)
-    spoken_for = {_plain(claim) for claim in entries}
+    spoken_for = {name for name, _scope in _entries_with_scope(provider)}
     return [
         claim
         for claim in dict.fromkeys(used)
@@ -319,13 +324,14 @@ def suggested_mapping(supported: Collection[str]) -> dict[str, str]:
     Args:
         supported: the claims that the provider names in its metadata.
     """
-    first_of = {
-        field: suggested_claims(field, supported)[:1] for field in CLAIMS if field not in _CHOSEN
+    mapping = {
+        field: claims[0]
+        for field in CLAIMS
+        if field not in _CHOSEN and (claims := suggested_claims(field, supported))
     }
     # The parts of a name are better than the whole, which must be split.
-    if first_of["first_name"] and first_of["last_name"]:
-        first_of["full_name"] = []
-    mapping = {field: claims[0] for field, claims in first_of.items() if claims}
+    if "first_name" in mapping and "last_name" in mapping:
+        mapping.pop("full_name", None)
     return {**(DEFAULT_MAPPING if "full_name" not in mapping else {}), **mapping}
 
 
@@ -416,8 +422,8 @@ def check_same_name(before: str, after: str) -> None:
         raise Invalid("provider.name_is_fixed", field="name")
 
 
-def _each(is_valid: Callable[[str], object]) -> Callable[[Collection[str]], bool]:
-    return lambda items: len(items) <= LIST_MAX and all(map(is_valid, items))
+def _are_valid(is_valid: Callable[[str], object], items: Collection[str]) -> bool:
+    return len(items) <= LIST_MAX and all(map(is_valid, items))
 
 
 def _is_mapping(mapping: Mapping[str, str]) -> bool:
@@ -454,10 +460,10 @@ _CHECKS: Final[Mapping[str, tuple[str, Callable[[Any], object]]]] = {
     "user_field": ("provider.user_field", lambda name: not name or name in USER_FIELDS),
     "user_claim": ("provider.user_claim", lambda name: not name or is_identifying(name)),
     "attribute_mapping": ("provider.mapping", _is_mapping),
-    "protected_fields": ("provider.protected_fields", _each(PROTECTED.__contains__)),
-    "allowed_redirects": ("provider.redirect", _each(is_web_address)),
-    "trusted_domains": ("provider.domain", _each(_is_domain)),
-    "second_factor_values": ("provider.factor_value", _each(_CLAIM.fullmatch)),
-    "vouched_claims": ("provider.claim", _each(_VOUCHED.fullmatch)),
+    "protected_fields": ("provider.protected_fields", partial(_are_valid, PROTECTED.__contains__)),
+    "allowed_redirects": ("provider.redirect", partial(_are_valid, is_web_address)),
+    "trusted_domains": ("provider.domain", partial(_are_valid, _is_domain)),
+    "second_factor_values": ("provider.factor_value", partial(_are_valid, _CLAIM.fullmatch)),
+    "vouched_claims": ("provider.claim", partial(_are_valid, _VOUCHED.fullmatch)),
     "registration": ("provider.registration", lambda word: word in list(Registration)),
 }
