@@ -18,6 +18,8 @@ import psycopg
 import pytest
 import structlog
 from argon2 import PasswordHasher
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -49,6 +51,16 @@ def _make_hashes_cheap() -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr("collegium.security.crypto._HASHER", cheap)
     patch.setattr("collegium.security.crypto._FAKE_HASH", cheap.hash("of nobody"))
+
+
+# By default an example of more than 200 ms is a failure, so a busy machine fails tests at random.
+hypothesis_settings.register_profile(
+    "any load",
+    parent=hypothesis_settings(),  # the one of CI, if this is CI
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("any load")
 
 
 # Before the conftest of a folder makes a hash: pytest loads it before pytest_configure if the
