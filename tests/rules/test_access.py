@@ -90,6 +90,7 @@ def test_granting_needs_the_permission_and_everything_that_the_role_contains(
     needed = [KINDS["project"].grant]
     assert refusal_to_grant(needed, permissions, role_permissions, is_staff=False) == refusal
     assert may_grant("project", permissions, role_permissions, is_staff=False) is (not refusal)
+    assert may_grant("project", permissions, role_permissions, is_staff=True)
 
 
 @given(PERMISSIONS, PERMISSIONS)

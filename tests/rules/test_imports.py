@@ -254,6 +254,8 @@ def test_role_may_end_today() -> None:
         ({"name": "x" * 101}, ("name", "too_long")),
         ({"name": "see http://evil.example"}, ("name", "link")),
         ({"message": "a\x07b"}, ("message", "controls")),
+        # It was cut there, so it is longer.
+        ({"message": "x" * 2000 + " "}, ("message", "too_long")),
         ({"language": "german"}, ("language", "import.language")),
         ({"language": "d"}, ("language", "import.language")),
         ({"name": "x" * 101, "until": "x"}, ("name", "too_long")),
@@ -270,10 +272,14 @@ def test_malformed_rows_say_which_field_and_why(
         assert found.facts == {}
 
 
-def test_row_without_an_address_is_malformed() -> None:
+def test_row_without_one_short_address_is_malformed() -> None:
     found = parse(Row(2, {"name": "Ann"}), NOW)
     assert isinstance(found, RowProblem)
     assert (found.field, found.code) == ("email", "blank")
+    for length, problem in ((320, "email"), (321, "too_long")):
+        found = judge(email=f"{'a' * (length - 4)}@b.c")
+        assert isinstance(found, RowProblem)
+        assert found.code == problem
     found = judge(email="ann@uni.example, bob@uni.example")
     assert found == RowProblem("email", "import.several_addresses", {})
 

@@ -35,4 +35,5 @@ def test_grace_period_begins_after_the_last_day() -> None:
         (date(2026, 4, 2), False),
     ):
         assert is_in_grace_period(today, END, 2, None) is expected
+        assert is_in_grace_period(today, END, None, 2) is expected
     assert not is_in_grace_period(END, None, 2, None)

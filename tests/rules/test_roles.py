@@ -37,6 +37,12 @@ def test_permissions_of_a_role_must_fit_its_kind(
             check_permissions(kind, [*allowed, name])
 
 
+def test_role_of_an_unknown_kind_has_any_permissions() -> None:
+    check_permissions(None, [*OTHERS, *IN_GROUPS])
+    with refused(Invalid, "role.permissions", {"field": "permissions", "names": ["FLY"]}):
+        check_permissions(None, ["GROUP.UPDATE", "FLY", "PROJECT.LIST"])
+
+
 def test_all_invalid_permissions_are_named() -> None:
     names = ["FLY", "PROJECT.LIST"]
     with refused(Invalid, "role.permissions", {"field": "permissions", "names": names}):

@@ -115,6 +115,8 @@ def _is_out(node: ast.AST) -> bool:
             return True
         case ast.If(ast.Name("TYPE_CHECKING")) | ast.Call(ast.Name("TypeVar")):
             return True
+        case ast.Assign(value=ast.Subscript(ast.Name("tuple"))):
+            return True
         case ast.FunctionDef():
             return not node.decorator_list
     return False

@@ -127,7 +127,7 @@ def select_items(notices: Iterable[N], grants: Mapping[int, State], now: datetim
             is_included = is_included and _place(grants[known]) not in regained
             grant = known
         elif not state.is_active:
-            is_included = False
+            continue
         elif kind is Kind.ENDING:
             is_near = state.valid_until is not None and state.valid_until <= now + REMIND_BEFORE[0]
             is_included = is_near and grant not in given | changed
