@@ -9,7 +9,7 @@ from typing import Any, Final
 from collegium.access.rules import ScopeKind
 from collegium.accounts.queries import join_names
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.api.resources import Resource, ResourceList, field, link
+from collegium.api.resources import Resource, ResourceList, Source, field
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.invitations import detail_response
 from collegium.api.waldur.lookups import SINCE, UUID, fixed
@@ -26,52 +26,39 @@ _PENDING: Final = fixed(
 )
 
 
-def _reviewer_uuid() -> Any:
-    return field(filter=UUID.on(review_queries.reviewer.c.uuid))
+class _Review(Resource, frozen=True, gc=False):
+    """What a review of the roles in either kind of scope has."""
 
-
-def _reviewer_name() -> Any:
-    return field(
+    url: str = field(
+        *(Source.CONTEXT, "scope_kind", "uuid"),
+        get=lambda context, kind, uuid: (
+            f"{context.base}/api/{schemas.KINDS[kind]}-permissions-reviews/{uuid}/"
+        ),
+    )
+    uuid: str = field()
+    reviewer_full_name: str | None = field(
         "reviewer_uuid",
         "reviewer_first_name",
         "reviewer_last_name",
         get=lambda uuid, first, last: join_names(first, last) if uuid else None,
     )
-
-
-def _closed() -> Any:
-    return field("closed_at", filter=SINCE.on(reviews.c.closed_at), order=True)
-
-
-def _scope_uuid() -> Any:
-    return field("scope_uuid", filter=UUID.on(scopes.c.uuid))
-
-
-class CustomerPermissionReview(Resource, frozen=True, gc=False):
-    """A review of the roles in an organisation."""
-
-    url: str = link("/api/customer-permissions-reviews/{}/", "uuid")
-    uuid: str = field()
-    reviewer_full_name: str | None = _reviewer_name()
-    reviewer_uuid: str | None = _reviewer_uuid()
+    reviewer_uuid: str | None = field(filter=UUID.on(review_queries.reviewer.c.uuid))
     is_pending: bool = field(filter=_PENDING)
     created: datetime = field("created_at", order=True)
-    closed: datetime | None = _closed()
-    customer_uuid: str = _scope_uuid()
+    closed: datetime | None = field("closed_at", filter=SINCE.on(reviews.c.closed_at), order=True)
+
+
+class CustomerPermissionReview(_Review, frozen=True, gc=False):
+    """A review of the roles in an organisation."""
+
+    customer_uuid: str = field("scope_uuid", filter=UUID.on(scopes.c.uuid))
     customer_name: str = field("scope_name")
 
 
-class ProjectPermissionReview(Resource, frozen=True, gc=False):
+class ProjectPermissionReview(_Review, frozen=True, gc=False):
     """A review of the roles in a project."""
 
-    url: str = link("/api/project-permissions-reviews/{}/", "uuid")
-    uuid: str = field()
-    reviewer_full_name: str | None = _reviewer_name()
-    reviewer_uuid: str | None = _reviewer_uuid()
-    is_pending: bool = field(filter=_PENDING)
-    created: datetime = field("created_at", order=True)
-    closed: datetime | None = _closed()
-    project_uuid: str = _scope_uuid()
+    project_uuid: str = field("scope_uuid", filter=UUID.on(scopes.c.uuid))
     project_name: str = field("scope_name")
 
 
