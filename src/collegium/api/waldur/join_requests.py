@@ -119,33 +119,20 @@ LIST: Final = ResourceList(
 )
 
 
-def _approve(context: RequestContext) -> Response:
+def _decide(action: Action, context: RequestContext) -> Response:
     uuid = context.uuid("request")
     form = read(context, _BODY)
     with context.write() as tx:
         if form.errors:
-            join_request_actions.check_may_decide(
-                tx, context.actor, uuid, Action.APPROVE, WALDUR_KINDS
-            )
+            join_request_actions.check_may_decide(tx, context.actor, uuid, action, WALDUR_KINDS)
             form.check()
-        join_request_actions.approve(
-            tx, context.actor, context.settings, uuid, form.values.get("comment"), WALDUR_KINDS
-        )
-    return Response(200)
-
-
-def _reject(context: RequestContext) -> Response:
-    uuid = context.uuid("request")
-    form = read(context, _BODY)
-    with context.write() as tx:
-        if form.errors:
-            join_request_actions.check_may_decide(
-                tx, context.actor, uuid, Action.REJECT, WALDUR_KINDS
+        comment = form.values.get("comment")
+        if action is Action.APPROVE:
+            join_request_actions.approve(
+                tx, context.actor, context.settings, uuid, comment, WALDUR_KINDS
             )
-            form.check()
-        join_request_actions.reject(
-            tx, context.actor, uuid, form.values.get("comment"), WALDUR_KINDS
-        )
+        else:
+            join_request_actions.reject(tx, context.actor, uuid, comment, WALDUR_KINDS)
     return Response(200)
 
 
@@ -175,10 +162,10 @@ ROUTES: Routes = {
         ),
     },
     f"{_ONE}approve/": {
-        "POST": Endpoint(_approve, "Approve a join request.", body=_BODY),
+        "POST": Endpoint(partial(_decide, Action.APPROVE), "Approve a join request.", body=_BODY),
     },
     f"{_ONE}reject/": {
-        "POST": Endpoint(_reject, "Reject a join request.", body=_BODY),
+        "POST": Endpoint(partial(_decide, Action.REJECT), "Reject a join request.", body=_BODY),
     },
     f"{_ONE}cancel_request/": {
         "POST": Endpoint(_cancel, "Withdraw a join request.", response_type=Canceled),
