@@ -136,6 +136,15 @@ def hex_uuid(text: object) -> str | None:
         return None
 
 
+def whole_number(text: str, digits: int = 18) -> int | None:
+    """Return the number that a text of ASCII digits means, or None for any other text.
+
+    Args:
+        digits: maximum number of digits. As many as by default fit into 64 bits.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
+
+
 def instant(text: str) -> datetime | None:
     """Return an ISO 8601 date-time in UTC, or None if the text is no date-time.
 

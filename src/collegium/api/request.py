@@ -47,7 +47,7 @@ from collegium.sign_in.tokens.rules import BEARERS, TokenKind, expiry
 from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.sign_in.two_factor import rules as two_factor_rules
 from collegium.site import queries as site_queries
-from collegium.values import hex_uuid
+from collegium.values import hex_uuid, whole_number
 
 _log = structlog.get_logger()
 
@@ -265,6 +265,17 @@ class RequestContext:
             NotFound: ``<noun>.unknown`` if the segment is no UUID.
         """
         return or_not_found(hex_uuid(self.segments[segment]), f"{noun}.unknown")
+
+    def number(self, noun: str, segment: str = "id") -> int:
+        """Return an id in the path.
+
+        Args:
+            segment: name of the segment.
+
+        Raises:
+            NotFound: ``<noun>.unknown`` if the segment is no number.
+        """
+        return or_not_found(whole_number(self.segments[segment]), f"{noun}.unknown")
 
     def finish_setup(self, tx: ReadTransaction) -> None:
         """Ask for the name of the service until it is known: once in the life of a process."""

@@ -17,6 +17,7 @@ from collegium.db.database import ReadTransaction
 from collegium.refusals import Forbidden, Invalid
 from collegium.text.languages import accepted, mark
 from collegium.text.languages import gettext as _
+from collegium.values import whole_number
 from collegium.web.agreement_html import render
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -53,7 +54,8 @@ def current(browser: BrowserRequest, tx: ReadTransaction) -> list[Shown]:
 def shown_ids(form: Form) -> list[int]:
     """Return the ids of the texts that the page with the form has shown."""
     words = form.raw("agreements")[:_SHOWN_MAX].split()
-    return [int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 10]  # noqa: PLR2004 - a number
+    numbers = (whole_number(word, 9) for word in words)
+    return [number for number in numbers if number is not None]
 
 
 def _shown(browser: BrowserRequest, rows: Iterable[AgreementRow]) -> list[Shown]:

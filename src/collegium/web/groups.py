@@ -15,7 +15,6 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.invite_link import MESSAGE_MAX
 from collegium.web.page import Page, page
-from collegium.web.scope import group_id
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -25,7 +24,7 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 def _render_group(
     browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
 ) -> Response:
-    group = group_queries.by_id(tx, group_id(browser))
+    group = group_queries.by_id(tx, browser.number("group", "number"))
     return page(
         browser,
         "group",
@@ -48,7 +47,11 @@ def _ask(browser: BrowserRequest) -> Response:
             )
             with browser.create() as tx:
                 _row, is_new = group_actions.join(
-                    tx, browser.actor, group_id(browser), message, settings=browser.settings
+                    tx,
+                    browser.actor,
+                    browser.number("group", "number"),
+                    message,
+                    settings=browser.settings,
                 )
                 browser.count_attempts(tx, JOIN, attempts=int(is_new))
                 browser.created(tx, *destination)

@@ -20,7 +20,7 @@ from collegium.security.rate_limits.rules import IMPORT, IMPORT_START
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
 from collegium.text.names import isolated
-from collegium.values import InvalidValueError
+from collegium.values import InvalidValueError, whole_number
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, load_page, page
@@ -176,8 +176,8 @@ def _mapping(form: Form) -> dict[str, str | int]:
     for field in Field:
         text = form.text(f"column_{field}", _COLUMN_MAX)
         if text:
-            is_number = text.isascii() and text.isdigit() and len(text) < 3  # noqa: PLR2004 - columns
-            mapping[field.value] = int(text) if is_number else text
+            number = whole_number(text, 2)
+            mapping[field.value] = text if number is None else number
     return mapping
 
 
@@ -270,8 +270,8 @@ def _do(tx: WriteTransaction, browser: BrowserRequest, uuid: str, action: str) -
 
 
 def _ticked(form: Form) -> list[int]:
-    texts = form.many("rows")
-    return [int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 8]  # noqa: PLR2004 - fits the column
+    numbers = (whole_number(text, 7) for text in form.many("rows"))
+    return [number for number in numbers if number is not None]
 
 
 def _result(kind: ScopeKind, browser: BrowserRequest, tx: ReadTransaction) -> Response:

@@ -86,6 +86,7 @@ from collegium.lists.listing import Listing
 from collegium.text import languages
 from collegium.text.languages import mark
 from collegium.text.names import isolated, keep_isolates
+from collegium.values import whole_number
 from collegium.web import display, messages, theme
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.tables import Tables
@@ -180,8 +181,7 @@ class Paging:
     """
 
     def __init__(self, browser: BrowserRequest, total: int, size: int = _PAGE_SIZE) -> None:
-        text = browser.query_value("page")
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 1  # noqa: PLR2004 - a number
+        number = whole_number(browser.query_value("page"), 5) or 1
         self.total = total
         self.size = size
         self.last = max(1, min(-(-total // size), _PAGE_MAX))

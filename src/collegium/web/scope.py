@@ -90,7 +90,9 @@ class ScopePage:
             Forbidden: ``permission.missing``.
         """
         if kind is ScopeKind.GROUP:
-            access = access_queries.get_visible_by_id(tx, browser.actor, group_id(browser))
+            access = access_queries.get_visible_by_id(
+                tx, browser.actor, browser.number("group", "number")
+            )
             if access.scope.kind != kind:
                 raise NotFound("group.unknown")
         else:
@@ -218,18 +220,6 @@ class ScopePage:
 def _beside(tx: ReadTransaction, actor: Actor, scope: ScopeRow) -> tuple[ListedScope, ...]:
     filters = {"parent": scope.parent_id} if scope.parent_id else {"kind": scope.kind}
     return tuple(scope_queries.listing.page(tx, actor, filters, (), _BESIDE_MAX, 0))
-
-
-def group_id(browser: BrowserRequest) -> int:
-    """Return the group number in the path.
-
-    Raises:
-        NotFound: ``group.unknown``: the segment is not a number.
-    """
-    text = browser.segments["number"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits 64 bits
-        raise NotFound("group.unknown")
-    return int(text)
 
 
 def search_text(value: str) -> str:

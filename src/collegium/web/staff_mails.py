@@ -13,6 +13,7 @@ from collegium.outbox.mails import MailTest
 from collegium.refusals import NotFound, or_not_found
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, ngettext, translated
+from collegium.values import whole_number
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, Paging
@@ -98,7 +99,7 @@ def _change(browser: BrowserRequest) -> Response:
     """Do what the pressed button says."""
     form = browser.form
     action = form.choice("action", "retry", "retry_all", "drop", "test")
-    mail_id = _id(form.raw("mail"))
+    mail_id = whole_number(form.raw("mail")) or 0  # no e-mail has this id
     list_path = f"{HERE}?show=failed" if browser.query_value("show") == "failed" else HERE
     if form.is_valid and action == "test":
         return _send_test(browser)
@@ -113,11 +114,6 @@ def _change(browser: BrowserRequest) -> Response:
             )
     with browser.read() as tx:
         return _render_mails(browser, tx, form, 422)
-
-
-def _id(text: str) -> int:
-    """Return the id of an e-mail; 0, which none has, for any other text."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004 - a number
 
 
 def _send_test(browser: BrowserRequest) -> Response:
@@ -135,7 +131,7 @@ def _send_test(browser: BrowserRequest) -> Response:
 
 
 def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    mail = or_not_found(outbox_queries.test_by_id(tx, _id(browser.segments["id"])), "mail.unknown")
+    mail = or_not_found(outbox_queries.test_by_id(tx, browser.number("mail")), "mail.unknown")
     return page(
         browser,
         "staff_mail_test",

@@ -17,7 +17,7 @@ from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.rules import TokenKind
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
-from collegium.values import hex_uuid
+from collegium.values import hex_uuid, whole_number
 from collegium.web import confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
@@ -127,10 +127,7 @@ def _revoke(browser: BrowserRequest) -> Response:
                 if row.id != browser.token_id:
                     session_actions.end(tx, browser.actor, row.id)
         return browser.redirect(_HERE, _("All other browsers are signed out."))
-    text = browser.form.raw("number")
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits
-        raise NotFound("token.none")
-    token_id = int(text)
+    token_id = or_not_found(whole_number(browser.form.raw("number")), "token.none")
     with browser.write() as tx:
         if kind == "token":
             token_actions.revoke_own(tx, browser.actor, token_id)
@@ -241,7 +238,7 @@ def _approve_device(browser: BrowserRequest) -> Response:
     form = browser.form
     uuid = _parse_uuid(form.raw("device"))
     chosen = form.raw("lifetime")
-    lifetime = int(chosen) if chosen.isascii() and chosen.isdigit() and len(chosen) < 10 else None  # noqa: PLR2004 - fits
+    lifetime = whole_number(chosen, 9)
 
     limiter = browser.rate_limited(CODE)
     with limiter, browser.read() as tx:

@@ -12,7 +12,6 @@ from collegium.accounts.profiles import queries as profile_queries
 from collegium.accounts.profiles.queries import ProfileRow
 from collegium.api import account_views
 from collegium.api.brainstem import bodies, query, schemas
-from collegium.api.brainstem.paths import parse_id
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.tables import account_texts, accounts
@@ -60,7 +59,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = profile_queries.get_visible(tx, context.actor, parse_id(context, "account"))
+    row = profile_queries.get_visible(tx, context.actor, context.number("account"))
     account_views.record(context, row.id, ("email", "first_name", "last_name", *_PROFILE_FIELDS))
     return _profile_response(tx, row)
 
@@ -71,12 +70,12 @@ def _list_public(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = profile_queries.get_visible(tx, ANONYMOUS, parse_id(context, "account"), is_public=True)
+    row = profile_queries.get_visible(tx, ANONYMOUS, context.number("account"), is_public=True)
     return _profile_response(tx, row, with_email=context.settings.brainstem_public_emails)
 
 
 def _change(context: RequestContext) -> Response:
-    account = parse_id(context, "account")
+    account = context.number("account")
     with context.write() as tx:
         profile_actions.lock_profile_and_authorise(tx, context.actor, account)
         values = bodies.read(context, _CHANGE, read_only=_READ_ONLY)
@@ -87,7 +86,7 @@ def _change(context: RequestContext) -> Response:
 
 def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
-        row = profile_queries.get_visible(tx, context.actor, parse_id(context, "account"))
+        row = profile_queries.get_visible(tx, context.actor, context.number("account"))
         require_staff(context.actor)
         account_actions.delete(tx, context.actor, row.uuid, cancel_requests=True)
     return Response(204)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from collegium.access.rules import ANONYMOUS, Actor
 from collegium.api import limits
 from collegium.api.brainstem import bodies, query, schemas
-from collegium.api.brainstem.paths import mutating_route, parse_id, with_aliases
+from collegium.api.brainstem.paths import mutating_route, with_aliases
 from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.db.tables import groups, scopes
@@ -56,7 +56,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    return _group_response(tx, context.actor, group_queries.by_id(tx, parse_id(context, "group")))
+    return _group_response(tx, context.actor, group_queries.by_id(tx, context.number("group")))
 
 
 def _list_public(context: RequestContext, tx: ReadTransaction) -> Response:
@@ -65,7 +65,7 @@ def _list_public(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _retrieve_public(context: RequestContext, tx: ReadTransaction) -> Response:
-    row = group_queries.by_id(tx, parse_id(context, "group"))
+    row = group_queries.by_id(tx, context.number("group"))
     return _group_response(tx, ANONYMOUS, row, shows_all=context.settings.brainstem_public_emails)
 
 
@@ -89,7 +89,7 @@ def _change(context: RequestContext) -> Response:
     try:
         with context.write() as tx:
             access = group_actions.lock_group_and_authorise(
-                tx, context.actor, parse_id(context, "group")
+                tx, context.actor, context.number("group")
             )
             # Authorisation comes before validation: callers who may not change the group get that
             # refusal, whatever body they have sent.
@@ -113,14 +113,14 @@ def _change(context: RequestContext) -> Response:
 
 def _delete(context: RequestContext) -> Response:
     with context.write() as tx:
-        group_actions.delete(tx, context.actor, parse_id(context, "group"))
+        group_actions.delete(tx, context.actor, context.number("group"))
     return Response(204)
 
 
 def _join(context: RequestContext) -> Response:
     with context.write() as tx:
         row, is_new = group_actions.join(
-            tx, context.actor, parse_id(context, "group"), settings=context.settings
+            tx, context.actor, context.number("group"), settings=context.settings
         )
         context.count_attempts(tx, JOIN, attempts=int(is_new))
         (request,) = schemas.requests(tx, context.actor, [row])
@@ -129,7 +129,7 @@ def _join(context: RequestContext) -> Response:
 
 def _leave(context: RequestContext) -> Response:
     with context.write() as tx:
-        group = parse_id(context, "group")
+        group = context.number("group")
         group_actions.leave(tx, context.actor, group)
         return _group_response(tx, context.actor, group_queries.by_id(tx, group))
 

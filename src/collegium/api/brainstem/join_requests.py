@@ -81,6 +81,7 @@ def _cancel(context: RequestContext) -> Response:
 
 
 def _routes(base: str) -> Routes:
+    path, response_type = f"{base}{{uuid}}/", schemas.OneMembershipRequest
     return {
         base: {
             "GET": Endpoint(
@@ -90,29 +91,10 @@ def _routes(base: str) -> Routes:
                 filters=_TABLE.describe_parameters(),
             )
         },
-        f"{base}{{uuid}}/": {
-            "GET": Endpoint(
-                _retrieve, "Show a join request.", response_type=schemas.OneMembershipRequest
-            )
-        },
-        **mutating_route(
-            f"{base}{{uuid}}/accept/",
-            _accept,
-            "Approve a join request.",
-            schemas.OneMembershipRequest,
-        ),
-        **mutating_route(
-            f"{base}{{uuid}}/reject/",
-            _reject,
-            "Reject a join request.",
-            schemas.OneMembershipRequest,
-        ),
-        **mutating_route(
-            f"{base}{{uuid}}/cancel/",
-            _cancel,
-            "Withdraw a join request.",
-            schemas.OneMembershipRequest,
-        ),
+        path: {"GET": Endpoint(_retrieve, "Show a join request.", response_type=response_type)},
+        **mutating_route(f"{path}accept/", _accept, "Approve a join request.", response_type),
+        **mutating_route(f"{path}reject/", _reject, "Reject a join request.", response_type),
+        **mutating_route(f"{path}cancel/", _cancel, "Withdraw a join request.", response_type),
     }
 
 

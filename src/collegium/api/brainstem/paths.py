@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
-from collegium.api.request import Endpoint, RequestContext, Response, Routes
-from collegium.refusals import NotFound
+from collegium.api.request import Endpoint, Response, Routes
 from collegium.security.rate_limits.rules import Limit
-
-_ID_DIGITS: Final = 15
 
 
 def with_aliases(routes: Callable[[str], Routes], *bases: str) -> tuple[Routes, Routes]:
@@ -42,15 +39,3 @@ def mutating_route(
     """
     endpoint = Endpoint(handler, summary, response_type=response_type, limits=limits)
     return {path: {"GET": replace(endpoint, mutates=True), "PATCH": endpoint, "POST": endpoint}}
-
-
-def parse_id(context: RequestContext, noun: str) -> int:
-    """Return the numeric id in the path.
-
-    Raises:
-        NotFound: ``<noun>.unknown`` if the segment is no number.
-    """
-    text = context.segments["id"]
-    if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS):
-        raise NotFound(f"{noun}.unknown")
-    return int(text)

@@ -15,9 +15,7 @@ from collegium.api.waldur.event_rendering import EVENTS, Event, render
 from collegium.db.database import ReadTransaction
 from collegium.events import queries as event_queries
 from collegium.refusals import NotFound
-from collegium.values import hex_uuid, invalid
-
-_ID_DIGITS: Final = 18
+from collegium.values import hex_uuid, invalid, whole_number
 
 
 class EventCount(Struct, frozen=True):
@@ -131,8 +129,8 @@ def _list(request_context: RequestContext, tx: ReadTransaction) -> Response:
 def _retrieve(request_context: RequestContext, tx: ReadTransaction) -> Response:
     text = request_context.segments["uuid"]
     key: str | int | None = hex_uuid(text)
-    if key is None and text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS:
-        key = int(text)
+    if key is None:
+        key = whole_number(text)
     row = None if key is None else event_queries.get_visible(tx, request_context.actor, key)
     if row is None or row.scope_kind == ScopeKind.GROUP:
         raise NotFound("event.unknown")

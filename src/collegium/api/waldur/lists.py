@@ -17,8 +17,9 @@ from collegium.caching import cache_short
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import R
 from collegium.lists.listing import Listing
-from collegium.refusals import NotFound
+from collegium.refusals import NotFound, or_not_found
 from collegium.security.rate_limits.rules import Limit
+from collegium.values import whole_number
 
 PAGE: Final = 10
 PAGE_MAX: Final = 300
@@ -308,10 +309,8 @@ def _page_number(context: RequestContext) -> int | None:
     text = context.query.get("page", ["1"])[-1].strip() or "1"
     if text == "last":
         return None
-    # No list has so many pages that their number needs more than nine digits.
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):  # noqa: PLR2004 - see above
-        raise NotFound("page.unknown")
-    return int(text)
+    # No list has so many pages that their number needs more than nine digits. There is no page 0.
+    return or_not_found(whole_number(text, 9) or None, "page.unknown")
 
 
 @cache_short(maxsize=1024)

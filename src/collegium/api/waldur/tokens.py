@@ -13,13 +13,13 @@ from collegium.api.waldur import lists, passkeys, schemas
 from collegium.api.waldur.fields import read
 from collegium.db.database import ReadTransaction
 from collegium.integrations.provider_sessions import sign_out_url
-from collegium.refusals import NotFound, Unauthenticated
+from collegium.refusals import NotFound, Unauthenticated, or_not_found
 from collegium.security.rate_limits.rules import CODE
 from collegium.sign_in.identities import sessions as identity_sessions
 from collegium.sign_in.tokens import actions as token_actions
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.queries import PublicToken
-from collegium.values import Text, Uuid
+from collegium.values import Text, Uuid, whole_number
 
 _LOGIN: Final = {
     "username": Text(required=True, blank=False, max=128),
@@ -116,10 +116,7 @@ def _render_token(context: RequestContext, row: PublicToken) -> AuthToken:
 
 
 def _parse_id(context: RequestContext) -> int:
-    text = context.segments["user_id"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - digits of the largest id
-        raise NotFound("token.none")
-    return int(text)
+    return or_not_found(whole_number(context.segments["user_id"]), "token.none")
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
