@@ -212,7 +212,7 @@ def raises(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
         def fail(*_arguments: Any) -> None:
             raise error
 
-        monkeypatch.setattr("collegium.api.waldur.accounts.account_actions.require_staff", fail)
+        monkeypatch.setattr("collegium.api.waldur.accounts.require_staff", fail)
 
     return arm
 

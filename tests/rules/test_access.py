@@ -7,6 +7,7 @@ from collections.abc import Collection
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from collegium.access.rules import (
     ANONYMOUS,
@@ -21,9 +22,11 @@ from collegium.access.rules import (
     has_permission,
     may_grant,
     refusal_to_grant,
+    require_permission,
+    require_reader,
     require_staff_or_support,
 )
-from collegium.refusals import NotFound
+from collegium.refusals import Forbidden, NotFound
 from tests.rules.refusing import refused
 
 PERMISSIONS = st.frozensets(st.sampled_from(Permission))
@@ -278,3 +281,27 @@ def test_oversight_requires_staff_or_support() -> None:
     for actor in (person(), ANONYMOUS):
         with refused(NotFound, "staff_page.unknown"):
             require_staff_or_support(actor)
+
+
+def test_staff_and_support_may_read() -> None:
+    require_reader(person(staff=True))
+    require_reader(person(support=True))
+    for actor in (person(), ANONYMOUS):
+        with refused(Forbidden, "permission.missing"):
+            require_reader(actor)
+
+
+def test_one_of_the_needed_permissions_is_required() -> None:
+    needed = (Permission.GROUP_UPDATE, Permission.GROUP_GRANT)
+    require_permission(person(), {Permission.GROUP_GRANT}, *needed)
+    require_permission(person(staff=True), (), *needed)
+    with refused(Forbidden, "permission.missing"):
+        require_permission(person(support=True), {Permission.GROUP_DELETE}, *needed)
+
+
+def test_worker_gets_from_where_an_actor_acts() -> None:
+    staff = structs.replace(person(staff=True), id=7)
+    actor = structs.replace(person(), ip_address="192.0.2.1", request_id="r", impersonator=staff)
+    stored = {"impersonator_id": 7, "ip_address": "192.0.2.1", "request_id": "r"}
+    assert actor.stored() == stored
+    assert person().stored() == {"impersonator_id": None, "ip_address": "", "request_id": ""}

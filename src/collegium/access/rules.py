@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from collegium.refusals import NotFound
+from collegium.refusals import Forbidden, NotFound
 from collegium.text.languages import mark
 
 
@@ -300,6 +300,36 @@ def require_staff_or_support(actor: Actor) -> None:
     """
     if not actor.sees_all:
         raise NotFound("staff_page.unknown")
+
+
+def require_staff(actor: Actor) -> None:
+    """Require that the actor is staff.
+
+    Raises:
+        Forbidden: ``permission.missing``.
+    """
+    if not actor.is_staff:
+        raise Forbidden("permission.missing")
+
+
+def require_reader(actor: Actor) -> None:
+    """Require that the actor is staff or support.
+
+    Raises:
+        Forbidden: ``permission.missing``.
+    """
+    if not actor.sees_all:
+        raise Forbidden("permission.missing")
+
+
+def require_permission(actor: Actor, permissions: Collection[str], *needed: Permission) -> None:
+    """Require what ``has_permission`` returns.
+
+    Raises:
+        Forbidden: ``permission.missing``.
+    """
+    if not has_permission(actor, permissions, *needed):
+        raise Forbidden("permission.missing")
 
 
 def has_permission(actor: Actor, permissions: Collection[str], *needed: Permission) -> bool:

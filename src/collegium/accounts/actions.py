@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from collegium.access.queries import lock_account, lock_scope
-from collegium.access.rules import Actor
+from collegium.access.rules import Actor, require_staff
 from collegium.accounts import queries as account_queries
 from collegium.accounts import rules as account_rules
 from collegium.accounts.erasure import queries as erasure_queries
@@ -42,16 +42,6 @@ PASSWORD_MAX: Final = 128
 """Maximum number of characters of a password in forms and APIs."""
 
 USERNAME: Final = re.compile(r"[0-9a-z_.@+-]{1,128}")
-
-
-def require_staff(actor: Actor) -> None:
-    """Check that the actor is staff.
-
-    Raises:
-        Forbidden: ``permission.missing``.
-    """
-    if not actor.is_staff:
-        raise Forbidden("permission.missing")
 
 
 def create(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collegium.access.rules import Actor
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import Actor, require_staff
 from collegium.agreements import queries as agreement_queries
 from collegium.agreements.queries import AgreementRow
 from collegium.db.database import WriteTransaction

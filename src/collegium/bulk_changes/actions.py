@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess
-from collegium.access.rules import KINDS, Actor, Permission, has_permission
+from collegium.access.rules import KINDS, Actor, Permission, require_permission
 from collegium.bulk_changes import queries as bulk_change_queries
 from collegium.bulk_changes.queries import BulkChangeRow, ChosenRow
 from collegium.bulk_changes.rules import (
@@ -36,7 +36,7 @@ from collegium.lists.listing import Listing
 from collegium.memberships import actions as membership_actions
 from collegium.memberships import queries as membership_queries
 from collegium.memberships import rules as membership_rules
-from collegium.refusals import Conflict, Forbidden, NotFound, Refusal, or_not_found
+from collegium.refusals import Conflict, NotFound, Refusal, or_not_found
 from collegium.security.rate_limits import queries as rate_limit_queries
 from collegium.security.rate_limits.rules import PEOPLE
 from collegium.settings import Settings
@@ -97,8 +97,7 @@ def find_rows(
 
 
 def _require_may_change(actor: Actor, access: ScopeAccess, change: Change) -> None:
-    if not has_permission(actor, access.permissions, permission_for(change, access)):
-        raise Forbidden("permission.missing")
+    require_permission(actor, access.permissions, permission_for(change, access))
 
 
 def create(

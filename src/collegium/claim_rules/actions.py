@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
-from collegium.access.rules import Actor
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import Actor, require_staff
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.claim_rules import rules as claim_rule_rules
 from collegium.claim_rules.queries import RuleRow

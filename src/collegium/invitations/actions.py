@@ -17,9 +17,8 @@ from msgspec import UNSET
 from collegium.access import queries as access_queries
 from collegium.access.lifecycles import By
 from collegium.access.queries import ScopeAccess
-from collegium.access.rules import KINDS, Actor, Kinds
+from collegium.access.rules import KINDS, Actor, Kinds, require_staff
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import SharedAccount
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from collegium.access.queries import ScopeAccess
-from collegium.access.rules import KINDS, Actor, has_permission
+from collegium.access.rules import KINDS, Actor, require_permission
 from collegium.db.database import ReadTransaction
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.queries import OpenInvitation
 from collegium.memberships import queries as membership_queries
 from collegium.memberships.queries import MemberRole
-from collegium.refusals import Forbidden
 from collegium.roles.queries import RoleRow
 from collegium.text.email_addresses import comparable_address
 
@@ -60,8 +59,7 @@ def find(
             members and the invitations of the scope.
     """
     scope = scope_access.scope
-    if not has_permission(actor, scope_access.permissions, KINDS[scope.kind].grant):
-        raise Forbidden("permission.missing")
+    require_permission(actor, scope_access.permissions, KINDS[scope.kind].grant)
     keys = [comparable_address(each.email) for each in planned]
     emails = list(dict.fromkeys(keys))
     open_invitations: dict[tuple[str, int], OpenInvitation | None] = {}

@@ -16,7 +16,7 @@ from collegium.access.queries import ScopeAccess
 from collegium.access.rules import (
     KINDS,
     Actor,
-    has_permission,
+    require_permission,
 )
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import as_dict
@@ -32,7 +32,7 @@ from collegium.memberships.offers import (
     check_may_grant,
     ids_with_able_sponsor,
 )
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound, check_quota
+from collegium.refusals import Conflict, Invalid, NotFound, check_quota
 from collegium.roles.queries import RoleRow
 from collegium.scopes.actions import check_open
 from collegium.settings import Settings
@@ -337,7 +337,6 @@ def _lock(
     access = access_queries.permissions_in_scope(tx, actor, row.scope_id)
     if access is None:
         raise NotFound("invite_link.unknown")
-    if not has_permission(actor, access.permissions, KINDS[row.scope_kind].grant):
-        raise Forbidden("permission.missing")
+    require_permission(actor, access.permissions, KINDS[row.scope_kind].grant)
     action.after(effective_state(row.canceled_at, row.expires_at, tx.now))
     return row, access

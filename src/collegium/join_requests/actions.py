@@ -8,9 +8,16 @@ from uuid import uuid4
 from collegium.access import queries as access_queries
 from collegium.access.lifecycles import By
 from collegium.access.queries import ScopeRow
-from collegium.access.rules import BRAINSTEM_KINDS, KINDS, Actor, Kinds, ScopeKind, may_grant
+from collegium.access.rules import (
+    BRAINSTEM_KINDS,
+    KINDS,
+    Actor,
+    Kinds,
+    ScopeKind,
+    may_grant,
+    require_staff,
+)
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.database import ReadTransaction, WriteTransaction

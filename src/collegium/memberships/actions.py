@@ -16,9 +16,9 @@ from collegium.access.rules import (
     Permission,
     ScopeKind,
     refusal_to_grant,
+    require_staff,
 )
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries

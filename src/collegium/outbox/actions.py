@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from collegium.access.rules import Actor, require_staff_or_support
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import Actor, require_staff, require_staff_or_support
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events

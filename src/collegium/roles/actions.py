@@ -7,8 +7,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from collegium.access.rules import Actor, ScopeKind
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import Actor, ScopeKind, require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events

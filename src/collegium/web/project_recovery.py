@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Permission, ScopeKind
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import Permission, ScopeKind, require_staff
 from collegium.api.request import Response, Routes
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.db.database import ReadTransaction

@@ -10,9 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from collegium.access.rules import require_staff_or_support
+from collegium.access.rules import require_staff, require_staff_or_support
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.api.request import Endpoint, Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.outbox import queries as outbox_queries

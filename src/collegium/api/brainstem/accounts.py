@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from collegium.access.rules import ANONYMOUS
+from collegium.access.rules import ANONYMOUS, require_staff
 from collegium.accounts import actions as account_actions
-from collegium.accounts.actions import require_staff
 from collegium.accounts.profiles import actions as profile_actions
 from collegium.accounts.profiles import queries as profile_queries
 from collegium.accounts.profiles.queries import ProfileRow

@@ -7,11 +7,11 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import ColumnElement
 
+from collegium.access.rules import require_reader
 from collegium.accounts import figures
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import accounts, invitations, join_requests, lists, schemas
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Forbidden
 
 
 class ActiveStatusCount(Struct, frozen=True, gc=False):
@@ -49,8 +49,7 @@ def _counts(
     group: ColumnElement[str],
 ) -> dict[str, Endpoint]:
     def handler(context: RequestContext, tx: ReadTransaction) -> Response:
-        if not context.actor.sees_all:
-            raise Forbidden("permission.missing")
+        require_reader(context.actor)
         filters = lists.read(context, accounts.LIST)
         rows = accounts.LIST.listing.count_by(tx, context.actor, filters, group)
         shown = [struct(row.value, row.count) for row in rows]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from collegium.access.rules import ScopeKind
+from collegium.access.rules import ScopeKind, require_staff
 from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.pictures.rules import BYTES, InvalidImageError
@@ -424,7 +424,7 @@ def _read_profile(context: RequestContext, definitions: Mapping[str, Kind]) -> F
 
 
 def _create(context: RequestContext) -> Response:
-    account_actions.require_staff(context.actor)
+    require_staff(context.actor)
     form = _read_profile(context, _NEW)
     values: dict[str, Any] = form.values
     for name in ("agree_with_policy", "token_lifetime"):
@@ -464,7 +464,7 @@ def _update(context: RequestContext) -> Response:
 def _change_password(context: RequestContext) -> Response:
     with context.read() as tx:
         target = account_queries.get_visible(tx, context.actor, context.uuid("account"))
-    account_actions.require_staff(context.actor)
+    require_staff(context.actor)
     form = read(context, _PASSWORD)
     password = form.values.get("new_password", "")
     if password:
@@ -482,7 +482,7 @@ def _remove_password(context: RequestContext) -> Response:
     uuid = context.uuid("account")
     with context.read() as tx:
         account_queries.get_visible(tx, context.actor, uuid)
-    account_actions.require_staff(context.actor)
+    require_staff(context.actor)
     with context.write() as tx:
         account_actions.remove_password(tx, context.actor, uuid)
     return Response(200, schemas.encode(schemas.Detail("Password has been removed.")))

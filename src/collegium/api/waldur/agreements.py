@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import require_staff
 from collegium.agreements import actions as agreement_actions
 from collegium.agreements import queries as agreement_queries
 from collegium.agreements.rules import CONTENT_MAX, LANGUAGE_MAX, Kind

@@ -11,9 +11,8 @@ from typing import Any, Final, cast
 from msgspec import Struct
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Actor, ScopeKind
+from collegium.access.rules import ScopeKind, require_reader, require_staff
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Resource, ResourceList, constant, field, link
 from collegium.api.waldur import lists, schemas
@@ -27,7 +26,7 @@ from collegium.claim_rules import rules as claim_rule_rules
 from collegium.claim_rules.granting import Preview
 from collegium.claim_rules.queries import RuleRow
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Forbidden, NotFound
+from collegium.refusals import NotFound
 from collegium.roles import queries as role_queries
 from collegium.sign_in.identities import rules as identity_rules
 from collegium.sign_in.providers import queries as provider_queries
@@ -206,23 +205,13 @@ _REASONS: Final = {
 }
 
 
-def _require_reader(actor: Actor) -> None:
-    """Require staff or support.
-
-    Raises:
-        Forbidden: ``permission.missing``.
-    """
-    if not actor.sees_all:
-        raise Forbidden("permission.missing")
-
-
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    _require_reader(context.actor)
+    require_reader(context.actor)
     return lists.respond(context, tx, LIST)
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    _require_reader(context.actor)
+    require_reader(context.actor)
     row = claim_rule_queries.get_visible(tx, context.actor, context.uuid("claim_rule"))
     return lists.detail(context, tx, Rule, row)
 
@@ -323,7 +312,7 @@ def _delete(context: RequestContext) -> Response:
 
 
 def _test_match(context: RequestContext) -> Response:
-    _require_reader(context.actor)
+    require_reader(context.actor)
     with context.read() as tx:
         rule = claim_rule_queries.get_visible(tx, context.actor, context.uuid("claim_rule"))
         form = read(context, _TEST)

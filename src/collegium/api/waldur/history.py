@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from msgspec import UNSET, Struct, UnsetType
 
+from collegium.access.rules import require_reader
 from collegium.accounts import queries as account_queries
 from collegium.accounts import versions as account_versions
 from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
@@ -16,7 +17,7 @@ from collegium.api.waldur.event_rendering import ACCOUNT_FIELDS
 from collegium.api.waldur.organisations import BODY
 from collegium.db.database import ReadTransaction
 from collegium.events.versions import History, Version
-from collegium.refusals import Forbidden, NotFound
+from collegium.refusals import NotFound
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.scopes.organisations import versions as organisation_versions
 
@@ -63,8 +64,7 @@ def _routes(
 
     def load(context: RequestContext, tx: ReadTransaction) -> Any:
         row = get_visible(context, tx)
-        if not context.actor.sees_all:
-            raise Forbidden("permission.missing")
+        require_reader(context.actor)
         return row
 
     def show(version: Version, queried_at: datetime | UnsetType = UNSET) -> VersionHistory:

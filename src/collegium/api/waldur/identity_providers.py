@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec import Struct, UnsetType
 
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Constant, Private, Resource, ResourceList, Source, field
 from collegium.api.waldur import lists, schemas

@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from collegium.access.rules import Actor
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import Actor, require_staff
 from collegium.accounts.queries import AccountWithPassword
 from collegium.api import passkeys
 from collegium.api.request import Endpoint, RequestContext, Response, Routes

@@ -15,8 +15,7 @@ from sqlalchemy import Date as SqlDate
 
 from collegium.access import queries as access_queries
 from collegium.access.queries import ScopeAccess, is_active, organisation
-from collegium.access.rules import Permission, ScopeKind
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import Permission, ScopeKind, require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import (
     Given,

@@ -12,8 +12,7 @@ from typing import Any, Final
 from msgspec import Struct
 from sqlalchemy import false, true
 
-from collegium.access.rules import ScopeKind
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import ScopeKind, require_reader, require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Resource, ResourceList, constant, field
 from collegium.api.waldur import filters, lists, schemas
@@ -23,7 +22,6 @@ from collegium.api.waldur.roles import load_organisation
 from collegium.db.database import ReadTransaction
 from collegium.db.tables import roles, scopes
 from collegium.lists.listing import Filter
-from collegium.refusals import Forbidden
 from collegium.roles import queries as role_queries
 from collegium.roles.availability import actions as availability_actions
 from collegium.roles.availability import queries as availability_queries
@@ -103,24 +101,19 @@ CONCEALMENTS: Final = ResourceList(
 _BODY: Final = {"role": Uuid(required=True), "customer": Uuid(required=True)}
 
 
-def _require_reader(context: RequestContext) -> None:
-    if not context.actor.sees_all:
-        raise Forbidden("permission.missing")
-
-
 def _list(context: RequestContext, tx: ReadTransaction, resources: ResourceList) -> Response:
-    _require_reader(context)
+    require_reader(context.actor)
     return lists.respond(context, tx, resources)
 
 
 def _availability(context: RequestContext, tx: ReadTransaction) -> Response:
-    _require_reader(context)
+    require_reader(context.actor)
     row = availability_queries.get_availability(tx, context.actor, context.uuid("availability"))
     return lists.detail(context, tx, RoleAvailability, row)
 
 
 def _concealment(context: RequestContext, tx: ReadTransaction) -> Response:
-    _require_reader(context)
+    require_reader(context.actor)
     row = availability_queries.get_concealment(tx, context.actor, context.uuid("concealment"))
     return lists.detail(context, tx, CustomerRoleConcealment, row)
 
@@ -139,7 +132,7 @@ def _conceal(context: RequestContext) -> Response:
 
 
 def _report(context: RequestContext, tx: ReadTransaction) -> Response:
-    _require_reader(context)
+    require_reader(context.actor)
     checked, found = find(tx)
     severities = [one.severity for one in found]
     report = HygieneReport(

@@ -10,8 +10,7 @@ from msgspec import UnsetType
 from sqlalchemy import true
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import ScopeKind
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import ScopeKind, require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import Lookup, Private, Related, Resource, ResourceList, field
 from collegium.api.waldur import filters, lists, schemas

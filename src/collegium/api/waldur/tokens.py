@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from collegium.access.rules import require_staff
 from collegium.api import sign_in
 from collegium.api.request import BadRequestError, Endpoint, RequestContext, Response, Routes
 from collegium.api.waldur import lists, passkeys, schemas
@@ -120,7 +121,7 @@ def _parse_id(context: RequestContext) -> int:
 
 
 def _list(context: RequestContext, tx: ReadTransaction) -> Response:
-    token_actions.check_may_manage_tokens(context.actor)
+    require_staff(context.actor)
     return lists.respond_page(
         context,
         tx,
@@ -130,7 +131,7 @@ def _list(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
-    token_actions.check_may_manage_tokens(context.actor)
+    require_staff(context.actor)
     return Response(
         200,
         schemas.encode(_render_token(context, token_queries.public_data(tx, _parse_id(context)))),
@@ -138,7 +139,7 @@ def _retrieve(context: RequestContext, tx: ReadTransaction) -> Response:
 
 
 def _revoke(context: RequestContext) -> Response:
-    token_actions.check_may_manage_tokens(context.actor)
+    require_staff(context.actor)
     account = _parse_id(context)
     with context.write() as tx:
         token_actions.revoke_api_token(tx, context.actor, account)

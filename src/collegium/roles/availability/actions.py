@@ -6,8 +6,7 @@ from itertools import count
 from uuid import uuid4
 
 from collegium.access.queries import ScopeAccess, lock_scope_and_recheck
-from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import KINDS, Actor, Permission, ScopeKind, require_staff
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events

@@ -14,7 +14,7 @@ from collegium.access.rules import (
     Actor,
     Permission,
     ScopeKind,
-    has_permission,
+    require_permission,
 )
 from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountRow
@@ -29,7 +29,7 @@ from collegium.memberships import queries as membership_queries
 from collegium.memberships.leaving import ensure_owner_remains
 from collegium.memberships.notices import actions as notice_actions
 from collegium.memberships.rules import GrantSource, is_owner_role
-from collegium.refusals import Conflict, Forbidden, Invalid, check_quota, or_not_found
+from collegium.refusals import Conflict, Invalid, check_quota, or_not_found
 from collegium.roles import queries as role_queries
 from collegium.scopes.actions import ScopeRef, delete_scope, grant
 from collegium.scopes.groups import queries as group_queries
@@ -98,13 +98,12 @@ def lock_group_and_authorise(tx: WriteTransaction, actor: Actor, group_id: int) 
         Forbidden: ``permission.missing`` unless the actor is a manager or owner.
     """
     access = _lock_group(tx, actor, group_id)
-    if not has_permission(
+    require_permission(
         actor,
         access.permissions,
         KINDS[ScopeKind.GROUP].grant,
         Permission.GROUP_UPDATE,
-    ):
-        raise Forbidden("permission.missing")
+    )
     return access
 
 
@@ -267,8 +266,7 @@ def delete(tx: WriteTransaction, actor: Actor, group_id: int) -> None:
         Forbidden: ``permission.missing``.
     """
     access = _lock_group(tx, actor, group_id)
-    if not has_permission(actor, access.permissions, Permission.GROUP_DELETE):
-        raise Forbidden("permission.missing")
+    require_permission(actor, access.permissions, Permission.GROUP_DELETE)
     group_queries.release_name(tx, group_id)
     delete_scope(tx, actor, group_id)
     event_queries.record(tx, actor, events.GroupDeleted(scope=group_id, name=access.scope.name))
@@ -282,10 +280,8 @@ def _check_change(
     changes: Sequence[MemberChange],
 ) -> _People:
     people = _People(tx, scope_access.scope.id, changes)
-    if name is not None and not has_permission(
-        actor, scope_access.permissions, Permission.GROUP_UPDATE
-    ):
-        raise Forbidden("permission.missing")
+    if name is not None:
+        require_permission(actor, scope_access.permissions, Permission.GROUP_UPDATE)
     for change in changes:
         _check_may_change(tx, actor, scope_access, change, people)
     problems = people.problems(changes)
@@ -374,8 +370,7 @@ def _check_may_change(
         needed = group_rules.right_to_remove(role_permissions)
     else:
         needed = Permission.GROUP_UPDATE_ROLE
-    if not has_permission(actor, scope_access.permissions, needed):
-        raise Forbidden("permission.missing")
+    require_permission(actor, scope_access.permissions, needed)
 
 
 def _lock_group(tx: WriteTransaction, actor: Actor, group_id: int) -> ScopeAccess:

@@ -7,11 +7,10 @@ from typing import Any
 from uuid import uuid4
 
 from collegium.access.queries import ScopeAccess, ScopeRow, lock_scope_and_recheck
-from collegium.access.rules import Actor, Permission, ScopeKind
+from collegium.access.rules import Actor, Permission, ScopeKind, require_staff
 from collegium.access.subnets import queries as subnet_queries
 from collegium.access.subnets.rules import denied_ranges
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import as_dict
 from collegium.db.tables import organisations

@@ -8,14 +8,14 @@ from typing import Any, Final
 from uuid import uuid4
 
 from collegium.access.queries import ScopeAccess, lock_scope_and_recheck
-from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
+from collegium.access.rules import Actor, Permission, ScopeKind, require_permission
 from collegium.db.database import WriteTransaction
 from collegium.db.tables import projects
 from collegium.events import queries as event_queries
 from collegium.events import types as events
 from collegium.invite_links.rules import check_patterns
 from collegium.lists import slugs
-from collegium.refusals import Forbidden, Invalid, check_quota
+from collegium.refusals import Invalid, check_quota
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.actions import check_open, delete_scope
 from collegium.settings import DEFAULTS, Settings
@@ -118,8 +118,7 @@ def _with_end(
         values = values | {"end_date_changed_at": tx.now}
     if end is None:
         return values
-    if not has_permission(actor, scope_access.permissions, Permission.PROJECT_DELETE):
-        raise Forbidden("permission.missing")
+    require_permission(actor, scope_access.permissions, Permission.PROJECT_DELETE)
     return values | {"end_date_requested_by": actor.id}
 
 
@@ -179,8 +178,7 @@ def delete(tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess) -> Non
         Conflict: ``organisation.unavailable``.
     """
     scope_access = lock_scope_and_recheck(tx, actor, scope_access)
-    if not has_permission(actor, scope_access.parent_permissions, Permission.PROJECT_DELETE):
-        raise Forbidden("permission.missing")
+    require_permission(actor, scope_access.parent_permissions, Permission.PROJECT_DELETE)
     check_open(scope_access.scope)
     delete_scope(tx, actor, scope_access.scope.id)
     event_queries.record(

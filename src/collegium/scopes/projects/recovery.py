@@ -14,9 +14,8 @@ from collegium.access.queries import (
     lock_scope_and_recheck,
     lock_scopes,
 )
-from collegium.access.rules import Actor, Permission, has_permission
+from collegium.access.rules import Actor, Permission, require_permission, require_staff
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import join_names
 from collegium.db.database import WriteTransaction
 from collegium.db.statements import replace
@@ -133,10 +132,8 @@ def recover(
 def _check_wishes(actor: Actor, parent: ScopeAccess, wishes: Wishes) -> None:
     if wishes.restores_members:
         require_staff(actor)
-    if wishes.end is not None and not has_permission(
-        actor, parent.permissions, Permission.PROJECT_DELETE
-    ):
-        raise Forbidden("permission.missing")
+    if wishes.end is not None:
+        require_permission(actor, parent.permissions, Permission.PROJECT_DELETE)
     if wishes.restores_members and wishes.invites_members:
         raise Invalid("project.restore_or_invite")
 

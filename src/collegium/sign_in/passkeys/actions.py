@@ -6,9 +6,8 @@ import secrets
 from base64 import urlsafe_b64encode
 from typing import Any, Final, NamedTuple
 
-from collegium.access.rules import Actor
+from collegium.access.rules import Actor, require_staff
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import AccountWithPassword
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries

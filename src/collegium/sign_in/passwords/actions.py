@@ -9,9 +9,8 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Actor
+from collegium.access.rules import Actor, require_staff
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import AccountRow, AccountWithPassword
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries

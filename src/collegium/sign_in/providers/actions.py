@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
-from collegium.access.rules import Actor
-from collegium.accounts.actions import require_staff
+from collegium.access.rules import Actor, require_staff
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
 from collegium.events import types as events

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from collegium.access import queries as access_queries
-from collegium.access.rules import Actor
+from collegium.access.rules import Actor, require_staff
 from collegium.accounts import queries as account_queries
 from collegium.accounts.queries import AccountRow, AccountWithPassword, Identity
 from collegium.agreements import queries as agreement_queries
@@ -458,16 +458,6 @@ def log_out(tx: WriteTransaction, actor: Actor) -> None:
     event_queries.record(tx, person, events.LoggedOut(account=person.id))
 
 
-def check_may_manage_tokens(actor: Actor) -> None:
-    """Check that the actor may see and revoke tokens of other people: only staff may.
-
-    Raises:
-        Forbidden: ``permission.missing``.
-    """
-    if not actor.is_staff:
-        raise Forbidden("permission.missing")
-
-
 def revoke_api_token(tx: WriteTransaction, actor: Actor, account: int) -> None:
     """Revoke the API token of an account. This signs out all clients that use it.
 
@@ -475,7 +465,7 @@ def revoke_api_token(tx: WriteTransaction, actor: Actor, account: int) -> None:
         Forbidden: ``permission.missing``: the actor is not staff.
         NotFound: ``token.none``.
     """
-    check_may_manage_tokens(actor)
+    require_staff(actor)
     if not token_queries.revoke(tx, account):
         raise NotFound("token.none")
     event_queries.record(tx, actor, events.TokenRevoked(account=account))

@@ -10,9 +10,8 @@ from typing import NamedTuple
 from pyotp import random_base32
 from pyotp.totp import TOTP
 
-from collegium.access.rules import Actor
+from collegium.access.rules import Actor, require_staff
 from collegium.accounts import queries as account_queries
-from collegium.accounts.actions import require_staff
 from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
