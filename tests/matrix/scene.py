@@ -172,7 +172,7 @@ class Scene:
             return {name: tx.fetch_all(statement) for name, statement in _ALL_ROWS.items()}
 
     def has_changed(self) -> bool:
-        return self.backup.touched() and self.contents() != self._before
+        return self.backup.touched() and self.backup.has_changed()
 
     def restore(self) -> None:
         self.backup.restore()
@@ -183,7 +183,6 @@ class Scene:
         if "backup" in vars(self):
             self.backup.close()
         self.backup = _SQLiteBackup(self._url) if is_sqlite else _PostgreSQLBackup(self.database)
-        self._before = self.contents()
 
     def _person(self, name: str, **values: Any) -> Person:
         return self.world.person(name, password=self._hashed, **values)
@@ -416,44 +415,113 @@ _INVITED = Statement[str](
     .join(group_table, group_table.c.scope_id == invitations.c.scope_id)
     .where(invitations.c.email == bindparam("email"))
 )
-_ALL_ROWS = {
-    table.name: Statement(
-        select(
-            *(c for c in table.c if (table.name, c.name) != ("tokens", "last_used_at"))
-        ).order_by(*table.primary_key.columns)
-    )
+_COMPARED: Final = {
+    table.name: [c.name for c in table.c if (table.name, c.name) != ("tokens", "last_used_at")]
     for table in metadata.sorted_tables
     if table.name != "rate_limits"
 }
+"""Names of the columns that are compared, by table."""
+_ALL_ROWS = {
+    name: Statement(
+        select(*(metadata.tables[name].c[column] for column in columns)).order_by(
+            *metadata.tables[name].primary_key.columns
+        )
+    )
+    for name, columns in _COMPARED.items()
+}
+
+
+def _copy_of(table: str) -> str:
+    return f"copy_{table}"
+
+
+def _is_replaced(table: str) -> str:
+    """Return a condition for the rows of a table of SQLite that differ from the copies."""
+    columns = metadata.tables[table].primary_key.columns if table in metadata.tables else ()
+    if not columns:
+        return "true"
+    key = ", ".join(column.name for column in columns)
+    changed = f"SELECT * FROM main.{table} EXCEPT SELECT * FROM copies.{_copy_of(table)}"
+    return f"({key}) IN (SELECT {key} FROM ({changed}))"
+
+
+def _differs(table: str, columns: str = "*") -> str:
+    """Return SQL with a row if a table of SQLite differs from its copy."""
+    copy = f"copies.{_copy_of(table)}"
+    return f"""
+        SELECT 1 WHERE (SELECT count(*) FROM main.{table}) <> (SELECT count(*) FROM {copy})
+        OR EXISTS (SELECT {columns} FROM main.{table} EXCEPT SELECT {columns} FROM {copy})
+    """
+
+
+_ANY_DIFFERS: Final = " UNION ALL ".join(
+    _differs(name, ", ".join(columns)) for name, columns in _COMPARED.items()
+)
 
 
 class _SQLiteBackup:
-    """A copy of the database in memory."""
+    """Copies of the tables in memory.
+
+    Only rows that differ are written back: a copy of the whole file would make every connection
+    read the schema and plan its statements anew.
+    """
+
+    # Triggers write to the last two.
+    _TABLES: Final = [
+        *(table.name for table in metadata.sorted_tables if table.name != "row_counts"),
+        *("row_counts", "sqlite_sequence"),
+    ]
 
     def __init__(self, url: str) -> None:
-        self._live = sqlite3.connect(url.removeprefix("sqlite:///"), check_same_thread=False)
-        self._live.execute("PRAGMA synchronous = OFF")
-        self._first = sqlite3.connect(":memory:", check_same_thread=False)
-        self._live.backup(self._first)
+        path = url.removeprefix("sqlite:///")
+        self._live = sqlite3.connect(
+            path, check_same_thread=False, isolation_level=None, cached_statements=500
+        )
+        self._run("PRAGMA synchronous = OFF")
+        self._run("ATTACH ':memory:' AS copies")
+        for name in self._TABLES:
+            self._run(f"CREATE TABLE copies.{_copy_of(name)} AS SELECT * FROM main.{name}")
         self._seen = self._version()
 
     def close(self) -> None:
         self._live.close()
-        self._first.close()
+
+    def _run(self, text: str) -> sqlite3.Cursor:
+        return self._live.execute(text)
 
     def _version(self) -> int:
-        return int(self._live.execute("PRAGMA data_version").fetchone()[0])
+        return int(self._run("PRAGMA data_version").fetchone()[0])
 
     def touched(self) -> bool:
         """Return whether a transaction has written since the last call."""
         before, self._seen = self._seen, self._version()
         return before != self._seen
 
+    def has_changed(self) -> bool:
+        """Return whether compared rows differ from the copies."""
+        return self._run(_ANY_DIFFERS).fetchone() is not None
+
     def restore(self) -> None:
-        self._first.backup(self._live)
+        self._run("BEGIN IMMEDIATE")
+        # Row counts last: the triggers of the others have changed them.
+        for name in self._TABLES:
+            if self._run(_differs(name)).fetchone():
+                self._run(f"DELETE FROM main.{name} WHERE {_is_replaced(name)}")
+                copied = f"SELECT * FROM copies.{_copy_of(name)}"
+                self._run(f"INSERT OR IGNORE INTO main.{name} {copied}")
+        self._run("COMMIT")
         self._seen = self._version()
 
 
+_CHANGED: Final = """
+    IF (SELECT count(*) FROM public.{name}) <> (SELECT count(*) FROM stage.{name}) OR EXISTS (
+        SELECT ROW({columns})::text FROM public.{name} WHERE xmin::text::bigint > kept
+        EXCEPT SELECT ROW({columns})::text FROM stage.{name}
+    )
+    THEN
+        RETURN true;
+    END IF;
+"""
 _RESTORED: Final = """
     IF (SELECT count(*) <> (SELECT count(*) FROM stage.{name})
         OR coalesce(bool_or({changed}), false) FROM public.{name})
@@ -488,6 +556,10 @@ class _PostgreSQLBackup:
             )
             for table in metadata.sorted_tables
         )
+        changed = "".join(
+            _CHANGED.format(name=name, columns=", ".join(columns))
+            for name, columns in _COMPARED.items()
+        )
         # Without foreign keys the order of tables does not matter.
         self._run(
             f"""
@@ -497,6 +569,12 @@ class _PostgreSQLBackup:
             BEGIN
                 {restored}
                 UPDATE stage.last SET number = pg_current_xact_id()::text::bigint;
+            END $$;
+            CREATE FUNCTION stage.has_changed() RETURNS boolean LANGUAGE plpgsql AS $$
+            DECLARE kept bigint := (SELECT number FROM stage.last);
+            BEGIN
+                {changed}
+                RETURN false;
             END $$
             """
         )
@@ -516,6 +594,10 @@ class _PostgreSQLBackup:
     def touched(self) -> bool:
         before, self._seen = self._seen, self._version()
         return before != self._seen
+
+    def has_changed(self) -> bool:
+        self._run("SELECT stage.has_changed()")
+        return self._cursor.fetchone() == (True,)
 
     def restore(self) -> None:
         self._run("SELECT stage.restore()")
