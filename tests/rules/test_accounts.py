@@ -189,7 +189,7 @@ def test_mandatory_fields_without_a_value_are_missing() -> None:
 
 AT = datetime(2026, 11, 29, tzinfo=UTC)
 CAMPUS = {"source": "isd:campus", "timestamp": "2026-11-29T00:00:00+00:00"}
-SAID = {
+SAID: dict[str, dict[str, str]] = {
     **attribute_sources(["email", "organization"], "campus", AT, "https://a.example"),
     **attribute_sources(["job_title"], "campus", AT),
     **attribute_sources(["gender"], "campus", AT, "https://b.example"),
@@ -198,8 +198,10 @@ SAID = {
 
 
 def test_source_of_a_field_has_a_name_and_an_issuer() -> None:
-    assert SAID["job_title"] == CAMPUS
-    assert SAID["email"] == {**CAMPUS, "issuer": "https://a.example"}
+    assert attribute_sources(["job_title"], "campus", AT) == {"job_title": CAMPUS}
+    said = {**CAMPUS, "issuer": "https://a.example"}
+    found = attribute_sources(["email", "slug"], "campus", AT, "https://a.example")
+    assert found == {"email": said, "slug": said}
 
 
 @pytest.mark.parametrize(

@@ -215,9 +215,9 @@ def test_texts_fill_fields_that_have_room(name: str) -> None:
     assert profile({"said": "x"}, Provider()) == {}
 
 
-COUNTRY = [("ee", "EE"), ("Estonia", None), ("\u00df", None), ("e", None)]
+COUNTRY = [("ee", "EE"), ("Estonia", None), ("\u00df", None), ("e", None), (" EE", None)]
 NUMBER = [
-    *[(1000, 1000), ("77", 77), (0, 0), ("0" * 15 + "1", 1)],
+    *[(1000, 1000), ("77", 77), (" 77 ", 77), (0, 0), ("0" * 15 + "1", 1)],
     *[(2**53 - 1, 2**53 - 1), (str(2**53 - 1), 2**53 - 1), (2**53, None), (str(2**53), None)],
     *[(-1, None), ("-1", None), ("", None), ("1" * 17, None), ("\u0661", None), (True, None)],
 ]
@@ -231,7 +231,7 @@ FORMS: dict[str, list[tuple[Any, Any]]] = {
     ],
     "birth_date": [
         *[(claim, date(1815, 12, 10)) for claim in ("1815-12-10", ["1815-12-10"])],
-        *[("1815-12-10T00:00", None), ("1815", None), (18151210, None)],
+        *[("1815-12-10T00:00", None), ("1815", None), (18151210, None), (" 1815-12-10", None)],
     ],
     "nationality": COUNTRY,
     "country_of_residence": COUNTRY,
@@ -274,6 +274,11 @@ def test_list_comes_from_the_first_claim_that_has_a_text(name: str) -> None:
     provider = Provider({name: "missing first said"}, ["first", "said"])
     assert profile({"first": [1, ""], "said": ["EE"]}, provider) == {name: ["EE"]}
     assert profile({"first": ["FI"], "said": ["EE"]}, provider) == {name: ["FI"]}
+
+
+def test_texts_that_are_no_countries_hide_no_later_claim() -> None:
+    provider = Provider({"nationalities": "first said"})
+    assert profile({"first": ["EST"], "said": ["EE"]}, provider) == {"nationalities": ["EE"]}
 
 
 @pytest.mark.parametrize(

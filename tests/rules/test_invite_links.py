@@ -34,6 +34,7 @@ from tests.rules.refusing import described, read_descriptions, refused
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
+NOBODY: dict[str, Any] = {"of_account": (), "source": ""}
 ADA = {"username": "ada", "email": "ada@example.org", "full_name": "Ada Lovelace"}
 
 
@@ -168,7 +169,7 @@ def test_invalid_template_is_refused(template: str, invalid: str) -> None:
 )
 def test_pattern_must_match_the_whole_address(pattern: str, email: str, *, matches: bool) -> None:
     check_patterns([pattern])
-    assert matches_restrictions([], [pattern], of_account=(), email=email) is matches
+    assert matches_restrictions([], [pattern], (), **NOBODY, email=email) is matches
 
 
 @pytest.mark.parametrize(
@@ -190,9 +191,10 @@ def test_one_affiliation_or_one_pattern_is_enough(
     affiliations: list[str], patterns: list[str], *, allowed: bool
 ) -> None:
     of_account, email = ("staff@uni.example", "alum@uni.example"), "ada@uni.example"
-    matches = matches_restrictions(affiliations, patterns, of_account=of_account, email=email)
+    ada: dict[str, Any] = {"of_account": of_account, "email": email, "source": ""}
+    matches = matches_restrictions(affiliations, patterns, (), **ada)
     assert matches is allowed
-    assert not matches_restrictions(["x"], [], of_account=(), email=email)
+    assert not matches_restrictions(["x"], [], (), **NOBODY, email=email)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_catastrophic_pattern_is_matched_quickly(pattern: str) -> None:
     except Invalid:
         pass
     else:
-        assert not matches_restrictions([], [pattern], of_account=(), email=longest)
+        assert not matches_restrictions([], [pattern], (), **NOBODY, email=longest)
     assert time.thread_time() - start < 0.05
 
 
@@ -249,10 +251,9 @@ def test_maximum_number_and_length_of_patterns() -> None:
 def test_identity_source_of_the_account_may_match(
     sources: list[str], source: str, *, matches: bool
 ) -> None:
-    nobody: dict[str, Any] = {"of_account": (), "email": "ada@uni.example"}
-    assert matches_restrictions([], [], sources, **nobody, source=source) is matches
-    assert matches_restrictions(["x"], [], sources, **nobody, source=source) is matches
-    assert not matches_restrictions([], [], sources, **nobody)
+    ada: dict[str, Any] = {**NOBODY, "email": "ada@uni.example", "source": source}
+    assert matches_restrictions([], [], sources, **ada) is matches
+    assert matches_restrictions(["x"], [], sources, **ada) is matches
 
 
 def test_roles_are_what_a_link_offers() -> None:
@@ -367,7 +368,7 @@ def test_change_of_an_unknown_column_is_wider() -> None:
 
 
 def test_change_of_all_terms_for_fewer_people_is_not_wider() -> None:
-    before = {**TERMS, **dict.fromkeys(FLAGS, True)}
+    before = {**TERMS, **dict.fromkeys(FLAGS, True), "identity_sources": ["s"]}
     after = {
         **dict.fromkeys(FLAGS, False),
         "affiliations": ["a"],
@@ -381,7 +382,13 @@ def test_change_of_all_terms_for_fewer_people_is_not_wider() -> None:
     assert not is_wider(before, after)
 
 
+def test_only_a_later_end_is_wider() -> None:
+    assert is_wider(TERMS, {"expires_at": NOW + TICK})
+    assert not is_wider(TERMS, {"expires_at": NOW - TICK})
+
+
 def test_replaced_pattern_is_wider() -> None:
+    assert not is_wider(TERMS, {"email_patterns": ["q", "p"], "affiliations": ["b", "a"]})
     assert is_wider(TERMS, {"email_patterns": ["p"], "affiliations": ["a", "c"]})
     assert is_wider(TERMS, {"email_patterns": ["P"]})
     assert not is_wider(TERMS, {"email_patterns": ["q"], "affiliations": []})

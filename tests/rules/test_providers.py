@@ -15,6 +15,7 @@ from collegium.sign_in.providers.rules import (
     DEFAULT_VOUCHED,
     EXCHANGE_SECONDS,
     LABEL_MAX,
+    NAME_MAX,
     PROTECTED,
     SCOPES,
     SIGN_IN_SECONDS,
@@ -430,7 +431,8 @@ def test_fields_that_people_may_be_kept_from_changing() -> None:
 def test_stored_words_and_limits_of_providers() -> None:
     assert " ".join(Registration) == "off invited open"
     assert " ".join(Purpose) == "sign_in accept link confirm"
-    assert (SIGN_IN_SECONDS, EXCHANGE_SECONDS, LABEL_MAX, URL_MAX) == (600, 60, 255, 2000)
+    assert (SIGN_IN_SECONDS, EXCHANGE_SECONDS) == (600, 60)
+    assert (NAME_MAX, LABEL_MAX, URL_MAX) == (50, 255, 2000)
 
 
 def test_field_and_claim_belong_together() -> None:

@@ -167,7 +167,9 @@ def checks(rule: Conditions, facts: Facts) -> list[Check]:
 def _checks(rule: Conditions, facts: Facts) -> tuple[list[Check], list[list[Check]]]:
     """Return the conditions on the account, and those on the claims of each identity."""
     patterns, sources = rule.email_patterns, rule.identity_sources
-    is_admitted = matches_restrictions((), patterns, of_account=(), email=facts.email)
+    is_admitted = matches_restrictions(
+        (), patterns, (), of_account=(), email=facts.email, source=""
+    )
     of_account = [
         Check("email_patterns", bool(patterns), is_admitted, patterns, [facts.email]),
         _any_of(

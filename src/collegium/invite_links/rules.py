@@ -240,11 +240,11 @@ def _compiles(pattern: str) -> bool:
 def matches_restrictions(
     affiliations: Sequence[str],
     patterns: Sequence[str],
-    sources: Sequence[str] = (),
+    sources: Sequence[str],
     *,
     of_account: Iterable[str],
     email: str,
-    source: str = "",
+    source: str,
 ) -> bool:
     """Return whether an invite link admits a person. One match is enough.
 

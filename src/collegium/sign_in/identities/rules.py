@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
@@ -231,24 +232,24 @@ def profile(claims: Mapping[str, Any], provider: MapsClaims) -> dict[str, Any]:
         provider: its mapping leads from a field of an account to a claim, or to several claims with
             spaces between them: the first one that was sent counts.
     """
-    mapping = provider.attribute_mapping
+    mapping = defaultdict(str, provider.attribute_mapping)
     columns: dict[str, Any] = {}
     if "full_name" in mapping and (names := _single(claims, mapping["full_name"], _TEXT_MAX)):
         first, _, last = names.partition(" ")
-        columns |= {"first_name": first[:100], "last_name": last[:100]}
+        columns = {"first_name": first[:100], "last_name": last[:100]}
     for field, length in _LENGTHS.items():
         if field in mapping and (text := _single(claims, mapping[field], length)):
             columns[field] = text
-    believed = (
+    mapping["eduperson_assurance"] = " ".join(
         name
-        for name in mapping.get("eduperson_assurance", "").split()
+        for name in mapping["eduperson_assurance"].split()
         if is_vouched(name, provider.vouched_claims)
     )
-    columns |= _facts(claims, {**mapping, "eduperson_assurance": " ".join(believed)})
+    columns |= _facts(claims, mapping)
     if "birth_date" in mapping:
         with suppress(ValueError):
             columns["birth_date"] = date.fromisoformat(_single(claims, mapping["birth_date"], 10))
-    names = mapping.get("affiliations", "")
+    names = mapping["affiliations"]
     ours = {
         name: vouched_values(name, claims[name], provider)
         for name in names.split()
@@ -283,29 +284,33 @@ def withdrawn(stated: Collection[str], columns: Collection[str]) -> dict[str, An
 
 
 def _facts(claims: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
-    """Return the columns whose values have a form of their own."""
+    """Return the columns whose values have a form of their own.
+
+    Args:
+        mapping: claims by field; empty for a field that none fills.
+    """
     columns: dict[str, Any] = {}
     for field in _COUNTRIES:
-        country = _single(claims, mapping.get(field, ""), 2)
+        country = _single(claims, mapping[field], 2)
         if _COUNTRY.fullmatch(country):
             columns[field] = country.upper()
-    gender = _scalar(_first(claims, mapping.get("gender", ""))).lower()
+    gender = _scalar(_first(claims, mapping["gender"])).lower()
     if gender in _GENDERS:
         columns["gender"] = _GENDERS[gender]
     for field in _NUMBERS:
-        number = _scalar(_first(claims, mapping.get(field, "")))
+        number = _scalar(_first(claims, mapping[field]))
         if _NUMBER.fullmatch(number) and int(number) <= _NUMBER_MAX:
             columns[field] = int(number)
-    address = _first(claims, mapping.get("address", ""))
+    address = _first(claims, mapping["address"])
     if isinstance(address, Mapping):  # OpenID Connect Core 1.0, section 5.1.1
         address = address.get("formatted")
     if text := _line(address, _ADDRESS_MAX):
         columns["address"] = text
-    codes = _list(claims, mapping.get("nationalities", ""), 2)
+    codes = _list(claims, mapping["nationalities"], 2)
     countries = dict.fromkeys(code.upper() for code in codes if _COUNTRY.fullmatch(code))
     if countries:
         columns["nationalities"] = list(countries)[:_COUNTRIES_MAX]
-    if assurance := _list(claims, mapping.get("eduperson_assurance", ""), _TEXT_MAX):
+    if assurance := _list(claims, mapping["eduperson_assurance"], _TEXT_MAX):
         columns["eduperson_assurance"] = assurance
     return columns
 
