@@ -167,7 +167,7 @@ class PostgreSQL:
         template = Database(self._server.get_uri("template_collegium"), size=1)
         schema.migrate(template)
         with template.engine.connect() as connection:
-            self._emptying = _emptying(connection)
+            _keep_rows(connection)
         template.close()
 
     def run(self, text: str) -> None:
@@ -229,7 +229,7 @@ class PostgreSQL:
         emptier = self._emptiers[url]
         kept = _KEPT.get(url)
         if self._is_unused(url, emptier, *([kept] if kept else [])):
-            emptier.execute(self._emptying.encode())
+            emptier.execute("SELECT kept.restore()")
             self._free.append(url)
         else:
             self.drop(url)
@@ -289,28 +289,38 @@ def _keep_connection(url: str, database: Database) -> None:
     database.close()
 
 
-def _emptying(connection: Connection) -> str:
-    """Save the rows of a migrated database; return the SQL that restores them."""
+def _keep_rows(connection: Connection) -> None:
+    """Keep the rows of a migrated database, and create a function that restores them.
+
+    The function plans its statements once. It leaves tables alone whose rows are the kept ones.
+    """
     ask = connection.exec_driver_sql
     tables = ask("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").scalars().all()
     counters = ask("SELECT sequencename, last_value FROM pg_sequences").all()
     ask("CREATE SCHEMA kept")
-    kept = []
+    lines = []
     for table in tables:
         if ask(f"SELECT EXISTS (TABLE {table})").scalar():
-            kept.append(table)
             ask(f"CREATE TABLE kept.{table} AS TABLE {table}")
-    return ";".join(
-        [
-            *(f"DELETE FROM {table}" for table in tables),
-            *(f"INSERT INTO {table} TABLE kept.{table}" for table in kept),
-            *(
-                f"SELECT setval('{name}', {last or 1}, {last is not None})"
-                for name, last in counters
-            ),
-        ]
-    )
+            lines.append(_RESTORED.format(table=table))
+        else:
+            lines.append(f"DELETE FROM {table};")
+    lines += [
+        f"PERFORM setval('{name}', {last or 1}, {last is not None});" for name, last in counters
+    ]
+    body = " ".join(lines)
+    ask(f"CREATE FUNCTION kept.restore() RETURNS void LANGUAGE plpgsql AS $$ BEGIN {body} END $$")
 
+
+_RESTORED: Final = """
+    IF (SELECT count(*) FROM {table}) <> (SELECT count(*) FROM kept.{table}) OR EXISTS (
+        SELECT one::text FROM {table} one EXCEPT SELECT one::text FROM kept.{table} one
+    )
+    THEN
+        DELETE FROM {table};
+        INSERT INTO {table} TABLE kept.{table};
+    END IF;
+"""
 
 _NO_OTHER_SCHEMA = """
     CREATE FUNCTION kept.refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
