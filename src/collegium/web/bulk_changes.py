@@ -16,7 +16,7 @@ from collegium.db.database import ReadTransaction
 from collegium.invitations.links import scope_path
 from collegium.invitations.rules import effective_state
 from collegium.memberships import rules as membership_rules
-from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.refusals import Forbidden, NotFound
 from collegium.security.rate_limits.rules import BULK_CHANGE, PEOPLE
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, ngettext
@@ -153,7 +153,7 @@ def _choose(
             form.add_error("rows", _("Please tick at least one row."))
         ids: list[int] = []
         if form.is_valid:
-            try:
+            with form.showing_refusals():
                 ids = bulk_change_actions.find_rows(
                     tx,
                     browser.actor,
@@ -162,13 +162,11 @@ def _choose(
                     read_filters(browser),
                     uuids if is_ticked else None,
                 )
-            except Conflict as refusal:
-                form.add_refusal(refusal)
     if kind is ScopeKind.GROUP and change is Change.SEND:
         # The result tells which accounts exist no more.
         browser.check_limits(PEOPLE)
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             with browser.create() as tx:
                 row = bulk_change_actions.create(
                     tx, browser.actor, browser.settings, scope_page.access, change, ids, until
@@ -183,8 +181,6 @@ def _choose(
                 destination = (f"{scope_page.path}bulk/{row.uuid}/", message or "")
                 browser.created(tx, *destination)
             return browser.redirect(*destination)
-        except Invalid as refusal:
-            form.add_refusal(refusal)
     with browser.read() as tx:
         return render(kind, browser, tx, form, 422)
 

@@ -6,7 +6,6 @@ from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import queries as membership_queries
-from collegium.refusals import Conflict
 from collegium.scopes.groups import actions as group_actions
 from collegium.scopes.groups import queries as group_queries
 from collegium.security.rate_limits.rules import JOIN
@@ -40,7 +39,7 @@ def _ask(browser: BrowserRequest) -> Response:
     form = browser.form
     message = form.text("message", MESSAGE_MAX, lines=True)
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             destination = (
                 browser.path,
                 _("Your request was sent. You will get an e-mail when it is decided."),
@@ -55,9 +54,6 @@ def _ask(browser: BrowserRequest) -> Response:
                 )
                 browser.count_attempts(tx, JOIN, attempts=int(is_new))
                 browser.created(tx, *destination)
-        except Conflict as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(*destination)
     with browser.read() as tx:
         return _render_group(browser, tx, form, 422)

@@ -22,7 +22,7 @@ from collegium.hooks.rules import (
     host_of,
 )
 from collegium.integrations import hook_endpoints
-from collegium.refusals import Invalid, NotFound
+from collegium.refusals import NotFound
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
 from collegium.web.browser_request import BrowserRequest
@@ -98,14 +98,9 @@ def _read_values(browser: BrowserRequest, kind: Kind, kinds: Sequence[str] = ())
     form = browser.form
     groups = sorted({name for name in form.many("event_groups") if name in GROUP_LABELS})
     values: dict[str, Any] = {"event_groups": groups}
-    try:
-        check_events(kinds, groups)
-    except Invalid as refusal:
-        form.add_refusal(refusal)
-    try:
+    form.judge(check_events, kinds, groups)
+    with form.showing_refusals():
         values |= _read_destination(browser, kind)
-    except Invalid as refusal:
-        form.add_refusal(refusal)
     return values
 
 

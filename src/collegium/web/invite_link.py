@@ -11,7 +11,7 @@ from collegium.invite_links.rules import is_active
 from collegium.join_requests import actions as join_request_actions
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships.offers import obstacle
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import NotFound
 from collegium.security.rate_limits.rules import ASK
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import NAME_MAX, Purpose
@@ -64,7 +64,7 @@ def _ask(browser: BrowserRequest) -> Response:
     message = form.text("message", MESSAGE_MAX, lines=True)
     if form.is_valid:
         uuid = browser.uuid("invite_link")
-        try:
+        with form.showing_refusals():
             with browser.create() as tx:
                 result = join_request_actions.submit(
                     tx, browser.actor, browser.settings, uuid, message
@@ -83,9 +83,6 @@ def _ask(browser: BrowserRequest) -> Response:
                         _("Welcome! You are now {membership}.").format(membership=membership),
                     )
                 browser.created(tx, *destination)
-        except Conflict as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(*destination)
     with browser.read() as tx:
         return _render_link(browser, tx, form, 422)

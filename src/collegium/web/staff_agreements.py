@@ -9,7 +9,6 @@ from collegium.agreements import queries as agreement_queries
 from collegium.agreements.rules import CONTENT_MAX, LANGUAGE_MAX
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Invalid
 from collegium.text.languages import CODE, translated
 from collegium.text.languages import gettext as _
 from collegium.web.agreement_html import render
@@ -59,7 +58,7 @@ def _publish(browser: BrowserRequest) -> Response:
     form = browser.form
     values = _read(form)
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             with browser.create() as tx:
                 agreement_actions.publish(tx, browser.actor, values)
                 destination = (
@@ -67,9 +66,6 @@ def _publish(browser: BrowserRequest) -> Response:
                     _("The text is published. People agree at their next sign-in."),
                 )
                 browser.created(tx, *destination)
-        except Invalid as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(*destination)
     return _render_new(browser, form, 422)
 
@@ -103,12 +99,9 @@ def _change(browser: BrowserRequest) -> Response:
         return browser.redirect(HERE, _("The text is removed."))
     values = _read(form)
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             with browser.write() as tx:
                 agreement_actions.change(tx, browser.actor, uuid, values)
-        except Invalid as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(HERE, _("The text is saved."))
     with browser.read() as tx:
         return _render(browser, tx, form, 422)

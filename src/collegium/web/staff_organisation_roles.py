@@ -9,7 +9,7 @@ from collegium.access.queries import ScopeAccess
 from collegium.access.rules import ScopeKind
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.refusals import Conflict, NotFound
+from collegium.refusals import NotFound
 from collegium.roles import queries as role_queries
 from collegium.roles.availability import actions as availability_actions
 from collegium.roles.availability import queries as availability_queries
@@ -85,12 +85,9 @@ def _change(browser: BrowserRequest) -> Response:
         raise NotFound("role.unknown")
     description = form.name("description", _DESCRIPTION_MAX) if action == "copy" else ""
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             with browser.write() as tx:
                 _act(browser, tx, action, uuid, description)
-        except Conflict as refusal:
-            form.add_refusal(refusal)
-        else:
             return browser.redirect(browser.path, _(_DONE[action]))
     with browser.read() as tx:
         return _render(browser, tx, form)

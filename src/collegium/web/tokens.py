@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from collegium.api.request import Response, Routes, network_of
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Conflict, NotFound, or_not_found
+from collegium.refusals import NotFound, or_not_found
 from collegium.security.rate_limits.rules import CODE
 from collegium.sign_in.devices import actions as device_actions
 from collegium.sign_in.devices.queries import DeviceRow
@@ -83,14 +83,11 @@ def _create(browser: BrowserRequest) -> Response:
     name = form.name("name", _NAME_MAX, required=True)
     token = ""
     if form.is_valid:
-        try:
-            with browser.create() as tx:
-                token, token_id = token_actions.issue_personal(
-                    tx, browser.app.vault, browser.actor, name, settings=browser.settings
-                )
-                browser.created(tx, token, token_id)
-        except Conflict as refusal:
-            form.add_refusal(refusal)
+        with form.showing_refusals(), browser.create() as tx:
+            token, token_id = token_actions.issue_personal(
+                tx, browser.app.vault, browser.actor, name, settings=browser.settings
+            )
+            browser.created(tx, token, token_id)
     with browser.read() as tx:
         if not form.is_valid:
             return _render_tokens(browser, tx, form, 422)

@@ -7,7 +7,7 @@ from typing import Final
 from collegium.api import sign_in
 from collegium.api.request import Response, Routes
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.refusals import Conflict, Forbidden, Invalid
+from collegium.refusals import Conflict, Forbidden
 from collegium.sign_in.passkeys import queries as passkey_queries
 from collegium.sign_in.two_factor import actions as two_factor_actions
 from collegium.sign_in.two_factor import queries as two_factor_queries
@@ -55,10 +55,8 @@ def _change(browser: BrowserRequest) -> Response:
     code = form.text("code", 100, required=True)
     codes: list[str] = []
     if form.is_valid:
-        try:
+        with form.showing_refusals():
             codes = _change_two_factor(browser, action, code)
-        except (Invalid, Conflict) as refusal:
-            form.add_refusal(refusal)
     if not form.is_valid:
         with browser.read() as tx:
             return _render_two_factor(browser, tx, form, 422)
