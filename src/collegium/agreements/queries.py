@@ -28,10 +28,10 @@ from sqlalchemy import (
 )
 
 from collegium.access.rules import Actor
-from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, agreement_acceptances, agreements
-from collegium.db.writing import insertion
+from collegium.db.writing import insertion, unique_or
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, or_not_found
 
@@ -231,11 +231,8 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> str:
         "modified_at": tx.now,
         **values,
     }
-    try:
-        with tx.savepoint():
-            tx.fetch_only(_INSERT, **{name: row[name] for name in _COLUMNS})
-    except UniqueViolationError as error:
-        raise Invalid("agreement.taken", field="language") from error
+    with unique_or(tx, Invalid("agreement.taken", field="language")):
+        tx.fetch_only(_INSERT, **{name: row[name] for name in _COLUMNS})
     return str(row["uuid"])
 
 

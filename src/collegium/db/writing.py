@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Insert, Table, bindparam, insert, update
 
-from collegium.db.database import WriteTransaction
+from collegium.db.database import UniqueViolationError, WriteTransaction
 from collegium.db.statements import Statement
 
 
@@ -54,3 +55,16 @@ def update_row(tx: WriteTransaction, table: Table, key: int, values: Mapping[str
         UniqueViolationError, ForeignKeyViolationError: as the database refuses it.
     """
     tx.execute(_update(table, tuple(sorted(values))), key=key, **values)
+
+
+@contextmanager
+def unique_or(tx: WriteTransaction, refusal: Exception) -> Iterator[None]:
+    """Run a block in a savepoint, and raise the refusal if a unique value is taken already.
+
+    The constraint decides, so of two concurrent writes only one succeeds.
+    """
+    try:
+        with tx.savepoint():
+            yield
+    except UniqueViolationError as error:
+        raise refusal from error

@@ -31,7 +31,7 @@ from collegium.access.queries import (
 )
 from collegium.access.rules import GRANTING, KINDS, Actor, Kinds, ScopeKind
 from collegium.accounts.queries import PersonName
-from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
     BigInt,
@@ -45,6 +45,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
+from collegium.db.writing import unique_or
 from collegium.invite_links import queries as invite_link_queries
 from collegium.invite_links.queries import OfferedRole
 from collegium.join_requests.rules import State
@@ -503,11 +504,8 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
         Conflict: ``request.exists``, decided by the unique index, also for concurrent requests;
             ``account.inactive`` if the account was deactivated, even in the meantime.
     """
-    try:
-        with tx.savepoint():
-            request_id = tx.fetch_one(_INSERT, **values)
-    except UniqueViolationError as error:
-        raise Conflict("request.exists") from error
+    with unique_or(tx, Conflict("request.exists")):
+        request_id = tx.fetch_one(_INSERT, **values)
     if request_id is None:
         raise Conflict("account.inactive")
     return request_id

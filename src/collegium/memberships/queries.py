@@ -33,7 +33,7 @@ from collegium.access.queries import (
     visible_scopes,
 )
 from collegium.access.rules import KINDS, Actor, ScopeKind
-from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
@@ -44,7 +44,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
-from collegium.db.writing import insertion
+from collegium.db.writing import insertion, unique_or
 from collegium.join_requests.rules import State
 from collegium.lists import account_search
 from collegium.lists import filters as list_filters
@@ -743,22 +743,19 @@ def grant(
             ``account.inactive`` if the account was deactivated, even in the meantime.
     """
     tx.execute(_END_EXPIRED, account=account, role=role, scope=scope, moment=tx.now)
-    try:
-        with tx.savepoint():
-            grant_id = tx.fetch_one(
-                _INSERT_REPLACEMENT if replaces else _INSERT,
-                uuid=uuid,
-                account_id=account,
-                role_id=role,
-                scope_id=scope,
-                valid_from=tx.now,
-                valid_until=until,
-                granted_by=granted_by,
-                source=source.value,
-                reminders_done=reminders_done(until, tx.now),
-            )
-    except UniqueViolationError as error:
-        raise Conflict("grant.exists") from error
+    with unique_or(tx, Conflict("grant.exists")):
+        grant_id = tx.fetch_one(
+            _INSERT_REPLACEMENT if replaces else _INSERT,
+            uuid=uuid,
+            account_id=account,
+            role_id=role,
+            scope_id=scope,
+            valid_from=tx.now,
+            valid_until=until,
+            granted_by=granted_by,
+            source=source.value,
+            reminders_done=reminders_done(until, tx.now),
+        )
     if grant_id is None:
         raise Conflict("account.inactive")
     return grant_id

@@ -26,7 +26,6 @@ from collegium.access.rules import ANONYMOUS, WALDUR_KINDS, Actor, Kinds, ScopeK
 from collegium.db.database import (
     ForeignKeyViolationError,
     ReadTransaction,
-    UniqueViolationError,
     WriteTransaction,
 )
 from collegium.db.statements import Statement, any_of
@@ -40,7 +39,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
-from collegium.db.writing import insert_row, update_row
+from collegium.db.writing import insert_row, unique_or, update_row
 from collegium.lists.filters import is_equal
 from collegium.lists.listing import Filter, Listing
 from collegium.refusals import Conflict, Invalid, NotFound, or_not_found
@@ -335,12 +334,9 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     Raises:
         Invalid: ``role.name_taken``, decided by the unique constraint.
     """
-    try:
-        with tx.savepoint():
-            values = _with_sort_key(values)
-            return insert_row(tx, roles, values)
-    except UniqueViolationError as error:
-        raise Invalid("role.name_taken", field="name") from error
+    with unique_or(tx, Invalid("role.name_taken", field="name")):
+        values = _with_sort_key(values)
+        return insert_row(tx, roles, values)
 
 
 def change(tx: WriteTransaction, role: int, values: Mapping[str, Any]) -> None:
@@ -349,12 +345,9 @@ def change(tx: WriteTransaction, role: int, values: Mapping[str, Any]) -> None:
     Raises:
         Invalid: ``role.name_taken``.
     """
-    try:
-        with tx.savepoint():
-            values = _with_sort_key(values)
-            update_row(tx, roles, role, values)
-    except UniqueViolationError as error:
-        raise Invalid("role.name_taken", field="name") from error
+    with unique_or(tx, Invalid("role.name_taken", field="name")):
+        values = _with_sort_key(values)
+        update_row(tx, roles, role, values)
 
 
 def set_permissions(tx: WriteTransaction, role: int, permissions: Collection[str]) -> None:

@@ -21,10 +21,10 @@ from sqlalchemy import (
 
 from collegium.access.queries import organisation, visible_scopes
 from collegium.access.rules import ScopeKind
-from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, contains, like_pattern
 from collegium.db.tables import BigInt, organisations, projects, roles, scopes
-from collegium.db.writing import insertion, update_row
+from collegium.db.writing import insertion, unique_or, update_row
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid
@@ -178,12 +178,9 @@ def add(
     Raises:
         Invalid: ``scope.slug_taken``.
     """
-    try:
-        with tx.savepoint():
-            columns = {**common, "kind": kind.value, "parent_id": parent, "created_at": tx.now}
-            scope = tx.fetch_only(_INSERT_SCOPE, name_sort=sort_key(common["name"]), **columns)
-    except UniqueViolationError as error:
-        raise Invalid("scope.slug_taken", field="slug") from error
+    with unique_or(tx, Invalid("scope.slug_taken", field="slug")):
+        columns = {**common, "kind": kind.value, "parent_id": parent, "created_at": tx.now}
+        scope = tx.fetch_only(_INSERT_SCOPE, name_sort=sort_key(common["name"]), **columns)
     values = {"scope_id": scope, **_with_sort_keys(table, own)}
     tx.execute(_insert(table, tuple(sorted(values))), **values)
     return scope
@@ -214,11 +211,8 @@ def change(tx: WriteTransaction, scope: int, table: Table, changes: Mapping[str,
         if target is scopes:
             values.pop("kind", None)
         if values:
-            try:
-                with tx.savepoint():
-                    update_row(tx, target, scope, values)
-            except UniqueViolationError as error:
-                raise Invalid("scope.slug_taken", field="slug") from error
+            with unique_or(tx, Invalid("scope.slug_taken", field="slug")):
+                update_row(tx, target, scope, values)
 
 
 def remove(tx: WriteTransaction, scope: int) -> None:

@@ -9,10 +9,10 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, true
 
 from collegium.access.rules import Actor
-from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, ssh_keys
-from collegium.db.writing import insertion
+from collegium.db.writing import insertion, unique_or
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, or_not_found
 from collegium.ssh_keys.rules import PublicKey
@@ -130,24 +130,21 @@ def add(tx: WriteTransaction, account: int, name: str, key: PublicKey) -> str:
             same name one is refused.
     """
     uuid = uuid4().hex
-    try:
-        with tx.savepoint():
-            tx.execute(
-                _INSERT,
-                uuid=uuid,
-                account_id=account,
-                name=name,
-                name_sort=sort_key(name),
-                public_key=key.text,
-                kind=key.kind,
-                fingerprint_md5=key.md5,
-                fingerprint_sha256=key.sha256,
-                fingerprint_sha512=key.sha512,
-                created_at=tx.now,
-                modified_at=tx.now,
-            )
-    except UniqueViolationError as error:
-        raise Invalid("key.name_taken", field="name") from error
+    with unique_or(tx, Invalid("key.name_taken", field="name")):
+        tx.execute(
+            _INSERT,
+            uuid=uuid,
+            account_id=account,
+            name=name,
+            name_sort=sort_key(name),
+            public_key=key.text,
+            kind=key.kind,
+            fingerprint_md5=key.md5,
+            fingerprint_sha256=key.sha256,
+            fingerprint_sha512=key.sha512,
+            created_at=tx.now,
+            modified_at=tx.now,
+        )
     return uuid
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import and_, bindparam, delete, false, func, or_, select
 
 from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
-from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
@@ -17,7 +17,7 @@ from collegium.db.tables import (
     roles,
     scopes,
 )
-from collegium.db.writing import insertion
+from collegium.db.writing import insertion, unique_or
 from collegium.lists.listing import Listing
 from collegium.refusals import Conflict, or_not_found
 
@@ -207,17 +207,14 @@ def add_availability(
     Raises:
         Conflict: ``role.cloned`` if the organisation has a copy of that role already.
     """
-    try:
-        with tx.savepoint():
-            tx.execute(
-                _ADD_AVAILABILITY,
-                uuid=uuid,
-                role_id=role,
-                organisation_id=organisation,
-                template_id=template,
-            )
-    except UniqueViolationError as error:
-        raise Conflict("role.cloned") from error
+    with unique_or(tx, Conflict("role.cloned")):
+        tx.execute(
+            _ADD_AVAILABILITY,
+            uuid=uuid,
+            role_id=role,
+            organisation_id=organisation,
+            template_id=template,
+        )
 
 
 def remove_availability(tx: WriteTransaction, role: int) -> None:
@@ -231,11 +228,8 @@ def add_concealment(tx: WriteTransaction, uuid: str, role: int, organisation: in
     Raises:
         Conflict: ``role.concealed_already``.
     """
-    try:
-        with tx.savepoint():
-            tx.execute(_ADD_CONCEALMENT, uuid=uuid, role_id=role, organisation_id=organisation)
-    except UniqueViolationError as error:
-        raise Conflict("role.concealed_already") from error
+    with unique_or(tx, Conflict("role.concealed_already")):
+        tx.execute(_ADD_CONCEALMENT, uuid=uuid, role_id=role, organisation_id=organisation)
 
 
 def remove_concealment(tx: WriteTransaction, concealment: int) -> None:

@@ -10,10 +10,11 @@ from sqlalchemy import bindparam, func, or_, select, true, update
 
 from collegium.access.queries import actor_grants, is_active, viewer_params
 from collegium.access.rules import KINDS, Actor, ScopeKind
-from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, groups, roles
 from collegium.db.tables import scopes as scope_rows
+from collegium.db.writing import unique_or
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, or_not_found
 from collegium.scopes import queries as scope_queries
@@ -191,17 +192,14 @@ def add(
             transactions.
     """
     common = {"uuid": uuid, "name": name, "slug": slug, "description": ""}
-    try:
-        with tx.savepoint():
-            return scope_queries.add(
-                tx,
-                ScopeKind.GROUP,
-                groups,
-                common,
-                {"name_casefolded": name_casefolded, "founder_id": creator},
-            )
-    except UniqueViolationError as error:
-        raise Invalid("group.name_taken", field="name") from error
+    with unique_or(tx, Invalid("group.name_taken", field="name")):
+        return scope_queries.add(
+            tx,
+            ScopeKind.GROUP,
+            groups,
+            common,
+            {"name_casefolded": name_casefolded, "founder_id": creator},
+        )
 
 
 def rename(tx: WriteTransaction, scope: int, name: str, name_casefolded: str) -> None:

@@ -32,7 +32,7 @@ from collegium.db.tables import (
     tokens,
     used_logout_tokens,
 )
-from collegium.db.writing import insertion
+from collegium.db.writing import insertion, unique_or
 from collegium.refusals import Conflict
 
 
@@ -265,11 +265,8 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     Raises:
         Conflict: ``identity.concurrent``: another transaction has inserted it first.
     """
-    try:
-        with tx.savepoint():
-            return tx.fetch_only(_INSERT, **values)
-    except UniqueViolationError as error:
-        raise Conflict("identity.concurrent") from error
+    with unique_or(tx, Conflict("identity.concurrent")):
+        return tx.fetch_only(_INSERT, **values)
 
 
 def use(tx: WriteTransaction, identity: int, values: Mapping[str, Any]) -> None:

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from sqlalchemy import LargeBinary, bindparam, delete, func, select, update
 
-from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, UtcDateTime, UuidHex
 from collegium.db.tables import BigInt, accounts, passkey_ceremonies, passkeys
-from collegium.db.writing import insertion
+from collegium.db.writing import insertion, unique_or
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, or_not_found
 from collegium.sign_in.passkeys.rules import CEREMONY_SECONDS, Purpose
@@ -237,28 +237,25 @@ def add(
         Invalid: ``passkey.invalid``: a passkey with this id exists.
     """
     uuid = uuid4().hex
-    try:
-        with tx.savepoint():
-            tx.execute(
-                _INSERT,
-                uuid=uuid,
-                account_id=account,
-                credential_id=credential_id,
-                public_key=public_key,
-                sign_count=sign_count,
-                aaguid=aaguid,
-                transports=transports,
-                attachment=attachment,
-                rp_id=rp_id,
-                is_backup_eligible=is_backup_eligible,
-                is_backed_up=is_backed_up,
-                is_discoverable=is_discoverable,
-                is_user_verified=is_user_verified,
-                name=name,
-                created_at=tx.now,
-            )
-    except UniqueViolationError as error:
-        raise Invalid("passkey.invalid") from error
+    with unique_or(tx, Invalid("passkey.invalid")):
+        tx.execute(
+            _INSERT,
+            uuid=uuid,
+            account_id=account,
+            credential_id=credential_id,
+            public_key=public_key,
+            sign_count=sign_count,
+            aaguid=aaguid,
+            transports=transports,
+            attachment=attachment,
+            rp_id=rp_id,
+            is_backup_eligible=is_backup_eligible,
+            is_backed_up=is_backed_up,
+            is_discoverable=is_discoverable,
+            is_user_verified=is_user_verified,
+            name=name,
+            created_at=tx.now,
+        )
     return uuid
 
 

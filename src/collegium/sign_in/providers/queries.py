@@ -12,7 +12,7 @@ from collegium.access.queries import lock_accounts_where
 from collegium.access.rules import Actor
 from collegium.accounts.queries import AccountSource
 from collegium.accounts.rules import came_from
-from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
@@ -25,7 +25,7 @@ from collegium.db.tables import (
     released_identities,
     tokens,
 )
-from collegium.db.writing import insert_row, update_row
+from collegium.db.writing import insert_row, unique_or, update_row
 from collegium.lists.listing import Listing
 from collegium.refusals import Invalid, NotFound, or_not_found
 from collegium.sign_in.providers.rules import is_name
@@ -314,11 +314,8 @@ def add(tx: WriteTransaction, values: Mapping[str, Any]) -> int:
     Raises:
         Invalid: ``provider.name_taken``, decided by the unique constraint.
     """
-    try:
-        with tx.savepoint():
-            return insert_row(tx, identity_providers, values)
-    except UniqueViolationError as error:
-        raise Invalid("provider.name_taken", field="name") from error
+    with unique_or(tx, Invalid("provider.name_taken", field="name")):
+        return insert_row(tx, identity_providers, values)
 
 
 def change(tx: WriteTransaction, provider: int, values: Mapping[str, Any]) -> None:
