@@ -1,6 +1,6 @@
 """Compare declared rows with the columns of their statements."""
 
-from functools import lru_cache
+from functools import lru_cache, partialmethod
 from types import UnionType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 from weakref import WeakValueDictionary
@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 from sqlalchemy import BinaryExpression, Column, CompoundSelect, Label, Null, Select
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.compiler import FROM_LINTING, SQLCompiler
 from sqlalchemy.sql.selectable import FromClause, Join
 from sqlalchemy.types import JSON, NullType, TypeDecorator, TypeEngine
 
@@ -17,7 +18,9 @@ _NULL_SAFE: Final = {operators.is_, operators.is_distinct_from, operators.is_not
 
 
 def check_all() -> None:
-    """Check each statement of this process when it is compiled."""
+    """Check each statement of this process when it is compiled, and that it joins its tables."""
+    # A table in a condition that is not joined makes a Cartesian product. SQLAlchemy warns of it.
+    SQLCompiler.__init__ = partialmethod(SQLCompiler.__init__, linting=FROM_LINTING)  # type: ignore[method-assign,assignment]
     compile_statement = CompiledStatement.__init__
     # By identity. A statement is compiled once per database, and declares its rows once.
     checked: WeakValueDictionary[int, Any] = WeakValueDictionary()

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    FromClause,
     LargeBinary,
     Select,
     and_,
@@ -34,6 +35,7 @@ from sqlalchemy import (
 from collegium.access.rules import Actor, Permission, ScopeKind, has_permission
 from collegium.access.subnets.rules import position
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
@@ -43,6 +45,7 @@ from collegium.db.tables import (
     organisations,
     projects,
     role_permissions,
+    roles,
     scopes,
 )
 from collegium.refusals import Forbidden, NotFound, or_not_found
@@ -201,6 +204,28 @@ def in_organisations() -> CompoundSelect[Any]:
 
 
 organisation = scopes.alias("organisation")
+
+
+def organisation_of(scope: FromClause = scopes) -> Relation:
+    """Return the relation of a scope to its organisation: its parent, or the scope itself."""
+    return Relation(organisation, organisation.c.id == func.coalesce(scope.c.parent_id, scope.c.id))
+
+
+GRANTS = Relations(
+    grants,
+    account=Relation(
+        accounts,
+        unprefixed=(
+            *("username", "first_name", "last_name", "email", "email_comparable", "picture"),
+            *("slug", "affiliations", "identity_source"),
+        ),
+    ),
+    role=roles,
+    scope=scopes,
+    organisation=organisation_of(),
+    granted_by=accounts.alias("granter"),
+    ended_by=accounts.alias("ender"),
+)
 
 SCOPE_COLUMNS = (
     scopes.c.id,

@@ -24,11 +24,11 @@ from sqlalchemy import (
 )
 
 from collegium.access.queries import (
+    GRANTS,
     LOCK_ORDER,
     actor_grants,
     add_to_account,
     is_active,
-    organisation,
     viewer_params,
     visible_scopes,
 )
@@ -59,6 +59,7 @@ class ActiveGrant:
     """A grant."""
 
     id: int
+    uuid: str
     scope_id: int
     valid_until: datetime | None
 
@@ -66,7 +67,6 @@ class ActiveGrant:
 class GrantRow(ActiveGrant):
     """A grant, with its account, role and scope."""
 
-    uuid: str
     account_id: int
     role_id: int
     account_uuid: str
@@ -153,45 +153,16 @@ class FormerMember(MemberFacts):
 class RoleGrant(ActiveGrant):
     """A grant, with the name of its role."""
 
+    valid_from: datetime
     role_name: str
 
 
-_granter = accounts.alias("granter")
-_ender = accounts.alias("ender")
-
-_all_rows = (
-    select(
-        *(c for c in grants.c if c.name not in {"granted_by", "ended_by", "reminders_done"}),
-        accounts.c.uuid.label("account_uuid"),
-        accounts.c.username,
-        accounts.c.email,
-        accounts.c.picture,
-        accounts.c.slug,
-        accounts.c.first_name,
-        accounts.c.last_name,
-        roles.c.uuid.label("role_uuid"),
-        roles.c.name.label("role_name"),
-        roles.c.description.label("role_description"),
-        scopes.c.kind.label("scope_kind"),
-        scopes.c.uuid.label("scope_uuid"),
-        scopes.c.name.label("scope_name"),
-        organisation.c.uuid.label("organisation_uuid"),
-        organisation.c.name.label("organisation_name"),
-        _granter.c.uuid.label("granted_by_uuid"),
-        _granter.c.username.label("granted_by_username"),
-        _granter.c.first_name.label("granted_by_first_name"),
-        _granter.c.last_name.label("granted_by_last_name"),
-        _ender.c.username.label("ended_by_username"),
-        _ender.c.first_name.label("ended_by_first_name"),
-        _ender.c.last_name.label("ended_by_last_name"),
-        scopes.c.deleted_at.label("scope_deleted_at"),
-    )
-    .join(accounts, accounts.c.id == grants.c.account_id)
-    .join(roles, roles.c.id == grants.c.role_id)
-    .join(scopes, scopes.c.id == grants.c.scope_id)
-    .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-    .outerjoin(_granter, _granter.c.id == grants.c.granted_by)
-    .outerjoin(_ender, _ender.c.id == grants.c.ended_by)
+_all_rows = GRANTS.select(
+    TeamRow,
+    PastGrant,
+    *("first_name", "last_name", "picture", "slug", "end_reason"),
+    *("organisation_uuid", "granted_by_uuid"),
+    *("ended_by_username", "ended_by_first_name", "ended_by_last_name"),
 )
 _rows = _all_rows.where(is_active(), scopes.c.deleted_at.is_(None))
 
@@ -292,27 +263,12 @@ def _by_uuid(*, sees_all: bool) -> Statement[PastGrant]:
 def _select_by_accounts(*, sees_all: bool, is_single: bool) -> Statement[AccountGrant]:
     # The caller has the accounts already, so these few columns suffice.
     return Statement[AccountGrant](
-        select(
-            grants.c.account_id,
-            grants.c.valid_from,
-            grants.c.valid_until,
-            roles.c.uuid.label("role_uuid"),
-            roles.c.name.label("role_name"),
-            roles.c.description.label("role_description"),
-            scopes.c.kind.label("scope_kind"),
-            scopes.c.uuid.label("scope_uuid"),
-            scopes.c.name.label("scope_name"),
-            organisation.c.uuid.label("organisation_uuid"),
-            organisation.c.name.label("organisation_name"),
-            _granter.c.username.label("granted_by_username"),
-            _granter.c.first_name.label("granted_by_first_name"),
-            _granter.c.last_name.label("granted_by_last_name"),
+        GRANTS.select(
+            AccountGrant,
+            *("valid_from", "valid_until", "role_uuid", "role_name", "role_description"),
+            *("scope_kind", "scope_uuid", "scope_name", "organisation_uuid", "organisation_name"),
+            *("granted_by_username", "granted_by_first_name", "granted_by_last_name"),
         )
-        .select_from(grants)
-        .join(roles, roles.c.id == grants.c.role_id)
-        .join(scopes, scopes.c.id == grants.c.scope_id)
-        .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-        .outerjoin(_granter, _granter.c.id == grants.c.granted_by)
         .where(
             is_active(),
             scopes.c.deleted_at.is_(None),
@@ -362,7 +318,7 @@ _same_grant = and_(
     grants.c.scope_id == bindparam("scope", type_=BigInt),
     grants.c.ended_at.is_(None),
 )
-_ACTIVE = Statement[ActiveGrant](select(grants).where(_same_grant, is_active()))
+_ACTIVE = Statement[ActiveGrant](GRANTS.select(ActiveGrant).where(_same_grant, is_active()))
 _ANY_OF_ACCOUNT = Statement[int](
     select(grants.c.id)
     .join(scopes, scopes.c.id == grants.c.scope_id)
@@ -374,17 +330,7 @@ _ANY_OF_ACCOUNT = Statement[int](
     .limit(1)
 )
 _NOT_ENDED = Statement[UnendedGrant](
-    select(
-        grants.c.id,
-        grants.c.scope_id,
-        grants.c.role_id,
-        grants.c.valid_until,
-        roles.c.name.label("role_name"),
-        scopes.c.kind.label("scope_kind"),
-        scopes.c.name.label("scope_name"),
-    )
-    .join(roles, roles.c.id == grants.c.role_id)
-    .join(scopes, scopes.c.id == grants.c.scope_id)
+    GRANTS.select(UnendedGrant)
     .where(grants.c.account_id == bindparam("account", type_=BigInt), grants.c.ended_at.is_(None))
     # Ordered by scope: all transactions lock scopes in this order, which prevents deadlocks.
     .order_by(grants.c.scope_id, grants.c.id)
@@ -418,8 +364,7 @@ _IS_MEMBER = Statement[int](
     .limit(1)
 )
 _ACTIVE_IN_SCOPE = Statement[RoleGrant](
-    select(grants, roles.c.name.label("role_name"))
-    .join(roles, roles.c.id == grants.c.role_id)
+    GRANTS.select(RoleGrant)
     .where(
         grants.c.account_id == bindparam("account", type_=BigInt),
         grants.c.scope_id == bindparam("scope", type_=BigInt),
@@ -458,41 +403,21 @@ _SET_UUID = Statement(
     update(grants).where(grants.c.id == bindparam("grant")).values(uuid=bindparam("new_uuid"))
 )
 _INSERT_LOCKED = Statement(insertion(grants, _COLUMNS))
-_member_facts = (
-    grants.c.id,
-    grants.c.account_id,
-    grants.c.role_id,
-    grants.c.valid_until,
-    roles.c.name.label("role_name"),
-    scopes.c.name.label("scope_name"),
-    accounts.c.uuid.label("account_uuid"),
-    accounts.c.username,
-    accounts.c.email,
-    accounts.c.affiliations,
-    accounts.c.identity_source,
-)
 # Deactivated people are among them: they have their roles again when they are activated.
 _MEMBER_FACTS = Statement[MemberFacts](
-    select(*_member_facts)
-    .join(accounts, accounts.c.id == grants.c.account_id)
-    .join(roles, roles.c.id == grants.c.role_id)
-    .join(scopes, scopes.c.id == grants.c.scope_id)
+    GRANTS.select(MemberFacts)
     .where(grants.c.scope_id == bindparam("scope", type_=BigInt), is_active())
     .order_by(grants.c.id)
 )
-_ended_with_scope = (
-    select(*_member_facts, accounts.c.first_name, accounts.c.last_name)
-    .join(accounts, and_(accounts.c.id == grants.c.account_id, accounts.c.is_active))
-    .join(roles, and_(roles.c.id == grants.c.role_id, roles.c.is_active))
-    .join(scopes, scopes.c.id == grants.c.scope_id)
-    .where(
-        grants.c.scope_id == bindparam("scope", type_=BigInt),
-        grants.c.ended_at == scopes.c.deleted_at,
-        or_(
-            grants.c.valid_until.is_(None),
-            grants.c.valid_until > bindparam("now", type_=UtcDateTime),
-        ),
-    )
+_ended_with_scope = GRANTS.select(FormerMember).where(
+    accounts.c.is_active,
+    roles.c.is_active,
+    grants.c.scope_id == bindparam("scope", type_=BigInt),
+    grants.c.ended_at == scopes.c.deleted_at,
+    or_(
+        grants.c.valid_until.is_(None),
+        grants.c.valid_until > bindparam("now", type_=UtcDateTime),
+    ),
 )
 _ENDED_WITH_SCOPE = Statement[FormerMember](_ended_with_scope.order_by(grants.c.id))
 # Accounts are locked in the order of their ids, which prevents deadlocks.
@@ -574,16 +499,7 @@ _REMOVED = Statement[PastGrant](
 )
 
 _ROLES_OF_EMAILS = Statement[MemberRole](
-    select(
-        accounts.c.email_comparable,
-        grants.c.role_id,
-        roles.c.uuid.label("role_uuid"),
-        roles.c.name.label("role_name"),
-        roles.c.description.label("role_description"),
-    )
-    .select_from(grants)
-    .join(accounts, accounts.c.id == grants.c.account_id)
-    .join(roles, roles.c.id == grants.c.role_id)
+    GRANTS.select(MemberRole)
     .where(
         grants.c.scope_id == bindparam("scope", type_=BigInt),
         is_active(),
