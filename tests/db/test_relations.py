@@ -16,7 +16,7 @@ _RELATIONS = Relations(
     account=Relation(accounts, unprefixed=("username",)),
     role=roles,
     scope=scopes,
-    parent=Relation(_parent, _parent.c.id == scopes.c.parent_id),
+    parent=Relation(_parent, scopes.c.parent_id),
     granted_by=_granter,
 )
 
@@ -52,7 +52,7 @@ def test_a_foreign_key_that_may_be_null_makes_an_outer_join() -> None:
 def test_a_relation_joins_those_that_its_condition_needs() -> None:
     expected = (
         " FROM grants JOIN scopes ON scopes.id = grants.scope_id"
-        " JOIN scopes AS parent ON parent.id = scopes.parent_id"
+        " LEFT OUTER JOIN scopes AS parent ON parent.id = scopes.parent_id"
     )
     assert _sql(_RELATIONS.select("parent_name")).endswith(expected)
     assert _sql(_RELATIONS.select(_Id, join=["parent"])).endswith(expected)
@@ -69,8 +69,8 @@ def test_expressions_take_precedence_and_their_relations_are_joined() -> None:
 def test_the_longest_name_of_a_relation_counts() -> None:
     relations = Relations(
         grants,
-        role=Relation(accounts, grants.c.account_id == accounts.c.id),
-        role_last=Relation(roles, grants.c.role_id == roles.c.id),
+        role=Relation(accounts, grants.c.account_id),
+        role_last=Relation(roles, grants.c.role_id),
     )
     assert [str(c) for c in relations.select("role_last_name").selected_columns] == ["roles.name"]
 
@@ -86,7 +86,7 @@ def test_an_unknown_name_is_refused() -> None:
 def test_an_ambiguous_name_is_refused() -> None:
     relations = Relations(
         grants,
-        valid=Relation(roles, roles.c.id == grants.c.role_id, unprefixed=("name", "uuid")),
+        valid=Relation(roles, grants.c.role_id, unprefixed=("name", "uuid")),
         scope=Relation(scopes, unprefixed=("name",)),
     )
     for name, found in (("uuid", "grants.uuid, roles.uuid"), ("name", "roles.name, scopes.name")):
@@ -94,10 +94,12 @@ def test_an_ambiguous_name_is_refused() -> None:
             relations.select(name)
 
 
-def test_a_relation_without_foreign_key_needs_a_condition() -> None:
+def test_a_relation_without_its_foreign_key_needs_a_condition() -> None:
     for name in ("owner", "role"):
-        with pytest.raises(TypeError, match=f"^grants: no foreign key {name} or {name}_id$"):
+        with pytest.raises(TypeError, match=f"^grants: {name} has no foreign key or condition$"):
             Relations(grants, **{name: accounts})
+        with pytest.raises(TypeError, match=f"^grants: {name} has no foreign key or condition$"):
+            Relations(grants, **{name: Relation(accounts, grants.c.role_id)})
 
 
 def test_a_condition_on_a_relation_that_is_not_joined_is_found() -> None:

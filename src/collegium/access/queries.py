@@ -208,7 +208,9 @@ organisation = scopes.alias("organisation")
 
 def organisation_of(scope: FromClause = scopes) -> Relation:
     """Return the relation of a scope to its organisation: its parent, or the scope itself."""
-    return Relation(organisation, organisation.c.id == func.coalesce(scope.c.parent_id, scope.c.id))
+    return Relation(
+        organisation, on=organisation.c.id == func.coalesce(scope.c.parent_id, scope.c.id)
+    )
 
 
 GRANTS = Relations(

@@ -16,14 +16,16 @@ class Relation:
 
     Args:
         table: the table or an alias.
-        on: the condition of the join. By default the foreign key of the referring table that has
+        key: the foreign key that refers to it. By default that of the referring table which has
             the name of the relation, or this name with ``_id``.
-        is_outer: whether rows without it are selected, with nulls. A foreign key that may be null
-            always makes it so.
+        on: the condition of the join, if there is no such key.
+        is_outer: whether rows without it are selected, with nulls. A key that may be null always
+            makes it so.
         unprefixed: columns that rows call by their own names, without that of the relation.
     """
 
     table: FromClause
+    key: Any = None
     on: ColumnElement[bool] | None = None
     is_outer: bool = False
     unprefixed: Collection[str] = ()
@@ -37,7 +39,7 @@ class Relations:
         relations: a ``Relation``, or the table for one without options.
 
     Raises:
-        TypeError: if a relation has no condition, and the table no such foreign key.
+        TypeError: if a relation has no condition, and there is no foreign key.
     """
 
     def __init__(self, table: FromClause, /, **relations: FromClause | Relation) -> None:
@@ -79,13 +81,16 @@ class Relations:
         if relation.on is not None:
             return relation
         targets = {relation.table, getattr(relation.table, "element", None)}  # the aliased table
-        for column in self._table.c:
-            key = next((key for key in column.foreign_keys if key.column.table in targets), None)
-            if key is not None and column.name in {name, f"{name}_id"}:
-                on = relation.table.c[key.column.name] == column
-                is_outer = relation.is_outer or bool(column.nullable)
-                return replace(relation, on=on, is_outer=is_outer)
-        raise TypeError(f"{self._table.description}: no foreign key {name} or {name}_id")
+        names = {name, f"{name}_id"}
+        keys = [one for one in self._table.c if one.name in names]
+        for key in keys if relation.key is None else [relation.key]:
+            for target in (one.column for one in key.foreign_keys if one.column.table in targets):
+                return replace(
+                    relation,
+                    on=relation.table.c[target.name] == key,
+                    is_outer=relation.is_outer or bool(key.nullable),
+                )
+        raise TypeError(f"{self._table.description}: {name} has no foreign key or condition")
 
     def _find(self, name: str, rows: Collection[Any]) -> ColumnElement[Any]:
         """Return the column with a name."""

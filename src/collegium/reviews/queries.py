@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from sqlalchemy import (
     ColumnElement,
     Integer,
-    Select,
     and_,
     bindparam,
     case,
     exists,
-    func,
     insert,
     or_,
     select,
@@ -25,14 +23,16 @@ from sqlalchemy import (
 )
 
 from collegium.access.queries import (
+    GRANTS,
     add_to_scope,
     is_active,
-    organisation,
+    organisation_of,
     scopes_with_permission,
     viewer_params,
 )
 from collegium.access.rules import KINDS, Actor, Kinds, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
@@ -41,7 +41,6 @@ from collegium.db.tables import (
     reviewed_grants,
     reviews,
     role_permissions,
-    roles,
     scopes,
 )
 from collegium.lists.listing import Listing
@@ -110,23 +109,13 @@ _review = bindparam("review", type_=BigInt)
 is_pending = case((reviews.c.closed_at.is_(None), 1), else_=0)
 
 _rows = (
-    select(
-        *(reviews.c[name] for name in ("id", "uuid", "scope_id", "created_at", "closed_at")),
-        reviews.c.closed_at.is_(None).label("is_pending"),
-        scopes.c.uuid.label("scope_uuid"),
-        scopes.c.kind.label("scope_kind"),
-        scopes.c.name.label("scope_name"),
-        organisation.c.uuid.label("organisation_uuid"),
-        organisation.c.name.label("organisation_name"),
-        reviewer.c.uuid.label("reviewer_uuid"),
-        reviewer.c.username.label("reviewer_username"),
-        reviewer.c.first_name.label("reviewer_first_name"),
-        reviewer.c.last_name.label("reviewer_last_name"),
+    Relations(
+        reviews,
+        scope=scopes,
+        organisation=organisation_of(),
+        reviewer=Relation(reviewer, reviews.c.closed_by),
     )
-    .select_from(reviews)
-    .join(scopes, scopes.c.id == reviews.c.scope_id)
-    .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-    .outerjoin(reviewer, reviewer.c.id == reviews.c.closed_by)
+    .select(ReviewRow, is_pending=reviews.c.closed_at.is_(None))
     .where(scopes.c.deleted_at.is_(None))
 )
 
@@ -176,28 +165,11 @@ pending = Listing[ReviewRow](
 )
 """The pending reviews that the actor may close."""
 
-_shown = (
-    *(grants.c[name] for name in ("id", "uuid", "account_id", "valid_from")),
-    *(accounts.c[name] for name in ("username", "first_name", "last_name", "email")),
-    roles.c.name.label("role_name"),
-    roles.c.description.label("role_description"),
-)
-
-
-def _members(*columns: Any) -> Select[Any]:
-    return (
-        select(*_shown, *columns)
-        .select_from(grants)
-        .join(accounts, accounts.c.id == grants.c.account_id)
-        .join(roles, roles.c.id == grants.c.role_id)
-    )
-
-
 _BY_NAME: Final = {"name": (accounts.c.first_name_sort, accounts.c.last_name_sort)}
 _is_current = and_(grants.c.scope_id == _scope, is_active(), accounts.c.is_active)
 
 current_members = Listing[ReviewedMember](
-    rows=_members(grants.c.valid_until).where(is_active(), accounts.c.is_active),
+    rows=GRANTS.select(ReviewedMember).where(is_active(), accounts.c.is_active),
     visible=true,  # access to the scope was checked before
     key=grants.c.id,
     default="name",
@@ -213,8 +185,11 @@ _is_member = exists().where(
     is_active(_other_grant),
 )
 reviewed_members = Listing[FormerMember](
-    rows=_members(
-        reviewed_grants.c.valid_until, accounts.c.deleted_at, _is_member.label("is_member")
+    rows=GRANTS.select(
+        FormerMember,
+        valid_until=reviewed_grants.c.valid_until,
+        deleted_at=accounts.c.deleted_at,
+        is_member=_is_member,
     ).join(reviewed_grants, reviewed_grants.c.grant_id == grants.c.id),
     visible=true,  # access to the review was checked before
     key=grants.c.id,
@@ -230,10 +205,7 @@ reviewed_members = Listing[FormerMember](
 """What the reviewer has looked at, as it was then. Deleted accounts have neutral names."""
 
 _CURRENT = Statement[ReviewedRole](
-    select(grants.c.id, grants.c.valid_until)
-    .join(accounts, accounts.c.id == grants.c.account_id)
-    .where(_is_current)
-    .order_by(grants.c.id)
+    GRANTS.select(ReviewedRole, join=["account"]).where(_is_current).order_by(grants.c.id)
 )
 _RECORD = Statement(
     insert(reviewed_grants).from_select(

@@ -22,8 +22,9 @@ from sqlalchemy import (
 )
 
 from collegium.access.queries import (
+    GRANTS,
     is_active,
-    organisation,
+    organisation_of,
     scopes_with_permission,
     viewer_params,
     visible_scopes,
@@ -32,6 +33,7 @@ from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.accounts.mail_preferences.queries import receives_mail
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
@@ -194,31 +196,14 @@ _TAKE = Statement[NoticeRow](
     .returning(*(one for one in role_notices.c if one.name != "created_at"))
 )
 
-_state = (
-    *(grants.c[name] for name in ("id", "scope_id", "role_id", "valid_until")),
-    and_(is_active(), scopes.c.deleted_at.is_(None)).label("is_active"),
-)
+_is_current = and_(is_active(), scopes.c.deleted_at.is_(None))
 _STATES = Statement[GrantState](
-    select(*_state)
-    .join(scopes, scopes.c.id == grants.c.scope_id)
-    .where(any_of(grants.c.id, "grants"))
+    GRANTS.select(GrantState, join=["scope"], is_active=_is_current).where(
+        any_of(grants.c.id, "grants")
+    )
 )
 _FACTS = Statement[GrantFacts](
-    select(
-        *_state,
-        grants.c.source,
-        grants.c.ended_at,
-        roles.c.name.label("role_name"),
-        roles.c.description.label("role_description"),
-        scopes.c.kind.label("scope_kind"),
-        scopes.c.name.label("scope_name"),
-        scopes.c.deleted_at.label("scope_deleted_at"),
-        organisation.c.name.label("organisation_name"),
-    )
-    .join(roles, roles.c.id == grants.c.role_id)
-    .join(scopes, scopes.c.id == grants.c.scope_id)
-    .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-    .where(any_of(grants.c.id, "grants"))
+    GRANTS.select(GrantFacts, is_active=_is_current).where(any_of(grants.c.id, "grants"))
 )
 _held = grants.alias("held")
 _HELD_AGAIN = Statement[int](
@@ -289,24 +274,14 @@ _MANAGERS = (
 
 _NEEDED = tuple((ScopeKind(kind), rules.update_role) for kind, rules in KINDS.items())
 ending = Listing[EndingRole](
-    rows=select(
-        *(accounts.c[name] for name in ("username", "first_name", "last_name")),
-        roles.c.name.label("role_name"),
-        roles.c.description.label("role_description"),
-        _place.c.kind.label("scope_kind"),
-        _place.c.name.label("scope_name"),
-        organisation.c.name.label("organisation_name"),
-        _place.c.uuid.label("scope_uuid"),
-        _held.c.uuid,
-        _held.c.scope_id,
-        _held.c.account_id,
-        _held.c.valid_until,
+    rows=Relations(
+        _held,
+        account=Relation(accounts, unprefixed=("username", "first_name", "last_name")),
+        role=roles,
+        scope=_place,
+        organisation=organisation_of(_place),
     )
-    .select_from(_held)
-    .join(accounts, accounts.c.id == _held.c.account_id)
-    .join(roles, roles.c.id == _held.c.role_id)
-    .join(_place, _place.c.id == _held.c.scope_id)
-    .join(organisation, organisation.c.id == func.coalesce(_place.c.parent_id, _place.c.id))
+    .select(EndingRole)
     .where(
         _held.c.ended_at.is_(None),
         _held.c.valid_until > _now,
