@@ -110,19 +110,18 @@ class Relations:
 
     def _candidates(self, name: str) -> Iterator[ColumnElement[Any]]:
         """Yield the columns that a name may mean."""
-        if name in self._table.c:
-            yield self._table.c[name]
-        prefixed = ""
-        for relation_name, relation in self._relations.items():
+        found = [self._table.c[name]] if name in self._table.c else []
+        prefixes = []
+        for prefix, relation in self._relations.items():
             if name in relation.unprefixed:
-                yield relation.table.c[name]
-            column = name.removeprefix(f"{relation_name}_")
-            # A foreign key and the id to which it refers are the same.
-            is_key = column == "id" and name in self._table.c
-            if column != name and column in relation.table.c and not is_key:
-                prefixed = max(prefixed, relation_name, key=len)
-        if prefixed:
-            yield self._relations[prefixed].table.c[name.removeprefix(f"{prefixed}_")]
+                found.append(relation.table.c[name])
+            if name.startswith(f"{prefix}_") and name[len(prefix) + 1 :] in relation.table.c:
+                prefixes.append(prefix)
+        yield from found
+        # A foreign key and the id to which it refers are the same.
+        if prefixes and not (found and name.endswith("_id")):
+            prefix = max(prefixes, key=len)
+            yield self._relations[prefix].table.c[name[len(prefix) + 1 :]]
 
     def _join(self, needed: set[FromClause]) -> FromClause:
         """Return the table with the joins of tables, and of those that their conditions need."""

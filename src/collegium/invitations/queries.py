@@ -40,6 +40,7 @@ from collegium.access.queries import (
 from collegium.access.rules import GRANTING, KINDS, Actor, Kinds, Permission, ScopeKind
 from collegium.accounts.queries import language_at_email
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
@@ -154,27 +155,14 @@ class _Target:
 
 _now = bindparam("now", type_=UtcDateTime)
 
-_sponsor = accounts.alias("sponsor")
 
-_rows = (
-    with_scope_and_role(
-        invitations,
-        accounts.c.username.label("creator_username"),
-        accounts.c.first_name.label("creator_first_name"),
-        accounts.c.last_name.label("creator_last_name"),
-        accounts.c.picture.label("creator_picture"),
-        accounts.c.email.label("creator_email"),
-        accounts.c.is_active.label("creator_is_active"),
-        accounts.c.notifications_enabled.label("creator_notifications_enabled"),
-        _sponsor.c.is_active.label("sponsor_is_active"),
-        _sponsor.c.is_staff.label("sponsor_is_staff"),
-        outbox.c.state.label("mail_state"),
-        outbox.c.locked_until.label("mail_locked_until"),
-        outbox.c.error.label("mail_error"),
-    )
-    .outerjoin(accounts, accounts.c.id == invitations.c.created_by)
-    .outerjoin(_sponsor, _sponsor.c.id == invitations.c.sponsor_id)
-    .outerjoin(outbox, outbox.c.id == invitations.c.mail_id)
+_rows = with_scope_and_role(
+    invitations,
+    InvitationRow,
+    "creator_picture",
+    creator=Relation(accounts, invitations.c.created_by),
+    sponsor=accounts.alias("sponsor"),
+    mail=outbox,
 )
 
 effective_state = case(

@@ -29,6 +29,7 @@ from collegium.access.queries import (
 )
 from collegium.access.rules import Actor, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import BigInt, accounts, invite_links, join_requests, roles, scopes
 from collegium.db.writing import update_row
@@ -77,28 +78,17 @@ class _ScopeIds:
 
 
 _now = bindparam("now", type_=UtcDateTime)
-_sponsor = accounts.alias("sponsor")
-_project_role = roles.alias("project_role")
 _inner = invite_links.alias("inner_links")
 
-_rows = (
-    with_scope_and_role(
-        invite_links,
-        accounts.c.username.label("creator_username"),
-        accounts.c.first_name.label("creator_first_name"),
-        accounts.c.last_name.label("creator_last_name"),
-        accounts.c.picture.label("creator_picture"),
-        _sponsor.c.is_active.label("sponsor_is_active"),
-        _sponsor.c.is_staff.label("sponsor_is_staff"),
-        _project_role.c.uuid.label("project_role_uuid"),
-        _project_role.c.kind.label("project_role_kind"),
-        _project_role.c.is_active.label("project_role_is_active"),
-    )
-    .outerjoin(accounts, accounts.c.id == invite_links.c.created_by)
-    .outerjoin(_sponsor, _sponsor.c.id == invite_links.c.sponsor_id)
-    .outerjoin(_project_role, _project_role.c.id == invite_links.c.project_role_id)
-    .where(no_index_on_join(scopes.c.deleted_at, invite_links.c.id).is_(None))
-)
+_rows = with_scope_and_role(
+    invite_links,
+    InviteLinkRow,
+    *("creator_username", "creator_first_name", "creator_last_name", "creator_picture"),
+    "project_role_uuid",
+    creator=Relation(accounts, invite_links.c.created_by),
+    sponsor=accounts.alias("sponsor"),
+    project_role=roles.alias("project_role"),
+).where(no_index_on_join(scopes.c.deleted_at, invite_links.c.id).is_(None))
 
 
 def is_active(table: Any = invite_links) -> ColumnElement[bool]:

@@ -32,6 +32,7 @@ from collegium.access.queries import (
 from collegium.access.rules import GRANTING, KINDS, Actor, Kinds, ScopeKind
 from collegium.accounts.queries import PersonName
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
     BigInt,
@@ -122,38 +123,25 @@ class _Manager:
     permission: str
 
 
-_decider = accounts.alias("decider")
 _inner = join_requests.alias("inner_requests")
 _PENDING = join_requests.c.state == State.PENDING.value
-_project = scopes.alias("project")
-_project_role = roles.alias("project_role")
 
-_rows = (
-    with_scope_and_role(
-        join_requests,
-        invite_links.c.uuid.label("invite_link_uuid"),
-        invite_links.c.auto_create_project,
-        invite_links.c.template,
-        invite_links.c.project_role_id,
-        accounts.c.uuid.label("account_uuid"),
-        accounts.c.username,
-        accounts.c.first_name,
-        accounts.c.last_name,
-        accounts.c.email,
-        accounts.c.is_active.label("account_is_active"),
-        accounts.c.notifications_enabled,
-        _decider.c.username.label("decider_username"),
-        _decider.c.first_name.label("decider_first_name"),
-        _decider.c.last_name.label("decider_last_name"),
-        _project_role.c.is_active.label("project_role_is_active"),
-        _project.c.uuid.label("project_uuid"),
-        _project.c.name.label("project_name"),
-    )
-    .outerjoin(invite_links, invite_links.c.id == join_requests.c.invite_link_id)
-    .join(accounts, accounts.c.id == no_index(join_requests.c.account_id))
-    .outerjoin(_decider, _decider.c.id == join_requests.c.decided_by)
-    .outerjoin(_project, _project.c.id == join_requests.c.project_id)
-    .outerjoin(_project_role, _project_role.c.id == invite_links.c.project_role_id)
+_rows = with_scope_and_role(
+    join_requests,
+    JoinRequestRow,
+    *("account_uuid", "invite_link_uuid", "project_uuid"),
+    *("decider_username", "decider_first_name", "decider_last_name"),
+    invite_link=Relation(
+        invite_links, unprefixed=("auto_create_project", "template", "project_role_id")
+    ),
+    account=Relation(
+        accounts,
+        on=accounts.c.id == no_index(join_requests.c.account_id),
+        unprefixed=("username", "first_name", "last_name", "email", "notifications_enabled"),
+    ),
+    decider=Relation(accounts.alias("decider"), join_requests.c.decided_by),
+    project=scopes.alias("project"),
+    project_role=Relation(roles.alias("project_role"), invite_links.c.project_role_id),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    FromClause,
     Select,
     String,
     Table,
@@ -19,9 +20,10 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.access.queries import organisation, visible_scopes
+from collegium.access.queries import organisation, organisation_of, visible_scopes
 from collegium.access.rules import ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, contains, like_pattern
 from collegium.db.tables import BigInt, organisations, projects, roles, scopes
 from collegium.db.writing import insertion, unique_or, update_row
@@ -84,42 +86,42 @@ class RoleInScope:
     role_is_active: bool
 
 
-def with_scope_and_role(table: Table, *columns: ColumnElement[Any]) -> Select[Any]:
+def with_scope_and_role(
+    table: Table, *rows: type[Any] | str, **relations: FromClause | Relation
+) -> Select[Any]:
     """Select rows that refer to a role in a scope, with columns of both.
 
     Args:
         table: has ``scope_id`` and ``role_id``.
-        columns: further columns; the caller joins their tables to the result.
+        rows: as in ``Relations.select``.
+        relations: further relations of the table.
     """
-    return (
-        select(
-            *(c for c in table.c if c.name not in {"email_comparable", "email_search"}),
-            scopes.c.uuid.label("scope_uuid"),
-            scopes.c.kind.label("scope_kind"),
-            scopes.c.name.label("scope_name"),
-            scopes.c.slug.label("scope_slug"),
-            scopes.c.description.label("scope_description"),
-            scopes.c.deleted_at.label("scope_deleted_at"),
-            organisation.c.id.label("organisation_id"),
-            organisation.c.uuid.label("organisation_uuid"),
-            organisation.c.name.label("organisation_name"),
-            organisations.c.blocked,
-            organisations.c.archived,
-            organisations.c.language.label("organisation_language"),
-            projects.c.start_date,
-            roles.c.uuid.label("role_uuid"),
-            roles.c.name.label("role_name"),
-            roles.c.kind.label("role_kind"),
-            roles.c.description.label("role_description"),
-            roles.c.is_active.label("role_is_active"),
-            *columns,
-        )
-        .select_from(table)
-        .join(scopes, scopes.c.id == no_index(table.c.scope_id))
-        .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-        .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
-        .outerjoin(projects, projects.c.scope_id == scopes.c.id)
-        .join(roles, roles.c.id == no_index(table.c.role_id))
+    return Relations(
+        table,
+        scope=Relation(scopes, on=scopes.c.id == no_index(table.c.scope_id)),
+        organisation=organisation_of(),
+        organisations=Relation(
+            organisations,
+            on=organisations.c.scope_id == organisation.c.id,
+            is_outer=True,
+            unprefixed=("blocked", "archived"),
+        ),
+        projects=Relation(
+            projects,
+            on=projects.c.scope_id == scopes.c.id,
+            is_outer=True,
+            unprefixed=("start_date",),
+        ),
+        role=Relation(roles, on=roles.c.id == no_index(table.c.role_id)),
+        **relations,
+    ).select(
+        *(c.name for c in table.c if c.name not in {"email_comparable", "email_search"}),
+        RoleInScope,
+        *("scope_uuid", "scope_name", "scope_slug", "scope_description", "scope_deleted_at"),
+        *("organisation_uuid", "organisation_name", "blocked", "archived", "start_date"),
+        *("role_uuid", "role_name", "role_kind", "role_description"),
+        *rows,
+        organisation_language=organisations.c.language,
     )
 
 
@@ -128,14 +130,8 @@ class ListedScope:
 
 
 listing = Listing[ListedScope](
-    rows=select(
-        scopes.c.id,
-        scopes.c.uuid,
-        scopes.c.kind,
-        scopes.c.name,
-        organisation.c.name.label("organisation_name"),
-    )
-    .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
+    rows=Relations(scopes, organisation=organisation_of())
+    .select("id", "uuid", "kind", "name", "organisation_name")
     .where(scopes.c.deleted_at.is_(None)),
     visible=lambda: scopes.c.id.in_(visible_scopes()),
     key=scopes.c.id,
