@@ -206,11 +206,10 @@ def in_organisations() -> CompoundSelect[Any]:
 organisation = scopes.alias("organisation")
 
 
-def organisation_of(scope: FromClause = scopes) -> Relation:
+def organisation_of(scope: FromClause = scopes, *, is_outer: bool = False) -> Relation:
     """Return the relation of a scope to its organisation: its parent, or the scope itself."""
-    return Relation(
-        organisation, on=organisation.c.id == func.coalesce(scope.c.parent_id, scope.c.id)
-    )
+    on = organisation.c.id == func.coalesce(scope.c.parent_id, scope.c.id)
+    return Relation(organisation, on=on, is_outer=is_outer)
 
 
 GRANTS = Relations(

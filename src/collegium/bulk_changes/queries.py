@@ -26,6 +26,7 @@ from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.bulk_changes.rules import BUSY, OF_INVITATIONS, STOPPABLE, Change, RowState, State
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.jobs import Jobs
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
@@ -111,41 +112,26 @@ class RowCount:
 
 
 _change = bindparam("bulk_change_id", type_=BigInt)
-_rows = (
-    select(*(each for each in bulk_changes.c))
-    .join(scopes, scopes.c.id == bulk_changes.c.scope_id)
-    .where(scopes.c.deleted_at.is_(None))
-)
+_bulk_changes = Relations(bulk_changes, scope=scopes)
+_rows = _bulk_changes.select(BulkChangeRow, join=["scope"]).where(scopes.c.deleted_at.is_(None))
 _IS_OPEN = or_(*(bulk_changes.c.state == state.value for state in sorted(STOPPABLE)))
 _account_id = func.coalesce(grants.c.account_id, invitations.c.account_id)
-_chosen = (
-    select(
-        *(
-            bulk_change_rows.c[name]
-            for name in ("number", "bulk_change_id", "version", "state", "problem")
-        ),
-        invitations.c.uuid.label("invitation_uuid"),
-        invitations.c.state.label("invitation_state"),
-        invitations.c.link_version,
-        invitations.c.expires_at,
-        invitations.c.email.label("invited_email"),
-        invitations.c.full_name.label("invited_name"),
-        grants.c.uuid.label("grant_uuid"),
-        grants.c.valid_until,
-        _account_id.label("account_id"),
-        accounts.c.first_name,
-        accounts.c.last_name,
-        accounts.c.username,
-        accounts.c.email,
-        roles.c.id.label("role_id"),
-        roles.c.name.label("role_name"),
-        roles.c.description.label("role_description"),
-    )
-    .select_from(bulk_change_rows)
-    .outerjoin(invitations, invitations.c.id == bulk_change_rows.c.invitation_id)
-    .outerjoin(grants, grants.c.id == bulk_change_rows.c.grant_id)
-    .outerjoin(accounts, accounts.c.id == _account_id)
-    .outerjoin(roles, roles.c.id == func.coalesce(grants.c.role_id, invitations.c.role_id))
+_PERSON = ("first_name", "last_name", "username", "email")
+_chosen = Relations(
+    bulk_change_rows,
+    invitation=Relation(invitations, unprefixed=("link_version", "expires_at")),
+    grant=Relation(grants, unprefixed=("valid_until",)),
+    account=Relation(accounts, on=accounts.c.id == _account_id, is_outer=True, unprefixed=_PERSON),
+    role=Relation(
+        roles,
+        on=roles.c.id == func.coalesce(grants.c.role_id, invitations.c.role_id),
+        is_outer=True,
+    ),
+).select(
+    ChosenRow,
+    account_id=_account_id,
+    invited_email=invitations.c.email,
+    invited_name=invitations.c.full_name,
 )
 rows_of = Listing[ChosenRow](
     rows=_chosen,
@@ -191,21 +177,13 @@ def visible() -> ColumnElement[bool]:
 
 
 own = Listing[ListedBulkChange](
-    rows=select(
-        *(bulk_changes.c[name] for name in ("id", "uuid", "change", "state", "created_at")),
+    rows=_bulk_changes.select(
+        ListedBulkChange,
         # The rows are numbered from 1, and the primary key finds the last one.
-        select(func.max(bulk_change_rows.c.number))
+        total=select(func.max(bulk_change_rows.c.number))
         .where(bulk_change_rows.c.bulk_change_id == bulk_changes.c.id)
-        .scalar_subquery()
-        .label("total"),
-        scopes.c.id.label("scope_id"),
-        scopes.c.uuid.label("scope_uuid"),
-        scopes.c.kind.label("scope_kind"),
-        scopes.c.name.label("scope_name"),
-    )
-    .select_from(bulk_changes)
-    .join(scopes, scopes.c.id == bulk_changes.c.scope_id)
-    .where(scopes.c.deleted_at.is_(None)),
+        .scalar_subquery(),
+    ).where(scopes.c.deleted_at.is_(None)),
     visible=visible,
     key=bulk_changes.c.id,
     default="-created",

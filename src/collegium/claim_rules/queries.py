@@ -12,6 +12,7 @@ from collegium.access.queries import OrganisationState
 from collegium.access.rules import Actor
 from collegium.claim_rules.rules import Conditions
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement
 from collegium.db.tables import (
     BigInt,
@@ -96,38 +97,18 @@ class NamedScope:
     name: str
 
 
-_organisation = scopes.alias("rule_organisation")
-_project = scopes.alias("rule_project")
-_organisation_role = roles.alias("organisation_role")
-_project_role = roles.alias("project_role")
-
-_rows = (
-    select(
-        claim_rules,
-        _organisation.c.uuid.label("organisation_uuid"),
-        _organisation.c.name.label("organisation_name"),
-        _organisation.c.deleted_at.label("organisation_deleted_at"),
-        organisations.c.blocked,
-        organisations.c.archived,
-        *(
-            column.label(f"{name}_{column.name}")
-            for name, table in (
-                ("organisation_role", _organisation_role),
-                ("project_role", _project_role),
-            )
-            for column in (table.c.uuid, table.c.name, table.c.description, table.c.is_active)
-        ),
-        _project.c.uuid.label("project_uuid"),
-        _project.c.name.label("project_name"),
-        _project.c.parent_id.label("project_parent_id"),
-        _project.c.deleted_at.label("project_deleted_at"),
-    )
-    .join(_organisation, _organisation.c.id == claim_rules.c.organisation_id)
-    .join(organisations, organisations.c.scope_id == claim_rules.c.organisation_id)
-    .outerjoin(_organisation_role, _organisation_role.c.id == claim_rules.c.organisation_role_id)
-    .outerjoin(_project_role, _project_role.c.id == claim_rules.c.project_role_id)
-    .outerjoin(_project, _project.c.id == claim_rules.c.project_id)
-)
+_rows = Relations(
+    claim_rules,
+    organisation=scopes.alias("rule_organisation"),
+    organisations=Relation(
+        organisations,
+        on=organisations.c.scope_id == claim_rules.c.organisation_id,
+        unprefixed=("blocked", "archived"),
+    ),
+    organisation_role=roles.alias("organisation_role"),
+    project_role=roles.alias("project_role"),
+    project=scopes.alias("rule_project"),
+).select(RuleRow)
 
 listing = Listing[RuleRow](
     rows=_rows,
@@ -152,19 +133,13 @@ _SET_PROJECT = Statement(
 
 _of_account = claim_rule_grants.c.account_id == bindparam("account", type_=BigInt)
 _GIVEN = Statement[GivenRole](
-    select(
-        *(c for c in claim_rule_grants.c if c.name != "account_id"),
-        grants.c.valid_until,
-        grants.c.ended_at,
-        roles.c.name.label("role_name"),
-        scopes.c.kind.label("scope_kind"),
-        scopes.c.name.label("scope_name"),
-        scopes.c.parent_id,
-        scopes.c.deleted_at,
+    Relations(
+        claim_rule_grants,
+        grant=Relation(grants, unprefixed=("valid_until", "ended_at")),
+        role=roles,
+        scope=Relation(scopes, unprefixed=("parent_id", "deleted_at")),
     )
-    .join(grants, grants.c.id == claim_rule_grants.c.grant_id)
-    .join(roles, roles.c.id == claim_rule_grants.c.role_id)
-    .join(scopes, scopes.c.id == claim_rule_grants.c.scope_id)
+    .select(GivenRole)
     .where(_of_account)
     .order_by(claim_rule_grants.c.grant_id)
 )

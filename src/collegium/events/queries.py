@@ -20,7 +20,6 @@ from sqlalchemy import (
     bindparam,
     exists,
     false,
-    func,
     literal_column,
     not_,
     or_,
@@ -32,12 +31,14 @@ from sqlalchemy import (
 
 from collegium.access.queries import (
     in_organisations,
+    organisation_of,
     scopes_with_permission,
     viewer_params,
     visible_scopes,
 )
 from collegium.access.rules import GRANTING, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, scopes
 from collegium.db.writing import insertion
@@ -146,10 +147,7 @@ EVENT_READERS: Final = (
 )
 """The permissions that allow reading the events of a scope."""
 
-_actor = accounts.alias("actor")
-_account = accounts.alias("account")
 _scope = scopes.alias("event_scope")
-_organisation = scopes.alias("event_organisation")
 _inner = events.alias("inner_events")
 _scope_or_child = scopes.alias("scope_or_child")
 
@@ -192,33 +190,20 @@ class EventRow:
     reads_requests: bool | None
 
 
-_rows = (
-    select(
-        *events.c,
-        _actor.c.uuid.label("actor_uuid"),
-        _actor.c.username.label("actor_username"),
-        _actor.c.deleted_at.label("actor_deleted_at"),
-        _account.c.uuid.label("account_uuid"),
-        _account.c.username.label("account_username"),
-        _account.c.first_name.label("account_first_name"),
-        _account.c.last_name.label("account_last_name"),
-        _account.c.deleted_at.label("account_deleted_at"),
-        _scope.c.uuid.label("scope_uuid"),
-        _scope.c.kind.label("scope_kind"),
-        _scope.c.name.label("scope_name"),
-        _organisation.c.uuid.label("organisation_uuid"),
-        _organisation.c.name.label("organisation_name"),
-        _is_scope_visible().label("sees_scope"),
-        events.c.scope_id.in_(scopes_with_permission(*READERS)).label("reads_invitations"),
-        or_(
-            events.c.scope_id.in_(scopes_with_permission(*GRANTING)),
-            events.c.scope_id.in_(in_organisations()),
-        ).label("reads_requests"),
-    )
-    .outerjoin(_actor, _actor.c.id == events.c.actor_id)
-    .outerjoin(_account, _account.c.id == events.c.account_id)
-    .outerjoin(_scope, _scope.c.id == events.c.scope_id)
-    .outerjoin(_organisation, _organisation.c.id == func.coalesce(_scope.c.parent_id, _scope.c.id))
+_rows = Relations(
+    events,
+    actor=accounts.alias("actor"),
+    account=accounts.alias("account"),
+    scope=_scope,
+    organisation=organisation_of(_scope, is_outer=True),
+).select(
+    EventRow,
+    sees_scope=_is_scope_visible(),
+    reads_invitations=events.c.scope_id.in_(scopes_with_permission(*READERS)),
+    reads_requests=or_(
+        events.c.scope_id.in_(scopes_with_permission(*GRANTING)),
+        events.c.scope_id.in_(in_organisations()),
+    ),
 )
 
 

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from collegium.access.rules import Actor
 from collegium.accounts.queries import Identity
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Position, Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, events, grants, hook_marks, hooks, outbox, scopes
 from collegium.db.writing import insertion
@@ -143,14 +144,8 @@ destination_host = func.substr(
 )
 """The host of the URL of a web hook, with the port. Unlike the URL it is no secret."""
 
-_rows = select(
-    *(column for column in hooks.c if column is not hooks.c.email),
-    recipient.label("email"),
-    accounts.c.uuid.label("author_uuid"),
-    accounts.c.username.label("author_username"),
-    author_name.label("author_name"),
-    accounts.c.email.label("author_email"),
-).join(accounts, accounts.c.id == hooks.c.account_id)
+_hooks = Relations(hooks, author=Relation(accounts, hooks.c.account_id))
+_rows = _hooks.select(HookRow, email=recipient, author_name=author_name)
 
 _hook = bindparam("hook", type_=BigInt)
 
@@ -202,15 +197,8 @@ _COUNT = Statement[int](
 _BY_ID = Statement[HookRow](_rows.where(hooks.c.id == _hook))
 _BY_UUID = Statement[HookRow](_rows.where(hooks.c.uuid == bindparam("uuid")))
 _DELIVERIES = Statement[Delivery](
-    select(
-        *(
-            outbox.c[name]
-            for name in (
-                *("id", "state", "payload", "created_at", "next_attempt_at", "finished_at"),
-                *("attempts", "response_status", "error"),
-            )
-        )
-    )
+    Relations(outbox)
+    .select(Delivery)
     .where(outbox.c.hook_id == _hook)
     .order_by(outbox.c.id.desc())
     .limit(bindparam("limit"))
@@ -230,17 +218,8 @@ _MOVE_MARK = Statement(
     .values(event_id=bindparam("event", type_=BigInt))
 )
 _NEW_EVENTS = Statement[NewEvent](
-    select(
-        events.c.id,
-        events.c.kind,
-        events.c.created_at,
-        events.c.actor_id,
-        events.c.account_id,
-        events.c.scope_id,
-        scopes.c.kind.label("scope_kind"),
-        scopes.c.parent_id,
-    )
-    .outerjoin(scopes, scopes.c.id == events.c.scope_id)
+    Relations(events, scope=Relation(scopes, unprefixed=("parent_id",)))
+    .select(NewEvent)
     .where(events.c.id > bindparam("mark", type_=BigInt))
     .order_by(events.c.id)
     .limit(EVENTS_MAX)
@@ -298,16 +277,7 @@ _HOOKS = Statement[AuthoredHook](
 
 _NOW = bindparam("now", type_=UtcDateTime)
 _NEXT = bindparam("next_at", type_=UtcDateTime)
-_state = select(
-    *(
-        hooks.c[name]
-        for name in (
-            *("id", "uuid", "kind", "account_id", "is_active"),
-            *("first_failed_at", "failures", "next_attempt_at"),
-        )
-    ),
-    recipient.label("recipient"),
-).join(accounts, accounts.c.id == hooks.c.account_id)
+_state = _hooks.select(QueueState, recipient=recipient)
 # In the order of the ids everywhere, so that two transactions do not wait for each other.
 _LOCK = Statement[QueueState](
     _state.where(any_of(hooks.c.id, "hooks"))

@@ -27,6 +27,7 @@ from collegium.access.queries import scopes_with_permission, viewer_params
 from collegium.access.rules import GRANTING, KINDS, WALDUR_KINDS, Actor
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.jobs import Jobs
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
@@ -103,21 +104,14 @@ class RowCount:
     count: int
 
 
-_creator = accounts.alias("creator")
 _import = bindparam("import_id", type_=BigInt)
 _rows = (
-    select(
-        *(each for each in imports.c),
-        scopes.c.uuid.label("scope_uuid"),
-        scopes.c.kind.label("scope_kind"),
-        scopes.c.name.label("scope_name"),
-        _creator.c.uuid.label("creator_uuid"),
-        _creator.c.first_name.label("creator_first_name"),
-        _creator.c.last_name.label("creator_last_name"),
+    Relations(
+        imports,
+        scope=scopes,
+        creator=Relation(accounts.alias("creator"), imports.c.created_by),
     )
-    .select_from(imports)
-    .join(scopes, scopes.c.id == imports.c.scope_id)
-    .outerjoin(_creator, _creator.c.id == imports.c.created_by)
+    .select(ImportRow)
     .where(scopes.c.deleted_at.is_(None))
 )
 
@@ -146,15 +140,7 @@ of_scope = Listing[ImportRow](
 )
 """The imports of one scope; the filter ``scope_id`` is its id."""
 
-_file_rows = (
-    select(
-        *(each for each in import_rows.c),
-        invitations.c.uuid.label("invitation_uuid"),
-        invitations.c.state.label("invitation_state"),
-    )
-    .select_from(import_rows)
-    .outerjoin(invitations, invitations.c.id == import_rows.c.invitation_id)
-)
+_file_rows = Relations(import_rows, invitation=invitations).select(FileRow)
 rows_of = Listing[FileRow](
     rows=_file_rows,
     visible=true,  # access to the import was checked before

@@ -28,6 +28,7 @@ from collegium.db.database import (
     ReadTransaction,
     WriteTransaction,
 )
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
@@ -62,7 +63,6 @@ class RoleRow:
 
 
 _own = organisation_roles
-_template = roles.alias("template")
 _organisation = scopes.alias("role_organisation")
 
 
@@ -106,22 +106,22 @@ def _for_organisation(variant: str, sees_all: bool) -> ColumnElement[bool]:
     return and_(*conditions)
 
 
-_with_organisation = select(roles, _own.c.organisation_id).outerjoin(
-    _own, _own.c.role_id == roles.c.id
+_roles = Relations(
+    roles,
+    own=Relation(
+        _own,
+        on=_own.c.role_id == roles.c.id,
+        is_outer=True,
+        unprefixed=("organisation_id", "template_id"),
+    ),
+    organisation=Relation(_organisation, _own.c.organisation_id, is_outer=True),
+    template=Relation(roles.alias("template"), _own.c.template_id),
 )
-_full_rows = (
-    select(
-        roles,
-        _own.c.organisation_id,
-        _own.c.template_id,
-        _organisation.c.uuid.label("organisation_uuid"),
-        _organisation.c.name.label("organisation_name"),
-        _template.c.uuid.label("template_uuid"),
-        _template.c.name.label("template_name"),
-    )
-    .outerjoin(_own, _own.c.role_id == roles.c.id)
-    .outerjoin(_organisation, _organisation.c.id == _own.c.organisation_id)
-    .outerjoin(_template, _template.c.id == _own.c.template_id)
+_with_organisation = _roles.select(RoleRow)
+_full_rows = _roles.select(
+    RoleRow,
+    *("template_id", "template_uuid", "template_name"),
+    *("organisation_uuid", "organisation_name"),
 )
 listing = Listing[RoleRow](
     rows=_full_rows.where(roles.c.kind != ScopeKind.GROUP.value),

@@ -8,6 +8,7 @@ from sqlalchemy import and_, bindparam, delete, false, func, or_, select
 
 from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
@@ -67,19 +68,10 @@ _USES = Statement[_Use](
     .where(any_of(roles.c.id, "roles"))
 )
 
-_availability_rows = (
-    select(
-        organisation_roles.c.role_id.label("id"),
-        organisation_roles.c.uuid,
-        organisation_roles.c.organisation_id,
-        roles.c.uuid.label("role_uuid"),
-        roles.c.name.label("role_name"),
-        roles.c.kind.label("role_kind"),
-        scopes.c.uuid.label("organisation_uuid"),
-        scopes.c.name.label("organisation_name"),
-    )
-    .join(roles, roles.c.id == organisation_roles.c.role_id)
-    .join(scopes, scopes.c.id == organisation_roles.c.organisation_id)
+_availability_rows = Relations(organisation_roles, role=roles, organisation=scopes).select(
+    AvailabilityRow,
+    *("role_kind", "organisation_uuid", "organisation_name"),
+    id=organisation_roles.c.role_id,
 )
 availabilities = Listing[AvailabilityRow](
     rows=_availability_rows,
@@ -89,18 +81,8 @@ availabilities = Listing[AvailabilityRow](
     orders={"role_name": (roles.c.name_sort,)},
     filters={"organisation": organisation_roles.c.organisation_id == _organisation_id},
 )
-_concealment_rows = (
-    select(
-        role_concealments.c.id,
-        role_concealments.c.uuid,
-        role_concealments.c.organisation_id,
-        roles.c.uuid.label("role_uuid"),
-        roles.c.name.label("role_name"),
-        scopes.c.uuid.label("organisation_uuid"),
-        scopes.c.name.label("organisation_name"),
-    )
-    .join(roles, roles.c.id == role_concealments.c.role_id)
-    .join(scopes, scopes.c.id == role_concealments.c.organisation_id)
+_concealment_rows = Relations(role_concealments, role=roles, organisation=scopes).select(
+    ConcealmentRow, "organisation_uuid", "organisation_name"
 )
 concealments = Listing[ConcealmentRow](
     rows=_concealment_rows,
