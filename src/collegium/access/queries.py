@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 from sqlalchemy import (
@@ -228,28 +228,26 @@ GRANTS = Relations(
     ended_by=accounts.alias("ender"),
 )
 
-SCOPE_COLUMNS = (
-    scopes.c.id,
-    scopes.c.uuid,
-    scopes.c.kind,
-    scopes.c.name,
-    scopes.c.slug,
-    scopes.c.description,
-    scopes.c.parent_id,
-    organisation.c.id.label("organisation_id"),
-    organisation.c.uuid.label("organisation_uuid"),
-    organisation.c.name.label("organisation_name"),
-    organisations.c.blocked,
-    organisations.c.archived,
-    projects.c.start_date,
-    projects.c.end_date,
-)
+SCOPE_RELATIONS: Final = {
+    "organisation": organisation_of(),
+    "organisations": Relation(
+        organisations,
+        on=organisations.c.scope_id == organisation.c.id,
+        is_outer=True,
+        unprefixed=("blocked", "archived"),
+    ),
+    "projects": Relation(
+        projects,
+        on=projects.c.scope_id == scopes.c.id,
+        is_outer=True,
+        unprefixed=("start_date", "end_date"),
+    ),
+}
+"""What belongs to a scope: its organisation, and the rows of either in their own tables."""
 
 _scope_rows = (
-    select(*SCOPE_COLUMNS)
-    .join(organisation, organisation.c.id == func.coalesce(scopes.c.parent_id, scopes.c.id))
-    .outerjoin(organisations, organisations.c.scope_id == organisation.c.id)
-    .outerjoin(projects, projects.c.scope_id == scopes.c.id)
+    Relations(scopes, **SCOPE_RELATIONS)
+    .select(ScopeRow, "description", "organisation_id", "organisation_uuid")
     .where(scopes.c.deleted_at.is_(None))
 )
 

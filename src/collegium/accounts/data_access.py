@@ -14,6 +14,7 @@ from collegium.access.queries import is_active, viewer_params, visible_scopes
 from collegium.access.rules import Actor, ScopeKind
 from collegium.accounts.queries import AccountDetails, PersonName, visible
 from collegium.db.database import ReadTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, grants, roles, scopes
 from collegium.lists.sql_hints import no_index
@@ -130,14 +131,8 @@ _COUNT_COLLEAGUES = Statement[int](
     .where(_sees_account)
 )
 _ADMINISTRATORS = Statement[Administrator](
-    select(
-        accounts.c.uuid,
-        accounts.c.username,
-        accounts.c.first_name,
-        accounts.c.last_name,
-        accounts.c.is_staff,
-        accounts.c.is_support,
-    )
+    Relations(accounts)
+    .select(Administrator)
     .where(_is_administrator)
     .order_by(accounts.c.username)
     .limit(PEOPLE_MAX)

@@ -11,6 +11,7 @@ from collegium.access.queries import actor_grants, is_active, viewer_params, vis
 from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.accounts.queries import Person
 from collegium.db.database import ReadTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import BigInt, accounts, grants, roles, scopes
 from collegium.lists.listing import Filter, Listing
@@ -48,15 +49,11 @@ class OrganisationUser(Person):
     """An account in a list of the users of an organisation."""
 
 
-_accounts = select(
-    accounts.c.id,
-    accounts.c.uuid,
-    accounts.c.username,
-    accounts.c.first_name,
-    accounts.c.last_name,
-    accounts.c.email,
-    accounts.c.picture,
-).where(accounts.c.is_active, accounts.c.deleted_at.is_(None))
+_accounts = (
+    Relations(accounts)
+    .select(OrganisationUser, "picture")
+    .where(accounts.c.is_active, accounts.c.deleted_at.is_(None))
+)
 
 listing = Listing[OrganisationUser](
     rows=_accounts,

@@ -40,6 +40,7 @@ from collegium.access.queries import is_active, lock_account, viewer_params, vis
 from collegium.access.rules import Actor
 from collegium.accounts.erasure.rules import neutral_name
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of, as_dict
 from collegium.db.tables import (
     API_TOKEN,
@@ -270,7 +271,8 @@ def _by_uuid(*, sees_all: bool) -> Statement[AccountDetails]:
 
 _BY_ID = Statement[AccountDetails](_rows.where(accounts.c.id == bindparam("id")))
 _SHARED = Statement[SharedAccount](
-    select(accounts.c.id, accounts.c.email, accounts.c.is_active)
+    Relations(accounts)
+    .select(SharedAccount)
     .where(accounts.c.id == bindparam("id"))
     .with_for_update(of=accounts, read=True)
 )
@@ -322,7 +324,8 @@ _WITH_PASSWORD_BY_UUID = Statement[AccountWithPassword](
 )
 # Local accounts that can sign in with a password. A few may share an address; more are ignored.
 _LOCAL_BY_EMAIL = Statement[LocalAccount](
-    select(accounts.c.id, accounts.c.email, accounts.c.username)
+    Relations(accounts)
+    .select(LocalAccount)
     .where(
         _has_email,
         accounts.c.is_active,

@@ -11,6 +11,7 @@ from sqlalchemy import Integer, String, and_, bindparam, delete, func, literal_c
 
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import BigInt, accounts
 from collegium.db.tables import events as events_table
@@ -65,19 +66,16 @@ _views = and_(
 )
 _COUNT = Statement[int](select(func.count().label("count")).select_from(events_table).where(_views))
 _NEWEST = Statement[ViewRow](
-    select(
-        events_table.c.uuid,
-        events_table.c.created_at,
-        events_table.c.payload,
-        events_table.c.ip_address,
-        accounts.c.uuid.label("viewer_uuid"),
-        accounts.c.username.label("viewer_username"),
-        accounts.c.first_name,
-        accounts.c.last_name,
+    Relations(
+        events_table,
+        viewer=Relation(
+            accounts,
+            on=and_(accounts.c.id == events_table.c.actor_id, accounts.c.deleted_at.is_(None)),
+            is_outer=True,
+            unprefixed=("first_name", "last_name"),
+        ),
     )
-    .outerjoin(
-        accounts, and_(accounts.c.id == events_table.c.actor_id, accounts.c.deleted_at.is_(None))
-    )
+    .select(ViewRow)
     .where(_views)
     .order_by(events_table.c.created_at.desc(), events_table.c.id.desc())
     .limit(bindparam("limit", type_=Integer))

@@ -189,7 +189,8 @@ _PROJECT_NAMED = Statement[int](
     .limit(1)
 )
 _ORGANISATIONS_NAMED = Statement[NamedScope](
-    select(scopes.c.id, scopes.c.uuid, scopes.c.name)
+    Relations(scopes)
+    .select(NamedScope)
     .where(
         scopes.c.kind == "organisation",
         or_(scopes.c.name == bindparam("name"), scopes.c.uuid == bindparam("uuid")),

@@ -40,7 +40,7 @@ from collegium.access.queries import (
 from collegium.access.rules import GRANTING, KINDS, Actor, Kinds, Permission, ScopeKind
 from collegium.accounts.queries import language_at_email
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.relations import Relation
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
@@ -369,7 +369,8 @@ _OPEN_OF_ACCOUNT = Statement[int](
 
 
 _OPEN_TO_EMAILS = Statement[OpenInvitation](
-    select(invitations.c.uuid, invitations.c.email_comparable, invitations.c.role_id)
+    Relations(invitations)
+    .select(OpenInvitation)
     .where(
         invitations.c.scope_id == bindparam("scope"),
         any_of(invitations.c.email_comparable, "emails"),

@@ -32,7 +32,7 @@ from collegium.access.queries import (
 from collegium.access.rules import GRANTING, KINDS, Actor, Kinds, ScopeKind
 from collegium.accounts.queries import PersonName
 from collegium.db.database import ReadTransaction, WriteTransaction
-from collegium.db.relations import Relation
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
     BigInt,
@@ -228,12 +228,8 @@ _LATEST = Statement[JoinRequestRow](
 
 # These rows show little. With few joins PostgreSQL begins with the visible rows.
 _group_rows = (
-    select(
-        *(
-            join_requests.c[name]
-            for name in ("id", "uuid", "state", "created_at", "scope_id", "account_id")
-        )
-    )
+    Relations(join_requests)
+    .select(GroupRequest, "id", "state", "created_at")
     .join(groups, groups.c.scope_id == join_requests.c.scope_id)
     .join(scopes, scopes.c.id == join_requests.c.scope_id)
     .join(accounts, accounts.c.id == join_requests.c.account_id)
@@ -286,7 +282,8 @@ def _select_visible(*, sees_all: bool) -> Statement[JoinRequestRow]:
 
 _BY_ID = Statement[JoinRequestRow](_rows.where(join_requests.c.id == bindparam("id")))
 _EARLIER = Statement[EarlierRequest](
-    select(join_requests.c.state, join_requests.c.project_id, join_requests.c.uuid)
+    Relations(join_requests)
+    .select(EarlierRequest)
     .where(
         join_requests.c.account_id == bindparam("account"),
         join_requests.c.scope_id == bindparam("scope"),
@@ -400,7 +397,8 @@ _MANAGERS = Statement[_Manager](
     .order_by(accounts.c.id)
 )
 _STAFF = Statement[StaffAccount](
-    select(accounts.c.id, accounts.c.uuid, accounts.c.email)
+    Relations(accounts)
+    .select(StaffAccount)
     .where(accounts.c.is_staff, _receives_mail)
     .order_by(accounts.c.id)
 )

@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import FINISHED, IS_CALL, IS_MAIL, BigInt, hooks, outbox
 from collegium.db.writing import insertion
@@ -197,7 +198,8 @@ _COUNT_OF_HOOKS = Statement[_QueuedForHook](
 )
 # Nobody has tried to send them yet.
 _COLLECTING = Statement[CollectingMail](
-    select(outbox.c.id, outbox.c.hook_id, outbox.c.payload)
+    Relations(outbox)
+    .select(CollectingMail)
     .where(
         _IS_QUEUED_FOR_ANY,
         _IS_OF_EVENT,
@@ -311,22 +313,10 @@ _NEXT_DUE = Statement[datetime](
 _STATES: Final = {"queued": _QUEUED_MAIL, "failed": _FAILED}
 
 listing = Listing[MailRow](
-    rows=select(
-        *(
-            outbox.c[name]
-            for name in (
-                *(
-                    "id",
-                    "kind",
-                    "recipient",
-                    "state",
-                    "created_at",
-                    "next_attempt_at",
-                    "locked_until",
-                ),
-                *("attempts", "error", "finished_at"),
-            )
-        )
+    rows=Relations(outbox).select(
+        MailRow,
+        *("id", "state", "created_at", "next_attempt_at", "locked_until", "attempts", "error"),
+        "finished_at",
     ),
     visible=false,
     key=outbox.c.id,

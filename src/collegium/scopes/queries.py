@@ -20,12 +20,12 @@ from sqlalchemy import (
     update,
 )
 
-from collegium.access.queries import organisation, organisation_of, visible_scopes
+from collegium.access.queries import SCOPE_RELATIONS, organisation_of, visible_scopes
 from collegium.access.rules import ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, contains, like_pattern
-from collegium.db.tables import BigInt, organisations, projects, roles, scopes
+from collegium.db.tables import BigInt, organisations, roles, scopes
 from collegium.db.writing import insertion, unique_or, update_row
 from collegium.lists.listing import Filter, Listing
 from collegium.lists.sql_hints import no_index
@@ -99,19 +99,7 @@ def with_scope_and_role(
     return Relations(
         table,
         scope=Relation(scopes, on=scopes.c.id == no_index(table.c.scope_id)),
-        organisation=organisation_of(),
-        organisations=Relation(
-            organisations,
-            on=organisations.c.scope_id == organisation.c.id,
-            is_outer=True,
-            unprefixed=("blocked", "archived"),
-        ),
-        projects=Relation(
-            projects,
-            on=projects.c.scope_id == scopes.c.id,
-            is_outer=True,
-            unprefixed=("start_date",),
-        ),
+        **SCOPE_RELATIONS,
         role=Relation(roles, on=roles.c.id == no_index(table.c.role_id)),
         **relations,
     ).select(

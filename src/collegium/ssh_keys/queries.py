@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select
 
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, ssh_keys
 from collegium.db.writing import insertion, unique_or
@@ -70,7 +71,8 @@ _COLUMNS: Final = (
 _INSERT = Statement(insertion(ssh_keys, _COLUMNS))
 _DELETE = Statement(delete(ssh_keys).where(ssh_keys.c.id == bindparam("key")))
 _OF_ACCOUNT = Statement[AccountKey](
-    select(ssh_keys.c.id, ssh_keys.c.uuid, ssh_keys.c.name, ssh_keys.c.fingerprint_sha256)
+    Relations(ssh_keys)
+    .select(AccountKey)
     .where(ssh_keys.c.account_id == bindparam("account"))
     .order_by(ssh_keys.c.id)
 )

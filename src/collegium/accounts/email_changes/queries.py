@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert
 
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts, email_changes
 from collegium.text.email_addresses import comparable_address
@@ -25,14 +26,10 @@ class EmailChange:
     old_email: str
 
 
-_rows = select(
+_rows = Relations(
     email_changes,
-    accounts.c.uuid.label("account_uuid"),
-    accounts.c.username,
-    accounts.c.first_name,
-    accounts.c.last_name,
-    accounts.c.email.label("old_email"),
-).join(accounts, accounts.c.id == email_changes.c.account_id)
+    account=Relation(accounts, unprefixed=("username", "first_name", "last_name")),
+).select(EmailChange, "account_uuid", old_email=accounts.c.email)
 
 _BY_ACCOUNT = Statement[EmailChange](
     _rows.where(email_changes.c.account_id == bindparam("account"))

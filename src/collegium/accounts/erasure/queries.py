@@ -14,6 +14,7 @@ from collegium.access.rules import Actor
 from collegium.accounts.erasure.rules import neutral_name, without_personal_data
 from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
@@ -129,13 +130,9 @@ _EMAILS_OF_OTHERS = Statement[str](
     )
 )
 _INVITATIONS_OF_PERSON = Statement[_Invitation](
-    select(
-        invitations.c.id,
-        invitations.c.uuid,
-        invitations.c.scope_id,
-        invitations.c.email,
-        invitations.c.state,
-    ).where(
+    Relations(invitations)
+    .select(_Invitation)
+    .where(
         or_(
             and_(
                 any_of(invitations.c.email_comparable, "emails"),

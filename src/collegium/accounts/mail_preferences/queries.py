@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as _insert_sqlite
 
 from collegium.accounts.mail_preferences.rules import OPTIONAL
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import BigInt, accounts, mail_preferences
 
@@ -33,9 +34,9 @@ class Recipient:
 
 
 _OF_ACCOUNTS = Statement[_Preference](
-    select(
-        mail_preferences.c.account_id, mail_preferences.c.kind, mail_preferences.c.is_wanted
-    ).where(any_of(mail_preferences.c.account_id, "accounts"))
+    Relations(mail_preferences)
+    .select(_Preference)
+    .where(any_of(mail_preferences.c.account_id, "accounts"))
 )
 _RECIPIENTS = Statement[Recipient](
     select(accounts.c.id, accounts.c.email)

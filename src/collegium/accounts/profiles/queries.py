@@ -17,6 +17,7 @@ from collegium.access.queries import (
 from collegium.access.rules import KINDS, Actor, Permission, ScopeKind
 from collegium.accounts.queries import Person
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import (
     BigInt,
@@ -40,12 +41,8 @@ class ProfileRow(Person):
 
 
 _rows = (
-    select(
-        *(
-            accounts.c[name]
-            for name in ("id", "uuid", "username", "email", "first_name", "last_name", "profile")
-        )
-    )
+    Relations(accounts)
+    .select(ProfileRow)
     .join(account_texts, account_texts.c.account_id == accounts.c.id)
     .where(accounts.c.is_active, accounts.c.deleted_at.is_(None))
 )

@@ -10,6 +10,7 @@ from sqlalchemy import and_, bindparam, not_, or_, select, update
 
 from collegium.accounts.queries import AccountSource, Person
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, UtcDateTime, any_of
 from collegium.db.tables import accounts, ssh_keys
 
@@ -43,32 +44,18 @@ class KeyOfAccount:
     fingerprint_sha256: str | None
 
 
-_columns = select(
-    accounts.c.id,
-    accounts.c.uuid,
-    accounts.c.username,
-    accounts.c.email,
-    accounts.c.first_name,
-    accounts.c.last_name,
-    accounts.c.affiliations,
-    accounts.c.details,
-    accounts.c.eduperson_assurance,
-    accounts.c.attribute_sources,
-    accounts.c.is_active,
-    accounts.c.disabled_by_staff,
-    accounts.c.registration_method,
-    accounts.c.identity_source,
-    accounts.c.last_synced_at,
-)
 _managed = and_(
     or_(accounts.c.registration_method == SOURCE, accounts.c.identity_source == SOURCE),
     accounts.c.deleted_at.is_(None),
 )
 _BY_USERNAME = Statement[DirectoryAccount](
-    _columns.where(accounts.c.username == bindparam("username"))
+    Relations(accounts)
+    .select(DirectoryAccount, "affiliations", "last_synced_at")
+    .where(accounts.c.username == bindparam("username"))
 )
 _LONGEST_UNCHECKED = Statement[UncheckedAccount](
-    select(accounts.c.id, accounts.c.username, accounts.c.last_synced_at)
+    Relations(accounts)
+    .select(UncheckedAccount)
     .where(
         _managed,
         not_(accounts.c.disabled_by_staff),

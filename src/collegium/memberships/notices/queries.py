@@ -226,9 +226,9 @@ _VISIBLE_SCOPES = Statement[int](
     )
 )
 _NAMES = Statement[Person](
-    select(accounts.c.id, accounts.c.username, accounts.c.first_name, accounts.c.last_name).where(
-        any_of(accounts.c.id, "accounts"), accounts.c.deleted_at.is_(None)
-    )
+    Relations(accounts)
+    .select(Person)
+    .where(any_of(accounts.c.id, "accounts"), accounts.c.deleted_at.is_(None))
 )
 # Aliases: the condition of visibility has the tables too.
 _place = scopes.alias("place")

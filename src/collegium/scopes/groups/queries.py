@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, or_, select, true, update
 
-from collegium.access.queries import actor_grants, is_active, viewer_params
+from collegium.access.queries import GRANTS, actor_grants, is_active, viewer_params
 from collegium.access.rules import KINDS, Actor, ScopeKind
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.statements import Statement, any_of
@@ -72,27 +72,12 @@ listing = Listing[GroupRow](
 _BY_ID = Statement[GroupRow](_rows.where(scope_rows.c.id == bindparam("id")))
 _BY_IDS = Statement[GroupRow](_rows.where(any_of(scope_rows.c.id, "ids")))
 _MEMBERS = Statement[Member](
-    select(
-        grants.c.id.label("grant_id"),
-        grants.c.scope_id,
-        grants.c.account_id,
-        grants.c.role_id,
-        grants.c.valid_until,
-        roles.c.name.label("role_name"),
-        accounts.c.username,
-        accounts.c.email,
-        accounts.c.is_active,
-    )
-    .join(accounts, accounts.c.id == grants.c.account_id)
-    .join(roles, roles.c.id == grants.c.role_id)
+    GRANTS.select(Member, grant_id=grants.c.id, is_active=accounts.c.is_active)
     .where(any_of(grants.c.scope_id, "ids"), is_active())
     .order_by(grants.c.scope_id, grants.c.valid_from, grants.c.id)
 )
 _OWNED = Statement[OwnedGroup](
-    select(grants.c.account_id, scope_rows.c.id, scope_rows.c.name)
-    .select_from(grants)
-    .join(roles, roles.c.id == grants.c.role_id)
-    .join(scope_rows, scope_rows.c.id == grants.c.scope_id)
+    GRANTS.select(OwnedGroup, join=["role"], id=scope_rows.c.id, name=scope_rows.c.name)
     .where(
         any_of(grants.c.account_id, "ids"),
         or_(*(roles.c.name == name for name in sorted(KINDS[ScopeKind.GROUP].owner_roles))),

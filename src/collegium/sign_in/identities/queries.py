@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from collegium.access.queries import lock_accounts_where
 from collegium.db.database import ReadTransaction, UniqueViolationError, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, UtcDateTime
 from collegium.db.tables import (
     BigInt,
@@ -106,14 +107,8 @@ _BY_ID = Statement[IdentityRow](
 )
 _of_account = identities.c.account_id == bindparam("account", type_=BigInt)
 _OF_ACCOUNT = Statement[ListedIdentity](
-    select(
-        identities,
-        identity_providers.c.name.label("provider_name"),
-        identity_providers.c.label.label("provider_label"),
-        identity_providers.c.is_active.label("provider_is_active"),
-    )
-    .select_from(identities)
-    .outerjoin(identity_providers, identity_providers.c.id == identities.c.provider_id)
+    Relations(identities, provider=identity_providers)
+    .select(ListedIdentity)
     .where(_of_account)
     .order_by(identities.c.created_at, identities.c.id)
 )
@@ -158,17 +153,8 @@ _EXPIRED = tuple(
 
 _INSERT_CODE = Statement[Any](insertion(exchange_codes))
 _CODE = Statement[ExchangeRow](
-    select(
-        exchange_codes.c.identity_id,
-        identities.c.account_id,
-        exchange_codes.c.credentials_version,
-        exchange_codes.c.sid_hash,
-        exchange_codes.c.id_token_encrypted,
-        exchange_codes.c.has_second_factor,
-        exchange_codes.c.stated_encrypted,
-        exchange_codes.c.expires_at,
-    )
-    .join(identities, identities.c.id == exchange_codes.c.identity_id)
+    Relations(exchange_codes, identity=Relation(identities, unprefixed=("account_id",)))
+    .select(ExchangeRow)
     .where(exchange_codes.c.code_hash == bindparam("code_hash"))
 )
 _USE_CODE = Statement(
@@ -180,13 +166,8 @@ _FORGET_SESSION = Statement(
 )
 _INSERT_SESSION = Statement[Any](insertion(identity_sessions))
 _SESSION = Statement[SessionAtProvider](
-    select(
-        identity_sessions.c.identity_id,
-        identities.c.provider_id,
-        identity_sessions.c.sid_hash,
-        identity_sessions.c.id_token_encrypted,
-    )
-    .join(identities, identities.c.id == identity_sessions.c.identity_id)
+    Relations(identity_sessions, identity=Relation(identities, unprefixed=("provider_id",)))
+    .select(SessionAtProvider)
     .where(identity_sessions.c.token_id == bindparam("token", type_=BigInt))
 )
 _at_provider = and_(

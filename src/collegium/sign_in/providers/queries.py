@@ -13,6 +13,7 @@ from collegium.access.rules import Actor
 from collegium.accounts.queries import AccountSource
 from collegium.accounts.rules import came_from
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relations
 from collegium.db.statements import Statement, any_of
 from collegium.db.tables import (
     BigInt,
@@ -123,13 +124,9 @@ _BY_ISSUER = Statement[ProviderRow](
     .order_by(identity_providers.c.id)
 )
 _OF_METHODS = Statement[AccountProvider](
-    select(
-        identity_providers.c.name,
-        identity_providers.c.label,
-        identity_providers.c.issuer,
-        identity_providers.c.management_url,
-        identity_providers.c.protected_fields,
-    ).where(any_of(identity_providers.c.name, "names"))
+    Relations(identity_providers)
+    .select(AccountProvider)
+    .where(any_of(identity_providers.c.name, "names"))
 )
 _SOURCES = Statement[_Sources](
     select(accounts.c.attribute_sources).where(accounts.c.id == bindparam("account", type_=BigInt))

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from collegium.accounts.queries import AccountDetails, Identity
 from collegium.accounts.queries import select_with_token as shown_accounts
 from collegium.db.database import ReadTransaction, WriteTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, UtcDateTime, UuidHex, any_of
 from collegium.db.tables import API_TOKEN, accounts, tokens
 from collegium.db.writing import insertion
@@ -96,22 +97,6 @@ class EncryptedSecret:
     encrypted: bytes
 
 
-_OWNER = (
-    accounts.c.id,
-    accounts.c.uuid,
-    accounts.c.username,
-    accounts.c.first_name,
-    accounts.c.last_name,
-    accounts.c.email,
-    accounts.c.civil_number,
-    accounts.c.is_active,
-    accounts.c.is_staff,
-    accounts.c.is_support,
-    accounts.c.is_identity_manager,
-    accounts.c.token_lifetime,
-    accounts.c.must_agree,
-    accounts.c.preferred_language,
-)
 _COLUMNS = (
     "account_id",
     "token_hash",
@@ -135,16 +120,13 @@ _OWN_COLUMNS = (
     "has_second_factor",
 )
 
+_lifetime = case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime)
 _BY_HASH = Statement[TokenOwner](
-    select(
-        *_OWNER,
-        tokens.c.id.label("token_id"),
-        tokens.c.kind.label("token_kind"),
-        case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
-        *(tokens.c[name] for name in _OWN_COLUMNS),
+    Relations(
+        accounts,
+        token=Relation(tokens, on=tokens.c.account_id == accounts.c.id, unprefixed=_OWN_COLUMNS),
     )
-    .select_from(tokens)
-    .join(accounts, accounts.c.id == tokens.c.account_id)
+    .select(TokenOwner, token_lifetime=accounts.c.token_lifetime, lifetime=_lifetime)
     .where(tokens.c.token_hash == bindparam("token_hash"))
 )
 _token = tokens.alias("token")
@@ -165,34 +147,16 @@ _of_account = tokens.c.account_id == bindparam("account")
 _API_TOKEN_OF_ACCOUNT = Statement[EncryptedToken](select(tokens).where(_of_account, API_TOKEN))
 _INSERT = Statement[int](insertion(tokens, _COLUMNS).returning(tokens.c.id))
 _is_spent = tokens.c.kind == literal_column("'spent'")
-_SUMMARY_COLUMNS = tuple(
-    tokens.c[name]
-    for name in (
-        "id",
-        "kind",
-        "name",
-        "created_at",
-        "last_used_at",
-        "lifetime",
-        "expires_at",
-        "family",
-    )
-)
-_other_rows = select(*_SUMMARY_COLUMNS).where(_of_account, not_(API_TOKEN), not_(_is_spent))
+_rows = Relations(tokens).select(TokenRow).where(_of_account)
+_other_rows = _rows.where(not_(API_TOKEN), not_(_is_spent))
 _OTHERS = Statement[TokenRow](_other_rows)
 _ALL = Statement[TokenRow](
-    select(
-        *(column for column in _SUMMARY_COLUMNS if column is not tokens.c.lifetime),
-        case((API_TOKEN, accounts.c.token_lifetime), else_=tokens.c.lifetime).label("lifetime"),
-    )
-    .select_from(tokens)
-    .join(accounts, accounts.c.id == tokens.c.account_id)
+    Relations(tokens, account=accounts)
+    .select(TokenRow, lifetime=_lifetime)
     .where(_of_account, not_(_is_spent))
     .order_by(tokens.c.id)
 )
-_BY_ID = Statement[TokenRow](
-    select(*_SUMMARY_COLUMNS).where(_of_account, tokens.c.id == bindparam("token"))
-)
+_BY_ID = Statement[TokenRow](_rows.where(tokens.c.id == bindparam("token")))
 _ANY_ENCRYPTED = Statement[EncryptedSecret](
     select(tokens.c.token_hash.label("hash"), tokens.c.token_encrypted.label("encrypted"))
     .where(tokens.c.token_encrypted.is_not(None))
@@ -249,19 +213,14 @@ _REVOKE_FAMILY = Statement(
 )
 
 # Never contains a token, or anything from which one could be derived.
-_public_rows = select(
-    accounts.c.id,
-    accounts.c.uuid,
-    accounts.c.username,
-    accounts.c.first_name,
-    accounts.c.last_name,
-    accounts.c.is_active,
-    accounts.c.token_lifetime,
-    tokens.c.last_used_at,
-)
-_public_rows = _public_rows.select_from(accounts).join(
-    tokens, and_(tokens.c.account_id == accounts.c.id, API_TOKEN)
-)
+_public_rows = Relations(
+    accounts,
+    token=Relation(
+        tokens,
+        on=and_(tokens.c.account_id == accounts.c.id, API_TOKEN),
+        unprefixed=("last_used_at",),
+    ),
+).select(PublicToken, token_lifetime=accounts.c.token_lifetime)
 _PUBLIC = Statement[PublicToken](_public_rows.where(_of_account))
 
 listing = Listing[PublicToken](
