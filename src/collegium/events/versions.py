@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Integer, and_, bindparam, func, literal_column, or_, select
 
 from collegium.db.database import ReadTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement, UtcDateTime, as_dict
 from collegium.db.tables import BigInt, accounts, events
 from collegium.events.event import Event
@@ -104,18 +105,15 @@ class History:
             count.where(events.c.created_at > bindparam("after", type_=UtcDateTime))
         )
         self._newest = Statement[_VersionEvent](
-            select(
-                events.c.id,
-                events.c.created_at,
-                events.c.kind,
-                events.c.payload,
-                events.c.actor_name,
-                accounts.c.uuid.label("actor_uuid"),
-                accounts.c.username.label("actor_username"),
+            Relations(
+                events,
+                actor=Relation(
+                    accounts,
+                    on=and_(accounts.c.id == events.c.actor_id, accounts.c.deleted_at.is_(None)),
+                    is_outer=True,
+                ),
             )
-            .outerjoin(
-                accounts, and_(accounts.c.id == events.c.actor_id, accounts.c.deleted_at.is_(None))
-            )
+            .select(_VersionEvent)
             .where(of_object)
             .order_by(events.c.created_at.desc(), events.c.id.desc())
             .limit(bindparam("limit", type_=Integer))
