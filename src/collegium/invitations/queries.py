@@ -314,16 +314,17 @@ def visible_in_groups() -> ColumnElement[bool]:
 
 group_listing = Listing[InvitationToGroup](
     # Few joins, as in ``join_requests.queries``, so that PostgreSQL begins with the visible rows.
-    rows=select(
-        *(
-            invitations.c[name]
-            for name in ("id", "uuid", "state", "created_at", "scope_id", "email", "account_id")
-        ),
-        roles.c.name.label("role_name"),
+    rows=Relations(
+        invitations,
+        group=Relation(groups, on=groups.c.scope_id == invitations.c.scope_id),
+        scope=scopes,
+        role=roles,
     )
-    .join(groups, groups.c.scope_id == invitations.c.scope_id)
-    .join(scopes, scopes.c.id == invitations.c.scope_id)
-    .join(roles, roles.c.id == invitations.c.role_id)
+    .select(
+        InvitationToGroup,
+        *("id", "state", "created_at", "email"),
+        join=["group", "scope"],
+    )
     .where(_PENDING, invitations.c.expires_at > _now),
     visible=visible_in_groups,
     key=invitations.c.id,

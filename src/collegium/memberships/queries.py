@@ -320,8 +320,7 @@ _same_grant = and_(
 )
 _ACTIVE = Statement[ActiveGrant](GRANTS.select(ActiveGrant).where(_same_grant, is_active()))
 _ANY_OF_ACCOUNT = Statement[int](
-    select(grants.c.id)
-    .join(scopes, scopes.c.id == grants.c.scope_id)
+    GRANTS.select("id", join=["scope"])
     .where(
         grants.c.account_id == bindparam("account", type_=BigInt),
         is_active(),
@@ -462,11 +461,7 @@ _CLOSE_EXPIRED = Statement[int](
 )
 _BY_ID = Statement[GrantRow](_all_rows.where(grants.c.id == bindparam("grant")))
 _COUNT_OTHER_OWNERS = Statement[int](
-    select(func.count().label("count"))
-    .select_from(grants)
-    .join(accounts, accounts.c.id == grants.c.account_id)
-    .join(roles, roles.c.id == grants.c.role_id)
-    .where(
+    GRANTS.select(join=["account", "role"], count=func.count()).where(
         grants.c.scope_id == bindparam("scope"),
         or_(
             *(roles.c.name == name for kind in KINDS.values() for name in sorted(kind.owner_roles))

@@ -10,6 +10,7 @@ from sqlalchemy import Boolean, and_, bindparam, or_, select, true
 from collegium.access.queries import organisation, scopes_with_permission, viewer_params
 from collegium.access.rules import Actor, Permission, ScopeKind
 from collegium.db.database import ReadTransaction
+from collegium.db.relations import Relation, Relations
 from collegium.db.statements import Statement
 from collegium.db.tables import BigInt, accounts, organisations, projects, scopes
 from collegium.lists.listing import Listing
@@ -99,13 +100,10 @@ def _by_uuid(*, sees_all: bool) -> Statement[ProjectRow]:
 @lru_cache(maxsize=2)
 def _any_by_uuid(*, sees_all: bool) -> Statement[AnyProject]:
     return Statement[AnyProject](
-        select(
-            scopes.c.id,
-            scopes.c.name,
-            scopes.c.deleted_at,
-            organisation.c.id.label("organisation_id"),
+        Relations(
+            scopes, organisation=Relation(organisation, on=organisation.c.id == scopes.c.parent_id)
         )
-        .join(organisation, organisation.c.id == scopes.c.parent_id)
+        .select(AnyProject)
         .where(
             scopes.c.uuid == bindparam("uuid"),
             scopes.c.kind == ScopeKind.PROJECT.value,
