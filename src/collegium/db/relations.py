@@ -34,6 +34,11 @@ class Relation:
 class Relations:
     """A table, and by name the tables to which it refers, in the order in which they are joined.
 
+    A class with ``role_name`` and ``granted_by_username`` is selected so::
+
+        _grants = Relations(grants, role=roles, granted_by=accounts.alias("granter"))
+        _BY_ID = Statement[GrantRow](_grants.select(GrantRow).where(grants.c.id == …))
+
     Args:
         table: the table or an alias.
         relations: a ``Relation``, or the table for one without options.
