@@ -383,7 +383,8 @@ def test_mail_that_somebody_waits_for_overtakes_those_of_an_import(
     kinds = [mail["X-Collegium-Mail"] for mail in recorder.sent]
     # The import was done before: its e-mails were queued first.
     assert kinds.count("invitation_created") == 60 - MALFORMED - REPEATED
-    assert kinds.index("password_reset") == BATCH
+    # A batch is shorter where it takes long.
+    assert kinds.index("password_reset") <= BATCH
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)

@@ -122,9 +122,7 @@ def test_last_of_several_notices_about_the_same_counts() -> None:
         (NOW + 2 * DAY, 2),
     ],
 )
-def test_whoever_is_told_of_a_near_end_is_not_reminded_of_it(
-    until: datetime | None, done: int
-) -> None:
+def test_notice_of_a_near_end_needs_no_reminder(until: datetime | None, done: int) -> None:
     assert reminders_done(until, NOW) == done
 
 

@@ -125,6 +125,24 @@ def test_script_runs_on_pages_of_passkeys_only_and_by_a_nonce(
         assert "script-src" not in page.headers["content-security-policy"]
 
 
+def test_number_of_passkeys_of_an_account_is_limited(
+    browser: Browser, world: World, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collegium.sign_in.passkeys.actions.PASSKEYS_MAX", 1)
+    first, second = Authenticator(BASE), Authenticator(BASE)
+    browser.sign_in(world, ada).open(PASSKEYS)
+    begun = browser.send(PASSKEYS, action="add", name="a laptop")
+    add_passkey(browser, first)
+    # Begun before the limit was reached, and after.
+    late = answer(browser, PASSKEYS, begun, second.create(options_on(begun)))
+    browser.open(PASSKEYS)
+    for refused in (late, browser.send(PASSKEYS, action="add", name="a key")):
+        assert refused.status_code == 422
+        assert "You have reached the maximum number of passkeys." in text(refused)
+    with world.database.read() as tx:
+        assert passkey_queries.count(tx, ada.id) == 1
+
+
 def test_password_needs_the_passkey_or_a_recovery_code_as_second_factor(
     browser: Browser, other: Browser, site: Site, world: World, ada: Person, device: Authenticator
 ) -> None:
