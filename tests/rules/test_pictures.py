@@ -261,10 +261,23 @@ def test_cost_of_decoding_is_limited_by_format(
             sanitise(images[other])
 
 
+def test_samples_are_counted_from_the_second_scan_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    once, twice = encode(halves(), "JPEG"), encode(halves(), "JPEG", comment=b"\xff\xda")
+    assert [data.count(b"\xff\xda") for data in (once, twice)] == [1, 2]
+    monkeypatch.setattr(encoding, "_JPEG_SAMPLES", 1199)
+    sanitise(once)
+    with pytest.raises(InvalidImageError):
+        sanitise_image(twice)
+    # Nine pixels with a quarter of the colour have 13.5 samples.
+    monkeypatch.setattr(encoding, "_JPEG_SAMPLES", 13)
+    sanitise(encode(Image.new("RGB", (3, 3)), "JPEG", progressive=True))
+
+
 def test_limits_of_formats() -> None:
     assert picture_rules.BYTES == 1_048_576
     assert encoding.PIXELS_WEBP == 8_000_000
     assert (encoding.SCANS, encoding._JPEG_PIXELS) == (64, 384_000_000)
+    assert encoding._JPEG_SAMPLES == 48_000_000
 
 
 def test_text_of_a_picture_has_a_maximum_size() -> None:
