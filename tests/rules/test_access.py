@@ -24,6 +24,7 @@ from collegium.access.rules import (
     refusal_to_grant,
     require_permission,
     require_reader,
+    require_staff,
     require_staff_or_support,
 )
 from collegium.refusals import Forbidden, NotFound
@@ -289,6 +290,13 @@ def test_staff_and_support_may_read() -> None:
     for actor in (person(), ANONYMOUS):
         with refused(Forbidden, "permission.missing"):
             require_reader(actor)
+
+
+def test_only_staff_may_do_what_staff_do() -> None:
+    require_staff(person(staff=True))
+    for actor in (person(), person(support=True), ANONYMOUS):
+        with refused(Forbidden, "permission.missing"):
+            require_staff(actor)
 
 
 def test_one_of_the_needed_permissions_is_required() -> None:
