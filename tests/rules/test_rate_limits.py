@@ -61,6 +61,14 @@ def test_rate_limits_have_the_documented_values() -> None:
     } == EXPECTED
 
 
+def test_limits_have_two_usual_shapes() -> None:
+    # The table above was made when the module was loaded, so a mutant does not reach it.
+    seconds, minutes = timedelta(seconds=5), timedelta(minutes=10)
+    assert rate_limit_rules._in_minutes(7) == RateLimit(7, seconds, minutes, minutes)
+    assert rate_limit_rules._in_hours(7) == RateLimit(7, 6 * seconds, HOUR, HOUR)
+    assert rate_limit_rules._in_hours(7, seconds) == RateLimit(7, seconds, HOUR, HOUR)
+
+
 def test_staff_are_exempt_from_limits_of_what_they_may_do_anyway() -> None:
     exempt = {
         name

@@ -11,7 +11,7 @@ from collegium.invite_links.rules import (
     PATTERN_MAX,
     check_patterns,
     check_template,
-    matches_restrictions,
+    matches_pattern,
 )
 from collegium.refusals import Invalid
 from collegium.sign_in.providers.rules import AFFILIATIONS_MAX, CUT
@@ -167,9 +167,7 @@ def checks(rule: Conditions, facts: Facts) -> list[Check]:
 def _checks(rule: Conditions, facts: Facts) -> tuple[list[Check], list[list[Check]]]:
     """Return the conditions on the account, and those on the claims of each identity."""
     patterns, sources = rule.email_patterns, rule.identity_sources
-    is_admitted = matches_restrictions(
-        (), patterns, (), of_account=(), email=facts.email, source=""
-    )
+    is_admitted = not patterns or matches_pattern(patterns, facts.email)
     of_account = [
         Check("email_patterns", bool(patterns), is_admitted, patterns, [facts.email]),
         _any_of(

@@ -261,6 +261,11 @@ def matches_restrictions(
         return True
     if set(affiliations) & set(of_account) or (source and source in sources):
         return True
+    return matches_pattern(patterns, email)
+
+
+def matches_pattern(patterns: Sequence[str], email: str) -> bool:
+    """Return whether one of the patterns matches a whole address in one of its spellings."""
     # Without case RE2 takes the Kelvin sign for a K. An address with such a character must not
     # match.
     return is_single_script_address(email) and any(
