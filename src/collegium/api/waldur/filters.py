@@ -294,6 +294,8 @@ def bad_orders(context: RequestContext, orders: Collection[str]) -> list[str]:
     Args:
         orders: names that the list can be sorted by.
     """
+    if "o" not in context.query:
+        return []
     names = [name for name in ordering(context) if name.removeprefix("-") not in orders]
     problems = [_not_a_choice(name) for name in list(dict.fromkeys(names))[:MESSAGES_MAX]]
     return InvalidValueError(*problems).messages(PARAMETERS)

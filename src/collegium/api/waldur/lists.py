@@ -306,7 +306,9 @@ def _page_number(context: RequestContext) -> int | None:
     Raises:
         NotFound: ``page.unknown``.
     """
-    text = context.query.get("page", ["1"])[-1].strip() or "1"
+    if "page" not in context.query:
+        return 1
+    text = context.query["page"][-1].strip() or "1"
     if text == "last":
         return None
     # No list has so many pages that their number needs more than nine digits. There is no page 0.
