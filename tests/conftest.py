@@ -110,16 +110,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--fast``, deselect what needs PostgreSQL."""
+    """With ``--fast``, deselect what is slow or needs PostgreSQL."""
     if not config.getoption("fast"):
         return
-    slow = [one for one in items if "postgresql" in one.nodeid or _uses_postgresql(one)]
+    slow = [one for one in items if one.get_closest_marker("slow") or _uses_postgresql(one)]
     config.hook.pytest_deselected(items=slow)
     items[:] = [one for one in items if one not in slow]
 
 
 def _uses_postgresql(item: pytest.Item) -> bool:
-    return bool({"postgresql", "new_postgresql"} & set(getattr(item, "fixturenames", ())))
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return "postgresql" in item.nodeid or bool({"postgresql", "new_postgresql"} & fixtures)
 
 
 def pytest_collection_finish() -> None:

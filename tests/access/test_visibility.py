@@ -411,6 +411,7 @@ def check_coverage(model: Model) -> None:
     assert any(not grant.is_active and not grant.ended for grant in model.grants)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3, "new"], ids=lambda seed: f"seed_{seed}")
 def test_authorisation_check_list_and_specification_agree(
     database: Database, world: World, seed: int | str

@@ -142,6 +142,7 @@ MATCHES: dict[str, list[tuple[Any, list[str]]]] = {
 BOOLEANS = {"is_active", "is_staff", "is_support"}
 
 
+@pytest.mark.slow
 def test_each_filter_finds_the_expected_accounts(people: People) -> None:
     for name, cases in MATCHES.items():
         for value, expected in cases:
@@ -250,6 +251,7 @@ def test_all_invalid_parameters_are_reported_together(site: Site, world: World) 
             assert (response.status_code, response.json()) == (400, errors), (date, uuid)
 
 
+@pytest.mark.slow
 def test_unusual_values_find_nothing_or_are_errors_of_their_parameter(
     site: Site, people: People
 ) -> None:

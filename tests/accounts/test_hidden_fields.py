@@ -147,6 +147,7 @@ LISTS: dict[str, tuple[Any, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LISTS)
 def test_no_filter_or_order_reveals_hidden_fields(site: Site, setup: Setup, name: str) -> None:
     filters, orders = LISTS[name]
@@ -219,6 +220,7 @@ def test_order_by_a_hidden_field_is_ignored(site: Site, setup: Setup) -> None:
 VALUES = [quote(str(value)) for values in (FIRST, LAST) for value in values.values()]
 
 
+@pytest.mark.slow
 def test_brainstem_lists_reveal_no_hidden_fields(
     make_site: Callable[[Settings], Site], make_settings: Callable[..., Settings], setup: Setup
 ) -> None:

@@ -30,6 +30,7 @@ def add_owners(world: World, organisation: Place, count: int) -> None:
             membership_actions.add(tx, staff, assignment, None)
 
 
+@pytest.mark.slow
 def test_account_list_runs_equally_many_statements_for_ten_and_300_rows(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -378,6 +378,7 @@ def refused_value(name: str, kind: Any) -> Any:
     return None
 
 
+@pytest.mark.slow
 @sqlite_only
 def test_what_is_refused_alone_is_refused_together_with_everything_else(
     site: Site, world: World
@@ -635,6 +636,7 @@ def accepted(form: Mapping[str, Any], value: Any) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.slow
 @sqlite_only
 def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World) -> None:
     ada = world.person("ada")
@@ -675,6 +677,7 @@ def test_every_invalid_value_of_every_field_is_refused(site: Site, world: World)
                 assert refused in ({"code"}, {"token"}) or refused <= set(response.json()), path
 
 
+@pytest.mark.slow
 def test_every_accepted_value_can_be_read_back(site: Site, world: World) -> None:
     org, quiet = world.organisation(), world.organisation()
     places: tuple[tuple[Place, Mapping[str, Any]], ...] = (

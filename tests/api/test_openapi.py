@@ -207,6 +207,7 @@ def test_lists_describe_their_parameters(document: dict[str, Any]) -> None:
         assert {"400", "401", "403", "406"} <= set(responses)
 
 
+@pytest.mark.slow
 def test_parameters_of_lists_are_checked_as_described(
     site: Site, world: World, document: dict[str, Any]
 ) -> None:

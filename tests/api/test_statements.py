@@ -197,6 +197,7 @@ def test_every_route_has_a_maximum() -> None:
     assert max(OBJECTS.values()) <= MOST
 
 
+@pytest.mark.slow
 def test_lists_run_as_many_statements_for_many_rows_as_for_few(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +281,7 @@ def test_one_object_runs_its_number_of_statements(
         assert max(numbers) == maximum, (path, numbers)
 
 
+@pytest.mark.slow
 def test_keys_and_tokens_run_as_many_statements_for_many_rows_as_for_few(
     site: Site, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

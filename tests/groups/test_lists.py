@@ -250,6 +250,7 @@ TABLES: dict[str, Table[Any]] = {
 SAMPLES = {INTEGER: "1", TEXT: "a", UUID: "0" * 32, BOOLEAN: "true"}
 
 
+@pytest.mark.slow
 def test_every_declared_filter_and_order_works(groups: Groups) -> None:
     olga, bob = groups.people("olga", "bob")
     group = groups.create(olga)

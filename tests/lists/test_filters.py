@@ -371,6 +371,7 @@ def data(world: World, site: Site) -> Data:
     return Data(world, site)
 
 
+@pytest.mark.slow
 def test_each_filter_finds_the_matching_rows(data: Data) -> None:
     cases = data.cases()
     assert set(cases) == set(LISTS)
@@ -541,6 +542,7 @@ def test_one_invalid_value_of_several_is_refused(data: Data) -> None:
         assert (response.status_code, response.json()) == (400, errors)
 
 
+@pytest.mark.slow
 def test_hostile_values_are_refused_or_find_nothing(data: Data) -> None:
     for name, kinds in LISTS.items():
         for parameter, kind in kinds.items():
@@ -564,6 +566,7 @@ def test_invitations_are_sorted_by_their_current_state(data: Data) -> None:
         assert [row["state"] for row in rows] == expected
 
 
+@pytest.mark.slow
 def test_every_order_works_in_both_directions(data: Data) -> None:
     of_grants = "created email expiration_time full_name native_name role username"
     for name, listing, orders in (
@@ -603,6 +606,7 @@ def test_deleted_projects_are_shown_to_those_who_can_delete_them(data: Data) -> 
     assert data.find("projects", data.ada, include_terminated="1") == []
 
 
+@pytest.mark.slow
 def test_filters_find_only_visible_rows(data: Data, world: World) -> None:
     for person in (data.ada, data.bob, data.eve, world.person("nobody")):
         for name, rows in data.cases().items():
@@ -614,6 +618,7 @@ def test_filters_find_only_visible_rows(data: Data, world: World) -> None:
                 assert set(keys) <= visible & {*expected, *visible}, (name, parameter)
 
 
+@pytest.mark.slow
 def test_outsider_finds_nothing(data: Data, world: World) -> None:
     nobody = world.person("nobody")
     for name, rows in data.cases().items():

@@ -185,6 +185,7 @@ def test_unreadable_data_is_refused(data: bytes) -> None:
         sanitise_image(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_large_transparent_image_is_scaled_down_like_a_whole(mode: str) -> None:
     """It is scaled in strips, of which the last is not full."""

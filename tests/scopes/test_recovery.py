@@ -168,6 +168,7 @@ def count_events(scene: Scene) -> int:
     return int(answer.headers["x-result-count"])
 
 
+@pytest.mark.slow
 def test_restoring_300_members_takes_as_many_statements_as_restoring_3(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ def module() -> dict[str, Any]:
     return runpy.run_path(crypto.__file__)
 
 
+@pytest.mark.slow
 def test_password_hash_has_the_recommended_cost(module: dict[str, Any]) -> None:
     stored = module["hash_password"](PASSWORD)
     assert extract_parameters(stored) == RFC_9106_LOW_MEMORY
@@ -29,6 +30,7 @@ def test_password_hash_has_the_recommended_cost(module: dict[str, Any]) -> None:
     assert not module["check_password"](stored, "another harbour")
 
 
+@pytest.mark.slow
 def test_unknown_account_takes_as_long_as_a_wrong_password(module: dict[str, Any]) -> None:
     stored = module["_FAKE_HASH"]
     assert extract_parameters(stored) == RFC_9106_LOW_MEMORY

@@ -32,6 +32,9 @@ from tests.support.remote import new_key
 from tests.support.site import Site
 from tests.support.world import Person, World
 
+# Each waits while a request is held.
+pytestmark = pytest.mark.slow
+
 NEW = "a quiet harbour at night"
 NEW_HASH = hash_password(NEW)
 HELD_SECONDS = 0.4

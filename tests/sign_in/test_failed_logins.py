@@ -73,6 +73,7 @@ def test_successful_login_resets_the_failures(site: Site) -> None:
         assert log_in(site, PASSWORD).status_code == 200
 
 
+@pytest.mark.slow
 def test_failures_of_others_delay_the_owner_by_half_a_minute_at_most(
     site: Site, world: World
 ) -> None:

@@ -77,6 +77,7 @@ def check_refused_at_once(responses: Iterator[httpx.Response], number: int) -> N
         assert (response.status_code, response.headers["retry-after"]) == (503, "5"), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("path", [DISCOVERY_PATH, "/token"])
 def test_slow_provider_holds_few_threads(

@@ -47,6 +47,7 @@ def _sources() -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_no_statement_of_a_module_folds_an_address() -> None:
     program = [sys.executable, "-m", "tests.support.module_statements"]
     texts = json.loads(subprocess.check_output(program, cwd=SOURCE.parents[1]))
@@ -54,6 +55,7 @@ def test_no_statement_of_a_module_folds_an_address() -> None:
     assert not {text for text in texts if _SQL_FOLDING.search(text)}
 
 
+@pytest.mark.slow
 def test_no_filter_of_a_list_folds_an_address(
     site: Site, scene: Scene, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +73,7 @@ def test_no_filter_of_a_list_folds_an_address(
     assert not {text for text in texts if _SQL_FOLDING.search(text)}
 
 
+@pytest.mark.slow
 def test_addresses_are_folded_only_in_email_addresses() -> None:
     calls = [
         (name, ast.unparse(node))

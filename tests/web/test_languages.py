@@ -59,6 +59,7 @@ def in_english(page: str) -> list[str]:
     return [one for one in shown if WORD.search(one)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_no_text_of_a_page_stays_english(
     browser: Browser, world: World, monkeypatch: pytest.MonkeyPatch
@@ -96,6 +97,7 @@ def unmarked(template: str, environment: Environment) -> list[str]:
     return [line.strip() for line in text.splitlines() if WORD.search(html.unescape(line))]
 
 
+@pytest.mark.slow
 def test_no_text_of_a_template_is_unmarked() -> None:
     left = {name: unmarked(name, templates()) for name in templates().list_templates()}
     assert {name: texts for name, texts in left.items() if texts} == {}

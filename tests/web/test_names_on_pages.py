@@ -80,6 +80,7 @@ def all_pages(world: World) -> tuple[Person, list[str]]:
     return viewer, paths
 
 
+@pytest.mark.slow
 def test_right_to_left_names_are_isolated_on_every_page(browser: Browser, world: World) -> None:
     viewer, paths = all_pages(world)
     browser.sign_in(world, viewer)
@@ -119,6 +120,7 @@ def forms_of(visitor: Visitor, spy: Spy) -> Iterator[dict[str, str]]:
             yield {**visitor.form, name: value, "action": action}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_right_to_left_names_are_isolated_in_the_response_to_every_form(
     tenants: Tenants, monkeypatch: pytest.MonkeyPatch

@@ -149,6 +149,7 @@ def page_paths(world: World, viewer: Person, places: tuple[Place, Place], group:
     return paths
 
 
+@pytest.mark.slow
 def test_every_page_runs_as_many_statements_for_many_rows_as_for_few(
     browser: Browser, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
