@@ -36,7 +36,9 @@ def row_of(world: World, person: Person) -> Any:
 
 def events_of(database: Database, kind: str) -> list[Any]:
     with database.read() as tx:
-        return tx.fetch_all(Statement[Any](select(events).where(events.c.kind == kind)))
+        return tx.fetch_all(
+            Statement[Any](select(events).where(events.c.kind == kind).order_by(events.c.id))
+        )
 
 
 def patch(site: Site, person: Person, caller: Person, **body: Any) -> Any:

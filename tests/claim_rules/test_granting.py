@@ -62,7 +62,9 @@ def sign_in(world: World, claims: Claims) -> int:
 
 def events_of(world: World, kind: str) -> list[dict[str, Any]]:
     with world.database.read() as tx:
-        rows = tx.fetch_all(Statement[Any](select(events.c.payload, events.c.kind)))
+        rows = tx.fetch_all(
+            Statement[Any](select(events.c.payload, events.c.kind).order_by(events.c.id))
+        )
         return [row.payload for row in rows if row.kind == kind]
 
 

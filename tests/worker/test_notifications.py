@@ -419,7 +419,7 @@ def test_account_that_receives_no_mail_is_not_notified(
         account_queries.change(tx, owner.id, values | {"is_staff": False})
     Scheduler(world.database, settings).run()
     with world.database.read() as tx:
-        kinds = [row.kind for row in tx.fetch_all(Statement[Any](select(outbox)))]
+        kinds = tx.fetch_all(Statement[str](select(outbox.c.kind).order_by(outbox.c.id)))
     # An account that was deactivated later got earlier notifications.
     expected = ["invitation_accepted", "structure_role_granted", "permission_request_rejected"]
     assert kinds == (expected if "is_active" in values else [])
