@@ -452,8 +452,8 @@ def database(url: str) -> Iterator[Database]:
 def open_database(url: str) -> Database:
     """Open a database of this process alone.
 
-    SQLite does not wait for the disk. It returns rows without an order backwards, because a test that
-    relies on their order passes by chance on PostgreSQL.
+    SQLite does not wait for the disk. It returns rows without an order backwards, because a test
+    that relies on their order passes by chance on PostgreSQL.
     """
     database = Database(url)
     if database.is_sqlite:

@@ -376,7 +376,7 @@ class Resource(Struct, metaclass=ResourceMeta, frozen=True, gc=False):
 
 def _columns(resource: ResourceMeta) -> list[str]:
     """Return the names of the columns that the fields read."""
-    names = ["id"]
+    names = []
     for declared in resource.fields.values():
         for source in declared.sources:
             if isinstance(source, Part):
@@ -384,7 +384,7 @@ def _columns(resource: ResourceMeta) -> list[str]:
             if isinstance(source, str):
                 names.append(source)
             elif isinstance(source, Related):
-                names += source.columns
+                names += ["id", *source.columns]
     return list(dict.fromkeys(names))
 
 
@@ -433,11 +433,15 @@ class ResourceList:
         self.listing: Listing[Any] = self._derive(base)
 
     def _derive(self, base: Listing[Any]) -> Listing[Any]:
-        columns = {column.key: column for column in base.rows.selected_columns}
-        shown = [columns[name] for name in _columns(self.resource) if name in columns]
+        columns = base.rows.selected_columns
+        shown = _columns(self.resource)
+        if missing := [name for name in shown if name not in columns]:
+            raise TypeError(f"the rows of {self.resource.__name__} lack {', '.join(missing)}")
+        if "id" in columns:
+            shown = ["id", *shown]
         return replace(
             base,
-            rows=base.rows.with_only_columns(*shown),
+            rows=base.rows.with_only_columns(*(columns[name] for name in dict.fromkeys(shown))),
             filters={**base.filters, **self._filters},
             orders={**base.orders, **self.orders},
             default=self._default or base.default,

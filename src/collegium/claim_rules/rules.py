@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from string import Formatter
 from typing import Any, Final, NamedTuple
 
@@ -80,10 +80,6 @@ class Facts:
     affiliations: tuple[str, ...]
     identity_source: str
     claims: Mapping[int, Mapping[str, Any]]
-
-    def with_claims(self, identity: int, claims: Mapping[str, Any]) -> Facts:
-        """Return the facts with other claims of an identity."""
-        return replace(self, claims={**self.claims, identity: claims})
 
 
 class Check(NamedTuple):

@@ -57,7 +57,6 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.is_over = False
-        self._end = time.monotonic() + seconds
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._cut_connections)
@@ -73,10 +72,6 @@ class Deadline:
             for sock in self._sockets:
                 sock.close()
             self._sockets.clear()
-
-    def seconds_left(self) -> float:
-        """Return the seconds that are left; negative afterwards."""
-        return self._end - time.monotonic()
 
     def watch(self, sock: socket.socket) -> None:
         """Cut this connection too when the time is over."""
