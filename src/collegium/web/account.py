@@ -46,13 +46,13 @@ def _overview(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 def _withdraw(browser: BrowserRequest) -> Response:
     uuid = browser.uuid("request")
-    with browser.write() as tx:
+    path = browser.next or "/account/"
+    with browser.create() as tx:
         row = join_request_queries.get_own(tx, browser.actor.id, uuid)
         join_request_actions.cancel(tx, browser.actor, uuid)
-    return browser.redirect(
-        browser.next or "/account/",
-        _("You have withdrawn your request to join the {place}.").format(place=place(row)),
-    )
+        message = _("You have withdrawn your request to join the {place}.").format(place=place(row))
+        browser.created(tx, path, message)
+    return browser.redirect(path, message)
 
 
 def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -61,20 +61,23 @@ def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:
 
 
 def _leave(browser: BrowserRequest) -> Response:
-    with browser.write() as tx:
+    with browser.create() as tx:
         grant = membership_queries.get_of_account(tx, browser.actor.id, browser.uuid("grant"))
         leaving.leave(tx, browser.actor, grant.uuid)
-    return browser.redirect(
-        "/account/",
-        _("You are no longer {role} in the {place}.").format(role=role(grant), place=place(grant)),
-    )
+        message = _("You are no longer {role} in the {place}.").format(
+            role=role(grant), place=place(grant)
+        )
+        browser.created(tx, "/account/", message)
+    return browser.redirect("/account/", message)
 
 
 ROUTES: Routes = {
     "/account/": {"GET": Page(_overview, "Show my account.")},
-    "/account/requests/{uuid}/withdraw/": {"POST": Page(_withdraw, "Withdraw a join request.")},
+    "/account/requests/{uuid}/withdraw/": {
+        "POST": Page(_withdraw, "Withdraw a join request.", creates=True)
+    },
     "/account/leave/{uuid}/": {
         "GET": Page(_ask, "Ask whether to give up a role."),
-        "POST": Page(_leave, "Give up a role."),
+        "POST": Page(_leave, "Give up a role.", creates=True),
     },
 }

@@ -42,7 +42,7 @@ def _decide(purpose: str, browser: BrowserRequest) -> Response:
     try:
         with (
             browser.rate_limited(CODE),
-            browser.write() as tx,
+            browser.create() as tx,
         ):
             link = _read_link(purpose, browser)
             if purpose == approvals.APPROVE:
@@ -51,8 +51,13 @@ def _decide(purpose: str, browser: BrowserRequest) -> Response:
                 )
             else:
                 approvals.reject(tx, link, browser.ip_address, browser.request_id)
+            browser.created(tx, purpose)
     except (Invalid, Conflict) as refusal:
         return page(browser, "decision", 410, state="gone", said=message_for(refusal))
+    return _render_done(browser, purpose)
+
+
+def _render_done(browser: BrowserRequest, purpose: str) -> Response:
     return page(browser, "decision", state="done", purpose=purpose)
 
 
@@ -67,7 +72,13 @@ ROUTES: Routes = {
         "GET": Page(
             partial(_show, purpose), "Show an invitation to approve or reject.", public=True
         ),
-        "POST": Page(partial(_decide, purpose), "Approve or reject an invitation.", public=True),
+        "POST": Page(
+            partial(_decide, purpose),
+            "Approve or reject an invitation.",
+            public=True,
+            creates=True,
+            replay=_render_done,
+        ),
     }
     for purpose in (approvals.APPROVE, approvals.REJECT)
 }

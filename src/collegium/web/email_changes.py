@@ -80,27 +80,38 @@ def _use_code(
     try:
         with (
             browser.rate_limited(CODE),
-            browser.write() as tx,
+            browser.create() as tx,
         ):
             action(tx, code)
+            browser.created(tx, name)
     except Limited as refusal:
         response = page(browser, name, 429, state="wait")
         response.headers["Retry-After"] = str(refusal.facts["seconds"])
         return response
     except (NotFound, Conflict):
         return page(browser, name, 410, state="gone")
+    return _render_done(browser, name)
+
+
+def _render_done(browser: BrowserRequest, name: str) -> Response:
     return page(browser, name, state="done")
 
 
 ROUTES: Routes = {
     "/user_email_change/{code}/": {
         "GET": Page(_ask, "Ask to confirm a new address.", public=True),
-        "POST": Page(_confirm, "Confirm a new address.", public=True),
+        "POST": Page(
+            _confirm, "Confirm a new address.", public=True, creates=True, replay=_render_done
+        ),
     },
     f"/{email_change_actions.CANCEL}/{{code}}/": {
         "GET": Page(_ask_cancel, "Ask whether to cancel the change of an address.", public=True),
         "POST": Page(
-            _cancel, "Cancel the change of an address, and sign out everywhere.", public=True
+            _cancel,
+            "Cancel the change of an address, and sign out everywhere.",
+            public=True,
+            creates=True,
+            replay=_render_done,
         ),
     },
 }

@@ -58,13 +58,13 @@ def _reset(browser: BrowserRequest) -> Response:
         password_hash = hash_of_new_password(form, password_actions.personal_data(account))
         if password_hash is None:
             return page(browser, "password_reset", 422, account=account, form=form)
-        with browser.write() as tx:
+        message = _("Your new password is set. You can sign in with it now.")
+        with browser.create() as tx:
             password_actions.reset(tx, browser.app.vault, link, password_hash, browser.ip_address)
+            browser.created(tx, "/sign_in/", message)
     except NotFound:
         return page(browser, "password_reset", 410, account=None, form=Form())
-    return browser.redirect(
-        "/sign_in/", _("Your new password is set. You can sign in with it now.")
-    )
+    return browser.redirect("/sign_in/", message)
 
 
 def hash_of_new_password(form: Form, personal_data: tuple[str, ...]) -> str | None:
@@ -93,6 +93,6 @@ ROUTES: Routes = {
     },
     "/password_reset/{token}/": {
         "GET": Page(_show_reset, "Show the form that sets a new password.", public=True),
-        "POST": Page(_reset, "Set a new password.", public=True),
+        "POST": Page(_reset, "Set a new password.", public=True, creates=True),
     },
 }
