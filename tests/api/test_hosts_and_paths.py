@@ -202,10 +202,17 @@ def test_form_without_cookies_names_the_missing_cookie(site_with: SiteWith) -> N
     browser.cookies = {}
     response = browser.call("POST", "/sign_in/", data=data, headers=headers)
     assert response.status_code == 403
+    assert "does not keep the cookies of this service" in text(response)
+    # If the browser does not say which page sent the form, it is not shown again.
+    browser.cookies = {}
+    response = browser.call("POST", "/sign_in/", data=data, headers={"Host": OWN_HOST})
     assert "sent no cookie" in text(response)
     # With a cookie and a token of another page, the page is too old.
     browser.open("/sign_in/", headers=headers)
-    response = browser.call("POST", "/sign_in/", data={"csrf": "0" * 64}, headers=headers)
+    stale = {"data": {"csrf": "0" * 64}}
+    response = browser.call("POST", "/sign_in/", **stale, headers=headers)
+    assert "open for more than two hours" in text(response)
+    response = browser.call("POST", "/sign_in/", **stale, headers={"Host": OWN_HOST})
     assert "open for too long" in text(response)
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from string import Formatter
 
 import pytest
@@ -99,6 +100,61 @@ def test_form_from_before_the_sign_in_is_refused(browser: Browser, world: World)
     before = browser.csrf
     browser.sign_in(world, world.person())
     assert browser.call("POST", "/account/profile/", data={"csrf": before}).status_code == 403
+
+
+def test_form_of_an_ended_session_can_be_sent_again(browser: Browser, world: World) -> None:
+    own = {"headers": {"Sec-Fetch-Site": "same-origin"}}
+    person = world.person("ada", first_name="Ada", agreed_at=datetime.now(UTC))
+    browser.sign_in(world, person).open("/account/profile/")
+    old = browser.csrf
+    typed = {"first_name": "Augusta", "phone_number": '+372 <"1">'}
+    browser.cookies.clear()
+    ended = browser.send("/account/profile/", **typed, current="not shown", options=own)
+    assert ended.status_code == 403
+    assert "You are no longer signed in." in text(ended)
+    assert "not shown" not in ended.text
+    # The person signs in in another tab, and sends this page again.
+    browser.sign_in(world, person)
+    kept = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', ended.text))
+    kept = {name: unescape(value) for name, value in kept.items()}
+    csrf = kept.pop("csrf")
+    assert kept == typed
+    again = browser.send("/account/profile/", **kept, csrf=csrf, options=own)
+    assert again.status_code == 403
+    assert "You are now signed in as ada ." in text(again)
+    assert browser.send("/account/profile/", **kept, options=own).status_code == 303
+    assert 'value="Augusta"' in browser.open("/account/profile/").text
+    # Only for a form of our own pages, as the browser says; "null" says nothing.
+    for headers in ({}, {"Origin": "null"}, {"Sec-Fetch-Site": "none"}):
+        stale = {"csrf": old, "options": {"headers": headers}}
+        refused = browser.send("/account/profile/", **typed, **stale)
+        assert refused.status_code == 403
+        assert "+372" not in refused.text
+    # A form without contents has nothing to lose.
+    browser.cookies.clear()
+    left = browser.send("/sign_out/", options=own)
+    assert left.headers["location"] == "/sign_in/"
+
+
+def test_old_form_of_a_visitor_can_be_sent_again(browser: Browser) -> None:
+    browser.open("/forgotten_password/")
+    browser.cookies.clear()
+    own = {"headers": {"Origin": ORIGIN}}
+    old = browser.send("/forgotten_password/", email="ada@example.org", options=own)
+    assert old.status_code == 403
+    assert "more than two hours" in text(old)
+    assert 'name="email" value="ada@example.org"' in old.text
+    sent = browser.send("/forgotten_password/", email="ada@example.org", options=own)
+    assert "Check your e-mail" in text(sent)
+
+
+def test_sign_in_form_of_another_tab_leads_on(browser: Browser, world: World) -> None:
+    browser.open("/sign_in/?next=/teams/")
+    browser.sign_in(world, world.person("ada"))
+    fields = {"username": "ada", "password": "four winds over quiet water", "next": "/teams/"}
+    answer = browser.send("/sign_in/", **fields, options={"headers": {"Origin": ORIGIN}})
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/teams/"
 
 
 def test_form_from_another_origin_is_refused(browser: Browser, world: World) -> None:

@@ -55,6 +55,9 @@ class BrowserRequest(RequestContext):
     page: str = ""
     """Path of the page that shows this form; empty when the form was posted elsewhere."""
 
+    needs_session: bool = False
+    """Whether only somebody who is signed in can send this form."""
+
     @lazy_property
     def set_cookies(self) -> list[str]:
         """Return the ``Set-Cookie`` values of the response so far."""
@@ -221,6 +224,15 @@ class BrowserRequest(RequestContext):
         csrf = self.form.raw("csrf").encode()
         if not is_fresh or not hmac.compare_digest(csrf, self._csrf_of(secret).encode()):
             raise Forbidden(self._stale_code(secret))
+
+    @property
+    def is_from_own_page(self) -> bool:
+        """Tell whether the browser says that one of our pages sent this form.
+
+        Only for a form that ``check_form`` did not refuse as one of another site.
+        """
+        is_same_origin = self.header("sec-fetch-site") == "same-origin"
+        return is_same_origin or self.header("origin") not in {"", "null"}
 
     def _check_origin(self) -> None:
         origin_header = self.header("origin")

@@ -23,7 +23,7 @@ from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.text.languages import gettext as _
 from collegium.values import hex_uuid
 from collegium.web.browser_request import BrowserRequest
-from collegium.web.forms import WHOLE
+from collegium.web.forms import CONFIRMING, WHOLE
 from collegium.web.messages import message_for
 from collegium.web.page import page
 
@@ -33,9 +33,6 @@ PASSKEY: Final = "confirm_credential"
 
 PROVIDERS: Final = "/account/confirm/"
 """Path of the form that confirms at an identity provider."""
-
-_PREFIX: Final = "confirm_"
-_NOT_SENT_AGAIN: Final = frozenset({"csrf", "code", "current", "password", "again"})
 
 
 def require(browser: BrowserRequest) -> None:
@@ -79,7 +76,7 @@ def _check_passkey(browser: BrowserRequest) -> bool:
         passkeys.complete(
             browser,
             Purpose.CONFIRM,
-            hex_uuid(form.raw(f"{_PREFIX}ceremony")) or "",
+            hex_uuid(form.raw(f"{CONFIRMING}ceremony")) or "",
             verification.parse(form.raw(PASSKEY)),
             lambda tx, actor: session_actions.confirm(tx, actor, has_second_factor=True),
             account=browser.actor.id,
@@ -134,21 +131,14 @@ def ask(browser: BrowserRequest) -> Response:
         field = credential(browser, tx)
         has_authenticator = two_factor_queries.has_authenticator(tx, browser.actor.id)
         identities = identity_queries.of_account(tx, browser.actor.id)
-    # Passwords and codes are not written into a page. The forms that have such fields need no
-    # other confirmation.
-    kept = [
-        (name, value)
-        for name, values in browser.form.values.items()
-        if name not in _NOT_SENT_AGAIN and not name.startswith(_PREFIX)
-        for value in values
-    ]
     return page(
         browser,
         "confirm",
         403,
         form=browser.form,
         field=field,
-        kept=kept,
+        # The forms that have a password or a code need no other confirmation.
+        kept=browser.form.kept(),
         begun=_begin_passkey(browser),
         # Providers continue at a page, without the posted form.
         providers={

@@ -28,6 +28,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _FIELDS_MAX: Final = 300
+_NOT_KEPT: Final = frozenset({"csrf", "code", "current", "password", "again"})
+CONFIRMING: Final = "confirm_"
+"""Prefix of the fields with which people confirm who they are."""
+
 WHOLE: Final = ""
 """Key of errors that belong to no single field."""
 
@@ -101,6 +105,18 @@ class Form:
     def many(self, name: str) -> list[str]:
         """Return all values of a field, for a group of checkboxes."""
         return self.values.get(name, [])
+
+    def kept(self) -> list[tuple[str, str]]:
+        """Return name and value of the fields that a page may hold to send the form again.
+
+        Passwords and codes are not written into a page.
+        """
+        return [
+            (name, value)
+            for name, values in self.values.items()
+            if name not in _NOT_KEPT and not name.startswith(CONFIRMING)
+            for value in values
+        ]
 
     def flag(self, name: str) -> bool:
         """Tell whether a checkbox is ticked."""

@@ -60,6 +60,7 @@ from collegium.web import (
     staff_roles,
     staff_rules,
     staff_statistics,
+    stale_forms,
     tokens,
     two_factor,
 )
@@ -291,6 +292,7 @@ class _Pages(Protocol[BrowserRequest]):
         if isinstance(endpoint, Page) and endpoint.one_click:
             return
         context.page = context.path if "GET" in endpoints else ""
+        context.needs_session = not endpoint.public
         context.check_form()
         _require_session(context, endpoint)
 
@@ -303,7 +305,8 @@ class _Pages(Protocol[BrowserRequest]):
     def refused(self, context: BrowserRequest, refusal: Refusal) -> Response:
         """Return the error page of a refusal, or the page that leads on from there."""
         respond = _RESPONSES.get(refusal.code)
-        return respond(context) if respond else refused(context, refusal)
+        response = respond(context) if respond else None
+        return refused(context, refusal) if response is None else response
 
     def error(
         self, context: BrowserRequest, status: int, text: str, headers: dict[str, str]
@@ -357,8 +360,10 @@ def _respond_once(browser: BrowserRequest, endpoint: Page) -> Response:
     return response
 
 
-_RESPONSES: Final = {
+_RESPONSES: Final[dict[str, Callable[[BrowserRequest], Response | None]]] = {
     "agreement.required": agreements.ask_first,
+    "form.no_cookie": stale_forms.ask_again,
+    "form.stale": stale_forms.ask_again,
     "second_factor.required": two_factor.to_setup,
     "session.unconfirmed": confirmation.ask,
 }
