@@ -1,5 +1,6 @@
 """The doctor reports each injected fault, and none before."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.support.serving import free_port
 from tests.support.site import Site
 from tests.support.world import World
 
+MANUAL = Path(__file__).parents[2] / "docs" / "operating.md"
 ALL = [
     "configuration",
     "address",
@@ -79,6 +81,12 @@ def installation(url: str, world: World, tmp_path: Path) -> Installation:
 
 def test_doctor_runs_every_check_once(installation: Installation) -> None:
     assert [check.what for check in installation.examine()] == ALL
+
+
+def test_manual_lists_every_check_of_the_doctor() -> None:
+    chapter = MANUAL.read_text("utf-8").partition("### `collegium doctor`")[2].partition("\n## ")[0]
+    listed = re.findall(r"(?m)^\| `([^`]+)` \|", chapter)
+    assert listed == [*ALL[:-1], "provider NAME", "claim rule NAME", ALL[-1]]
 
 
 @pytest.mark.parametrize(
