@@ -167,7 +167,8 @@ def test_opening_a_mailed_link_changes_nothing_until_its_form_is_sent(
     is_confirming = kind == "user_email_change"
     link = f"/{kind}/{confirming if is_confirming else cancelling}/"
     if is_confirming:
-        browser.sign_in(world, ada)
+        asking = text(browser.sign_in(world, ada).open("/account/address/"))
+        assert "changes when you confirm it on the page of the link" in asking
     for method in ("GET", "HEAD", "GET"):
         assert browser.call(method, link).status_code == 200
     assert browser.call("POST", link).status_code == 403

@@ -92,7 +92,7 @@ def test_account_page_shows_memberships_and_to_staff_only_the_sign_in(
         "Project member",
         "Two-factor authentication off",
         "1 browser, 1 program",
-        "The link works once",
+        "The current password stays valid until a new one is set.",
     ):
         assert part in page, part
     # Names of tokens and browsers are private; staff see how many there are.
