@@ -166,10 +166,10 @@ class Scene:
         secret = self.vault.sign("form", uuid4().hex, int(datetime.now(UTC).timestamp()))
         return {"collegium_form": secret}, self.vault.derive_code("form", secret)
 
-    def contents(self) -> dict[str, list[Any]]:
-        """Return every row by table."""
+    def contents(self, tables: Iterable[str] = ()) -> dict[str, list[Any]]:
+        """Return the rows of some tables, or of all, by table."""
         with self.database.read() as tx:
-            return {name: tx.fetch_all(statement) for name, statement in _ALL_ROWS.items()}
+            return {name: tx.fetch_all(_ALL_ROWS[name]) for name in tables or _ALL_ROWS}
 
     def has_changed(self) -> bool:
         return self.backup.touched() and self.backup.has_changed()
@@ -454,23 +454,20 @@ def _differs(table: str, columns: str = "*") -> str:
     """
 
 
-_ANY_DIFFERS: Final = " UNION ALL ".join(
-    _differs(name, ", ".join(columns)) for name, columns in _COMPARED.items()
-)
-
-
 class _SQLiteBackup:
     """Copies of the tables in memory.
 
     Only rows that differ are written back: a copy of the whole file would make every connection
-    read the schema and plan its statements anew.
+    read the schema and plan its statements anew. Triggers note the tables that are written, because
+    most requests write few of them and to compare all takes as long as a request.
     """
 
-    # Triggers write to the last two.
-    _TABLES: Final = [
+    _NOTED: Final = [
+        # Row counts last: the triggers of the others change them.
         *(table.name for table in metadata.sorted_tables if table.name != "row_counts"),
-        *("row_counts", "sqlite_sequence"),
+        "row_counts",
     ]
+    _TABLES: Final = [*_NOTED, "sqlite_sequence"]
 
     def __init__(self, url: str) -> None:
         path = url.removeprefix("sqlite:///")
@@ -479,8 +476,15 @@ class _SQLiteBackup:
         )
         self._run("PRAGMA synchronous = OFF")
         self._run("ATTACH ':memory:' AS copies")
+        self._run("BEGIN IMMEDIATE")
+        self._run("CREATE TABLE IF NOT EXISTS main.written (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        for name in self._NOTED:
+            for action in ("INSERT", "UPDATE", "DELETE"):
+                self._run(_NOTE.format(name=name, action=action))
         for name in self._TABLES:
             self._run(f"CREATE TABLE copies.{_copy_of(name)} AS SELECT * FROM main.{name}")
+        self._run("DELETE FROM main.written")
+        self._run("COMMIT")
         self._seen = self._version()
 
     def close(self) -> None:
@@ -492,6 +496,10 @@ class _SQLiteBackup:
     def _version(self) -> int:
         return int(self._run("PRAGMA data_version").fetchone()[0])
 
+    def _written(self) -> set[str]:
+        """Return the names of the tables that were written since the last restore."""
+        return {name for (name,) in self._run("SELECT name FROM main.written")}
+
     def touched(self) -> bool:
         """Return whether a transaction has written since the last call."""
         before, self._seen = self._seen, self._version()
@@ -499,18 +507,30 @@ class _SQLiteBackup:
 
     def has_changed(self) -> bool:
         """Return whether compared rows differ from the copies."""
-        return self._run(_ANY_DIFFERS).fetchone() is not None
+        return any(
+            self._run(_differs(name, ", ".join(_COMPARED[name]))).fetchone()
+            for name in self._written() & _COMPARED.keys()
+        )
 
     def restore(self) -> None:
         self._run("BEGIN IMMEDIATE")
-        # Row counts last: the triggers of the others have changed them.
-        for name in self._TABLES:
+        written = self._written() | {"row_counts", "sqlite_sequence"}
+        for name in [name for name in self._TABLES if name in written]:
             if self._run(_differs(name)).fetchone():
                 self._run(f"DELETE FROM main.{name} WHERE {_is_replaced(name)}")
                 copied = f"SELECT * FROM copies.{_copy_of(name)}"
                 self._run(f"INSERT OR IGNORE INTO main.{name} {copied}")
+        self._run("DELETE FROM main.written")
         self._run("COMMIT")
         self._seen = self._version()
+
+
+_NOTE: Final = """
+    CREATE TRIGGER IF NOT EXISTS main.written_{name}_{action} AFTER {action} ON {name}
+    WHEN NOT EXISTS (SELECT 1 FROM written WHERE name = '{name}')
+    BEGIN INSERT INTO written VALUES ('{name}'); END
+"""
+"""``OR IGNORE`` would not do: the statement that fires a trigger decides about its conflicts."""
 
 
 _CHANGED: Final = """

@@ -203,7 +203,7 @@ def rows_of(scene: Scene, tenant: Tenant) -> dict[str, dict[Any, Any]]:
     """Return the rows of an organisation by table and key."""
     inside = {tenant.organisation.id, tenant.project.id, tenant.sibling_project.id}
     found: dict[str, dict[Any, Any]] = {}
-    contents = scene.contents()
+    contents = scene.contents(TABLES)
     for table, columns in TABLES.items():
         found[table] = {
             next(iter(row)): row._asdict()
