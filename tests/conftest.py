@@ -30,7 +30,7 @@ from collegium.db import schema
 from collegium.db.database import Database
 from collegium.security.crypto import Vault
 from collegium.settings import Settings, load
-from tests.support import recording, row_types, team
+from tests.support import compiled_templates, recording, row_types, team
 from tests.support.browser import Browser
 from tests.support.site import Site
 from tests.support.world import World
@@ -71,6 +71,10 @@ _make_hashes_cheap()
 def pytest_configure(config: pytest.Config) -> None:
     """Make logged tracebacks cheap, keep files in memory, check the rows of every statement."""
     _keep_files_in_memory(config)
+    if not hasattr(config, "workerinput"):
+        folder = compiled_templates.make_folder(_memory_folder())
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    compiled_templates.share()
     # A traceback drawn with the values of all variables takes most of a second.
     renderer = structlog.dev.ConsoleRenderer(
         colors=False, exception_formatter=structlog.dev.plain_traceback

@@ -26,6 +26,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support import compiled_templates
+
 MESSAGE_MAX: Final = 1 << 20
 """Maximum size of a message in bytes."""
 
@@ -39,6 +41,7 @@ _LOADED_LATER: Final = (
 
 def load_modules() -> None:
     """Load the modules of Collegium, and those that it loads in functions."""
+    compiled_templates.share()
     package = importlib.import_module("collegium")
     for module in pkgutil.walk_packages(package.__path__, "collegium."):
         # Alembic runs what is in ``migrations``.
