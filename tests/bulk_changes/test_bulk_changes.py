@@ -8,9 +8,11 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import httpx
+import msgspec
 import pytest
 from sqlalchemy import select
 
+from collegium.accounts import actions as account_actions
 from collegium.bulk_changes import actions as bulk_change_actions
 from collegium.bulk_changes import queries as bulk_change_queries
 from collegium.bulk_changes.rules import BATCH, Change
@@ -339,6 +341,28 @@ def test_the_worker_acts_with_the_rights_that_the_person_has_then(
     work(world)
     assert invitation_states(world, uuids) == {"canceled": BATCH, "pending": 1}
     assert counts(world, mona, bulk) == {"done": BATCH, "refused": 1}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("change", [{"is_staff": False}, {"is_active": False}, {}])
+def test_the_worker_stops_when_who_acted_as_another_is_no_staff_any_more(
+    world: World, owner: Person, project: Place, change: dict[str, bool]
+) -> None:
+    sam = world.person("sam", is_staff=True)
+    as_owner = Person(msgspec.structs.replace(owner.actor, impersonator=sam.actor), "")
+    uuids = invite(world, owner, project, BATCH + 1)
+    bulk = choose(world, as_owner, project, Change.CANCEL, uuids)
+    work(world)
+    confirm(world, as_owner, bulk)
+    work(world, 1)
+    if change:
+        with world.database.write() as tx:
+            account_actions.update(
+                tx, world.staff.actor, world.settings, sam.uuid, change, agrees_to_policy=False
+            )
+    work(world)
+    left = {"pending": 1} if change else {}
+    assert invitation_states(world, uuids) == {"canceled": BATCH + (not change)} | left
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

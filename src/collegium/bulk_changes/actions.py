@@ -216,7 +216,7 @@ def _run_batch(tx: WriteTransaction, settings: Settings, bulk_change_id: int) ->
         else stored_actor(tx, row.created_by, row.impersonator_id, row.ip_address, row.request_id)
     )
     if row is None or actor is None:
-        # The scope was deleted, or the account that acts is not active any more.
+        # The scope was deleted, or nobody may act for this account any more.
         _finish(tx, bulk_change_id, State.CANCELED)
         return
     state = State(row.state)

@@ -271,7 +271,7 @@ def run_next(tx: WriteTransaction, settings: Settings) -> bool:
         else stored_actor(tx, row.started_by, row.impersonator_id, row.ip_address, row.request_id)
     )
     if row is None or actor is None:
-        # The scope was deleted, or the account that acts is not active any more.
+        # The scope was deleted, or nobody may act for this account any more.
         import_queries.release(tx, import_id)
         import_queries.jobs.change(tx, import_id, state=State.CANCELED.value, finished_at=tx.now)
     elif row.state == State.UNDOING:

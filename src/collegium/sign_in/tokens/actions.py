@@ -87,7 +87,8 @@ def stored_actor(
 ) -> Actor | None:
     """Return the actor for work that a request has left to the worker.
 
-    The rights are those of the account now. Return None if it is not active any more.
+    The rights are those of the account now. Return None if it is not active any more, or if it was
+    impersonated by an account that is not active staff any more.
 
     Args:
         account_id: id of the account that sent the request.
@@ -98,13 +99,12 @@ def stored_actor(
     account = account_queries.by_id(tx, account_id or 0)
     if account is None or not account.is_active:
         return None
-    impersonator = account_queries.by_id(tx, impersonator_id or 0)
-    return actor_of(
-        account,
-        ip_address,
-        request_id,
-        None if impersonator is None else actor_of(impersonator),
-    )
+    if impersonator_id is None:
+        return actor_of(account, ip_address, request_id)
+    impersonator = account_queries.by_id(tx, impersonator_id)
+    if impersonator is None or not impersonator.is_active or not impersonator.is_staff:
+        return None
+    return actor_of(account, ip_address, request_id, actor_of(impersonator))
 
 
 def issue_api_token(
