@@ -150,6 +150,9 @@ def test_previous_members_are_invited_by_those_who_may_give_the_role(scene: Scen
     for row in found["sent_invitations"]:
         invitation = scene.world.invitation(row["invitation_uuid"])
         assert (invitation.email, invitation.role_name) == (row["email"], row["role"])
+        # A role comes back with the end that it had.
+        until = scene.until if row["email"] == "bob@example.org" else None
+        assert invitation.grant_until == until
     assert scene.members() == set()
 
 

@@ -208,6 +208,7 @@ def _invite(
     details = {
         "email": account.email,
         "full_name": join_names(account.first_name, account.last_name)[:100],
+        "grant_until": member.valid_until,
     }
     uuid = invitation_actions.create(tx, actor, settings, access, role, details)
     return uuid, replace(member, email=account.email)
