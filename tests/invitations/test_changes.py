@@ -125,6 +125,33 @@ def test_only_pending_and_scheduled_invitations_can_be_changed(
         assert row.email == invited.invitee.email
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("days", [-1, 1])
+def test_invitation_to_a_role_that_has_ended_cannot_be_approved(
+    site: Site, world: World, owner: Person, project: Place, days: int
+) -> None:
+    world.settings = replace(world.settings, only_staff_can_invite_users=True)
+    now = datetime.now(UTC)
+    uuid = world.invite(
+        owner,
+        "new@example.org",
+        "PROJECT.MEMBER",
+        project,
+        now=now - timedelta(days=9),
+        grant_until=now + timedelta(days=days),
+    )
+    signed = (world.staff.uuid, uuid, 1, int(now.timestamp()))
+    token = world.vault.sign(approvals.APPROVE, *signed)
+    response = site.post(f"{PATH}approve/", json={"token": token})
+    if days > 0:
+        assert (response.status_code, world.invitation(uuid).state) == (200, "pending")
+        return
+    error = {"detail": "The role that this invitation offers would have ended already."}
+    assert (response.status_code, response.json()) == (400, error)
+    assert world.invitation(uuid).state == "requested"
+    assert mails(world, "invitation_created") == []
+
+
 @pytest.mark.parametrize("field", ["email", "role"])
 def test_change_needs_a_new_approval_and_voids_the_earlier_one(
     make_site: Callable[[Settings], Site],

@@ -585,7 +585,7 @@ def send(
         raise Conflict("invitation.no_address")
     offers.check_available(invitation, offer_of(invitation))
     if state_before is not State.PENDING:
-        _check_not_ended(tx, invitation)
+        check_not_ended(tx, invitation)
         state = initial_state(
             tx, actor, settings, invitation.start_date, approved=approved_by is not None
         )
@@ -953,7 +953,7 @@ def new_expiry(now: datetime, settings: Settings, until: datetime | None = None)
     return end if until is None else min(end, until)
 
 
-def _check_not_ended(tx: WriteTransaction, invitation: InvitationRow) -> None:
+def check_not_ended(tx: WriteTransaction, invitation: InvitationRow) -> None:
     """Require that the role that an invitation offers would not have ended already.
 
     Raises:

@@ -10,6 +10,7 @@ from collegium.accounts import queries as account_queries
 from collegium.db.database import WriteTransaction
 from collegium.invitations import queries as invitation_queries
 from collegium.invitations.actions import (
+    check_not_ended,
     enqueue_mail,
     initial_state,
     move,
@@ -80,11 +81,13 @@ def approve(
 
     Raises:
         Invalid: ``decision.no_staff``, ``decision.no_invitation``.
-        Conflict: ``organisation.unavailable``, ``role.inactive``.
+        Conflict: ``organisation.unavailable``, ``role.inactive``; ``invitation.role_ended`` if the
+            role that it offers would have ended already.
         Limited: ``mail_budget.spent``.
     """
     actor, invitation = _lock_for_decision(tx, link, ip_address, request_id)
     check_available(invitation, offer_of(invitation))
+    check_not_ended(tx, invitation)
     state = initial_state(tx, actor, settings, invitation.start_date, approved=True)
     move(
         tx,
