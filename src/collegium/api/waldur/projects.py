@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, bindparam, func, not_, or_, select, true
 from sqlalchemy import Date as SqlDate
 
 from collegium.access import queries as access_queries
-from collegium.access.queries import ScopeAccess, is_active, organisation
+from collegium.access.queries import ScopeAccess, ScopeRow, is_active, organisation
 from collegium.access.rules import Permission, ScopeKind, require_staff
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import (
@@ -96,14 +96,19 @@ def _clean_values(form: Form) -> Form:
     return form
 
 
-def _check_dates(form: Form, now: datetime, current_start: date | None = None) -> None:
-    """Reject dates in the past; a project that has started keeps its start, so that is not checked.
+def _check_dates(form: Form, now: datetime, present: ScopeRow | None = None) -> None:
+    """Reject new dates in the past.
+
+    A project that has started keeps its start, so that is not checked, nor is the end that it has.
 
     Args:
-        current_start: current start date of the project.
+        present: the project as it is; None for a new one.
     """
+    start, end = (present.start_date, present.end_date) if present else (None, None)
     for name in ("start_date", "end_date"):
-        if name == "start_date" and current_start is not None and current_start <= now.date():
+        if name == "start_date" and start is not None and start <= now.date():
+            continue
+        if name == "end_date" and end is not None and form.values.get(name) == end:
             continue
         try:
             project_actions.check_dates(now, {name: form.values.get(name)})
@@ -357,7 +362,7 @@ def _update(context: RequestContext) -> Response:
             tx, context.actor, ScopeKind.PROJECT, uuid, Permission.PROJECT_UPDATE
         )
         form = _clean_values(read(context, _CHANGE, partial=context.method == "PATCH"))
-        _check_dates(form, tx.now, access.scope.start_date)
+        _check_dates(form, tx.now, access.scope)
         form.check()
         project_actions.update(tx, context.actor, access, form.values)
         return _detail(context, tx, uuid)

@@ -114,7 +114,7 @@ def create(
 def update(
     tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, changes: Mapping[str, Any]
 ) -> None:
-    """Update an organisation that the actor can see.
+    """Update an organisation that the actor can see. Do nothing if nothing changes.
 
     Staff may unblock or unarchive an organisation and change other columns in the same call. While
     it stays blocked or archived, only these two columns may change.
@@ -136,6 +136,9 @@ def update(
         }
     check_patterns(changes.get("email_patterns", ()))
     before = as_dict(organisation_queries.existing(tx, scope_access.scope.id))
+    changes = {name: value for name, value in changes.items() if before[name] != value}
+    if not changes:
+        return
     scope_queries.change(tx, scope_access.scope.id, organisations, changes)
     if "access_subnets" in changes:
         subnet_queries.replace(tx, scope_access.scope.id, denied_ranges(changes["access_subnets"]))
@@ -146,11 +149,7 @@ def update(
             scope=scope_access.scope.id,
             name=scope_access.scope.name,
             fields=sorted(changes),
-            replaced={
-                name: json_value(before[name])
-                for name, value in changes.items()
-                if name in before and before[name] != value
-            },
+            replaced={name: json_value(before[name]) for name in changes},
         ),
     )
 

@@ -18,6 +18,7 @@ from collegium.lists import slugs
 from collegium.refusals import Invalid, check_quota
 from collegium.scopes import queries as scope_queries
 from collegium.scopes.actions import check_open, delete_scope
+from collegium.scopes.projects import queries as project_queries
 from collegium.settings import DEFAULTS, Settings
 
 STAFF_ONLY: Final = frozenset({"slug", "staff_notes"})
@@ -136,9 +137,10 @@ def check_dates(now: datetime, values: Mapping[str, Any]) -> None:
 def update(
     tx: WriteTransaction, actor: Actor, scope_access: ScopeAccess, changes: Mapping[str, Any]
 ) -> None:
-    """Update a project that the actor can see.
+    """Update a project that the actor can see. Do nothing if nothing changes.
 
-    A start date that has passed stays unchanged.
+    A start date that has passed stays unchanged. Values that the project has already are not
+    judged again: clients send back what they were shown.
 
     Raises:
         NotFound: ``project.unknown``, ``scope.unknown`` if it was deleted or hidden in the
@@ -152,6 +154,10 @@ def update(
     changes = _writable(actor, changes)
     if scope_access.scope.start_date is not None and scope_access.scope.start_date <= tx.now.date():
         changes.pop("start_date", None)
+    before = project_queries.existing(tx, scope_access.scope.id)
+    changes = {name: value for name, value in changes.items() if getattr(before, name) != value}
+    if not changes:
+        return
     check_dates(tx.now, changes)
     check_patterns(changes.get("email_patterns", ()))
     changes = _with_end(tx, actor, scope_access, changes)

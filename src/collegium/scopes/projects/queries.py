@@ -88,6 +88,9 @@ history = Listing[ProjectRow](
 """The list of projects, deleted ones included."""
 
 
+_BY_ID = Statement[ProjectRow](_rows.where(scopes.c.id == bindparam("scope", type_=BigInt)))
+
+
 @lru_cache(maxsize=2)
 def _by_uuid(*, sees_all: bool) -> Statement[ProjectRow]:
     return Statement[ProjectRow](
@@ -136,3 +139,12 @@ def get_visible(tx: ReadTransaction, actor: Actor, uuid: str) -> ProjectRow:
     """
     row = tx.fetch_one(_by_uuid(sees_all=actor.sees_all), uuid=uuid, **viewer_params(tx, actor))
     return or_not_found(row, "project.unknown")
+
+
+def existing(tx: ReadTransaction, scope: int) -> ProjectRow:
+    """Return a project that exists, without a visibility check.
+
+    Args:
+        scope: id of the project, which is not deleted.
+    """
+    return tx.fetch_only(_BY_ID, scope=scope)
