@@ -36,18 +36,31 @@ def scene(live: LiveService) -> Scene:
     return Scene(live)
 
 
-def violations(page: Page, axe: str, rules: list[str] | None = None) -> list[tuple[str, list[str]]]:
-    """Return the violations that axe finds."""
+def violations(
+    page: Page, axe: str, part: Literal["all", "structure", "contrast"] = "all"
+) -> list[tuple[str, list[str]]]:
+    """Return the violations that axe finds.
+
+    Args:
+        part: the contrast of the elements that ``_NEW_COLOURS`` has found; everything else; or the
+            whole page with all rules.
+    """
     if not page.evaluate("Boolean(window.axe)"):
         page.evaluate(axe)
     # Neither selectors of the elements nor rules without violations are of interest.
-    options = {"resultTypes": ["violations"], "selectors": False, "preload": False}
-    options |= {"runOnly": rules} if rules else {}
+    options: dict[str, Any] = {"resultTypes": ["violations"], "selectors": False, "preload": False}
+    if part == "structure":
+        options["rules"] = {"color-contrast": {"enabled": False}}
+    elif part == "contrast":
+        options["runOnly"] = ["color-contrast"]
     found: Any = page.evaluate(
-        """async options => (await axe.run(options)).violations.map(
-            ({id, nodes}) => [id, nodes.map(({html}) => html.slice(0, 200))]
-        )""",
-        options,
+        """async ([options, isPart]) => {
+            const context = isPart ? {include: window.newColours} : document;
+            return (await axe.run(context, options)).violations.map(
+                ({id, nodes}) => [id, nodes.map(({html}) => html.slice(0, 200))]
+            );
+        }""",
+        [options, part == "contrast"],
     )
     return [(rule, elements) for rule, elements in found]
 
@@ -60,11 +73,33 @@ def set_width(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
 
 
-_STYLES = """() => {
+# The elements with text whose colours no earlier page had, and what their colours depend on: tag
+# and class, with those of the parent; text and all backgrounds behind it, as the browser computed
+# them.
+_NEW_COLOURS = """known => {
+    const seen = new Set(known);
     const name = one => `${one.tagName}.${one.className}${one.disabled ? ":disabled" : ""}`;
-    return [...document.body.querySelectorAll("*")].map(
-        one => `${name(one.parentElement)} ${name(one)}`
-    );
+    const behind = new Map([[document, ""]]);
+    const isText = one => one.nodeType === Node.TEXT_NODE && one.textContent.trim();
+    window.newColours = [];
+    for (const one of [document.documentElement, ...document.body.querySelectorAll("*")]) {
+        const style = getComputedStyle(one);
+        const own = `${style.backgroundColor} ${style.backgroundImage} ${style.opacity}`;
+        const before = behind.get(one.parentNode) ?? behind.get(document.documentElement);
+        behind.set(one, own === "rgba(0, 0, 0, 0) none 1" ? before : `${before}, ${own}`);
+        if (![...one.childNodes].some(isText) && !("placeholder" in one || "selected" in one)) {
+            continue;
+        }
+        const key = [
+            name(one.parentElement), name(one), behind.get(one), style.color, style.fontSize,
+            style.fontWeight, style.textShadow,
+        ].join(" ");
+        if (!seen.has(key)) {
+            seen.add(key);
+            window.newColours.push(one);
+        }
+    }
+    return [...seen].slice(known.length);
 }"""
 
 
@@ -84,24 +119,25 @@ _LAYOUT = """() => {
 }"""
 
 
-def check_page(page: Page, axe: str, name: str, known: set[str], styled: set[str]) -> None:
+def check_page(page: Page, axe: str, name: str, known: set[str], colours: list[str]) -> None:
     """Check a page in both themes, and write its pictures if requested.
 
     Args:
         known: elements that earlier pages of this viewer have shown to be reached with Tab.
-        styled: tags and classes, with those of the parent, that earlier pages have shown in both
-            themes. The colours of an element depend on nothing else.
+        colours: what the colours of elements depend on whose contrast earlier pages have shown.
     """
-    styles = set(page.evaluate(_STYLES))
-    for theme in THEMES if PICTURES or not styles <= styled else THEMES[:1]:
+    wrong = violations(page, axe, "structure")
+    assert not wrong, f"{name}: {wrong}"
+    new = page.evaluate(_NEW_COLOURS, colours)
+    for theme in THEMES if PICTURES or new else ():
         page.emulate_media(color_scheme=theme)
         for width in WIDTHS if PICTURES else ():
             set_width(page, width)
             page.screenshot(path=SCREENS / f"{name}-{width}-{theme}.png", full_page=True)
-        # The themes differ only in colours.
-        wrong = violations(page, axe, ["color-contrast"] if theme == THEMES[1] else None)
+        wrong = violations(page, axe, "contrast") if new else []
         assert not wrong, f"{name}, {theme}: {wrong}"
-    styled |= styles
+    page.emulate_media(color_scheme=THEMES[0])
+    colours += new
     if PICTURES:
         set_width(page, NARROWEST)
     wide, primary, hidden = page.evaluate(_LAYOUT)
@@ -153,6 +189,7 @@ def _reach_with_tab(page: Page, name: str, known: set[str]) -> None:
 def test_every_page_is_accessible(
     live: LiveService, scene: Scene, axe: str, open_window: Callable[..., Page], subtests: Any
 ) -> None:
+    colours: list[str] = []
     for who, steps in scene.viewers():
         page = open_window(live.base, scripts=True)
         page.add_init_script(axe)  # sent once instead of for every page
@@ -160,11 +197,10 @@ def test_every_page_is_accessible(
         if who:
             sign_in_as(page, scene.session(who), live.base)
         known: set[str] = set()
-        styled: set[str] = set()
         for name, go in steps:
             with subtests.test(name):
                 go(page)
-                check_page(page, axe, name, known, styled)
+                check_page(page, axe, name, known, colours)
 
 
 def test_axe_finds_known_errors(axe: str, open_window: Callable[..., Page]) -> None:
