@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from collegium.accounts import queries as account_queries
+from collegium.api.request_bodies import NESTED_MAX, parse_json
 from collegium.api.waldur import accounts, invitations, organisations, projects
 from collegium.api.waldur.routes import ROUTES
 from collegium.hooks.rules import Kind
@@ -520,6 +521,15 @@ def test_invalid_json_is_refused_with_its_position(site: Site, world: World) -> 
         response = post_raw(site, world, content)
         assert response.status_code == 400
         assert response.json()["detail"].startswith("JSON parse error - ")
+
+
+def test_lists_and_objects_of_a_body_are_limited_together() -> None:
+    some = NESTED_MAX // 3
+    content = b'{"x":[' + b"[]," * some + b"{}," * (NESTED_MAX - some - 3) + b"{}]}"
+    assert len(parse_json(content, json.loads)["x"]) == NESTED_MAX - 2
+    for more in (b"{},{}]}", b"{},[]]}"):
+        with pytest.raises(InvalidValueError):
+            parse_json(content.removesuffix(b"{}]}") + more, json.loads)
 
 
 @sqlite_only

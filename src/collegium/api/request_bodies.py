@@ -191,7 +191,7 @@ def parse_json(body: bytes, decode: Callable[[bytes], Any]) -> dict[str, Any]:
     Raises:
         InvalidValueError: ``body.nested``, ``body.recursion``, ``body.json`` or ``body.object``.
     """
-    if body.count(b"[") + body.count(b"{") > NESTED_MAX:
+    if _count(body, b"[", NESTED_MAX) + _count(body, b"{", NESTED_MAX) > NESTED_MAX:
         raise invalid("body.nested")
     try:
         parsed = decode(body)
@@ -204,6 +204,18 @@ def parse_json(body: bytes, decode: Callable[[bytes], Any]) -> dict[str, Any]:
     return parsed
 
 
+def _count(body: bytes, mark: bytes, maximum: int) -> int:
+    """Return how often a character is in a body, at most one more than a maximum.
+
+    ``bytes.count`` compares each byte, which takes 2 ms for the largest body. Few bodies contain
+    many brackets, and ``bytes.find`` skips what lies between them.
+    """
+    number, at = 0, body.find(mark)
+    while at >= 0 and number <= maximum:
+        number, at = number + 1, body.find(mark, at + 1)
+    return number
+
+
 def parse_urlencoded(body: bytes, encoding: str, max_fields: int) -> list[tuple[str, str]]:
     """Return the names and values of a URL-encoded form.
 
@@ -214,7 +226,7 @@ def parse_urlencoded(body: bytes, encoding: str, max_fields: int) -> list[tuple[
     Raises:
         InvalidValueError: ``body.escapes`` or ``body.form``.
     """
-    if body.count(b"%") > ESCAPES_MAX:
+    if b"%" in body and body.count(b"%") > ESCAPES_MAX:
         raise invalid("body.escapes")
     try:
         return parse_qsl(
