@@ -147,32 +147,36 @@ def check_page(page: Page, axe: str, name: str, known: set[str], colours: list[s
     _reach_with_tab(page, name, known)
 
 
+# The elements that Tab must reach, each with all elements around it: the outline of a focus depends
+# on nothing else. If the ends of the page are known, only what is between them is walked through.
+_START_WALK = """known => {
+    document.activeElement.blur();
+    window.getSelection().removeAllRanges();
+    const all = [...document.querySelectorAll("a[href], button, input, select, textarea")];
+    // What a closed menu hides is reached after it is opened.
+    const isShown = element => element.checkVisibility() || !element.closest(".switch");
+    const open = all.filter(element => element.type !== "hidden" && isShown(element));
+    const around = one => one ? `${around(one.parentElement)} ${one.tagName}.${one.className}` : "";
+    const named = element => `${around(element.parentElement)} ${element.outerHTML}`;
+    const isNew = element => !known.includes(named(element));
+    const first = open.findIndex(isNew);
+    if (first < 0) {
+        return [];
+    } else if (first > 0) {
+        open[first - 1].focus();
+    }
+    const seen = window.seen = new Map();
+    document.addEventListener("focusin", ({target}) => {
+        seen.set(named(target), getComputedStyle(target).outlineStyle);
+    });
+    return open.slice(first, open.findLastIndex(isNew) + 1).map(named);
+}"""
+
+
 def _reach_with_tab(page: Page, name: str, known: set[str]) -> None:
-    expected = page.evaluate(
-        """known => {
-            document.activeElement.blur();
-            window.getSelection().removeAllRanges();
-            const all = [...document.querySelectorAll("a[href], button, input, select, textarea")];
-            // What a closed menu hides is reached after it is opened.
-            const isShown = element => element.checkVisibility() || !element.closest(".switch");
-            let open = all.filter(element => element.type !== "hidden" && isShown(element));
-            // Start behind the navigation, if an earlier page had the same.
-            const main = document.querySelector("main");
-            const isBefore = element =>
-                main.compareDocumentPosition(element) & Node.DOCUMENT_POSITION_PRECEDING;
-            const before = open.filter(isBefore);
-            if (before.length && before.every(element => known.includes(element.outerHTML))) {
-                before.at(-1).focus();
-                open = open.slice(before.length);
-            }
-            const seen = window.seen = new Map();
-            document.addEventListener("focusin", ({target}) => {
-                seen.set(target.outerHTML, getComputedStyle(target).outlineStyle);
-            });
-            return open.map(element => element.outerHTML);
-        }""",
-        sorted(known),
-    )
+    expected = page.evaluate(_START_WALK, sorted(known))
+    if not expected:
+        return
     # A summary is one more stop, a date has three.
     more = page.locator("summary").count() + 3 * page.locator("input[type=date]").count()
     # A key that is held down moves on like one that is pressed again, at half the cost.
