@@ -18,6 +18,7 @@ from collegium.db.database import ReadTransaction
 from collegium.db.statements import Statement
 from collegium.db.tables import accounts as table
 from collegium.memberships import history
+from collegium.memberships import queries as membership_queries
 from collegium.scopes.organisations import queries as organisation_queries
 from collegium.sign_in.tokens.actions import actor_of
 from tests.db.plans import best, explain, plans_of, reads_all, seconds
@@ -124,6 +125,38 @@ def test_list_of_few_visible_rows_does_not_read_all(tx: ReadTransaction) -> None
                 assert not reads_all(tx, plan, "accounts"), (filters, plan)
         durations[str(filters)] = seconds(listing, tx, member, filters, LIMIT)
     assert max(durations.values()) < LIMIT, durations
+
+
+def test_search_of_a_member_looks_up_only_matching_accounts(tx: ReadTransaction) -> None:
+    """It compares the narrow texts of the visible people first, and not those of each account."""
+    listing, member = accounts_api.LIST.listing, actor_of(person(tx, ACCOUNT))
+    for plan in plans(tx, member, {"query": "an"}):
+        assert "account_texts" in plan, plan
+        assert not reads_all(tx, plan, "account_texts", "accounts"), plan
+        assert "EXISTS(SubPlan" not in plan, plan  # once for each account, on PostgreSQL
+    everybody = {row.id for row in listing.page(tx, member, {}, (), 1000, 0)}
+    found = listing.page(tx, member, {"query": "an"}, (), 1000, 0)
+    matching = {number for number in everybody if is_match(person(tx, number), "an")}
+    assert {row.id for row in found} == matching
+    assert listing.count(tx, member, {"query": "an"}) == len(matching) > 0
+
+
+def is_match(account: Any, text: str) -> bool:
+    fields = (account.first_name, account.last_name, account.username, account.email)
+    return any(text in field.casefold() for field in fields)
+
+
+def test_search_of_the_members_of_a_scope_compares_narrow_texts(tx: ReadTransaction) -> None:
+    listing, staff = membership_queries.of_scope, actor_of(person(tx, STAFF))
+    for filters in ({"full_name": "an"}, {"search_string": "a@"}, {"full_name": "mira"}):
+        for plan in plans_of(listing, tx, staff, {**filters, "scope": 7}):
+            assert "account_texts" in plan, plan
+            assert not reads_all(tx, plan, "account_texts", "accounts", "grants"), plan
+    everybody = listing.page(tx, staff, {"scope": 7}, (), 1000, 0)
+    found = listing.page(tx, staff, {"scope": 7, "search_string": "an"}, (), 1000, 0)
+    matching = [row.id for row in everybody if is_match(person(tx, row.account_id), "an")]
+    assert [row.id for row in found] == matching
+    assert listing.count(tx, staff, {"scope": 7, "search_string": "an"}) == len(matching) > 0
 
 
 def test_search_without_matches_reads_only_the_texts(tx: ReadTransaction) -> None:

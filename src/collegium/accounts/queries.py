@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Select,
     String,
@@ -206,27 +207,28 @@ def select_with_token(source: FromClause, *columns: ColumnElement[Any]) -> Selec
 _rows = select_with_token(accounts)
 
 
+def _visible_ids() -> CompoundSelect[Any]:
+    """Select the ids of the actor and of the holders of grants in scopes that the actor sees."""
+    # One set of ids, so that the planner starts from it. An OR over the table would read all
+    # accounts.
+    return union(
+        select(bindparam("actor", type_=BigInt)),
+        select(grants.c.account_id).where(is_active(), grants.c.scope_id.in_(visible_scopes())),
+    )
+
+
+# Means active and not staff. In this form SQLite does not use an index on either column, which
+# would fetch all such accounts.
+_is_shown = or_(account_search.is_actor, accounts.c.is_active > accounts.c.is_staff)
+
+
 def visible() -> ColumnElement[bool]:
     """Return the condition that an ordinary actor may see an account.
 
     True for the actor, and for active accounts, staff excluded, with a grant in a scope that the
     actor sees.
     """
-    # One set of ids, so that the planner starts from it. An OR over the table would read all
-    # accounts.
-    return and_(
-        accounts.c.id.in_(
-            union(
-                select(bindparam("actor", type_=BigInt)),
-                select(grants.c.account_id).where(
-                    is_active(), grants.c.scope_id.in_(visible_scopes())
-                ),
-            )
-        ),
-        # Means active and not staff. In this form SQLite does not use an index on either column,
-        # which would fetch all such accounts.
-        or_(account_search.is_actor, accounts.c.is_active > accounts.c.is_staff),
-    )
+    return and_(accounts.c.id.in_(_visible_ids()), _is_shown)
 
 
 # A deleted account is hidden from everybody. Only the audit log still refers to its id.
@@ -234,7 +236,8 @@ _not_deleted = accounts.c.deleted_at.is_(None)
 
 listing = Listing[ListedAccount](
     rows=_rows.where(_not_deleted),
-    visible=visible,
+    visible=lambda: _is_shown,
+    visible_keys=_visible_ids,
     stored_count=stored_count(accounts),
     key=accounts.c.id,
     count_query=select(accounts.c.id).where(_not_deleted),

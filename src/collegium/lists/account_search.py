@@ -205,12 +205,14 @@ def part_of(first: str, last: str = "", *, name: str = "") -> Filter:
     def where(variant: str, _sees_all: bool) -> ColumnElement[bool]:
         return _narrow(variant, (parameter,), _within(parameter, first, last))
 
-    if last or first not in account_texts.c:
+    is_combined = (first, last) == (_COMBINED_FIELDS[0], _COMBINED_FIELDS[-1])
+    column = "people" if is_combined else first
+    if column not in account_texts.c or (last and not is_combined):
         return Filter(parse, where)
     return Filter(
         parse,
         where,
-        lambda _variant, _sees_all: _is_in_field(first, parameter),
+        lambda _variant, _sees_all: _is_in_field(column, parameter),
         lambda variant: _estimate(variant, parameter),
     )
 

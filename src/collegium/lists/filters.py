@@ -12,7 +12,14 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, String, and_, bindparam, or_, select
 
 from collegium.db.statements import contains, like_pattern
-from collegium.db.tables import BigInt, accounts, grants, invitations, scopes
+from collegium.db.tables import (
+    BigInt,
+    account_texts,
+    accounts,
+    grants,
+    invitations,
+    scopes,
+)
 from collegium.lists import account_search
 from collegium.lists.listing import Filter
 from collegium.lists.sql_hints import TRIGRAM, in_subquery, parse_uuid, trigram_match
@@ -30,18 +37,23 @@ def holder_meets(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return in_subquery(grants.c.account_id, select(accounts.c.id).where(condition))
 
 
-def _in_one_scope() -> ColumnElement[bool]:
+def _in_one_scope(condition: ColumnElement[bool] | None) -> ColumnElement[bool]:
     """Return the condition that a grant is in the scope ``scope``, as a subquery that runs first.
 
     Otherwise PostgreSQL would go through all grants in the order of the page.
+
+    Args:
+        condition: a condition on the ``account_texts`` of the holder, or None. Their rows are
+            narrow, and those of accounts are wide: only holders who meet it are read.
     """
     scope = bindparam("scope", type_=BigInt)
-    return in_subquery(
-        grants.c.id,
-        select(_inner_grant.c.id).where(
-            _inner_grant.c.scope_id == scope, _inner_grant.c.ended_at.is_(None)
-        ),
+    ids = select(_inner_grant.c.id).where(
+        _inner_grant.c.scope_id == scope, _inner_grant.c.ended_at.is_(None)
     )
+    if condition is not None:
+        has_text = account_texts.c.account_id == _inner_grant.c.account_id
+        ids = ids.join(account_texts, has_text).where(condition)
+    return in_subquery(grants.c.id, ids)
 
 
 def of_holder(account_filter: Filter, *, in_one_scope: bool = False) -> Filter:
@@ -52,8 +64,10 @@ def of_holder(account_filter: Filter, *, in_one_scope: bool = False) -> Filter:
     """
 
     def where(variant: str, sees_all: bool) -> ColumnElement[bool]:
+        if in_one_scope and account_filter.scan_predicate is not None:
+            return _in_one_scope(account_filter.scan_predicate(variant, sees_all))
         condition = account_filter.predicate(variant, sees_all)
-        return and_(condition, _in_one_scope()) if in_one_scope else holder_meets(condition)
+        return and_(condition, _in_one_scope(None)) if in_one_scope else holder_meets(condition)
 
     return Filter(account_filter.read, where)
 

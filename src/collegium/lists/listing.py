@@ -10,6 +10,7 @@ from typing import Any, Final, Generic
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Join,
     Select,
@@ -169,6 +170,9 @@ class Listing(Generic[R]):
         privileged: orders by fields that only actors who see all may see. For others they are
             ignored, because an order reveals a value as a filter does.
         restricted: further columns of the rows for actors who do not see all.
+        visible_keys: returns a select of keys, outside of which an actor who does not see all sees
+            nothing; ``visible`` says what is hidden among them. Of these keys a search looks up
+            only those that match it.
     """
 
     rows: Select[Any]
@@ -185,6 +189,13 @@ class Listing(Generic[R]):
     loads_rows_late: bool = False
     privileged: Collection[str] = ()
     restricted: Sequence[ColumnElement[Any]] = ()
+    visible_keys: Callable[[], CompoundSelect[Any]] | None = None
+
+    def _is_visible(self) -> ColumnElement[bool]:
+        """Return the whole condition for an actor who does not see all."""
+        if self.visible_keys is None:
+            return self.visible()
+        return and_(self.key.in_(self.visible_keys()), self.visible())
 
     @cached_property
     def _statement(self) -> Callable[..., Statement[Any]]:
@@ -223,15 +234,16 @@ class Listing(Generic[R]):
                 conditions.append(definition.row_predicate(self.key))
             else:
                 conditions.append(definition.predicate(variant, sees_all))
+        matches = self._select_matches(scan_conditions, sees_all=sees_all)
+        is_visible = matches is not None and not sees_all and self.visible_keys is not None
         if not sees_all:
-            conditions.append(self.visible())
-        if self.search_table is not None and scan_conditions:
-            matches = select(self.search_table.key).where(*scan_conditions)
+            conditions.append(self.visible() if is_visible else self._is_visible())
+        if self.search_table is not None and matches is not None:
             if order is None and not conditions and group is None:
                 return _count_statement(matches, size)
             conditions.append(
                 in_subquery(self.key, matches)
-                if plan is SearchPlan.SCAN
+                if is_visible or plan is SearchPlan.SCAN
                 else correlated_exists(matches.where(self.search_table.key == self.key))
             )
         if order is None:
@@ -248,6 +260,22 @@ class Listing(Generic[R]):
         return self._build_page(
             rows_query, conditions, names, size, is_first=is_first, without_index=without_index
         )
+
+    def _select_matches(
+        self, texts: Sequence[ColumnElement[bool]], *, sees_all: bool
+    ) -> Select[Any] | None:
+        """Select the keys in the ``SearchTable`` that match a search; return None without one.
+
+        They are among the ``visible_keys``, unless the actor sees all.
+        """
+        if self.search_table is None or not texts:
+            return None
+        matches = select(self.search_table.key).where(*texts)
+        if sees_all or self.visible_keys is None:
+            return matches
+        # As a subquery that runs first. Otherwise PostgreSQL would compare all the texts.
+        keys = select(*self.visible_keys().subquery("visible_keys").c)
+        return matches.where(in_subquery(self.search_table.key, keys))
 
     def _build_page(
         self,
@@ -320,7 +348,7 @@ class Listing(Generic[R]):
                 else definition
             )
         if not sees_all:
-            conditions.append(self.visible())
+            conditions.append(self._is_visible())
         keys = self._select_keys([self.key]).where(*conditions).order_by(self.key)
         if size:
             return Statement[int](keys.limit(literal_column(str(size), BigInt)), replan=True)

@@ -166,6 +166,10 @@ _all_rows = GRANTS.select(
 )
 _rows = _all_rows.where(is_active(), scopes.c.deleted_at.is_(None))
 
+_counted_rows = GRANTS.select("id", join=["account", "scope"]).where(
+    is_active(), scopes.c.deleted_at.is_(None), accounts.c.is_active
+)
+
 _viewer = accounts.alias("viewer")
 
 _ORDERS = {
@@ -215,6 +219,8 @@ of_scope = Listing[TeamRow](
     rows=_rows.where(accounts.c.is_active),
     visible=true,  # access to the scope was checked before
     key=grants.c.id,
+    count_query=_counted_rows,
+    filters_fit_count_query=True,
     default="created",
     orders={
         **_ORDERS,
