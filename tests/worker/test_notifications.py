@@ -392,6 +392,21 @@ def test_former_staff_get_no_approval_links(scenario: Scenario, lost: dict[str, 
     scenario.read("invitation_requested", 0)
 
 
+def test_former_managers_get_no_join_requests(scenario: Scenario) -> None:
+    kind = "permission_request_submitted"
+    (at,) = (n for n, row in enumerate(scenario.rows(kind)) if _is_about(scenario, row))
+    scenario.read(kind, at)
+    scenario.world.remove_role(scenario.owner, "CUSTOMER.OWNER", scenario.organisation)
+    with pytest.raises(ObsoleteError, match="can no longer decide"):
+        scenario.read(kind, at)
+
+
+def _is_about(scenario: Scenario, row: Any) -> bool:
+    """Return whether an e-mail asks the owner to decide the waiting request."""
+    is_waiting: bool = row.payload["request"] == scenario.world.request(scenario.waiting).id
+    return is_waiting and bool(row.recipient == scenario.owner.email)
+
+
 @pytest.mark.parametrize(
     "values", [{"notifications_enabled": False}, {"is_active": False}, {"email": ""}]
 )

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from collegium.access.labels import role_label
-from collegium.access.rules import ScopeKind
+from collegium.access.queries import permissions_in_scope
+from collegium.access.rules import ScopeKind, may_grant
 from collegium.accounts.mails import load_account, name_of
+from collegium.accounts.queries import AccountDetails
 from collegium.db.database import ReadTransaction
+from collegium.invite_links.queries import offer_of
 from collegium.join_requests import queries as join_request_queries
 from collegium.join_requests.queries import JoinRequestRow
 from collegium.join_requests.rules import State
+from collegium.memberships.offers import permissions_to_grant
 from collegium.outbox.mails import (
     JoinRequestApproved,
     JoinRequestRejected,
@@ -18,6 +22,7 @@ from collegium.outbox.mails import (
 from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
+from collegium.sign_in.tokens.actions import actor_of
 from collegium.text.plain import name_line, paragraph
 
 Loader = Callable[[ReadTransaction, Settings, Vault, dict[str, Any]], dict[str, Any]]
@@ -59,11 +64,29 @@ def _load_submitted(
     tx: ReadTransaction, settings: Settings, _vault: Vault, payload: dict[str, Any]
 ) -> dict[str, Any]:
     request = _load_request(tx, payload["request"], State.PENDING)
-    load_account(tx, payload["account"])
+    decider = load_account(tx, payload["account"])
+    if not _may_decide(tx, decider, request):
+        raise ObsoleteError("The recipient can no longer decide the request.")
     return _common_values(settings, request) | {
         "message": paragraph(request.message),
         "requests_link": _requests_link(settings, request),
     }
+
+
+def _may_decide(tx: ReadTransaction, decider: AccountDetails, request: JoinRequestRow) -> bool:
+    """Return whether an account may still grant what a request asks for."""
+    actor = actor_of(decider)
+    access = permissions_in_scope(tx, actor, request.scope_id)
+    return (
+        decider.is_active
+        and access is not None
+        and may_grant(
+            request.scope_kind,
+            access.permissions,
+            permissions_to_grant(tx, offer_of(request)),
+            is_staff=actor.is_staff,
+        )
+    )
 
 
 def _requests_link(settings: Settings, request: JoinRequestRow) -> str:
