@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import func, select
 
 from collegium import bootstrap, hosts
+from collegium.accounts.rules import DETAILS, PROFILE_FIELDS
 from collegium.api import limits
 from collegium.claim_rules import granting
 from collegium.claim_rules import queries as claim_rule_queries
@@ -33,6 +34,9 @@ from collegium.worker.transport import open_transport
 _DRIFT_MAX: Final = timedelta(seconds=5)
 _NAMES_MAX: Final = 5
 """Number of user names that a finding lists."""
+
+_WORDS_MAX: Final = 200
+"""Number of characters of a setting that a finding repeats."""
 
 _DATABASE_TIME: Final = Statement[datetime](select(func.now().label("moment")))
 
@@ -71,6 +75,7 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
         database.close()
         return
     yield Finding(well=True, what="configuration", text="all settings are valid")
+    yield _check_field_names(settings)
     yield _check_address(settings)
     try:
         yield from _check_database(database, vault, settings)
@@ -127,10 +132,25 @@ def _check_providers(database: Database, vault: Vault, settings: Settings) -> It
         return
     with database.read() as tx:
         providers = provider_queries.active(tx)
+        yield _check_sign_in(settings, len(providers))
         compared = claim_rule_rules.compared_claims(claim_rule_queries.all_rules(tx))
     for provider in providers:
         for check in provider_setup.check(settings, vault, provider, compared):
             yield Finding(check.is_well, f"provider {provider.name}", check.text, warns=check.warns)
+
+
+def _check_sign_in(settings: Settings, providers: int) -> Finding:
+    """Report how people sign in. The setting takes any words, because front ends read them too."""
+    ways = ["passwords"] if "LOCAL_SIGNIN" in settings.authentication_methods else []
+    if providers:
+        ways.append(f"{providers} active OpenID provider{'s' if providers > 1 else ''}")
+    if not ways:
+        text = (
+            "nobody can sign in: COLLEGIUM_AUTHENTICATION_METHODS has no LOCAL_SIGNIN, "
+            "and no provider is active"
+        )
+        return Finding(well=False, what="sign-in", text=text)
+    return Finding(well=True, what="sign-in", text=f"with {' and '.join(ways)}")
 
 
 def _check_claim_rules(database: Database) -> Iterator[Finding]:
@@ -171,6 +191,24 @@ def _base_path_error(settings: Settings) -> str:
     except SettingsError as error:
         return str(error)
     return ""
+
+
+def _check_field_names(settings: Settings) -> Finding:
+    """Report words that are no field of a profile, where a setting lists such fields."""
+    listed = (
+        ("LOCAL_IDP_PROTECTED_FIELDS", settings.local_idp_protected_fields, PROFILE_FIELDS),
+        ("NOTIFICATIONS_PROFILE_CHANGES", settings.notifications_profile_changes.fields, DETAILS),
+        ("USER_MANDATORY_FIELDS", settings.user_mandatory_fields, PROFILE_FIELDS),
+    )
+    wrong = [
+        f"{', '.join(unknown)[:_WORDS_MAX]} in COLLEGIUM_{name}"
+        for name, words, known in listed
+        if (unknown := [word for word in words if word not in known])
+    ]
+    if wrong:
+        text = f"no field of a profile: {'; '.join(wrong)}"
+        return Finding(well=True, what="field names", text=text, warns=True)
+    return Finding(well=True, what="field names", text="settings name fields that exist")
 
 
 def _check_address(settings: Settings) -> Finding:

@@ -26,6 +26,7 @@ from tests.support.world import World
 MANUAL = Path(__file__).parents[2] / "docs" / "operating.md"
 ALL = [
     "configuration",
+    "field names",
     "address",
     "schema",
     "database",
@@ -35,6 +36,7 @@ ALL = [
     "proxies",
     "two-factor",
     "clock",
+    "sign-in",
     "mail",
 ]
 
@@ -311,6 +313,32 @@ def test_doctor_shows_the_other_hosts_that_the_service_answers_to(
 
 
 NOBODY = "no active provider keeps the claim"
+
+
+def test_doctor_names_words_in_settings_that_are_no_field(installation: Installation) -> None:
+    fine = {"local_idp_protected_fields": "email, nationality", "user_mandatory_fields": "gender"}
+    assert installation.warning("field names", **fine) == (False, "settings name fields that exist")
+    wrong = {
+        "local_idp_protected_fields": "email,emial",
+        "notifications_profile_changes": '{"fields": ["phone"]}',
+        "user_mandatory_fields": "gender,x,y",
+    }
+    warns, text = installation.warning("field names", **wrong)
+    assert warns
+    assert text == (
+        "no field of a profile: emial in COLLEGIUM_LOCAL_IDP_PROTECTED_FIELDS; "
+        "phone in COLLEGIUM_NOTIFICATIONS_PROFILE_CHANGES; x, y in COLLEGIUM_USER_MANDATORY_FIELDS"
+    )
+
+
+def test_doctor_fails_when_nobody_can_sign_in(installation: Installation, world: World) -> None:
+    assert installation.warning("sign-in") == (False, "with passwords")
+    misspelt = {"authentication_methods": "LOCAL_SIGNINN"}
+    (check,) = [one for one in installation.examine(**misspelt) if one.what == "sign-in"]
+    assert not check.well
+    assert check.text.startswith("nobody can sign in: COLLEGIUM_AUTHENTICATION_METHODS has no")
+    add_provider(world, **GROUPS)
+    assert installation.warning("sign-in", **misspelt) == (False, "with 1 active OpenID provider")
 
 
 def test_doctor_names_claim_rules_that_can_give_nothing(

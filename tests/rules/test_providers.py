@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from collegium.accounts.rules import PROFILE_FIELDS
 from collegium.refusals import Invalid
 from collegium.sign_in.providers.rules import (
     ALWAYS_VOUCHED,
@@ -16,7 +17,6 @@ from collegium.sign_in.providers.rules import (
     EXCHANGE_SECONDS,
     LABEL_MAX,
     NAME_MAX,
-    PROTECTED,
     SCOPES,
     SIGN_IN_SECONDS,
     URL_MAX,
@@ -424,8 +424,8 @@ organization_vat_code organization_address
 
 
 def test_fields_that_people_may_be_kept_from_changing() -> None:
-    assert set(FIELDS.split()) == PROTECTED
-    assert problems({**VALID, "protected_fields": sorted(PROTECTED)}) == []
+    assert set(FIELDS.split()) == PROFILE_FIELDS
+    assert problems({**VALID, "protected_fields": sorted(PROFILE_FIELDS)}) == []
 
 
 def test_stored_words_and_limits_of_providers() -> None:

@@ -58,6 +58,9 @@ ATTRIBUTES: Final = frozenset(
 """Further fields that people fill in themselves, reserved to a registration method in the same
 way."""
 
+PROFILE_FIELDS: Final = DETAILS | ATTRIBUTES | {"full_name", "birth_date", "preferred_language"}
+"""Fields of a profile that can be mandatory, and that people may be kept from changing here."""
+
 SYNCHRONISED: Final = {"eduteams": ("email", "first_name", "last_name")}
 """The fields that a remote directory provides, by registration method. They are read-only here."""
 

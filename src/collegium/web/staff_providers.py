@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from collegium.accounts.rules import PROFILE_FIELDS
 from collegium.api.request import Response, Routes
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.claim_rules import rules as claim_rule_rules
@@ -176,7 +177,7 @@ def _render_provider(
         returns=_redirect_uri(browser, row.name),
         ends=_redirect_uri(browser, row.name).replace("/complete/", "/backchannel-logout/"),
         fields=", ".join(sorted(provider_rules.CLAIMS)),
-        protected=", ".join(sorted(provider_rules.PROTECTED)),
+        protected=", ".join(sorted(PROFILE_FIELDS)),
     )
 
 

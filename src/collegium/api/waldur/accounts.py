@@ -17,7 +17,7 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.accounts.pictures.rules import BYTES, InvalidImageError
 from collegium.accounts.queries import AccountDetails, ListedAccount, full_name, join_names
-from collegium.accounts.rules import ATTRIBUTES, DETAILS, missing_fields, protected_fields
+from collegium.accounts.rules import ATTRIBUTES, PROFILE_FIELDS, missing_fields, protected_fields
 from collegium.api import account_views, pictures
 from collegium.api.request import Endpoint, RequestContext, Response, Routes
 from collegium.api.resources import (
@@ -87,9 +87,6 @@ _COUNTRIES: Final = StringList(
 )
 _FACT: Final = Text(max=255)
 _DOMAINS: Final = StringList(max=255, max_items=50)
-_FILLED_IN: Final = DETAILS | ATTRIBUTES | {"full_name", "birth_date", "preferred_language"}
-"""Fields that can be mandatory in a profile."""
-
 _PERSONAL: Final = (
     *("username", "full_name", "first_name", "last_name", "native_name", "email", "phone_number"),
     *("job_title", "organization", "preferred_language", "image", "description", "civil_number"),
@@ -386,7 +383,7 @@ def _completeness(context: RequestContext, row: AccountDetails) -> ProfileComple
 
 @lru_cache(maxsize=8)
 def _mandatory_fields(names: tuple[str, ...]) -> list[str]:
-    return [name for name in names if name in _FILLED_IN]
+    return [name for name in names if name in PROFILE_FIELDS]
 
 
 def _show_completeness(context: RequestContext, tx: ReadTransaction) -> Response:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from collegium import hosts
-from collegium.accounts.rules import ATTRIBUTES
+from collegium.accounts.rules import PROFILE_FIELDS
 from collegium.refusals import Invalid
 from collegium.sign_in.providers.values import DISCOVERY_PATH
 
@@ -137,23 +137,6 @@ CLAIMS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Fields of an account that claims may fill, with the claims that usually do, the best first.
 Other fields are keys or rights, so no claim fills them."""
-
-PROTECTED: Final = frozenset(
-    {
-        "first_name",
-        "last_name",
-        "full_name",
-        "native_name",
-        "email",
-        "job_title",
-        "phone_number",
-        "organization",
-        "birth_date",
-        "preferred_language",
-    }
-    | ATTRIBUTES
-)
-"""Fields of an account that people may be kept from changing here."""
 
 SCOPES: Final = ("openid", "profile", "email")
 """Scopes that are always requested."""
@@ -460,7 +443,10 @@ _CHECKS: Final[Mapping[str, tuple[str, Callable[[Any], object]]]] = {
     "user_field": ("provider.user_field", lambda name: not name or name in USER_FIELDS),
     "user_claim": ("provider.user_claim", lambda name: not name or is_identifying(name)),
     "attribute_mapping": ("provider.mapping", _is_mapping),
-    "protected_fields": ("provider.protected_fields", partial(_are_valid, PROTECTED.__contains__)),
+    "protected_fields": (
+        "provider.protected_fields",
+        partial(_are_valid, PROFILE_FIELDS.__contains__),
+    ),
     "allowed_redirects": ("provider.redirect", partial(_are_valid, is_web_address)),
     "trusted_domains": ("provider.domain", partial(_are_valid, _is_domain)),
     "second_factor_values": ("provider.factor_value", partial(_are_valid, _CLAIM.fullmatch)),
