@@ -18,8 +18,7 @@ from tests.conftest import KEY
 from tests.support.serving import Service
 from tests.support.world import Person, World
 
-# The first one has no windows, tabs or extensions, and takes two thirds of the processor time.
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
 PASSWORD = "four winds over quiet water"
 SCREENS = Path(__file__).parents[2] / "var" / "screens"
 
