@@ -71,8 +71,7 @@ class _Minutes(FunctionElement[int]):
 def _compile_minutes(element: _Minutes, compiler: SQLCompiler, **kw: Any) -> str:
     first, last = (compiler.process(clause, **kw) for clause in element.clauses)
     if compiler.dialect.name == "postgresql":
-        # EXTRACT would calculate with decimals, which takes several times as long.
-        return f"CEIL((date_part('epoch', {last} - {first}) - 0.5) / 60)::int"
+        return f"CEIL((EXTRACT(EPOCH FROM {last} - {first}) - 0.5) / 60)::int"
     # Not every SQLite has a function to round up.
     return (
         f"CAST(((julianday({last}) - julianday({first})) * 86400.0 - 0.5) / 60 + 0.999999"
