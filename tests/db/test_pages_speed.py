@@ -42,12 +42,12 @@ pytestmark = pytest.mark.timeout(300)
 
 LIMIT: Final = 0.05
 """Seconds."""
-ATTEMPTS: Final = 40
+ATTEMPTS: Final = 80
 PAUSE: Final = 0.02
-"""Maximum attempts per page, because the machine may be busy."""
+"""Maximum attempts per page, over a minute, because the machine may be busy."""
 
 OK: Final = 200
-MAX_SLOW: Final = 5
+MAX_SLOW: Final = 3
 NOT_OPENED: Final = {
     *(
         "/sign_in/code/",
