@@ -68,7 +68,7 @@ from collegium.db.tables import (
 from collegium.db.writing import insert_row, update_row
 from collegium.invitations.rules import State
 from collegium.lists import account_search
-from collegium.lists.listing import Listing, restricted
+from collegium.lists.listing import Listing, VisibleKeys, restricted
 from collegium.lists.row_counts import stored_count
 from collegium.lists.sql_hints import no_index
 from collegium.refusals import Conflict, Invalid, or_not_found
@@ -236,8 +236,8 @@ _not_deleted = accounts.c.deleted_at.is_(None)
 
 listing = Listing[ListedAccount](
     rows=_rows.where(_not_deleted),
-    visible=lambda: _is_shown,
-    visible_keys=_visible_ids,
+    visible=visible,
+    visible_keys=VisibleKeys(_visible_ids, _is_shown),
     stored_count=stored_count(accounts),
     key=accounts.c.id,
     count_query=select(accounts.c.id).where(_not_deleted),

@@ -144,6 +144,19 @@ class SearchPlan(StrEnum):
     """
 
 
+@dataclass(frozen=True)
+class VisibleKeys:
+    """The condition ``visible`` of a ``Listing`` in two parts.
+
+    Args:
+        keys: returns a select of keys, outside of which the actor sees nothing.
+        is_shown: what ``visible`` asks of these rows besides.
+    """
+
+    keys: Callable[[], CompoundSelect[Any]]
+    is_shown: ColumnElement[bool]
+
+
 @dataclass(eq=False)
 class Listing(Generic[R]):
     """A list with the same behaviour in every protocol, of rows ``R`` as in ``Statement``.
@@ -170,9 +183,8 @@ class Listing(Generic[R]):
         privileged: orders by fields that only actors who see all may see. For others they are
             ignored, because an order reveals a value as a filter does.
         restricted: further columns of the rows for actors who do not see all.
-        visible_keys: returns a select of keys, outside of which an actor who does not see all sees
-            nothing; ``visible`` says what is hidden among them. Of these keys a search looks up
-            only those that match it.
+        visible_keys: the keys that an actor who does not see all may see, if these are few. Of them
+            a search looks up only those that match it.
     """
 
     rows: Select[Any]
@@ -189,13 +201,7 @@ class Listing(Generic[R]):
     loads_rows_late: bool = False
     privileged: Collection[str] = ()
     restricted: Sequence[ColumnElement[Any]] = ()
-    visible_keys: Callable[[], CompoundSelect[Any]] | None = None
-
-    def _is_visible(self) -> ColumnElement[bool]:
-        """Return the whole condition for an actor who does not see all."""
-        if self.visible_keys is None:
-            return self.visible()
-        return and_(self.key.in_(self.visible_keys()), self.visible())
+    visible_keys: VisibleKeys | None = None
 
     @cached_property
     def _statement(self) -> Callable[..., Statement[Any]]:
@@ -234,16 +240,16 @@ class Listing(Generic[R]):
                 conditions.append(definition.row_predicate(self.key))
             else:
                 conditions.append(definition.predicate(variant, sees_all))
-        matches = self._select_matches(scan_conditions, sees_all=sees_all)
-        is_visible = matches is not None and not sees_all and self.visible_keys is not None
+        visible_keys = self._visible_keys(scan_conditions, sees_all=sees_all)
+        matches = self._select_matches(scan_conditions, visible_keys)
         if not sees_all:
-            conditions.append(self.visible() if is_visible else self._is_visible())
+            conditions.append(visible_keys.is_shown if visible_keys else self.visible())
         if self.search_table is not None and matches is not None:
             if order is None and not conditions and group is None:
                 return _count_statement(matches, size)
             conditions.append(
                 in_subquery(self.key, matches)
-                if is_visible or plan is SearchPlan.SCAN
+                if visible_keys or plan is SearchPlan.SCAN
                 else correlated_exists(matches.where(self.search_table.key == self.key))
             )
         if order is None:
@@ -261,20 +267,24 @@ class Listing(Generic[R]):
             rows_query, conditions, names, size, is_first=is_first, without_index=without_index
         )
 
-    def _select_matches(
+    def _visible_keys(
         self, texts: Sequence[ColumnElement[bool]], *, sees_all: bool
-    ) -> Select[Any] | None:
-        """Select the keys in the ``SearchTable`` that match a search; return None without one.
+    ) -> VisibleKeys | None:
+        """Return the keys that a search is restricted to; None if ``visible`` decides as usual."""
+        is_restricted = texts and self.search_table is not None and not sees_all
+        return self.visible_keys if is_restricted else None
 
-        They are among the ``visible_keys``, unless the actor sees all.
-        """
+    def _select_matches(
+        self, texts: Sequence[ColumnElement[bool]], visible_keys: VisibleKeys | None
+    ) -> Select[Any] | None:
+        """Select the keys in the ``SearchTable`` that match a search; return None without one."""
         if self.search_table is None or not texts:
             return None
         matches = select(self.search_table.key).where(*texts)
-        if sees_all or self.visible_keys is None:
+        if visible_keys is None:
             return matches
         # As a subquery that runs first. Otherwise PostgreSQL would compare all the texts.
-        keys = select(*self.visible_keys().subquery("visible_keys").c)
+        keys = select(*visible_keys.keys().subquery("visible_keys").c)
         return matches.where(in_subquery(self.search_table.key, keys))
 
     def _build_page(
@@ -348,7 +358,7 @@ class Listing(Generic[R]):
                 else definition
             )
         if not sees_all:
-            conditions.append(self._is_visible())
+            conditions.append(self.visible())
         keys = self._select_keys([self.key]).where(*conditions).order_by(self.key)
         if size:
             return Statement[int](keys.limit(literal_column(str(size), BigInt)), replan=True)
