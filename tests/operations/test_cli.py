@@ -236,7 +236,7 @@ def test_doctor_prints_a_line_per_check_and_fails_on_an_error(service_on_url: Se
     done = service_on_url.run("doctor")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert len(lines) == 11
+    assert len(lines) == 13
     assert all(line.startswith("ok   ") for line in lines)
     done = service_on_url.run("doctor", "--json")
     assert done.returncode == 0
