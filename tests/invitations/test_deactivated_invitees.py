@@ -19,6 +19,7 @@ from collegium.worker.worker import Worker
 from tests.invitations.test_pages import NEW, link, shared_link
 from tests.sign_in.test_pages import queued_recipients
 from tests.support.browser import Browser, text
+from tests.support.mails import sent_mails
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
 
@@ -241,3 +242,20 @@ def test_email_to_inviter_states_the_reason(
     (mail,) = [mail for mail in mails if f"X-Collegium-Mail: {MAIL}" in mail]
     assert f"To: {owner.email}" in mail
     assert "deactivated" in mail
+
+
+def test_email_goes_to_no_manager_who_may_not_invite_any_more(
+    browser: Browser, site: Site, world: World, owner: Person, project: Place, bob: Person
+) -> None:
+    inviter, former = world.person("inviter"), world.person("former")
+    for person in (inviter, former):
+        world.give_role(person, "PROJECT.MANAGER", project)
+    uuid = world.invite(inviter, bob.email, "PROJECT.MEMBER", project)
+    # An inviter who wants no e-mails gets none; everybody else who may invite to the project does.
+    silent = {"notifications_enabled": False}
+    site.request("PATCH", f"/api/users/{inviter.uuid}/", world.staff, json=silent)
+    browser.open(link(world, uuid))
+    browser.send(link(world, uuid), action="tell")
+    assert sorted(queued_recipients(world.database, MAIL)) == [former.email, owner.email]
+    world.remove_role(former, "PROJECT.MANAGER", project)
+    assert [mail["To"] for mail in sent_mails(world, MAIL)] == [owner.email]

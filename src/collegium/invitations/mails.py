@@ -4,8 +4,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from collegium.access.labels import role_label
+from collegium.access.queries import permissions_in_scope
+from collegium.access.rules import KINDS
 from collegium.accounts import queries as account_queries
 from collegium.accounts.mails import load_account, name_of
+from collegium.accounts.queries import AccountDetails
 from collegium.db.database import ReadTransaction
 from collegium.invitations import approvals, links
 from collegium.invitations import queries as invitation_queries
@@ -23,6 +26,7 @@ from collegium.outbox.mails import (
 from collegium.outbox.outcomes import ObsoleteError
 from collegium.security.crypto import Vault
 from collegium.settings import Settings
+from collegium.sign_in.tokens.actions import actor_of
 from collegium.text.email_addresses import same_mailbox
 from collegium.text.languages import gettext as _
 from collegium.text.plain import name_line, paragraph
@@ -45,10 +49,18 @@ def _load_for_creator(tx: ReadTransaction, invitation_id: int) -> InvitationRow:
 
 
 def _load_for_inviter(tx: ReadTransaction, payload: dict[str, Any]) -> InvitationRow:
-    """Load an invitation for an e-mail that its inviter or another manager gets."""
+    """Load an invitation for an e-mail that its inviter gets, or else the managers of the scope."""
     invitation = _load_invitation(tx, payload["invitation"])
-    load_account(tx, payload["account"])
+    account = load_account(tx, payload["account"])
+    if account.id != invitation.created_by and not _is_manager(tx, account, invitation):
+        raise ObsoleteError("The recipient can no longer invite people there.")
     return invitation
+
+
+def _is_manager(tx: ReadTransaction, account: AccountDetails, invitation: InvitationRow) -> bool:
+    access = permissions_in_scope(tx, actor_of(account), invitation.scope_id)
+    grant = KINDS[invitation.scope_kind].grant
+    return account.is_active and access is not None and grant in access.permissions
 
 
 def _common_values(settings: Settings, invitation: InvitationRow) -> dict[str, Any]:
