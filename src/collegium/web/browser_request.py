@@ -56,7 +56,7 @@ class BrowserRequest(RequestContext):
     """Path of the page that shows this form; empty when the form was posted elsewhere."""
 
     needs_session: bool = False
-    """Whether only somebody who is signed in can send this form."""
+    """Whether the form is for signed-in people only."""
 
     @lazy_property
     def set_cookies(self) -> list[str]:
