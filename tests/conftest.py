@@ -95,27 +95,38 @@ def log_configuration() -> Iterator[None]:
 _FAST: Final = {
     *("access", "accounts", "api", "events", "groups", "invitations", "invite_links"),
     *("join_requests", "lists", "memberships", "roles", "rules", "scopes", "security"),
-    *("sign_in", "ssh_keys", "text", "web"),
+    *("sign_in", "ssh_keys", "text"),
 }
-"""Folders of ``--fast``."""
+"""Folders of ``--part fast``, without the files about pages."""
+
+_NOT_PAGES: Final = {"browser", "db", "hostile", "matrix"}
+"""Folders whose files about pages need a browser or large databases, or take long."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--fast``, which ``script/test fast`` gives."""
-    parser.addoption("--fast", action="store_true", help="only rules, APIs and pages, on SQLite")
+    """Add ``--part``, which ``script/test fast`` and ``script/test pages`` give."""
+    parser.addoption(
+        "--part",
+        choices=["fast", "pages"],
+        help="only tests on SQLite that are not marked slow: fast, of rules and APIs; pages",
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With ``--fast``, collect its folders alone."""
-    if not config.getoption("fast"):
+    """With ``--part``, collect its files alone."""
+    part = config.getoption("part")
+    folder, *rest = collection_path.relative_to(Path(__file__).parent).parts or ("",)
+    if not part or not folder:
         return None
-    folder = collection_path.relative_to(Path(__file__).parent).parts
-    return bool(folder) and folder[0] not in _FAST
+    of_pages = folder == "web" or "pages" in collection_path.stem
+    if part == "fast":
+        return folder not in _FAST or of_pages
+    return folder in _NOT_PAGES or (collection_path.is_file() and bool(rest) and not of_pages)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--fast``, deselect what is slow or needs PostgreSQL."""
-    if not config.getoption("fast"):
+    """With ``--part``, deselect what is slow or needs PostgreSQL."""
+    if not config.getoption("part"):
         return
     slow = [one for one in items if one.get_closest_marker("slow") or _uses_postgresql(one)]
     config.hook.pytest_deselected(items=slow)
@@ -354,6 +365,13 @@ class FolderScheduling(LoadScopeScheduling):
             return f"{file}::{'postgresql' if 'postgresql' in name else 'others'}"
         together = (*self.folders, *self.files)
         return next((path for path in together if nodeid.startswith(path)), nodeid)
+
+    def _reschedule(self, node: WorkerController) -> None:
+        # xdist counts the pending tests of every unit that a worker ever had, after each test.
+        work = self.assigned_work[node]
+        for scope in [scope for scope, tests in work.items() if all(tests.values())]:
+            del work[scope]
+        super()._reschedule(node)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         if self.long:
