@@ -240,7 +240,8 @@ def test_accepting_a_group_invitation_approves_the_group_request(
     assert response.json()["group_membership_request"]["id"] == uuid
     audit_log = Browser(site).sign_in(world, owner).open(f"/group/{group}/team/history/").text
     assert "Olga Lee approved the join request of ada." in audit_log
-    assert "withdrawn" not in audit_log
+    assert "withdrew" not in audit_log
+    assert "cancelled" not in audit_log
 
 
 def test_grants_are_written_only_where_requests_are_approved() -> None:

@@ -9,6 +9,7 @@ from collegium.access.rules import Permission, ScopeKind
 from collegium.invite_links import actions as invite_link_actions
 from collegium.join_requests import actions as join_request_actions
 from collegium.scopes.groups import actions as group_actions
+from collegium.scopes.projects import recovery
 from tests.join_requests.test_api import custom_role
 from tests.support.browser import Browser, text
 from tests.support.site import record_statements
@@ -46,6 +47,41 @@ def test_requester_can_ask_see_the_state_and_withdraw(
     assert response.headers["location"] == path
     assert "withdrawn" in text(browser.follow(response))
     assert browser.send(path).status_code == 303
+
+
+def test_request_to_a_deleted_scope_is_shown_as_cancelled_not_as_withdrawn(
+    browser: Browser, world: World, owner: Person, project: Place, ada: Person
+) -> None:
+    link = world.create_link(owner, MEMBER, project)
+    page = f"/open_invitation/{link}/"
+    group = create_group(world, owner)
+    world.ask(ada, link)
+    with world.database.write() as tx:
+        group_actions.join(tx, ada.actor, group)
+    with world.database.write() as tx:
+        group_actions.delete(tx, owner.actor, group)
+    world.delete(project)
+    overview = text(browser.sign_in(world, ada).open("/account/"))
+    assert "request cancelled The project was deleted." in overview
+    assert "request cancelled The group was deleted." in overview
+    assert "withdrawn" not in overview
+    with world.database.write() as tx:
+        recovery.recover(tx, owner.actor, world.settings, project.uuid, recovery.Wishes())
+    restored = "The project was deleted, or moved to another organisation."
+    assert f"request cancelled {restored}" in text(browser.open("/account/"))
+    assert f"was cancelled. {restored}" in text(browser.open(page))
+    # To those who decide, too; and staff may cancel a request of somebody else.
+    request = world.ask(ada, world.create_link(owner, MEMBER, project))
+    with world.database.write() as tx:
+        join_request_actions.cancel(tx, world.staff.actor, request)
+    overview = text(browser.open("/account/"))
+    assert "request cancelled The staff of this service cancelled it." in overview
+    decided = text(browser.sign_in(world, owner).open("/requests/?show=decided"))
+    assert restored in decided
+    assert "cancelled by " in decided
+    assert "withdrawn" not in decided
+    history = text(browser.open(f"/project/{project.uuid}/history/"))
+    assert "cancelled the join request of ada." in history
 
 
 def test_auto_approving_link_says_so(
@@ -131,7 +167,7 @@ def test_several_requests_are_decided_at_once_with_a_result_each(
     values += ["0" * 32, "nonsense"]
     page = text(browser.send("/requests/", request=values, action="approve"))
     assert page.count("Approved.") == 2
-    refusal = "This request was already decided or withdrawn"
+    refusal = "This request was already decided, withdrawn or cancelled"
     assert f"Ada Lee, Project member in the project Atlas of Initech : {refusal}" in page
     assert "2 of 4 done" in page
     assert sorted(row.username for row in world.grants_in(project)) == ["bob", "cyd"]

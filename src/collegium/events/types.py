@@ -835,7 +835,8 @@ class JoinRequestRejected(JoinRequestEvent, kind="request.rejected", text="has b
 
 
 class JoinRequestCanceled(JoinRequestEvent, kind="request.canceled", text="was withdrawn"):
-    sentence = mark("The join request of {whom} was withdrawn.")
+    sentence = mark("{who} cancelled the join request of {whom}.")
+    sentence_of_self = mark("{who} withdrew their join request.")
 
 
 class JoinRequestDeleted(JoinRequestEvent, kind="request.deleted", text="has been deleted"):

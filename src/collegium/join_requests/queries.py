@@ -71,10 +71,13 @@ class JoinRequestRow(OfferedRole, GroupRequest, PersonName):
     state: str
     message: str
     created_at: datetime
+    decided_at: datetime | None
+    decided_by: int | None
     comment: str | None
     custom_project_name: str
     custom_project_description: str
     scope_name: str
+    scope_deleted_at: datetime | None
     organisation_uuid: str
     organisation_name: str
     role_name: str

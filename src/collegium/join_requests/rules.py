@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from enum import StrEnum, unique
 from typing import Final
 
@@ -24,6 +25,15 @@ class State(StrEnum):
     CANCELED = "canceled"
 
 
+class Cancellation(StrEnum):
+    """Who or what cancelled a request: in both APIs the state is the same."""
+
+    WITHDRAWN = "withdrawn"
+    BY_STAFF = "by staff"
+    SCOPE_DELETED = "scope deleted"
+    SCOPE_DELETED_OR_MOVED = "scope deleted or moved"
+
+
 STORED: Final = tuple(state for state in State if state is not State.DRAFT)
 
 
@@ -39,6 +49,30 @@ class Action(Lifecycle, refusal="request.wrong_state"):
         By.PERSON,
         events.JoinRequestCanceled,
     )
+
+
+def cancellation(
+    requester: int,
+    decided_by: int | None,
+    decided_at: datetime | None,
+    scope_deleted_at: datetime | None,
+) -> Cancellation:
+    """Return who or what cancelled a request.
+
+    Only requests of a scope that is deleted, or moved without its members, are cancelled in
+    nobody's name. Such a scope may have been restored, or deleted again, since.
+
+    Args:
+        requester: id of the account that asked.
+        decided_by: id of the account that cancelled the request; None for none.
+        decided_at: when the request was cancelled, UTC.
+        scope_deleted_at: when the scope was deleted, UTC; None if it exists.
+    """
+    if decided_by is not None:
+        return Cancellation.WITHDRAWN if decided_by == requester else Cancellation.BY_STAFF
+    if scope_deleted_at is not None and scope_deleted_at == decided_at:
+        return Cancellation.SCOPE_DELETED
+    return Cancellation.SCOPE_DELETED_OR_MOVED
 
 
 def is_fulfilled(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from collegium.access.labels import role_label, scope_pattern
 from collegium.access.rules import ScopeKind
 from collegium.invitations.rules import State
+from collegium.join_requests.queries import JoinRequestRow
+from collegium.join_requests.rules import Cancellation, cancellation
 from collegium.refusals import Refusal
 from collegium.text import languages
 from collegium.text.languages import gettext as _
@@ -239,7 +241,7 @@ _MESSAGES: Final = {
     ),
     "request.too_many": mark("You have too many pending requests. Withdraw one first."),
     "request.unknown": mark("This request no longer exists."),
-    "request.wrong_state": mark("This request was already decided or withdrawn."),
+    "request.wrong_state": mark("This request was already decided, withdrawn or cancelled."),
     "role.above_ceiling": mark(
         "You cannot assign this role, because it has more permissions than your own role."
     ),
@@ -383,7 +385,17 @@ _REQUEST_STATES: Final = {
     "pending": mark("pending"),
     "approved": mark("approved"),
     "rejected": mark("rejected"),
-    "canceled": mark("withdrawn"),
+}
+_CANCELLATIONS: Final = {
+    Cancellation.BY_STAFF: mark("The staff of this service cancelled it."),
+    Cancellation.SCOPE_DELETED_OR_MOVED: mark(
+        "The project was deleted, or moved to another organisation."
+    ),
+}
+_SCOPE_DELETED: Final = {
+    ScopeKind.ORGANISATION.value: mark("The organisation was deleted."),
+    ScopeKind.PROJECT.value: mark("The project was deleted."),
+    ScopeKind.GROUP.value: mark("The group was deleted."),
 }
 INVITATION_STATES: Final = {
     State.PENDING: mark("pending"),
@@ -580,9 +592,29 @@ def role(row: _WithRole) -> str:
     return role_name(row.role_description, row.role_name)
 
 
-def request_state(state: str) -> str:
-    """Return the label of the state of a join request."""
-    return _(_REQUEST_STATES[state])
+class RequestState(NamedTuple):
+    """What pages say of the state of a join request.
+
+    Args:
+        label: the state, in a word.
+        reason: why it is cancelled, a sentence; empty if it is not, or the requester withdrew it.
+        is_withdrawn: whether the requester withdrew it.
+    """
+
+    label: str
+    reason: str = ""
+    is_withdrawn: bool = False
+
+
+def request_state(row: JoinRequestRow) -> RequestState:
+    """Return what pages say of the state of a join request."""
+    if row.state in _REQUEST_STATES:
+        return RequestState(_(_REQUEST_STATES[row.state]))
+    how = cancellation(row.account_id, row.decided_by, row.decided_at, row.scope_deleted_at)
+    if how is Cancellation.WITHDRAWN:
+        return RequestState(_("withdrawn"), is_withdrawn=True)
+    reason = _CANCELLATIONS.get(how) or _SCOPE_DELETED[row.scope_kind]
+    return RequestState(_("request cancelled"), _(reason))
 
 
 def invitation_state(state: str) -> str:
