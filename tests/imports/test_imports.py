@@ -22,8 +22,10 @@ from collegium.imports import actions as import_actions
 from collegium.imports import judging, readers
 from collegium.imports import queries as import_queries
 from collegium.imports.actions import WORK_BATCH
+from collegium.imports.reasons import reason
 from collegium.invitations import actions as invitation_actions
 from collegium.refusals import Conflict, Forbidden, Invalid, NotFound
+from collegium.scopes.projects import actions as project_actions
 from collegium.sign_in.passwords import actions as password_actions
 from collegium.text import languages
 from collegium.worker.worker import BATCH, Worker
@@ -326,6 +328,48 @@ def test_the_role_ends_when_the_file_says(world: World, owner: Person, project: 
         invitation_actions.accept(tx, ann.actor, world.settings, row.invitation_uuid)
     (grant,) = [each for each in world.grants_in(project) if each.username == "ann"]
     assert grant.valid_until == made.grant_until
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_role_that_ends_before_its_project_starts_is_refused(
+    world: World, owner: Person, project: Place
+) -> None:
+    start = (datetime.now(UTC) + timedelta(days=9)).date()
+
+    def move(days: int) -> None:
+        with world.database.write() as tx:
+            later = {"start_date": start + timedelta(days=days)}
+            access = access_queries.get_visible(tx, owner.actor, project.kind, project.uuid)
+            project_actions.update(tx, owner.actor, access, later)
+
+    move(0)
+    ends = {name: start + timedelta(days=days) for days, name in enumerate("abc", start=-1)}
+    lines = "".join(f"{name}@uni.example,admin,{end}\n" for name, end in ends.items())
+    uuid = upload(world, owner, project, f"email,role,until\n{lines}".encode())
+    assert states(world, uuid) == {"refused": 1, "ready": 2}
+    move(1)
+    begin(world, owner, uuid)
+    work(world)
+    assert states(world, uuid) == {"refused": 2, "created": 1}
+    for row, first_day in zip(rows(world, uuid, "refused"), (start, ends["c"]), strict=True):
+        assert row.problem == {
+            "field": "until",
+            "code": "invitation.ends_before_start",
+            "facts": {"start": first_day.isoformat()},
+        }
+        text = f"The role would end before the project starts, on {first_day}."
+        assert reason(row.problem) == text
+    # The project starts still later: the invitation cannot begin again.
+    (row,) = rows(world, uuid, "created")
+    invitation = row.invitation_uuid
+    move(2)
+    with world.database.write() as tx:
+        changed = invitation_actions.lock_to_change(tx, owner.actor, invitation)
+        with pytest.raises(Conflict, match=r"invitation\.ends_before_start"):
+            invitation_actions.change(tx, owner.actor, world.settings, changed, "d@b.example", None)
+        invitation_actions.cancel(tx, owner.actor, invitation)
+        with pytest.raises(Conflict, match=r"invitation\.ends_before_start"):
+            invitation_actions.send(tx, owner.actor, world.settings, invitation)
 
 
 def test_an_invitation_to_a_role_that_has_ended_is_not_renewed(

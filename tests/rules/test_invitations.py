@@ -22,6 +22,7 @@ from collegium.invitations.rules import (
     is_known_by,
     mail_state,
     may_accept,
+    refusal_of_end,
 )
 from collegium.refusals import Conflict
 from tests.rules.refusing import described, read_descriptions, read_table, refused
@@ -116,6 +117,32 @@ def test_undecided_invitations_are_closed() -> None:
 )
 def test_pending_invitation_expires_at_the_exact_instant(expires: datetime, state: State) -> None:
     assert effective_state("pending", expires, NOW) is state
+
+
+@pytest.mark.parametrize(
+    ("until", "start", "code"),
+    [
+        (None, None, None),
+        (None, date(2999, 1, 1), None),
+        (NOW - TICK, None, "role_ended"),
+        (NOW, None, "role_ended"),
+        (NOW + TICK, None, None),
+        # A project that has started, or starts today.
+        (NOW + TICK, NOW.date(), None),
+        (NOW, date(2999, 1, 1), "role_ended"),
+        (datetime(2998, 12, 31, 23, 59, 59, tzinfo=UTC), date(2999, 1, 1), "ends_before_start"),
+        (datetime(2999, 1, 1, tzinfo=UTC), date(2999, 1, 1), "ends_before_start"),
+        (datetime(2999, 1, 1, tzinfo=UTC) + TICK, date(2999, 1, 1), None),
+    ],
+)
+def test_role_must_not_end_before_somebody_can_accept_it(
+    until: datetime | None, start: date | None, code: str | None
+) -> None:
+    refusal = refusal_of_end(until, start, NOW)
+    assert (refusal and refusal.code) == (code and f"invitation.{code}")
+    if code == "ends_before_start":
+        assert refusal is not None
+        assert refusal.facts == {"start": "2999-01-01"}
 
 
 @pytest.mark.parametrize("stored", [state for state in STORED if state is not State.PENDING])

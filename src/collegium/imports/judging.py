@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, Final, NamedTuple
 
 from collegium.access.labels import role_label
@@ -15,7 +16,7 @@ from collegium.invitations import candidates
 from collegium.invitations.actions import initial_state, refusal_to_invite
 from collegium.invitations.candidates import Candidates, Obstacle
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
-from collegium.invitations.rules import State
+from collegium.invitations.rules import State, refusal_of_end
 from collegium.refusals import Refusal
 from collegium.roles import queries as role_queries
 from collegium.roles.queries import RoleRow
@@ -24,6 +25,11 @@ from collegium.text import languages
 
 BATCH: Final = 1000
 """Rows that are judged with one set of statements."""
+
+_FACTS: Final = frozenset({"seconds", "start"})
+"""The facts of refusals that are kept: they are JSON, and the reasons name them."""
+
+_OF_THE_END: Final = frozenset({"invitation.role_ended", "invitation.ends_before_start"})
 
 _STATES: Final = {Obstacle.MEMBER: RowState.MEMBER, Obstacle.INVITED: RowState.INVITED}
 
@@ -130,8 +136,8 @@ def judge(
     parsed = [_parse(row, roles, tx, (role_uuids or {}).get(row.number)) for row in rows]
     keys = {each.person.key for each in parsed if each.person is not None}
     known = candidates.load(tx, scope_access.scope, keys)
-    judged = [_judge_one(tx, each, roles, known, seen) for each in parsed]
     start_date = scope_access.scope.start_date
+    judged = [_judge_one(tx, each, roles, known, seen, start_date) for each in parsed]
     if initial_state(tx, actor, settings, start_date, approved=False) is State.PENDING:
         return _judge_budgets(tx, actor, settings, judged)
     return judged
@@ -154,6 +160,7 @@ def _judge_one(
     roles: Roles,
     known: Candidates,
     seen: set[tuple[str, int]],
+    start_date: date | None,
 ) -> Judgement:
     person, role = judgement.person, judgement.role
     if person is None or role is None:
@@ -169,7 +176,7 @@ def _judge_one(
         return judgement._replace(
             state=_STATES[obstacle], problem=RowProblem("", f"import.{obstacle}", {})
         )
-    refusal = roles.refusal(tx, role)
+    refusal = roles.refusal(tx, role) or refusal_of_end(person.until, start_date, tx.now)
     if refusal is not None:
         return refused(judgement, refusal)
     return judgement
@@ -192,5 +199,7 @@ def _judge_budgets(
 
 def refused(judgement: Judgement, refusal: Refusal) -> Judgement:
     """Return the judgement of a row that a rule refuses."""
-    facts = {name: fact for name, fact in refusal.facts.items() if name == "seconds"}
-    return judgement._replace(state=RowState.REFUSED, problem=RowProblem("", refusal.code, facts))
+    facts = {name: fact for name, fact in refusal.facts.items() if name in _FACTS}
+    field = Field.UNTIL if refusal.code in _OF_THE_END else ""
+    problem = RowProblem(field, refusal.code, facts)
+    return judgement._replace(state=RowState.REFUSED, problem=problem)

@@ -59,6 +59,10 @@ _REASONS: Final[Mapping[str, str]] = {
     "role.concealed": mark("This organisation does not use this role."),
     "role.other_kind": mark("This role belongs to another kind of team."),
     "organisation.unavailable": mark("The organisation is blocked or archived."),
+    "invitation.role_ended": mark("This date is in the past."),
+    "invitation.ends_before_start": mark(
+        "The role would end before the project starts, on {start}."
+    ),
     "mail_budget.spent": mark("This address has got too many e-mails today."),
 }
 

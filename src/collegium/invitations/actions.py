@@ -27,7 +27,7 @@ from collegium.invitations import queries as invitation_queries
 from collegium.invitations import rules as invitation_rules
 from collegium.invitations.mail_budgets import actions as mail_budget_actions
 from collegium.invitations.queries import InvitationRow, offer_of
-from collegium.invitations.rules import Action, State
+from collegium.invitations.rules import Action, State, refusal_of_end
 from collegium.join_requests import queries as join_request_queries
 from collegium.memberships import offers
 from collegium.memberships import queries as membership_queries
@@ -77,8 +77,10 @@ def create(
         Forbidden: ``permission.missing`` without the permission to invite; ``role.above_ceiling``
             for a role with more permissions than the actor may grant.
         Conflict: ``role.inactive``; ``organisation.unavailable`` while the organisation is blocked
-            or archived; in a group ``group.no_account``, ``grant.exists``, and
-            ``invitation.exists`` if the account already has an open invitation to it.
+            or archived; ``invitation.role_ended`` and ``invitation.ends_before_start`` for a role
+            that nobody could accept before it ends; in a group ``group.no_account``,
+            ``grant.exists``, and ``invitation.exists`` if the account already has an open
+            invitation to it.
         Limited: ``mail_budget.spent``.
     """
     kind = KINDS[scope_access.scope.kind]
@@ -188,7 +190,12 @@ def _add_all(
         role.id: refusal_to_invite(tx, actor, scope_access, role)
         for role in {each.role.id: each.role for each in planned}.values()
     }
-    results: list[str | Refusal] = [refusals[each.role.id] or uuid4().hex for each in planned]
+    results: list[str | Refusal] = [
+        refusals[each.role.id]
+        or refusal_of_end(each.details.get("grant_until"), scope.start_date, tx.now)
+        or uuid4().hex
+        for each in planned
+    ]
     state = initial_state(tx, actor, settings, scope.start_date, approved=False)
     if state is State.PENDING:
         allowed = [index for index, result in enumerate(results) if isinstance(result, str)]
@@ -562,10 +569,11 @@ def send(
         NotFound: ``invitation.unknown``: it does not exist or the actor may not see it.
         Forbidden: ``permission.missing``, ``role.above_ceiling``: the actor may not invite to this
             role.
-        Conflict: ``invitation.wrong_state``; ``invitation.role_ended``; ``invitation.no_address``
-            if the address was deleted with its account; ``organisation.unavailable``;
-            ``role.inactive``; in a group ``group.no_account``, ``grant.exists``, and
-            ``invitation.exists`` if the account has another open invitation to it.
+        Conflict: ``invitation.wrong_state``; ``invitation.role_ended``;
+            ``invitation.ends_before_start``; ``invitation.no_address`` if the address was deleted
+            with its account; ``organisation.unavailable``; ``role.inactive``; in a group
+            ``group.no_account``, ``grant.exists``, and ``invitation.exists`` if the account has
+            another open invitation to it.
         Limited: ``mail_budget.spent``.
     """
     invitation, _ = _lock_and_authorise(tx, actor, uuid, Action.SEND, kinds)
@@ -675,7 +683,8 @@ def change(
     Raises:
         Invalid: ``role.other_kind``.
         Forbidden: ``role.above_ceiling`` for a role with more permissions than the actor may grant.
-        Conflict: ``role.inactive``, ``organisation.unavailable``.
+        Conflict: ``role.inactive``, ``organisation.unavailable``; ``invitation.ends_before_start``
+            if the project has been given a later start since.
         Limited: ``mail_budget.spent``.
     """
     if role is not None and role.kind != invitation.scope_kind:
@@ -694,6 +703,7 @@ def change(
     offer = offer_of(invitation) if role is None else Offer((role.id,), role.is_active)
     _check_may_grant(tx, actor, invitation, offer)
     offers.check_available(invitation, offer)
+    check_not_ended(tx, invitation)
     # The approval of staff was for the earlier role and mailbox. It does not count for others.
     is_approved = "role" not in fields and same_mailbox(email, invitation.email)
     approved_by = invitation.approved_by if is_approved else None
@@ -954,13 +964,14 @@ def new_expiry(now: datetime, settings: Settings, until: datetime | None = None)
 
 
 def check_not_ended(tx: WriteTransaction, invitation: InvitationRow) -> None:
-    """Require that the role that an invitation offers would not have ended already.
+    """Require that somebody could accept an invitation before the role that it offers ends.
 
     Raises:
-        Conflict: ``invitation.role_ended``.
+        Conflict: ``invitation.role_ended``, ``invitation.ends_before_start``.
     """
-    if invitation.grant_until is not None and invitation.grant_until <= tx.now:
-        raise Conflict("invitation.role_ended")
+    refusal = refusal_of_end(invitation.grant_until, invitation.start_date, tx.now)
+    if refusal is not None:
+        raise refusal
 
 
 def move(

@@ -81,8 +81,8 @@ def approve(
 
     Raises:
         Invalid: ``decision.no_staff``, ``decision.no_invitation``.
-        Conflict: ``organisation.unavailable``, ``role.inactive``; ``invitation.role_ended`` if the
-            role that it offers would have ended already.
+        Conflict: ``organisation.unavailable``, ``role.inactive``; ``invitation.role_ended`` and
+            ``invitation.ends_before_start`` if nobody could accept it before its role ends.
         Limited: ``mail_budget.spent``.
     """
     actor, invitation = _lock_for_decision(tx, link, ip_address, request_id)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum, unique
 from typing import Any, Final
 
 from collegium.access.lifecycles import By, Lifecycle
 from collegium.access.rules import Actor
 from collegium.events import types as events
+from collegium.refusals import Conflict
 from collegium.text.email_addresses import same_mailbox
 
 REMIND_BEFORE: Final = timedelta(days=1)
@@ -176,6 +177,28 @@ def initial_state(
     if start_date is not None and start_date > today:
         return State.HELD
     return State.PENDING
+
+
+def refusal_of_end(
+    until: datetime | None, start_date: date | None, now: datetime
+) -> Conflict | None:
+    """Return why nobody could accept an invitation to a role with this end; None if they could.
+
+    Args:
+        until: end of the role, UTC; None for none.
+        start_date: start date of the project, before which nobody can accept; None if there is
+            none.
+
+    Returns:
+        ``invitation.role_ended``, ``invitation.ends_before_start``.
+    """
+    if until is None:
+        return None
+    if until <= now:
+        return Conflict("invitation.role_ended")
+    if start_date is not None and until <= datetime.combine(start_date, time(), UTC):
+        return Conflict("invitation.ends_before_start", start=start_date.isoformat())
+    return None
 
 
 def is_known_by(actor: Actor, email: str, link_version: int, shown_version: int | None) -> bool:

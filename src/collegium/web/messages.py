@@ -154,6 +154,10 @@ _MESSAGES: Final = {
         "The role that this invitation offers would have ended already. "
         "Please invite the person again."
     ),
+    "invitation.ends_before_start": mark(
+        "The role that this invitation offers would end before the project starts, on {start}. "
+        "Please invite the person again."
+    ),
     "invitation.wrong_state": mark("This invitation is no longer pending."),
     "key.invalid": mark(
         "This is not a valid SSH public key. Please paste the content of a file that ends in .pub."

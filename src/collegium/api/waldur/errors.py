@@ -96,6 +96,8 @@ _DETAILS: Final = {
     "passkey.no_domain": "This service has no domain name, so passkeys cannot be used.",
     "passkey.too_many": "You have {most} passkeys; no more can be added.",
     "review.closed": "The review is already closed.",
+    "invitation.ends_before_start": "The role that this invitation offers would end before the "
+    "project starts, on {start}.",
     "invitation.role_ended": "The role that this invitation offers would have ended already.",
     "second_factor.mandatory": "Two-factor authentication is required for this account.",
     "directory.no_token": "Unable to get access token.",
