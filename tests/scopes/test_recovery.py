@@ -156,6 +156,26 @@ def test_previous_members_are_invited_by_those_who_may_give_the_role(scene: Scen
     assert scene.members() == set()
 
 
+@sqlite_only
+@pytest.mark.parametrize("has_start", [False, True])
+def test_members_whose_role_ends_before_they_can_accept_are_not_invited(
+    scene: Scene, *, has_start: bool
+) -> None:
+    if has_start:
+        body = {"start_date": (scene.until + timedelta(days=1)).date().isoformat()}
+        assert scene.site.request("PATCH", scene.survey.path, scene.owner, json=body).is_success
+    scene.delete()
+    wishes = recovery.Wishes(invites_members=True)
+    database, settings = scene.world.database, scene.world.settings
+    with database.write() as tx:
+        found = recovery.recover(tx, scene.owner.actor, settings, scene.survey.uuid, wishes)
+    assert len(found.to_invite) == 2
+    # The role of Bob ends while the others are invited, or before the project starts.
+    now = None if has_start else scene.until
+    invited = recovery.invite_all(lambda: database.write(now), scene.owner.actor, settings, found)
+    assert [member.username for _, member in invited] == ["ada"]
+
+
 def add_members(scene: Scene, first: int, last: int) -> None:
     """Grant new accounts a role in the project, in one transaction."""
     world, role = scene.world, scene.world.role("PROJECT.MEMBER").id

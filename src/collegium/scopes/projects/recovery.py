@@ -173,8 +173,9 @@ def invite_all(
 ) -> list[tuple[str, FormerMember]]:
     """Invite the former members of a project, each in a transaction of its own.
 
-    So nobody else waits for more than one invitation. Who cannot be invited now is left out. The
-    rest are left out if the project is deleted or the actor signed out meanwhile.
+    So nobody else waits for more than one invitation. Who cannot be invited now is left out, also
+    because their role has ended meanwhile, or would end before the project starts. The rest are
+    left out if the project is deleted or the actor signed out meanwhile.
 
     Args:
         write: opens a write transaction.
