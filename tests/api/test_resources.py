@@ -3,6 +3,7 @@
 import pytest
 
 from collegium.api.resources import Resource, ResourceList, field
+from collegium.lists import account_search
 from collegium.ssh_keys import queries as ssh_key_queries
 
 
@@ -13,3 +14,9 @@ def test_field_whose_column_the_rows_lack_is_refused() -> None:
 
     with pytest.raises(TypeError, match="the rows of Key lack nickname"):
         ResourceList(Key, ssh_key_queries.listing)
+
+
+def test_partial_filter_on_a_column_that_is_not_searched_is_refused() -> None:
+    account_search.part_of("job_title")
+    with pytest.raises(ValueError, match="not in the search text of accounts: phone_number"):
+        account_search.part_of("phone_number")

@@ -196,8 +196,13 @@ def part_of(first: str, last: str = "", *, name: str = "") -> Filter:
 
     Args:
         name: name of the parameter; by default the name of the field.
+
+    Raises:
+        ValueError: the search text does not have the field.
     """
     parameter = name or first
+    if unknown := {first, last} - set(_FIELDS):
+        raise ValueError(f"not in the search text of accounts: {', '.join(unknown)}")
 
     def parse(value: str) -> tuple[str, dict[str, Any]]:
         return _classify("", **{parameter: folded(value)})
