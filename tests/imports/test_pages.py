@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from collegium.scopes.actions import change_account
 from tests.imports.scene import MALFORMED, REPEATED, csv_file, state, states, upload, work
 from tests.support.browser import Browser, text
 from tests.support.world import Person, Place, World
@@ -73,11 +74,18 @@ def test_a_file_is_checked_started_followed_and_undone(
     assert [row["state"] for row in rows].count("withdrawn") == READY
 
 
-def test_a_running_import_is_stopped(browser: Browser, world: World, at: str) -> None:
+def test_a_running_import_of_somebody_without_a_name_is_stopped(
+    browser: Browser, world: World, owner: Person, at: str
+) -> None:
+    """The first account of a service has no name, for example."""
+    with world.database.write() as tx:
+        change_account(tx, owner.id, {"first_name": "", "last_name": ""})
     path = submit(browser, f"{at}imports/", text=csv_file(60).decode()).headers["location"]
     submit(browser, path, action="start")
     stopped = browser.follow(submit(browser, path, action="cancel"))
     assert "The import is stopped." in text(stopped)
+    assert f"by {owner.actor.username}" in text(stopped)
+    assert owner.actor.username in text(browser.open(f"{at}imports/"))
     assert work(world) == 0
     nothing = browser.follow(submit(browser, path, action="chosen"))
     assert "Please tick rows that are ready." in text(nothing)

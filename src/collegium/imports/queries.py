@@ -73,6 +73,7 @@ class ImportRow:
     creator_uuid: str | None
     creator_first_name: str | None
     creator_last_name: str | None
+    creator_username: str | None
 
 
 class FileRow:
