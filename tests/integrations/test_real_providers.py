@@ -80,7 +80,7 @@ def test_recent_sign_in_is_reported_when_it_was_asked_for(
 ) -> None:
     with httpx.Client(verify=TLS) as browser:
         complete(provider, real.browse(authorization_url(provider), "ada", browser))
-        url = authorization_url(provider, prompt="login", max_age="300")
+        url = authorization_url(provider, **client.SIGN_IN_AGAIN)
         claims = complete(provider, real.browse(url, "ada", browser), max_age=300)
     assert claims.authenticated_at is not None
 

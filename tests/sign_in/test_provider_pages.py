@@ -1082,7 +1082,10 @@ def test_sensitive_change_is_confirmed_by_signing_in_again_at_the_provider(
         "/account/confirm/", provider="hostile", next="/account/tokens/", options=HTML
     )
     url = answer.text.split('class="button" href="')[1].split('"')[0].replace("&amp;", "&")
-    assert parse_qs(urlsplit(url).query)["max_age"] == ["0"]
+    asked = parse_qs(urlsplit(url).query)
+    assert {name: asked[name] for name in client.SIGN_IN_AGAIN} == {
+        name: [value] for name, value in client.SIGN_IN_AGAIN.items()
+    }
     if change == "old sign-in":
         hostile.id_token["auth_time"] = int(time.time()) - 3600
     elif change == "no time":

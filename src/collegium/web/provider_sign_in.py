@@ -184,7 +184,7 @@ def begin(
         scope=" ".join(dict.fromkeys([*_SCOPES, *provider.extra_scope.split()])),
         ui_locales=_ui_locales(browser),
         # The provider's own session must not confirm for a person who only has an open browser.
-        **({"prompt": "login", "max_age": "0"} if purpose is Purpose.CONFIRM else {}),
+        **(client.SIGN_IN_AGAIN if purpose is Purpose.CONFIRM else {}),
     )
 
 

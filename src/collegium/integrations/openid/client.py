@@ -23,6 +23,13 @@ from collegium.sign_in.providers.values import (
 TIMEOUTS: Final = Timeouts(total=20.0)
 """Timeouts of the end of a sign-in; the total covers its requests together."""
 
+SIGN_IN_AGAIN: Final = {"prompt": "login", "max_age": "60"}
+"""Parameters that have a person sign in again at a provider, and their time stated.
+
+Some providers compare the age of each sign-in with ``max_age``, that of the new one too. With 0
+they would ask for the password for ever.
+"""
+
 _PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 # Claims about the token or the session, which say nothing about the person. ``sub`` stays: it was
 # verified, userinfo has the same, and an account may be recognised by it.
