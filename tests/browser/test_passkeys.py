@@ -80,7 +80,7 @@ def test_person_adds_a_passkey_signs_in_with_it_and_confirms_with_it(
     page.get_by_role("button", name="Sign out").click()
     # After the password.
     sign_in(page, "kay")
-    expect(page, "Your password was right")
+    expect(page, "One step is left")
     page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url(f"http://localhost:{site.service.port}/")
     # Before a sensitive change, a while after the sign-in.

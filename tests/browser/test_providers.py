@@ -63,6 +63,6 @@ def set_up(live: LiveService, page: Page, provider: RealProvider, name: str, lab
     page.get_by_label("Client secret").fill(client_secret)
     page.get_by_role("button", name="Add provider").click()
     page.get_by_role("button", name="Check now").click()
-    expect(page, f"responds as {provider.issuer}, with 1 usable keys")
+    expect(page, f"responds as {provider.issuer}; usable keys: 1")
     page.get_by_label("Sign out at the provider too").check()
     page.get_by_role("button", name="Save").click()

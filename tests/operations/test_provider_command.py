@@ -120,9 +120,9 @@ def test_check_and_doctor_say_what_is_wrong(
     done = run("check")
     assert (done.exit_code, done.output) == (
         0,
-        f"ok   campus: responds as {hostile.issuer}, with 1 usable keys\n",
+        f"ok   campus: responds as {hostile.issuer}; usable keys: 1\n",
     )
-    assert found() == [(True, f"responds as {hostile.issuer}, with 1 usable keys")]
+    assert found() == [(True, f"responds as {hostile.issuer}; usable keys: 1")]
     warned: dict[str, dict[str, Any]] = {
         "speaks for no institution": {},
         "speaks for every institution with eduperson_scoped_affiliation. That": {

@@ -276,6 +276,9 @@ def test_state_works_once_and_in_its_browser(
         assert answer.status_code == 400
     assert {reason for _, reason, _ in failures(world)} == {"identity.state"}
     assert not is_signed_in(other)
+    german = {"headers": {"Accept": "text/html", "Accept-Language": "de"}}
+    answer = visitor.call("GET", path, **german)
+    assert "<title>Diese Anmeldung ist beendet ·" in answer.text
 
 
 def limited(world: World) -> dict[str, int]:
@@ -946,13 +949,15 @@ def test_person_adds_and_removes_a_sign_in_method(
 ) -> None:
     ada = world.person("ada", password="x")
     visitor.sign_in(world, ada)
+    change_provider(world, "hostile", label="Hostile \u05d0")
     visitor.open("/account/sign_in_methods/")
     answer = visitor.send(
         "/account/sign_in_methods/", action="add", provider="hostile", options=HTML
     )
     url = answer.text.split('class="button" href="')[1].split('"')[0].replace("&amp;", "&")
     page = visitor.follow(visitor.call("GET", back(hostile.authorize(url)), **HTML))
-    assert "You can now sign in with Hostile." in text(page)
+    # Isolated: the label changes the direction of nothing around it.
+    assert "You can now sign in with \u2068Hostile \u05d0\u2069." in page.text
     assert "ada@example.org" in text(page)
     (uuid,) = page.text.split('name="identity" value="')[1:2]
     answer = visitor.send("/account/sign_in_methods/", action="remove", identity=uuid[:32])

@@ -326,7 +326,7 @@ def test_token_page_lists_sessions_and_ends_one(
     site: Site, browser: Browser, other: Browser, world: World, ada: Person
 ) -> None:
     third = Browser(site)
-    for one, name in ((browser, "Phone"), (other, "Library"), (third, "Laptop")):
+    for one, name in ((browser, "Phone"), (other, "Library"), (third, "Opera on a Mac")):
         one.sign_in(world, ada, name)
     Browser(site).sign_in(world, world.person())
 
@@ -337,14 +337,15 @@ def test_token_page_lists_sessions_and_ends_one(
         return {re.findall("<bdi>(.*?)</bdi>", row)[0]: row for row in rows}
 
     rows = sessions()
-    assert rows.keys() == {"Phone", "Library", "Laptop"}
+    assert rows.keys() == {"Phone", "Library", "Opera on a Mac"}
     assert [name for name in rows if "(this browser)" in rows[name]] == ["Phone"]
     for label in ("Signed in", "Last used", "Expires"):
         assert all(f'data-label="{label}"' in row for row in rows.values())
     assert "<button" not in rows["Phone"]
     end = dict(re.findall(r'name="(kind|number)" value="(\w+)"', rows["Library"]))
     assert browser.send(f"{TOKENS}end/", **end).status_code == 303
-    assert sessions().keys() == {"Phone", "Laptop"}
+    assert sessions().keys() == {"Phone", "Opera on a Mac"}
+    assert "Opera auf einem Mac" in browser.open(TOKENS, headers={"Accept-Language": "de"}).text
     assert [one.open("/account/").status_code for one in (browser, other, third)] == [200, 303, 200]
 
 

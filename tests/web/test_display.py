@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from collegium.text import languages
-from collegium.web import display
+from collegium.web import browser_names, display
 
 NOW = datetime(2026, 3, 5, 7, 8, tzinfo=UTC)
 
@@ -18,6 +18,34 @@ def test_near_time_is_relative_and_has_the_exact_one() -> None:
     )
     with languages.using("de"):
         assert "vor 2 Stunden<span" in display.near(NOW - timedelta(hours=2), NOW)
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "german"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            "Firefox on Linux",
+            "Firefox unter Linux",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_7 like Mac OS X) EdgiOS/130.0 Mobile Safari/605",
+            "Edge on an iPhone",
+            "Edge auf einem iPhone",
+        ),
+        ("Mozilla/5.0 (Haiku) Safari/537.36", "Safari", "Safari"),
+        ("curl/8.5 {0} {browser}", "curl/8.5 {0} {browser}", "curl/8.5 {0} {browser}"),
+        ("\x00 \u202e", "Unknown browser", "Unbekannter Browser"),
+        ("x" * 1000, "x" * 150, "x" * 150),
+    ],
+)
+def test_browser_has_a_name_in_the_language_of_the_reader(
+    agent: str, name: str, german: str
+) -> None:
+    assert browser_names.name_of(agent) == name
+    assert browser_names.in_current_language(name) == name
+    with languages.using("de"):
+        assert browser_names.in_current_language(name) == german
 
 
 def test_distant_time_is_a_date() -> None:

@@ -160,10 +160,10 @@ def test_dangerous_settings_are_refused_at_their_fields(
 def test_check_says_what_is_wrong(staff: Browser, world: World, hostile: HostileProvider) -> None:
     add(staff, hostile)
     staff.open(ONE)
-    assert "with 1 usable keys" in text(staff.send(ONE, action="check"))
+    assert "usable keys: 1" in text(staff.send(ONE, action="check"))
     german = {"headers": {"accept-language": "de"}}
     page = text(staff.send(ONE, action="check", options=german))
-    assert f"Der Anbieter antwortet als {hostile.issuer}, mit 1 brauchbaren" in page
+    assert f"Der Anbieter antwortet als {hostile.issuer}; brauchbare Schlüssel: 1" in page
     hostile.metadata = {"issuer": "https://evil.example"}
     page = text(staff.send(ONE, action="check"))
     assert "Wrong: the provider names itself differently" in page

@@ -139,7 +139,7 @@ def check(
     found = [
         Check(
             is_well=True,
-            template=mark("responds as {issuer}, with {keys} usable keys"),
+            template=mark("responds as {issuer}; usable keys: {keys}"),
             facts={"issuer": metadata.issuer, "keys": keys},
         )
     ]

@@ -21,6 +21,7 @@ from collegium.refusals import Forbidden, Unauthenticated
 from collegium.sign_in.tokens import sessions as session_actions
 from collegium.sign_in.tokens.rules import SESSION_AGE, TokenKind
 from collegium.text import languages
+from collegium.web import browser_names
 from collegium.web.forms import Form
 
 _SESSION: Final = "session"
@@ -32,7 +33,6 @@ _SUBMISSION: Final = "submission"
 _NUMBER_MAX: Final = 64
 _FORM_COOKIE_SECONDS: Final = 2 * 3600
 _FLASH_SECONDS: Final = 60
-_BROWSER_MAX: Final = 150
 _PATH_MAX: Final = 1000
 _SAME_SITE: Final = frozenset({"same-origin", "none"})
 
@@ -164,7 +164,7 @@ class BrowserRequest(RequestContext):
             self.app.vault,
             actor,
             method,
-            _browser_name(browser),
+            browser_names.name_of(browser),
             is_renewal=self.is_signed_in,
             has_second_factor=has_second_factor,
             settings=self.settings,
@@ -449,33 +449,3 @@ def is_local(path: str) -> bool:
         and path.isprintable()
         and "\\" not in path
     )
-
-
-_SYSTEMS: Final = (
-    ("iPhone", "an iPhone"),
-    ("iPad", "an iPad"),
-    ("Android", "Android"),
-    ("Windows", "Windows"),
-    ("Mac OS X", "a Mac"),
-    ("CrOS", "a Chromebook"),
-    ("Linux", "Linux"),
-)
-_BROWSERS: Final = (
-    ("Edg/", "Edge"),
-    ("OPR/", "Opera"),
-    ("Firefox/", "Firefox"),
-    ("FxiOS/", "Firefox"),
-    ("CriOS/", "Chrome"),
-    ("Chrome/", "Chrome"),
-    ("Safari/", "Safari"),
-)
-
-
-def _browser_name(agent: str) -> str:
-    """Return the browser and system of a ``User-Agent`` header, such as "Firefox on Linux"."""
-    browser = next((name for token, name in _BROWSERS if token in agent), "")
-    system = next((name for token, name in _SYSTEMS if token in agent), "")
-    if browser:
-        return f"{browser} on {system}" if system else browser
-    printable = "".join(token if token.isprintable() else " " for token in agent)
-    return printable[:_BROWSER_MAX].strip() or "Unknown browser"

@@ -89,8 +89,9 @@ _FAILURES: Final = {
         400,
         mark("This sign-in is over"),
         mark(
-            "It was already used, has taken longer than ten minutes, or began in another browser. "
-            "Please start again."
+            "It was already used, has taken longer than ten minutes, or began in another browser "
+            "or at another address of this service. Please start again here, in a browser that "
+            "accepts cookies."
         ),
     ),
     "identity.denied": _Failure(
@@ -348,7 +349,7 @@ def _failure_page(
         browser,
         "provider_failed",
         failure.status,
-        title=failure.title.format(label=_label(provider)),
+        title=_(failure.title).format(label=_label(provider)),
         said=message,
         label=_label(provider),
         offer=offer,

@@ -14,6 +14,7 @@ from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import SIGN_IN_SECONDS
 from collegium.sign_in.providers.values import Claims
 from collegium.text.languages import gettext as _
+from collegium.text.names import isolated
 from collegium.web.browser_request import BrowserRequest
 
 METHODS: Final = "/account/sign_in_methods/"
@@ -64,10 +65,8 @@ def link(
         is_new = repeat_if_concurrent(add)
     except Unauthenticated:
         raise Conflict("identity.session") from None
-    said = _("You can now sign in with {label}.").format(label=provider.label)
-    return browser.redirect(
-        METHODS, said if is_new else _("{label} was linked already.").format(label=provider.label)
-    )
+    said = _("You can now sign in with {label}.") if is_new else _("{label} was linked already.")
+    return browser.redirect(METHODS, said.format(label=isolated(provider.label)))
 
 
 class Offer(NamedTuple):

@@ -18,7 +18,7 @@ from collegium.sign_in.tokens.rules import TokenKind
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
 from collegium.values import hex_uuid, whole_number
-from collegium.web import confirmation
+from collegium.web import browser_names, confirmation
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import duration
@@ -69,8 +69,10 @@ def _render_tokens(
             else max(row.last_used_at, access_token.last_used_at)
         )
         use = translated(_USES).get(row.kind, "")
-        item = TokenItem(row.id, row.name, use, row.created_at, last_used_at, expires_at)
-        items[row.kind == TokenKind.SESSION].append(item)
+        is_session = row.kind == TokenKind.SESSION
+        name = browser_names.in_current_language(row.name) if is_session else row.name
+        item = TokenItem(row.id, name, use, row.created_at, last_used_at, expires_at)
+        items[is_session].append(item)
     sessions = sorted(items[True], key=lambda item: (item.last_used_at, item.id), reverse=True)
     return page(
         browser, "tokens", status, sessions=sessions, tokens=items[False], form=form, token=token
