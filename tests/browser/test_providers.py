@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import LiveService
+from tests.browser.test_every_page import NARROWEST, set_width
 from tests.browser.test_tasks import expect, sign_in
 from tests.support.openid.real import PEOPLE, RealProvider
 
@@ -21,7 +22,7 @@ def test_invitee_joins_and_comes_back_with_the_account_of_an_institution(
     name: str,
 ) -> None:
     provider: RealProvider = request.getfixturevalue(kind)
-    label = f"Campus of {name.capitalize()}"
+    label = f"Campus of {name.capitalize()}{'x' * 80}"
     set_up(live, open_window(live.base), provider, name, label)
     owner = live.person(f"owner-{name}", "Olga", "Owner")
     organisation = live.world.organisation(f"Institute of {name}", owner=owner)
@@ -31,6 +32,7 @@ def test_invitee_joins_and_comes_back_with_the_account_of_an_institution(
     )
     page = open_window(live.base)
     page.goto(live.link(email, "invitation"))
+    check_width(page)
     page.get_by_role("button", name=f"Accept with {label}").click()
     provider.sign_in_window(page, name)
     expect(page, "have your new role", "Tide Table", "Project member")
@@ -39,13 +41,24 @@ def test_invitee_joins_and_comes_back_with_the_account_of_an_institution(
     provider.sign_out_window(page)
     page.wait_for_url(f"{live.base}/")
     page.goto("/account/")
+    check_width(page)
     page.get_by_role("button", name=f"Sign in with {label}").click()
     # The provider asks again: the session there has ended too.
     provider.sign_in_window(page, name)
     expect(page, "Tide Table", "Project member")
     page.get_by_role("link", name="Security").click()
-    page.get_by_role("link", name="Sign-in methods").click()
+    page.get_by_role("link", name="Sign-in methods", exact=True).click()
     expect(page, label, "your only way to sign in")
+    check_width(page)
+
+
+def check_width(page: Page) -> None:
+    """Check that nothing sticks out of a narrow window."""
+    assert page.viewport_size
+    usual = page.viewport_size["width"]
+    set_width(page, NARROWEST)
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROWEST
+    set_width(page, usual)
 
 
 def set_up(live: LiveService, page: Page, provider: RealProvider, name: str, label: str) -> None:
