@@ -84,7 +84,7 @@ def test_page_changes_the_address_with_the_password_and_cancels_without(
     assert requested_email(world, ada) is None
     assert ada_browser.send(PATH, email=NEW, password=PASSWORD).status_code == 303
     assert requested_email(world, ada) == NEW
-    assert f"To change it to {NEW} , open the link" in text(ada_browser.open(PATH))
+    assert f"To use {NEW} , open the link" in text(ada_browser.open(PATH))
     for _ in range(2):
         assert NEW not in ada_browser.follow(ada_browser.send(PATH, cancel="yes")).text
     assert requested_email(world, ada) is None

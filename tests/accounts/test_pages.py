@@ -12,6 +12,7 @@ from PIL import Image
 
 from collegium.accounts import queries as account_queries
 from collegium.memberships import queries as membership_queries
+from collegium.scopes.actions import change_account
 from collegium.settings import Settings
 from collegium.sign_in.tokens import queries as token_queries
 from collegium.sign_in.tokens.rules import TokenKind
@@ -181,6 +182,24 @@ def test_password_is_changed_with_the_current_one_and_ends_other_sessions(
         assert response.status_code == status
     assert browser.open("/account/").status_code == 200
     assert other.open("/account/").status_code == 303
+
+
+def test_person_without_a_password_is_not_asked_for_it(
+    browser: Browser, world: World, ada: Person
+) -> None:
+    for values, said in (
+        ({}, "have a link sent"),
+        ({"email": ""}, "You sign in with your sign-in methods"),
+        ({"registration_method": "campus"}, "You sign in with your sign-in methods"),
+    ):
+        with world.database.write() as tx:
+            change_account(tx, ada.id, {"password": None, **values})
+        page = text(browser.open("/account/password/"))
+        assert said in page
+        assert "Current password" not in page
+        new = "a quiet harbour at night"
+        answer = browser.send("/account/password/", current="x", password=new, again=new)
+        assert (answer.status_code, said in text(answer)) == (422, True)
 
 
 def test_ssh_keys_are_added_and_removed(

@@ -11,10 +11,12 @@ import httpx
 import pytest
 
 from collegium.accounts import actions as account_actions
+from collegium.accounts import queries as account_queries
 from collegium.refusals import NotFound
 from collegium.sign_in import credentials
 from collegium.sign_in.identities import mail_links
 from collegium.sign_in.providers import queries as provider_queries
+from collegium.sign_in.tokens import actions as token_actions
 from tests.sign_in.identity_scene import (
     account,
     change_provider,
@@ -279,6 +281,12 @@ def test_new_person_confirms_the_address_that_the_provider_does_not_prove(
     other.open("/sign_in/?choose=1")
     assert other.send(found[1]).headers["location"] == f"/sign_in/?next={found[1]}"
     assert account(world, number).email == ""
+    # The service may demand two factors before the person can open the link.
+    assert "no e-mail address yet" in text(visitor.open("/account/address/"))
+    with world.database.read() as tx:
+        person = account_queries.existing(tx, number)
+    enable_second_factor(world, Person(token_actions.actor_of(person), ""))
+    visitor.sign_in(world, Person(token_actions.actor_of(person), ""))
     visitor.open(found[1])
     visitor.send(found[1])
     assert account(world, number).email == "ada@example.org"

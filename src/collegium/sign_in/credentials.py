@@ -55,11 +55,12 @@ def confirm(tx: WriteTransaction, actor: Actor, code: str = "token.unknown") -> 
 def cancel_pending(tx: WriteTransaction, account: int) -> None:
     """End pending sign-ins, approved devices and the pending address change of an account.
 
-    The account must be locked.
+    The first address of a new person goes on: they may have to set up two-factor authentication
+    before they can open its link. The account must be locked.
     """
     account_queries.invalidate_credentials(tx, account)
     device_queries.deny_approved(tx, account)
-    email_change_queries.cancel(tx, account)
+    email_change_queries.cancel_later(tx, account)
 
 
 def revoke_for_activation(tx: WriteTransaction, account: int, *, is_active: bool) -> None:
@@ -68,8 +69,7 @@ def revoke_for_activation(tx: WriteTransaction, account: int, *, is_active: bool
     Activation revokes them too, because an earlier release left them valid at deactivation. The
     account must be locked.
     """
-    cancel_pending(tx, account)
-    hook_revocation.revoke(tx, account)
+    _cancel_all(tx, account)
     if is_active:
         token_queries.revoke_all(tx, account)
     else:
@@ -81,6 +81,11 @@ def revoke_everything(tx: WriteTransaction, account: int) -> None:
 
     Its hooks are deactivated. The account must be locked.
     """
-    cancel_pending(tx, account)
-    hook_revocation.revoke(tx, account)
+    _cancel_all(tx, account)
     token_queries.revoke_all(tx, account)
+
+
+def _cancel_all(tx: WriteTransaction, account: int) -> None:
+    cancel_pending(tx, account)
+    email_change_queries.cancel(tx, account)
+    hook_revocation.revoke(tx, account)

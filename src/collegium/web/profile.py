@@ -284,8 +284,27 @@ def _request_change(browser: BrowserRequest, email: str) -> bool:
 
 
 def _ask_password(browser: BrowserRequest, tx: ReadTransaction) -> Response:
-    del tx
-    return page(browser, "new_password", form=Form())
+    return _render_password(browser, tx, Form())
+
+
+def _render_password(
+    browser: BrowserRequest, tx: ReadTransaction, form: Form, status: int = 200
+) -> Response:
+    account = account_queries.own(tx, browser.actor)
+    may_set_one = password_actions.may_have_password(account) and bool(account.email)
+    return page(
+        browser,
+        "new_password",
+        status,
+        has_password=_has_password(browser, tx),
+        may_set_one=may_set_one,
+        form=form,
+    )
+
+
+def _has_password(browser: BrowserRequest, tx: ReadTransaction) -> bool:
+    account = account_queries.with_password(tx, id=browser.actor.id)
+    return account is not None and account.password is not None
 
 
 def _change_password(browser: BrowserRequest) -> Response:
@@ -293,6 +312,8 @@ def _change_password(browser: BrowserRequest) -> Response:
     current = form.text("current", 128, required=True, strip=False)
     with browser.read() as tx:
         account = account_queries.own(tx, browser.actor)
+        if not _has_password(browser, tx):
+            return _render_password(browser, tx, form, 422)
     password_hash = passwords.hash_of_new_password(form, password_actions.personal_data(account))
     if password_hash is not None and confirmation.check_own_password(browser, "current", current):
         with browser.write() as tx:
@@ -302,7 +323,8 @@ def _change_password(browser: BrowserRequest) -> Response:
             "/account/password/",
             _("Your password is changed. All other browsers and programs are signed out."),
         )
-    return page(browser, "new_password", 422, form=form)
+    with browser.read() as tx:
+        return _render_password(browser, tx, form, 422)
 
 
 ROUTES: Routes = {

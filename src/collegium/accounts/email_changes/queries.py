@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, insert
+from sqlalchemy import bindparam, delete, insert, select
 
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.db.relations import Relation, Relations
@@ -50,6 +50,15 @@ _INSERT = Statement(
     )
 )
 _DELETE = Statement(delete(email_changes).where(email_changes.c.account_id == bindparam("account")))
+_DELETE_LATER = Statement(
+    delete(email_changes).where(
+        email_changes.c.account_id == bindparam("account"),
+        email_changes.c.created_at
+        != select(accounts.c.joined_at)
+        .where(accounts.c.id == email_changes.c.account_id)
+        .scalar_subquery(),
+    )
+)
 _DELETE_BY_EMAIL = Statement[int](
     delete(email_changes)
     .where(email_changes.c.email_comparable == bindparam("email_comparable"))
@@ -91,6 +100,14 @@ def replace(
 def cancel(tx: WriteTransaction, account: int) -> bool:
     """Delete the pending change of an account. Return whether there was one."""
     return tx.execute(_DELETE, account=account) > 0
+
+
+def cancel_later(tx: WriteTransaction, account: int) -> None:
+    """Delete the pending change of an account, unless it came with the account.
+
+    Nobody but the new person asked for that one, and it is the only way to their first address.
+    """
+    tx.execute(_DELETE_LATER, account=account)
 
 
 def delete_by_email(tx: WriteTransaction, email: str) -> set[int]:

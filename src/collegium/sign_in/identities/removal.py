@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from collegium.access.rules import Actor, require_staff
 from collegium.accounts import queries as account_queries
+from collegium.accounts.email_changes import queries as email_change_queries
 from collegium.accounts.queries import AccountRow
 from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.events import queries as event_queries
@@ -122,6 +123,8 @@ def _remove(
     if not force and not linking.ways_to_sign_in(tx, account.id, settings):
         raise Conflict("identity.last_way_of")
     credentials.cancel_pending(tx, account.id)
+    # The identity may belong to somebody else, and an address that it has stated too.
+    email_change_queries.cancel(tx, account.id)
 
 
 def withdraw_released(tx: WriteTransaction, settings: Settings, identity: int) -> int:
