@@ -151,10 +151,19 @@ def test_old_form_of_a_visitor_can_be_sent_again(browser: Browser) -> None:
 def test_sign_in_form_of_another_tab_leads_on(browser: Browser, world: World) -> None:
     browser.open("/sign_in/?next=/teams/")
     browser.sign_in(world, world.person("ada"))
-    fields = {"username": "ada", "password": "four winds over quiet water", "next": "/teams/"}
-    answer = browser.send("/sign_in/", **fields, options={"headers": {"Origin": ORIGIN}})
-    assert answer.status_code == 303
-    assert answer.headers["location"] == "/teams/"
+    stale, own = browser.csrf, {"headers": {"Origin": ORIGIN}}
+    for path, fields, said in (
+        ("/sign_in/", {"username": "ada"}, ""),
+        ("/sign_in/", {"username": "bob"}, "signed in as ada already"),
+        ("/sign_in/provider/", {"provider": "campus"}, "signed in as ada already"),
+        ("/sign_in/code/", {"code": "123456"}, "signed in as ada already"),
+    ):
+        data = {**fields, "password": "four winds over quiet water", "next": "/teams/"}
+        answer = browser.call("POST", path, data={"csrf": stale, **data}, **own)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/teams/")
+        page = text(browser.follow(answer))
+        assert said in page
+        assert ("already" in page) == bool(said), "of two people at one browser one may be wrong"
 
 
 def test_form_from_another_origin_is_refused(browser: Browser, world: World) -> None:

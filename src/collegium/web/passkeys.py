@@ -23,6 +23,7 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page, templates
+from collegium.web.stale_forms import is_signed_in_already
 
 _HERE: Final = "/account/passkeys/"
 _SIGN_IN: Final = "/sign_in/passkey/"
@@ -125,7 +126,7 @@ def _reload(browser: BrowserRequest, _tx: ReadTransaction) -> Response:
 def _sign_in(browser: BrowserRequest) -> Response:
     """Begin to sign in with a passkey, or complete it when the form has the device's answer."""
     if browser.is_signed_in:
-        return browser.redirect(browser.next or sign_in.HOME)
+        return is_signed_in_already(browser)
     second = browser.form.flag("second")
     account = None
     if second:

@@ -29,6 +29,7 @@ from collegium.web.forms import Form
 from collegium.web.page import Page, page
 from collegium.web.provider_failures import is_invitation
 from collegium.web.provider_sign_in import HALF as _HALF
+from collegium.web.stale_forms import is_signed_in_already
 
 _HALF_SECONDS: Final = 10 * 60
 HOME: Final = "/"
@@ -67,7 +68,7 @@ def _render_errors(browser: BrowserRequest, status: int) -> Response:
 
 def _check(browser: BrowserRequest) -> Response:
     if browser.is_signed_in:
-        return browser.redirect(browser.next or HOME)
+        return is_signed_in_already(browser)
     form = browser.form
     username = form.text("username", 128, required=True)
     password = form.text("password", 128, required=True, strip=False)
@@ -101,7 +102,7 @@ def _enter_provider(browser: BrowserRequest) -> Response:
     The page does not say to what ``next`` leads, so an invitation there waits for its own page.
     """
     if browser.is_signed_in:
-        return browser.redirect(browser.next or HOME)
+        return is_signed_in_already(browser)
     purpose = Purpose.SIGN_IN if is_invitation(browser.next) else Purpose.ACCEPT
     name = browser.form.raw("provider")[:NAME_MAX]
     return provider_sign_in.enter_from_page(browser, name, purpose, browser.next)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collegium.api.request import Response
+from collegium.text.languages import gettext as _
+from collegium.text.names import isolated
 from collegium.web.browser_request import BrowserRequest
 from collegium.web.page import page
 
@@ -17,8 +19,21 @@ def ask_again(browser: BrowserRequest) -> Response | None:
         return None
     if browser.is_signed_in and browser.path.startswith("/sign_in/"):
         # The page was opened before the person signed in, in another tab.
-        return browser.redirect(browser.next or "/")
+        return is_signed_in_already(browser)
     kept = browser.form.kept()
     if browser.needs_session and not browser.is_signed_in and not kept:
         return browser.redirect("/sign_in/")
     return page(browser, "form_again", 403, kept=kept)
+
+
+def is_signed_in_already(browser: BrowserRequest) -> Response:
+    """Redirect somebody who signs in though this browser has a session, and say whose it is.
+
+    It may be that of the person who used the browser before. Who pressed the button twice with
+    the same user name needs no word about it.
+    """
+    goal, username = browser.next or "/", browser.actor.username
+    if browser.form.raw("username").strip() == username:
+        return browser.redirect(goal)
+    said = _("This browser is signed in as {username} already. Sign out to use another account.")
+    return browser.redirect(goal, said.format(username=isolated(username)), kind="not")
