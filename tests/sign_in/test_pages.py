@@ -180,8 +180,8 @@ def test_password_change_ends_a_sign_in_that_awaits_its_code(
     browser.follow(send_sign_in_form(browser, "ada", PASSWORD))
     with world.database.write() as tx:
         password_actions.change(tx, ada.actor, "another hash")
-    response = browser.send("/sign_in/code/", code=authenticator.now())
-    assert response.headers["location"] == "/sign_in/"
+    response = browser.send("/sign_in/code/", code=authenticator.now(), next="/account/keys/")
+    assert response.headers["location"] == "/sign_in/?next=/account/keys/"
     assert SESSION not in browser.cookies
 
 

@@ -232,8 +232,10 @@ def test_provider_that_is_down_is_said_before_anybody_is_sent_there(
     if reply is drips:
         monkeypatch.setattr(discovery, "TIMEOUTS", Timeouts(total=0.3))
     hostile.tempers["/.well-known/openid-configuration"] = reply
-    answer = visitor.call("GET", INIT, **HTML)
+    answer = visitor.call("GET", f"{INIT}?next=/account/keys/", **HTML)
     assert answer.status_code in {502, 503}
+    # Another way to sign in leads to the same page.
+    assert 'href="/sign_in/?choose=1&amp;next=/account/keys/"' in answer.text
     assert len(failures(world)) == 1
     assert "Sign in with Hostile" in text(visitor.open("/sign_in/"))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
-from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -19,7 +18,7 @@ from collegium.text.languages import accepted, mark
 from collegium.text.languages import gettext as _
 from collegium.values import whole_number
 from collegium.web.agreement_html import render
-from collegium.web.browser_request import BrowserRequest
+from collegium.web.browser_request import BrowserRequest, leading_to
 from collegium.web.forms import Form
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page
@@ -108,8 +107,7 @@ def ask_first(browser: BrowserRequest) -> Response:
     """Redirect somebody to this page who has to agree before the requested one."""
     message = message_for(Forbidden("agreement.required"))
     where = browser.page if browser.method not in READ_METHODS else browser.path
-    after = f"?next={quote(where, safe='/')}" if where else ""
-    return browser.redirect(f"{_HERE}{after}", message, kind="not")
+    return browser.redirect(leading_to(_HERE, where), message, kind="not")
 
 
 ROUTES: Routes = {

@@ -401,9 +401,7 @@ class BrowserRequest(RequestContext):
             path: Where to continue instead.
         """
         target = path or self.path + (f"?{self.raw_query}" if self.raw_query else "")
-        return self.redirect(
-            f"/sign_in/?next={quote(target, safe='/')}" if is_local(target) else "/sign_in/"
-        )
+        return self.redirect(leading_to("/sign_in/", target))
 
     @property
     def has_flash(self) -> bool:
@@ -437,6 +435,18 @@ class BrowserRequest(RequestContext):
             ):
                 return facts
         return None
+
+
+def leading_to(path: str, target: str) -> str:
+    """Return the path of a page of ours that continues elsewhere, with the parameter ``next``.
+
+    Args:
+        path: With or without other parameters.
+        target: A path on this site. Anything else is left out.
+    """
+    if not is_local(target):
+        return path
+    return f"{path}{'&' if '?' in path else '?'}next={quote(target, safe='/')}"
 
 
 def is_local(path: str) -> bool:

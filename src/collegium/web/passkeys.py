@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import quote
 
 from collegium.access.rules import Actor
 from collegium.api import passkeys
@@ -19,7 +18,7 @@ from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.text.languages import gettext as _
 from collegium.values import hex_uuid
 from collegium.web import confirmation, sign_in
-from collegium.web.browser_request import BrowserRequest
+from collegium.web.browser_request import BrowserRequest, leading_to
 from collegium.web.forms import Form
 from collegium.web.messages import message_for
 from collegium.web.page import Page, page, templates
@@ -156,10 +155,10 @@ def _sign_in(browser: BrowserRequest) -> Response:
         # The sign-in at an identity provider that came before is over.
         return sign_in.over(browser)
     except (Conflict, Invalid, Unauthenticated) as refusal:
-        after = f"?next={quote(browser.next, safe='/')}" if browser.next else ""
         where = "/sign_in/code/" if account is not None else "/sign_in/"
         code = "passkey.invalid" if isinstance(refusal, Unauthenticated) else refusal.code
-        return browser.redirect(where + after, message_for(Invalid(code)), kind="not")
+        where = leading_to(where, browser.next)
+        return browser.redirect(where, message_for(Invalid(code)), kind="not")
 
 
 def _complete(browser: BrowserRequest, account: int | None) -> Response:

@@ -17,7 +17,7 @@ from collegium.text.languages import gettext as _
 from collegium.text.languages import mark
 from collegium.text.names import isolated
 from collegium.web import front_ends, provider_linking
-from collegium.web.browser_request import BrowserRequest, is_local
+from collegium.web.browser_request import BrowserRequest, is_local, leading_to
 from collegium.web.messages import message_for
 from collegium.web.page import page
 
@@ -354,6 +354,7 @@ def _failure_page(
         label=_label(provider),
         offer=offer,
         invitation_path=return_to if is_invitation(return_to) else "",
+        sign_in_path=leading_to("/sign_in/?choose=1", return_to or browser.next),
         back=back,
         front_end=urlsplit(back).hostname or "",
     )

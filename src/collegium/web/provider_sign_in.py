@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
-from urllib.parse import quote
 
 from collegium.access.rules import Actor
 from collegium.agreements import queries as agreement_queries
@@ -43,7 +42,7 @@ from collegium.text.languages import gettext as _
 from collegium.text.names import isolated
 from collegium.values import Text, hex_uuid
 from collegium.web import front_ends, provider_linking
-from collegium.web.browser_request import BrowserRequest, is_local
+from collegium.web.browser_request import BrowserRequest, is_local, leading_to
 from collegium.web.messages import address_hint, message_for
 from collegium.web.page import Page, page
 from collegium.web.provider_failures import refuse
@@ -419,8 +418,7 @@ def _start(
             HALF, actor.uuid, actor.credentials or 0, code, "" if is_ours else return_to
         )
         browser.set_cookie(HALF, half, SIGN_IN_SECONDS)
-        after = f"?next={quote(return_to, safe='/')}" if is_ours else ""
-        return browser.redirect(f"/sign_in/code/{after}")
+        return browser.redirect(leading_to("/sign_in/code/", return_to))
     if return_to and not is_local(return_to):
         return _hand_over(browser, tx, provider, signed_in.actor, origin, return_to)
     _start_session(

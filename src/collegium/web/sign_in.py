@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import quote
 
 from collegium.access.rules import ANONYMOUS, Actor
 from collegium.accounts import queries as account_queries
@@ -24,7 +23,7 @@ from collegium.sign_in.two_factor import queries as two_factor_queries
 from collegium.text.languages import gettext as _
 from collegium.text.names import isolated
 from collegium.web import provider_sign_in
-from collegium.web.browser_request import BrowserRequest
+from collegium.web.browser_request import BrowserRequest, leading_to
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
 from collegium.web.provider_failures import is_invitation
@@ -41,8 +40,7 @@ def _ask(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     # With a message to read, or a choice to make, the browser is not redirected.
     is_free = not browser.has_flash and "choose" not in browser.query
     if is_free and provider_queries.default(tx) is not None:
-        after = f"?next={quote(browser.next, safe='/')}" if browser.next else ""
-        return browser.redirect(f"/api-auth/default/init/{after}")
+        return browser.redirect(leading_to("/api-auth/default/init/", browser.next))
     return _render_sign_in(browser, tx, Form(), 200)
 
 
@@ -92,8 +90,7 @@ def _check(browser: BrowserRequest) -> Response:
     # Bound to the credentials version: if the credentials change, this value becomes worthless.
     half = browser.sign_value(_HALF, account.uuid, account.credentials_version)
     browser.set_cookie(_HALF, half, _HALF_SECONDS)
-    after = f"?next={quote(browser.next, safe='/')}" if browser.next else ""
-    return browser.redirect(f"/sign_in/code/{after}")
+    return browser.redirect(leading_to("/sign_in/code/", browser.next))
 
 
 def _enter_provider(browser: BrowserRequest) -> Response:
@@ -110,7 +107,7 @@ def _enter_provider(browser: BrowserRequest) -> Response:
 
 def _ask_code(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     if browser.read_signed_value(_HALF, browser.cookie(_HALF), _HALF_SECONDS) is None:
-        return browser.redirect("/sign_in/")
+        return browser.redirect(leading_to("/sign_in/", browser.next))
     account = half_signed_in(browser, tx)
     return over(browser) if account is None else _render_code(browser, tx, account, Form())
 
@@ -228,9 +225,8 @@ def _check_code(browser: BrowserRequest) -> Response:
 def over(browser: BrowserRequest) -> Response:
     """Redirect a sign-in that took too long to its beginning."""
     forget_half(browser)
-    return browser.redirect(
-        "/sign_in/", _("Your sign-in has expired. Please sign in again."), kind="not"
-    )
+    said = _("Your sign-in has expired. Please sign in again.")
+    return browser.redirect(leading_to("/sign_in/", browser.next), said, kind="not")
 
 
 def _sign_out(browser: BrowserRequest) -> Response:
