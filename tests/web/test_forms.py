@@ -355,5 +355,8 @@ def test_messages_need_no_facts_that_a_refusal_may_lack() -> None:
         for code, message in messages._MESSAGES.items()
         if (names := [name for _, name, _, _ in Formatter().parse(message) if name is not None])
     }
-    # `bulk_changes.actions.find_rows` gives it.
-    assert needed == {"bulk_change.too_many": ["most"]}
+    # `bulk_changes.actions.find_rows` and `invitations.rules` give them.
+    assert needed == {
+        "bulk_change.too_many": ["most"],
+        "invitation.ends_before_start": ["start"],
+    }
