@@ -54,8 +54,10 @@ FLUSH_SECONDS: Final = 2.0
 """Time for finished responses to be sent after the last request has ended, in seconds."""
 
 _RESET_SECONDS: Final = 1.0
-_DISCARD_MAX: Final = 4 * 1024 * 1024
-_DISCARD_SECONDS: Final = 2.0
+_DISCARD_MAX: Final = 64 * 1024 * 1024
+_DISCARD_SECONDS: Final = 20.0
+_DISCARD_PAUSE_SECONDS: Final = 1.0
+_DISCARDS: Final = threading.BoundedSemaphore(THREADS // 8)
 
 _KILL_SECONDS: Final = 15
 _NAME_MAX: Final = 100
@@ -176,21 +178,38 @@ class _Body:
                 self._future.cancel()
 
     def discard(self) -> bool:
-        """Read the rest of a body, up to ``_DISCARD_MAX`` bytes and ``_DISCARD_SECONDS``.
-
-        Return whether its end was reached.
-
-        A proxy that is still forwarding a refused body would otherwise find the connection closed.
-        It would then answer its client with 502 Bad Gateway instead of our response.
-        """
+        """Read the rest of a body, within limits; return whether its end was reached."""
         end = time.monotonic() + _DISCARD_SECONDS
         left = _DISCARD_MAX
         with suppress(OSError):
             while not self._ended and left > 0 and time.monotonic() < end:
-                message = self._next(_DISCARD_SECONDS / 2)
+                message = self._next(_DISCARD_PAUSE_SECONDS)
                 left -= len(message.get("body", b"")) or left
                 self._ended = not message.get("more_body", False)
         return self._ended
+
+    def settle(self, given: dict[str, Any]) -> bool:
+        """Read what the application has left of the body, within limits; return whether all is read.
+
+        A client or a proxy that still sends a body would find the connection closed, and not see
+        the response: nginx and Apache then answer with 502 Bad Gateway. A client that waits for
+        "100 Continue" must not be sent it: it has been refused, and may never send the body.
+
+        Args:
+            given: WSGI environment of the request.
+        """
+        if self._ended or not (
+            "HTTP_TRANSFER_ENCODING" in given or given.get("CONTENT_LENGTH", "0") != "0"
+        ):
+            return True
+        if self._future is None and "HTTP_EXPECT" in given:
+            return False
+        if not _DISCARDS.acquire(blocking=False):
+            return False  # such clients must not occupy all threads
+        try:
+            return self.discard()
+        finally:
+            _DISCARDS.release()
 
     def _next(self, seconds: float) -> dict[str, Any]:
         """Return the next ASGI message.
@@ -207,7 +226,7 @@ class _Body:
             self._future = future = self._receive()
             future.add_done_callback(lambda _future: done.release())
         if not done.acquire(timeout=seconds):
-            future.cancel()
+            self.cancel()
             raise TimeoutError
         try:
             message: dict[str, Any] = future.result()
@@ -343,10 +362,8 @@ def _handle(application: WSGIApplication, drain: _Drain, watcher: Any) -> None:
         if not isinstance(parts, list | tuple):
             _stream(watcher, drain, source, given, started, parts)
         else:
-            status, headers = started[-1][:2]
-            if status[:3] == "413" and "HTTP_EXPECT" not in given:
-                source.discard()
-            _send(protocol, int(status[:3]), _encoded(headers), b"".join(parts))
+            headers = _final_headers(source, given, started)
+            _send(protocol, int(started[-1][0][:3]), headers, b"".join(parts))
     except BaseException as error:  # noqa: BLE001 - one request must not end the process
         with suppress(RuntimeError):  # the response has begun
             _send(protocol, 500, [(b"content-type", b"application/json")], _FAILED)
@@ -375,8 +392,9 @@ def _stream(
     try:
         rest = iter(parts)
         begun, is_whole = server_streams.begin(rest)
-        status, headers = int(started[-1][0][:3]), _encoded(started[-1][1])
+        status = int(started[-1][0][:3])
         if is_whole:
+            headers = _final_headers(source, given, started)
             _send(watcher.proto, status, headers, b"".join(begun))
             return
         stream = ResponseStream(watcher.proto, watcher.scope)
@@ -385,11 +403,24 @@ def _stream(
             # Granian tells only after the end of the body that the client has gone.
             if source.discard():
                 stream.watch()
+            headers = _encoded(started[-1][1])
             given[streams.ENDING] = stream.run(status, headers, begun, rest)
         finally:
             drain.streams.discard(stream)
     finally:
         close()
+
+
+def _final_headers(
+    source: _Body, given: dict[str, Any], started: list[Any]
+) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response that is sent whole, once no more of the body is read."""
+    headers = _encoded(started[-1][1])
+    if not source.settle(given):
+        # The rest of the body would be taken for the next request. Apache, told nothing, would
+        # send the body now, and answer with 500 because its client does not.
+        headers.append((b"connection", b"close"))
+    return headers
 
 
 def _encoded(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -34,7 +34,6 @@ NAME = "members.example.org"
 CALLER = "127.0.0.9"
 """The address of the caller. The proxy calls the service from 127.0.0.1."""
 
-APACHE_MODULES = Path("/usr/lib/apache2/modules")
 MODULES = [
     "mpm_event",
     "authz_core",
@@ -137,8 +136,10 @@ def command(kind: str, program: str, text: str, folder: Path, port: int) -> list
         return [program, "-p", str(folder), "-c", str(file), "-e", "stderr"]
     if kind == "apache":
         text = text.replace("<VirtualHost *:443>", f"<VirtualHost *:{port}>")
+        # Beside the program, so that an unpacked package in another folder works too.
+        folder_of_modules = Path(program).parents[1] / "lib" / "apache2" / "modules"
         modules = "".join(
-            f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so\n" for name in MODULES
+            f"LoadModule {name}_module {folder_of_modules}/mod_{name}.so\n" for name in MODULES
         )
         file.write_text(
             f"ServerRoot {folder}\nPidFile {folder}/pid\nErrorLog /dev/stderr\n"
@@ -312,9 +313,14 @@ def test_service_behind_a_proxy_serves_pages_and_api(
     _sign_in(proxied)
     _walk(proxied)
     _use_the_api(proxied, token)
-    # The service refuses the body, not the proxy.
-    response = proxied.call("POST", f"{proxied.root}/api-auth/password/", content=b"x" * 2_500_000)
-    assert response.status_code == 413
+    # The service refuses the body, not the proxy; and the proxy finds nothing closed.
+    for headers in ({}, {"Expect": "100-continue"}):
+        for path, status in (("/api-auth/password/", 413), ("/api/nowhere/", 404)):
+            content = b"x" * 5_000_000
+            response = proxied.call(
+                "POST", f"{proxied.root}{path}", content=content, headers=headers
+            )
+            assert (response.status_code, list(response.json())) == (status, ["detail"])
 
 
 def _sign_in(proxied: Proxied) -> None:

@@ -273,8 +273,26 @@ def test_trusted_ipv4_proxy_is_known_on_an_ipv6_listener(
     assert seen_address(service, service.staff(), header) == "192.0.2.1"
 
 
-def test_too_large_body_is_answered_before_its_end(service: Service) -> None:
-    """A proxy that forwards it gets the response, not a closed connection."""
-    body = b"x" * 4_000_000
-    response = say(service.port, request("POST", "/api-auth/password/", body=body))
-    assert response.status == 413
+def test_refused_body_is_read_before_the_response(service: Service) -> None:
+    """A proxy that still forwards it gets the response, not a closed connection."""
+    body = b"x" * 20_000_000
+    for path, status in (("/api-auth/password/", 413), ("/api/nowhere/", 404)):
+        with connect(service.port) as connection:
+            connection.sendall(request("POST", path, body=body))
+            response = listen(connection)
+            assert (response.status, response.headers.get("connection")) == (status, None)
+            connection.sendall(request("GET", "/healthz"))
+            assert listen(connection).body == b"ok\n"
+
+
+def test_refused_client_that_waits_for_100_continue_need_not_send_its_body(
+    service: Service,
+) -> None:
+    """Apache would send the body if the response did not end the connection."""
+    wait = ("Expect: 100-continue", "Content-Length: 3000000")
+    for path, status in (("/api-auth/password/", 413), ("/api/nowhere/", 404)):
+        with connect(service.port) as connection:
+            connection.sendall(request("POST", path, *wait, sized=False))
+            response = listen(connection)
+            assert (response.status, response.headers.get("connection")) == (status, "close")
+            assert connection.recv(1) == b""
