@@ -1,6 +1,6 @@
 """The service behind nginx, Apache and Caddy, with the configurations of ``packaging/proxies``.
 
-Tests of a proxy that is not installed are skipped, and ``script/test`` says so.
+``script/test`` unpacks those that are not installed. Tests of a proxy that is missing are skipped.
 """
 
 import os
@@ -28,6 +28,7 @@ from tests.hostile.raw import connect, listen
 from tests.support.serving import PATIENCE, Service, free_port
 
 ROOT = Path(__file__).parents[2]
+UNPACKED = ROOT / ".proxies" / "usr"
 PAGE = ROOT / "docs" / "operating.md"
 SITES = {"nginx": "nginx.conf", "apache": "apache.conf", "caddy": "Caddyfile"}
 NAME = "members.example.org"
@@ -48,8 +49,9 @@ PROGRAMS = {"nginx": "nginx", "apache": "apache2", "caddy": "caddy"}
 
 
 def installed(kind: str) -> str | None:
-    """Return the program of a proxy, if it is installed."""
-    return shutil.which(PROGRAMS[kind], path=f"{os.environ['PATH']}:/usr/sbin")
+    """Return the program of a proxy, if it is installed or unpacked."""
+    folders = (os.environ["PATH"], "/usr/sbin", UNPACKED / "sbin", UNPACKED / "bin")
+    return shutil.which(PROGRAMS[kind], path=":".join(map(str, folders)))
 
 
 def below_path_snippet(kind: str) -> str:
@@ -235,8 +237,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Proxied]]:
         log = (folder / "log").open("wb")
         ends.append(log.close)
         # Caddy writes files below its home.
-        home = os.environ | {"HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-        process = subprocess.Popen(arguments, stdout=log, stderr=log, env=home)
+        variables = {"HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+        if program.startswith(str(UNPACKED)):
+            libraries = map(str, (UNPACKED / "lib").glob("*-linux-*"))
+            variables["LD_LIBRARY_PATH"] = ":".join(libraries)
+        process = subprocess.Popen(arguments, stdout=log, stderr=log, env=os.environ | variables)
         ends.append(lambda: process.wait(timeout=10))
         ends.append(process.terminate)
         ends.append(service.stop)
