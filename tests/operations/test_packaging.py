@@ -128,7 +128,6 @@ def test_image_runs_a_known_command_as_an_ordinary_user() -> None:
     ("name", "setting", "unit"),
     [
         ("proxies/nginx.conf", r"client_max_body_size (\d+)m;", 1024**2),
-        ("proxies/apache.conf", r"LimitRequestBody (\d+)", 1),
         ("proxies/Caddyfile", r"max_size (\d+)MB", 1000**2),
         ("helm/example.yaml", r"proxy-body-size: (\d+)m", 1024**2),
     ],
