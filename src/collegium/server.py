@@ -189,7 +189,7 @@ class _Body:
         return self._ended
 
     def settle(self, given: dict[str, Any]) -> bool:
-        """Read what the application has left of the body, within limits; return whether all is read.
+        """Read what the application has left of the body; return whether its end was reached.
 
         A client or a proxy that still sends a body would find the connection closed, and not see
         the response: nginx and Apache then answer with 502 Bad Gateway. A client that waits for
