@@ -43,7 +43,12 @@ PLAIN = {
     "podDisruptionBudget": {"enabled": False},
     "networkPolicy": {"enabled": False},
 }
+FROM_AN_OPERATOR = {
+    "name": "COLLEGIUM_DATABASE_URL",
+    "valueFrom": {"secretKeyRef": {"name": "database-app", "key": "uri"}},
+}
 BELOW_A_PATH = PLAIN | {
+    "extraEnv": [FROM_AN_OPERATOR],
     "settings": {"BASE_URL": "https://example.org:8443/members", "TRUSTED_PROXIES": "10.0.0.0/8"},
     "ingress": {"enabled": True},
 }
@@ -222,6 +227,15 @@ def test_existing_secret_is_used_and_none_created(cases: dict[str, Any]) -> None
     for name, secret in (("example", "collegium-secrets"), ("plain", "members-collegium")):
         for one in containers(cases[name]):
             assert one["envFrom"][1] == {"secretRef": {"name": secret}}
+            # Without one of these a pod would not start, instead of using the SQLite of the image.
+            keys = {each["name"]: each["valueFrom"]["secretKeyRef"] for each in one["env"]}
+            assert keys == {
+                f"COLLEGIUM_{key}": {"name": secret, "key": f"COLLEGIUM_{key}"} for key in SECRETS
+            }
+    for one in containers(cases["below a path"]):
+        names = [each["name"] for each in one["env"]]
+        assert names == ["COLLEGIUM_SECRET_KEY", "COLLEGIUM_MAIL_URL", "COLLEGIUM_DATABASE_URL"]
+        assert one["env"][-1] == FROM_AN_OPERATOR
     absent = {one["kind"] for one in cases["plain"]["objects"]}
     assert not absent & {"PodDisruptionBudget", "NetworkPolicy", "Ingress"}
 

@@ -54,10 +54,24 @@ envFrom:
       name: {{ include "collegium.fullname" . }}
   - secretRef:
       name: {{ include "collegium.secretName" . }}
-{{- with .Values.extraEnv }}
 env:
+  {{- /* Named one by one, so that no pod starts without them: the image would use SQLite and files, in a volume that ends with the pod. */}}
+  {{- $given := list }}
+  {{- range .Values.extraEnv }}
+  {{- $given = append $given .name }}
+  {{- end }}
+  {{- range list "COLLEGIUM_DATABASE_URL" "COLLEGIUM_SECRET_KEY" "COLLEGIUM_MAIL_URL" }}
+  {{- if not (has . $given) }}
+  - name: {{ . }}
+    valueFrom:
+      secretKeyRef:
+        name: {{ include "collegium.secretName" $ }}
+        key: {{ . }}
+  {{- end }}
+  {{- end }}
+  {{- with .Values.extraEnv }}
   {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- end }}
 securityContext:
   allowPrivilegeEscalation: false
   capabilities:
