@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from collegium.settings import Settings
+from collegium.sign_in.identities import sign_ins
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.queries import ProviderRow
@@ -155,6 +158,33 @@ def test_dangerous_settings_are_refused_at_their_fields(
     ):
         assert staff.send(ONE, **settings_form(before, **changes)).status_code == 422, changes
     assert provider(world) == before
+
+
+def test_staff_and_operators_learn_why_sign_ins_failed(
+    staff: Browser, world: World, hostile: HostileProvider
+) -> None:
+    add(staff, hostile)
+    assert "Failed sign-ins" not in text(staff.open(ONE))
+    refused = "provider.client_refused"
+    with capture_logs() as lines, world.database.write() as tx:
+        for name, reason in (
+            *(("campus", refused), ("campus", "identity.denied"), ("campus", refused)),
+            ("elsewhere", "provider.unreachable"),
+        ):
+            sign_ins.record_refused(tx, name, reason, "192.0.2.1")
+    page = text(staff.open(ONE))
+    assert (
+        "The provider does not accept the client ID and the client secret. Enter them again; a "
+        f"secret may expire. {refused} 2 just now" in page
+    )
+    assert re.search(r"Last time \W*The provider", page), "the newest first"
+    assert "identity.denied 1 just now" in page
+    assert "unreachable" not in page
+    assert {"event": "sign-in failed", "provider": "campus", "reason": refused} in [
+        {name: line[name] for name in ("event", "provider", "reason")} for line in lines
+    ]
+    german = staff.open(ONE, headers={"accept-language": "de"})
+    assert "Der Anbieter nimmt Client-ID und Client-Secret nicht an." in text(german)
 
 
 def test_check_says_what_is_wrong(staff: Browser, world: World, hostile: HostileProvider) -> None:

@@ -66,6 +66,22 @@ _PAYLOADS = Statement[_Payload](_payloads)
 _FIRST_PAYLOAD = Statement[_Payload](_payloads.limit(1))
 
 
+class Recorded:
+    """An event: when it happened, and its facts."""
+
+    created_at: datetime
+    payload: dict[str, Any]
+
+
+_NEWEST = Statement[Recorded](
+    select(events.c.created_at, events.c.payload)
+    .where(
+        events.c.kind == bindparam("kind"),
+        events.c.created_at > bindparam("since", type_=UtcDateTime),
+    )
+    .order_by(events.c.created_at.desc(), events.c.id.desc())
+    .limit(bindparam("most"))
+)
 _NTH_LOGIN = Statement[datetime](
     select(events.c.created_at)
     .where(
@@ -98,6 +114,16 @@ def payload_of(tx: ReadTransaction, event: type[Event], account: int) -> Mapping
 def payloads_of(tx: ReadTransaction, event: type[Event], account: int) -> list[Mapping[str, Any]]:
     """Return the facts of all such events of an account, oldest first."""
     return [row.payload for row in tx.fetch_all(_PAYLOADS, kind=event.kind, account=account)]
+
+
+def newest(tx: ReadTransaction, event: type[Event], since: datetime, most: int) -> list[Recorded]:
+    """Return such events of everybody, the newest first.
+
+    Args:
+        since: time after which they happened.
+        most: maximum number of them.
+    """
+    return tx.fetch_all(_NEWEST, kind=event.kind, since=since, most=most)
 
 
 def record(tx: WriteTransaction, actor: Actor | None, event: Event) -> None:

@@ -41,6 +41,9 @@ SENTENCES: Final[Mapping[Problem, str]] = {
     Problem.UNSUPPORTED: mark(
         "does not offer the authorization code flow with signatures that are safe"
     ),
+    Problem.CLIENT_REFUSED: mark(
+        "does not accept the client ID and the client secret. Enter them again; a secret may expire"
+    ),
 }
 """What is wrong with a provider as a whole, for operators. The subject is the provider."""
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 from collegium.accounts.rules import PROFILE_FIELDS
 from collegium.api.request import Response, Routes
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.claim_rules import rules as claim_rule_rules
 from collegium.db.database import ReadTransaction
+from collegium.events import queries as event_queries
+from collegium.events.types import ProviderSignInFailed
 from collegium.integrations import provider_setup
-from collegium.integrations.provider_setup import Check
+from collegium.integrations.provider_setup import SENTENCES, Check
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers import rules as provider_rules
@@ -41,6 +44,10 @@ _LISTS: Final = {
     "vouched_claims": 100,
 }
 """Fields with one value on each line, and the longest value in characters."""
+
+_LATELY: Final = timedelta(days=7)
+_FAILURES_MAX: Final = 500
+"""Number of failed sign-ins at all providers from which reasons are counted."""
 
 _TEXTS: Final = {
     "management_url": provider_rules.URL_MAX,
@@ -149,6 +156,33 @@ def _finding(check: Check) -> str:
     return _(check.template).format_map(facts)
 
 
+class Failure(NamedTuple):
+    """A reason why sign-ins failed.
+
+    Args:
+        finding: what is wrong with the provider, in the language of the reader; empty for others.
+    """
+
+    reason: str
+    finding: str
+    number: int
+    last_at: datetime
+
+
+def _failures(tx: ReadTransaction, name: str) -> list[Failure]:
+    """Return why sign-ins at a provider failed lately, the reason of the newest one first."""
+    rows = event_queries.newest(tx, ProviderSignInFailed, tx.now - _LATELY, _FAILURES_MAX)
+    times: dict[str, list[datetime]] = {}
+    for row in rows:
+        if row.payload["provider"] == name:
+            times.setdefault(row.payload["reason"], []).append(row.created_at)
+    sentences = {f"provider.{problem}": _(text) for problem, text in SENTENCES.items()}
+    return [
+        Failure(reason, sentences.get(reason, ""), len(found), found[0])
+        for reason, found in times.items()
+    ]
+
+
 def _render_provider(
     browser: BrowserRequest,
     tx: ReadTransaction,
@@ -165,6 +199,7 @@ def _render_provider(
         form=form,
         checks=[(check, _finding(check)) for check in checks or ()],
         people=provider_queries.count_identities(tx, row.id),
+        failures=_failures(tx, row.name),
         registrations=list(translated(REGISTRATIONS).items()),
         user_fields=[
             ("", _("Nothing")),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hmac
 import secrets
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
+
+import structlog
 
 from collegium.access.rules import Actor
 from collegium.db.database import ReadTransaction, WriteTransaction
@@ -16,6 +18,8 @@ from collegium.sign_in.identities import queries as identity_queries
 from collegium.sign_in.identities.queries import StartedSignIn
 from collegium.sign_in.providers.queries import ProviderRow
 from collegium.sign_in.providers.rules import SIGN_IN_SECONDS, Purpose
+
+_log: Final[Any] = structlog.get_logger()
 
 
 class Begun(NamedTuple):
@@ -137,6 +141,8 @@ def record_refused(
         reason: code of the refusal. Nothing that the provider said is stored.
         account: id of the account that the person has here, if it is known.
     """
+    # The person sees nothing of the reason, and the operator has to find it.
+    _log.warning("sign-in failed", provider=provider, reason=reason)
     event_queries.record(
         tx,
         None,
