@@ -1,8 +1,11 @@
 """Start the command line: ``collegium``, or ``python -m collegium``."""
 
+import errno
 import gc
+import os
 
 _COLLECT_AFTER = 20_000
+_NO_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 
 def main() -> None:
@@ -11,7 +14,16 @@ def main() -> None:
     gc.set_threshold(_COLLECT_AFTER)
     from collegium.cli import main as run  # noqa: PLC0415 - after the line above
 
-    run()
+    try:
+        run()
+    except OSError as error:
+        # Commands report errors of their own files. Click handles the end of a pipe.
+        if error.errno not in _NO_OUTPUT or error.filename:
+            raise
+        reason = f"collegium: standard output cannot be written: {error.strerror}\n"
+        os.write(2, reason.encode())
+        # A normal exit would try to write the rest once more.
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -59,9 +59,29 @@ def load_settings(settings: Settings) -> tuple[Database, Vault]:
         path.touch(mode=0o600)
         key = settings.secret_key or _load_or_create_key(path.with_name(path.name + ".key"))
     except OSError as error:
-        message = f"COLLEGIUM_DATABASE_URL cannot be used: {error}"
+        file = error.filename or path
+        message = f"COLLEGIUM_DATABASE_URL cannot be used: {file}: {error.strerror}"
+        if isinstance(error, PermissionError):
+            message += ". Run this as the user of the service"
         raise SettingsError(message) from error
     return Database(settings.database_url), Vault(key)
+
+
+def database_remedy(settings: Settings, error: Exception) -> str:
+    """Return what to do about a database that cannot be used, as a sentence.
+
+    Args:
+        error: what the database says.
+    """
+    if not settings.database_is_sqlite:
+        return "Check COLLEGIUM_DATABASE_URL, and that PostgreSQL is running."
+    if "malformed" in str(error) or "not a database" in str(error):
+        return 'The file is damaged, or no database. Follow "Restore" in docs/operating.md.'
+    if "readonly" in str(error):
+        return "Run this as the user of the service, who must own the file and its folder."
+    if "locked" in str(error):
+        return "Another program is writing to it. Try again."
+    return "Check COLLEGIUM_DATABASE_URL, and the permissions of the file and its folder."
 
 
 def key_fits(database: Database, vault: Vault) -> bool:

@@ -88,10 +88,8 @@ def _app_context(settings: Settings, *, migrated: bool = True) -> Iterator[tuple
     except StorageFullError as error:
         _stop(f"the disk of the database is full: {error}. Free some space.")
     except UnavailableError as error:
-        _stop(
-            f"the database cannot be reached: {error}. "
-            "Check COLLEGIUM_DATABASE_URL, and that it is running."
-        )
+        remedy = bootstrap.database_remedy(settings, error)
+        _stop(f"the database cannot be reached: {error}. {remedy}")
 
 
 def _usable_status(database: Database) -> schema.SchemaStatus:

@@ -87,7 +87,9 @@ def _examine(environ: Mapping[str, str]) -> Iterator[Finding]:
             well=False, what="database", text=f"the disk is full: {error}. Free some space"
         )
     except UnavailableError as error:
-        yield Finding(well=False, what="database", text=f"cannot be reached: {error}")
+        remedy = bootstrap.database_remedy(settings, error).removesuffix(".")
+        text = f"cannot be reached: {error}. {remedy}"
+        yield Finding(well=False, what="database", text=text)
     finally:
         database.close()
     yield _check_mail_server(settings.mail_url)
@@ -104,7 +106,7 @@ def _check_database(database: Database, vault: Vault, settings: Settings) -> Ite
     yield Finding(current, "schema", f"{status}{remedy}")
     if not current:
         return
-    yield _check_writing(database)
+    yield _check_writing(database, settings)
     yield _check_key(database, vault)
     with database.read() as tx:
         counts = outbox_queries.counts(tx)
@@ -117,7 +119,8 @@ def _check_database(database: Database, vault: Vault, settings: Settings) -> Ite
         yield Finding(
             counts.failed == 0,
             "failed e-mails",
-            f"{counts.failed} failed, refused permanently or after {MAX_ATTEMPTS} attempts",
+            f"{counts.failed} failed, refused permanently or after {MAX_ATTEMPTS} attempts"
+            + (". Retry or discard them at /staff/mails/" if counts.failed else ""),
         )
         yield _check_proxies(
             settings, rate_limit_queries.latest_subjects(tx, limits.UNTRUSTED_PROXY)
@@ -253,7 +256,7 @@ def _check_two_factor(settings: Settings, names: list[str]) -> Finding:
     return Finding(well=True, what="two-factor", text=text, warns=bool(names))
 
 
-def _check_writing(database: Database) -> Finding:
+def _check_writing(database: Database, settings: Settings) -> Finding:
     try:
         database.check_writable()
         database.check_free_space(now=True)
@@ -262,13 +265,18 @@ def _check_writing(database: Database) -> Finding:
             well=False, what="database", text=f"the disk is full: {error}. Free some space"
         )
     except UnavailableError as error:
-        return Finding(well=False, what="database", text=f"cannot be written: {error}")
+        remedy = bootstrap.database_remedy(settings, error).removesuffix(".")
+        text = f"cannot be written: {error}. {remedy}"
+        return Finding(well=False, what="database", text=text)
     return Finding(well=True, what="database", text="can be read and written")
 
 
 def _check_key(database: Database, vault: Vault) -> Finding:
     if not bootstrap.key_fits(database, vault):
-        text = "does not belong to this database: no token and no link is valid"
+        text = (
+            "does not belong to this database: no token and no link is valid. "
+            "Restore COLLEGIUM_SECRET_KEY, or the key file beside the database"
+        )
         return Finding(well=False, what="secret key", text=text)
     return Finding(well=True, what="secret key", text="belongs to this database")
 
@@ -278,7 +286,7 @@ def _check_mail_server(url: str) -> Finding:
     try:
         transport.check()
     except UnreachableError as error:
-        return Finding(well=False, what="mail", text=error.reason)
+        return Finding(well=False, what="mail", text=f"{error.reason} Check COLLEGIUM_MAIL_URL")
     finally:
         transport.close()
     return Finding(well=True, what="mail", text="the mail server or folder is reachable")
@@ -288,13 +296,14 @@ def _check_clock(database: Database, database_time: object, latest: datetime | N
     own_time = datetime.now(UTC)
     if latest is not None and latest - own_time >= _DRIFT_MAX:
         ahead = (latest - own_time).total_seconds()
-        text = f"the newest event is {ahead:.0f} s in the future: the clock was set back"
+        text = (
+            f"the newest event is {ahead:.0f} s in the future: the clock was set back. Correct it"
+        )
         return Finding(well=False, what="clock", text=text)
     if database.is_sqlite or not isinstance(database_time, datetime):
         return Finding(well=True, what="clock", text=f"{own_time:%Y-%m-%d %H:%M:%S} UTC")
     drift = abs(own_time - database_time)
-    return Finding(
-        drift < _DRIFT_MAX,
-        "clock",
-        f"{drift.total_seconds():.1f} s difference to the clock of the database",
-    )
+    text = f"{drift.total_seconds():.1f} s difference to the clock of the database"
+    if drift < _DRIFT_MAX:
+        return Finding(well=True, what="clock", text=text)
+    return Finding(well=False, what="clock", text=f"{text}. Synchronise both, such as with NTP")

@@ -20,7 +20,7 @@ from collegium.db.database import Database
 from collegium.db.schema import SchemaStatus, status
 from tests.conftest import KEY, PostgreSQL
 from tests.operations.test_settings import field_names
-from tests.support.serving import Service, free_port
+from tests.support.serving import PROGRAM, Service, free_port
 
 STAFF = ("staff", "boss", "--email", "boss@example.org")
 
@@ -170,6 +170,17 @@ def test_unreachable_database_is_a_one_line_error(tmp_path: Path, command: str) 
     done = Service(tmp_path, {"database_url": url, "secret_key": KEY}).run(command)
     check_error(done, 1, "cannot be reached")
     assert "hidden-pw" not in done.stderr + done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_cannot_be_written_is_a_one_line_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [PROGRAM, "--version"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    text = "collegium: standard output cannot be written: No space left on device\n"
+    assert done.stderr == text
 
 
 def test_serve_requires_migrate_on_postgresql(postgresql: PostgreSQL, tmp_path: Path) -> None:
