@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from collegium import doctor
 from collegium.cli import main
 from collegium.scopes.actions import change_account
+from collegium.security.crypto import Vault
 from collegium.settings import Settings
 from collegium.sign_in.providers import actions as provider_actions
 from collegium.sign_in.providers import queries as provider_queries
@@ -123,6 +124,10 @@ def test_check_and_doctor_say_what_is_wrong(
         f"ok   campus: responds as {hostile.issuer}; usable keys: 1\n",
     )
     assert found() == [(True, f"responds as {hostile.issuer}; usable keys: 1")]
+    change_provider(world, client_secret_encrypted=Vault(KEY[::-1]).encrypt("very secret"))
+    text = "has a client secret that another secret key has encrypted. Enter it again"
+    assert found() == [(False, text)]
+    change_provider(world, client_secret_encrypted=None)
     warned: dict[str, dict[str, Any]] = {
         "speaks for no institution": {},
         "speaks for every institution with eduperson_scoped_affiliation. That": {

@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from collegium.integrations.openid import discovery
+from collegium.security.crypto import Vault
 from collegium.settings import Settings
+from collegium.sign_in.providers import actions as provider_actions
+from collegium.sign_in.providers import queries as provider_queries
+from tests.conftest import KEY
 from tests.rules.test_providers import VALID
+from tests.sign_in.identity_scene import change_provider
 from tests.support.openid.hostile import HostileProvider
 from tests.support.remote import says
 from tests.support.site import Site
@@ -119,6 +124,15 @@ def test_changes_ask_the_provider_only_about_another_address(
     }
     response = site.request("PATCH", ONE, world.staff, json={"extra_scope": None})
     assert response.json()["extra_scope"] == ""
+    # What another secret key has encrypted is not shown, and replaced even by nothing.
+    for again in ("another", ""):
+        change_provider(world, client_secret_encrypted=Vault(KEY[::-1]).encrypt("another"))
+        assert site.get(ONE, world.staff).json()["client_secret"] == ""
+        site.request("PATCH", ONE, world.staff, json={"client_secret": again})
+        assert site.get(ONE, world.staff).json()["client_secret"] == again
+        with world.database.read() as tx:
+            (row,) = provider_queries.all_providers(tx)
+        assert not provider_actions.is_secret_lost(world.vault, row)
     assert hostile.asked == []
     hostile.metadata = {"userinfo_endpoint": f"{hostile.base}/other"}
     site.request("PATCH", ONE, world.staff, json={"verify_ssl": False})

@@ -133,6 +133,15 @@ def check(
     Args:
         compared: the claims that claim rules compare.
     """
+    if provider_actions.is_secret_lost(vault, provider):
+        return [
+            Check(
+                is_well=False,
+                template=mark(
+                    "has a client secret that another secret key has encrypted. Enter it again"
+                ),
+            )
+        ]
     client = client_of(settings, vault, provider)
     try:
         metadata = discovery.metadata_of(client, fresh=True)

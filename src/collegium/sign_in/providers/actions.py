@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
+from cryptography.exceptions import InvalidTag
+
 from collegium.access.rules import Actor, require_staff
 from collegium.db.database import WriteTransaction
 from collegium.events import queries as event_queries
@@ -25,13 +27,27 @@ _TRUST: Final = frozenset({"discovery_url", "client_id", "verify_ssl", "is_activ
 
 
 def client_secret(vault: Vault, provider: ProviderRow) -> str:
-    """Return the client secret of a provider; empty for a public client."""
+    """Return the client secret of a provider; empty for a public client, or if it is lost."""
     return decrypt_secret(vault, provider.uuid, provider.client_secret_encrypted)
 
 
 def decrypt_secret(vault: Vault, uuid: str, encrypted: bytes | None) -> str:
-    """Return the client secret of the provider with a UUID; empty for a public client."""
-    return "" if encrypted is None else vault.decrypt(encrypted, _binding(vault, uuid))
+    """Return the client secret of the provider with a UUID.
+
+    It is empty for a public client, and if the secret key has been replaced since. Then nobody
+    signs in with the provider until staff enter the secret again.
+    """
+    if encrypted is None:
+        return ""
+    try:
+        return vault.decrypt(encrypted, _binding(vault, uuid))
+    except InvalidTag:
+        return ""
+
+
+def is_secret_lost(vault: Vault, provider: ProviderRow) -> bool:
+    """Tell whether a provider has a client secret that this secret key cannot decrypt."""
+    return provider.client_secret_encrypted is not None and not client_secret(vault, provider)
 
 
 def create(
@@ -194,7 +210,8 @@ def _changed_columns(
         for column, value in _columns(vault, provider.uuid, changes).items()
         if column == "client_secret_encrypted" or getattr(provider, column) != value
     }
-    if "client_secret" in changes and client_secret(vault, provider) == changes["client_secret"]:
+    is_same = client_secret(vault, provider) == changes.get("client_secret")
+    if is_same and not is_secret_lost(vault, provider):
         del changed["client_secret_encrypted"]
     return changed
 
