@@ -39,7 +39,16 @@ def configure(settings: Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, format="%(message)s")
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[_OthersHandler()])
+
+
+class _OthersHandler(logging.Handler):
+    """Write what libraries log as entries of ours, in one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
 
 
 def has_requests() -> bool:

@@ -97,6 +97,8 @@ def options(host: str, port: int, workers: int) -> dict[str, Any]:
         "websockets": False,
         # Granian warns of the number of threads, but most of them only wait.
         "log_level": LogLevels.error,
+        # It would write to standard output, and in a format of its own.
+        "log_dictconfig": {"handlers": {}, "loggers": {"_granian": {"propagate": True}}},
         "respawn_failed_workers": workers > 1,
         "workers_kill_timeout": _KILL_SECONDS,
     }

@@ -273,6 +273,29 @@ def test_trusted_ipv4_proxy_is_known_on_an_ipv6_listener(
     assert seen_address(service, service.staff(), header) == "192.0.2.1"
 
 
+def test_libraries_and_the_server_log_in_our_format() -> None:
+    """One line each, on standard error."""
+    program = """
+import logging
+from granian.log import LogLevels, configure_logging
+from collegium import logs, server
+from collegium.settings import load
+logs.configure(load({"COLLEGIUM_LOG_FORMAT": "json"}))
+configure_logging(LogLevels.error, server.options("127.0.0.1", 1, 1)["log_dictconfig"])
+for name in ("_granian", "a.library"):
+    logging.getLogger(name).error("two\\n%s", "lines")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    entries = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(entry["logger"], entry["event"], entry["level"]) for entry in entries] == [
+        ("_granian", "two\nlines", "error"),
+        ("a.library", "two\nlines", "error"),
+    ]
+
+
 def test_refused_body_is_read_before_the_response(service: Service) -> None:
     """A proxy that still forwards it gets the response, not a closed connection."""
     body = b"x" * 20_000_000
