@@ -62,6 +62,7 @@ _DISCARDS: Final = threading.BoundedSemaphore(THREADS // 8)
 _KILL_SECONDS: Final = 15
 _NAME_MAX: Final = 100
 _PLAIN: Final = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
+_FAILED_STATUS: Final = 500
 _FAILED: Final = b'{"detail":"Something went wrong. The error was logged."}'
 
 
@@ -368,7 +369,7 @@ def _handle(application: WSGIApplication, drain: _Drain, watcher: Any) -> None:
             _send(protocol, int(started[-1][0][:3]), headers, b"".join(parts))
     except BaseException as error:  # noqa: BLE001 - one request must not end the process
         with suppress(RuntimeError):  # the response has begun
-            _send(protocol, 500, [(b"content-type", b"application/json")], _FAILED)
+            _send(protocol, _FAILED_STATUS, [(b"content-type", b"application/json")], _FAILED)
         if streams.ENDING not in given:  # nobody has logged it
             watcher.err(error)
             return
@@ -393,7 +394,13 @@ def _stream(
     close: Callable[[], object] = getattr(parts, "close", lambda: None)
     try:
         rest = iter(parts)
-        begun, is_whole = server_streams.begin(rest)
+        try:
+            begun, is_whole = server_streams.begin(rest)
+        except BaseException:
+            # Nothing was sent, so the caller sends this status. The log line of the request, which
+            # ``close`` writes, has it too.
+            given[streams.STATUS] = _FAILED_STATUS
+            raise
         status = int(started[-1][0][:3])
         if is_whole:
             headers = _final_headers(source, given, started)

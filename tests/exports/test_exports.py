@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from collegium import server
 from collegium.api import streams
 from collegium.api.middleware import registry
 from collegium.db.database import UnavailableError
@@ -249,6 +250,60 @@ def test_file_ends_when_the_reader_loses_the_right(
     scene.world.remove_role(scene.manager, "PROJECT.MANAGER", scene.survey)
     with pytest.raises(Refusal):
         next(batches)
+
+
+class Watcher:
+    """What Granian gives for a request, and what is sent to it."""
+
+    def __init__(self, path: str, who: Person) -> None:
+        self.proto = self
+        self.sent: list[dict[str, Any]] = []
+        names = {"method": "GET", "http_version": "1.1", "scheme": "http"}
+        self.scope = names | {
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "server": ("127.0.0.1", "1"),
+            "client": ("127.0.0.1", "2"),
+            "headers": [
+                (b"host", b"collegium.test"),
+                (b"authorization", f"Token {who.token}".encode()),
+            ],
+        }
+
+    def receive(self) -> Any:
+        raise AssertionError("nobody reads a body")
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+
+    def done(self) -> None:
+        """The request is over."""
+
+
+@sqlite_only
+def test_file_that_fails_before_anything_was_sent_is_logged_with_the_status_that_was_sent(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr("collegium.logs.request", lambda **facts: lines.append(facts))
+    monkeypatch.setattr(export_actions, "BATCH", 1)
+    read, batches = export_actions._READERS[Subject.MEMBERS], iter((True, False))
+
+    def read_once(*given: Any) -> Any:
+        return read(*given) if next(batches) else _fail()
+
+    monkeypatch.setitem(export_actions._READERS, Subject.MEMBERS, read_once)
+
+    def count(status: str) -> float:
+        labels = {"method": "GET", "status": status}
+        return registry.get_sample_value("collegium_requests_total", labels) or 0.0
+
+    before = count("200"), count("500")
+    watcher = Watcher(f"{scene.survey.path}export/members/", scene.owner)
+    server._handle(scene.site.application, server._Drain(), watcher)
+    assert [message["status"] for message in watcher.sent if "status" in message] == [500]
+    assert [(line["status"], line["ending"]) for line in lines] == [(500, "failed")]
+    assert (count("200"), count("500")) == (before[0], before[1] + 1)
 
 
 @sqlite_only

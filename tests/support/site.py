@@ -89,8 +89,8 @@ class Site:
 
     def __init__(self, settings: Settings, database: Database, vault: Vault) -> None:
         self.database = database
-        application = app.application(settings, database, vault, lambda: None, "")
-        self._server = _Server(application)
+        self.application = app.application(settings, database, vault, lambda: None, "")
+        self._server = _Server(self.application)
 
     @property
     def took(self) -> float:

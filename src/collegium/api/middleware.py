@@ -32,7 +32,7 @@ from collegium.api.request import (
     text,
     trusted,
 )
-from collegium.api.streams import Ending, StreamedBody
+from collegium.api.streams import STATUS, Ending, StreamedBody
 from collegium.db.database import UnavailableError
 from collegium.refusals import Refusal
 
@@ -173,11 +173,11 @@ class Middleware:
             is_traced = tracing.is_on() and path not in _QUIET
             body = self._traced(env, start, request) if is_traced else self._app(env, start)
             is_streamed = type(body) is not list
-            return self._streamed(body, env, path, began, int(code)) if is_streamed else body
+            return self._streamed(body, env, path, began, code) if is_streamed else body
         finally:
             seconds = time.perf_counter() - began
             method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "?"
-            _count_of(method, code).inc()
+            _count_of(method, code).inc(not is_streamed)  # streams are counted when they end
             _seconds.observe(seconds)
             if _FORWARDED & env.keys() and not trusted(env, self._site.proxies):
                 self._record_proxy(env.get("REMOTE_ADDR", ""))
@@ -198,7 +198,7 @@ class Middleware:
         env: WSGIEnvironment,
         path: str,
         began: float,
-        status: int,
+        code: str,
     ) -> StreamedBody:
         """Return a body that writes the log line of its request and is counted when it ends."""
         request = env[REQUEST_ID]
@@ -213,13 +213,16 @@ class Middleware:
                 _log.error("response cut short", path=shown, request=request, exc_info=error)
 
         def report(body: StreamedBody) -> None:
+            sent = str(env.get(STATUS, code))
+            method = env["REQUEST_METHOD"] if env["REQUEST_METHOD"] in _COUNTED else "?"
+            _count_of(method, sent).inc()
             _streaming.dec()
             _streams.labels(body.ending).inc()
             _streamed.inc(body.size)
             logs.request(
                 method=env["REQUEST_METHOD"],
                 path=shown,
-                status=status,
+                status=int(sent),
                 ms=round((time.perf_counter() - began) * 1000, 1),
                 request=request,
                 size=body.size,
@@ -253,6 +256,8 @@ class Middleware:
             ends = stack.pop_all()
 
             def report(streamed: StreamedBody) -> None:
+                if STATUS in env:
+                    span.set_attribute("http.response.status_code", env[STATUS])
                 span.set_attribute("http.response.body.size", streamed.size)
                 span.set_attribute("collegium.stream_ending", str(streamed.ending))
                 ends.close()

@@ -32,6 +32,11 @@ ENDING: Final = "collegium.stream_ending"
 it; the middleware says here that it has logged an error."""
 
 
+STATUS: Final = "collegium.stream_status"
+"""Key in the WSGI environment under which the server says the status that it sends instead of that
+of the stream, because nothing of it was sent before it failed."""
+
+
 class Ending(StrEnum):
     """How a streamed response ended."""
 
