@@ -39,6 +39,9 @@ def test_role_is_copied_released_concealed_and_used_again(world: World, browser:
     assert copy.description == "Sailor"
     assert "has a copy of this role already" in send(browser, here, **fields)
     page = browser.open(here).text
+    # The names that people see; the names in the API are beside them.
+    assert f"Sailor {name} Release Sailor" in text(browser.open(here))
+    assert f"Project member {MEMBER} Use again Project member" in text(browser.open(here))
     records = {
         action: page.split(f'value="{action}"')[0].rpartition('name="role" value="')[2][:32]
         for action in ("release", "reveal")

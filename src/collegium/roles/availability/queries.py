@@ -36,6 +36,7 @@ class AvailabilityRow:
     uuid: str
     role_uuid: str
     role_name: str
+    role_description: str
     organisation_id: int
 
 
@@ -46,6 +47,7 @@ class ConcealmentRow:
     uuid: str
     role_uuid: str
     role_name: str
+    role_description: str
     organisation_id: int
 
 
