@@ -78,7 +78,16 @@ def test_link_works_once(
 ) -> None:
     assert setup_path(database, vault) == path
     other.open(path)
-    set_up(browser, path)
+    browser.open(path)
+    form, cookies = FORM | {"submission": browser.submission, "csrf": browser.csrf}, browser.cookies
+    assert form["csrf"]
+    browser.cookies = cookies.copy()
+    first = browser.send(path, **form)
+    # Pressed twice, the button gets the same answer: the browser has dropped the first session.
+    browser.cookies = cookies
+    second = browser.send(path, **form)
+    assert second.headers["location"] == first.headers["location"]
+    assert "You are signed in" in text(browser.follow(second))
     assert other.send(path, **FORM | {"username": "second"}).status_code == 410
     assert other.open(path).status_code == 410
     assert usernames(database) == ["grace"]

@@ -54,6 +54,14 @@ class Browser:
         assert found, self.page.text[:500]
         return found[1]
 
+    @property
+    def submission(self) -> str:
+        """The one-time number of the forms of the page that was opened last."""
+        assert self.page is not None
+        found = re.search(r'name="submission" value="([\w-]+)"', self.page.text)
+        assert found, self.page.text[:800]
+        return found[1]
+
     def send(self, path: str, **data: Any) -> httpx.Response:
         """Post a form to a path, with the token of the page that was opened last."""
         options = data.pop("options", {})

@@ -46,18 +46,10 @@ def rows(world: World, table: Table) -> list[Any]:
         return tx.fetch_all(Statement(table.select()))
 
 
-def submission(browser: Browser) -> str:
-    """Return the one-time number of the form on the page."""
-    assert browser.page is not None
-    match = re.search(r'name="submission" value="([\w-]+)"', browser.page.text)
-    assert match, browser.page.text[:800]
-    return match[1]
-
-
 def form_on(browser: Browser, path: str, **fields: Any) -> dict[str, Any]:
     """Open a page and return its form with some fields, to be sent more than once."""
     browser.open(path)
-    return {"submission": submission(browser), "csrf": browser.csrf, **fields}
+    return {"submission": browser.submission, "csrf": browser.csrf, **fields}
 
 
 def outcome(browser: Browser, response: httpx.Response) -> tuple[str, str]:
@@ -120,7 +112,7 @@ def test_number_of_a_form_counts_for_its_session_only(
         (third, world.staff),
     ):
         visitor.sign_in(world, person).open(NEW_ORGANISATION)
-        number = number or submission(visitor)
+        number = number or visitor.submission
         response = visitor.send(NEW_ORGANISATION, name="Initech", submission=number)
         locations.append(response.headers["location"])
     assert len(set(locations)) == 3
@@ -189,7 +181,7 @@ def recovery_codes_in(response: httpx.Response) -> list[str]:
 def test_repeated_form_shows_the_same_recovery_codes(browser: Browser, world: World) -> None:
     path = "/account/second_factor/"
     browser.sign_in(world, world.person("ada", password=HASHED)).open(path)
-    form = {"action": "begin", "submission": submission(browser)}
+    form = {"action": "begin", "submission": browser.submission}
     secrets = set()
     for _ in range(2):
         assert browser.send(path, **form).status_code == 303
@@ -201,7 +193,7 @@ def test_repeated_form_shows_the_same_recovery_codes(browser: Browser, world: Wo
         return browser.call("POST", path, data=data)
 
     browser.open(path)
-    confirm = ("confirm", TOTP(secret).now(), submission(browser))
+    confirm = ("confirm", TOTP(secret).now(), browser.submission)
     codes, again = (recovery_codes_in(press(*confirm)) for _ in range(2))
     assert codes == again
     assert len(codes) == 10
@@ -210,7 +202,7 @@ def test_repeated_form_shows_the_same_recovery_codes(browser: Browser, world: Wo
     }
     # One code replaces all codes.
     browser.open(path)
-    renew = ("codes", codes[0], submission(browser))
+    renew = ("codes", codes[0], browser.submission)
     new, again = (recovery_codes_in(press(*renew)) for _ in range(2))
     assert new == again
     assert len(new) == 10
@@ -221,7 +213,7 @@ def test_repeated_form_shows_the_same_recovery_codes(browser: Browser, world: Wo
     assert "are no longer valid" in text(browser.follow(response))
     # A wrong code creates nothing, and the form can be corrected.
     browser.open(path)
-    number = submission(browser)
+    number = browser.submission
     assert press("codes", codes[1], number).status_code == 422
     assert len(recovery_codes_in(press("codes", new[0], number))) == 10
 
@@ -269,7 +261,7 @@ def test_list_of_people_is_invited_once(browser: Browser, scene: Scene) -> None:
     people = "one@example.org\ntwo@example.org\nnonsense\none@example.org"
     form = {"addresses": people, "role": world.role("PROJECT.MEMBER").uuid, "extra_text": ""}
     browser.send(path, action="check", **form)
-    form |= {"action": "send", "submission": submission(browser), "csrf": browser.csrf}
+    form |= {"action": "send", "submission": browser.submission, "csrf": browser.csrf}
     first, second = (browser.call("POST", path, data=form) for _ in range(2))
     assert len(rows(world, invitations)) == 2
     assert "already" not in text(second)
@@ -325,7 +317,7 @@ def test_repeated_invitation_is_not_refused_by_the_rate_limit(
     addresses = "\n".join([*people[:2], "nonsense@"])
     form = {"addresses": addresses, "role": role, "extra_text": "", "action": "send"}
     assert browser.send(path, **form | {"action": "check"}).status_code == 200
-    form |= {"submission": submission(browser), "csrf": browser.csrf}
+    form |= {"submission": browser.submission, "csrf": browser.csrf}
     first, second = (browser.call("POST", path, data=form) for _ in range(2))
     assert (first.status_code, second.status_code) == (200, 200)
     assert len(rows(world, invitations)) == 2

@@ -368,6 +368,33 @@ class BrowserRequest(RequestContext):
         if key is not None:
             idempotency.complete(tx, key, self.app.vault.sign(_SUBMISSION, *facts))
 
+    def answer(self, tx: WriteTransaction, path: str, message: str = "") -> Response:
+        """Redirect, and keep that as what the form has led to, for a ``Page(…, once=True)``.
+
+        Unlike ``create``, it does not prevent that the form is executed again: what was cancelled
+        may have begun again since, and this form can cancel it again.
+
+        Args:
+            tx: The transaction that does what the form asks for.
+            path: see ``redirect``.
+            message: see ``redirect``.
+        """
+        self.keep_answer(tx, path, message)
+        return self.redirect(path, message)
+
+    @property
+    def was_answered(self) -> bool:
+        """Tell whether the same form has led to something before; see ``answer``."""
+        with self.read() as tx:
+            return self.recall(tx) is not None
+
+    def keep_answer(self, tx: WriteTransaction, *facts: str | int) -> None:
+        """Keep what a form has led to, as ``answer``, for a page with its own ``replay``."""
+        key = self._submission_key()
+        if key is not None:
+            idempotency.claim(tx, key)
+            idempotency.complete(tx, key, self.app.vault.sign(_SUBMISSION, *facts))
+
     # Navigation.
 
     @property

@@ -218,7 +218,7 @@ def _change(browser: BrowserRequest) -> Response:
     if action == "remove":
         with browser.write() as tx:
             hook_actions.remove(tx, browser.actor, kind, row.uuid)
-        return browser.redirect(_HERE, _("The hook is removed."))
+            return browser.answer(tx, _HERE, _("The hook is removed."))
     if action != "save":
         is_active = action == "activate"
         with browser.write() as tx:
@@ -242,6 +242,6 @@ ROUTES: Routes = {
     },
     "/account/hooks/{uuid}/": {
         "GET": Page(_show, "Show a hook and its latest deliveries."),
-        "POST": Page(_change, "Change, pause, activate or remove a hook."),
+        "POST": Page(_change, "Change, pause, activate or remove a hook.", once=True),
     },
 }

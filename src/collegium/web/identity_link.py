@@ -69,7 +69,7 @@ def _use(browser: BrowserRequest) -> Response:
 
     def use() -> mail_links.Linked:
         with browser.write() as tx:
-            return mail_links.use(
+            linked = mail_links.use(
                 tx,
                 browser.app.vault,
                 browser.segments["token"],
@@ -77,6 +77,8 @@ def _use(browser: BrowserRequest) -> Response:
                 browser.ip_address,
                 browser.request_id,
             )
+            browser.keep_answer(tx, linked.provider.name, linked.return_to)
+            return linked
 
     try:
         with browser.rate_limited(CODE):
@@ -93,9 +95,11 @@ def _use(browser: BrowserRequest) -> Response:
                 return _ask(browser, tx)
             _, _, provider = mail_links.read_link(tx, browser.app.vault, browser.segments["token"])
         return refuse(browser, refusal, provider.name, provider)
-    return provider_sign_in.enter_from_page(
-        browser, linked.provider.name, Purpose.SIGN_IN, linked.return_to
-    )
+    return _enter(browser, linked.provider.name, linked.return_to)
+
+
+def _enter(browser: BrowserRequest, provider: str, return_to: str) -> Response:
+    return provider_sign_in.enter_from_page(browser, provider, Purpose.SIGN_IN, return_to)
 
 
 ROUTES: Routes = {
@@ -105,6 +109,6 @@ ROUTES: Routes = {
     },
     f"/{mail_links.PURPOSE}/{{token}}/": {
         "GET": Page(_ask, "Ask to add a sign-in method.", public=True),
-        "POST": Page(_use, "Add a sign-in method.", public=True),
+        "POST": Page(_use, "Add a sign-in method.", public=True, once=True, replay=_enter),
     },
 }

@@ -246,6 +246,7 @@ def _act(kind: ScopeKind, browser: BrowserRequest) -> Response:
             scope_page = _load(kind, browser, tx)
             row = _load_import(browser, tx, scope_page)
             message = _do(tx, browser, row.uuid, action)
+            return browser.answer(tx, f"{scope_page.path}imports/{row.uuid}/", message)
     except (Conflict, Invalid) as refusal:
         if refusal.code not in {"import.not_ready", "import.nothing_ready"}:
             raise
@@ -301,7 +302,7 @@ def routes(kind: ScopeKind, path: str) -> Routes:
         },
         f"{path}imports/{{one}}/": {
             "GET": Page(partial(_show, kind), "Show an import: judgement, progress, result."),
-            "POST": Page(partial(_act, kind), "Start, stop or undo an import."),
+            "POST": Page(partial(_act, kind), "Start, stop or undo an import.", once=True),
         },
         f"{path}imports/{{one}}/result/": {
             "GET": Page(partial(_result, kind), "Download the rows of an import as CSV."),

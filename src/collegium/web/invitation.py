@@ -22,7 +22,6 @@ from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.security.rate_limits.rules import CODE, SIGN_UP
 from collegium.sign_in.providers import queries as provider_queries
 from collegium.sign_in.providers.rules import NAME_MAX, Purpose
-from collegium.sign_in.tokens.actions import actor_of
 from collegium.text.confusables import is_reserved_username
 from collegium.text.email_addresses import same_mailbox
 from collegium.text.languages import gettext as _
@@ -32,10 +31,9 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.messages import address_hint, place, role
 from collegium.web.page import Page, page
+from collegium.web.repeated_sign_up import sign_in_again
 
 _METHOD: Final = "mailed link"
-_REPLAY_SECONDS: Final = 600
-"""Time in which a repeated form still signs in to the account that it created, in seconds."""
 
 
 def _load_invitation(browser: BrowserRequest, tx: ReadTransaction) -> InvitationRow:
@@ -288,14 +286,8 @@ def _replay_welcome(
         version: Version of the account's credentials when it was created.
         created_at: When the account was created, in seconds since 1970 (UTC).
     """
-    if account_id:
-        with browser.write() as tx:
-            account = account_queries.existing(tx, account_id)
-            is_unchanged = account.is_active and account.credentials_version == version
-            if not is_unchanged or browser.now.timestamp() > created_at + _REPLAY_SECONDS:
-                return browser.to_sign_in("/account/")
-            actor = actor_of(account, browser.ip_address, browser.request_id, credentials=version)
-            browser.sign_in(tx, actor, _METHOD)
+    if account_id and not sign_in_again(browser, account_id, version, created_at, _METHOD):
+        return browser.to_sign_in("/account/")
     return browser.redirect("/account/", message)
 
 
@@ -332,14 +324,14 @@ def _decline(browser: BrowserRequest) -> Response:
     try:
         with browser.write() as tx:
             invitation_actions.decline(tx, actor, browser.settings, row.uuid, row.link_version)
+            message = _("You have declined the invitation to the {place} as {role}.").format(
+                place=place(row), role=role(row)
+            )
+            if browser.next:
+                message += _(" If it was a mistake, ask the inviter for a new invitation.")
+            return browser.answer(tx, browser.next or _own_path(browser), message)
     except (NotFound, Conflict) as refusal:
         return _render_refused(browser, refusal)
-    message = _("You have declined the invitation to the {place} as {role}.").format(
-        place=place(row), role=role(row)
-    )
-    if browser.next:
-        message += _(" If it was a mistake, ask the inviter for a new invitation.")
-    return browser.redirect(browser.next or _own_path(browser), message)
 
 
 def _refuse_deactivated(browser: BrowserRequest, row: InvitationRow) -> Response:
@@ -398,6 +390,6 @@ ROUTES: Routes = {
         ),
     },
     "/invitation/{token}/decline/": {
-        "POST": Page(_decline, "Decline an invitation.", public=True),
+        "POST": Page(_decline, "Decline an invitation.", public=True, once=True),
     },
 }

@@ -384,17 +384,14 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
     if action == "send":
         browser.check_limits(INVITE, PEOPLE, RESEND, target=uuid)
     try:
-        message, path = _send_or_cancel(kind, browser, action, uuid)
+        return _send_or_cancel(kind, browser, action, uuid)
     except Conflict as refusal:
         # This refusal tells that an account no longer exists, so it counts as an unknown address.
         limits.count_unknown(browser, int(refusal.code == "group.no_account"))
         raise
-    return browser.redirect(f"{path}invitations/", message)
 
 
-def _send_or_cancel(
-    kind: ScopeKind, browser: BrowserRequest, action: str, uuid: str
-) -> tuple[str, str]:
+def _send_or_cancel(kind: ScopeKind, browser: BrowserRequest, action: str, uuid: str) -> Response:
     with browser.write() as tx:
         scope_page = ScopePage.load(browser, tx, kind, right="invitations")
         row = invitation_queries.get_visible(tx, browser.actor, uuid)
@@ -411,7 +408,7 @@ def _send_or_cancel(
             message = _("The invitation for {email} is cancelled.").format(
                 email=isolated(row.email)
             )
-    return message, scope_page.path
+        return browser.answer(tx, f"{scope_page.path}invitations/", message)
 
 
 def routes(kind: ScopeKind, path: str) -> Routes:
@@ -435,6 +432,8 @@ def routes(kind: ScopeKind, path: str) -> Routes:
             "POST": bulk_changes.choosing(kind, OF_INVITATIONS, list_filters, _list),
         },
         f"{path}invitations/{{one}}/": {
-            "POST": Page(partial(_change, kind), "Send an invitation again, or cancel it."),
+            "POST": Page(
+                partial(_change, kind), "Send an invitation again, or cancel it.", once=True
+            ),
         },
     }

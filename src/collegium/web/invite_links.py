@@ -307,15 +307,15 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
             form.add_refusals(invite_link_actions.problems_of_change(browser.actor, row, values))
             if form.is_valid:
                 invite_link_actions.change(tx, browser.actor, browser.settings, row.uuid, values)
-    if not form.is_valid:
-        with browser.read() as tx:
-            return _render_form(kind, browser, tx, form, 422, row)
-    message = (
-        _("The invite link is saved.")
-        if action == "save"
-        else _("The invite link is closed. You can still approve earlier requests.")
-    )
-    return browser.redirect(f"{scope_page.path}links/", message)
+        if form.is_valid:
+            message = (
+                _("The invite link is saved.")
+                if action == "save"
+                else _("The invite link is closed. You can still approve earlier requests.")
+            )
+            return browser.answer(tx, f"{scope_page.path}links/", message)
+    with browser.read() as tx:
+        return _render_form(kind, browser, tx, form, 422, row)
 
 
 def routes(kind: ScopeKind, path: str) -> Routes:
@@ -335,6 +335,6 @@ def routes(kind: ScopeKind, path: str) -> Routes:
         },
         f"{path}links/{{one}}/": {
             "GET": Page(partial(_edit, kind), "Show an invite link."),
-            "POST": Page(partial(_change, kind), "Edit an invite link, or close it."),
+            "POST": Page(partial(_change, kind), "Edit an invite link, or close it.", once=True),
         },
     }

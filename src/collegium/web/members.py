@@ -196,8 +196,8 @@ def _change(kind: ScopeKind, browser: BrowserRequest) -> Response:
         with form.showing_refusals(), browser.write() as tx:
             scope_page = ScopePage.load(browser, tx, kind)
             path, message = _perform(tx, browser, scope_page, action)
-        if form.is_valid:
-            return browser.redirect(path, message)
+            if form.is_valid:
+                return browser.answer(tx, path, message)
     with browser.read() as tx:
         return _render_grant(kind, browser, tx, form, 422)
 
@@ -342,6 +342,7 @@ def _routes(kind: ScopeKind) -> Routes:
             "POST": Page(
                 partial(_change, kind),
                 "Change the role or end date of a member, remove the member, or undo that.",
+                once=True,
             ),
         },
         f"{path}add/": {

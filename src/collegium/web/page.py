@@ -16,7 +16,8 @@
    begins with one ``<h1>`` and says in a sentence what this is and what to do next. ``parts.html``
    offers:
 
-   * ``{% call form(browser, creates=true) %}``: a form that creates something;
+   * ``{% call form(browser, creates=true) %}``: a form that creates something, or that can be sent
+     once;
    * ``{% call form(browser) %}…{% endcall %}``: any other POST form, with its CSRF token;
    * ``field(form, "name", "Label")``, ``area``, ``tick``, ``choose``: inputs with hint and error;
    * ``faults(form)``: all errors together above the form, each a link to its field;
@@ -46,6 +47,10 @@ A page that creates something is a ``Page(…, creates=True)``. It opens
 ``with browser.create() as tx:`` and ends that block with
 ``browser.created(tx, "/path/", "Done.")`` before it redirects there. Pressing the button twice then
 creates one object, and both submissions get the same response.
+
+A page that takes something away, or uses it up, is a ``Page(…, once=True)``. It ends its
+``with browser.write() as tx:`` with ``return browser.answer(tx, "/path/", "Done.")``. Pressing the
+button twice would be refused the second time; that submission gets the first response again.
 
 A refusal that the function does not catch becomes an error page with the message of
 ``messages.py``: 404 for NotFound, 403 for Forbidden, 429 for Limited, 409 for all others except
@@ -158,8 +163,11 @@ class Page(Endpoint):
 
     Args:
         creates: Whether its form creates something and so carries a one-time number.
+        once: Whether its form does something that nobody can do twice, such as cancelling, and so
+            carries a one-time number. A second submission is refused, and answered as the first.
         replay: Answers a form that is sent again. It gets the arguments that
-            ``BrowserRequest.created`` got. ``BrowserRequest.redirect`` when None.
+            ``BrowserRequest.created`` or ``BrowserRequest.answer`` got. ``BrowserRequest.redirect``
+            when None.
         during_setup: Whether people can use it who still have to set up two-factor authentication,
             or to agree to the terms.
         one_click: Whether programs may post to it, because its path holds a signed token that no
@@ -167,6 +175,7 @@ class Page(Endpoint):
     """
 
     creates: bool = False
+    once: bool = False
     replay: Callable[..., Response] | None = None
     during_setup: bool = False
     one_click: bool = False

@@ -107,7 +107,7 @@ def _perform(browser: BrowserRequest, action: str, name: str) -> Response:
     confirmation.require(browser)
     with browser.write() as tx:
         passkey_actions.revoke(tx, browser.actor, browser.settings, uuid)
-    return browser.redirect(_HERE, _("The passkey is removed. It can no longer sign in."))
+        return browser.answer(tx, _HERE, _("The passkey is removed. It can no longer sign in."))
 
 
 def _ceremony(browser: BrowserRequest) -> str:
@@ -190,7 +190,10 @@ ROUTES: Routes = {
     _HERE: {
         "GET": Page(_show, "List my passkeys.", during_setup=True),
         "POST": Page(
-            _change, "Add, rename or remove a passkey; renew the recovery codes.", during_setup=True
+            _change,
+            "Add, rename or remove a passkey; renew the recovery codes.",
+            during_setup=True,
+            once=True,
         ),
     },
     _SIGN_IN: {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from collegium.access import queries as access_queries
@@ -9,7 +10,8 @@ from collegium.access.rules import Permission, ScopeKind, require_staff
 from collegium.api.request import Response, Routes
 from collegium.claim_rules import queries as claim_rule_queries
 from collegium.db.database import ReadTransaction
-from collegium.refusals import Forbidden, NotFound
+from collegium.memberships.queries import MemberFacts
+from collegium.refusals import Conflict, Forbidden, NotFound
 from collegium.scopes.projects import actions as project_actions
 from collegium.scopes.projects import queries as project_queries
 from collegium.scopes.projects import recovery
@@ -113,11 +115,16 @@ def _recover(browser: BrowserRequest) -> Response:
             project = _get_to_recover(browser, tx)
             uuid = browser.uuid("project", "one")
             found = recovery.recover(tx, browser.actor, browser.settings, uuid, wishes)
+            path = f"/project/{uuid}/"
+            message = _("The project {name} is back.").format(name=isolated(project.name))
+            browser.keep_answer(tx, path, message)
     if found is None:
+        if browser.was_answered:
+            # The same button was pressed before.
+            raise Conflict("project.not_deleted")
         with browser.read() as tx:
             return _render(browser, tx, form)
     invited = recovery.invite_all(browser.write, browser.actor, browser.settings, found)
-    message = _("The project {name} is back.").format(name=isolated(project.name))
     if invited:
         message += " " + ngettext(
             "{number} person is invited.", "{number} people are invited.", len(invited)
@@ -127,7 +134,10 @@ def _recover(browser: BrowserRequest) -> Response:
         message += " " + ngettext(
             "{number} person has a role again.", "{number} people have a role again.", again
         ).format(number=again)
-    return browser.redirect(f"/project/{uuid}/", message)
+    if not invited and not found.restored:
+        return browser.redirect(path, message)
+    with browser.write() as tx:
+        return browser.answer(tx, path, message)
 
 
 def _get_to_recover(browser: BrowserRequest, tx: ReadTransaction) -> AnyProject:
@@ -160,7 +170,6 @@ def _move(browser: BrowserRequest) -> Response:
     form = browser.form
     name = form.text("organisation", 500, required=True)
     keeps = form.choice("members", *_KEEPS) == "keep"
-    target, lost = None, []
     with form.showing_refusals(), browser.write() as tx:
         access = _load_to_move(browser, tx).access
         found = claim_rule_queries.organisations_named(tx, name, hex_uuid(name))
@@ -171,18 +180,21 @@ def _move(browser: BrowserRequest) -> Response:
         if form.is_valid:
             target = access_queries.get_visible_by_id(tx, browser.actor, found[0].id)
             lost = recovery.move(tx, browser.actor, access, target, keeps_members=keeps)
-    if target is None or not form.is_valid:
-        with browser.read() as tx:
-            return _render_move(browser, tx, form)
-    message = _("The project belongs to {name} now.").format(name=isolated(target.scope.name))
-    if lost:
-        number = len({one.account_id for one in lost})
-        message += " " + ngettext(
-            "{number} person has lost a role, as the audit log says.",
-            "{number} people have lost a role, as the audit log says.",
-            number,
-        ).format(number=number)
-    return browser.redirect(scope_page.path, message)
+            return browser.answer(tx, scope_page.path, _moved_message(target.scope.name, lost))
+    with browser.read() as tx:
+        return _render_move(browser, tx, form)
+
+
+def _moved_message(organisation: str, lost: Sequence[MemberFacts]) -> str:
+    message = _("The project belongs to {name} now.").format(name=isolated(organisation))
+    if not lost:
+        return message
+    number = len({one.account_id for one in lost})
+    return f"{message} " + ngettext(
+        "{number} person has lost a role, as the audit log says.",
+        "{number} people have lost a role, as the audit log says.",
+        number,
+    ).format(number=number)
 
 
 def _load_to_move(browser: BrowserRequest, tx: ReadTransaction) -> ScopePage:
@@ -196,10 +208,10 @@ ROUTES: Routes = {
     f"{_ORGANISATION}deleted/": {"GET": Page(_list, "List the deleted projects.")},
     f"{_ORGANISATION}deleted/{{one}}/": {
         "GET": Page(_show, "Show a deleted project, and the form that brings it back."),
-        "POST": Page(_recover, "Bring a deleted project back."),
+        "POST": Page(_recover, "Bring a deleted project back.", once=True),
     },
     f"{PATHS[ScopeKind.PROJECT]}move/": {
         "GET": Page(_show_move, "Show the form that moves a project."),
-        "POST": Page(_move, "Move a project to another organisation."),
+        "POST": Page(_move, "Move a project to another organisation.", once=True),
     },
 }

@@ -116,11 +116,13 @@ def _close(kind: ScopeKind, browser: BrowserRequest) -> Response:
             scope_page = _load(kind, browser, tx)
             review = _load_review(browser, tx, scope_page)
             review_actions.close(tx, browser.actor, review.uuid, seen=form.raw("seen")[:16])
+            return browser.answer(
+                tx, f"{scope_page.path}reviews/", _("The review is closed. Thank you.")
+            )
     except Conflict as refusal:
         form.add_refusal(refusal)
         with browser.read() as tx:
             return _render(kind, browser, tx, form, 422)
-    return browser.redirect(f"{scope_page.path}reviews/", _("The review is closed. Thank you."))
 
 
 ROUTES: Routes = {_HERE: {"GET": Page(_list_pending, "List the reviews that I may close.")}}
@@ -136,6 +138,6 @@ def routes(kind: ScopeKind, path: str) -> Routes:
         f"{path}reviews/": {"GET": Page(partial(_list, kind), "List the reviews of the roles.")},
         f"{path}reviews/{{one}}/": {
             "GET": Page(partial(_show, kind), "Show a review with the roles to look at."),
-            "POST": Page(partial(_close, kind), "Close a review."),
+            "POST": Page(partial(_close, kind), "Close a review.", once=True),
         },
     }

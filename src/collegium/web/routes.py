@@ -298,7 +298,7 @@ class _Pages(Protocol[BrowserRequest]):
 
     def handle(self, context: BrowserRequest, endpoint: Endpoint) -> Response:
         """Run the handler; a form that creates something only once."""
-        if isinstance(endpoint, Page) and endpoint.creates:
+        if isinstance(endpoint, Page) and (endpoint.creates or endpoint.once):
             return _respond_once(context, endpoint)
         return super().handle(context, endpoint)
 
@@ -331,17 +331,18 @@ def _require_session(browser: BrowserRequest, endpoint: Endpoint | None) -> None
 
 
 def _respond_once(browser: BrowserRequest, endpoint: Page) -> Response:
-    """Run the handler of a form that creates something, unless the browser has sent it before.
+    """Run the handler of a form that has a number. A repeated form gets the first response.
 
-    A repeated form gets the response of the first one. It is looked up before limits and rules,
-    because the first submission may be the reason to refuse the second. It is looked up again after
-    a refusal, because the first submission may have finished in the meantime.
+    For a form that creates something, that response is looked up before limits and rules, because
+    the first submission may be the reason to refuse the second. For every form it is looked up
+    after a refusal, because the first submission may have finished in the meantime.
     """
     replay = endpoint.replay or BrowserRequest.redirect
-    with browser.read() as tx:
-        stored = browser.recall(tx)
-    if stored is not None:
-        return replay(browser, *stored)
+    if endpoint.creates:
+        with browser.read() as tx:
+            stored = browser.recall(tx)
+        if stored is not None:
+            return replay(browser, *stored)
     try:
         response = run(browser, endpoint)
     except RepeatedFormError as repeated:

@@ -16,6 +16,7 @@ from collegium.web.browser_request import BrowserRequest
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
 from collegium.web.passwords import hash_of_new_password
+from collegium.web.repeated_sign_up import sign_in_again
 
 _NAME_MAX = 80
 
@@ -63,23 +64,45 @@ def _set_up(browser: BrowserRequest) -> Response:
             account, mail_id = site_actions.set_up(
                 tx, browser.settings, vault, token, username, email, password_hash, name
             )
-            actor = actor_of(
-                account,
-                browser.ip_address,
-                browser.request_id,
-                credentials=account.credentials_version,
-            )
+            version = account.credentials_version
+            actor = actor_of(account, browser.ip_address, browser.request_id, credentials=version)
+            browser.keep_answer(tx, mail_id, account.id, version, int(tx.now.timestamp()))
             browser.sign_in(tx, actor, "password")
     except NotFound:
         return _over(browser)
-    return browser.redirect(
-        f"/staff/mails/{mail_id}/", _("The service is set up. You are signed in.")
-    )
+    return _to_test_mail(browser, mail_id)
+
+
+def _to_test_mail(browser: BrowserRequest, mail_id: int) -> Response:
+    message = _("The service is set up. You are signed in.")
+    return browser.redirect(f"/staff/mails/{mail_id}/", message)
+
+
+def _replay(
+    browser: BrowserRequest, mail_id: int, account: int, version: int, created_at: int
+) -> Response:
+    """Answer a repeated form as the first one. The browser dropped that response with its session.
+
+    Args:
+        mail_id: Id of the test e-mail.
+        account: see ``sign_in_again``.
+        version: as there.
+        created_at: as there.
+    """
+    if not sign_in_again(browser, account, version, created_at, "password"):
+        return browser.to_sign_in("/account/")
+    return _to_test_mail(browser, mail_id)
 
 
 ROUTES: Routes = {
     "/setup/{token}/": {
         "GET": Page(_ask, "Show the form that sets the service up.", public=True),
-        "POST": Page(_set_up, "Create the first account and name the service.", public=True),
+        "POST": Page(
+            _set_up,
+            "Create the first account and name the service.",
+            public=True,
+            once=True,
+            replay=_replay,
+        ),
     },
 }

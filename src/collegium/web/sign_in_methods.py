@@ -53,11 +53,11 @@ def _change(browser: BrowserRequest) -> Response:
             raise NotFound("identity.none")
         with browser.write() as tx:
             linking.unlink(tx, browser.actor, browser.settings, uuid)
+            return browser.answer(tx, METHODS, _("The sign-in method is removed."))
     except Conflict as refusal:
         form.add_refusal(refusal)
         with browser.read() as tx:
             return _render_methods(browser, tx, form, 422)
-    return browser.redirect(METHODS, _("The sign-in method is removed."))
 
 
 def _confirm(browser: BrowserRequest) -> Response:
@@ -72,6 +72,6 @@ ROUTES: Routes = {
     },
     METHODS: {
         "GET": Page(_show, "Show my sign-in methods."),
-        "POST": Page(_change, "Add or remove a sign-in method."),
+        "POST": Page(_change, "Add or remove a sign-in method.", once=True),
     },
 }

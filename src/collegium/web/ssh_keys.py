@@ -57,7 +57,7 @@ def _add(browser: BrowserRequest) -> Response:
 def _remove(browser: BrowserRequest) -> Response:
     with browser.write() as tx:
         ssh_key_actions.delete(tx, browser.actor, browser.uuid("key"))
-    return browser.redirect(_HERE, _("The key is removed."))
+        return browser.answer(tx, _HERE, _("The key is removed."))
 
 
 ROUTES: Routes = {
@@ -65,5 +65,5 @@ ROUTES: Routes = {
         "GET": Page(_show, "List my SSH keys."),
         "POST": Page(_add, "Add an SSH key.", creates=True),
     },
-    "/account/keys/{uuid}/remove/": {"POST": Page(_remove, "Remove an SSH key.")},
+    "/account/keys/{uuid}/remove/": {"POST": Page(_remove, "Remove an SSH key.", once=True)},
 }

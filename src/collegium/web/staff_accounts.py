@@ -8,7 +8,7 @@ from collegium.accounts import actions as account_actions
 from collegium.accounts import queries as account_queries
 from collegium.api import account_views
 from collegium.api.request import Response, Routes
-from collegium.db.database import ReadTransaction
+from collegium.db.database import ReadTransaction, WriteTransaction
 from collegium.memberships import queries as membership_queries
 from collegium.refusals import Conflict, Invalid, NotFound
 from collegium.sign_in.identities import linking, removal
@@ -119,7 +119,9 @@ def _change(browser: BrowserRequest) -> Response:
     if form.is_valid:
         confirmation.require(browser)
         try:
-            return browser.redirect(browser.path, _perform_on_account(browser, action))
+            with browser.write() as tx:
+                message = _perform_on_account(browser, tx, action)
+                return browser.answer(tx, browser.path, message)
         except (Conflict, Invalid) as refusal:
             form.add_refusal(refusal)
         except NotFound as refusal:
@@ -130,36 +132,35 @@ def _change(browser: BrowserRequest) -> Response:
         return _render_account(browser, tx, form, 422)
 
 
-def _perform_on_account(browser: BrowserRequest, action: str) -> str:
+def _perform_on_account(browser: BrowserRequest, tx: WriteTransaction, action: str) -> str:
     uuid, actor = browser.uuid("account"), browser.actor
-    with browser.write() as tx:
-        name = person(account_queries.get_visible(tx, actor, uuid))
-        match action:
-            case "second_factor":
-                two_factor_actions.reset(tx, actor, uuid)
-                return _(
-                    "Two-factor authentication of {name} is off. They are notified by e-mail."
-                ).format(name=name)
-            case "identity":
-                identity = hex_uuid(browser.form.raw("identity")) or ""
-                label = removal.unlink_as_staff(
-                    tx,
-                    actor,
-                    browser.settings,
-                    uuid,
-                    identity,
-                    force=browser.form.flag("last_way"),
-                )
-                return _(
-                    "{name} can no longer sign in with {provider}. They are notified by e-mail."
-                ).format(name=name, provider=isolated(label))
-            case "password":
-                row = password_actions.send(tx, actor, uuid)
-                return _("A link to set a password is being sent to {email}.").format(
-                    email=isolated(row.email)
-                )
-        changes = {"is_active": action == "activate"}
-        account_actions.update(tx, actor, browser.settings, uuid, changes, agrees_to_policy=False)
+    name = person(account_queries.get_visible(tx, actor, uuid))
+    match action:
+        case "second_factor":
+            two_factor_actions.reset(tx, actor, uuid)
+            return _(
+                "Two-factor authentication of {name} is off. They are notified by e-mail."
+            ).format(name=name)
+        case "identity":
+            identity = hex_uuid(browser.form.raw("identity")) or ""
+            label = removal.unlink_as_staff(
+                tx,
+                actor,
+                browser.settings,
+                uuid,
+                identity,
+                force=browser.form.flag("last_way"),
+            )
+            return _(
+                "{name} can no longer sign in with {provider}. They are notified by e-mail."
+            ).format(name=name, provider=isolated(label))
+        case "password":
+            row = password_actions.send(tx, actor, uuid)
+            return _("A link to set a password is being sent to {email}.").format(
+                email=isolated(row.email)
+            )
+    changes = {"is_active": action == "activate"}
+    account_actions.update(tx, actor, browser.settings, uuid, changes, agrees_to_policy=False)
     if action == "activate":
         return _("The account of {name} is active. They can sign in again.").format(name=name)
     return _("The account of {name} is deactivated and signed out everywhere.").format(name=name)
@@ -227,6 +228,7 @@ ROUTES: Routes = staff_only(
             "POST": Page(
                 _change,
                 "Deactivate or activate an account, or change how it signs in.",
+                once=True,
             ),
         },
     },

@@ -96,13 +96,12 @@ def _change(browser: BrowserRequest) -> Response:
     if form.choice("action", "save", "remove") == "remove":
         with browser.write() as tx:
             agreement_actions.remove(tx, browser.actor, uuid)
-        return browser.redirect(HERE, _("The text is removed."))
+            return browser.answer(tx, HERE, _("The text is removed."))
     values = _read(form)
     if form.is_valid:
-        with form.showing_refusals():
-            with browser.write() as tx:
-                agreement_actions.change(tx, browser.actor, uuid, values)
-            return browser.redirect(HERE, _("The text is saved."))
+        with form.showing_refusals(), browser.write() as tx:
+            agreement_actions.change(tx, browser.actor, uuid, values)
+            return browser.answer(tx, HERE, _("The text is saved."))
     with browser.read() as tx:
         return _render(browser, tx, form, 422)
 
@@ -116,7 +115,9 @@ ROUTES: Routes = staff_only(
         },
         f"{HERE}{{uuid}}/": {
             "GET": Page(_show, "Show a user agreement."),
-            "POST": Page(_change, "Publish a new version of a user agreement, or remove it."),
+            "POST": Page(
+                _change, "Publish a new version of a user agreement, or remove it.", once=True
+            ),
         },
     },
     staff_paths=(f"{HERE}new/",),

@@ -105,8 +105,11 @@ def _change(browser: BrowserRequest) -> Response:
         return _send_test(browser)
     if form.is_valid:
         try:
-            return browser.redirect(list_path, _perform_on_mail(browser, action, mail_id))
+            return _perform_on_mail(browser, action, mail_id, list_path)
         except NotFound:
+            if browser.was_answered:
+                # The same button was pressed before.
+                raise
             return browser.redirect(
                 list_path,
                 _("Nothing was changed: the e-mail was already sent, or is being sent."),
@@ -140,26 +143,32 @@ def _show(browser: BrowserRequest, tx: ReadTransaction) -> Response:
     )
 
 
-def _perform_on_mail(browser: BrowserRequest, action: str, mail_id: int) -> str:
+def _perform_on_mail(browser: BrowserRequest, action: str, mail_id: int, path: str) -> Response:
     with browser.write() as tx:
         match action:
             case "retry":
                 outbox_actions.retry(tx, browser.actor, mail_id)
-                return _("The e-mail is queued again. If it fails, it will appear here.")
+                message = _("The e-mail is queued again. If it fails, it will appear here.")
             case "drop":
                 outbox_actions.discard(tx, browser.actor, mail_id)
-                return _("The e-mail is discarded.")
-        count = outbox_actions.retry_all(tx, browser.actor)
-    return ngettext(
-        "{count} e-mail is queued again.", "{count} e-mails are queued again.", count
-    ).format(count=count)
+                message = _("The e-mail is discarded.")
+            case _:
+                count = outbox_actions.retry_all(tx, browser.actor)
+                message = ngettext(
+                    "{count} e-mail is queued again.", "{count} e-mails are queued again.", count
+                ).format(count=count)
+        return browser.answer(tx, path, message)
 
 
 ROUTES: Routes = staff_only(
     {
         HERE: {
             "GET": Page(_list, "List the queued or failed e-mails."),
-            "POST": Page(_change, "Send an e-mail again or discard it, or send a test e-mail."),
+            "POST": Page(
+                _change,
+                "Send an e-mail again or discard it, or send a test e-mail.",
+                once=True,
+            ),
         },
         f"{HERE}{{id}}/": {"GET": Page(_show, "Show what became of a test e-mail.")},
     }

@@ -85,10 +85,9 @@ def _change(browser: BrowserRequest) -> Response:
         raise NotFound("role.unknown")
     description = form.name("description", _DESCRIPTION_MAX) if action == "copy" else ""
     if form.is_valid:
-        with form.showing_refusals():
-            with browser.write() as tx:
-                _act(browser, tx, action, uuid, description)
-            return browser.redirect(browser.path, _(_DONE[action]))
+        with form.showing_refusals(), browser.write() as tx:
+            _act(browser, tx, action, uuid, description)
+            return browser.answer(tx, browser.path, _(_DONE[action]))
     with browser.read() as tx:
         return _render(browser, tx, form)
 
@@ -124,7 +123,7 @@ ROUTES: Routes = staff_only(
     {
         f"{HERE}{{uuid}}/roles/": {
             "GET": Page(_show, "Show the roles of an organisation."),
-            "POST": Page(_change, "Copy, conceal, reveal or release a role."),
+            "POST": Page(_change, "Copy, conceal, reveal or release a role.", once=True),
         },
     },
 )

@@ -251,8 +251,7 @@ def _change(browser: BrowserRequest) -> Response:
     if _check_values(form, changes) and action != "check":
         confirmation.require(browser)
         with form.showing_refusals():
-            message = _perform_on_provider(browser, row, action, changes)
-            return browser.redirect(HERE if action == "remove" else browser.path, message)
+            return _perform_on_provider(browser, row, action, changes)
     if action == "check" and form.is_valid:
         checks = provider_setup.check(browser.settings, browser.app.vault, row, compared)
     shown = form
@@ -265,12 +264,13 @@ def _change(browser: BrowserRequest) -> Response:
 
 def _perform_on_provider(
     browser: BrowserRequest, row: ProviderRow, action: str, changes: dict[str, Any]
-) -> str:
+) -> Response:
     vault, actor = browser.app.vault, browser.actor
     if action == "remove":
         with browser.write() as tx:
             provider_actions.remove(tx, actor, row.name)
-        return _("The provider is removed. Nobody can sign in with it any more.")
+            message = _("The provider is removed. Nobody can sign in with it any more.")
+            return browser.answer(tx, HERE, message)
     metadata = None
     if action == "save":
         metadata = provider_setup.discover_changed(browser.settings, row, changes)
@@ -278,11 +278,12 @@ def _perform_on_provider(
         changes = {"is_active": action == "activate"}
     with browser.write() as tx:
         provider_actions.update(tx, actor, vault, row.name, changes, metadata)
-    return {
-        "save": _("The provider is saved."),
-        "activate": _("The provider is active. People see its button on the sign-in page."),
-        "deactivate": _("The provider is inactive. Nobody can sign in with it."),
-    }[action]
+        message = {
+            "save": _("The provider is saved."),
+            "activate": _("The provider is active. People see its button on the sign-in page."),
+            "deactivate": _("The provider is inactive. Nobody can sign in with it."),
+        }[action]
+        return browser.answer(tx, browser.path, message)
 
 
 ROUTES: Routes = staff_only(
@@ -294,7 +295,9 @@ ROUTES: Routes = staff_only(
         },
         f"{HERE}{{provider}}/": {
             "GET": Page(_show, "Show a provider."),
-            "POST": Page(_change, "Change, check, activate, deactivate or remove a provider."),
+            "POST": Page(
+                _change, "Change, check, activate, deactivate or remove a provider.", once=True
+            ),
         },
     },
     staff_paths=(f"{HERE}new/",),

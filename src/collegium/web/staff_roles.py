@@ -209,27 +209,28 @@ def _change(browser: BrowserRequest) -> Response:
             form.add_refusals(role_actions.problems(tx, row, changes, _checked_permissions(form)))
     if form.is_valid:
         with form.showing_refusals():
-            message = _perform_on_role(browser, action, changes)
-            return browser.redirect(HERE if action == "delete" else browser.path, message)
+            return _perform_on_role(browser, action, changes)
     with browser.read() as tx:
         return _render_role(browser, tx, form, 422, from_database=action != "save")
 
 
-def _perform_on_role(browser: BrowserRequest, action: str, changes: dict[str, str]) -> str:
+def _perform_on_role(browser: BrowserRequest, action: str, changes: dict[str, str]) -> Response:
     uuid, actor = browser.uuid("role"), browser.actor
     with browser.write() as tx:
         match action:
             case "delete":
                 role_actions.delete(tx, actor, uuid)
-                return _("The role is deleted.")
+                return browser.answer(tx, HERE, _("The role is deleted."))
             case "save":
                 role_actions.update(tx, actor, uuid, changes, _checked_permissions(browser.form))
-                return _("The role is saved. The changes take effect at once.")
+                message = _("The role is saved. The changes take effect at once.")
             case "enable":
                 role_actions.set_active(tx, actor, uuid, active=True)
-                return _("The role is enabled.")
-        role_actions.set_active(tx, actor, uuid, active=False)
-    return _("The role is disabled. Its current holders keep it.")
+                message = _("The role is enabled.")
+            case _:
+                role_actions.set_active(tx, actor, uuid, active=False)
+                message = _("The role is disabled. Its current holders keep it.")
+        return browser.answer(tx, browser.path, message)
 
 
 def _checked_permissions(form: Form) -> list[str]:
@@ -275,7 +276,7 @@ ROUTES: Routes = staff_only(
         },
         f"{HERE}{{uuid}}/": {
             "GET": Page(_show, "Show a role."),
-            "POST": Page(_change, "Change, enable, disable or delete a role."),
+            "POST": Page(_change, "Change, enable, disable or delete a role.", once=True),
         },
     },
     staff_paths=(f"{HERE}new/",),

@@ -190,18 +190,15 @@ def _change(browser: BrowserRequest) -> Response:
         values = _read_values(form, tx) if action == "save" and form.is_valid else {}
     if form.is_valid:
         confirmation.require(browser)
-        with form.showing_refusals():
-            with browser.write() as tx:
-                if action == "remove":
-                    claim_rule_actions.remove(tx, browser.actor, uuid)
-                else:
-                    claim_rule_actions.update(tx, browser.actor, uuid, values)
+        with form.showing_refusals(), browser.write() as tx:
             if action == "remove":
-                return browser.redirect(
-                    HERE, _("The rule is removed. The roles that it gave stay.")
+                claim_rule_actions.remove(tx, browser.actor, uuid)
+                return browser.answer(
+                    tx, HERE, _("The rule is removed. The roles that it gave stay.")
                 )
+            claim_rule_actions.update(tx, browser.actor, uuid, values)
             message = _("The rule is saved. It counts at each person's next sign-in.")
-            return browser.redirect(browser.path, message)
+            return browser.answer(tx, browser.path, message)
     with browser.read() as tx:
         return _render_rule(browser, tx, row, form, 422)
 
@@ -215,7 +212,7 @@ ROUTES: Routes = staff_only(
         },
         f"{HERE}{{uuid}}/": {
             "GET": Page(_show, "Show a claim rule, and try it with a person."),
-            "POST": Page(_change, "Change or remove a claim rule."),
+            "POST": Page(_change, "Change or remove a claim rule.", once=True),
         },
     },
     staff_paths=(f"{HERE}new/",),

@@ -134,7 +134,7 @@ def _revoke(browser: BrowserRequest) -> Response:
         else:
             session_actions.end(tx, browser.actor, token_id)
             message = _("The browser is signed out.")
-    return browser.redirect(_HERE, message)
+        return browser.answer(tx, _HERE, message)
 
 
 def _ask_device(browser: BrowserRequest, tx: ReadTransaction) -> Response:
@@ -276,7 +276,7 @@ ROUTES: Routes = {
         "POST": Page(_create, "Create an access token.", creates=True, replay=_replay_token),
     },
     "/account/tokens/end/": {
-        "POST": Page(_revoke, "Sign out a session, or revoke an access token.")
+        "POST": Page(_revoke, "Sign out a session, or revoke an access token.", once=True)
     },
     "/account/authorize/": {
         "GET": Page(_ask_device, "Show a program that asks for access."),
