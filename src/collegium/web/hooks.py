@@ -26,6 +26,7 @@ from collegium.refusals import NotFound
 from collegium.text.languages import gettext as _
 from collegium.text.languages import mark, translated
 from collegium.web.browser_request import BrowserRequest
+from collegium.web.delivery_reasons import delivery_reason
 from collegium.web.forms import Form
 from collegium.web.page import Page, page
 
@@ -182,25 +183,8 @@ def _event_label(delivery: Delivery) -> str:
     return _("{label} and {others} more").format(label=label, others=others) if others else label
 
 
-_ANSWERS: Final = frozenset(
-    {
-        mark("The address is an internal one."),
-        mark("There was no answer."),
-        mark("The hook is not active any more."),
-        mark("The event is not visible any more."),
-    }
-)
-"""Reasons without an answer that are translated. The worker writes them in English; the others,
-which tell of a fault of this service or of a hook that is gone, stay so."""
-
-
 def _answer(delivery: Delivery) -> str:
-    if not delivery.error:
-        return str(delivery.response_status or "") or _("none")
-    if delivery.response_status:
-        status = delivery.response_status
-        return _("The answer was an error ({status}).").format(status=status)
-    return _(delivery.error) if delivery.error in _ANSWERS else delivery.error
+    return delivery_reason(delivery.error) or str(delivery.response_status or "") or _("none")
 
 
 def _state(delivery: Delivery) -> str:

@@ -40,6 +40,7 @@ from collegium.text.names import isolated
 from collegium.values import hex_uuid
 from collegium.web import bulk_changes, exports
 from collegium.web.browser_request import BrowserRequest, RepeatedFormError
+from collegium.web.delivery_reasons import delivery_reason
 from collegium.web.forms import Form
 from collegium.web.messages import INVITATION_STATES, message_for
 from collegium.web.page import Page, load_page, page
@@ -347,7 +348,7 @@ def _invitation_items(
                 state,
                 _state_label(row, state),
                 _(DELIVERY_STATUSES[delivery]) if mail is not None else "",
-                (row.mail_error or "") if delivery is DeliveryStatus.ERRED else "",
+                delivery_reason(row.mail_error or "") if delivery is DeliveryStatus.ERRED else "",
                 link,
                 may_manage
                 and state in Action.SEND.states

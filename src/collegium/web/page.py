@@ -94,6 +94,7 @@ from collegium.text.names import isolated, keep_isolates
 from collegium.values import whole_number
 from collegium.web import display, messages, theme
 from collegium.web.browser_request import BrowserRequest
+from collegium.web.delivery_reasons import delivery_reason
 from collegium.web.tables import Tables
 
 HTML: Final = "text/html"
@@ -295,6 +296,7 @@ def templates() -> Environment:
     environment.filters["kind"] = messages.kind_name
     environment.filters["request_state"] = messages.request_state
     environment.filters["invitation_state"] = messages.invitation_state
+    environment.filters["delivery_reason"] = delivery_reason
     environment.filters["mail_state"] = messages.mail_state
     environment.filters["person"] = messages.person
     environment.filters["label"] = messages.label
