@@ -295,9 +295,14 @@ class Scene:
                 ("second-factor-wrong", fill_and_press("Six-digit code", "1", "Turn on")),
                 ("recovery-codes", self._turn_on),
                 ("second-factor-on", to("/account/second_factor/")),
+                ("menu", press("Menu")),
                 (
                     "sign-in-code",
-                    in_order(press("Sign out"), to("/sign_in/"), signing_in("hugo", PASSWORD)),
+                    in_order(
+                        press("Sign out"),
+                        to("/sign_in/"),
+                        signing_in("hugo", PASSWORD),
+                    ),
                 ),
                 ("sign-in-code-wrong", fill_and_press("Code", "000000", "Sign in")),
             ],

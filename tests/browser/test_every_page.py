@@ -18,6 +18,8 @@ from tests.browser.scene import Scene
 WIDTHS = (1280, 360)
 PICTURES = os.environ.get("PICTURES") == "1"
 NARROWEST = 320
+TWO_ROWS = 104
+"""Pixels of a header with two rows of links."""
 PARTS = ("table", "rowgroup", "row", "columnheader", "cell")
 THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
@@ -103,7 +105,8 @@ _NEW_COLOURS = """known => {
 }"""
 
 
-# Pixels that are too many, primary actions, and current tabs outside of the window.
+# Pixels that are too many, primary actions, current tabs outside of the window, the height of the
+# header, and links of it that are too small.
 _LAYOUT = """() => {
     const texts = found => found.map(one => one.textContent.trim());
     const buttons = "main button:not(.quiet, .danger, .plain), main .button:not(.quiet, .danger)";
@@ -111,10 +114,13 @@ _LAYOUT = """() => {
         const {left, right} = one.getBoundingClientRect();
         return left < 0 || right > innerWidth;
     };
+    const isSmall = one => one.checkVisibility() && one.getBoundingClientRect().height < 44;
     return [
         document.documentElement.scrollWidth - innerWidth,
         texts([...document.querySelectorAll(buttons)].filter(one => one.checkVisibility())),
         texts([...document.querySelectorAll(".tabs [aria-current]")].filter(isOutside)),
+        document.querySelector(".bar")?.offsetHeight ?? 0,
+        texts([...document.querySelectorAll(".bar a, .bar button")].filter(isSmall)),
     ];
 }"""
 
@@ -140,7 +146,9 @@ def check_page(page: Page, axe: str, name: str, known: set[str], colours: list[s
     colours += new
     if PICTURES:
         set_width(page, NARROWEST)
-    wide, primary, hidden = page.evaluate(_LAYOUT)
+    wide, primary, hidden, header, small = page.evaluate(_LAYOUT)
+    assert header < TWO_ROWS, f"{name}: the header has {header} pixels at {NARROWEST}"
+    assert not small, f"{name}: {small} of the header are too small to be touched"
     assert wide <= 0, f"{name}: {wide} pixels too wide at {NARROWEST}"
     assert len(primary) <= 1, f"{name}: which is the primary action? {primary}"
     assert not hidden, f"{name}: {hidden} is current, and not to be seen at {NARROWEST}"
@@ -154,7 +162,7 @@ _START_WALK = """known => {
     window.getSelection().removeAllRanges();
     const all = [...document.querySelectorAll("a[href], button, input, select, textarea")];
     // What a closed menu hides is reached after it is opened.
-    const isShown = element => element.checkVisibility() || !element.closest(".switch");
+    const isShown = element => element.checkVisibility() || !element.closest(".switch, [popover]");
     const open = all.filter(element => element.type !== "hidden" && isShown(element));
     const around = one => one ? `${around(one.parentElement)} ${one.tagName}.${one.className}` : "";
     const named = element => `${around(element.parentElement)} ${element.outerHTML}`;
