@@ -73,6 +73,8 @@ def database_remedy(settings: Settings, error: Exception) -> str:
     Args:
         error: what the database says.
     """
+    if "permission denied for" in str(error):
+        return "The role in COLLEGIUM_DATABASE_URL must own the tables and the schema."
     if not settings.database_is_sqlite:
         return "Check COLLEGIUM_DATABASE_URL, and that PostgreSQL is running."
     if "malformed" in str(error) or "not a database" in str(error):

@@ -118,6 +118,21 @@ def test_doctor_reports_an_unreachable_database(installation: Installation) -> N
     assert "pw" not in failures["database"]
 
 
+def test_doctor_reports_a_role_without_rights(installation: Installation) -> None:
+    if installation.url.startswith("sqlite"):
+        return  # it has no roles
+    separator = "&" if "?" in installation.url else "?"
+    for role, text in (
+        ("pg_read_all_data", "cannot be written: permission denied for table outbox"),
+        ("pg_monitor", "cannot be reached: permission denied for table alembic_version"),
+    ):
+        url = f"{installation.url}{separator}options=-c%20role%3D{role}"
+        checks = {check.what: check for check in installation.examine(database_url=url)}
+        assert not checks["database"].well
+        remedy = "The role in COLLEGIUM_DATABASE_URL must own the tables and the schema"
+        assert checks["database"].text == f"{text}. {remedy}"
+
+
 @pytest.mark.parametrize("content", ["no database at all", "SQLite format 3\0" + 999 * "x"])
 def test_doctor_says_what_to_do_about_a_damaged_sqlite_file(tmp_path: Path, content: str) -> None:
     path = tmp_path / "x.db"

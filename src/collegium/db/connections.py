@@ -54,6 +54,9 @@ _DISK_FULL_CODE: Final = "53100"
 _SHUTDOWN_CODES: Final = {"57P01", "57P02", "57P03"}
 """Codes of a PostgreSQL server that shuts down, has crashed, or is starting up."""
 
+INSUFFICIENT_PRIVILEGE: Final = "42501"
+"""SQLSTATE of a statement that the role of the service may not execute."""
+
 CACHED_STATEMENTS: Final = 500
 """Prepared statements that a connection caches. By default both drivers cache about a hundred."""
 

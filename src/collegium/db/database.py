@@ -17,6 +17,7 @@ from collegium import tracing
 from collegium.db import statistics
 from collegium.db.connections import (
     BUSY_SECONDS,
+    INSUFFICIENT_PRIVILEGE,
     Connections,
     DisconnectedError,
     ReadSlot,
@@ -420,6 +421,13 @@ class _BorrowedConnection:
             self._connections.discard(self.connection)
         else:
             self._connections.release(self.connection)
+        if (
+            error is not None
+            and isinstance(error, driver_errors("ProgrammingError"))
+            and getattr(error, "sqlstate", None) == INSUFFICIENT_PRIVILEGE
+        ):
+            # A fault of the operator, as a wrong password is.
+            raise UnavailableError(first_line(error)) from error
 
 
 class _ReadContext(_BorrowedConnection):
