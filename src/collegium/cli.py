@@ -213,6 +213,12 @@ def migrate() -> None:
     """Bring the schema up to date."""
     with _app_context(_settings(), migrated=False) as (database, _vault):
         before = _usable_status(database)
+        encoding = schema.encoding(database)
+        if before is schema.SchemaStatus.EMPTY and encoding != "UTF8":
+            _stop(
+                f"the database has the encoding {encoding}, which lacks most characters. Create "
+                "another one: createdb --encoding=UTF8 --template=template0"
+            )
         schema.migrate(database)
         done = "was up to date" if before is schema.SchemaStatus.CURRENT else "is up to date now"
         click.echo(f"The schema {done}.")

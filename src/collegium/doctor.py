@@ -268,6 +268,13 @@ def _check_writing(database: Database, settings: Settings) -> Finding:
         remedy = bootstrap.database_remedy(settings, error).removesuffix(".")
         text = f"cannot be written: {error}. {remedy}"
         return Finding(well=False, what="database", text=text)
+    encoding = schema.encoding(database)
+    if encoding != "UTF8":
+        text = (
+            f"has the encoding {encoding}, which lacks most characters. Restore a backup into "
+            "another one: createdb --encoding=UTF8 --template=template0"
+        )
+        return Finding(well=False, what="database", text=text)
     return Finding(well=True, what="database", text="can be read and written")
 
 

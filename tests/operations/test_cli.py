@@ -172,6 +172,18 @@ def test_unreachable_database_is_a_one_line_error(tmp_path: Path, command: str) 
     assert "hidden-pw" not in done.stderr + done.stdout
 
 
+def test_database_in_another_encoding_is_not_migrated(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    url = postgresql.new(migrated=False)
+    name = url.split("/")[3].split("?", maxsplit=1)[0]
+    postgresql.run(f"DROP DATABASE {name}")
+    postgresql.run(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    done = Service(tmp_path, {"database_url": url, "secret_key": KEY}).run("migrate")
+    check_error(done, 1, "the database has the encoding LATIN1")
+    postgresql.drop(url)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_output_that_cannot_be_written_is_a_one_line_error() -> None:
     with Path("/dev/full").open("w") as full:

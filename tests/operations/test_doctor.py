@@ -10,6 +10,7 @@ from sqlalchemy import DateTime, insert, literal_column, select
 
 from collegium import doctor
 from collegium.db import database as db
+from collegium.db import schema
 from collegium.db.database import Database
 from collegium.db.statements import Statement
 from collegium.db.tables import outbox
@@ -131,6 +132,15 @@ def test_doctor_reports_a_role_without_rights(installation: Installation) -> Non
         assert not checks["database"].well
         remedy = "The role in COLLEGIUM_DATABASE_URL must own the tables and the schema"
         assert checks["database"].text == f"{text}. {remedy}"
+
+
+def test_doctor_reports_an_encoding_that_lacks_characters(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "encoding", lambda _: "LATIN1")
+    failures = installation.failures()
+    assert set(failures) == {"database"}
+    assert "has the encoding LATIN1" in failures["database"]
 
 
 @pytest.mark.parametrize("content", ["no database at all", "SQLite format 3\0" + 999 * "x"])

@@ -86,6 +86,21 @@ def status(database: Database) -> SchemaStatus:
     return SchemaStatus.BEHIND if revision in revisions() else SchemaStatus.AHEAD
 
 
+def encoding(database: Database) -> str:
+    """Return the encoding in which a database keeps text; the service needs ``UTF8``.
+
+    Raises:
+        UnavailableError: the database cannot be reached.
+    """
+    if database.is_sqlite:
+        return "UTF8"
+    try:
+        with database.engine.connect() as connection:
+            return str(connection.exec_driver_sql("SHOW server_encoding").scalar_one())
+    except DBAPIError as error:
+        raise _outage(database, error) from error
+
+
 def migrate(database: Database) -> None:
     """Migrate the schema and set the expected statistics, in one transaction.
 
