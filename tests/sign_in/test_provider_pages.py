@@ -37,7 +37,7 @@ from tests.sign_in.identity_scene import (
     person,
 )
 from tests.sign_in.test_confirmation import hidden_fields, leave_alone
-from tests.support.browser import Browser, text
+from tests.support.browser import ORIGIN, Browser, text
 from tests.support.mails import mail_text, sent_mails
 from tests.support.openid.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider
 from tests.support.remote import SECRET, drips, floods_without_end, says
@@ -678,6 +678,26 @@ def test_button_of_the_sign_in_page_brings_in_who_is_invited(
     assert visitor.send("/sign_in/provider/", next="/account/keys/").headers["location"] == (
         "/account/keys/"
     )
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_browser_goes_on_where_the_provider_sends_it_back_to(
+    visitor: Browser, hostile: HostileProvider, world: World
+) -> None:
+    """A sign-in that began at another host name came back to a browser without its cookie."""
+    other = {"headers": {"Accept": "text/html", "Origin": ORIGIN}}
+    visitor.open("/sign_in/")
+    sent = {"provider": "hostile", "next": "/account/keys/"}
+    page = visitor.send("/sign_in/provider/", **sent, options=other)
+    own = world.settings.base_url
+    assert f"Continue at {own}" in text(page)
+    assert f'href="{own}/sign_in/?choose=1&amp;next=/account/keys/"' in page.text
+    visitor.sign_in(world, world.person("ada"))
+    visitor.open("/account/sign_in_methods/")
+    sent = {"action": "add", "provider": "hostile"}
+    page = visitor.send("/account/sign_in_methods/", **sent, options=other)
+    assert f'href="{own}/account/sign_in_methods/"' in page.text
+    assert hostile.asked == []
 
 
 def signed_up(world: World, visitor: Browser, hostile: HostileProvider) -> Person:

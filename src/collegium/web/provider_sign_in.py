@@ -11,7 +11,9 @@ import secrets
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
+from urllib.parse import urlsplit
 
+from collegium import hosts
 from collegium.access.rules import Actor
 from collegium.agreements import queries as agreement_queries
 from collegium.api.request import Endpoint, Response, Routes, json_response
@@ -45,7 +47,7 @@ from collegium.web import front_ends, provider_linking
 from collegium.web.browser_request import BrowserRequest, is_local, leading_to
 from collegium.web.messages import address_hint, message_for
 from collegium.web.page import Page, page
-from collegium.web.provider_failures import refuse
+from collegium.web.provider_failures import is_invitation, refuse
 
 COOKIE: Final = "provider"
 """Name of the cookie that binds a sign-in at a provider to the browser."""
@@ -220,6 +222,8 @@ def enter_from_page(
         return_to: the path at which it continues.
         shown: ids of the texts to which a new person agrees.
     """
+    if _is_elsewhere(browser):
+        return _continue_here(browser, return_to)
     try:
         browser.check_limits(PROVIDER)
         provider = active_provider(browser, name)
@@ -234,6 +238,32 @@ def enter_from_page(
         url,
         _("Continue with {label}").format(label=label),
         _("You are sent to {label}.").format(label=label),
+        _("Continue"),
+    )
+
+
+def _is_elsewhere(browser: BrowserRequest) -> bool:
+    """Tell whether the browser uses another host name than ``BASE_URL``.
+
+    The provider sends it back to that one, where it does not have the cookie of the sign-in.
+    """
+    used, own = (
+        urlsplit(hosts.origin(url) or "").hostname
+        for url in (browser.header("origin"), browser.settings.base_url)
+    )
+    return used not in {None, own}
+
+
+def _continue_here(browser: BrowserRequest, return_to: str) -> Response:
+    """Return a page that leads to the same form at ``BASE_URL``."""
+    own = browser.settings.base_url.rstrip("/")
+    has_form = browser.is_signed_in or is_invitation(return_to)
+    path = return_to if has_form else leading_to("/sign_in/?choose=1", return_to)
+    return continue_page(
+        browser,
+        f"{own}{path}",
+        _("Continue at {address}").format(address=isolated(own)),
+        _("Providers send people back to this address only."),
         _("Continue"),
     )
 
