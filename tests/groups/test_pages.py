@@ -121,6 +121,11 @@ def test_roles_are_changed_by_owners_and_members_removed_by_managers(
             assert browser.send(path, action="role", role=member).status_code == 303, name
             path = team.grant_path("member")
     assert team.roles()["member"] == "member"
+    browser.sign_in(team.world, team.world.staff)
+    log = text(browser.open(f"{team.path}history/"))
+    for role, other in (("manager", "member"), ("member", "manager")):
+        assert f"Staff Lee removed the role Group {role} from Member Lee." in log
+        assert f"Staff Lee gave Member Lee the role Group {other}." in log
     # A manager removes members only.
     browser.sign_in(team.world, team.people["manager"])
     page, owner_path = browser.open(team.path).text, team.grant_path("owner")
