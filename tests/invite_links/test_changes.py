@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from collegium.access.rules import Permission, ScopeKind
 from collegium.accounts import queries as account_queries
 from collegium.settings import Settings
+from tests.access.test_visibility import add_role
 from tests.support.site import Site
 from tests.support.world import Person, Place, World
 
@@ -114,6 +116,22 @@ def test_changes_are_checked_like_new_links(
     assert send(site, "PATCH", link, manager, auto_create_project=True).status_code == 403
     role = world.role("PROJECT.ADMIN").uuid
     assert send(site, "PATCH", link, manager, role=role).json()["role"] == role
+
+
+def test_managers_change_no_link_that_offers_more_than_they_may_give(
+    world: World, site: Site, owner: Person, project: Place, link: str
+) -> None:
+    manager = world.person()
+    world.give_role(manager, "PROJECT.MANAGER", project)
+    with world.database.write() as tx:
+        above = add_role(tx, "PROJECT.CURATOR", ScopeKind.PROJECT, [Permission.PROJECT_DELETE])
+    higher = world.create_link(owner, above, project)
+    for who, expected in ((manager, 403), (owner, 200)):
+        assert send(site, "PATCH", higher, who, custom_text="Hello").status_code == expected
+        role = world.role(above).uuid
+        assert send(site, "PATCH", link, who, role=role).status_code == expected
+    assert send(site, "PATCH", link, owner, role=world.role("PROJECT.MEMBER").uuid).is_success
+    assert send(site, "PATCH", link, manager, custom_text="Hello").status_code == 200
 
 
 def test_closed_link_cannot_be_changed_and_open_link_not_deleted(
