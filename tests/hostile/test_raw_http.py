@@ -307,8 +307,10 @@ def test_slow_bodies_do_not_block_other_requests(running: Running) -> None:
             assert time.perf_counter() - start < 10
             time.sleep(0.02)
         statuses = [listen(connection).status for connection in answered]
-        assert set(statuses) <= {0, 429}
-        assert statuses.count(429) == refused
+        # On a busy machine they arrive slowly, and one that is stalled gives way to the next.
+        assert set(statuses) <= {0, 408, 429}
+        too_many = statuses.count(429)
+        assert too_many <= refused <= too_many + statuses.count(408)
         # Stalled bodies are ended soon, and others can sign in.
         time.sleep(2 * STALE_SECONDS)
         for _ in range(5):
