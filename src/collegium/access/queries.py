@@ -132,6 +132,12 @@ def actor_grants() -> ColumnElement[bool]:
     )
 
 
+# Lists name these grants several times in one statement. As a common table expression they are
+# planned and read, and the subnets of each are looked up, only once.
+_actor_grants = (
+    select(grants.c.scope_id, grants.c.role_id).where(actor_grants()).cte("actor_grants")
+)
+
 _child = scopes.alias("child")
 _parent = scopes.alias("parent")
 
@@ -151,13 +157,11 @@ def viewer_params(tx: ReadTransaction, actor: Actor) -> dict[str, Any]:
 def visible_scopes() -> CompoundSelect[Any]:
     """Select the ids of the scopes that are visible to the actor because of grants."""
     return union_all(
-        select(grants.c.scope_id).where(actor_grants()),
+        select(_actor_grants.c.scope_id),
         select(scopes.c.parent_id)
-        .join(grants, grants.c.scope_id == scopes.c.id)
-        .where(actor_grants(), scopes.c.parent_id.is_not(None)),
-        select(_child.c.id)
-        .join(grants, grants.c.scope_id == _child.c.parent_id)
-        .where(actor_grants()),
+        .join(_actor_grants, _actor_grants.c.scope_id == scopes.c.id)
+        .where(scopes.c.parent_id.is_not(None)),
+        select(_child.c.id).join(_actor_grants, _actor_grants.c.scope_id == _child.c.parent_id),
     )
 
 
@@ -178,28 +182,27 @@ def scopes_with_permission(*needed: tuple[ScopeKind | None, Permission]) -> Comp
     )
     by_role = (
         select(scopes.c.id)
-        .select_from(grants)
-        .join(role_permissions, role_permissions.c.role_id == grants.c.role_id)
+        .select_from(_actor_grants)
+        .join(role_permissions, role_permissions.c.role_id == _actor_grants.c.role_id)
+        .where(has_needed)
     )
     return union_all(
-        by_role.join(scopes, scopes.c.id == grants.c.scope_id).where(actor_grants(), has_needed),
-        by_role.join(scopes, scopes.c.parent_id == grants.c.scope_id).where(
-            actor_grants(), has_needed
-        ),
+        by_role.join(scopes, scopes.c.id == _actor_grants.c.scope_id),
+        by_role.join(scopes, scopes.c.parent_id == _actor_grants.c.scope_id),
     )
 
 
 def in_organisations() -> CompoundSelect[Any]:
     """Select the ids of the organisations in which the actor has a role, and of their projects."""
-    grant_rows = (
+    organisation_grants = (
         select(scopes.c.id)
-        .select_from(grants)
-        .join(_parent, _parent.c.id == grants.c.scope_id)
-        .where(actor_grants(), _parent.c.kind == ScopeKind.ORGANISATION.value)
+        .select_from(_actor_grants)
+        .join(_parent, _parent.c.id == _actor_grants.c.scope_id)
+        .where(_parent.c.kind == ScopeKind.ORGANISATION.value)
     )
     return union_all(
-        grant_rows.join(scopes, scopes.c.id == _parent.c.id),
-        grant_rows.join(scopes, scopes.c.parent_id == _parent.c.id),
+        organisation_grants.join(scopes, scopes.c.id == _parent.c.id),
+        organisation_grants.join(scopes, scopes.c.parent_id == _parent.c.id),
     )
 
 
