@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, literal, select
 
 from collegium.access.rules import Actor
 from collegium.api.waldur import accounts as accounts_api
@@ -214,6 +214,23 @@ def test_first_page_uses_an_index_in_every_order(tx: ReadTransaction) -> None:
             assert duration < LIMIT, order
         assert "row_counts" in count, count
         assert not reads_all(tx, count, "accounts"), count
+
+
+def test_flag_of_nearly_all_accounts_is_counted_by_the_others(tx: ReadTransaction) -> None:
+    staff, listing = actor_of(person(tx, STAFF)), accounts_api.LIST.listing
+    not_deleted = select(func.count().label("n")).where(table.c.deleted_at.is_(None))
+    for name, value in (("is_active", True), ("is_staff", False), ("is_support", False)):
+        _, count = plans(tx, staff, {name: value})
+        assert "row_counts" in count, (name, count)
+        counted = tx.fetch_only(Statement[int](not_deleted.where(table.c[name] == literal(value))))
+        assert listing.count(tx, staff, {name: value}) == counted, name
+        others = listing.count(tx, staff, {name: not value})
+        assert 0 < others == listing.count(tx, staff, {}) - counted, name
+        both = {name: value, "organization": "institute"}
+        assert 0 < listing.count(tx, staff, both) < counted, name
+    member = actor_of(person(tx, ACCOUNT))
+    seen = listing.page(tx, member, {"is_active": True}, (), 1000, 0)
+    assert listing.count(tx, member, {"is_active": True}) == len(seen) < 1000
 
 
 def test_page_far_into_the_list_skips_rows_in_the_index_only(tx: ReadTransaction) -> None:

@@ -243,7 +243,7 @@ listing = Listing[ListedAccount](
     count_query=select(accounts.c.id).where(_not_deleted),
     filters_fit_count_query=True,
     filters={
-        "is_active": accounts.c.is_active == bindparam("is_active", type_=Boolean()),
+        "is_active": account_search.IS_ACTIVE,
         "is_staff": restricted("is_staff", account_search.flag("is_staff", accounts.c.is_staff)),
         "is_support": restricted(
             "is_support", account_search.flag("is_support", accounts.c.is_support)

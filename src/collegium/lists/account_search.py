@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Text,
     and_,
@@ -343,10 +344,21 @@ def flag(name: str, column: ColumnElement[Any]) -> Filter:
     condition = column == bindparam(name, type_=column.type)
     # The planner must know that few have it.
     rare = unlikely(condition)
+    is_set = column == literal(True)
     return Filter(
         lambda value: ("few" if value is True else "", {name: value}),
         lambda variant, _sees_all: rare if variant else condition,
+        exceptions=lambda variant: None if variant else is_set,
     )
+
+
+_is_deactivated = accounts.c.is_active == literal(False)
+
+IS_ACTIVE: Final = Filter(
+    lambda value: ("active" if value else "", {"is_active": value}),
+    lambda _variant, _sees_all: accounts.c.is_active == bindparam("is_active", type_=Boolean()),
+    exceptions=lambda variant: _is_deactivated if variant else None,
+)
 
 
 _grant = grants.alias("grant")

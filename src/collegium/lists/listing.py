@@ -43,6 +43,8 @@ class Filter:
             index finds for a variant; None if no index can help.
         row_predicate: returns the same condition for one row, given its key. Used for pages of a
             search with many matches, for an actor who sees all.
+        exceptions: returns the condition of the rows that a variant leaves out, if nearly all rows
+            match it; None otherwise. For an actor who sees all, those are counted instead.
     """
 
     read: Callable[[Any], tuple[str, dict[str, Any]]]
@@ -50,6 +52,7 @@ class Filter:
     scan_predicate: Callable[[str, bool], ColumnElement[bool]] | None = None
     selectivity_estimate: Callable[[str], ColumnElement[bool] | None] = lambda _variant: None
     row_predicate: Callable[[ColumnElement[Any]], ColumnElement[bool]] | None = None
+    exceptions: Callable[[str], ColumnElement[bool] | None] = lambda _variant: None
 
 
 Condition = ColumnElement[bool] | Filter
@@ -210,6 +213,10 @@ class Listing(Generic[R]):
         return lru_cache(maxsize=512)(self._build_statement)
 
     @cached_property
+    def _count_of_rest(self) -> Callable[[tuple[tuple[str, str], ...]], Statement[int] | None]:
+        return lru_cache(maxsize=64)(self._build_count_of_rest)
+
+    @cached_property
     def _sample(self) -> Callable[..., Statement[_Sample] | None]:
         return lru_cache(maxsize=256)(self._build_sample_count)
 
@@ -266,6 +273,22 @@ class Listing(Generic[R]):
         return self._build_page(
             rows_query, conditions, names, size, is_first=is_first, without_index=without_index
         )
+
+    def _build_count_of_rest(self, filters: tuple[tuple[str, str], ...]) -> Statement[int] | None:
+        """Build the statement that subtracts the few exceptions of a filter from the stored count.
+
+        Return None if there is no stored count, or if the rows of the filters can be many or few.
+        """
+        if self.stored_count is None or self.count_query is None or len(filters) != 1:
+            return None
+        ((name, variant),) = filters
+        definition = self.filters[name]
+        exceptions = definition.exceptions(variant) if isinstance(definition, Filter) else None
+        if exceptions is None:
+            return None
+        counted = _count_statement(self.count_query.where(exceptions), 0).statement
+        rest = self.stored_count.statement.scalar_subquery() - counted.scalar_subquery()
+        return Statement[int](select(rest.label("count")))
 
     def _visible_keys(
         self, texts: Sequence[ColumnElement[bool]], *, sees_all: bool
@@ -508,6 +531,8 @@ class Listing(Generic[R]):
         if self.stored_count is not None and actor.sees_all and not filters:
             return tx.fetch_only(self.stored_count)
         variants, binds = self._parse_filters(filters)
+        if actor.sees_all and not maximum and (rest := self._count_of_rest(variants)) is not None:
+            return tx.fetch_only(rest)
         plan = self._choose_plan(tx, actor, variants, binds)
         statement = self._statement(
             sees_all=actor.sees_all, filters=variants, order=None, plan=plan, size=maximum

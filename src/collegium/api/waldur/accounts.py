@@ -32,7 +32,7 @@ from collegium.api.resources import (
 )
 from collegium.api.waldur import filters, lists, schemas
 from collegium.api.waldur.fields import Form, read
-from collegium.api.waldur.lookups import ANY_OF, BOOLEAN, EXACT, FLAG, PART, SINCE, fixed
+from collegium.api.waldur.lookups import ANY_OF, EXACT, FLAG, PART, SINCE, fixed
 from collegium.api.waldur.memberships import Permission, permissions_of_account
 from collegium.db.database import ReadTransaction
 from collegium.db.tables import accounts
@@ -320,7 +320,7 @@ LIST: Final = ResourceList(
         "customer_uuid": fixed(
             filters.Uuid(), account_search.in_scope("customer_uuid", ScopeKind.ORGANISATION)
         ),
-        "is_active": BOOLEAN.on(accounts.c.is_active),
+        "is_active": fixed(filters.BooleanFilter(), account_search.IS_ACTIVE),
         # No list shows this time to others. It would reveal when somebody changed a password.
         "modified": SINCE.on(accounts.c.modified_at).only(_OWN),
         "organization_roles": fixed(
