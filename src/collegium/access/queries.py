@@ -132,10 +132,14 @@ def actor_grants() -> ColumnElement[bool]:
     )
 
 
-# Lists name these grants several times in one statement. As a common table expression they are
-# planned and read, and the subnets of each are looked up, only once.
+# Lists name these grants several times in one statement. As a common table expression PostgreSQL
+# plans and reads them, and looks up the subnets of each, only once. SQLite would join it without an
+# index.
 _actor_grants = (
-    select(grants.c.scope_id, grants.c.role_id).where(actor_grants()).cte("actor_grants")
+    select(grants.c.scope_id, grants.c.role_id)
+    .where(actor_grants())
+    .cte("actor_grants")
+    .prefix_with("NOT MATERIALIZED", dialect="sqlite")
 )
 
 _child = scopes.alias("child")
