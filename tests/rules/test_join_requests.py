@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from collegium.join_requests.rules import (
     STORED,
     Action,
     State,
+    cancellation,
     check_may_request,
     is_fulfilled,
 )
@@ -36,6 +38,9 @@ approve  granter  request.approved
 reject   granter  request.rejected
 cancel   person   request.canceled
 """
+
+
+THEN = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 def test_table_has_every_state_and_action() -> None:
@@ -111,3 +116,22 @@ def test_request_is_fulfilled_by_the_role_itself_or_by_more_permissions(
     requested: tuple[int, list[str]], granted: tuple[int, list[str]], *, fulfils: bool
 ) -> None:
     assert is_fulfilled(*requested, *granted) == fulfils
+
+
+@pytest.mark.parametrize(
+    ("decided_by", "deleted_at", "how"),
+    [
+        (1, None, "withdrawn"),
+        (1, THEN, "withdrawn"),
+        (2, None, "by staff"),
+        (2, THEN, "by staff"),
+        (None, THEN, "scope deleted"),
+        (None, THEN + timedelta(days=1), "scope deleted or moved"),
+        (None, None, "scope deleted or moved"),
+    ],
+)
+def test_cancelled_request_says_who_or_what_cancelled_it(
+    decided_by: int | None, deleted_at: datetime | None, how: str
+) -> None:
+    assert cancellation(1, decided_by, THEN, deleted_at) == how
+    assert decided_by or cancellation(1, None, None, None) == "scope deleted or moved"
