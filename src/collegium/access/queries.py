@@ -159,7 +159,10 @@ def viewer_params(tx: ReadTransaction, actor: Actor) -> dict[str, Any]:
 
 
 def visible_scopes() -> CompoundSelect[Any]:
-    """Select the ids of the scopes that are visible to the actor because of grants."""
+    """Select the ids of the scopes that are visible because of grants: ``get_visible`` as SQL.
+
+    Actors who see all need neither.
+    """
     return union_all(
         select(_actor_grants.c.scope_id),
         select(scopes.c.parent_id)
@@ -375,7 +378,7 @@ def _load_access(tx: ReadTransaction, actor: Actor, scope: ScopeRow) -> tuple[bo
 def get_visible(
     tx: ReadTransaction, actor: Actor, kind: ScopeKind, uuid: str, *needed: Permission
 ) -> ScopeAccess:
-    """Load a scope that the actor may see.
+    """Load a scope that the actor may see; the twin of ``visible_scopes`` for one scope.
 
     Args:
         uuid: 32 hex digits.
