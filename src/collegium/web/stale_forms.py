@@ -27,7 +27,7 @@ def ask_again(browser: BrowserRequest) -> Response | None:
 
 
 def is_signed_in_already(browser: BrowserRequest) -> Response:
-    """Redirect somebody who signs in though this browser has a session, and say whose it is.
+    """Redirect a sign-in from a browser that has a session already, and say whose it is.
 
     It may be that of the person who used the browser before. Who pressed the button twice with
     the same user name needs no word about it.
